@@ -14,13 +14,17 @@ from tamis.base.files import write_atomically
 from tamis.graph.stages import AUDIT_ASSET
 from tamis.report.audit import page_of
 
-NOT_RED = ("not_red", "Nothing in the lineage of a checkpoint or selection is missing or altered.", False)
+NOT_RED = (
+    "not_red",
+    "In the lineage of checkpoints and selections, no record or file is missing, altered or inconsistent.",
+    False,
+)
 PAGE = "lineage_audit.html"
 
 
 @asset(AUDIT_ASSET, ["sha256"], [NOT_RED])
 def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Four verdicts on every manifest (reachable, intact, consistent, current), shown on one page."""
+    """Lineage audit: is the record of each result reachable, intact, consistent and current? On one page."""
     with store.work(context) as work, work.progress("audit", unit="manifests") as progress:
         events = logged_events(context.instance)
         audit = audit_graph(

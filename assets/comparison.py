@@ -52,7 +52,7 @@ from tamis.training.planned import model_section
 def sampler_trials(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """A small model trained on each sampler's choice, with several data seeds and training seeds."""
+    """The same small model trained on each sampler's selection, with several seeds for data and training."""
     with store.work(context) as work, engine.running(work):
         comparison = configured(work, judge)
         runs = len(comparison.runs)
@@ -131,7 +131,7 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
     ],
 )
 def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """What each sampler would choose at one budget, how similar the choices are, and how useful they are."""
+    """What each sampler would select at one budget, and how similar and how useful the selections are."""
     with store.work(context) as work:
         settings = work.project.settings
         budget, target = settings.selection[0].budget, settings.target[0].name

@@ -42,15 +42,15 @@ RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
 PROJECT_FILE = (
     PROJECT_FILE_CHECK,
-    "tamis.toml is valid; while it is not, its last valid version is used.",
+    "tamis.toml is valid. While the file is not valid, Tamis uses its last valid version.",
     False,
 )
-READABLE = ("readable", "Nothing from the shard is in quarantine.", False)
+READABLE = ("readable", "No row of the shard is in quarantine.", False)
 
 
 @part("raw_shards", ["text"], [PROJECT_FILE])
 def raw_shards(work: Work) -> Iterator[Any]:
-    """A raw file, an installed package or a group of small files, hashed again at each materialization."""
+    """Shard: a raw file, an installed package or a group of small files, hashed at each materialization."""
     for start in range(0, len(work.partitions), RECORDED_TOGETHER):
         keys = work.partitions[start : start + RECORDED_TOGETHER]
         present = [work.snapshot.shards[key] for key in keys if key in work.snapshot.shards]
@@ -71,10 +71,10 @@ def _raw(work: Work, key: str) -> Output:
 
 @part("documents", ["lancedb", "polars"], [READABLE], reads=["raw_shards"])
 def documents(work: Work) -> Iterator[Any]:
-    """Documents of a shard: normalised text by content id, stored once no matter how often it occurs.
+    """Documents of a shard: normalised texts by content id; a text that occurs several times is stored once.
 
-    Bad rows are put in quarantine with a reason; all valid rows are kept. A file that lost most of
-    its documents is held back: they are kept until somebody allows their removal.
+    Rows that cannot be used are put in quarantine with a reason; all other rows are kept. When a file has
+    lost most of its documents, the stored documents are kept until somebody allows their removal.
     """
     with work.progress("documents", unit="rows") as progress:
         # Of a single file the error ends the step as it is; of many, it is noted and the others are taken in.
@@ -209,7 +209,7 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
 
 @part("token_counts", ["lancedb", "tokenizers"], reads=["documents", "tokenizer"])
 def token_counts(work: Work) -> Iterator[Any]:
-    """Token count of each document by the project's tokenizer; only documents not yet counted are read."""
+    """Number of tokens in each document, by the project's tokenizer; each document is counted only once."""
     counter, mark = _counter(work)
     known = f"fingerprint = {quoted(mark)}"
     forget_refused(work.store, work.stage.name, [mark])
@@ -245,9 +245,9 @@ def _counter(work: Work) -> tuple[TokenCounter, str]:
 
 @asset("near_duplicates", ["lancedb", "minhash"], reads=["documents"])
 def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents that repeat another almost word for word; the one with the smallest doc_id is kept.
+    """Documents that repeat, almost word for word, a document with a smaller doc_id, which is kept.
 
-    MinHash over word 5-shingles finds candidates, exact Jaccard similarity decides.
+    MinHash over sequences of five words (shingles) proposes pairs; their exact Jaccard similarity decides.
     """
     with store.work(context) as work:
         threshold = work.project.settings.near_duplicates.threshold

@@ -15,7 +15,8 @@ from tamis.embedding.storing import current_table
 
 INFORMATIVE = (
     "informative",
-    "Density sampling differs from uniform sampling (effective sample size under 99 %).",
+    "Density sampling differs from uniform sampling: the effective sample size of the 1 / density weights is "
+    "under 99 % of the pool.",
     False,
 )
 SKETCH_FILE = "sketch.npz"
@@ -26,7 +27,7 @@ BUCKETS = "density_buckets"
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Sketch of the kernel density of the whole pool: counts, so shards can be added and subtracted."""
+    """Sketch of the kernel density of the pool: counters of hashes, so shards can be added or subtracted."""
     with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         with work.progress("density sketch", work.store.count(table)) as progress:
@@ -49,7 +50,7 @@ def density_sketch(
 def density_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Density of each document: roughly how many documents of the pool are similar to it, itself included."""
+    """Density of each document: roughly the number of similar documents in the pool, itself included."""
     with store.work(context) as work, engine.running(work):
         table = current_table(work.project)
         sketch = DensitySketch.load(work.upstream("density_sketch") / SKETCH_FILE)

@@ -23,7 +23,7 @@ from tamis.topics.storing import update_topics
 
 @part("embeddings", ["lancedb", "torch"], reads=["documents"])
 def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
-    """Vectors of a shard's documents; only documents that are new to this encoder are encoded."""
+    """Embedding vectors of a shard's documents; a document is encoded only once by each encoder."""
     name = work.project.settings.encoder.name
     with work.progress(f"loading encoder {name}"):
         model = encoder.open(work.project)
@@ -66,7 +66,7 @@ def _made(
 
 @asset("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"])
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents whose vector is nearly equal to another's; the one with the smallest doc_id is kept."""
+    """Documents whose vector nearly equals that of a document with a smaller doc_id, which is kept."""
     with store.work(context) as work:
         table = current_table(work.project)
         cosine = work.project.settings.near_duplicates.cosine
@@ -87,9 +87,10 @@ def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource)
 
 @asset("topics", ["scipy"], reads=["documents", "embeddings"])
 def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The topic of each document: the nearest of a few clusters of vectors, whose centers are kept fixed.
+    """Topic of each document: the nearest of a small number of cluster centers of document vectors.
 
-    They are fitted again when the pool has grown by half or their number, the encoder or the seed changes.
+    The centers are fitted again when the pool has grown by half, or when the number of topics, the encoder or
+    the seed changes.
     """
     with store.work(context) as work:
         table, count = current_table(work.project), work.project.settings.topics.count
@@ -98,8 +99,8 @@ def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> 
         before = work.current.get(("topics", ""))
         if update.refit and before is not None:
             say(
-                f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} continue "
-                "an earlier topic and keep its number; the others have new numbers"
+                f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} topics "
+                "continue an earlier topic and keep its number; the other topics have new numbers"
             )
         records = stored_rows(work.store, TOPICS.name, "")
         yield from work.record(

@@ -68,10 +68,15 @@ from tamis.transport.storing import target_vectors
 
 AGREES = (
     "proxy_agreement",
-    "Rank correlation with runs of a larger preset: a warning under 0.9, no recommendation under 0.8.",
+    "The mixtures rank alike when a larger model preset is trained on them; with a rank correlation under "
+    "0.9 this check warns, and under 0.8 no mixture is recommended.",
     True,
 )
-PREDICTS = ("held_out_runs", "The law ranks held-out runs with a rank correlation of at least 0.8.", False)
+PREDICTS = (
+    "held_out_runs",
+    "For each target, predicted and measured losses of held-out runs have a rank correlation of 0.8 or more.",
+    False,
+)
 PREDICTS_FROM = 0.8
 
 
@@ -99,9 +104,9 @@ PREDICTS_FROM = 0.8
 def mixture_design(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """The documents that the sampler keeps of each source, and the mixtures that runs are trained on.
+    """Documents that the sampler selects from each source, and the mixtures that runs are trained on.
 
-    Whatever a change of the sources does not affect is kept, with its runs.
+    Mixtures that a change of the sources does not affect are kept, with their runs.
     """
     with store.work(context) as work, engine.running(work):
         section = _section(work)
@@ -243,7 +248,7 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
 def mixture_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """A small model trained from scratch on one mixture of the sources; all runs have the same recipe."""
+    """A small model trained from scratch on one mixture of the sources; all runs use the same settings."""
     with store.work(context) as work:
         yield from _trained_runs(work, tracker)
 
@@ -252,7 +257,7 @@ def mixture_runs(
 def agreement_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """The next larger model trained on some of the mixtures, to check whether it ranks them the same way."""
+    """A larger model trained on some mixtures, to check whether both model sizes rank the mixtures alike."""
     with store.work(context) as work:
         yield from _trained_runs(work, tracker)
 
@@ -344,14 +349,14 @@ def _finished(
 
 @asset("mixture_losses", ["torch"], reads=["mixture_runs", "target_examples"])
 def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Held-out target loss of each run; a new target is evaluated on the existing checkpoints."""
+    """Loss of each run on the targets' held-out examples; new targets are evaluated on old checkpoints."""
     with store.work(context) as work:
         yield from _evaluated_runs(work, "mixture_runs")
 
 
 @asset("agreement_losses", ["torch"], reads=["agreement_runs", "target_examples"])
 def agreement_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Held-out target loss of the runs at the larger preset."""
+    """Loss of the runs with the larger model preset on the targets' held-out examples."""
     with store.work(context) as work:
         yield from _evaluated_runs(work, "agreement_runs")
 
@@ -387,7 +392,7 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
 
 @asset("mixture_law", ["scipy"], [PREDICTS], reads=["mixture_design", "mixture_losses"])
 def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The law fitted to the losses, its form chosen by cross-validation, and the runs to validate it with."""
+    """Law that predicts loss from the mixture, chosen by cross-validation, and runs that validate the law."""
     with store.work(context) as work:
         swarm, targets = work.snapshot.swarm, _section(work).targets
         assert swarm is not None
@@ -431,7 +436,7 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
     reads=["mixture_design", "mixture_law", "mixture_losses", "agreement_losses"],
 )
 def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """How much of each source is best for the targets, compared with natural shares and other controls."""
+    """Predicted best share of each source for the targets, with natural shares and other controls."""
     with store.work(context) as work:
         section, swarm, seed = _section(work), work.snapshot.swarm, work.project.seed
         assert swarm is not None
@@ -455,7 +460,10 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
             files = [page]
         else:
             files = []
-            say(f"the mixture is not recommended: {agreed.words if agreed else ''}; the previous one is kept")
+            say(
+                f"the mixture is not recommended: {agreed.words if agreed else ''}; "
+                "any earlier mixture is kept"
+            )
         best = found.mixture
         yield from work.record(
             Output(
@@ -478,7 +486,11 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
 
 def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
     refused = agreed is not None and agreed.correlation < REFUSED_BELOW
-    said = agreed.words if agreed else "no larger preset was run on these mixtures, so they are not validated"
+    said = (
+        agreed.words
+        if agreed
+        else "no larger preset was run on these mixtures, so the mixtures are not validated"
+    )
     return dg.AssetCheckResult(
         asset_key="mixture",
         check_name=AGREES[0],

@@ -44,13 +44,17 @@ from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
     "beats_length",
-    "On held-out documents, the grader predicts the judge's margin better than length does.",
+    "On held-out documents, the grader predicts the judge's margin better than document length does.",
     False,
 )
-DECISIVE = ("decisive", "Yes and no get at least half of the judge's probability (median).", False)
+DECISIVE = (
+    "decisive",
+    "For the median document, the judge gives at least half of the probability to the answers yes and no.",
+    False,
+)
 TELLS_NOISE = (
     "tells_noise",
-    "The judge distinguishes documents from noise made from them better than their length does.",
+    "The judge separates documents from noise made of the same documents better than text length does.",
     False,
 )
 GRADER_FILE = "grader.npz"
@@ -58,7 +62,7 @@ GRADER_FILE = "grader.npz"
 
 @part("document_flags", ["lancedb", "polars"], reads=["documents"])
 def document_flags(work: Work) -> Iterator[Any]:
-    """What the filters use of each document: form, language and counts of personal data, but no text."""
+    """What filters use of each document: measures of form, language, counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
     known = f"fingerprint = '{fingerprint(plan)}'"
     missing = count_documents(work.store, work.partitions, FLAGS, known)
@@ -84,7 +88,7 @@ def _of_shard(
 
 @asset("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"])
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Documents the judge is asked about: a uniform draw, and those that teach the grader most."""
+    """Documents that the judge rates: a uniform sample, and documents that inform the grader most."""
     with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
@@ -95,7 +99,7 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
 def judge_scores(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """Ask-LLM: log-probabilities of yes and no to the question whether a document is worth training on."""
+    """Ask-LLM: the judge's log-probabilities of yes and no when asked if a document is worth training on."""
     with store.work(context) as work, engine.running(work):
         sample = work.store.read("judge_sample")
         doc_ids = sample["doc_id"].to_list()
@@ -148,7 +152,7 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
 
 @part("perplexity_scores", ["lancedb", "torch"], reads=["documents", "base_models"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
-    """Bits per byte of each document under a small model that was not trained on it."""
+    """Bits per byte of each document under a small language model not trained on that document."""
     section = work.project.settings.perplexity
     stage = work.stage.name
     models = [key for key in work.snapshot.keys("models") if ("base_models", key) in work.current]
@@ -177,7 +181,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
 
 @asset("quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"])
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Regressor that predicts the judge's margin from vectors, surface features and perplexity."""
+    """Regression of the judge's margin (yes against no) on vectors, surface features and perplexity."""
     with store.work(context) as work:
         table = current_table(work.project)
         grader, count = grader_of_sample(work.store, table, work.project.seed)
@@ -196,7 +200,7 @@ def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> I
 
 @part("quality_scores", ["lancedb"], reads=["quality_grader", "embeddings", "perplexity_scores"])
 def quality_scores(work: Work) -> Iterator[Any]:
-    """The grader's score of every document of a shard."""
+    """Quality score of each document of a shard, predicted by the grader."""
     table = current_table(work.project)
     grader = Grader.load(work.upstream("quality_grader") / GRADER_FILE)
     mark = work.current[("quality_grader", "")].data_version[:32]

@@ -19,13 +19,17 @@ from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
 from tamis.store.schemas import schema_of
 
-AUDITED = ("no_defects", "The curves have no copied, repeated or interpolated cells.", False)
+AUDITED = (
+    "no_defects",
+    "No loss in the curves looks copied, repeated, interpolated, rising with more data, or like an outlier.",
+    False,
+)
 PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
 @asset("loss_curves", ["polars"], [AUDITED], reads=["trials"])
 def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Held-out target loss over the number of training documents, per model; size 0 is zero-shot."""
+    """Held-out target loss of each model by number of training documents; size 0 is zero-shot."""
     with store.work(context) as work:
         frame, defects = curves_table(work.store, law_trials(work.snapshot, ""))
         schema = schema_of("loss_curves")
@@ -42,7 +46,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
 
 @asset("scaling_law_report", ["matplotlib"], reads=["loss_curves"])
 def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """A page per target: curves, both phases of the law, predictions with intervals, the choice, its cost."""
+    """A page per target: loss curves, both phases of the law, predictions, the chosen model, the costs."""
     with store.work(context) as work:
         reports = reports_of_curves(work.store, work.project, work.snapshot.searches)
         pages = [work.project.home.reports / PAGES.format(report.target) for report in reports]
@@ -74,7 +78,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
 
 @asset("model_choice", ["scipy"], reads=["loss_curves"])
 def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """For each target, the model with the lowest predicted loss at full size, and the cost of finding it."""
+    """For each target, the model with the lowest predicted loss at full size, and the cost of the search."""
     with store.work(context) as work:
         choices = choose_models(work.store, work.project, work.snapshot.searches)
         facts: dict[str, Any] = {}

@@ -69,7 +69,7 @@ PARTITIONED = dg.AssetCheckSpec(
         specified(
             "selected_subset",
             ["lancedb"],
-            "The chosen documents in order of rank, with a plot of the cut.",
+            "The selected documents in order of rank, with a plot of the scores and the cutoff.",
             reads=[
                 "documents",
                 "near_duplicates",
@@ -92,7 +92,7 @@ PARTITIONED = dg.AssetCheckSpec(
         specified(
             "decisions",
             ["lancedb"],
-            "Verdict, reason, rank and margin of every document of the pool.",
+            "Verdict, reason, rank and signed distance to the cutoff (margin) of every document of the pool.",
         ),
     ],
     [PARTITIONED],
@@ -342,9 +342,9 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     ],
 )
 def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Which target examples each chosen document serves, and how far the choice is from held-out examples.
+    """Target examples matched to each selected document, and the selection's distance to held-out examples.
 
-    A selection without a target serves none.
+    Optimal transport matches the examples; a selection without a target has none.
     """
     table, columns = "served_examples", ["doc_id", "verdict", "rank"]
     with store.work(context) as work:
@@ -413,7 +413,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     ],
 )
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Pages about a selection: a map, documents to browse, and how the choice changes the mix of texts."""
+    """Pages about a selection: a map, documents to browse, and the change in the mix of texts."""
     with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):

@@ -48,16 +48,18 @@ from tamis.transport.storing import (
     target_vectors,
 )
 
-READABLE = ("readable", "Nothing from the target's files is in quarantine.", False)
+READABLE = ("readable", "No row of the target's files is in quarantine.", False)
 LEARNABLE = ("learnable", "Every label of the held-out examples also occurs in the training examples.", False)
 CONVERGED = (
     "converged",
-    "The marginal error is within the tolerance, or within what its certificate accepts.",
+    "The marginal error of the transport solution is within the tolerance or, if an earlier solution was "
+    "updated, accepted by the error certificate.",
     True,
 )
 EXACT = (
     "agrees_with_exact_transport",
-    "On a sample of the pool, its scores rank documents like exact optimal transport (POT).",
+    "On a sample of the pool, the scores have a rank correlation of at least 0.9 with exact optimal "
+    "transport (library POT).",
     False,
 )
 LEAST_AGREEMENT = 0.9
@@ -65,7 +67,7 @@ LEAST_AGREEMENT = 0.9
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
 def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Examples of a target, split into training and held-out parts by near-duplicate group."""
+    """Examples of a target, split into training and held-out parts; near-duplicates are in the same part."""
     with store.work(context) as work:
         barred = refusal(work.store)
         for key in work.partitions:
@@ -169,7 +171,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
 def target_embeddings(
     context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
 ) -> Iterator[Any]:
-    """Vectors of a target's examples, from the same encoder as the pool."""
+    """Embedding vectors of a target's examples, from the encoder that also encodes the pool."""
     with store.work(context) as work:
         name = work.project.settings.encoder.name
         table = f"target_embeddings_{encoder_slug(name)}"
@@ -231,7 +233,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """The potential of each target example: these numbers are the whole solution of the transport problem."""
+    """Dual potential of each target example: the solution of the optimal transport from pool to target."""
     with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
@@ -286,7 +288,7 @@ def kept_potential(work: Work, key: str) -> Path | None:
 def transport_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
-    """GOT-D: how much the transport distance from pool to target changes with each document's mass."""
+    """GOT-D: gradient of the transport distance from pool to target in the mass of each document."""
     with store.work(context) as work, engine.running(work):
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
@@ -329,7 +331,7 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
 
 @asset("target_gaps", ["lancedb", "torch"], reads=["target_potential", "target_embeddings", "embeddings"])
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """The examples of each target with hardly any document of the pool near them: which data are missing."""
+    """For each target example, whether the pool has too few similar documents (a gap in the data)."""
     with store.work(context) as work:
         schema, found, facts = schema_of("target_gaps"), [], {}
         for key in every("targets")(work.snapshot, ""):

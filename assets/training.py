@@ -36,12 +36,16 @@ from tamis.training.storing import (
 from tamis.training.trial import forget_state, run_trial, training_metadata, trial_metadata
 
 TOKENIZER_DOCUMENTS = 4_000
-IMPROVED = ("improved", "Held-out target loss is lower after training than before.", False)
+IMPROVED = (
+    "improved",
+    "The loss on the held-out target examples is lower after training than before training.",
+    False,
+)
 
 
 @asset("tokenizer", ["tokenizers"], reads=["documents"])
 def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """Byte-level BPE trained once on a keyed-hash sample of the pool; new files do not change it."""
+    """Byte-level BPE tokenizer, trained once on a sample of the pool and not changed by new files."""
     with store.work(context) as work, work.progress("tokenizer"):
         pool = work.store.read("documents", ["doc_id"])["doc_id"].to_list()
         sample = keyed_order(pool, work.project.seed)[:TOKENIZER_DOCUMENTS]
@@ -61,7 +65,7 @@ def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterat
     reads=["tokenizer", "documents", "target_examples", "contamination"],
 )
 def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """A small Llama-shaped model pre-trained on one half of the pool, or an existing model by path or id."""
+    """A small Llama-type model pre-trained on half of the pool, or an existing model by path or hub id."""
     with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):
@@ -107,7 +111,7 @@ def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
 def trials(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
-    """A base model fine-tuned on a part of the target or warmed up on a selection, with its held-out loss."""
+    """A base model fine-tuned on part of a target or warmed up on a selection, with the held-out loss."""
     with store.work(context) as work:
         for key in work.partitions:
             with work.apart(key):

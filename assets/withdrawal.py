@@ -9,7 +9,7 @@ from resources.store import StoreResource
 from resources.taint_checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
-DESCRIPTION = "No withdrawn document was used to train or fit it."
+DESCRIPTION = "No withdrawn document was used to train or fit this asset."
 
 
 def untainted(asset: str) -> dg.AssetChecksDefinition:

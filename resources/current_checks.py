@@ -20,7 +20,9 @@ from tamis.records.current_values import CurrentValues
 from tamis.report.index import write_index
 
 CURRENT = "current"
-DESCRIPTION = "Files, settings, code and inputs have not changed since the last materialization."
+DESCRIPTION = (
+    "The files, settings, code and inputs of the asset have not changed since its last materialization."
+)
 
 PLANNED_SECONDS = 300.0
 _plans: dict[Path, tuple[float, ProjectSnapshot, CurrentValues, list[Due]]] = {}

@@ -72,7 +72,10 @@ def materialize(
             snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
             current = read_current_values(project.home.store)
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
-            say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))}")
+            say(
+                f"no removal is held back under {', '.join(sorted(wanted.allow_removal))}; `tamis plan` "
+                "lists those that are"
+            )
         if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
@@ -105,7 +108,9 @@ def materialize(
             if not removed:
                 say("files arrived or changed during the run; processing them now")
             outcome.tried.clear()
-        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again once they stop"
+        outcome.failed["corpus"] = (
+            "files kept changing; run `tamis materialize` again once they stop changing"
+        )
     return outcome
 
 
@@ -197,7 +202,10 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
         for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
             project.home.store.drop(table)
-        say("the index of current values cannot be read; everything will be materialized again")
+        say(
+            "the index of current values cannot be read and was dropped; "
+            "everything will be materialized again"
+        )
     unpaid = {
         table
         for table in retained_tables(project.home.store)
@@ -205,14 +213,17 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     }
     for table in sorted(unreadable_tables(project.home.store, unpaid)):
         project.home.store.drop(table)
-        say(f"table {table} cannot be read; its rows will be recomputed if their documents return")
+        say(
+            f"table {table} cannot be read and was dropped; its rows, which are of removed documents, will "
+            "be computed again if those documents return"
+        )
     current = read_current_values(project.home.store)
     damage = find_damage(project.home, current)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
-        say(f"logged again: {counted(logged, 'materialization')} missing from the event log")
+        say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
 
 
 def materialize_project(

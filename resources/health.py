@@ -31,7 +31,8 @@ class DaemonSilentError(TransientError):
 
     def __init__(self, seen: str) -> None:
         super().__init__(
-            f"{seen}; `tamis ui` or `dagster-daemon run` starts it; until then, sensors and queued runs wait"
+            f"{seen}; start the daemon with `tamis ui` or `dagster-daemon run`; until then, sensors and "
+            "queued runs wait"
         )
 
 
@@ -40,7 +41,7 @@ class IncompleteDatabasesError(PermanentError):
 
     def __init__(self, folder: Path, found: Sequence[Incomplete]) -> None:
         self.folder, self.found = folder, list(found)
-        cure = "`tamis materialize` repairs this"
+        cure = "run `tamis materialize` to repair this"
         if any(one.rows for one in found):
             cure = f"move {folder} away and run `tamis materialize`, which logs all results again"
         super().__init__(f"{'; '.join(one.line for one in found)}; {cure}")
@@ -89,7 +90,7 @@ def opened(project: Project) -> Iterator[dg.DagsterInstance]:
             finally:
                 instance.dispose()
     except DatabaseError as error:
-        raise TransientError(f"Dagster's database: {error.orig}") from None
+        raise TransientError(f"Dagster's database cannot be read: {error.orig}") from None
 
 
 def started(project: Project) -> bool:
@@ -108,7 +109,7 @@ def daemon(project: Project, required: bool) -> str:
     seen = "not running, " + ("never seen" if age is None else f"last seen {brief(age)} ago")
     if required or address(project.home):
         raise DaemonSilentError(seen)
-    return f"{seen}; `tamis ui` starts it; until then, only `tamis materialize` processes new files"
+    return f"{seen}; `tamis ui` starts the daemon; until then, only `tamis materialize` processes new files"
 
 
 def heartbeat_age(project: Project) -> float | None:

@@ -65,7 +65,7 @@ class StorageMismatchError(PermanentError):
         where = f"outside the database that {POSTGRES_URL} names"
         if not url_is_set:
             where = f"in a database, but {POSTGRES_URL} is not set"
-        cure = f"copy {ON_POSTGRES} over it, or unset {POSTGRES_URL}" if url_is_set else "set it"
+        cure = f"replace that file with {ON_POSTGRES}, or unset {POSTGRES_URL}" if url_is_set else "set it"
         super().__init__(f"{path} keeps Dagster's state {where}; {cure}")
 
 
@@ -75,7 +75,9 @@ class DatabaseUnreachableError(TransientError):
     def __init__(self, url: str, problem: str) -> None:
         self.url = make_url(url).render_as_string(hide_password=True)
         first = next((line.strip() for line in problem.splitlines() if line.strip()), "no answer")
-        super().__init__(f"PostgreSQL at {self.url} ({POSTGRES_URL}) cannot be used: {first}")
+        super().__init__(
+            f"PostgreSQL at {self.url} cannot be used: {first}; start the database or correct {POSTGRES_URL}"
+        )
 
 
 def open_instance(project: Project) -> dg.DagsterInstance:

@@ -27,11 +27,11 @@ class NothingToLoadError(PermanentError):
     def __init__(self, problem: str, copy: Path | None) -> None:
         self.problem, self.copy = problem, copy
         where = (
-            "no earlier version can be loaded either, since its home is unknown without that file"
+            "no earlier version of that file can be loaded, since without it the home folder is unknown"
             if copy is None
-            else f"the home contains no earlier version that can be loaded ({copy})"
+            else f"the home folder contains no earlier version of tamis.toml that can be loaded ({copy})"
         )
-        super().__init__(f"{problem}; {where}; correct the file, then reload the code location")
+        super().__init__(f"{problem}; {where}; correct tamis.toml, then reload the code location")
 
 
 def load_project() -> tuple[Project, str]:

@@ -316,7 +316,7 @@ def failures(result: Any) -> dict[str, str]:
             if _is_interruption(error):
                 raise KeyboardInterrupt
             found[str(event.step_key)] = _first_line(cause.message, cause.cls_name)
-    return found or {"run": "see the run in the UI"}
+    return found or {"run": "no step names an error; see the log of the run in Dagster's UI (`tamis ui`)"}
 
 
 def is_view(stage: Stage) -> bool:

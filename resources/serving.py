@@ -22,7 +22,9 @@ class ServicesEndedError(TransientError):
     """One of Dagster's services ended though nobody asked for it; Dagster has logged which."""
 
     def __init__(self) -> None:
-        super().__init__("a Dagster service stopped unexpectedly (see the lines above); run `tamis ui` again")
+        super().__init__(
+            "one of Dagster's services stopped unexpectedly (see the lines above); run `tamis ui` again"
+        )
 
 
 def prepare(project: Project) -> None:

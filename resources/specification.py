@@ -198,7 +198,9 @@ def _of_stage(name: str, kinds: Sequence[str], reads: Sequence[str] | None) -> d
     stage = stages()[name]
     if reads is not None and set(reads) != (declared := {edge.asset for edge in stage.edges}):
         known, said = ", ".join(sorted(declared)), ", ".join(sorted(reads))
-        raise BadDeclarationError(name, f"its asset reads {said}, but its declaration says {known}")
+        raise BadDeclarationError(
+            name, f"the asset reads {said}, but the declaration of the stage says {known}"
+        )
     return {
         "group_name": stage.group,
         "code_version": stage.code_version,

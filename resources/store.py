@@ -204,7 +204,9 @@ class StoreResource(dg.ConfigurableResource):
         """Drop what nobody needs any more, and compact what was written."""
         days = self.project.settings.retention.days
         if expired := collect_expired(self.tables, days):
-            work.context.log.info(f"[retention] days = {days}: {expired} rows of removed documents expired")
+            work.context.log.info(
+                f"deleted {expired} rows of removed documents, which expired under [retention] days = {days}"
+            )
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
                 work.context.log.info(f"dropped table {table}: no current value has vectors in it")

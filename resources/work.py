@@ -274,7 +274,9 @@ class Work:
                 self.fail(next(iter(group)), error)
                 return
             stop_unless_writable(self.project.home.root)
-            self.context.log.warning(f"{len(group)} shards failed together; retrying them one at a time")
+            self.context.log.warning(
+                f"a group of {len(group)} shards failed; retrying its shards one at a time"
+            )
             for shard, doc_ids in group.items():
                 yield from self._group({shard: doc_ids}, make)
 

@@ -24,7 +24,7 @@ class InputMissingError(PermanentError):
     def __init__(self, asset: str, missing: Sequence[str]) -> None:
         self.asset, self.missing = asset, list(missing)
         shown = ", ".join(self.missing[:5]) + (", …" if len(self.missing) > 5 else "")
-        super().__init__(f"{asset} needs {shown} first; materialize the inputs, or run `tamis materialize`")
+        super().__init__(f"{asset} needs {shown} first; materialize these inputs, or run `tamis materialize`")
 
 
 class InactiveStageError(PermanentError):
@@ -43,10 +43,10 @@ class PartitionGoneError(PermanentError):
 
     def __init__(self, asset: str, partition: str, known: Sequence[str] | None = None) -> None:
         self.asset, self.partition, self.known = asset, partition, known
-        why = "its file is missing or still being written"
+        why = "the file of this shard is missing or still being written"
         if known is not None:
-            there = named(known) or "none of this kind"
-            why = f"it is not in tamis.toml, which has {there}{did_you_mean(partition, known)}"
+            there = named(known) or "nothing of this kind"
+            why = f"{partition!r} is not in tamis.toml, which defines {there}{did_you_mean(partition, known)}"
         super().__init__(f"cannot materialize {asset}[{partition}]: {why}")
 
 

@@ -69,6 +69,6 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     request = "" if waits else removal_request(context.instance, gone)
     if isinstance(request, str):
         return dg.SkipReason("; ".join([*parts, f"removals are waiting: {waits or request}"]))
-    what = named(gone, MOST_SHOWN) or "partitions that are not in tamis.toml"
+    what = named(gone, MOST_SHOWN) or "partitions that tamis.toml no longer defines"
     context.log.info(f"removal requested: {what}")
     return dg.SensorResult(run_requests=[request])

@@ -20,7 +20,8 @@ from tamis.webhook_notices import FAILED, notice
 @dg.run_failure_sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Record each failed run, including command-line runs, for the webhook of [automation].",
+    description="Queue a message about each failed run, runs of the command line included, for the webhook "
+    "set in [automation].",
     monitor_all_code_locations=True,  # runs of the command line belong to none
 )
 def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:

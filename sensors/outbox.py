@@ -66,7 +66,9 @@ def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> s
                 message.not_before = time.time() + PAUSE_SECONDS * 2**message.tries
                 _write(path, message)
                 continue
-            context.log.error(f"gave up after {TRIES} attempts: {message.body}")
+            context.log.error(
+                f"gave up sending a message to the webhook after {TRIES} attempts: {message.body}"
+            )
         path.unlink(missing_ok=True)
     parts = [f"{sent} delivered"] if sent else []
     parts += [f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []
@@ -85,7 +87,9 @@ def _waiting(context: dg.SensorEvaluationContext, home: Home) -> list[tuple[Path
             found.append((path, TypeAdapter(Message).validate_json(path.read_bytes())))
         except (OSError, ValueError) as error:
             aside = path.rename(path.with_suffix(".unreadable"))
-            context.log.warning(f"a message cannot be read ({type(error).__name__}); it is kept as {aside}")
+            context.log.warning(
+                f"a message for the webhook cannot be read ({type(error).__name__}); it is kept as {aside}"
+            )
     return sorted(found, key=lambda entry: entry[1].put)
 
 

@@ -65,7 +65,7 @@ def broken(store: StoreResource) -> str:
     try:
         load_settings(Path(store.project_file))  # this file: without it another one above might be opened
     except BROKEN as error:
-        return f"{error}; sensors wait until it is corrected"
+        return f"{error}; sensors wait until tamis.toml is corrected"
     return ""
 
 
@@ -80,7 +80,10 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
     wanted = dg.RunsFilter(tags={WORK_TAG: work}, statuses=[dg.DagsterRunStatus.FAILURE])
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
-        return f"the removal failed {len(failed)} times; it will be tried again shortly (see its last run)"
+        return (
+            f"the removal failed {len(failed)} times (the last run of the job says why); "
+            "the sensor will try again shortly"
+        )
     return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
 
 

@@ -63,7 +63,8 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         return dg.SkipReason(_at_rest(snapshot, current))
     if gone := find_gone(store.tables, snapshot, current):
         return dg.SkipReason(
-            f"waits until {counted(len(gone), 'result')} of removed files or sections are deleted"
+            f"the sensor waits until {counted(len(gone), 'result')} of removed files or sections "
+            "have been deleted"
         )
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
@@ -87,7 +88,7 @@ def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
     if new := [key for key in snapshot.keys("selections") if key not in made]:
         return (
             f"not materialized yet: {named(new, SHOWN)}; run `tamis materialize` or materialize "
-            "selected_subset; from then on the sensor keeps the selection current"
+            "selected_subset; from then on the sensor keeps each materialized selection current"
         )
     return NOTHING
 
@@ -109,7 +110,7 @@ def _first_allowed(
         tried = attempts(context.instance, group)
         failures = failed_attempts(context.instance, tried)
         if missing := sorted(new.intersection(group.assets)):
-            reasons.append(f"{', '.join(missing)}: not defined yet, see the arrivals sensor")
+            reasons.append(f"{', '.join(missing)}: not defined yet; see the last tick of the arrivals sensor")
         elif len(failures) >= most:
             reasons.append(f"{_shown(group)} failed {len(failures)} times; materialize it to see why")
         elif tried and time.time() < waits_until(tried):

@@ -27,7 +27,7 @@ from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure
 from tamis.training.stage import TRIALS_STAGE
 
-NO_BUDGET = "tamis.toml has no [trial_budget], so only `tamis materialize` runs trials"
+NO_BUDGET = "tamis.toml sets no share in [trial_budget], so no sensor runs trials; `tamis materialize` does"
 
 
 def trial_budget(
@@ -43,7 +43,7 @@ def trial_budget(
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
     if not snapshot.searches:
-        return dg.SkipReason("[scaling] has no models to choose among")
+        return dg.SkipReason("[scaling] in tamis.toml names no models to choose among")
     said = "; ".join(sentences(snapshot.searches))
     groups, missing = trial_work(snapshot, current)
     if missing:
@@ -58,7 +58,7 @@ def trial_budget(
         context.log.info(said)
         return dg.SensorResult(run_requests=requests_for(context.instance, group))
     if groups:
-        return dg.SkipReason(f"{said}; what failed will be tried again shortly")
+        return dg.SkipReason(f"{said}; failed work will be tried again shortly")
     return dg.SkipReason(said)
 
 

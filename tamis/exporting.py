@@ -31,8 +31,8 @@ class IncompleteSelectionError(PermanentError):
     def __init__(self, selection: str, chosen: int, found: int) -> None:
         self.selection, self.chosen, self.found = selection, chosen, found
         super().__init__(
-            f"{chosen} documents were chosen for {selection!r}, but the store has the texts of only {found}; "
-            "`tamis status` shows what is damaged, `tamis materialize` rebuilds it"
+            f"{chosen} documents were selected for {selection!r}, but the store has the texts of "
+            f"only {found} of them; `tamis status` shows what is damaged, `tamis materialize` rebuilds it"
         )
 
 
@@ -138,14 +138,16 @@ def _require_free(project: Project, path: Path, form: str) -> None:
             read = (project.root / source).resolve()
             if real == read or read in real.parents:
                 problem = f"is where the documents of {name!r} are read from"
-                raise ExportPathError(path, problem, "choose a path outside it")
+                raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
     exports = home.exports.resolve()
     if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
-        raise ExportPathError(path, "is in Tamis's own folder", f"choose a path outside it, or in {exports}")
+        raise ExportPathError(
+            path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
+        )
     if form == FOLDER:
         for one in path.iterdir() if path.is_dir() else ():
             if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
-                problem = f"contains {one.name}, which no export wrote"
+                problem = f"contains {one.name}, which was not written by an export"
                 raise ExportPathError(path, problem, "choose a new or empty folder")
         if path.is_file():
             raise ExportPathError(path, "is a file", "choose a new or empty folder")
@@ -153,8 +155,10 @@ def _require_free(project: Project, path: Path, form: str) -> None:
     # A withdrawal finds the files of exports by these endings.
     if path.suffix != f".{form}":
         cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
-        raise ExportPathError(path, f"does not end in .{form}, the suffix of that format", cure)
+        raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
     if path.exists() and not beside(path, CROISSANT).is_file() and exports not in real.parents:
         raise ExportPathError(
-            path, "exists already, and no export wrote it", "choose another path, or remove the file first"
+            path,
+            "already exists and was not written by an export",
+            "choose another path, or remove the file first",
         )

@@ -56,8 +56,10 @@ def tables(project: Project) -> str:
     store = project.home.store
     names = store.names()
     if broken := unreadable_tables(store):
-        raise OSError(f"cannot be read: {', '.join(sorted(broken))}; `tamis materialize` rebuilds them")
-    return f"all {len(names)} can be read" if names else "none yet"
+        raise OSError(
+            f"cannot read {', '.join(sorted(broken))}; `tamis materialize` rebuilds what cannot be read"
+        )
+    return f"{len(names)} of {len(names)} can be read" if names else "none yet"
 
 
 def lock(project: Project) -> str:
@@ -82,7 +84,7 @@ def tracking(project: Project) -> str:
     if uri.startswith("sqlite:") and path.exists():
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as connection:
             runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        return f"{counted(runs, 'run')} in the home"
+        return f"{counted(runs, 'run')} in the Tamis home folder"
     return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not checked"
 
 
@@ -91,7 +93,9 @@ def _server(uri: str) -> str:
     try:
         require_tracker(uri)
     except TrackerUnavailableError as error:
-        raise OSError(f"{shown} does not answer ({error.problem})") from None
+        raise OSError(
+            f"{shown} does not answer ({error.problem}); start the server or correct the address"
+        ) from None
     return f"{shown} answers"
 
 

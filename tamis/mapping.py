@@ -42,9 +42,9 @@ def map_by_neighbours(project: Project, selection: str) -> Path:
     place_n2 = _neighbour_places(project, seen)
     kept = [percent(neighbours_kept(seen.point_nk, found), 0) for found in (place_n2, seen.point_nk[:, :2])]
     axes = (
-        f"Laid out to keep near neighbours together: {kept[0]} of a point's {NEIGHBOURS} nearest neighbours "
-        f"are also among its {NEIGHBOURS} nearest on this map, {kept[1]} on the map by components. Distances "
-        "between groups have no meaning. "
+        f"Laid out to keep near neighbours together: {kept[0]} of the {NEIGHBOURS} nearest neighbours of a "
+        f"point by meaning are also among the {NEIGHBOURS} points nearest to it on this map, compared with "
+        f"{kept[1]} on the map by principal components. Distances between groups have no meaning. "
         "The map was made on request, and is not updated when the selection changes."
     )
     page = project.home.reports / f"neighbours_{selection}.html"

@@ -54,10 +54,14 @@ class Priced:
         """For people."""
         missing = self.runs - self.made
         if not missing:
-            return f"{counted(self.runs, 'run')} of {self.preset}: all trained"
-        by = "estimated from earlier runs" if self.timed else "on two CPU cores; no run has been timed yet"
+            return f"{counted(self.runs, 'run')} of {self.preset}: all are trained"
+        by = (
+            "estimated from earlier runs"
+            if self.timed
+            else "estimated for two CPU cores, since no run has been timed yet"
+        )
         return (
-            f"{counted(missing, 'run')} of {self.preset} to train, {self.made:,} of {self.runs:,} are done: "
+            f"{counted(missing, 'run')} of {self.preset} to train ({self.made:,} of {self.runs:,} are done): "
             f"{missing * self.tokens:,} tokens, {significant(self.flops, 3)} FLOPs, about "
             f"{brief(self.seconds)} ({by})"
         )
@@ -174,7 +178,10 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
     if made:
         lines += [*made, f"page: {project.home.relative(project.home.reports / PAGE)}"]
     else:
-        lines.append("no mixture yet: `tamis materialize` trains the runs and resumes where it stopped")
+        lines.append(
+            "no mixture yet: `tamis materialize` trains these runs; after an interruption, repeat the "
+            "command to resume"
+        )
     return lines
 
 

@@ -112,7 +112,7 @@ def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]
     corpora = [f"corpus {one.name}: {one.path or one.kind}" for one in project.settings.corpus]
     targets = [
         f"target {one.name}: {one.path or one.kind}, {one.train} examples to select by and {one.held_out} "
-        "held-out ones to evaluate on"
+        "held-out examples to evaluate on"
         for one in project.settings.target
     ]
     return [
@@ -151,7 +151,7 @@ def _in_all(plan: list[dict[str, Any]]) -> str:
         return text
     if not known:
         return f"{text}: nothing has been timed yet"
-    return f"{text}; without {named(unknown, NAMED)}, which have not been timed yet"
+    return f"{text}; without {named(unknown, NAMED)}, for which no time is known yet"
 
 
 def _sum(entries: Iterable[dict[str, Any]], name: str) -> float | None:

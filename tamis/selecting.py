@@ -36,7 +36,7 @@ from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
-_ONE_TEXT = "it is a single text; pass a list of texts"
+_ONE_TEXT = "a single str was passed; pass a list of texts"
 _NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
 
 
@@ -53,7 +53,7 @@ class BadSeedError(PermanentError, ValueError):
 
     def __init__(self, seed: object) -> None:
         self.seed = seed
-        super().__init__(f"seed {seed!r} is not valid; pass an integer, 0 or more")
+        super().__init__(f"seed {seed!r} is not valid; pass a non-negative integer")
 
 
 class UnscoredSamplerError(PermanentError, ValueError):
@@ -63,7 +63,7 @@ class UnscoredSamplerError(PermanentError, ValueError):
         self.sampler, self.columns, self.valid = sampler, sorted(columns), sorted(valid)
         super().__init__(
             f"sampler {sampler!r} needs {', '.join(self.columns)}, which only a project computes; "
-            f"samplers for texts in memory: {', '.join(self.valid)}"
+            f"choose a sampler that works on texts in memory: {', '.join(self.valid)}"
         )
 
 
@@ -140,18 +140,21 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
     given = _documents(texts, "texts")
     examples = _documents(goal if goal is not None else (), "goal").filter(pl.col("normal") != "")
     if given.is_empty():
-        raise UnusableTextsError("texts", "there are none, so there is nothing to choose from")
+        raise UnusableTextsError(
+            "texts", "it contains no texts, so there is nothing to select from; pass at least one text"
+        )
     if sampler.needs_target and examples.is_empty():
         raise UnusableTextsError(
             "goal",
-            f"it contains no text; pass {FEW_TARGET_POINTS} or more examples of what the model should become "
-            "good at, or choose a sampler that needs no goal, such as random",
+            f"it contains no texts; pass {FEW_TARGET_POINTS} or more examples of what the model should "
+            "become good at, or choose a sampler that needs no goal, such as random",
         )
     distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
     if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
         few = (
-            f"{counted(len(examples), 'different text')} in goal; with fewer than {FEW_TARGET_POINTS}, the "
-            "choice depends on which ones they are: treat it as a draft"
+            f"goal contains only {counted(len(examples), 'different text')}; with fewer than "
+            f"{FEW_TARGET_POINTS}, the selection depends too much on the particular examples, so treat it as "
+            "provisional"
         )
         warnings.warn(few, FewTargetPoints, stacklevel=3)
     scored, refused = _scored(sampler, budget, distinct.filter(pl.col("normal") != ""), examples, choosing)
@@ -200,9 +203,9 @@ def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
     found = _listed(texts, argument)
     wrong = [row for row, text in enumerate(found) if not isinstance(text, str)]
     if wrong:
-        what = f"row {wrong[0]} is not a text but {type(found[wrong[0]]).__name__}"
-        what += f", and {len(wrong) - 1:,} more of {len(found):,} are not either" if len(wrong) > 1 else ""
-        raise UnusableTextsError(argument, f"{what}; leave such rows out, or pass '' instead")
+        what = f"row {wrong[0]} is not a str but {type(found[wrong[0]]).__name__}"
+        what += f" ({len(wrong):,} of {len(found):,} rows are not str)" if len(wrong) > 1 else ""
+        raise UnusableTextsError(argument, f"{what}; leave out such rows, or pass '' in place of them")
     normal = [normalise_text(text) for text in found]
     n_tokens = estimated_tokens(pl.col("normal").str.len_bytes())
     columns = {
@@ -242,7 +245,9 @@ def _scored(
         vectors, refused = _vectors(pl.concat([pool, goal]).unique(), choosing)
         pool, goal = (side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal))
     if sampler.needs_target and goal.is_empty():
-        raise UnusableTextsError("goal", "the encoder could not encode any of its texts")
+        raise UnusableTextsError(
+            "goal", "the encoder could not encode any of these texts; pass other examples"
+        )
     scoring = _Scoring(
         sampler=sampler,
         budget=budget,

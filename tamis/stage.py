@@ -99,18 +99,18 @@ class Automation(StrEnum):
     """When automation makes a stage."""
 
     ALWAYS = "kept current whatever is configured"
-    WHEN_READ = "kept current where a configured selection reads it"
-    ONCE_SELECTED = "costly: kept current once a person has made a selection that reads it"
-    ONCE_SEARCHED = "made when a search under a budget asks for no further trial"
+    WHEN_READ = "kept current if a configured selection reads the stage"
+    ONCE_SELECTED = "costly: kept current once a person has made a selection that reads the stage"
+    ONCE_SEARCHED = "made once a search under a trial budget asks for no further trial"
     BY_HAND = "never made by automation"
 
 
 class Learning(StrEnum):
     """How a stage learns from documents."""
 
-    PRE_TRAINED = "weights pre-trained on documents that it lists"
-    FINE_TUNED = "weights fine-tuned on documents that it lists"
-    FITTED = "fitted on documents that it does not list"
+    PRE_TRAINED = "weights pre-trained on documents that the stage lists"
+    FINE_TUNED = "weights fine-tuned on documents that the stage lists"
+    FITTED = "fitted on documents that the stage does not list"
 
 
 class Growth(StrEnum):
@@ -118,7 +118,7 @@ class Growth(StrEnum):
 
     NOTHING = "nothing of the pool"
     POOL = "documents of the pool"
-    OWN_ROWS = "its own rows, which grow with the pool"
+    OWN_ROWS = "rows of the stage itself, which grow with the pool"
     NO_TIME = "hardly any time"
 
 

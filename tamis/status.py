@@ -202,7 +202,10 @@ class Status:
         lines += [f"due: {name}: {count}" for name, count in others.items()]
         lines += [f"due: {counted(models, 'SQL model')}"] if models else []
         if self.due:
-            return [*lines, "`tamis plan` shows why, `tamis materialize` brings it up to date"]
+            return [
+                *lines,
+                "`tamis plan` shows why these are due, `tamis materialize` brings them up to date",
+            ]
         return lines if self.problems() else [*lines, "everything is current"]
 
     def warning_lines(self) -> list[str]:
@@ -216,7 +219,7 @@ class Status:
         lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
         held = Counter(place["shard"] for place in self.still_in_files)
         in_files = [
-            f"withdrawn, but still in your files: {shard}: {counted(rows, 'row')}, refused when read"
+            f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}, refused at each reading"
             for shard, rows in held.most_common()
         ]
         tainted = [f"tainted: {one.line}" for one in self.tainted]
@@ -293,7 +296,7 @@ def _precision(project: Project) -> dict[str, Any]:
 
 def _precision_line(found: Mapping[str, Any]) -> str:
     if found["by"] is None:
-        return "models run in float32 or bfloat16; the first run measures which is faster here"
+        return "models run in float32 or bfloat16; the first run measures which is faster on this machine"
     if found["by"] != "measurement":
         return f"models run in {found['name']}, set by {found['by']}"
     times = Speeds(**{name: found[name] for name in ("device", "float32_ms", "bfloat16_ms")})
@@ -309,11 +312,11 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
         budget, count = parse_budget(section.budget), documents.get(section.name)
         if count is not None and budget.unit == "documents" and count < budget.amount:
             chosen = (
-                f"{count:,} documents were chosen, and no more are eligible within its shares"
+                f"{count:,} documents were selected, and no more are eligible within the configured shares"
                 if section.per or section.mixture
-                else f"all {count:,} eligible documents were chosen"
+                else f"all {count:,} eligible documents were selected"
             )
-            yield f"selection {section.name}: {chosen}; the budget is {int(budget.amount):,}"
+            yield f"selection {section.name}: {chosen}; the budget is {int(budget.amount):,} documents"
 
 
 def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
@@ -324,7 +327,7 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         try:
             found = published(current, folder, name)
             if found and folder.read(found.subset).data_version not in path.read_text(encoding="utf-8"):
-                yield f"the export of {name} is out of date; `tamis export {name}` writes the current choice"
+                yield f"the export of {name} is out of date; run `tamis export {name}` to renew the export"
         except (ManifestError, OSError):
             continue  # what is damaged is said elsewhere
 
@@ -336,7 +339,7 @@ def _links_left_out(project: Project) -> list[str]:
     found |= {f"target {one.name}": target_links_out(one, root) for one in settings.target}
     return [
         f"{name}: links that lead out of its folder are not followed: {named(links, 3)}; "
-        "set follow_links = true to follow them"
+        "to follow them, set follow_links = true in tamis.toml"
         for name, links in found.items()
         if links
     ]

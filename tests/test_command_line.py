@@ -295,7 +295,7 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     assert 'exclude = ["**/*.png"] in [[corpus]] landing' in said
     shown = tamis(project, "status").out
     assert "quarantine: 4 files and 4 rows left out:" in shown
-    assert "3 files of an unsupported type: 1 .png in its folder, 2 .png in more/;" in shown
+    assert "3 files of an unsupported type: 1 .png in the corpus folder, 2 .png in more/;" in shown
     assert "other.jsonl (whole file), missing text column: no column 'text' in any of its 15 rows" in shown
     assert "torn.jsonl, 3 rows, the first is row 1, non text" in shown
     tamis(project, *steps, "--strict", code=1)
@@ -347,7 +347,7 @@ def test_an_audit_against_an_anchor_names_what_is_gone(project, tamis):
     assert tamis(project, "audit", "uniform", "--quick", "--json").json["status"] == "green"
     found = tamis(project, "audit", "uniform", "--quick", "--against", "anchor.json", "--json", code=1).json
     assert found["lowest_broken"] == ["mart_reasons"]
-    assert "the anchor anchor.json lists it" in str(found["nodes"])
+    assert "the anchor anchor.json lists this manifest" in str(found["nodes"])
 
 
 def test_an_audit_that_cannot_read_a_manifest_writes_no_prov(project, tamis, tmp_path):
@@ -448,13 +448,13 @@ def test_the_ui_says_where_the_pages_are_and_keeps_their_port(empty, served, tam
     port = free_port()
     for arguments in (("--reports-port", port), ()):
         assert (
-            f"http://127.0.0.1:{port}/{pages_address(empty.home).key}/ shows the pages"
+            f"http://127.0.0.1:{port}/{pages_address(empty.home).key}/ shows the report pages"
             in served(*arguments)[1]
         )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(port)))  # it is free again, and somebody else takes it
         taken.listen()
-        assert f"port {port} is taken; the pages and all links now use port " in served()[1]
+        assert f"port {port} is taken; the report pages and all links to them now use port " in served()[1]
         said = tamis(empty, "ui", "--port", free_port(), "--reports-port", port, code=2).err
     assert f"port {port} is taken" in said
     assert f"tamis ui --reports-port {int(port) + 2}" in said
@@ -489,10 +489,10 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
 
 
 def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
-    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers about removed documents are stored\n"
     ids = ["a" * 32, "b" * 32]
     rows = rows_of("scores_judge", [{"doc_id": one, "by_server": True} for one in ids])
     empty.store.merge("scores_judge", rows)
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
-    assert tamis(empty, "purge", "--answers").out == "no answers are stored\n"
+    assert tamis(empty, "purge", "--answers").out == "no answers about removed documents are stored\n"

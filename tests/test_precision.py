@@ -75,7 +75,7 @@ def test_a_project_measures_once_and_its_home_keeps_the_choice(project, measurin
     calls, said = measuring(speeds(2.0, 1.0)), []
     assert project.precision is None
     assert chosen_precision(project, said.append) == BFLOAT16
-    assert "2 ms in float32 and 1 in bfloat16" in said[0]
+    assert "2 ms in float32 and 1 ms in bfloat16" in said[0]
     measuring(speeds(1.0, 2.0))  # another machine
     assert chosen_precision(open_project(project.root), said.append) == BFLOAT16
     assert (len(calls), len(said)) == (1, 1)
@@ -109,7 +109,7 @@ def test_a_damaged_choice_is_measured_again(project, measuring):
 
 
 def test_status_says_what_is_computed_in_and_why(project, measuring):
-    assert "the first run measures which is faster here" in "\n".join(read_status(project).lines())
+    assert "the first run measures which is faster on this machine" in "\n".join(read_status(project).lines())
     measuring(speeds(2.0, 1.0))
     chosen_precision(project, print)
     status = read_status(project)

@@ -91,16 +91,16 @@ def test_any_series_of_texts_will_do(given):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("a text", "it is a single text"),
-        ([], "there are none"),
+        ("a text", "a single str was passed"),
+        ([], "it contains no texts"),
         (None, "NoneType is not an ordered series of texts"),
-        ({"a text"}, "set is no series"),
-        ({"text": ["a text"]}, "dict is no series"),
-        (np.array([["a", "b"]]), "ndarray is no series"),
+        ({"a text"}, "set is not an ordered series"),
+        ({"text": ["a text"]}, "dict is not an ordered series"),
+        (np.array([["a", "b"]]), "ndarray is not an ordered series"),
         (pl.DataFrame({"text": ["a"]}), "one column of a data frame"),
         (pd.DataFrame({"text": ["a"]}), "one column of a data frame"),
-        (["a", None, "b", float("nan")], "row 1 is not a text but NoneType, and 1 more of 4 are not either"),
-        ([b"a"], "row 0 is not a text but bytes; leave such rows out"),
+        (["a", None, "b", float("nan")], r"row 1 is not a str but NoneType \(2 of 4 rows are not str\)"),
+        ([b"a"], "row 0 is not a str but bytes; leave out such rows"),
     ],
 )
 def test_what_is_no_series_of_texts_is_named_with_what_would_be_right(given, problem):
@@ -143,7 +143,7 @@ def test_budgets_are_texts_shares_or_tokens():
 
 @pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])
 def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(BadSeedError, match="pass an integer"):
+    with pytest.raises(BadSeedError, match="pass a non-negative integer"):
         tamis.select(POOL, GOAL, 4, sampler="dsir", seed=seed)
 
 

@@ -47,7 +47,7 @@ def read_anchor(path: Path) -> list[tuple[str, str, str]]:
     except (ValueError, TypeError, KeyError) as error:
         raise AnchorError(path, f"is not an anchor ({error})") from error
     if canonical_digest(canonical_json([list(entry) for entry in entries])) != root:
-        raise AnchorError(path, "was altered: its manifests do not hash to its root")
+        raise AnchorError(path, "was altered: the manifests that it lists do not hash to its root")
     return entries
 
 
@@ -64,5 +64,5 @@ def judge_anchor(audit: Audit, folder: Path, path: Path) -> tuple[Audit, int, in
         except ManifestError as error:
             lost += 1
             node = nodes.setdefault(manifest, Node(manifest=manifest, asset=asset, partition=partition))
-            node.unreachable(f"{error}; the anchor {path.name} lists it")
+            node.unreachable(f"{error}; the anchor {path.name} lists this manifest")
     return Audit(nodes=nodes, roots=audit.roots), len(named) - lost, len(named)

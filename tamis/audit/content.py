@@ -109,7 +109,9 @@ def _is_present(node: Node, current: CurrentValues) -> bool:
 def _judge_index(node: Node, value: CurrentValue, manifest: Manifest) -> None:
     stated = (manifest.input_key, manifest.data_version, manifest.settled)
     if (value.input_key, value.data_version, value.settled) != stated:
-        node.contradicted("the index gives a different key, version or state than the manifest")
+        node.contradicted(
+            "the index of current values gives another input key, data version or state than the manifest"
+        )
 
 
 def _judge_files(
@@ -154,9 +156,9 @@ def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Ite
             of, stated = f"{file.name}: ", snapshot.versions[file.key]
         try:
             if fingerprint_shard(file) != stated:
-                yield f"{of}its bytes were altered, although its size and times are unchanged"
+                yield f"{of}the bytes of the file were altered, although its size and times are unchanged"
         except (ShardGoneError, TamisError, OSError) as error:
-            yield f"{of}its file cannot be read: {error}"
+            yield f"{of}the file cannot be read: {error}"
 
 
 def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows:
@@ -197,8 +199,8 @@ def _name_difference(
         changed = [key for key in changed if key in now] + sorted(held(gone))
         if not changed:
             return
-    first = f"first: {changed[0]}" if changed else "only the order"
-    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ ({first})")
+    first = f"first: {changed[0]}" if changed else "only their order differs"
+    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ from the manifest ({first})")
 
 
 def _by_key(content: bytes) -> dict[str, list[str]]:
@@ -252,7 +254,7 @@ def _judge_checkpoints(
                 partition=name,
             )
             found = f"table {TRAINED_ON.name} contains rows of this checkpoint that no manifest lists"
-            nodes.setdefault(own.name, own).outdated(f"{found}: one of its trainings did not finish")
+            nodes.setdefault(own.name, own).outdated(f"{found}: a training of this checkpoint did not finish")
 
 
 def _stated(records: Records) -> dict[str, set[str]]:

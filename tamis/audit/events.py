@@ -86,8 +86,8 @@ def judge_events(
     if whole and events and not current:
         nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
         nodes["index"].contradicted(
-            f"it is empty, but the event log contains {len(events)} materializations; "
-            "`tamis materialize` materializes everything again"
+            f"the index of current values is empty, but the event log contains {len(events)} "
+            "materializations; `tamis materialize` materializes everything again"
         )
     logged = {event.manifest for event in events}
     logged_again = any(event.again for event in events)
@@ -97,19 +97,20 @@ def judge_events(
             said = latest.get((node.asset, node.partition))
             if said != node.manifest:
                 node.contradicted(
-                    f"manifest {(said or 'none')[:16]} in the event log, {node.manifest[:16]} in the index"
+                    f"the event log names the manifest {(said or 'none')[:16]}, but the index of current "
+                    f"values names {node.manifest[:16]}"
                 )
         elif node.manifest not in logged and node.reachable and not logged_again:
-            node.outdated("the event log no longer contains its materialization")
+            node.outdated("the event log no longer contains the materialization of this manifest")
 
 
 def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
     """Note, on a machine that has run nothing itself, that there was no event log to compare with."""
     nodes["event log"] = Node(manifest="", asset="event log", partition="")
     nodes["event log"].outdated(
-        f"it is empty on this machine, so the content of {place} was checked without it; the next "
-        "`tamis materialize` on this machine fills it from the index of current values. Machines that share "
-        "a database share one event log (docs/postgresql.md)"
+        f"the event log is empty on this machine, so the content of {place} was checked without the log; the "
+        "next `tamis materialize` on this machine fills the log from the index of current values. Machines "
+        "that share a database share one event log (docs/postgresql.md)"
     )
 
 
@@ -151,9 +152,14 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     lacking = [] if event.again else [name for name in expected if name not in said]
     differing = [name for name, value in said.items() if value != expected[name]]
     if (manifest.asset, manifest.partition) != (event.asset, event.partition):
-        found.append(f"its materialization is logged as {label(event.asset, event.partition)}")
-    found += [f"its materialization has lost the tag {name}" for name in lacking]
-    found += [f"its materialization has a wrong tag {name}: {said[name][:16]}" for name in differing]
+        found.append(
+            f"the event log records this materialization as one of {label(event.asset, event.partition)}"
+        )
+    found += [f"the materialization in the event log has lost the tag {name}" for name in lacking]
+    found += [
+        f"the materialization in the event log has a wrong value of the tag {name}: {said[name][:16]}"
+        for name in differing
+    ]
     return [*found, *_wrongly_displayed(event, manifest, again)]
 
 
@@ -169,4 +175,7 @@ def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> I
         stated["table_version"] = manifest.beside.get("table_versions", {}).get(table)
     for name, value in stated.items():
         if name in event.metadata and event.metadata[name] != value:
-            yield f"its displayed {name} is {str(event.metadata[name])[:60]}, but its manifest says {value}"
+            yield (
+                f"the event log displays {name} as {str(event.metadata[name])[:60]}, but the manifest says "
+                f"{value}"
+            )

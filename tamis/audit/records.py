@@ -62,7 +62,7 @@ def judge_records(
         except ManifestError as error:
             if manifest not in nodes:
                 nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
-                nodes[manifest].unreachable(f"{error}; no current result refers to it")
+                nodes[manifest].unreachable(f"{error}; no current result refers to this manifest")
     if not quick:
         _judge_lists(records.folder, nodes)
         _judge_choices(home, nodes, kept_versions)
@@ -75,7 +75,7 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
     for path in folder.lists():
         if file_digest(path) != path.stem:
             node = node_for(nodes, LISTS, path.stem[:16])
-            node.altered("its content no longer matches the hash in its name")
+            node.altered("the content of the file no longer matches the hash in its name")
 
 
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
@@ -91,7 +91,9 @@ def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> No
             if is_kept(home, version):
                 decisions_of(home, version)
             elif version.version > latest[version.selection] - kept_versions:
-                lost = f"the decisions of version {version.version} are lost, so it cannot be restored"
+                lost = (
+                    f"the decisions of version {version.version} are lost, so that version cannot be restored"
+                )
                 node_for(nodes, DECISIONS_STAGE.name, f"{version.selection} versions").outdated(lost)
         except VersionLostError as error:
             node = nodes.get(version.decisions) or node_for(nodes, DECISIONS_STAGE.name, version.selection)
@@ -105,7 +107,9 @@ def _judge_numbers(versions: Sequence[Version], nodes: dict[str, Node]) -> None:
         numbers.setdefault(version.selection, set()).add(version.version)
     for selection, found in numbers.items():
         if missing := sorted(set(range(1, max(found) + 1)) - found):
-            node_for(nodes, TABLES, VERSIONS).altered(f"version {missing[0]} of {selection} is missing")
+            node_for(nodes, TABLES, VERSIONS).altered(
+                f"the row of version {missing[0]} of the selection {selection} is missing"
+            )
 
 
 def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
@@ -152,7 +156,7 @@ def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
     for manifest, count in listed_in(home).items():
         if manifest in nodes:
             nodes[manifest].withdrawn = count
-            nodes[manifest].details.append(f"withdrawn: {count} of the documents that it lists")
+            nodes[manifest].details.append(f"withdrawn: {count} of the documents that this manifest lists")
 
 
 def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
@@ -169,4 +173,6 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
             (node.unreachable if quick else node.altered)(problem)
         before = [receipt]
     if before and (back := stored_again(home.store)):
-        nodes[before[0]].contradicted(f"withdrawn, but stored again: {back}; withdraw them again")
+        nodes[before[0]].contradicted(
+            f"withdrawn documents are stored again: {back}; withdraw these documents again"
+        )

@@ -93,8 +93,8 @@ def audit_of_crashes(crashing: Mapping[str, str]) -> Audit:
     nodes: dict[str, Node] = {}
     for table, said in crashing.items():
         node_for(nodes, TABLES, table).altered(
-            f"reading it crashes the process ({said}), so nothing was audited; restore lance/{table}.lance "
-            "from a backup of the home, or delete that folder and run `tamis materialize`"
+            f"reading this table crashes the process ({said}), so nothing was audited; restore the folder "
+            f"lance/{table}.lance of the home folder from a backup, or delete it and run `tamis materialize`"
         )
     return Audit(nodes=nodes, roots=[])
 
@@ -148,7 +148,7 @@ def _judge_retention(home: Home, records: Records, node: Node, current: CurrentV
     if not node.reachable or (value is not None and value.manifest == node.manifest):
         return
     if rule := removed_by(home, records.read(node.manifest)):
-        node.outdated(f"its checkpoint was removed by the rule {rule}")
+        node.outdated(f"the checkpoint was removed by the retention rule {rule}")
 
 
 def _judge_place(
@@ -163,17 +163,17 @@ def _judge_place(
     A manifest that a later one with the same data version has replaced counts as current.
     """
     if value is None:
-        node.outdated("its partition is gone")
+        node.outdated("the partition is gone")
     elif value.manifest != node.manifest:
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")
     elif not value.finished:
-        why = "" if node.withdrawn else "it was interrupted; "
-        node.outdated(f"{why}`tamis materialize` rebuilds it")
+        why = "" if node.withdrawn else "the materialization was interrupted; "
+        node.outdated(f"{why}`tamis materialize` rebuilds this value")
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
-        node.outdated("it is no longer part of the project")
+        node.outdated("this value is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):
-        node.outdated("its file is gone; its documents are kept until their removal is allowed (held back)")
+        node.outdated("the file is gone; its documents are kept until you allow their removal (held back)")
     elif input_key(stage, node.partition, snapshot, current) != value.input_key:
         changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

@@ -59,8 +59,8 @@ class OutdatedError(PermanentError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(
-            f"{name} is out of date ({reason}) and is not shown; fix any problem listed above, then run "
-            "`tamis materialize`"
+            f"{name} is out of date ({reason}), so the earlier result is not shown; fix any problem listed "
+            "above, then run `tamis materialize`"
         )
 
 

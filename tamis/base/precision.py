@@ -58,7 +58,10 @@ class Speeds:
         """Both times, for a person."""
         if self.bfloat16_ms is None:
             return f"this machine ({self.device}) has no hardware support for bfloat16"
-        return f"a layer takes {self.float32_ms:.3g} ms in float32 and {self.bfloat16_ms:.3g} ms in bfloat16"
+        return (
+            f"a test layer takes {self.float32_ms:.3g} ms in float32 and "
+            f"{self.bfloat16_ms:.3g} ms in bfloat16"
+        )
 
 
 def has_bfloat16(device: str) -> bool:

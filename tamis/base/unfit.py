@@ -50,7 +50,7 @@ class NoNumbersError(PermanentError):
     def __init__(self) -> None:
         super().__init__(
             "the model outputs no finite number even for a plain sentence, so its weights are damaged or its "
-            "training has diverged: retrain it with a smaller learning rate, or choose another model"
+            "training has diverged; retrain the model with a smaller learning rate, or choose another model"
         )
 
 

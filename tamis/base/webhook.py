@@ -27,7 +27,8 @@ class WebhookUnreachableError(TransientError):
     def __init__(self, host: str, attempts: int, reason: str) -> None:
         self.host, self.attempts, self.reason = host, attempts, reason
         super().__init__(
-            f"webhook at {host}: not delivered after {attempts} attempts; the last failure: {reason}"
+            f"the message to the webhook at {host} was not delivered in {attempts} attempts (last failure: "
+            f"{reason}); check webhook in [automation], and that its server is running"
         )
 
 
@@ -37,8 +38,8 @@ class WebhookKeyMissingError(PermanentError):
     def __init__(self, variable: str) -> None:
         self.variable = variable
         super().__init__(
-            f"the webhook's key is read from the environment variable {variable}, which is not set "
-            "where the sensors run"
+            f"the webhook's key is read from the environment variable {variable}, which is not set where the "
+            "sensors run; set the variable there, or change webhook_key_env in [automation]"
         )
 
 

@@ -33,33 +33,35 @@ TITLES = {
 FAMILIES = {
     "making": {
         "init": "Write a commented tamis.toml and create the folders that it names.",
-        "plan": "What materialize would do, with rows, time and cost.",
+        "plan": "Show what `materialize` would do, with estimated row counts, time and cost.",
         "materialize": "Bring everything up to date.",
-        "status": "What is current, due, quarantined or failing.",
-        "compare": "What each sampler chooses, and what a model learns from it.",
-        "mixture": "How much of each source to train on: the runs, their cost, and the best mixture.",
-        "demo": "Materialize everything, as `make demo` does in the checkout.",
+        "status": "Show what is current, due, quarantined or failing.",
+        "compare": "Compare samplers: how far their selections overlap and, with [sampler_trials], what a "
+        "model learns from each selection.",
+        "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
+        "mixture found.",
+        "demo": "Materialize everything, as `make demo` does in a clone of the repository.",
     },
     "selections": {
-        "export": "Write the chosen documents to a file, with a dataset card and their lineage.",
-        "diff": "What changed between two versions of a selection, and why.",
+        "export": "Write the selected documents to a file, with a dataset card and their lineage.",
+        "diff": "Show what changed between two versions of a selection, and why.",
         "restore": "Pin a selection to an earlier version, or unpin it.",
-        "approve": "Approve selections, so that the sensors update them.",
-        "map": "Find a selection's map, choose another layout, or export its points for other tools.",
+        "approve": "Approve selections that wait for approval, so that the sensors update them.",
+        "map": "Find a selection's map, change the layout, or export the points of the map for other tools.",
     },
     "tracing": {
-        "explain": "Why a document was kept or dropped.",
-        "gaps": "The target examples to which nothing in the pool is similar.",
-        "audit": "Verify a checkpoint or selection down to raw bytes.",
+        "explain": "Explain why a document was kept or dropped.",
+        "gaps": "List the target examples that have hardly any similar documents in the pool.",
+        "audit": "Verify a checkpoint or selection down to the raw bytes of its input files.",
     },
     "removal": {
-        "withdraw": "Remove documents everywhere, for good, and list the checkpoints that saw them.",
-        "purge": "Delete stored data of removed documents that no retention rule deletes.",
+        "withdraw": "Remove documents everywhere, for good, and list the checkpoints trained on them.",
+        "purge": "Delete stored data that outlives removed documents because no retention rule deletes it.",
     },
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
-        "health": "Check tables, Dagster, daemon, MLflow and object store; exit 1 if one fails.",
-        "bench": "Run a benchmark, or list them all if no name is given.",
+        "health": "Check the tables, Dagster, its daemon, MLflow and the object store; exit 1 if any fails.",
+        "bench": "Run a benchmark, or list all benchmarks if no name is given.",
     },
 }
 """What each verb does, by the module of `tamis.cli` that holds it; a verb's function has its name."""
@@ -111,14 +113,15 @@ verbs = Families(
     commands={
         name: click.Command(name, help=text) for family in FAMILIES.values() for name, text in family.items()
     },
-    help="Choose the documents to train on, and see why. `tamis VERB --help` explains each verb.",
+    help="Choose the documents to train on, and see why each one was chosen or not. "
+    "`tamis VERB --help` explains each verb.",
     callback=_enter,
     params=[
         click.Option(
             ["-C", "directory"],
             metavar="DIR",
             type=click.Path(exists=True, file_okay=False),
-            help="Work in this folder, as after `cd DIR`.",
+            help="Run as if started in this folder.",
         ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print only warnings and errors."),
         click.Option(["-v", "--verbose"], is_flag=True, help="Print progress more often."),

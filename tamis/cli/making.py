@@ -36,7 +36,7 @@ class NothingToCompareError(PermanentError):
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        super().__init__(f"{file} has nothing to compare: it needs a [[selection]] and a [[target]]")
+        super().__init__(f"{file} has nothing to compare; add at least one [[selection]] and one [[target]]")
 
 
 @click.command()
@@ -54,7 +54,11 @@ def init(folder: str) -> int:
 
 
 @click.command()
-@click.option("--on-request", is_flag=True, help="Include the trials of [comparison.on_request].")
+@click.option(
+    "--on-request",
+    is_flag=True,
+    help="Include the trials that run only on request ([comparison.on_request] in tamis.toml).",
+)
 @json_option
 def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, or a target cannot be made."""
@@ -68,30 +72,37 @@ def plan(on_request: bool, as_json: bool) -> int:
 
 
 @click.command(cls=ListCommand)
-@click.option("--only", multiple=True, metavar="ASSET ...", help="Only these assets.")
-@click.option("--on-request", is_flag=True, help="Also train the trials of [comparison.on_request].")
+@click.option("--only", multiple=True, metavar="ASSET ...", help="Materialize only these assets.")
+@click.option(
+    "--on-request",
+    is_flag=True,
+    help="Also run the trials that run only on request ([comparison.on_request] in tamis.toml).",
+)
 @click.option(
     "--certified",
     is_flag=True,
-    help="Reuse what was fitted on an earlier pool if its certificate allows it, the way sensors do.",
+    help="Keep what was fitted on an earlier pool while its certificate (an error estimate) allows it, "
+    "as the sensors do.",
 )
 @click.option(
     "--try-again",
     is_flag=True,
-    help="Retry trials that the budget left out because they failed, and whatever crashed the process.",
+    help="Retry trials that were left out after they failed, and partitions that were set aside because they "
+    "crashed the process.",
 )
 @click.option(
     "--choose-precision",
     is_flag=True,
-    help="Measure again whether float32 or bfloat16 is faster here; if that changes, results are due.",
+    help="Measure again whether float32 or bfloat16 is faster on this machine; if the answer changes, "
+    "results that depend on the precision become out of date.",
 )
 @click.option(
     "--allow-removal",
     multiple=True,
     metavar="NAME ...",
-    help="Allow the removals held back under these names, or `all`.",
+    help="Carry out the removals that are held back under these names; `all` stands for all of them.",
 )
-@click.option("--strict", is_flag=True, help="Also exit with 1 if anything is in quarantine.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also if any file or row is in quarantine.")
 @spoken
 def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
     """Make what is due."""
@@ -184,8 +195,11 @@ def _next_step(project: Project, found: Status, failing: bool) -> str:
     """Return what a person would do now."""
     made = [one["selection"] for one in found.selections if one["documents"]]
     if failing or not made:
-        return "fix the problems listed above, then run `tamis materialize` again; `tamis status` shows them"
+        return (
+            "fix the problems listed above, then run `tamis materialize` again; "
+            "`tamis status` lists what is left"
+        )
     return (
-        f"`tamis export {made[0]}` writes the chosen documents, `tamis explain DOC_ID` says why one was kept "
-        "or dropped, `tamis ui` shows the graph and selects again when files change"
+        f"`tamis export {made[0]}` writes the selected documents, `tamis explain DOC_ID` says why a document "
+        "was kept or dropped, `tamis ui` shows the graph and selects again when files change"
     )

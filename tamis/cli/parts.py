@@ -20,7 +20,7 @@ from tamis.settings.config import platform_folder
 
 Verb = Callable[..., int]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 class CheckoutMissingError(PermanentError):
@@ -30,7 +30,7 @@ class CheckoutMissingError(PermanentError):
         self.folder = folder
         super().__init__(
             f"{folder} contains no definitions.py; Tamis runs from a clone of its repository: "
-            "run `pip install -e .` in the clone, or set TAMIS_PLATFORM to its path"
+            "run `pip install -e .` in the clone, or set TAMIS_PLATFORM to the path of the clone"
         )
 
 

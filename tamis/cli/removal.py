@@ -39,7 +39,7 @@ class CannotReadError(PermanentError):
 
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
-        super().__init__(f"{name} cannot be read: {problem}; it must be a UTF-8 text file")
+        super().__init__(f"{name} cannot be read: {problem}; pass a readable UTF-8 text file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,22 +84,38 @@ class Way:
 
 @click.command()
 @click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
-@click.option("--ids", metavar="FILE", help="A file of content ids, one per line; - reads stdin.")
-@click.option("--text", metavar="FILE", help="A file with the text of the document; - reads stdin.")
-@click.option("--shard", multiple=True, metavar="KEY", help="Everything in a shard; may be repeated.")
-@click.option("--source", multiple=True, metavar="NAME", help="Everything from a source; may be repeated.")
-@click.option("--corpus", multiple=True, metavar="NAME", help="Everything in a corpus; may be repeated.")
+@click.option("--ids", metavar="FILE", help="Read content ids from this file, one per line; - reads stdin.")
+@click.option(
+    "--text",
+    metavar="FILE",
+    help="Name a document by its text, which is read from this file; - reads stdin.",
+)
+@click.option(
+    "--shard", multiple=True, metavar="KEY", help="Withdraw everything in this shard; may be repeated."
+)
+@click.option(
+    "--source", multiple=True, metavar="NAME", help="Withdraw everything from this source; may be repeated."
+)
+@click.option(
+    "--corpus", multiple=True, metavar="NAME", help="Withdraw everything in this corpus; may be repeated."
+)
 @click.option(
     "--reason",
     type=click.Choice([str(reason) for reason in WithdrawalReason]),
     default=str(WithdrawalReason.NOT_STATED),
     metavar="REASON",
-    help=f"Reason stored with the receipt: {', '.join(WithdrawalReason)}.",
+    help=f"Reason to store in the receipt, one of: {', '.join(WithdrawalReason)}.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be removed, and do nothing.")
-@click.option("--materialize", is_flag=True, help="Then run `tamis materialize`.")
-@click.option("--list", "listed", is_flag=True, help="List what was withdrawn, with receipts.")
-@click.option("--verify", "verified", is_flag=True, help="Check that nothing withdrawn is left in the home.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, without removing anything.")
+@click.option("--materialize", is_flag=True, help="Run `tamis materialize` afterwards.")
+@click.option("--list", "listed", is_flag=True, help="List all withdrawals, with their receipts.")
+@click.option(
+    "--verify",
+    "verified",
+    is_flag=True,
+    help="Check that nothing withdrawn is left in the Tamis home folder; with --text, search for that "
+    "text too.",
+)
 @json_option
 def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
     """Withdraw the documents with these content ids, or unambiguous beginnings of them."""
@@ -149,16 +165,23 @@ def _read(name: str) -> str:
 @click.option(
     "--answers",
     is_flag=True,
-    help="Delete the stored answers of a judge's server, which may have cost money.",
+    help="Delete stored answers of a judge's server about removed documents; they may have cost money.",
 )
 @json_option
 def purge(answers: bool, as_json: bool) -> int:
     """Purge what is named."""
     if not answers:
-        raise click.UsageError("name what to purge: --answers deletes the stored answers of a judge's server")
+        raise click.UsageError(
+            "name what to purge: --answers deletes the stored answers of a judge's server about removed "
+            "documents"
+        )
     project = read_project()
     with writing(project.home, "tamis purge", PATIENCE_SECONDS):
         purged = purge_answers(project.home.store)
-    said = f"deleted {counted(purged, 'answer')} of a judge's server" if purged else "no answers are stored"
+    said = (
+        f"deleted {counted(purged, 'answer')} of a judge's server about removed documents"
+        if purged
+        else "no answers about removed documents are stored"
+    )
     answer(as_json, {"server_answers": purged}, [said])
     return 0

@@ -31,16 +31,16 @@ PATIENCE_SECONDS = 30.0
     "--format",
     "form",
     type=click.Choice(FORMS),
-    help="hf: a folder that datasets.load_dataset opens.  [default: the suffix of --output, else parquet]",
+    help="hf writes a folder for datasets.load_dataset.  [default: the suffix of --output, else parquet]",
 )
 @click.option(
-    "--columns", "listed", multiple=True, metavar="NAME,...", help="Only these columns, and doc_id."
+    "--columns", "listed", multiple=True, metavar="NAME,...", help="Write only these columns, and doc_id."
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Where to write it, instead of in the folder of exports.",
+    help="Write to this file or folder, instead of into the folder of exports.",
 )
 def export(selection: str, form: str | None, listed: Sequence[str], output: Path | None) -> int:
     """Write a selection, with all columns of its rows, into the folder of exports."""
@@ -53,7 +53,10 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     for note in done.notes:
         complain(note)
     if output and not done.path.is_relative_to(project.home.exports):
-        say("a withdrawal does not remove anything from files outside the folder of exports")
+        say(
+            f"{done.path} is outside the folder of exports, so `tamis withdraw` will not remove anything "
+            "from it"
+        )
     if reason := due(project, SELECTION_STAGE.name, selection):
         say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")
     return 0
@@ -63,7 +66,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
 @click.argument("selection", shell_complete=selection_names)
 @click.argument("start", type=int, required=False, metavar="[FROM]")
 @click.argument("end", type=int, required=False, metavar="[TO]")
-@click.option("--list", "listed", is_flag=True, help="List the versions instead.")
+@click.option("--list", "listed", is_flag=True, help="List the versions of the selection instead.")
 @click.option(
     "--limit", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Documents shown."
 )
@@ -85,7 +88,7 @@ def diff(
 @click.command()
 @click.argument("selection", shell_complete=selection_names)
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--latest", is_flag=True, help="Unpin it, so that it follows the corpora again.")
+@click.option("--latest", is_flag=True, help="Unpin the selection, so that it follows the corpora again.")
 def restore(selection: str, version: int | None, latest: bool) -> int:
     """Keep a selection at a version, and make it so; `tamis diff SELECTION --list` shows the versions."""
     if (version is None) != latest:
@@ -93,7 +96,7 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     project = read_project()
     if version is None:
         released = release(project, selection)
-        after = "`tamis materialize` or the sensors update it"
+        after = "`tamis materialize` or the sensors will update the selection"
         text = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
         print(f"{selection} {text}")
         return 0
@@ -102,14 +105,16 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     for line in failed_lines(outcome):
         complain(line)
     print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` unpins it")
-    for line in cut([f"gone: {doc_id} was chosen, but is no longer in any corpus" for doc_id in gone]):
+    for line in cut(
+        [f"gone: {doc_id} was selected in that version, but is no longer in any corpus" for doc_id in gone]
+    ):
         print(line)
     return int(bool(outcome.failed))
 
 
 @click.command()
 @click.argument("selections", nargs=-1, metavar="[SELECTION]...", shell_complete=selection_names)
-@click.option("--all", "everything", is_flag=True, help="Everything that is waiting.")
+@click.option("--all", "everything", is_flag=True, help="Approve every selection that is waiting.")
 @json_option
 def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     """Approve selections; without a name: list what waits."""
@@ -125,7 +130,10 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     if everything or selections:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
-        lines = [f"{one.selection} is approved with its current inputs; sensors update it" for one in found]
+        lines = [
+            f"{one.selection} is approved with its current inputs; the sensors will update the selection"
+            for one in found
+        ]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
@@ -140,10 +148,12 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
     type=click.Choice(LAYOUTS),
     default=LAYOUTS[0],
     show_default=True,
-    help="neighbours: documents of similar meaning are close on the map; takes minutes the first time.",
+    help="neighbours puts documents of similar meaning close together; takes minutes the first time.",
 )
 @click.option(
-    "--parquet", is_flag=True, help="Also write the points to the folder of exports, for Embedding Atlas."
+    "--parquet",
+    is_flag=True,
+    help="Also write the points of the map to the folder of exports, for Embedding Atlas.",
 )
 def map(selection: str, layout: str, *, parquet: bool) -> int:
     """Say where the map of a selection is, or make another one."""

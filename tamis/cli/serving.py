@@ -21,8 +21,8 @@ from tamis.store.home import Home
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
 NO_LOGIN = (
-    "there is no login: anyone who can reach {} can run and delete everything (docs/deploy.md); the pages "
-    "open only in browsers on this machine"
+    "there is no login: anyone who can reach {} can run and delete everything (docs/deploy.md); the report "
+    "pages open only in browsers on this machine"
 )
 STOPPED = "the UI and the sensors have stopped"
 
@@ -54,7 +54,7 @@ class SamePortError(PermanentError):
     def __init__(self, port: int) -> None:
         self.port = port
         super().__init__(
-            f"--port and --reports-port are both {port}; the UI and the pages need different ports"
+            f"--port and --reports-port are both {port}; the UI and the report pages need different ports"
         )
 
 
@@ -74,13 +74,14 @@ class ServedError(PermanentError):
 @click.option(
     "--reports-port",
     type=click.IntRange(1, LAST_PORT),
-    help="Port of the pages, from now on.  [default: 3001, or the next free port]",
+    help="Port of the report pages, kept for later calls.  [default: the last one used, else 3001; if that "
+    "is taken, the next free one]",
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Anyone who can reach this address can run everything: see docs/deploy.md.",
+    help="Address to serve on; anyone who can reach it can run and delete everything (docs/deploy.md).",
 )
 @click.option("--verbose", is_flag=True, help="Also print Dagster's log of every sensor tick.")
 def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
@@ -90,7 +91,9 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     if served := platform_module("webserver").address(project.home):
         raise ServedError(*served)
     if ended := platform_module("children").end_left_over(project.file):
-        say(f"stopped the {' and the '.join(ended)} left running by a killed `tamis ui` of this project")
+        say(
+            f"stopped the {' and the '.join(ended)} that a killed `tamis ui` of this project had left running"
+        )
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -103,7 +106,7 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
         os.environ["TAMIS_PROJECT"] = str(project.file)
         os.chdir(folder)
         say("starting Dagster's UI and the sensors")
-        say(f"{pages.url} shows the pages: selections, models, comparisons")
+        say(f"{pages.url} shows the report pages: selections, models, comparisons")
         if host not in ("127.0.0.1", "localhost", "::1"):
             say(NO_LOGIN.format(host))
         try:
@@ -132,7 +135,7 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
         except OSError as error:
             raise PortTakenError(wanted or before, error, "--reports-port") from error
         if wanted is None and pages.port != before:
-            say(f"port {before} is taken; the pages and all links now use port {pages.port}")
+            say(f"port {before} is taken; the report pages and all links to them now use port {pages.port}")
         yield pages
 
 
@@ -142,7 +145,7 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
     multiple=True,
     type=click.Choice(PARTS),
     metavar="PART ...",
-    help=f"Only these: {', '.join(PARTS)}.",
+    help=f"Check only these parts: {', '.join(PARTS)}.",
 )
 @json_option
 def health(only: Sequence[str], as_json: bool) -> int:

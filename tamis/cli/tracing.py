@@ -44,7 +44,7 @@ class Document:
         ways = [self.doc_id, self.text, self.file, self.checkpoint]
         if sum(way is not None for way in ways) != 1:
             raise click.UsageError(
-                "name exactly one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
+                "give exactly one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
             )
 
     def found_in(self, project: Project) -> str:
@@ -60,10 +60,16 @@ class Document:
 
 @click.command()
 @click.argument("doc_id", required=False)
-@click.option("--text", metavar="FILE", help="The document with the text of this file; - reads stdin.")
-@click.option("--file", metavar="FILE", help="The document in a row of this file (or shard).")
-@click.option("--row", type=click.IntRange(0), metavar="N", help="Row within --file, counted from 0.")
-@click.option("--checkpoint", metavar="NAME", help="Show what this checkpoint was trained on instead.")
+@click.option(
+    "--text", metavar="FILE", help="Explain the document with the text in this file; - reads stdin."
+)
+@click.option("--file", metavar="FILE", help="Explain the document in row --row of this file or shard.")
+@click.option(
+    "--row", type=click.IntRange(0), metavar="N", help="Row within --file, counted from 0.  [default: 0]"
+)
+@click.option(
+    "--checkpoint", metavar="NAME", help="Show instead which documents this checkpoint was trained on."
+)
 @json_option
 def explain(as_json: bool, **given: Any) -> int:
     """Explain the document with a content id, or an unambiguous beginning of one."""
@@ -97,9 +103,9 @@ def gaps(target: str, as_json: bool) -> int:
     selections = [one.name for one in project.settings.selection if one.target == target]
     pages = [project.home.reports / served_page_name(name) for name in selections]
     if there := next((page for page in pages if page.exists()), None):
-        say(f"{there} shows the beginnings of these examples")
+        say(f"{there} shows how the texts of these examples begin")
     if reason := due(project, GAPS_STAGE.name, ""):
-        say(f"this is out of date ({reason}): run `tamis materialize`")
+        say(f"this list is out of date ({reason}): run `tamis materialize`, then ask again")
     return 0
 
 
@@ -116,12 +122,22 @@ class Files:
 
 @click.command()
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
-@click.option("--quick", is_flag=True, help="Do not hash the stored content again.")
-@click.option("--html", metavar="FILE", help="Also write the audit as one page, with a picture of the graph.")
-@click.option("--anchor", metavar="FILE", help="Write the ids of all manifests to a file to keep elsewhere.")
-@click.option("--against", metavar="FILE", help="Also check against a file written by --anchor.")
-@click.option("--openlineage", metavar="FILE", help="Write the lineage as OpenLineage events.")
-@click.option("--prov", metavar="FILE", help="Write the lineage as W3C PROV-JSON.")
+@click.option("--quick", is_flag=True, help="Save time: do not hash the stored content again.")
+@click.option(
+    "--html", metavar="FILE", help="Also write the audit as one HTML page, with a picture of the graph."
+)
+@click.option(
+    "--anchor",
+    metavar="FILE",
+    help="Write the ids of all manifests to this file; keep it elsewhere, for --against.",
+)
+@click.option(
+    "--against",
+    metavar="FILE",
+    help="Also check that the manifests listed in this file, written by --anchor, are unaltered.",
+)
+@click.option("--openlineage", metavar="FILE", help="Write the lineage to this file as OpenLineage events.")
+@click.option("--prov", metavar="FILE", help="Write the lineage to this file as W3C PROV-JSON.")
 @json_option
 def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""
@@ -136,7 +152,7 @@ def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> 
         root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
         say(f"anchor {asked.anchor}: root {root}")
     if found.status == "red" and (asked.openlineage or asked.prov):
-        say("the lineage was not written, because the audit is red")
+        say("the lineage was not written, because the audit is red; fix what it reports, then run it again")
     elif asked.openlineage or asked.prov:
         lineage = lineage_behind(project, name)
         for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):

@@ -102,7 +102,10 @@ class NoLossesError(PermanentError, ValueError):
     def __init__(self, failures: list[str]) -> None:
         self.failures = failures
         first = f"; first failure of {len(failures)}: {failures[0]}" if failures else ""
-        super().__init__(f"no run of the comparison has a loss yet{first}")
+        super().__init__(
+            f"no run of the comparison has a loss yet{first}; change [sampler_trials] in tamis.toml "
+            "if runs failed, and run `tamis compare` to train the models"
+        )
 
 
 def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:

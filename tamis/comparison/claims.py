@@ -18,9 +18,9 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
     for arm in report.target.arms:
         if arm.diverged:
             yield (
-                f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; "
-                "its figures cover only the other runs, so they flatter it. "
-                "A lower learning_rate usually helps."
+                f"{report.name_of(arm)}: {arm.diverged} of {arm.planned} runs diverged; the mean losses "
+                "cover only the other runs, so they make the sampler look better than it is. "
+                "A lower learning_rate usually prevents divergence."
             )
 
 
@@ -28,10 +28,16 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
     better = [one for one in report.target.proven if one.difference < 0]
     worse = [one for one in report.target.proven if one.difference > 0]
     if not report.target.contrasts or all(math.isnan(one.p) for one in report.target.contrasts):
-        yield "One run per sampler cannot show a difference: raise data_seeds to 3 or more."
+        yield (
+            "One run per sampler is not enough to test a difference: "
+            "raise data_seeds in [sampler_trials] to 3 or more."
+        )
         return
     if report.data_seeds == 1:
-        yield "One data seed says nothing about other pools: raise data_seeds to 3 or more."
+        yield (
+            "With one data seed, nothing is known about other pools: "
+            "raise data_seeds in [sampler_trials] to 3 or more."
+        )
         return
     if better:
         yield f"Better than random on the target: {_listed(report, better)}."
@@ -39,18 +45,21 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
         yield f"Worse than random on the target: {_listed(report, worse)}."
     if not better and not worse:
         yield (
-            f"No sampler is proven better or worse than random on the target with {report.data_seeds} data "
-            f"seeds and {report.training_seeds} training seeds."
+            "No sampler is proven better or worse than random on the target "
+            f"(data seeds: {report.data_seeds}, training seeds: {report.training_seeds})."
         )
     if recovered := [report.name_of(one) for one in report.target.recovered]:
-        yield f"Proven to be no worse than training on all data, within the margin: {', '.join(recovered)}."
+        yield (
+            "Proven not to be worse than training on all data by more than the margin: "
+            f"{', '.join(recovered)}."
+        )
 
 
 def _listed(report: ComparisonReport, found: list[Contrast]) -> str:
     parts = []
     for one in sorted(found, key=lambda one: one.difference):
         low, high = sorted((abs(one.low), abs(one.high)))
-        bounds = f"(95 %: {number(low)} to {number(high)})"
+        bounds = f"(95 % interval: {number(low)} to {number(high)})"
         parts.append(f"{report.name_of(one)} by {abs(one.difference):.3f} bits per byte {bounds}")
     return "; ".join(parts)
 

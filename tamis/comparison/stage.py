@@ -29,24 +29,84 @@ from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _SAMPLER_TRIAL = (
-    column("run", pa.string(), "digest of everything that the losses depend on"),
-    column("sampler", pa.string(), "sampler that chose the training set; full = every eligible document"),
-    column("budget", pa.string(), "budget of the sampler"),
-    column("data_seed", pa.int64(), "seed of the random part of the pool and of the choice, from 0"),
-    column("training_seed", pa.int64(), "seed of the initial weights and the order of documents, from 0"),
-    column("documents", pa.int64(), "documents in the training set"),
-    column("tokens", pa.int64(), "predicted tokens"),
-    column("epochs", pa.float64(), "passes over the training set"),
-    column("target_bits_per_byte", pa.float64(), "loss on held-out examples of the target"),
-    column("pool_bits_per_byte", pa.float64(), "loss on held-out documents of the pool"),
-    column("target_document_bits", pa.list_(pa.float64()), "code length of each held-out example, bits"),
-    column("target_document_bytes", pa.list_(pa.int64()), "length of each held-out example, bytes"),
-    column("pool_document_bits", pa.list_(pa.float64()), "code length of each held-out document, bits"),
-    column("pool_document_bytes", pa.list_(pa.int64()), "length of each held-out document, UTF-8 bytes"),
-    column("curve_tokens", pa.list_(pa.int64()), "tokens at which the target loss was measured"),
-    column("curve_target", pa.list_(pa.float64()), "target loss at those tokens, bits per byte"),
-    column("failure", pa.string(), "why the run has no losses; null if it has them"),
-    column("seconds", pa.float64(), "time of training and evaluation"),
+    column(
+        "run",
+        pa.string(),
+        "id of the run: digest of everything that its losses depend on (training documents, starting model, "
+        "settings, seeds, held-out texts, code version)",
+    ),
+    column(
+        "sampler",
+        pa.string(),
+        'sampler that chose the training set; "full" means every eligible document of the part of the pool '
+        "that the data seed draws",
+    ),
+    column(
+        "budget",
+        pa.string(),
+        "how much the sampler was allowed to choose: documents, a share of the eligible documents, or tokens",
+    ),
+    column(
+        "data_seed",
+        pa.int64(),
+        "number of the data seed, from 0; the data seed draws the part of the pool to choose from, and the "
+        "documents if the sampler draws at random",
+    ),
+    column(
+        "training_seed",
+        pa.int64(),
+        "number of the training seed, from 0; the training seed decides the initial weights and the order of "
+        "the training documents",
+    ),
+    column("documents", pa.int64(), "number of distinct documents in the training set"),
+    column("tokens", pa.int64(), "number of tokens that the model was trained to predict, repeats counted"),
+    column(
+        "epochs",
+        pa.float64(),
+        "number of passes over the training set; below 1, part of the set was not read",
+    ),
+    column(
+        "target_bits_per_byte",
+        pa.float64(),
+        "loss on the held-out examples of the target, in bits per byte",
+    ),
+    column(
+        "pool_bits_per_byte",
+        pa.float64(),
+        "loss on the held-out documents of the pool, in bits per byte",
+    ),
+    column(
+        "target_document_bits",
+        pa.list_(pa.float64()),
+        "code length (loss summed over its tokens) of each held-out example of the target, in bits",
+    ),
+    column(
+        "target_document_bytes",
+        pa.list_(pa.int64()),
+        "length of each held-out example of the target, in UTF-8 bytes",
+    ),
+    column(
+        "pool_document_bits",
+        pa.list_(pa.float64()),
+        "code length (loss summed over its tokens) of each held-out document of the pool, in bits",
+    ),
+    column(
+        "pool_document_bytes",
+        pa.list_(pa.int64()),
+        "length of each held-out document of the pool, in UTF-8 bytes",
+    ),
+    column(
+        "curve_tokens",
+        pa.list_(pa.int64()),
+        "number of tokens trained on at each measurement of the target loss",
+    ),
+    column(
+        "curve_target",
+        pa.list_(pa.float64()),
+        "target loss at each number of tokens in curve_tokens, in bits per byte",
+    ),
+    column("failure", pa.string(), "why the run has no losses; null if the run has losses"),
+    column("seconds", pa.float64(), "duration of training and evaluation, in seconds"),
 )
 
 SAMPLER_COMPARISON = Table(
@@ -56,8 +116,16 @@ SAMPLER_COMPARISON = Table(
     columns=(
         column("sampler_a", pa.string(), "one sampler"),
         column("sampler_b", pa.string(), "the other sampler"),
-        column("jaccard", pa.float64(), "overlap of the two chosen sets"),
-        column("kendall_tau", pa.float64(), "rank correlation over the pool"),
+        column(
+            "jaccard",
+            pa.float64(),
+            "documents that both samplers chose, divided by documents that at least one of them chose",
+        ),
+        column(
+            "kendall_tau",
+            pa.float64(),
+            "Kendall rank correlation of the two samplers over all documents that both rank, -1 to 1",
+        ),
     ),
 )
 
@@ -70,7 +138,11 @@ SAMPLER_TRIALS_LEFT = Table(
     sealed=True,
     columns=(
         *_SAMPLER_TRIAL,
-        column("left_at", pa.timestamp("us"), "when the run was dropped from the plan, UTC"),
+        column(
+            "left_at",
+            pa.timestamp("us"),
+            "when the run was set aside because the comparison no longer plans it, in UTC",
+        ),
     ),
 )
 

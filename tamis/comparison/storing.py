@@ -56,8 +56,9 @@ class TooSmallPoolError(PermanentError, ValueError):
     def __init__(self, eligible: int, held_out: int) -> None:
         self.eligible, self.held_out = eligible, held_out
         super().__init__(
-            f"[sampler_trials] holds out {held_out} documents of the pool, but only {eligible} are eligible: "
-            f"lower held_out to a tenth of {eligible}, or add documents"
+            f"[sampler_trials] holds out {held_out} documents of the pool, for which at least {2 * held_out} "
+            f"documents must be eligible, but only {eligible} are; lower held_out (a tenth of the eligible "
+            "documents is enough), or add documents"
         )
 
 

@@ -41,7 +41,7 @@ def list_hub(
     base = f"{SCHEME}datasets/{repository}@{commit}"
     found = [entry for entry in entries if _is_data(entry, splits)]
     if not found:
-        named = f" of split {' or '.join(splits)}" if splits else ""
+        named = f" for split {' or '.join(splits)}" if splits else ""
         raise HubProblemError(f"the repository contains no data file{named}")
     for entry in sorted(found, key=lambda one: str(one.path)):
         tag = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"blob:{entry.blob_id}"

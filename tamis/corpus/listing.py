@@ -50,7 +50,9 @@ def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) ->
     for one, other in pairwise(shards):
         if one.key == other.key:
             raise ListingError(
-                corpus.name, other.path, f"it has the same key {one.key!r} as {one.path}; rename one of them"
+                corpus.name,
+                other.path,
+                f"this file has the same shard key {one.key!r} as {one.path}; rename one of the two files",
             )
     return shards
 
@@ -95,7 +97,7 @@ def _saved(corpus: CorpusSection, folder: Path) -> Iterator[Shard]:
         for name, path in list_saved(folder, corpus.splits):
             if _matches(corpus.include, name) and not _matches(corpus.exclude, name):
                 if not corpus.follow_links and not _is_within(path, os.path.realpath(folder)):
-                    problem = "it is a link that leads out of the folder, and follow_links is not true"
+                    problem = "this link leads out of the dataset's folder, and follow_links is not true"
                     raise ListingError(corpus.name, path, problem)
                 yield _file_shard(corpus.name, name, path)
     except SavedDatasetError as error:

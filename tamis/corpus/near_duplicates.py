@@ -92,9 +92,13 @@ def _in_order(
 ) -> tuple[pl.Series, pl.Series]:
     """Ids in ascending order and their texts; everything below works on positions in this order."""
     if len(doc_ids) != len(texts):
-        raise NearDuplicateInputError("texts", f"{len(texts)} texts for {len(doc_ids)} doc_ids")
+        raise NearDuplicateInputError(
+            "texts", f"expected one text for each of the {len(doc_ids)} doc_ids, got {len(texts)} texts"
+        )
     if not (0 < threshold <= 1 and shingle >= 1 and permutations >= 1):
-        raise NearDuplicateInputError("threshold, shingle, permutations", "must be in (0, 1], >= 1 and >= 1")
+        raise NearDuplicateInputError(
+            "threshold, shingle, permutations", "must be in (0, 1], >= 1 and >= 1, respectively"
+        )
     frame = pl.DataFrame({"doc_id": doc_ids, "text": texts}, schema=_INPUT).sort("doc_id")
     if frame["doc_id"].n_unique() < len(frame):
         raise NearDuplicateInputError("doc_ids", "are repeated")

@@ -52,7 +52,7 @@ def list_objects(url: str) -> Iterator[tuple[str, RemoteFile]]:
         raise StoreProblemError(_short(error)) from error
     places = {entry["path"]: entry for entry in found if not _is_marker(entry, found)}
     if not places:
-        raise StoreProblemError("there is nothing under this prefix")
+        raise StoreProblemError("no object was found under this prefix")
     for path, entry in sorted(places.items()):
         tag = entry["e_tag"] or f"modified:{entry['last_modified']:%Y-%m-%dT%H:%M:%S.%f}"
         yield path, RemoteFile(url=f"{base}/{path}", base=base, tag=tag, size=entry["size"])

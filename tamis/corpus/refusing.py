@@ -152,6 +152,6 @@ def near_repeat_lines(found: Mapping[str, str]) -> list[str]:
     """Near repeats of what is withdrawn, by id, for a person."""
     return [
         f"document {doc_id} differs from withdrawn document {withdrawn} only in case or white space; "
-        f"`tamis withdraw {doc_id}` withdraws it too"
+        f"to withdraw it too, run `tamis withdraw {doc_id}`"
         for doc_id, withdrawn in sorted(found.items())
     ]

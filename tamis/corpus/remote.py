@@ -15,7 +15,7 @@ class RemoteUnavailableError(TransientError):
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
-        super().__init__(f"{url} could not be read: {problem}; the next run tries again")
+        super().__init__(f"{url} could not be read: {problem}; the next run will try again")
 
 
 class RemoteForbiddenError(PermanentError):

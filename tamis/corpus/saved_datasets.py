@@ -25,16 +25,16 @@ def list_saved(folder: Path, splits: Sequence[str] = ()) -> Iterator[tuple[str, 
     if not (folder / PARTS).exists():
         if splits:
             raise SavedDatasetError(
-                folder, "it contains one dataset without splits; remove the setting splits"
+                folder, "the folder contains a single dataset without splits; remove the setting splits"
             )
         yield from ((path.name, path) for path in _files(folder))
         return
     known = _read(folder / PARTS).get("splits")
     if not isinstance(known, list):
-        raise SavedDatasetError(folder / PARTS, "it names no splits")
+        raise SavedDatasetError(folder / PARTS, "the file names no splits")
     if unknown := sorted(set(splits) - set(known)):
         raise SavedDatasetError(
-            folder, f"there is no split {unknown[0]!r}; splits: {', '.join(map(str, known))}"
+            folder, f"the dataset has no split {unknown[0]!r}; valid splits: {', '.join(map(str, known))}"
         )
     for split in splits or known:
         yield from ((f"{split}/{path.name}", path) for path in _files(folder / str(split)))
@@ -43,11 +43,11 @@ def list_saved(folder: Path, splits: Sequence[str] = ()) -> Iterator[tuple[str, 
 def _files(folder: Path) -> list[Path]:
     entries = _read(folder / STATE).get("_data_files")
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise SavedDatasetError(folder / STATE, "it lists no data files")
+        raise SavedDatasetError(folder / STATE, "the file lists no data files")
     paths = [folder / Path(str(entry.get("filename"))).name for entry in entries]
     for path in paths:
         if not path.is_file():
-            raise SavedDatasetError(path, f"it is missing, but {STATE} lists it")
+            raise SavedDatasetError(path, f"the file is missing, although {STATE} lists it")
     return paths
 
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         advice = "save_to_disk did not write this folder, or has not finished"
-        raise SavedDatasetError(path, f"it is missing: {advice}") from error
+        raise SavedDatasetError(path, f"the file is missing: {advice}") from error
     except (OSError, ValueError) as error:
-        raise SavedDatasetError(path, f"it cannot be read: {error}") from error
+        raise SavedDatasetError(path, f"the file cannot be read: {error}") from error
     return found if isinstance(found, dict) else {}

@@ -59,7 +59,8 @@ class ShardGoneError(PermanentError):
         self.key, self.path = key, path
         what = path or "its file or package"
         super().__init__(
-            f"shard {key}: {what} is gone; the next `tamis materialize` or the sensors will remove the shard"
+            f"shard {key}: {what} no longer exists; the next `tamis materialize` or the sensors will remove "
+            "the shard"
         )
 
 

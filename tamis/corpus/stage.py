@@ -20,12 +20,16 @@ DOCUMENTS = Table(
     columns=(
         DOC_ID,
         column(
-            "text", pa.string(), "normalised text: NFC, LF line endings, no leading or trailing white space"
+            "text",
+            pa.string(),
+            "normalised text: Unicode NFC, LF line endings, no leading or trailing white space",
         ),
-        column("n_chars", pa.uint32(), "length in Unicode characters"),
-        column("n_bytes", pa.uint32(), "length in UTF-8 bytes"),
-        column("language", pa.string(), "language code at the text's first occurrence, null if unknown"),
-        column("first_seen", pa.timestamp("us"), "when the text was first stored, UTC"),
+        column("n_chars", pa.uint32(), "length of the text in Unicode characters"),
+        column("n_bytes", pa.uint32(), "length of the text in UTF-8 bytes"),
+        column(
+            "language", pa.string(), "language code stated where the text first occurred; null if unknown"
+        ),
+        column("first_seen", pa.timestamp("us"), "time at which the text was first stored, in UTC"),
     ),
 )
 
@@ -37,11 +41,27 @@ OCCURRENCES = Table(
     columns=(
         DOC_ID,
         column("shard", pa.string(), "shard that contains the document"),
-        column("row", pa.uint32(), "row within the shard, from 0"),
-        column("source", pa.string(), "origin: the row's source column, file name or Python object"),
-        column("licence", pa.string(), "licence from the row or its corpus section, null if unknown"),
-        column("language", pa.string(), "language code from the row or its corpus section, null if unknown"),
-        column("metadata", pa.string(), "the row's other columns as JSON"),
+        column("row", pa.uint32(), "row within the shard, counted from 0"),
+        column(
+            "source",
+            pa.string(),
+            "origin of the document: the row's source column if any, else the file name or Python object",
+        ),
+        column(
+            "licence",
+            pa.string(),
+            "licence stated in the row, else in the corpus section of tamis.toml; null if unknown",
+        ),
+        column(
+            "language",
+            pa.string(),
+            "language code stated in the row, else in the corpus section of tamis.toml; null if unknown",
+        ),
+        column(
+            "metadata",
+            pa.string(),
+            "the row's other columns as JSON: each value cut to 200 characters, all to about 2,000",
+        ),
     ),
 )
 
@@ -50,11 +70,21 @@ KEPT_ROWS = Table(
     key=("shard", "row"),
     text=("content",),
     columns=(
-        column("doc_id", pa.string(), "document of the row; empty in a file's heading row"),
-        column("shard", pa.string(), "shard that contains the row"),
-        column("row", pa.int64(), "row within the shard, from 0; -1 for the heading row"),
         column(
-            "content", pa.string(), "columns as JSON, or their types in a heading row; empty if over 64 kB"
+            "doc_id",
+            pa.string(),
+            "id of the row's document; empty in the heading row, which describes a file's columns",
+        ),
+        column("shard", pa.string(), "shard that contains the row"),
+        column(
+            "row",
+            pa.int64(),
+            "row within the shard, counted from 0; -1 for the heading row, which describes a file's columns",
+        ),
+        column(
+            "content",
+            pa.string(),
+            "the row's columns as JSON (empty if over 64 kB), or the types of a file's columns if row is -1",
         ),
     ),
 )
@@ -64,11 +94,11 @@ QUARANTINE = Table(
     key=("shard", "row", "reason"),
     text=("detail", "excerpt"),
     columns=(
-        column("shard", pa.string(), "shard that contains the bad input"),
-        column("row", pa.int64(), "row within the shard, -1 for the whole shard"),
-        column("reason", pa.string(), "reason code"),
-        column("detail", pa.string(), "what is wrong and what was expected"),
-        column("excerpt", pa.string(), "first characters of the raw input, control characters replaced"),
+        column("shard", pa.string(), "shard, or file of a target, that contains the bad input"),
+        column("row", pa.int64(), "row within the shard, counted from 0; -1 if the whole shard is bad"),
+        column("reason", pa.string(), "reason code, such as empty_text"),
+        column("detail", pa.string(), "what is wrong with the input and what was expected"),
+        column("excerpt", pa.string(), "first characters of the raw input, with control characters replaced"),
     ),
 )
 
@@ -78,8 +108,12 @@ NEAR_DUPLICATES = Table(
     text=(),
     columns=(
         DOC_ID,
-        column("kept", pa.string(), "the near-duplicate that is kept instead"),
-        column("jaccard", pa.float32(), "Jaccard similarity of word 5-shingles with the kept document"),
+        column("kept", pa.string(), "id of the near-duplicate document that is kept instead"),
+        column(
+            "jaccard",
+            pa.float32(),
+            "Jaccard similarity to the kept document, over runs of 5 consecutive words, from 0 to 1",
+        ),
     ),
 )
 
@@ -99,9 +133,13 @@ TARGET_EXAMPLES = Table(
     columns=(
         column("target", pa.string(), "name of the target"),
         DOC_ID,
-        column("split", pa.string(), "train, held_out or unused"),
-        column("text", pa.string(), "normalised text"),
-        column("source", pa.string(), "file and row of the example"),
+        column("split", pa.string(), "part of the target's examples: train, held_out or unused"),
+        column("text", pa.string(), "normalised text of the example"),
+        column(
+            "source",
+            pa.string(),
+            "origin of the example: the row's source column if any, else the file name or Python object",
+        ),
     ),
 )
 
@@ -114,10 +152,16 @@ TARGET_ANSWERS = Table(
         column("target", pa.string(), "name of the target"),
         DOC_ID,
         column(
-            "response_at", pa.uint32(), "character offset at which the response begins, null if there is none"
+            "response_at",
+            pa.uint32(),
+            "character offset in the text at which the response begins; null if there is no response",
         ),
-        column("label", pa.string(), "label of the text, null if the target has no labels"),
-        column("turns", pa.string(), "for a conversation: role and character offset of each turn, as JSON"),
+        column("label", pa.string(), "label of the example; null if the target has no labels"),
+        column(
+            "turns",
+            pa.string(),
+            "role and character offset of each turn of a conversation, as JSON; null for other examples",
+        ),
     ),
 )
 

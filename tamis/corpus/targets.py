@@ -34,8 +34,8 @@ def few_examples(store: Store) -> list[str]:
     rows = store.read("target_examples", ["target"], "split = 'train'")
     counted = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
     return [
-        f"target {target}: {count} examples in train; with so few, the selection depends on which examples "
-        "they are, so treat it as a draft (1,000 to 2,000 are best)"
+        f"target {target}: {count} examples in train; with fewer than {FEW}, the selection depends too much "
+        "on the particular examples, so treat it as provisional (1,000 to 2,000 examples are best)"
         for target, count in counted.iter_rows()
     ]
 
@@ -72,8 +72,8 @@ def label_warnings(store: Store) -> list[str]:
     split = store.read("target_examples", ["target", "doc_id", "split"])
     rows = split.join(answers, on=["target", "doc_id"]).sort("target")
     return [
-        f"target {target}: label {label!r} is in {count} held-out examples but in no training example, so "
-        "no model can learn it; add training examples with this label, or remove the label"
+        f"target {target}: label {label!r} occurs in {count} held-out examples but in no training example, "
+        "so no model can learn it; add training examples with this label, or remove the label"
         for (target,), own in rows.group_by("target", maintain_order=True)
         for label, count in never_learnt(own).items()
     ]
@@ -119,7 +119,7 @@ class TooFewExamplesError(PermanentError):
         bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
         if not available and quarantined:
             super().__init__(
-                "no row of the target's files could be read; `tamis status` shows why, under quarantine"
+                "no row of the target's files could be read; see the quarantine section of `tamis status`"
             )
             return
         super().__init__(

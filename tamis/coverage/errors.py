@@ -41,6 +41,6 @@ class UniformDrawWarning(UserWarning):
     def __init__(self, share: float, limit: float) -> None:
         self.share, self.limit = share, limit
         super().__init__(
-            f"weights 1 / density spread over {share:.1%} of the pool (limit {limit:.0%}), so the draw is "
-            "practically uniform; use more hashes or a smaller width"
+            f"the effective sample size of the 1 / density weights is {share:.1%} of the pool (maximum "
+            f"{limit:.0%}), so the draw is practically uniform; use more hashes or a smaller width"
         )

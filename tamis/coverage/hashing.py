@@ -81,8 +81,8 @@ class HashFamily:
         limit = _REACH / self.longest
         if (far := np.flatnonzero(lengths > limit)).size:
             raise BadVectorsError(
-                f"the vector is {lengths[far[0]]:.3g} widths long (limit {limit:.3g}); centre or normalise "
-                "the vectors, or use more hashes or a larger width",
+                f"the vector is {lengths[far[0]]:.3g} hash widths long (maximum {limit:.3g}); centre or "
+                "normalise the vectors, or use more hashes or a larger width",
                 int(far[0]),
             )
 

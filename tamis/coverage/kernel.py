@@ -41,14 +41,18 @@ def calibrated_width(vectors_nd: NDArray[np.float64], hashes: int, expected: int
     `vectors_nd` [n, d]; beyond 2,000 rows, 2,000 evenly spaced ones are used. Raises `SketchError` for none.
     """
     if not len(vectors_nd):
-        raise SketchError("width", '"auto" needs at least one vector to choose it, got none')
+        raise SketchError(
+            "width", '"auto" needs at least one vector from which to calibrate the width, got none'
+        )
     return _rounded_down(typical_distance(vectors_nd) * _ratio(expected ** (-1.0 / hashes)))
 
 
 def width_in_distances(vectors_nd: NDArray[np.float64], distances: float) -> float:
     """That many median distances of [n, d], rounded down to 5 significant bits; `SketchError` for none."""
     if not len(vectors_nd):
-        raise SketchError("width", '"auto" needs at least one vector to choose it, got none')
+        raise SketchError(
+            "width", '"auto" needs at least one vector from which to calibrate the width, got none'
+        )
     return _rounded_down(distances * typical_distance(vectors_nd))
 
 

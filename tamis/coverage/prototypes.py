@@ -72,7 +72,7 @@ def fit_prototypes(
     wanted = clusters if clusters is not None else -(-len(doc_ids) // DOCUMENTS_PER_CLUSTER)
     if not 1 <= wanted <= len(doc_ids):
         raise ClusteringError(
-            "clusters", f"must be from 1 to {len(doc_ids)}, the number of documents, got {wanted}"
+            "clusters", f"must be from 1 to the number of documents ({len(doc_ids)}), got {wanted}"
         )
     draw = keyed_hash(doc_ids, seed, "prototypes")
     order = np.lexsort((np.asarray(doc_ids), draw))[: SAMPLE_PER_CLUSTER * wanted]

@@ -40,7 +40,9 @@ def inverse_propensity_keys(doc_ids: Sequence[str], density: ArrayLike, seed: in
     """
     densities = np.asarray(density, dtype=np.float64)
     if densities.shape != (len(doc_ids),):
-        raise BadDensityError(f"{len(doc_ids)} doc_ids, but densities of shape {list(densities.shape)}")
+        raise BadDensityError(
+            f"expected densities of shape [{len(doc_ids)}], one per doc_id, got {list(densities.shape)}"
+        )
     if (bad := np.flatnonzero(np.isnan(densities))).size:
         raise BadDensityError("density is NaN", int(bad[0]))
     gumbel = keyed_gumbel(doc_ids, seed, "inverse density")

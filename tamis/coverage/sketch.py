@@ -53,7 +53,7 @@ class DensitySketch:
         self._chooses_width = width == "auto"
         if self._chooses_width and (expected is None or expected < 1):
             raise SketchError(
-                "expected", f'width="auto" needs the expected number of documents, got {expected}'
+                "expected", f'width="auto" needs the expected number of documents, at least 1; got {expected}'
             )
         self._distances: float | None = None  # the width in median distances, where "auto" means that
         self.count = 0
@@ -109,7 +109,9 @@ class DensitySketch:
     def calibrate(self, vectors: ArrayLike) -> "DensitySketch":
         """Choose the width from [n, dim] vectors without counting them; for width "auto", before any add."""
         if not self._chooses_width or self.count:
-            raise SketchError("width", f"is already {self.width}; calibrate an empty sketch of width 'auto'")
+            raise SketchError(
+                "width", f"is already {self.width}; only an empty sketch with width='auto' can be calibrated"
+            )
         assert self.expected is not None
         self._digest = None
         vectors_nd = checked_vectors(vectors, self.dim)
@@ -131,11 +133,15 @@ class DensitySketch:
         """Undo `add` of the same vectors, in any order and batch; raises if they cannot have been added."""
         vectors_nd = checked_vectors(vectors, self.dim)
         if len(vectors_nd) > self.count:
-            raise BadVectorsError(f"{len(vectors_nd)} vectors to subtract, but only {self.count} were added")
+            raise BadVectorsError(
+                f"cannot subtract {len(vectors_nd)} vectors, since only {self.count} were added"
+            )
         self._scatter(vectors_nd, -1, advance)
         if self._counts.min() < 0:
             self._scatter(vectors_nd, 1, ignore)
-            raise BadVectorsError("vectors to subtract were never added: a count would become negative")
+            raise BadVectorsError(
+                "cannot subtract vectors that were never added: a count would become negative"
+            )
         return self
 
     def merge(self, other: "DensitySketch") -> "DensitySketch":
@@ -181,7 +187,7 @@ class DensitySketch:
         vectors_nd = checked_vectors(vectors, self.dim)
         found, row = np.empty((self.rows, len(vectors_nd)), dtype=self.bucket_type), 0
         if self.width is None:
-            raise SketchError("width", "is not chosen yet; calibrate the sketch first")
+            raise SketchError("width", "has not been chosen yet; calibrate the sketch first")
         for documents, places in self._hasher().places(vectors_nd, self.width):
             block = np.arange(row, row + len(places))
             found[block, documents] = places - block[:, None] * self.buckets
@@ -215,7 +221,9 @@ class DensitySketch:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as parts:
             settings, counts = json.loads(str(parts["settings"])), parts["counts"].astype(np.int64)
         if settings.pop("format") != _FORMAT:
-            raise SketchError("format", f"{path} was written by another version of Tamis")
+            raise SketchError(
+                "format", f"{path} was written by another version of Tamis; build the sketch again"
+            )
         count, width, chooses = settings.pop("count"), settings.pop("width"), settings.pop("chooses_width")
         distances = settings.pop("distances")
         sketch = cls(**settings, width="auto" if chooses else width)

@@ -16,7 +16,11 @@ SCORES_DENSITY = Table(
     scores=("density",),
     columns=(
         DOC_ID,
-        column("density", pa.float64(), "debiased kernel density over the pool, as a number of documents"),
+        column(
+            "density",
+            pa.float64(),
+            "debiased kernel density at the document: kernel values summed over the pool, its own being 1",
+        ),
         FINGERPRINT,
     ),
 )

@@ -82,7 +82,7 @@ def locate(name: str) -> ModelFiles:
         folder = _snapshot(name, match["repository"], match["revision"])
         return ModelFiles(folder=folder, content=f"{match['repository']}@{folder.name}")
     raise UnknownNameError(
-        "encoder", name, [*BUILT_IN, "an existing folder", "a hub id such as organisation/model"]
+        "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
     )
 
 
@@ -110,8 +110,8 @@ def _model_files(folder: Path) -> list[Path]:
 
 def _require_safetensors(name: str, files: list[Path]) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
-        remedy = "only safetensors are loaded: save the model again with safe_serialization=True"
-        raise EncoderUnavailableError(name, "it has no .safetensors file", remedy)
+        remedy = "only safetensors files are loaded, so save the model again with safe_serialization=True"
+        raise EncoderUnavailableError(name, "the model has no .safetensors file", remedy)
 
 
 def _snapshot(name: str, repository: str, revision: str | None) -> Path:
@@ -124,19 +124,20 @@ def _snapshot(name: str, repository: str, revision: str | None) -> Path:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
         if any(path.suffix == ".safetensors" for path in _model_files(folder)):
             return folder
-        problem = "its local copy is incomplete"
+        problem = "the local copy of the model is incomplete"
     except LocalEntryNotFoundError:
-        problem = "it is not in the local Hugging Face cache"
+        problem = "the model is not in the local Hugging Face cache"
     remedy = (
-        f"run `hf download {repository}` where the hub can be reached, or use 'minilm', 'static' or a folder"
+        f"run `hf download {repository}` while the Hugging Face hub can be reached, or set name in [encoder] "
+        "to 'minilm', 'static' or a folder"
     )
     if constants.HF_HUB_OFFLINE:
-        raise EncoderUnavailableError(name, f"{problem} and HF_HUB_OFFLINE is set", remedy)
+        raise EncoderUnavailableError(name, f"{problem}, and HF_HUB_OFFLINE prevents the download", remedy)
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise EncoderUnavailableError(
-            name, f"{problem} and cannot be downloaded ({error})", remedy
+            name, f"{problem}, and the download failed ({error})", remedy
         ) from error
     _require_safetensors(name, _model_files(folder))
     return folder

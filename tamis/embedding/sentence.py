@@ -34,7 +34,10 @@ class UnusableVectorError(PermanentError, ValueError):
 
     def __init__(self, encoder: str, row: int, vectors_nd: np.ndarray) -> None:
         self.encoder, self.row, self.vectors_nd = encoder, row, vectors_nd
-        super().__init__(f"encoder {encoder!r} gave a vector that is zero or not finite for text {row}")
+        super().__init__(
+            f"encoder {encoder!r} returned a vector that is zero or not finite for text {row}; check the "
+            "model files, or use another encoder"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +138,8 @@ class SentenceEncoder:
 def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> SentenceEncoder:
     files = locate(name)
     if (found := fingerprint_of(name, files, precision)) != fingerprint:
-        problem = f"its files on this machine have the fingerprint {found}, but {fingerprint} is expected"
-        raise EncoderUnavailableError(name, problem, "put the same model files on every node")
+        problem = f"the model files on this machine have the fingerprint {found} instead of {fingerprint}"
+        raise EncoderUnavailableError(name, problem, "put the same model files on every node of the cluster")
     return SentenceEncoder(name, files.folder, fingerprint, device, precision)
 
 
@@ -155,8 +158,8 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
     except (OSError, ValueError, ImportError, KeyError) as error:
-        remedy = "use a folder or hub id in sentence-transformers format that needs no remote code"
-        raise EncoderUnavailableError(name, f"cannot be loaded ({error})", remedy) from error
+        remedy = "use a model in sentence-transformers format that does not need remote code"
+        raise EncoderUnavailableError(name, f"the model cannot be loaded ({error})", remedy) from error
     return model.eval()
 
 

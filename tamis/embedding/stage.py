@@ -23,8 +23,12 @@ NEAR_COPIES = Table(
     emptied=True,
     columns=(
         DOC_ID,
-        column("kept", pa.string(), "document with nearly the same vector that is kept instead"),
-        column("cosine", pa.float32(), "cosine of the two vectors"),
+        column(
+            "kept",
+            pa.string(),
+            "doc_id of the document with nearly the same vector that is kept instead of this document",
+        ),
+        column("cosine", pa.float32(), "cosine similarity of the vectors of the two documents"),
     ),
 )
 

@@ -135,7 +135,11 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
         except OSError as error:
             failed[place] = error.strerror or str(error)
     stored = [str(place.parent) for place in places if place not in failed]
-    effect = f"it is stored only in {stored[0]}" if stored else "the next run will distil it again"
+    effect = (
+        f"the encoder is stored only in {stored[0]}"
+        if stored
+        else "the next run will distil the encoder again"
+    )
     for place, reason in failed.items():
         say(f"cannot store the static encoder in {place.parent} ({reason}); {effect}")
     return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)

@@ -9,10 +9,10 @@ class WorkersLostError(TransientError):
     def __init__(self, work: str, tries: int, cause: str) -> None:
         self.work, self.tries, self.cause = work, tries, cause
         super().__init__(
-            f"{work}: {tries} workers in a row were lost on the same block (last cause: {cause}). If memory "
-            "ran out, raise cpus_per_worker in [engine], so that fewer workers share a node, or make batches "
-            "smaller (batch_size in [judge], shorter documents). If nodes come and go, raise retries in "
-            "[engine]"
+            f"{work}: {tries} workers in a row were lost on the same block of data (last cause: {cause}). "
+            "If memory ran out, raise cpus_per_worker in [engine], so that fewer workers share a node, lower "
+            "batch_size in [judge], or shorten the documents. If nodes join and leave the cluster, raise "
+            "retries in [engine]"
         )
 
 
@@ -22,8 +22,9 @@ class NoWorkersError(TransientError):
     def __init__(self, wanted: str, offered: str, seconds: float) -> None:
         self.wanted, self.offered = wanted, offered
         super().__init__(
-            f"no worker could start within {seconds:.0f} s: each needs {wanted}, the cluster has {offered}; "
-            "add nodes, wait for other work to end, or lower cpus_per_worker and gpus_per_worker in [engine]"
+            f"no worker could start within {seconds:.0f} s: each worker needs {wanted}, and the Ray cluster "
+            f"has {offered}; add nodes, wait for other work to end, or lower cpus_per_worker and "
+            "gpus_per_worker in [engine]"
         )
 
 
@@ -35,10 +36,10 @@ class ClusterUnreachableError(TransientError):
         remedy = (
             "check the memory and disk space of this machine"
             if address is None
-            else "start a node here with `ray start --address=<host:port of the head>`, or check address in "
-            "[engine]; without an address, Tamis starts a cluster on this machine"
+            else "start a node on this machine with `ray start --address=<host:port of the head node>`, or "
+            "correct address in [engine]; without address, Tamis starts a cluster on this machine"
         )
-        super().__init__(f"Ray cluster {address or 'on this machine'}: {problem}; {remedy}")
+        super().__init__(f"cannot use the Ray cluster {address or 'on this machine'}: {problem}; {remedy}")
 
 
 class UnlikeWorkerError(PermanentError):

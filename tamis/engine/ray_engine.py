@@ -197,7 +197,9 @@ class _Run:
             self._lose(seat, _cause(error))
             return
         except errors.RayTaskError as error:  # not the work: the worker could not even read what it was sent
-            raise UnlikeWorkerError(f"cannot read the work it was sent ({_last_line(error)})") from error
+            raise UnlikeWorkerError(
+                f"cannot read the work sent by this process ({_last_line(error)})"
+            ) from error
         if outcome.error is not None and outcome.error.out_of_memory:
             self._lose(seat, "out of memory")
             return
@@ -211,7 +213,8 @@ class _Run:
         tries = self._tries[numbers[0]] = self._tries.get(numbers[0], 0) + 1
         name = getattr(self._work, "__qualname__", "work").strip("_").replace("_", " ")
         note(
-            f"a worker of the Ray cluster was lost during {name} ({cause}); {len(numbers)} blocks are retried"
+            f"a worker of the Ray cluster was lost during {name} ({cause}); other workers will repeat "
+            f"its unfinished blocks of data ({len(numbers)})"
         )
         self._again.extend(numbers)
         self._pool.replace(seat)
@@ -226,9 +229,9 @@ def _last_line(error: Exception) -> str:
 def _cause(error: Exception) -> str:
     text = str(error)
     if "running low on memory" in text or isinstance(error, MemoryError):
-        return "killed by Ray because its node ran low on memory"
+        return "Ray killed the worker because the node ran low on memory"
     if "node died" in text.lower() or "node was terminated" in text.lower() or "NODE_DIED" in text:
-        return "its node is gone"
+        return "the node of the worker is gone"
     if "SYSTEM_ERROR" in text or "unexpectedly" in text:
-        return "its process was killed, probably because memory ran out"
+        return "the worker process was killed, probably because memory ran out"
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -91,10 +91,10 @@ class Pool:
             self.replace(seat)
             return
         if theirs != likeness():
-            raise UnlikeWorkerError(f"has {theirs}, this process {likeness()}")
+            raise UnlikeWorkerError(f"has {theirs}, but this process has {likeness()}")
         self._failed_starts = 0
         seat.ready = True
-        note(f"worker {process} of the Ray cluster is ready, {len(self.ready)} of {len(self.seats)}")
+        note(f"worker {process} of the Ray cluster is ready ({len(self.ready)} of {len(self.seats)} workers)")
 
     def _seated(self) -> Seat:
         section = self._section

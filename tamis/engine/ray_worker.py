@@ -63,7 +63,7 @@ class RemoteError:
             error = self.kind.__new__(self.kind, *self.arguments)
             error.args = self.arguments
             error.__dict__.update(self.fields)
-        error.add_note(f"in a worker of the Ray cluster:\n{self.trace}")
+        error.add_note(f"raised in a worker of the Ray cluster:\n{self.trace}")
         return error
 
 

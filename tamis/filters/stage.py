@@ -9,42 +9,90 @@ from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 
 _MEASURES = {
     "n_words": "number of words that contain a letter or digit",
-    "mean_word_length": "mean length of words in characters",
-    "hash_ratio": "hash signs per word",
-    "ellipsis_ratio": "ellipses per word",
-    "bullet_line_share": "share of lines that begin with a bullet",
-    "ellipsis_line_share": "share of lines that end with an ellipsis",
-    "alphabetic_word_share": "share of words that contain a letter",
-    "stop_words": "occurrences of the eight stop words",
-    "duplicate_line_share": "share of lines that repeat an earlier one",
-    "duplicate_paragraph_share": "share of paragraphs that repeat an earlier one",
-    "duplicate_line_character_share": "share of characters in lines that repeat an earlier one",
-    "duplicate_paragraph_character_share": "share of characters in paragraphs that repeat an earlier one",
-    **{f"top_{n}_gram_share": f"share of characters in the most frequent {n}-gram" for n in (2, 3, 4)},
-    **{f"duplicate_{n}_gram_share": f"share of characters in repeated {n}-grams" for n in range(5, 11)},
-    "punctuated_line_share": "share of lines that end with punctuation",
-    "repeated_line_character_share": "share of characters in repeated lines; blank lines are not counted",
-    "short_line_share": "share of lines under 30 characters",
-    "misplaced_word_share": "share of articles and prepositions before an impossible word; one is forgiven",
-    "code_line_share": "share of lines that look like code; 1 if the text has other signs of code",
-    "speaker_line_share": "share of lines that begin with the name of a speaker",
-    "letter_share": "share of letters among visible characters of a text with few words, else 1",
-    "unlikely_pair_share": "pairs of letters that almost never follow each other, per letter",
-    "repeated_3_gram_share": "share of three-word sequences that occur earlier in the text",
-    "short_item_share": "share of characters in items of at most five words, as in menus",
-    "label_word_share": "share of capitalised words if the text has no punctuation, else 0",
-    "broken_character_share": "share of characters typical of a wrong encoding",
-    "common_word_share": "share of words that are common in English",
-    "capital_word_share": "share of words that begin with a capital letter",
-    "word_order_score": "about 1 or more for normal word order, near 0 if shuffled; null if too few words",
+    "mean_word_length": "mean length, in characters, of the words that contain a letter or digit",
+    "hash_ratio": "number of hash signs (#) divided by the number of words",
+    "ellipsis_ratio": "number of ellipses divided by the number of words",
+    "bullet_line_share": "fraction of non-blank lines that begin with a bullet",
+    "ellipsis_line_share": "fraction of non-blank lines that end with an ellipsis",
+    "alphabetic_word_share": "fraction of words that contain a letter",
+    "stop_words": "number of occurrences of the stop words the, be, to, of, and, that, have and with",
+    "duplicate_line_share": "fraction of non-blank lines that repeat an earlier line",
+    "duplicate_paragraph_share": "fraction of paragraphs that repeat an earlier paragraph",
+    "duplicate_line_character_share": (
+        "fraction of the text's characters that are in lines that repeat an earlier line"
+    ),
+    "duplicate_paragraph_character_share": (
+        "fraction of the text's characters that are in paragraphs that repeat an earlier paragraph"
+    ),
+    **{
+        f"top_{n}_gram_share": (
+            "fraction of the characters of words that are in occurrences of the most frequent sequence of "
+            f"{n} words; 0 if no such sequence is repeated"
+        )
+        for n in (2, 3, 4)
+    },
+    **{
+        f"duplicate_{n}_gram_share": (
+            f"fraction of the characters of words that are in a sequence of {n} words that also occurs "
+            "earlier in the text"
+        )
+        for n in range(5, 11)
+    },
+    "punctuated_line_share": (
+        "fraction of non-blank lines that end with sentence-ending punctuation or a quotation mark"
+    ),
+    "repeated_line_character_share": (
+        "fraction of the characters of non-blank lines that are in lines that repeat an earlier line"
+    ),
+    "short_line_share": "fraction of non-blank lines that have fewer than 30 characters",
+    "misplaced_word_share": (
+        "fraction of articles and prepositions that are followed by a word that cannot follow them in "
+        "English; the first such case in a text is not counted"
+    ),
+    "code_line_share": (
+        "fraction of non-blank lines that look like code; 1 if the text contains HTML, XML, PHP or template "
+        "markup or many symbols that are typical of code"
+    ),
+    "speaker_line_share": (
+        "fraction of non-blank lines that begin with the name of a speaker; 0 for a text of a single line"
+    ),
+    "letter_share": (
+        "fraction of non-blank characters that are letters or emoji; 1 if the text has fewer than 20 "
+        "non-blank characters or at least 8 different words of three letters or more"
+    ),
+    "unlikely_pair_share": (
+        "number of letter pairs that almost never occur in real words, divided by the number of letters A to "
+        "Z; 0 if there are fewer than 20 such letters"
+    ),
+    "repeated_3_gram_share": (
+        "fraction of three-word sequences that repeat an earlier one; 0 if the text has fewer than four "
+        "such sequences"
+    ),
+    "short_item_share": (
+        "fraction of characters in items of at most five words, as in menus, when the text is split at line "
+        "breaks and separators such as |; 0 if there are fewer than four items"
+    ),
+    "label_word_share": (
+        "fraction of words that begin with a capital letter; 0 if the text has punctuation (. , ; ! ?) or "
+        "fewer than ten words"
+    ),
+    "broken_character_share": (
+        "fraction of non-blank characters that are typical of text decoded with the wrong encoding"
+    ),
+    "common_word_share": "fraction of words that are among the 150 most frequent English words",
+    "capital_word_share": "fraction of words that begin with a capital letter",
+    "word_order_score": (
+        "how closely the word order resembles English prose: about 1 or more for normal order, near 0 for "
+        "shuffled words; null if the text has too few words"
+    ),
 }
 _PERSONAL_DATA = {
-    "card": "card numbers",
-    "iban": "account numbers",
-    "ssn": "US social security numbers",
-    "email": "e-mail addresses",
-    "phone": "phone numbers",
-    "ip_address": "public IP addresses",
+    "card": "number of payment card numbers in the text",
+    "iban": "number of bank account numbers (IBAN) in the text",
+    "ssn": "number of US social security numbers in the text",
+    "email": "number of e-mail addresses in the text",
+    "phone": "number of phone numbers in the text",
+    "ip_address": "number of public IP addresses in the text",
 }
 
 DOCUMENT_FLAGS = Table(
@@ -56,12 +104,24 @@ DOCUMENT_FLAGS = Table(
     columns=(
         DOC_ID,
         *(column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
-        column("broken", pa.string(), "heuristic rules that the document breaks, separated by commas"),
-        column("detected_language", pa.string(), "ISO 639 code, as identified from the text"),
-        column("language_confidence", pa.float32(), "confidence in the detected language, from 0 to 1"),
+        column(
+            "broken",
+            pa.string(),
+            "names of the heuristic rules that the document breaks, separated by commas",
+        ),
+        column("detected_language", pa.string(), "ISO 639 code of the language identified from the text"),
+        column("language_confidence", pa.float32(), "confidence in `detected_language`, from 0 to 1"),
         *(column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
-        column("unit_hashes", pa.list_(pa.uint64()), "hashes of sentences and lines, to find boilerplate"),
-        column("unit_characters", pa.list_(pa.uint32()), "length of each sentence and line in characters"),
+        column(
+            "unit_hashes",
+            pa.list_(pa.uint64()),
+            "hash of each sentence or line, used to find boilerplate that many documents share",
+        ),
+        column(
+            "unit_characters",
+            pa.list_(pa.uint32()),
+            "length, in characters, of each sentence or line in `unit_hashes`, in the same order",
+        ),
         FINGERPRINT,
     ),
 )

@@ -28,8 +28,8 @@ class NotReadyError(TransientError):
     def __init__(self, selection: str, waits_for: str) -> None:
         self.selection, self.waits_for = selection, waits_for
         super().__init__(
-            f"selection {selection!r} cannot be approved yet: {waits_for} is not up to date; "
-            "the sensors update it while `tamis ui` runs; `tamis materialize` updates everything now"
+            f"selection {selection!r} cannot be approved yet, because {waits_for} is not up to date; wait "
+            "until the sensors have updated it (while `tamis ui` runs), or run `tamis materialize`"
         )
 
 
@@ -129,7 +129,7 @@ def waiting_lines(found: Sequence[Approval]) -> list[str]:
     """Return a line for each waiting selection: since when, and the command that releases it."""
     return [
         f"waits for approval: selection {one.selection} (since {one.made_at:%Y-%m-%d %H:%M} UTC); "
-        f"`tamis approve {one.selection}` releases it"
+        f"`tamis approve {one.selection}` approves this selection"
         for one in found
     ]
 

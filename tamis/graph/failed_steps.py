@@ -48,7 +48,7 @@ class _PartitionsError(TamisError):
         self.asset, self.failed, self.count = asset, dict(failed), count
         shown = "; ".join(f"{partition}: {reason}" for partition, reason in [*failed.items()][:SHOWN])
         others = len(failed) - SHOWN
-        more = f"; and {others:,} more, which `tamis status` lists" if others > 0 else ""
+        more = f"; `tamis status` lists {others:,} more" if others > 0 else ""
         super().__init__(f"{len(failed):,} of {count:,} partitions of {asset} failed: {shown}{more}")
 
 

@@ -63,8 +63,8 @@ class HeldBack:
     def line(self) -> str:
         """A line for a person: the loss, what it would remove, and both ways out."""
         return (
-            f"held back: {self.found}; nothing was removed. Restore it, or allow the removal of {self.goes}: "
-            f"`tamis materialize --allow-removal {self.name}`"
+            f"held back: {self.found}; nothing was removed. Restore what is missing, or allow the "
+            f"removal of {self.goes}: `tamis materialize --allow-removal {self.name}`"
         )
 
     def to_json(self) -> dict[str, str]:
@@ -280,7 +280,7 @@ def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
         if count == 1
         else "trials that tamis.toml no longer plans are"
     )
-    return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes what is not needed"]
+    return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes unplanned trials"]
 
 
 def kept_runs(snapshot: ProjectSnapshot) -> list[str]:
@@ -289,8 +289,8 @@ def kept_runs(snapshot: ProjectSnapshot) -> list[str]:
     count = sum(len(snapshot.kept[name]) for name in sets)
     if not count:
         return []
-    what = f"{counted(count, 'mixture run')} kept, although tamis.toml has no [mixture]"
-    return [f"{what}; `tamis materialize --allow-removal {' '.join(sets)}` removes them"]
+    what = f"kept although tamis.toml has no [mixture]: {counted(count, 'mixture run')}"
+    return [f"{what}; `tamis materialize --allow-removal {' '.join(sets)}` removes the runs"]
 
 
 def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
@@ -330,7 +330,9 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
             if name.endswith(TWIN) and name.removesuffix(TWIN) in snapshot.kept[partition_set]:
                 continue
             found = f"{word} {name!r} is no longer in tamis.toml"
-            yield HeldBack(kind=word, name=name, found=found, goes="everything that was made for it")
+            yield HeldBack(
+                kind=word, name=name, found=found, goes=f"everything that was made for this {word}"
+            )
 
 
 def forget_shards(store: Store, shards: Sequence[str]) -> None:

@@ -54,9 +54,9 @@ def _check_text(source: Source) -> None:
     shown = {*table.text} if table else set()
     if listed := sorted({column.name for column in source.columns} & shown):
         problem = (
-            f"{source.name}.{listed[0]} contains text of documents, which no SQL model may read: a "
-            "withdrawal could not find it in the model's rows; list columns without text, "
-            "such as doc_id or n_chars"
+            f"{source.name}.{listed[0]} contains text of documents, which no SQL model may read, "
+            "because a withdrawal could not find the text in the rows of the model; list only columns "
+            "without text, such as doc_id or n_chars"
         )
         raise ProjectFileError(source.file, source.line, problem)
 
@@ -65,11 +65,13 @@ def _check_name(model: Model, taken: Collection[str]) -> None:
     """Refuse a model whose name cannot name a table, or names a table or an asset of the platform."""
     if not _NAME.fullmatch(model.name):
         problem = (
-            "is not a valid model name: use unaccented letters, digits and _, and do not begin with a digit"
+            "is not a valid model name; use only unaccented letters, digits and _, and do not begin with a "
+            "digit"
         )
     elif declared(model.name) or model.name in taken:
         problem = (
-            f"is the name of a table or asset of the platform; choose another, such as mart_{model.name}"
+            "is already the name of a table or asset of Tamis; choose another name for the model, such as "
+            f"mart_{model.name}"
         )
     else:
         return
@@ -104,7 +106,7 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no stage of the graph writes the source {name!r}; valid sources: {valid}"
+        problem = f"no asset writes the source table {name!r}; valid source tables: {valid}"
         raise ProjectFileError(source.file, source.line, problem)
 
 

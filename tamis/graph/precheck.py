@@ -91,7 +91,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
         places = [f"{one.path or one.kind} (corpus {one.name})" for one in project.settings.corpus]
-        unmet.insert(0, f"no corpus contains a file: put some into {named(places)}")
+        unmet.insert(0, f"no corpus contains any files; put files into {named(places)}")
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
@@ -129,8 +129,8 @@ def _other_samplers(project: Project) -> Iterator[str]:
         if section.mixture and section.sampler != mixture.sampler:
             yield (
                 f"selection {section.name}: its sampler is {section.sampler}, but the shares of [mixture] "
-                f"are measured on documents chosen by {mixture.sampler}; to measure them with "
-                f'the same sampler, set sampler = "{section.sampler}" in [mixture]'
+                f"are measured on documents chosen by {mixture.sampler}; to measure the shares "
+                f'with the same sampler, set sampler = "{section.sampler}" in [mixture]'
             )
 
 
@@ -149,7 +149,7 @@ def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator
                 if isinstance(item, Defect) and (item.row, item.reason) == LACKING:
                     lacking[shard.name] = item.detail
     if lacking and len(lacking) == looked == len(shards):
-        yield f"corpus {corpus.name}: none of its files has the text column: {next(iter(lacking.values()))}"
+        yield f"corpus {corpus.name}: no file has the text column: {next(iter(lacking.values()))}"
     elif lacking:
         files, first = f"{counted(len(lacking), 'file')} ({named([*lacking])})", next(iter(lacking.values()))
         yield f"corpus {corpus.name}: {files} without the text column: {first}"
@@ -171,7 +171,7 @@ def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Seque
         else:
             continue
         yield (
-            f"selection {name}: its budget of {whole} is larger than the pool, which has at most {most}: "
+            f"selection {name}: its budget of {whole} is larger than the pool, which has at most {most}; "
             "every eligible document will be chosen"
         )
 

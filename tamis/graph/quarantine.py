@@ -55,7 +55,8 @@ def unread_lines(shards: Collection[Shard], project: Project) -> list[str]:
             continue
         kinds = Counter((str(name.parent), _ending(name)) for name in names)
         found = [
-            f"{count:,} {ending or 'without extension'} in {'its folder' if folder == '.' else f'{folder}/'}"
+            f"{count:,} {ending or 'without extension'} in "
+            f"{'the corpus folder' if folder == '.' else f'{folder}/'}"
             for (folder, ending), count in sorted(kinds.items())
         ]
         line = f"corpus {corpus.name}: {counted(len(names), 'file')} of an unsupported type: {named(found)}"

@@ -34,7 +34,7 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
     whole: set[str] = set()
     for entry, value in current.items():
         if value.manifest not in known and not folder.has(value.manifest):
-            found[entry] = "its manifest is missing"
+            found[entry] = "the manifest is missing"
             continue
         stage = stages().get(value.asset)
         of_shard = stage is not None and stage.partitions == "shards"
@@ -128,9 +128,11 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         home.store.drop(table)
-        lines.append(f"table {table} cannot be read; it will be rebuilt")
+        lines.append(f"table {table} cannot be read and will be rebuilt")
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():
         reasons[(asset, reason)] = reasons.get((asset, reason), 0) + 1
-    return lines + [f"{asset}: {reason}; {count} to be rebuilt" for (asset, reason), count in reasons.items()]
+    return lines + [
+        f"{asset}: {reason}; values to be rebuilt: {count:,}" for (asset, reason), count in reasons.items()
+    ]

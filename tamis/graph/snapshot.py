@@ -43,10 +43,12 @@ class Shrunken:
 
     @property
     def found(self) -> str:
-        """A clause for a person: `file KEY yields 3 of the 40 documents that it had`."""
+        """A clause for a person: `file KEY now yields 3 of the 40 documents it had before`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} would be put in quarantine)" if bad else ""
-        return f"file {self.shard} yields {self.now:,} of the {self.before:,} documents that it had{rows}"
+        return (
+            f"file {self.shard} now yields {self.now:,} of the {self.before:,} documents it had before{rows}"
+        )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         sorter.prepare()
     except CycleError as error:
         names = sorted(set(error.args[1]))
-        problem = f"its inputs form a cycle: {', '.join(names)}"
+        problem = f"the inputs of these stages form a cycle: {', '.join(names)}"
         raise BadDeclarationError(names[0], problem) from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
@@ -80,12 +80,12 @@ def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
         valid = ", ".join(sorted(known))
         raise BadDeclarationError(
-            stage.name, f"it reads {unknown[0]!r}, which is not a stage; valid: {valid}"
+            stage.name, f"the stage reads {unknown[0]!r}, which is not a stage; valid: {valid}"
         )
     # What reads files lists the rows of each file itself (`tamis.corpus.intake`).
     for table in stage.tables if stage.partitions and not stage.from_files else ():
         if not (table.partition or table.per_document or table.evidence):
-            problem = f"the rows of its table {table.name} identify neither a partition nor a document"
+            problem = f"the rows of table {table.name} identify neither a partition nor a document"
             raise BadDeclarationError(stage.name, problem)
 
 

@@ -33,7 +33,7 @@ class OneVersionError(PermanentError):
         self.selection = selection
         super().__init__(
             f"{selection!r} has only one version so far, so there is nothing to compare; a new version "
-            "is created when it chooses different documents"
+            "is created when the selection chooses different documents"
         )
 
 
@@ -75,10 +75,11 @@ class Difference:
         """Return the difference as lines for a person: counts, then at most `limit` documents."""
         before, after, counts = self.before, self.after, self.counts()
         lines = [
-            f"{after.selection}: version {before.version} ({_moment(before)}) to {after.version} "
+            f"{after.selection}: version {before.version} ({_moment(before)}) to version {after.version} "
             f"({_moment(after)})",
-            f"{before.documents:,} of {before.pool:,} documents, then {after.documents:,} of {after.pool:,}: "
-            f"{sum(counts['in'].values()):,} in, {sum(counts['out'].values()):,} out, {self.kept:,} kept",
+            f"chose {before.documents:,} of {before.pool:,} documents, then {after.documents:,} of "
+            f"{after.pool:,}: {sum(counts['in'].values()):,} in, {sum(counts['out'].values()):,} out, "
+            f"{self.kept:,} kept",
         ]
         lines += [f"setting {name}: {_shown(a)}, then {_shown(b)}" for name, (a, b) in self.settings.items()]
         for change, causes in counts.items():
@@ -166,7 +167,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         marks = [f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []
         marks += ["current"] if row["current"] else []
-        marks += [] if row["kept"] else ["its decisions are no longer kept"]
+        marks += [] if row["kept"] else ["decisions no longer kept"]
         line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"
         lines.append(", ".join([line, *marks]))
     return lines

@@ -181,7 +181,7 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     elif not found["occurrences"] and not found.get("examples"):
-        lines.append("  no longer in the pool: the files that contained it were changed or removed")
+        lines.append("  no longer in the pool: the files that contained the document were changed or removed")
     for row in found["occurrences"]:
         lines.append(f"  found in {row['shard']}, row {row['row']} ({row['source']})")
     for row in found.get("examples", []):
@@ -196,7 +196,9 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines.append("  " + decision_line(row))
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
-        lines.append(f"  {selection}: serves these target examples (share of the document's mass, cost)")
+        lines.append(
+            f"  {selection}: serves these target examples (share of the document's mass, transport cost)"
+        )
         shown = [
             f"{row['example_id']}  {percent(row['share'])}, cost {row['cost']:.2f} ({row['source']})"
             for row in served
@@ -204,9 +206,9 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
         lines += [f"    {line}" for line in cut(shown, "--json", SHOWN)]
     for row in found["checkpoints"]:
         several = f", {row['training_count']} times" if row["training_count"] > 1 else ""
-        lines.append(f"  {row['checkpoint']} was trained on it{several}, as part of {row['data']}")
+        lines.append(f"  {row['checkpoint']} was trained on this document{several}, as part of {row['data']}")
     if not found["checkpoints"]:
-        lines.append("  no checkpoint was trained on it")
+        lines.append("  no checkpoint was trained on this document")
     return lines
 
 

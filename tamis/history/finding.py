@@ -26,7 +26,11 @@ class UnknownDocumentError(PermanentError):
 
     def __init__(self, doc_id: str, matches: int) -> None:
         self.doc_id, self.matches = doc_id, matches
-        found = f"{matches} documents have ids that begin with" if matches else "no document has the id"
+        found = (
+            f"{matches} documents have ids that begin with"
+            if matches
+            else "no document has an id that begins with"
+        )
         super().__init__(
             f"{found} {doc_id!r}; pass all 32 digits of the id, enough leading digits to make it unique, or "
             "the whole text with --text FILE"
@@ -40,7 +44,7 @@ class UnknownTextError(PermanentError):
         self.text, self.doc_id = text, doc_id
         super().__init__(
             f"no document has this text ({excerpt(text)[:SHOWN]!r}, id {doc_id}); pass the whole text of a "
-            "document: only white space before and after it may differ"
+            "document, which may differ only in white space at the beginning and the end"
         )
 
 
@@ -50,7 +54,7 @@ class UnknownPlaceError(PermanentError):
     def __init__(self, file: str, row: int | None, problem: str) -> None:
         self.file, self.row, self.problem = file, row, problem
         place = repr(file) if row is None else f"{file!r} row {row}"
-        super().__init__(f"{place}: {problem}")
+        super().__init__(f"{place} {problem}")
 
 
 def resolve_document(store: Store, doc_id: str) -> str:
@@ -96,11 +100,11 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
     if not keys:
         problem = (
-            "is not in any corpus of this project; pass a file of one of its corpora, or the key of a shard "
-            "as `tamis explain DOC_ID` shows it"
+            "is not in any corpus of this project; pass a file of one of the project's corpora, or the key "
+            "of a shard, which `tamis explain DOC_ID` shows"
         )
         if is_group_key(file):
-            problem = "is not a file but a group of small files; pass the path of the file that you mean"
+            problem = "is not a file but a group of small files; pass the path of one of these files"
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"
@@ -113,7 +117,7 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    problem = f"contains no document; {rows:,} rows of the file do, and the first row is row 0"
+    problem = f"contains no document; {rows:,} rows of the file contain one, and rows are numbered from 0"
     raise UnknownPlaceError(file, row, problem)
 
 

@@ -50,7 +50,7 @@ def _counts(facts: Facts, written: Written) -> str:
         ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
     if facts.copies > facts.documents:
-        training = f"{facts.copies:,} documents: the trainer must repeat each one `training_count` times"
+        training = f"{facts.copies:,} documents: the trainer must repeat each document `training_count` times"
         rows.insert(1, ["training set", training])
     return "## What it contains\n\n" + _table(["", ""], rows)
 
@@ -75,7 +75,7 @@ def _filters(facts: Facts) -> str:
         ]
         for reason, detail, count in facts.reasons
     ]
-    parts.append("Every document of the pool has exactly one reason:")
+    parts.append("Every document of the pool was chosen or left out for exactly one reason:")
     parts.append(_table(["reason", "documents", "meaning"], reasons, "lrl"))
     return "\n\n".join(parts)
 
@@ -84,7 +84,10 @@ def _sources(facts: Facts) -> str:
     shown, rest = facts.sources[:SHOWN_SOURCES], facts.sources[SHOWN_SOURCES:]
     text = "## Sources\n\n" + _shares("source", shown)
     if rest:
-        text += f"\n\n{len(rest):,} more, with {sum(documents for _, documents, _ in rest):,} documents."
+        text += (
+            f"\n\nNumber of other sources: {len(rest):,}, "
+            f"with {sum(documents for _, documents, _ in rest):,} documents in total."
+        )
     return text
 
 

@@ -46,14 +46,24 @@ CONTEXT: dict[str, Any] = {
 }
 FORMATS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 COLUMNS = {
-    "doc_id": ("sc:Text", "Content id: first 128 bits of SHA-256 over the normalised text, hex."),
-    "rank": ("sc:Integer", "Position in the order of selection, from 1."),
-    "margin": ("sc:Float", "Signed distance to the cut, positive on the selected side."),
+    "doc_id": (
+        "sc:Text",
+        "Id of the document: the first 128 bits of the SHA-256 of its normalised text, in hexadecimal.",
+    ),
+    "rank": ("sc:Integer", "Position of the document in the order of selection, from 1."),
+    "margin": (
+        "sc:Float",
+        "Signed distance of the ranking score from the selection cutoff; "
+        "positive if the document was selected.",
+    ),
     "training_count": ("sc:Integer", "How many times the document is in the training set."),
-    "shard": ("sc:Text", "Shard in which the text first occurs."),
-    "row": ("sc:Integer", "Row within that shard, from 0."),
-    "source": ("sc:Text", "Where in the shard: file, column or module."),
-    "licence": ("sc:Text", "Licence stated by the source; null if it states none."),
+    "shard": ("sc:Text", "Shard (a file, or a group of small files) in which the text first occurs."),
+    "row": ("sc:Integer", "Row of the text within the shard, from 0."),
+    "source": (
+        "sc:Text",
+        "Origin of the text: the source named by the row, or a file name or Python object.",
+    ),
+    "licence": ("sc:Text", "Licence stated by the source of the text; null if the source states none."),
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no leading or trailing white space."),
 }
 
@@ -119,7 +129,7 @@ def _described(column: pa.Field) -> tuple[str, str, str] | None:
     if column.name in COLUMNS:
         return column.name, *COLUMNS[column.name]
     data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
-    return (column.name, data_type, "A column of the user's rows, unchanged.") if data_type else None
+    return (column.name, data_type, "A column of the original rows, unchanged.") if data_type else None
 
 
 def _field(name: str, data_type: str, meaning: str) -> dict[str, Any]:

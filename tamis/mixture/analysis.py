@@ -308,12 +308,12 @@ class Agreement:
         """For people."""
         if self.alike:
             return (
-                f"the {self.alike} runs of {self.runs} mixtures have equal losses, so the ranks of the two "
-                "sizes cannot be compared"
+                f"the {self.alike} runs of {self.runs} mixtures have equal losses, so the ranking of the "
+                "mixtures cannot be compared between the small and the larger model"
             )
         return (
-            f"the rank correlation of {self.runs} mixtures between the two sizes is {self.correlation:.3f} "
-            f"(90 % interval {self.low:.3f} to {self.high:.3f})"
+            f"the losses of {self.runs} mixtures with the small model and with the larger model have a rank "
+            f"correlation of {self.correlation:.3f} (90 % interval {self.low:.3f} to {self.high:.3f})"
         )
 
 

@@ -23,11 +23,11 @@ class TooFewRunsError(PermanentError, ValueError):
         self.target, self.runs, self.needed, self.name = target, runs, needed, name
         law = f"a law over {needed - 2} sources needs at least {needed}"
         if name is None:
-            super().__init__(f"target {target} has {runs} finished runs; {law}")
+            super().__init__(f"target {target} has only {runs} finished runs, but {law}")
             return
         super().__init__(
-            f"[mixture]: {runs} runs have a loss on target {name}, but {law}; lower learning_rate in "
-            "[pretraining] if runs diverged (see column failure of table mixture_runs), otherwise raise runs"
+            f"only {runs} runs have a loss on target {name}, but {law}; if runs diverged (see column failure "
+            "of table mixture_runs), lower learning_rate in [pretraining], otherwise raise runs in [mixture]"
         )
 
 
@@ -38,7 +38,10 @@ class InfeasibleCapsError(PermanentError, ValueError):
         self.caps = [float(cap) for cap in caps]
         self.total = sum(self.caps)
         shown = ", ".join(f"{cap:.3g}" for cap in self.caps[:12]) + (", ..." if len(self.caps) > 12 else "")
-        super().__init__(f"no mixture fits: the caps [{shown}] add up to {self.total:.3g}, below 1; {advice}")
+        super().__init__(
+            f"no mixture is possible: the largest allowed shares of the sources, [{shown}], add up to "
+            f"{self.total:.3g}, below 1; {advice}"
+        )
 
 
 class BadMixtureSettingError(PermanentError, ValueError):

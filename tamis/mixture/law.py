@@ -222,7 +222,7 @@ def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
     if found_nk.ndim != 2 or found_nk.shape[1] == 0:
         raise BadWeightsError(f"weights have the shape {found_nk.shape}; expected [runs, sources]")
     if sources is not None and found_nk.shape[1] != sources:
-        raise BadWeightsError(f"the mixtures have {found_nk.shape[1]} sources; the law has {sources}")
+        raise BadWeightsError(f"the mixtures have {found_nk.shape[1]} sources, but the law has {sources}")
     sum_n = found_nk.sum(1)
     for wrong_n, problem in (
         (~np.isfinite(found_nk).all(1), "a share is not a finite number"),

@@ -133,8 +133,8 @@ def _caps(token_caps_k: Floats, largest_seen_k: Floats, prior_k: Floats, stay_ne
     if caps_k.sum() < 1 - 1e-9:
         raise InfeasibleCapsError(
             caps_k,
-            "each is the smaller of what the tokens of a source allow and its largest share in any run; "
-            "train runs with larger shares of the sources that may grow",
+            "each is the smaller of the share that the source's tokens allow and the source's largest share "
+            "in any run; train runs with larger shares of the sources whose tokens allow more",
         )
     return caps_k
 

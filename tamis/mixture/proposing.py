@@ -66,7 +66,9 @@ def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike 
         if len(chosen) == runs:
             return drawn_nk[chosen]
     raise BadMixtureSettingError(
-        "runs", runs, f"at most {len(chosen)}, as these caps allow no more mixtures that differ enough"
+        "runs",
+        runs,
+        f"at most {len(chosen)}, since these caps allow no more mixtures that differ enough from each other",
     )
 
 
@@ -75,7 +77,8 @@ def _caps(prior_k: Floats, maximum: ArrayLike | None) -> Floats:
         return np.minimum(1.0, TIMES_PRIOR * prior_k)
     given = np.asarray(maximum, dtype=float)
     if given.shape not in ((), prior_k.shape) or not (np.isfinite(given).all() and (given >= 0).all()):
-        raise BadMixtureSettingError("maximum", maximum, f"a non-negative number, or {len(prior_k)} of them")
+        expected = f"a non-negative number, or a list of {len(prior_k)}, one per source"
+        raise BadMixtureSettingError("maximum", maximum, expected)
     caps_k = np.where(prior_k > 0, np.minimum(1.0, np.broadcast_to(given, prior_k.shape)), 0.0)
     caps_k = np.floor(caps_k * GRID + 1e-9) / GRID
     if caps_k.sum() < 1 - 1e-9:

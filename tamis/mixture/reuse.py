@@ -61,7 +61,9 @@ class Reuse:
         off_n = np.abs(collapsed_nc @ self._parts() - weights_nk).max(1)
         if (off_n > 2e-3).any():
             row = int(np.flatnonzero(off_n > 2e-3)[0])
-            raise BadWeightsError(f"frozen sources are up to {off_n[row]:.3g} off their fixed ratios", row)
+            raise BadWeightsError(
+                f"shares of frozen sources are up to {off_n[row]:.3g} off their fixed ratios", row
+            )
         return collapsed_nc
 
     def totals(self, weights: ArrayLike) -> Floats:

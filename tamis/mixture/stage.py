@@ -40,22 +40,32 @@ from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _PLANNED = (
-    column("run", pa.string(), "name of the run, a digest of what it trains on"),
-    column("source", pa.string(), "a source that the run trains on"),
+    column("run", pa.string(), "name of the run, with a digest of the run's mixture and documents"),
+    column("source", pa.string(), "name of a source that the run trains on"),
     column(
         "weight", pa.float64(), "share of the run's tokens from this source; the shares of a run sum to 1"
     ),
     column(
-        "documents_digest", pa.string(), "digest of the source's documents that the run draws from, in order"
+        "documents_digest",
+        pa.string(),
+        "digest of the ids of the source's documents that the run draws from, in the sampler's order",
     ),
     column("generation", pa.int64(), "number of the plan that the run belongs to, from 0"),
-    column("place", pa.int64(), "position of the run among all runs"),
-    column("preset", pa.string(), "shape of the model"),
-    column("tokens", pa.int64(), "tokens that the run trains on"),
-    column("parts", pa.string(), "share of each part of the plan in the run, as JSON"),
-    column("ratios", pa.string(), "ratio of the sources inside each part of the last plan, as JSON"),
-    column("recipe", pa.string(), "digest of the settings that the runs are trained with"),
-    column("repetition", pa.float64(), "fraction of each source that runs draw from, 0 to 1"),
+    column("place", pa.int64(), "position of the run among all planned runs, from 0"),
+    column("preset", pa.string(), "preset that sets the size and shape of the model"),
+    column("tokens", pa.int64(), "number of tokens that the run trains on"),
+    column(
+        "parts",
+        pa.string(),
+        "the run's share of each part of the plan, as JSON; a part is one source or all unchanged sources",
+    ),
+    column(
+        "ratios",
+        pa.string(),
+        "share of each source within each part of the last plan, as JSON; a part's shares sum to 1",
+    ),
+    column("recipe", pa.string(), "digest of the training settings of the runs"),
+    column("repetition", pa.float64(), "fraction of each source's tokens that runs draw from, 0 to 1"),
 )
 
 MIXTURE_PLAN = Table(name="mixture_plan", key=("run", "source"), text=(), columns=_PLANNED)
@@ -64,7 +74,7 @@ AGREEMENT_PLAN = Table(
     name="agreement_plan",
     key=("run", "source"),
     text=(),
-    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether the run validates the current law")),
+    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether the current law is validated with the run")),
 )
 
 MIXTURE_SOURCES = Table(
@@ -73,21 +83,38 @@ MIXTURE_SOURCES = Table(
     text=(),
     columns=(
         column("source", pa.string(), "name of the corpus, source or topic"),
-        column("documents", pa.int64(), "documents that may be selected"),
-        column("tokens", pa.int64(), "tokens of these documents"),
-        column("estimated", pa.int64(), "documents of these whose token count is an estimate"),
-        column("share", pa.float64(), "natural share: the source's share of the tokens of all sources"),
-        column("run_tokens", pa.int64(), "tokens of the documents that runs draw from"),
-        column("documents_digest", pa.string(), "digest of the documents that runs draw from, in order"),
+        column("documents", pa.int64(), "number of the source's documents that may be selected"),
+        column("tokens", pa.int64(), "tokens of the source's documents that may be selected"),
+        column(
+            "estimated",
+            pa.int64(),
+            "number of the source's documents that may be selected and whose token count is an estimate",
+        ),
+        column(
+            "share", pa.float64(), "natural share: the source's tokens divided by the tokens of all sources"
+        ),
+        column("run_tokens", pa.int64(), "tokens of the source's documents that runs draw from"),
+        column(
+            "documents_digest",
+            pa.string(),
+            "digest of the ids of the source's documents that runs draw from, in the sampler's order",
+        ),
         column(
             "change",
             pa.string(),
-            "change since it was planned: first, unchanged, grown, revised, added or removed",
+            "change of the source since earlier runs were planned: first (there were none), unchanged, "
+            "grown, revised, added or removed",
         ),
         column(
-            "changed_share", pa.float64(), "share of its tokens that was removed or is of a new kind, 0 to 1"
+            "changed_share",
+            pa.float64(),
+            "share of the source's tokens that were removed or are of a new kind, 0 to 1",
         ),
-        column("distance", pa.float64(), "mean transport divergence from the targets; null without vectors"),
+        column(
+            "distance",
+            pa.float64(),
+            "mean transport divergence of the source from the targets, no unit; null without vectors",
+        ),
     ),
 )
 
@@ -100,8 +127,12 @@ MIXTURE_DOCUMENTS = Table(
     columns=(
         column("source", pa.string(), "source that the document is assigned to"),
         DOC_ID,
-        column("n_tokens", pa.int64(), "tokens of the document"),
-        column("rank", pa.int64(), "rank in the sampler's order; null if runs do not draw from the document"),
+        column("n_tokens", pa.int64(), "number of tokens in the document"),
+        column(
+            "rank",
+            pa.int64(),
+            "rank of the document in the sampler's order, from 1; null if runs do not draw the document",
+        ),
     ),
 )
 
@@ -113,20 +144,22 @@ MIXTURE_RUNS = Table(
     partition="run",
     columns=(
         column("run", pa.string(), "name of the run"),
-        column("preset", pa.string(), "shape of the model"),
-        column("documents", pa.int64(), "distinct documents that the run is trained on"),
-        column("largest_count", pa.int64(), "how often its most repeated document is in the training set"),
-        column("steps", pa.int64(), "optimiser steps"),
-        column("tokens", pa.int64(), "training tokens seen, repeats counted"),
-        column("flops", pa.float64(), "6 N T"),
-        column("seconds", pa.float64(), "wall clock"),
-        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
-        column("parameters", pa.int64(), "parameters of the model"),
-        column("failure", pa.string(), "why the run has no losses; null if it has them"),
+        column("preset", pa.string(), "preset that sets the size and shape of the model"),
+        column("documents", pa.int64(), "number of distinct documents that the run is trained on"),
+        column("largest_count", pa.int64(), "copies of the run's most repeated document in the training set"),
+        column("steps", pa.int64(), "number of optimiser steps"),
+        column("tokens", pa.int64(), "number of training tokens, repeated documents counted each time"),
+        column("flops", pa.float64(), "training compute in FLOP: 6 x parameters x tokens"),
+        column("seconds", pa.float64(), "wall-clock time of the training, in seconds"),
+        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process, in bytes"),
+        column("parameters", pa.int64(), "number of parameters of the model"),
+        column("failure", pa.string(), "why the run has no losses; null if the run succeeded"),
         column(
-            "checkpoint", pa.string(), "folder of the weights under the home folder; null if there is none"
+            "checkpoint",
+            pa.string(),
+            "folder of the model's weights, relative to the home folder; null if the run failed",
         ),
-        column("mlflow_run", pa.string(), "MLflow run id"),
+        column("mlflow_run", pa.string(), "id of the MLflow run"),
     ),
 )
 
@@ -139,8 +172,16 @@ MIXTURE_LOSSES = Table(
     columns=(
         column("run", pa.string(), "name of the run"),
         column("target", pa.string(), "target on whose held-out examples the run is evaluated"),
-        column("bits_per_byte", pa.float64(), "held-out target loss; null if the run failed"),
-        column("examples", pa.int64(), "held-out examples that no run was trained on"),
+        column(
+            "bits_per_byte",
+            pa.float64(),
+            "loss on the target's held-out examples, bits per byte; null if the run failed",
+        ),
+        column(
+            "examples",
+            pa.int64(),
+            "number of held-out examples that the loss is measured on: those that no run was trained on",
+        ),
     ),
 )
 
@@ -150,11 +191,15 @@ MIXTURE_LAW = Table(
     text=(),
     columns=(
         column("run", pa.string(), "name of the run"),
-        column("target", pa.string(), "target"),
-        column("measured", pa.float64(), "held-out target loss, bits per byte; null if the run failed"),
+        column("target", pa.string(), "name of the target"),
+        column(
+            "measured",
+            pa.float64(),
+            "loss on the target's held-out examples, bits per byte; null if the run failed",
+        ),
         column("predicted", pa.float64(), "loss predicted by a law fitted without this run, bits per byte"),
         column("fitted", pa.float64(), "loss predicted by the law fitted to all runs, bits per byte"),
-        column("outlier", pa.bool_(), "whether the run was left out as an outlier"),
+        column("outlier", pa.bool_(), "whether the fit left the run out as an outlier"),
     ),
 )
 
@@ -163,12 +208,12 @@ MIXTURE_METHODS = Table(
     key=("target", "method"),
     text=(),
     columns=(
-        column("target", pa.string(), "target"),
+        column("target", pa.string(), "name of the target"),
         column("method", pa.string(), "form of the law"),
         column(
             "rank_correlation",
             pa.float64(),
-            "Spearman correlation of held-out predictions and measured losses",
+            "Spearman correlation between the held-out predictions and the measured losses of the runs",
         ),
         column("chosen", pa.bool_(), "whether the law of this target has this form"),
     ),
@@ -180,21 +225,38 @@ MIXTURE_SHARES = Table(
     text=(),
     columns=(
         column("source", pa.string(), "name of the corpus, source or topic"),
-        column("weight", pa.float64(), "share of the source in the mixture; sums to 1"),
-        column("low", pa.float64(), "lower end of its 90 % interval over resampled runs and law forms"),
-        column("high", pa.float64(), "upper end of that interval"),
-        column("natural", pa.float64(), "the source's share of all tokens that may be selected"),
-        column("tokens", pa.int64(), "tokens that may be selected"),
-        column("repetition", pa.float64(), "passes over these tokens when training on train_tokens"),
         column(
-            "worth", pa.float64(), "passes over unique tokens that would be worth as much (arXiv 2305.16264)"
+            "weight", pa.float64(), "share of the source in the mixture; the shares of all sources sum to 1"
+        ),
+        column(
+            "low", pa.float64(), "lower end of the weight's 90 % interval over resampled runs and law forms"
+        ),
+        column(
+            "high", pa.float64(), "upper end of the weight's 90 % interval over resampled runs and law forms"
+        ),
+        column("natural", pa.float64(), "the source's share of all tokens that may be selected"),
+        column("tokens", pa.int64(), "tokens of the source's documents that may be selected"),
+        column(
+            "repetition",
+            pa.float64(),
+            "passes over the source's tokens when training on train_tokens tokens of the mixture",
+        ),
+        column(
+            "worth",
+            pa.float64(),
+            "passes over unique tokens that would be worth as much as `repetition` passes over the source's "
+            "tokens (arXiv 2305.16264)",
         ),
         column(
             "marginal_value",
             pa.float64(),
-            "change of the loss if 1 % of the mixture moves to the source, bits per byte",
+            "change of the predicted mean loss if 1 % of the mixture moves to the source, bits per byte",
         ),
-        column("at_cap", pa.bool_(), "whether max_repetition or its largest share in any run limits it"),
+        column(
+            "at_cap",
+            pa.bool_(),
+            "whether max_repetition or the source's largest share in any run limits the weight",
+        ),
     ),
 )
 
@@ -203,18 +265,27 @@ MIXTURE_CONTROLS = Table(
     key=("name",),
     text=(),
     columns=(
-        column("name", pa.string(), "chosen, or a control: natural, uniform, unimax, transport, best run"),
-        column("shares", pa.string(), "share of each source, as JSON"),
-        column("predicted", pa.float64(), "mean loss over the targets predicted by the law, bits per byte"),
-        column("low", pa.float64(), "lower end of its 90 % interval"),
-        column("high", pa.float64(), "upper end of that interval"),
-        column("difference", pa.float64(), "predicted loss of the chosen mixture minus that of this one"),
-        column("difference_low", pa.float64(), "lower end of its 90 % interval"),
-        column("difference_high", pa.float64(), "upper end of that interval"),
+        column(
+            "name",
+            pa.string(),
+            "name of the mixture: chosen, or a control (natural, uniform, unimax, transport, best run)",
+        ),
+        column("shares", pa.string(), "share of each source in the mixture, as JSON"),
+        column("predicted", pa.float64(), "loss predicted by the law, mean over the targets, bits per byte"),
+        column("low", pa.float64(), "lower end of the 90 % interval of the predicted loss"),
+        column("high", pa.float64(), "upper end of the 90 % interval of the predicted loss"),
+        column(
+            "difference",
+            pa.float64(),
+            "predicted loss of the chosen mixture minus predicted loss of this mixture, bits per byte",
+        ),
+        column("difference_low", pa.float64(), "lower end of the 90 % interval of the difference"),
+        column("difference_high", pa.float64(), "upper end of the 90 % interval of the difference"),
         column(
             "measured",
             pa.float64(),
-            "measured loss of a run of this mixture, bits per byte; null if there is none",
+            "measured loss of a run of this mixture, mean over the targets, bits per byte; null if no run "
+            "has this mixture",
         ),
     ),
 )

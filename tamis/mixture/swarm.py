@@ -35,10 +35,11 @@ class TooFewSourcesError(SwarmError):
 
     def __init__(self, named: Sequence[str], empty: Sequence[str]) -> None:
         self.named, self.empty = tuple(named), tuple(empty)
-        without = f" ({', '.join(empty)} have none)" if empty else ""
+        without = f" (sources without such documents: {', '.join(empty)})" if empty else ""
+        found = f"found {len(named)}: {', '.join(named)}" if named else "found none"
         super().__init__(
-            f"[mixture] needs at least two sources with documents that may be selected, found {len(named)}: "
-            f"{', '.join(named) or 'none'}{without}; add a corpus, or set sources to another value"
+            f"[mixture] needs at least two sources with documents that may be selected, but {found}{without}"
+            "; add a corpus, or set sources in [mixture] to another value"
         )
 
 
@@ -48,8 +49,8 @@ class TooFewPlannedRunsError(SwarmError):
     def __init__(self, runs: int, sources: int) -> None:
         self.runs, self.sources = runs, sources
         super().__init__(
-            f"[mixture] runs = {runs} is too few for {sources} sources: a law needs at least "
-            f"{sources + 2}; the default is {runs_needed(sources)}"
+            f"[mixture] runs = {runs} is too few for {sources} sources: a law needs at least {sources + 2} "
+            f"runs; raise runs, or remove the setting to use the default of {runs_needed(sources)}"
         )
 
 
@@ -60,7 +61,7 @@ class ImpossibleRepetitionError(SwarmError):
         self.train_tokens, self.available, self.maximum = train_tokens, available, maximum
         super().__init__(
             f"[mixture] train_tokens = {train_tokens:,} needs {train_tokens / max(available, 1):.3g} passes "
-            f"over the {available:,} tokens that may be selected, above max_repetition = {maximum:g}: lower "
+            f"over the {available:,} tokens that may be selected, above max_repetition = {maximum:g}; lower "
             f"train_tokens to {math.floor(maximum * available):,} or less, or raise max_repetition"
         )
 

@@ -51,7 +51,9 @@ def choose_actively(
     if not 0 <= active_share <= 1:
         raise ValueError(f"active_share = {active_share} must be between 0 and 1")
     if len(features := np.asarray(features_nk, dtype=np.float64)) != len(doc_ids):
-        raise ValueError(f"got {len(features)} rows of features for {len(doc_ids)} documents")
+        raise ValueError(
+            f"there are {len(features)} rows of features for {len(doc_ids)} documents, not one for each"
+        )
     order = hash_order(doc_ids, seed)
     ids = np.asarray(doc_ids, dtype=np.str_)[order].tolist()
     wanted = min(size, len(ids))

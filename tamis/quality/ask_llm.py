@@ -81,7 +81,9 @@ class AskLLM:
         device: str = "auto",
     ) -> None:
         if batch_size < 1 or max_tokens < 1:
-            raise ValueError(f"batch_size = {batch_size} and max_tokens = {max_tokens} must be at least 1")
+            raise ValueError(
+                f"batch_size and max_tokens must each be at least 1, but are {batch_size} and {max_tokens}"
+            )
         if dtype not in DTYPES:
             raise UnknownNameError("dtype", dtype, DTYPES)
         self.model = model if isinstance(model, Endpoint) else str(model)
@@ -158,7 +160,10 @@ class AskLLM:
 def _opened_again(model: str | Endpoint, options: dict[str, Any], fingerprint: str) -> AskLLM:
     judge = AskLLM(model, **options)
     if judge.fingerprint != fingerprint:
-        raise JudgeModelError(str(model), "its files differ between the nodes of the cluster")
+        raise JudgeModelError(
+            str(model),
+            "the judge's files differ between the nodes of the cluster; copy the same files to each node",
+        )
     return judge
 
 

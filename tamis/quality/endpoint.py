@@ -58,7 +58,10 @@ class EndpointUnavailableError(TransientError):
 
     def __init__(self, url: str, attempts: int, reason: str) -> None:
         self.url, self.attempts, self.reason = url, attempts, reason
-        super().__init__(f"{url}: no answer after {attempts} attempts; the last failure: {reason}")
+        super().__init__(
+            f"the judge's server {url} gave no usable answer in {attempts} attempts (last failure: "
+            f"{reason}); check url in [judge], and that the server is running"
+        )
 
 
 class EndpointRejectedError(PermanentError):
@@ -70,7 +73,7 @@ class EndpointRejectedError(PermanentError):
 
     def __init__(self, url: str, status: int, detail: str, cure: str = "", code: str | None = None) -> None:
         self.url, self.status, self.detail, self.code = url, status, detail, code
-        super().__init__(f"{url}: status {status} ({detail})" + (f": {cure}" if cure else ""))
+        super().__init__(f"{url} answered with status {status} ({detail})" + (f": {cure}" if cure else ""))
 
     @property
     def of_the_document(self) -> bool:
@@ -86,9 +89,9 @@ class EndpointRefusesAllError(PermanentError):
     def __init__(self, url: str, asked: int, first: str) -> None:
         self.url, self.asked, self.first = url, asked, first
         super().__init__(
-            f"{url} refused all {asked} documents (the first with {first}), so the problem is the server or "
-            "[judge], not the documents: check url, model, prompt and max_tokens in [judge], and the "
-            "server's log. No refusal was stored; the next run asks again"
+            f"{url} refused all {asked} documents (first refusal: {first}), so the cause is the server or "
+            "the settings, not the documents; check url, model, prompt and max_tokens in [judge], and "
+            "the server's log. No refusal was stored, so the next run asks about these documents again"
         )
 
 
@@ -99,7 +102,7 @@ class MissingKeyError(PermanentError):
         self.variable = variable
         super().__init__(
             f"the judge's API key is read from the environment variable {variable}, which is not set; "
-            "set it, or change key_env in [judge]"
+            "set that variable, or change key_env in [judge]"
         )
 
 
@@ -109,8 +112,9 @@ class MissingLogProbabilitiesError(PermanentError):
     def __init__(self, url: str, model: str) -> None:
         self.url, self.model = url, model
         super().__init__(
-            f"{url}: model {model!r} returned no log-probabilities for the first answer token; the judge "
-            f"needs the top {ALTERNATIVES} (vLLM: --max-logprobs {ALTERNATIVES})"
+            f"{url}: model {model!r} returned no log-probabilities for the first answer token; let the "
+            f"server return those of the {ALTERNATIVES} most likely tokens "
+            f"(vLLM: --max-logprobs {ALTERNATIVES})"
         )
 
 
@@ -224,7 +228,7 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
         named = f"the key in {endpoint.key_env} was not accepted" if endpoint.key_env else "no key was sent"
         cure = f"{named}; set key_env in [judge] to a variable whose key has access to {endpoint.model!r}"
     elif error.code == 404:
-        cure = f"the server has no such path or no model {endpoint.model!r}; check url and model in [judge]"
+        cure = f"the server has no such path, or no model {endpoint.model!r}; check url and model in [judge]"
     else:
         cure = "check url, model, prompt and max_tokens in [judge], and the server's log"
     return EndpointRejectedError(address, error.code, ", ".join(said), cure, code or kind)

@@ -31,8 +31,8 @@ class TooFewJudgedError(PermanentError, ValueError):
         self.trained, self.held_out = trained, held_out
         super().__init__(
             f"a grader needs at least {FEWEST_TRAINED} judged documents for training and {FEWEST_HELD_OUT} "
-            f"for testing; there are {trained} and {held_out}: raise sample in [judge], or remove [judge] "
-            "and the samplers that need quality while the pool is this small"
+            f"for testing, but there are only {trained} and {held_out}; raise sample in [judge], or, while "
+            "the pool is this small, remove [judge] and the samplers that need quality"
         )
 
 
@@ -57,7 +57,9 @@ class Grader:
         """
         features = np.asarray(features_nk)
         if features.ndim != 2 or features.shape[1] != len(self.medians_k):
-            raise ValueError(f"features of shape {features.shape} do not have {len(self.medians_k)} columns")
+            raise ValueError(
+                f"features must have {len(self.medians_k)} columns, but have the shape {features.shape}"
+            )
         blocks = [self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
 
@@ -137,8 +139,8 @@ def grader_features(
     bits = np.asarray(bits_per_byte_n, np.float32).reshape(-1, 1)
     if not len(vectors) == len(surface) == len(bits):
         raise ValueError(
-            f"numbers of rows differ: {len(vectors)} of vectors, {len(surface)} of surface features, "
-            f"{len(bits)} of bits per byte"
+            f"the inputs must have the same number of rows, but there are {len(vectors)} vectors, "
+            f"{len(surface)} rows of surface features and {len(bits)} values of bits per byte"
         )
     return np.concatenate([vectors, surface, bits, np.isnan(bits)], axis=1)
 
@@ -169,7 +171,8 @@ def fit_grader(
     again = np.full(len(margins), np.nan) if margins_again_n is None else np.asarray(margins_again_n, float)
     if any(len(given) != len(features) for given in (margins, hold_out, lengths, again, doc_ids)):
         raise ValueError(
-            "features, margins, hold_out, lengths and doc_ids must each have one row per document"
+            "features, margins, margins_again, hold_out, lengths and doc_ids must each have one row per "
+            "document"
         )
     order = hash_order(doc_ids, seed)
     order = order[~np.isnan(margins[order])]

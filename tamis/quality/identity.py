@@ -59,10 +59,14 @@ def judge_source(model: str | Endpoint) -> JudgeSource:
         return JudgeSource(kind="embedded", location=str(embedded_model_file()))
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
-            raise JudgeModelError(model, "the folder has no config.json, so it is not a transformers model")
+            raise JudgeModelError(
+                model, "the folder has no config.json, so it does not hold a transformers model"
+            )
         return JudgeSource(kind="folder", location=model)
     if not HUB_ID.fullmatch(model):
-        raise JudgeModelError(model, f"neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id")
+        raise JudgeModelError(
+            model, f"this name is neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id (org/name)"
+        )
     name, _, revision = model.partition("@")
     return JudgeSource(kind="hub", location=name, revision=revision or None)
 

@@ -76,7 +76,7 @@ def _loaded(source: JudgeSource) -> tuple[Any, Any]:
             model = family.from_pretrained(source.location, config=config, use_safetensors=True, **options)
         return model, AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise JudgeModelError(source.location, f"transformers cannot load it: {error}") from error
+        raise JudgeModelError(source.location, f"transformers cannot load the model: {error}") from error
 
 
 @contextmanager
@@ -115,7 +115,9 @@ def _answer_tokens(tokenizer: Any, prompt: Prompt, name: str) -> AnswerTokens:
     yes, no = _single_tokens(tokenizer, YES), _single_tokens(tokenizer, NO)
     if not yes or not no:
         missing = " or ".join(word for word, ids in (("yes", yes), ("no", no)) if not ids)
-        raise JudgeModelError(name, f"its vocabulary has no single token for {missing}; use another judge")
+        raise JudgeModelError(
+            name, f"the model's vocabulary has no single token for {missing}; use another judge"
+        )
     raw = _single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))
     return AnswerTokens(raw=raw[0], yes=yes, no=no)
 
@@ -144,7 +146,7 @@ def _room(judge: LocalJudge, name: str) -> int:
     if room < 1:
         raise JudgeModelError(
             name,
-            f"the question has {asked} tokens, which leaves no room for a document in a context of "
-            f"{context}; use a judge with a longer context",
+            f"the question has {asked} tokens, which leaves no room for a document in the model's context of "
+            f"{context} tokens; use a judge with a longer context",
         )
     return min(judge.max_tokens, room)

@@ -134,7 +134,7 @@ def _column(store: Store, ids: list[str], column: str) -> dict[str, float | None
 def mark_in_words(mark: JudgeCheck | None) -> dict[str, Any]:
     """The judge's mark as metadata: AUC with its interval, by kind, that of length, and on what."""
     if mark is None:
-        return {"auc_on": "nothing: the judge has given no score"}
+        return {"auc_on": "nothing, because the judge gave no score"}
     return {
         "auc": mark.judge.value,
         "auc_low": mark.judge.low,

@@ -33,7 +33,10 @@ class NoScoresError(PermanentError, ValueError):
 
     def __init__(self, clean: int, noisy: int) -> None:
         self.clean, self.noisy = clean, noisy
-        super().__init__(f"an AUC needs scores on both sides; got {clean} clean and {noisy} noisy")
+        super().__init__(
+            "an AUC (area under the ROC curve) needs scores of both clean and noisy texts, but there are "
+            f"{clean} scores of clean and {noisy} of noisy texts"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,9 @@ def split_sample(
         raise ValueError(f"hold_out = {hold_out} must be between 0 and 1")
     members = doc_ids if groups is None else groups
     if len(members) != len(doc_ids):
-        raise ValueError(f"got {len(members)} groups for {len(doc_ids)} documents")
+        raise ValueError(
+            f"there are {len(members)} groups for {len(doc_ids)} documents; name the group of each"
+        )
     share_n = _keys(members, "part", seed) / 2.0**64
     part = np.where(share_n < hold_out, "hold_out", "train")
     return pl.DataFrame(

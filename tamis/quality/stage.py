@@ -18,7 +18,7 @@ JUDGE_SAMPLE = Table(
     text=(),
     columns=(
         DOC_ID,
-        column("part", pa.string(), "train or hold_out"),
+        column("part", pa.string(), "part of the sample that the document is in: train or hold_out"),
     ),
 )
 
@@ -34,12 +34,28 @@ SCORES_JUDGE = Table(
     scores=("margin",),
     columns=(
         DOC_ID,
-        column("logp_yes_raw", pa.float64(), "log P of the single token yes over the whole vocabulary, nats"),
-        column("logp_yes", pa.float64(), "log of the total P of all single-token variants of yes, nats"),
-        column("logp_no", pa.float64(), "log of the total P of all single-token variants of no, nats"),
-        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        column(
+            "logp_yes_raw",
+            pa.float64(),
+            "log-probability of the one token yes that the question asks for, over all tokens, nats",
+        ),
+        column(
+            "logp_yes",
+            pa.float64(),
+            "log of the summed probability of all single-token spellings of yes, nats",
+        ),
+        column(
+            "logp_no", pa.float64(), "log of the summed probability of all single-token spellings of no, nats"
+        ),
+        column(
+            "answer_mass",
+            pa.float64(),
+            "probability that the judge answers yes or no, over all single-token spellings of both",
+        ),
         column("margin", pa.float64(), "logp_yes - logp_no, nats"),
-        column("truncated", pa.bool_(), "whether the document was truncated to fit the judge"),
+        column(
+            "truncated", pa.bool_(), "whether the judge was shown only the beginning of a too long document"
+        ),
         BY_SERVER,
         FINGERPRINT,
     ),
@@ -55,8 +71,16 @@ SCORES_JUDGE_AGAIN = Table(
     per_document=True,
     columns=(
         DOC_ID,
-        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
-        column("margin", pa.float64(), "logp_yes - logp_no with the parts of the question reordered, nats"),
+        column(
+            "answer_mass",
+            pa.float64(),
+            "probability that the judge answers yes or no, over all single-token spellings of both",
+        ),
+        column(
+            "margin",
+            pa.float64(),
+            "logp_yes - logp_no when the judge is asked again, with the question's parts reordered, nats",
+        ),
         BY_SERVER,
         FINGERPRINT,
     ),
@@ -68,8 +92,16 @@ SCORES_NOISE = Table(
     text=(),
     sealed=True,
     columns=(
-        column("text_digest", pa.string(), "first 128 bits of the SHA-256 of a piece of planted noise, hex"),
-        column("answer_mass", pa.float64(), "P(yes) + P(no) over all variants"),
+        column(
+            "text_digest",
+            pa.string(),
+            "first 128 bits of the SHA-256 of a noise text made to test the judge, hex",
+        ),
+        column(
+            "answer_mass",
+            pa.float64(),
+            "probability that the judge answers yes or no, over all single-token spellings of both",
+        ),
         column("margin", pa.float64(), "logp_yes - logp_no, nats"),
         FINGERPRINT,
     ),
@@ -84,8 +116,16 @@ SCORES_QUALITY = Table(
     scores=("judge_margin_predicted", "quality"),
     columns=(
         DOC_ID,
-        column("judge_margin_predicted", pa.float64(), "the judge's margin as predicted by the grader, nats"),
-        column("quality", pa.float64(), "quality in [0, 1], monotone in the predicted margin"),
+        column(
+            "judge_margin_predicted",
+            pa.float64(),
+            "the judge's margin (logp_yes - logp_no) as predicted by the grader, a fitted regression, nats",
+        ),
+        column(
+            "quality",
+            pa.float64(),
+            "quality in [0, 1]; the higher judge_margin_predicted, the higher the quality",
+        ),
         FINGERPRINT,
     ),
 )

@@ -90,7 +90,7 @@ def _read(store: Store) -> CurrentValues:
     """
     present = store.schema(TABLE).names
     if lacking := set(COLUMNS[:5]).difference(present):
-        raise DamagedTableError(TABLE, f"it lacks the columns {', '.join(sorted(lacking))}")
+        raise DamagedTableError(TABLE, f"missing columns: {', '.join(sorted(lacking))}")
     rows = list(store.read(TABLE, [name for name in COLUMNS if name in present]).iter_rows(named=True))
     # Read after the current values: an attempt that ends in between must not pass for an unfinished one.
     latest = attempts.read_attempts(store)

@@ -154,7 +154,7 @@ class ManifestFolder:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ManifestError(manifest, f"cannot be read: {error}") from error
         if found.id != manifest:
-            raise ManifestError(manifest, f"was altered: its content hashes to {found.id[:16]}…")
+            raise ManifestError(manifest, f"was altered (the manifest's content hashes to {found.id[:16]}…)")
         return found
 
     def readable(self, ids: Iterable[str]) -> dict[str, Manifest]:

@@ -37,9 +37,9 @@ class SelectionRefusedError(PermanentError):
     def __init__(self, selection: str) -> None:
         self.selection = selection
         super().__init__(
-            f"the blocking check of {DECISIONS}[{selection}] failed and no earlier value of {selection!r} "
-            "passed it, so there is nothing to read; the run's page shows what failed, and "
-            "`tamis materialize` rebuilds the selection when its inputs or settings have changed"
+            f"the blocking check of {DECISIONS}[{selection}] failed, and no earlier value of {selection!r} "
+            "passed that check, so there are no decisions to read; see on the run's page in Dagster what "
+            "failed, change the selection's inputs or settings, then run `tamis materialize`"
         )
 
 
@@ -50,7 +50,7 @@ class DecisionsLostError(PermanentError):
         self.selection = selection
         super().__init__(
             f"the decisions of {selection!r} are lost: neither their file nor the table {DECISIONS} contains "
-            "the rows that the manifest lists; `tamis audit` says what was altered"
+            "the rows that the manifest lists; run `tamis audit` to see what was altered"
         )
 
 

@@ -80,7 +80,7 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
         return []
     rows = home.store.read(TABLE, ["doc_id"], f"receipt = {quoted(receipt)}")["doc_id"].to_list()
     same = stored_rows(home.store, TABLE, BY_DOC_IDS, rows)[0] == manifest.rows[TABLE]
-    return [] if same else [f"the rows of {TABLE} do not match receipt {receipt[:16]}…"]
+    return [] if same else [f"the rows of table {TABLE} do not match receipt {receipt[:16]}…"]
 
 
 def stored_again(store: Store) -> str:

@@ -52,7 +52,7 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     try:
         require_tracker(uri)
     except TrackerUnavailableError as error:
-        return [f"superseded checkpoints are kept for now: {error}"]
+        return [f"superseded checkpoints were not removed in this run: {error}"]
     rule = f"[checkpoints] keep_superseded = {keep}"
     counts: dict[str, int] = {}
     for checkpoint in surplus:

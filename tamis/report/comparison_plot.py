@@ -41,7 +41,7 @@ def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
     axis.set_yticks(range(len(shown)), names, fontsize=FONT_POINTS)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.locator_params(axis="x", nbins=6)
-    axis.set_xlabel("target loss minus that of random, bits per byte", fontsize=FONT_POINTS)
+    axis.set_xlabel("target loss minus that of the sampler random, bits per byte", fontsize=FONT_POINTS)
 
 
 def _draw_curves(figure: "Figure", axis: Any, report: ComparisonReport) -> None:

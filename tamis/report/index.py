@@ -91,7 +91,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         "Models": [
             page(
                 name,
-                f"which model to tune, and what more data would buy: {name[12:-5]}",
+                f"which model to fine-tune for {name[12:-5]}, and what more data would gain",
                 REPORT_STAGE.name,
             )
             for name in laws

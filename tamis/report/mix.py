@@ -178,17 +178,17 @@ def _shifts(lines: list[Line]) -> list[str]:
 
 def _notes(seen: Seen, before: Before | None) -> list[str]:
     notes = [
-        "Shares are of bytes of text, so long documents weigh more; a document in several sources is counted "
-        "under the first of them by name."
+        "A group's share is its part of the bytes of text, so long documents weigh more. A document that "
+        "occurs in several sources counts for the source whose name is first in alphabetical order."
     ]
     if before is None:
         notes.append("There is no earlier version of this selection to compare with.")
     else:
         gone = len(before.doc_ids) - int(seen.decisions["doc_id"].is_in(before.doc_ids.implode()).sum())
-        lost = f", without {counted(gone, 'document')} no longer in the pool" if gone else ""
+        lost = f", without {counted(gone, 'document')} that left the pool since" if gone else ""
         notes.append(f"The previous version is version {before.version}{lost}.")
     if seen.subject.target and len(seen.examples):
         notes.append(
-            "For the target, only topics and lengths are known: its examples state no licence or language."
+            "For the target, only topics and lengths are known: target examples state no licence or language."
         )
     return notes

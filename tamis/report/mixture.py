@@ -28,11 +28,11 @@ from tamis.topics.storing import read_names
 
 PAGE = "mixture.html"
 WORDS = {
-    CHOSEN: "the best according to the law",
+    CHOSEN: "the best mixture according to the law",
     NATURAL: "natural shares",
-    UNIFORM: "uniform",
-    UNIMAX: "UniMax",
-    TRANSPORT: "by transport distance",
+    UNIFORM: "uniform shares",
+    UNIMAX: "UniMax shares",
+    TRANSPORT: "shares by transport distance",
     BEST_RUN: "the best run",
 }
 
@@ -142,8 +142,9 @@ def mixture_lines(store: Store) -> list[str]:
     if shares.is_empty():
         return []
     lines = [
-        f"{row['source']}: {100 * row['weight']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f}), "
-        f"natural {100 * row['natural']:.1f} %, {row['repetition']:.2g} passes"
+        f"{row['source']}: {100 * row['weight']:.1f} % "
+        f"(90 % interval: {100 * row['low']:.1f} to {100 * row['high']:.1f}), "
+        f"natural share {100 * row['natural']:.1f} %, {row['repetition']:.2g} passes"
         for row in shares.iter_rows(named=True)
     ]
     controls = {row["name"]: row for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)}
@@ -153,9 +154,12 @@ def mixture_lines(store: Store) -> list[str]:
             if row["difference_high"] < 0:
                 said = "better according to the law"
             else:
-                said = "the runs cannot tell the two apart"
+                said = "the runs do not show which of the two is better"
             ends = f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}"
-            lines.append(f"against {against}: {row['difference']:+.4f} bits per byte ({ends}), {said}")
+            lines.append(
+                f"compared with {against}: {row['difference']:+.4f} bits per byte "
+                f"(90 % interval: {ends}), {said}"
+            )
     return lines
 
 
@@ -175,14 +179,16 @@ def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
         name for ratio in swarm.parts.values() for name in ratio if not sources.get(name, {}).get("tokens")
     ]
     lines = [
-        f"{name} no longer has documents, so its share is 0; the law was fitted to mixtures that had it."
+        f"The source {name} no longer has documents, so its share is 0; the law was fitted to mixtures that "
+        "contained this source."
         for name in sorted(gone)
     ]
     if VIRTUAL in swarm.parts:
         kept = ", ".join(sorted(swarm.parts[VIRTUAL]))
         lines.append(
-            f"The ratio between {kept} is that of the previous mixture: the new runs varied only their sum "
-            "and the new or revised sources. The controls are predicted with this ratio, too."
+            f"The shares of {kept} keep the ratio of the previous mixture: the new runs varied only the sum "
+            "of these shares, and the shares of new or revised sources. The other mixtures in the comparison "
+            "are predicted with the same ratio."
         )
     return lines
 

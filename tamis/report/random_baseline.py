@@ -46,8 +46,8 @@ class RandomBaseline:
             return None
         return (
             f"the noise rules would drop {100 * chosen / of_chosen:.0f} % of the choice ({chosen} of "
-            f"{of_chosen} texts checked) and {100 * drawn / of_drawn:.0f} % of a random one; they are off: "
-            'set heuristics = ["noise", "boilerplate"] in [filters] to turn them on'
+            f"{of_chosen} texts checked) and {100 * drawn / of_drawn:.0f} % of a random choice, but these "
+            'rules are off; to turn them on, set heuristics = ["noise", "boilerplate"] in [filters]'
         )
 
 
@@ -82,7 +82,7 @@ def random_baseline(
     looked_at, noisy = (len(texts[0]), len(texts[1])), (_noisy(texts[0]), _noisy(texts[1]))
     if all(looked_at):
         ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
-        rows.append(("share that the noise rules would drop", ours_noisy, random_noisy))
+        rows.append(("share of checked texts that the noise rules would drop", ours_noisy, random_noisy))
     return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
 
 

@@ -78,8 +78,8 @@ def scaling_law_page(report: ScalingReport) -> str:
 
 def models_markdown(report: ScalingReport) -> str:
     """Return the models as a Markdown table: what was measured and what is predicted at the target size."""
-    predicted = f"predicted at {whole(report.target_size)}"
-    head = f"| model | sizes | loss at largest size | {predicted} | 90 % interval |"
+    predicted = f"predicted loss at {whole(report.target_size)} examples"
+    head = f"| model | number of sizes | loss at the largest size | {predicted} | 90 % interval |"
     return "\n".join([head, "|---|---|---|---|---|", *(_model_row(model) for model in report.models)])
 
 

@@ -126,10 +126,10 @@ def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFr
 def page_links(selection: str) -> list[tuple[str, str]]:
     """Return file and content of the pages of a selection: its own, map, documents and mix."""
     return [
-        (f"selection_{selection}.html", "the selection: reasons, scores, the cut"),
+        (f"selection_{selection}.html", "the selection: reasons, scores and the cut"),
         (f"map_{selection}.html", "the map of its documents"),
         (f"browse_{selection}.html", "documents that were chosen or dropped"),
-        (f"mix_{selection}.html", "how the choice changed the mix"),
+        (f"mix_{selection}.html", "how the choice changed the mix of sources, topics and languages"),
     ]
 
 
@@ -329,9 +329,10 @@ def _left_out(
     said, pool = [], len(subject.decisions)
     if len(sample) < pool:
         said.append(
-            f"The map shows a sample: {len(sample):,} of {pool:,} documents, up to {MOST_CHOSEN:,} of them "
-            "chosen (more if few were dropped), the others in proportion to their reasons. So density on the "
-            "map is not that of the pool; counts are of the whole pool."
+            f"The map shows a sample of {len(sample):,} of the {pool:,} documents: up to {MOST_CHOSEN:,} "
+            "chosen ones (more if few were dropped), and dropped ones roughly in proportion to how common "
+            "each reason is. So the density of points on the map is not that of the pool, but all counts "
+            "are of the whole pool."
         )
     if len(known) < len(sample):
         said.append(f"Not on the map: {counted(len(sample) - len(known), 'document')} without a vector.")

@@ -32,18 +32,21 @@ from tamis.settings.samplers import Sampler
 PARTS = {
     BEST: ("The best", "What the sampler likes most."),
     MIDDLE: ("From the middle of the choice", "What a typical chosen document is like."),
-    LAST: ("The last ones in", "What the end of the budget was spent on; the last one is next to the cut."),
+    LAST: (
+        "The last ones in",
+        "What the end of the budget was spent on; the last document is next to the cut.",
+    ),
     MISSED: ("Those that just missed", "What a larger budget would add first."),
 }
 PARTS_OF_A_DRAW = PARTS | {
     BEST: ("The first ones drawn", "In the order of the draw, which depends partly on chance."),
-    LAST: ("The last ones drawn", "The last one is next to the cut."),
+    LAST: ("The last ones drawn", "The last document is next to the cut."),
     MISSED: ("Those that were nearly drawn", "What a larger budget would add first."),
 }
 """For samplers that draw: what comes first is not what is best."""
 MISSED_OF_GROUPS = (
     "The first ones left out",
-    "In the sampler's order; the whole budget or their group's share of it was full.",
+    "In the sampler's order. Each was left out because the whole budget or the share of its group was full.",
 )
 
 

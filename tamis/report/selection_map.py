@@ -88,7 +88,11 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
     }
     content = ""
     for characters in HEADS:
-        cut = [] if characters == HEADS[0] else [f"Texts are cut to {characters} characters."]
+        cut = (
+            []
+            if characters == HEADS[0]
+            else [f"Texts are shortened to {characters} characters to limit the size of the page."]
+        )
         page = MapPage(
             name=seen.subject.name,
             target=seen.subject.target,

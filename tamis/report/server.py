@@ -38,7 +38,9 @@ NOT_HERE = (
     "This address belongs to a different project from the one that is being served here. Run tamis ui in "
     "the folder of the project that the link came from."
 )
-NO_PAGE = "This page does not exist. tamis materialize writes the pages that are missing or out of date."
+NO_PAGE = (
+    "This page does not exist. Run tamis materialize to write the pages that are missing or out of date."
+)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -177,4 +179,4 @@ def _bound(home: Home, wanted: int | None, ui_port: int | None) -> PagesServer:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-    raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}, and so are all ports up to {last}")
+    raise OSError(errno.EADDRINUSE, f"the ports {address.port} to {last} are all in use")

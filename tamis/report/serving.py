@@ -76,7 +76,8 @@ def serving_answer(target: str, serving: Serving) -> str:
     share = percent(serving.served / serving.examples, 0)
     return (
         f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as well as other "
-        "target examples would: within the cost at which one half of them serves 19 of 20 in the other half."
+        "target examples would: at no more than the cost within which one half of the target examples serves "
+        "19 of 20 examples of the other half."
     )
 
 
@@ -86,10 +87,18 @@ def comparison_in_words(serving: Serving) -> str:
         return ""
     chosen, random = serving.distances[CHOSEN], serving.distances[RANDOM]
     if chosen.high < random.low:
-        return "The choice is closer to the held-out examples than a random one: the intervals are apart."
+        return (
+            "The choice is closer to the held-out examples than a random one: their intervals do not overlap."
+        )
     if chosen.low > random.high:
-        return "The choice is farther from the held-out examples than a random one: the intervals are apart."
-    return "The intervals of the choice and of a random one overlap: no difference between them is shown."
+        return (
+            "The choice is farther from the held-out examples than a random one: "
+            "their intervals do not overlap."
+        )
+    return (
+        "The intervals of the choice and of a random choice overlap, so neither is shown to be closer to the "
+        "held-out examples."
+    )
 
 
 def with_texts(store: Store, target: str, examples: pl.DataFrame) -> pl.DataFrame:

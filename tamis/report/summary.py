@@ -129,15 +129,15 @@ def _trial_lines(store: Store) -> list[str]:
 
 def _outcome(row: Mapping[str, Any]) -> str:
     if row["accuracy"] is not None:
-        usual = f" (always the most frequent label: {row['majority_accuracy']:.3f})"
+        usual = f" ({row['majority_accuracy']:.3f} by always predicting the most frequent label)"
         return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
     if row["held_out_bits_per_byte"] is None:
-        return "no accuracy yet: it is measured after fine-tuning on the labels"
+        return "no accuracy yet: accuracy is measured after fine-tuning on the labels"
     between = row["warm_up_bits_per_byte"]
     steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
     low, high = row["held_out_low"], row["held_out_high"]
-    interval = "" if low is None or high is None else f" (95 %: {low:.2f} to {high:.2f})"
+    interval = "" if low is None or high is None else f" (95 % interval: {low:.2f} to {high:.2f})"
     return f"held-out target loss {shown} bits per byte{interval}"
 
 
@@ -154,13 +154,15 @@ def model_lines(project: Project) -> list[str]:
 def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> str:
     of_target = f" for {choice['target']}" if several else ""
     if choice["model"] is None:
-        return f"Model{of_target}: none, since no loss curve allows a prediction; see the page of its curves."
+        return (
+            f"Model{of_target}: none, since no loss curve allows a prediction; see the page of loss curves."
+        )
     share = choice["cost_share"]
     cost = f"{100 * share:.0f} % of training every model at that size" if share is not None else "unknown"
     return (
         f"Model{of_target}: {choice['model']}, predicted {choice['predicted_loss']:.3f} "
         f"{loss_unit(project, choice['target'])} at {choice['predict_at']} target documents"
-        f"{_doubt(choice)}; cost of finding it: {cost}."
+        f"{_doubt(choice)}; cost of finding this model: {cost}."
     )
 
 
@@ -172,7 +174,7 @@ def _doubt(choice: Mapping[str, Any]) -> str:
         return " (too few sizes for an interval)"
     rivals = could_be_as_good(choice["model"], intervals)
     unsettled = f"; {' and '.join(rivals)} could be as good" if rivals else ""
-    return f" (90 %: {low:.2f} to {high:.2f}{unsettled})"
+    return f" (90 % interval: {low:.2f} to {high:.2f}{unsettled})"
 
 
 def read_choices(project: Project, head: CurrentValue) -> list[dict[str, Any]]:
@@ -195,7 +197,7 @@ def _time_lines(project: Project) -> list[str]:
         if asset in stages():
             groups[stages()[asset].group] += spent
     shown = ", ".join(f"{group} {spent:.0f} s" for group, spent in groups.items())
-    return [f"Time of each stage's last run, by group: {shown}."]
+    return [f"Time of each stage's last run, summed by group of stages: {shown}."]
 
 
 def comparison_lines(project: Project) -> list[str]:
@@ -210,6 +212,9 @@ def comparison_lines(project: Project) -> list[str]:
 
 def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
-        hint = "to train a model on each choice too, add [sampler_trials] to tamis.toml: see docs/settings.md"
+        hint = (
+            "to train a model on each sampler's choice as well, add [sampler_trials] to tamis.toml; "
+            "see docs/settings.md"
+        )
         return ["", hint]
     return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

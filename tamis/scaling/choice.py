@@ -17,13 +17,13 @@ PARAMETERS_RECTIFIED = 4
 FAR_OCTAVES = 2.0
 FEW_SIZES = 6
 SEARCHED = (
-    "The search under the trial budget kept it until the end. {other} is predicted to do even better, but "
-    "from fewer sizes, since the search dropped it."
+    "The search under the trial budget kept this model until the end. {other} is predicted to do even "
+    "better, but from fewer sizes, because the search dropped {other} earlier."
 )
 
 LONGER = (
-    "To plan them, add larger sizes to [scaling] in tamis.toml, up to the number of training examples of the "
-    "target, and raise the share in [trial_budget] if there is one."
+    "To plan such runs, add larger sizes to [scaling] in tamis.toml, up to the number of training examples "
+    "of the target, and raise the share in [trial_budget] if tamis.toml has that section."
 )
 
 
@@ -49,7 +49,7 @@ def choose(models: Sequence[ModelReport], unit: str, searched: str | None = None
     if best != ranked[0]:
         return best, SEARCHED.format(other=ranked[0])
     if len(ranked) == 1:
-        return best, "It is the only model with measurements, so there was nothing to choose between."
+        return best, "This is the only model with measurements, so there was nothing to choose between."
     return best, _comparison(by_name[best], by_name[ranked[1]], unit)
 
 
@@ -67,16 +67,16 @@ def _comparison(best: ModelReport, second: ModelReport, unit: str) -> str:
     first, other = best.predictions[0], second.predictions[0]
     gap = other.loss - first.loss
     why = (
-        f"It has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / first.loss)}) "
-        f"below the next one, {second.model}."
+        f"This model has the smallest predicted loss: {number(gap)} {unit} ({percent(gap / first.loss)}) "
+        f"below that of the next model, {second.model}."
     )
     if not (math.isfinite(first.high) and math.isfinite(other.low)):
-        return f"{why} There is no interval to say how certain that is."
+        return f"{why} How certain this difference is cannot be said, since an interval is missing."
     if first.high < other.low:
-        return f"{why} Their 90 % intervals do not overlap, so the difference is clear."
+        return f"{why} The 90 % intervals of the two do not overlap, so the difference is clear."
     return (
-        f"{why} Their 90 % intervals overlap, so the order of these two is not settled: runs of both on more "
-        f"data can settle it. {LONGER}"
+        f"{why} The 90 % intervals of the two overlap, so which model is better is not settled: runs of both "
+        f"on more data can settle that. {LONGER}"
     )
 
 
@@ -110,11 +110,11 @@ def trust(models: Sequence[ModelReport], unit: str) -> str:
     held = (
         ""
         if len(tried) == 1
-        else f" {within} of {len(tried)} measured losses were within their 90 % intervals."
+        else f" {within} of {len(tried)} measured losses were within their predicted 90 % intervals."
     )
     one = "an error" if len(known) == 1 else "a typical error"
     worst = "" if len(known) == 1 else f" (at worst {number(known[-1])})"
-    said = f"Tested on the largest size of each model, which it had not seen, the method had {one} of "
+    said = f"Tested on the largest size of each model, hidden from the fit, the prediction had {one} of "
     return f"{said}{number(median(known))}{worst} {unit}.{held}{_chosen_in_backtest(tried)}"
 
 
@@ -126,10 +126,11 @@ def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
     would = min(usable, key=lambda name: (usable[name].predictions["best"].loss, name))
     best = min(usable, key=lambda name: (usable[name].measured, name))
     if would == best:
-        return f" It would have chosen {would}, which was right."
+        return f" The prediction would have chosen {would}, which was right."
     loss = usable[would].measured - usable[best].measured
     return (
-        f" It would have chosen {would}, whose loss is {number(loss)} above that of the best model, {best}."
+        f" The prediction would have chosen {would}, whose loss is {number(loss)} above that of the best "
+        f"model, {best}."
     )
 
 
@@ -150,12 +151,13 @@ def caveats_of(
     elif fewest == PARAMETERS_RECTIFIED:
         found.append(
             f"At least one model was measured at only {fewest} sizes. The rectified law has four parameters "
-            "and passes through any four points, so a good fit is no evidence for it, and parameters such "
-            "as E and D_l are guesses."
+            "and passes through any four points, so a good fit is no evidence for the law, and parameters "
+            "such as E (the loss with unlimited data) and D_l (the pre-learned data) are guesses."
         )
     elif fewest <= FEW_SIZES:
         found.append(
-            f"With only {fewest} sizes per model, fitted parameters such as E and D_l are poorly determined."
+            f"At least one model was measured at only {fewest} sizes, so fitted parameters such as E (the "
+            "loss with unlimited data) and D_l (the pre-learned data) are poorly determined."
         )
     largest = min((max(model.sizes) for model in models if model.sizes), default=math.nan)
     octaves = math.log2(target_size / largest) if math.isfinite(largest) else 0.0
@@ -176,7 +178,7 @@ def _caveats_of_failures(models: Sequence[ModelReport], failed: Sequence[FailedR
     without = [name for name in lost if name not in {model.model for model in models if model.sizes}]
     some = [name for name in lost if name not in without]
     found = [f"All runs of these models failed, so nothing is known about them: {', '.join(without)}."]
-    more = [f"Some runs of these models failed, and their curves lack those sizes: {', '.join(some)}."]
+    more = [f"Some runs of these models failed, so sizes are missing from their curves: {', '.join(some)}."]
     return (found if without else []) + (more if some else [])
 
 

@@ -124,7 +124,7 @@ def _rising(model: str, curve: Measurements) -> Iterator[Defect]:
         where = _listed(curve.sizes[place + 1 : place + 2])
         with np.errstate(over="ignore"):
             rise = 100 * np.expm1(np.log(after) - np.log(before))
-        detail = f"rises {rise:.2g} % at {where}: {before:g} -> {after:g}"
+        detail = f"the loss rises {rise:.2g} % at {where}: {before:g} -> {after:g}"
         yield Defect(model=model, kind="non_monotone", detail=detail)
 
 
@@ -147,7 +147,8 @@ def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defec
                 size = float(curve.sizes[place + 1])
                 found[size] = min(found.get(size, (np.inf, "")), (expected, name))
     for size, (_expected, name) in sorted(found.items()):
-        detail = f"at {_listed(np.array([size]))}: on the line between its neighbours in {name}"
+        where = _listed(np.array([size]))
+        detail = f"the loss at {where} is on the line between those of the neighbouring sizes, in {name}"
         yield Defect(model=model, kind="interpolated", detail=detail)
 
 
@@ -192,7 +193,8 @@ def _outliers(model: str, curve: Measurements, usual: float) -> Iterator[Defect]
             limit, np.abs(deviations[max(place - 1, 0) : place + 2]).max() * 0.999
         ):
             where = _listed(curve.sizes[place + 1 : place + 2])
-            detail = f"{100 * deviations[place]:+.1f} % off the line between its neighbours at {where}"
+            off = f"{100 * deviations[place]:+.1f} % off"
+            detail = f"the loss at {where} is {off} the line between those of the neighbouring sizes"
             yield Defect(model=model, kind="outlier", detail=f"{detail} (advice only)")
 
 

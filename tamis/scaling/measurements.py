@@ -66,7 +66,7 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
     usable = known & np.isfinite(sizes_n) & np.isfinite(losses_n) & (losses_n > 0)
     remarks = []
     if unusable := int((known & ~usable).sum()):
-        remarks.append(f"{unusable} left out: infinite, or with a loss of zero or less")
+        remarks.append(f"measurements left out: {unusable} (infinite, or with a loss of zero or less)")
     zero_shot = losses_n[usable & (sizes_n <= 0)]
     positive = usable & (sizes_n > 0)
     distinct, place, count = _distinct(sizes_n[positive])
@@ -75,7 +75,9 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
     single = np.zeros(len(distinct))
     single[place] = losses_n[positive]
     if repeated := int((count > 1).sum()):
-        remarks.append(f"{repeated} sizes measured more than once: their geometric mean is used")
+        remarks.append(
+            f"sizes measured more than once: {repeated} (the geometric mean of their losses is used)"
+        )
     return Measurements(
         sizes=distinct,
         losses=np.where(count == 1, single, means),

@@ -54,7 +54,9 @@ class Search:
         """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials requested, best: s`."""
         allowed = f"({100 * self.budget_share:.1f} % allowed)"
         spent = f"{100 * self.spent_share:.1f} % of the full cost spent {allowed}"
-        more = f"; [trial_budget] share = {self.next_share:g} pays for another" if self.next_share else ""
+        more = (
+            f"; [trial_budget] share = {self.next_share:g} pays for another trial" if self.next_share else ""
+        )
         now = (
             f"{self.ended}{more}"
             if self.ended
@@ -76,8 +78,8 @@ class Search:
         """What the share does not buy, and which would."""
         none = ", ".join(self.untried)
         return (
-            f"[trial_budget] share = {self.budget_share:g} is too small for a trial of {none}; a first round "
-            f"(every model at the smallest size) needs share = {rounded_up(self.least_share):g}"
+            f"[trial_budget] share = {self.budget_share:g} is too small for a trial of {none}; to run every "
+            f"model at the smallest size, set share to {rounded_up(self.least_share):g} or more"
         )
 
     @property

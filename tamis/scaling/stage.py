@@ -13,11 +13,16 @@ LOSS_CURVES = Table(
     key=("target", "model", "size"),
     text=(),
     columns=(
-        column("target", pa.string(), "target whose held-out loss is measured"),
-        column("model", pa.string(), "base model"),
-        column("size", pa.int64(), "training documents, 0 for zero-shot"),
-        column("loss", pa.float64(), "held-out target loss, bits per byte"),
-        column("trial", pa.string(), "trial that measured it"),
+        column("target", pa.string(), "name of the target whose held-out examples the loss is measured on"),
+        column("model", pa.string(), "name of the base model"),
+        column("size", pa.int64(), "number of training documents; 0 for the model before training"),
+        column(
+            "loss",
+            pa.float64(),
+            "loss on the target's held-out examples, in bits per byte, or in nats per example if the target "
+            "has labels",
+        ),
+        column("trial", pa.string(), "name of the trial that measured the loss"),
     ),
 )
 

@@ -206,9 +206,10 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
         asked = math.floor(shares[name] / sum(shares.values()) * problem.total)
         if name in available:
             message = (
-                f"{name} should get {problem.of_budget(asked)}, but has {problem.words(available[name])} "
-                f"and passes over a group are limited to {wanted.maximum_repetition:g}: it gets "
-                f"{problem.words(goals[name])}, and the other groups get more"
+                f"group {name} should get {problem.of_budget(asked)}, but has only "
+                f"{problem.words(available[name])}, and passes over a group are limited to "
+                f"{wanted.maximum_repetition:g}: the group gets {problem.words(goals[name])}, and the other "
+                "groups get more"
             )
             shortfalls.append(
                 Shortfall(kind="repetition", group=name, wanted=asked, reached=goals[name], message=message)
@@ -284,7 +285,7 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     most = {name: math.floor(share_of(bounds.maximum, name, 1.0) * total) for name in available}
     possible = {name: min(most[name], size) for name, size in available.items()}
     held = any(most[name] < size for name, size in available.items())
-    why = "but the maximum shares allow only" if held else "everything eligible is selected, but that is only"
+    why = "but the maximum shares allow only" if held else "but even all eligible documents come to only"
     shortfalls += _unspent(problem, sum(possible.values()), why)
     by_group = _bounds_of_groups(problem, bounds, least, most)
     ranked = problem.ranked.join(by_group, on="group", how="left", maintain_order="left")
@@ -399,9 +400,9 @@ def _minima(
     for name, amount in least.items():
         if amount > available[name]:
             message = (
-                f"{name} must fill {100 * float(shares[name]):.3g} % "
-                f"({problem.of_budget(math.ceil(amount))}), but only {problem.words(available[name])} can be "
-                "chosen: all are selected"
+                f"group {name} must fill {100 * float(shares[name]):.3g} % of the budget "
+                f"({problem.of_budget(math.ceil(amount))}), but has only {problem.words(available[name])} "
+                "that can be selected: all of them are selected"
             )
             shortfalls.append(
                 Shortfall(
@@ -419,7 +420,10 @@ def _unknown(problem: _Problem, names: Iterable[str]) -> Iterable[Shortfall]:
     """Yield a shortfall for each group of the settings that no document is in."""
     for name in names:
         if name not in problem.known:
-            message = f"the shares name {name!r}, which has no document; groups: {named(problem.known)}"
+            message = (
+                f"the shares name the group {name!r}, which has no documents; correct or remove the name "
+                f"(groups with documents: {named(problem.known)})"
+            )
             yield Shortfall(kind="unknown_group", group=name, wanted=0, reached=0, message=message)
 
 

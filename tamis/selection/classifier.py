@@ -44,7 +44,7 @@ def classifier_log_odds(
     from scipy import sparse
 
     if not len(target):
-        raise ValueError("a classifier needs target texts, and there are none")
+        raise ValueError("the classifier needs target texts, but there are none")
     fold_n = (keyed_hash(ids, seed, "class fold") % np.uint64(FOLDS)).astype(np.int64)
     wanted = max(NEGATIVES_PER_POSITIVE * len(target), FEWEST_NEGATIVES)
     draw_n = keyed_hash(ids, seed, "class negatives").astype(np.float64)

@@ -190,12 +190,11 @@ def _number_selected(ranked: pl.DataFrame, limit: Budget) -> int:
     total = int(running[-1]) if len(running) else 0
     if limit.amount > total:
         asked = f"the budget is {float(limit.amount):,.0f} {limit.unit}"
-        there = f"{total:,}"
+        there = f"only {total:,} are eligible"
         if in_tokens:
-            there = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
-        warnings.warn(
-            f"{asked}, but only {there} are eligible: all are selected", BudgetExceedsPool, stacklevel=3
-        )
+            words = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
+            there = f"the eligible documents have only {words}"
+        warnings.warn(f"{asked}, but {there}: all are selected", BudgetExceedsPool, stacklevel=3)
     return int((running <= math.floor(limit.amount)).sum())
 
 

@@ -16,14 +16,19 @@ from tamis.settings.samplers import DEFAULT_OPTIONS, SAMPLERS, Sampler, find_sam
 SCORES: dict[str, str] = {
     "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
     "when this document gets more weight; no unit, smaller is better.",
-    "gradient_away": "Transport gradient of the target to keep away from; no unit, larger is better.",
-    "quality": "Quality from 0 (worst) to 1 (best); rises with the predicted answer of the judge.",
+    "gradient_away": "How much the optimal transport distance between the pool and the target to keep away "
+    "from grows when this document gets more weight; no unit, larger is better.",
+    "quality": "Quality from 0 (worst) to 1 (best); rises with the predicted log odds that the judge calls "
+    "the text worth training on.",
     "judge_margin_predicted": "Predicted log odds that the judge calls the text worth training on; larger is "
     "better.",
     "density": "How many similar documents the pool contains; documents are drawn with weight 1 / density.",
-    "nearest_cost": "Cost of transport to the nearest target example, no unit; smaller is nearer.",
-    "method_score": "Score that the sampler computed itself for this selection; smallest is chosen first.",
-    "bits_per_byte": "Bits a small model needs for one byte of the text; fewer means more predictable.",
+    "nearest_cost": "Transport cost from the document to the nearest target example; no unit, smaller is "
+    "nearer.",
+    "method_score": "Score that the sampler computed itself for this selection; the document with the "
+    "smallest score is selected first.",
+    "bits_per_byte": "Bits that a small language model needs per byte of the text, on average; fewer means "
+    "that the text is more predictable.",
 }
 """What each score is, for people."""
 

@@ -35,7 +35,9 @@ def find_contaminated(
     a whole. The n-gram shown is the rarest one shared. Raises `ValueError` for lengths that differ.
     """
     if len(doc_ids) != len(texts):
-        raise ValueError(f"there are {len(texts)} texts, but {len(doc_ids)} doc_ids")
+        raise ValueError(
+            f"there are {len(texts)} texts, but {len(doc_ids)} doc_ids; pass one doc_id per text"
+        )
     batches = _batches(doc_ids, texts)
     return find_contaminated_in_batches(batches, held_out_texts, ngram, maximum_share, advance)
 

@@ -12,8 +12,8 @@ class MissingColumnsError(PermanentError, ValueError):
         self.frame, self.missing, self.needed_for = frame, list(missing), needed_for
         self.available = list(available)
         super().__init__(
-            f"{frame} lack the columns {', '.join(self.missing)}, "
-            f"needed for {needed_for}; available: {', '.join(self.available) or 'none'}"
+            f"{frame} lack the columns {', '.join(self.missing)}, which are "
+            f"needed for {needed_for}; available columns: {', '.join(self.available) or 'none'}"
         )
 
 
@@ -30,7 +30,9 @@ class RepeatedIdsError(PermanentError, ValueError):
 
     def __init__(self, doc_ids: Iterable[str], count: int) -> None:
         self.doc_ids, self.count = list(doc_ids), count
-        super().__init__(f"{count} doc_ids are in more than one row, among them {', '.join(self.doc_ids)}")
+        super().__init__(
+            f"each doc_id must be in one row only; repeated ({count:,} in all): {', '.join(self.doc_ids)}"
+        )
 
 
 class BudgetExceedsPool(UserWarning):

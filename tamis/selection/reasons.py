@@ -75,28 +75,31 @@ EXCLUSIONS = (
 """Reasons that keep a document out before anything is ranked, in order of precedence."""
 
 SENTENCES: dict[str, str] = {
-    Reason.WITHIN_BUDGET: "Selected: eligible, and ranked above the cut.",
-    Reason.OVER_BUDGET: "Eligible, but ranked below the cut: the budget was spent on better documents.",
+    Reason.WITHIN_BUDGET: "Selected: eligible and ranked above the selection cutoff.",
+    Reason.OVER_BUDGET: "Eligible, but ranked below the selection cutoff: higher-ranked documents filled the "
+    "budget.",
     **{
-        reason: f"Eligible, but better documents filled the budget of its {per}."
+        reason: f"Eligible, but higher-ranked documents filled the budget of the document's {per}."
         for per, reason in OVER_GROUP.items()
     },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
     Reason.HEURISTIC: "Breaks a heuristic rule, for example by having too few words or too much repetition.",
     Reason.LANGUAGE: "Is not in one of the wanted languages.",
-    Reason.PERSONAL_DATA: "Contains more e-mail addresses, phone numbers and the like than are allowed.",
+    Reason.PERSONAL_DATA: "Contains more personal data (such as e-mail addresses and phone numbers) than "
+    "allowed.",
     Reason.SOURCE: "Does not come from an allowed source.",
     Reason.LICENCE: "Does not have an allowed licence.",
-    Reason.CONTAMINATED: "Shares long word sequences with the held-out examples; training on it would make "
-    "the evaluation look better than it is.",
-    Reason.TARGET_EXAMPLE: "Is itself one of the target's training examples, so it is used there already.",
+    Reason.CONTAMINATED: "Shares long word sequences with the held-out examples of a target; training on "
+    "such a document would make models look better than they are.",
+    Reason.TARGET_EXAMPLE: "Is itself a training example of the target, so the document is already in use.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
-    Reason.WITHDRAWN: "Withdrawn by its owner, so no model may be trained on it.",
-    Reason.ARRIVED_LATER: "Arrived after the version that the selection is pinned to.",
-    Reason.JUDGE_REFUSED: "The judge's server refused to read it, so it has no score.",
-    Reason.MODEL_FAILED: "A model or its tokenizer failed on it, so it has no score.",
-    Reason.NO_VECTOR: "The encoder returned a vector that is zero or not finite, so it cannot be ranked.",
-    Reason.NO_SCORE: "A score (or a token count) that the ranking needs is missing.",
+    Reason.WITHDRAWN: "Withdrawn by the document's owner, so no model may be trained on the document.",
+    Reason.ARRIVED_LATER: "Arrived after the earlier version that this selection is pinned to was made.",
+    Reason.JUDGE_REFUSED: "The judge's server refused to read the document, which therefore has no score.",
+    Reason.MODEL_FAILED: "A model or its tokenizer failed on the document, which therefore has no score.",
+    Reason.NO_VECTOR: "The encoder returned a vector that is zero or not finite, so the document cannot be "
+    "ranked.",
+    Reason.NO_SCORE: "The document lacks a score or a token count that the ranking needs.",
 }
 """What each reason means, for people."""
 

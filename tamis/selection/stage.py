@@ -40,7 +40,11 @@ CONTAMINATION = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "target whose held-out examples the document overlaps"),
+        column(
+            "target",
+            pa.string(),
+            "name of the target whose held-out examples share word sequences with the document",
+        ),
         DOC_ID,
     ),
 )
@@ -51,9 +55,15 @@ CONTAMINATION_RUNS = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "target whose held-out examples contain the sequences"),
+        column(
+            "target", pa.string(), "name of the target whose held-out examples contain the word sequences"
+        ),
         DOC_ID,
-        column("runs", pa.list_(pa.uint64()), "hashes of the word sequences that it contains, ascending"),
+        column(
+            "runs",
+            pa.list_(pa.uint64()),
+            "hashes of the word sequences that the document shares with held-out examples, ascending",
+        ),
     ),
 )
 
@@ -65,7 +75,7 @@ SELECTED_SUBSET = Table(
     columns=(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
-        column("rank", pa.int64(), "position in the order of selection, from 1"),
+        column("rank", pa.int64(), "rank of the document among all eligible documents, from 1 (best)"),
         TRAINING_COUNT,
     ),
 )
@@ -80,29 +90,74 @@ DECISIONS = Table(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
         column("verdict", pa.string(), "selected or rejected"),
-        column("reason", pa.string(), "reason code, one per document"),
-        column("rank", pa.int64(), "rank among eligible documents, from 1; null if excluded"),
-        column("margin", pa.float64(), "signed distance to the cut, positive on the selected side"),
-        column("duplicate_of", pa.string(), "the document that is kept instead"),
-        column("transport_gradient", pa.float64(), "score used, null when the sampler did not use it"),
+        column("reason", pa.string(), "code of the reason for the verdict, exactly one per document"),
+        column(
+            "rank",
+            pa.int64(),
+            "rank of the document among all eligible documents, from 1 (best); null if excluded",
+        ),
+        column(
+            "margin",
+            pa.float64(),
+            "signed distance of the ranking score from the selection cutoff; positive if the document was "
+            "selected",
+        ),
+        column("duplicate_of", pa.string(), "doc_id of the near-duplicate that is kept instead, if any"),
+        column(
+            "transport_gradient",
+            pa.float64(),
+            "gradient of the optimal transport distance between the pool and the target with respect to the "
+            "document's mass; null if the sampler did not use this score",
+        ),
         column(
             "gradient_away",
             pa.float64(),
-            "transport gradient of the target to keep away from; null if there is none",
+            "gradient, with respect to the document's mass, of the optimal transport distance between the "
+            "pool and the target to keep away from; null if there is no such target",
         ),
-        column("quality", pa.float64(), "score used, null when the sampler did not use it"),
-        column("judge_margin_predicted", pa.float64(), "score used, null when the sampler did not use it"),
-        column("density", pa.float64(), "score used, null when the sampler did not use it"),
-        column("nearest_cost", pa.float64(), "score used, null when the sampler did not use it"),
-        column("bits_per_byte", pa.float64(), "score used, null when the sampler did not use it"),
-        column("method_score", pa.float64(), "score the sampler computed itself, smallest first, or null"),
+        column(
+            "quality",
+            pa.float64(),
+            "predicted quality from 0 (worst) to 1 (best); null if the sampler did not use this score",
+        ),
+        column(
+            "judge_margin_predicted",
+            pa.float64(),
+            "predicted log odds that the judge calls the text worth training on, nats; null if the sampler "
+            "did not use this score",
+        ),
+        column(
+            "density",
+            pa.float64(),
+            "estimated number of similar documents in the pool; null if the sampler did not use this score",
+        ),
+        column(
+            "nearest_cost",
+            pa.float64(),
+            "transport cost from the document to the nearest target example; null if the sampler did not use "
+            "this score",
+        ),
+        column(
+            "bits_per_byte",
+            pa.float64(),
+            "bits per byte of the text under a small language model; null if the sampler did not use this "
+            "score",
+        ),
+        column(
+            "method_score",
+            pa.float64(),
+            "score that the sampler computed itself, smallest selected first; null if the sampler computes "
+            "no score",
+        ),
         column(
             "detail",
             pa.string(),
-            "rule that the document breaks, or why the budget had no room for it; else null",
+            "rule that the document breaks, or why the budget had no room for the document; null otherwise",
         ),
         column(
-            "budget_group", pa.string(), "group whose budget the document counts towards; null if not divided"
+            "budget_group",
+            pa.string(),
+            "group whose budget the document counts towards; null if the budget is not divided into groups",
         ),
         TRAINING_COUNT,
     ),
@@ -116,9 +171,23 @@ SERVED_EXAMPLES = Table(
     columns=(
         column("selection", pa.string(), "name of the selection"),
         DOC_ID,
-        column("example_id", pa.string(), "content id of a target example that the document serves"),
-        column("mass", pa.float64(), "mass transported from the document to the example; sums to 1"),
-        column("cost", pa.float64(), "cost per unit of mass: squared distance of the centred unit vectors"),
+        column(
+            "example_id",
+            pa.string(),
+            "content id of a target example that the transport plan couples with the document",
+        ),
+        column(
+            "mass",
+            pa.float64(),
+            "mass transported from the document to the example; masses sum to 1 over all pairs of the "
+            "selection",
+        ),
+        column(
+            "cost",
+            pa.float64(),
+            "transport cost per unit of mass: squared distance between the centred unit vectors of the "
+            "document and the example",
+        ),
     ),
 )
 
@@ -133,7 +202,9 @@ SCORES_BY_MODEL = Table(
         DOC_ID,
         FINGERPRINT,
         column(
-            "value", pa.float64(), "score from the sampler's own model, lower is better; null if it gave none"
+            "value",
+            pa.float64(),
+            "score of the document by the sampler's own model, lower is better; null if the model gave none",
         ),
     ),
 )

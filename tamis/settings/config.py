@@ -103,7 +103,9 @@ class Settings(Section):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
-                    f"[[{kind}]] name", min(repeated), f"a unique name; several [[{kind}]] have this one"
+                    f"[[{kind}]] name",
+                    min(repeated),
+                    f"a unique name; several [[{kind}]] sections have this name",
                 )
         check_references(self)
         return self
@@ -121,7 +123,8 @@ def project_file(start: Path | None = None) -> Path:
         if (candidate / PROJECT_FILE).is_file():
             return candidate / PROJECT_FILE
     raise UnreadableProjectError(
-        folder / PROJECT_FILE, "no tamis.toml here or in any parent folder; `tamis init` creates one"
+        folder / PROJECT_FILE,
+        "there is no tamis.toml in this folder or any parent folder; run `tamis init` to create one",
     )
 
 
@@ -160,7 +163,7 @@ def load_settings(path: Path) -> Settings:
         raise UnreadableProjectError(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UnreadableProjectError(
-            path, f"not valid TOML in UTF-8: {error}{_toml_hint(str(error))}"
+            path, f"the file is not valid TOML in UTF-8: {error}{_toml_hint(str(error))}"
         ) from error
     return parse_settings(values, str(path))
 
@@ -168,11 +171,11 @@ def load_settings(path: Path) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; a table may occur only once, except [[corpus]], [[target]], [[selection]] and [[base_model]], "
-            "which need double brackets each time"
+            "; each table may appear only once, except [[corpus]], [[target]], [[selection]] and "
+            "[[base_model]], whose headings need double brackets every time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
-        return '; strings and percentages need quotes: budget = "10%"'
+        return '; put strings and percentages in quotes, as in budget = "10%"'
     return ""
 
 
@@ -225,7 +228,7 @@ def _expected(problem: Any) -> str:
         case "tuple_type" if len(problem["loc"]) > 1:
             return "a list, in square brackets"
         case "tuple_type":
-            return f"a list of tables, each headed [[{problem['loc'][-1]}]]"
+            return f"a list of tables, each under the heading [[{problem['loc'][-1]}]]"
         case "model_type":
             return f"a table: [{problem['loc'][-1]}]"
     return str(problem["msg"]).removeprefix("Input should be ")

@@ -57,7 +57,9 @@ def check_references(settings: "Settings") -> None:
     check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
-        raise wrong_key("[scaling] models", None, f"{_one_of(models)} (required by share in [trial_budget])")
+        raise wrong_key(
+            "[scaling] models", None, f"{_one_of(models)} (required, since [trial_budget] sets share)"
+        )
     _check_trials(settings)
     for where, model_name in (
         ("comparison", settings.comparison.model),
@@ -91,8 +93,8 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
     kept = named(models, asked.model).checkpoints
     if asked.checkpoint is not None and asked.checkpoint not in kept:
         expected = (
-            f"a share listed in checkpoints of [[base_model]] {asked.model} "
-            f"({', '.join(map(str, kept)) or 'none'})"
+            f"{PERPLEXITY}:{asked.model}@SHARE, where SHARE is listed in checkpoints of [[base_model]] "
+            f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})"
         )
         raise wrong_key(where, name, expected)
 
@@ -113,7 +115,9 @@ def check_mixture(settings: "Settings") -> None:
         if not selection.mixture:
             continue
         if settings.mixture is None:
-            raise wrong_key(where, True, "a [mixture] section, whose shares the selection follows")
+            raise wrong_key(
+                where, True, "a [mixture] section in tamis.toml, from which the selection takes its shares"
+            )
         if selection.per is not None:
             raise wrong_key(where, True, "either mixture or per, not both, since each divides the budget")
         if parse_budget(selection.budget).unit != "tokens":
@@ -130,28 +134,34 @@ def check_mixture(settings: "Settings") -> None:
             raise wrong_key(f"[mixture] {key}", name, f"{_one_of(presets)}{did_you_mean(name, presets)}")
     smaller, larger = (PRESETS.index(one) if one else -1 for one in mixture_presets(settings))
     if section.agreement_model is not None and larger <= smaller:
-        expected = f"a preset larger than that of model = {section.model!r}"
+        expected = f"a preset larger than the one that [mixture] names as model = {section.model!r}"
         raise wrong_key("[mixture] agreement_model", section.agreement_model, expected)
     where = "[mixture] sampler"
     _check_sampler(section.sampler, settings.base_model, where)
     if AWAY_SCORE in find_sampler(section.sampler).score_columns:
-        raise wrong_key(where, section.sampler, "a sampler that needs no away_from")
+        raise wrong_key(
+            where, section.sampler, "a sampler that does not need away_from, which [mixture] does not have"
+        )
     if "bits_per_byte" in find_sampler(section.sampler).score_columns and not settings.perplexity.model:
         expected = 'the name of a [[base_model]], since [mixture] uses sampler "perplexity"'
         raise wrong_key("perplexity.model", None, expected)
     if "run_tokens" in section.model_fields_set and section.run_tokens > section.train_tokens:
         expected = (
             f"at most train_tokens ({section.train_tokens:,}), "
-            "since no run may be longer than the training that it imitates"
+            "since no run may be longer than the training run that it imitates"
         )
         raise wrong_key("[mixture] run_tokens", section.run_tokens, expected)
     if section.sources == "corpora":
         count = len(settings.corpus)
         if count < 2:
-            raise wrong_key("[mixture] sources", "corpora", "at least two [[corpus]], or sources = 'source'")
+            raise wrong_key(
+                "[mixture] sources", "corpora", "at least two [[corpus]] sections, or sources = 'source'"
+            )
         if section.runs is not None and section.runs < count + 2:
             raise wrong_key(
-                "[mixture] runs", section.runs, f"at least {count + 2}, two more than the {count} sources"
+                "[mixture] runs",
+                section.runs,
+                f"at least {count + 2}, two more than the number of sources ({count})",
             )
 
 
@@ -194,7 +204,9 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
         where = "[sampler_trials] samplers"
         _check_sampler(name, settings.base_model, where)
         if AWAY_SCORE in find_sampler(name).score_columns:
-            raise wrong_key(where, name, "a sampler that needs no away_from")
+            raise wrong_key(
+                where, name, "a sampler that does not need away_from, which [sampler_trials] does not have"
+            )
     measured = any("bits_per_byte" in find_sampler(name).score_columns for name in trials.samplers)
     if measured and not settings.perplexity.model:
         expected = 'the name of a [[base_model]], since [sampler_trials] uses sampler "perplexity"'
@@ -212,7 +224,7 @@ def _check_scaling(
     if scaling.models and not scaling.targets:
         raise wrong_key("[scaling] target", None, _one_of(names))
     if scaling.models and not scaling.sizes:
-        raise wrong_key("[scaling] sizes", [], "at least one number of examples")
+        raise wrong_key("[scaling] sizes", [], "at least one training-set size, as a number of examples")
     # A size too large for one of several targets is left out there; it must suit one, and each target one.
     train = {target: named(targets, target).train - validation for target in scaling.targets}
     if not train or not scaling.sizes:
@@ -221,7 +233,7 @@ def _check_scaling(
     for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest)):
         if size > train[target]:
             aside = f" minus [fine_tuning] validation = {validation}" if validation else ""
-            expected = f"sizes up to {train[target]} (train of target {target!r}{aside})"
+            expected = f"sizes up to {train[target]} (the train setting of target {target!r}{aside})"
             raise wrong_key("[scaling] sizes", size, expected)
 
 
@@ -233,10 +245,10 @@ def _check_trials(settings: "Settings") -> None:
             raise wrong_key(
                 "[fine_tuning] validation",
                 aside,
-                f"less than train = {target.train} of target {target.name!r}",
+                f"a number less than train = {target.train} of target {target.name!r}",
             )
     if settings.comparison.two_stage and not (settings.comparison.model and settings.comparison.selections):
-        expected = "model and selections in [comparison], since two_stage = true"
+        expected = "both model and selections to be set in [comparison], since two_stage = true"
         raise wrong_key("[comparison] model", settings.comparison.model, expected)
     if settings.comparison.two_stage and not settings.target:
         raise wrong_key("[comparison] two_stage", True, "a [[target]] to train on in the second stage")
@@ -250,4 +262,6 @@ def _must_be(name: str | None, valid: set[str], where: str) -> None:
 def _one_of(valid: set[str], kind: str = "a section") -> str:
     if valid:
         return f"one of: {', '.join(sorted(valid))}"
-    return f"the name of {kind}, but tamis.toml has none" + (" of that kind" if kind == "a section" else "")
+    return f"the name of {kind}, but tamis.toml has none" + (
+        " of the required kind" if kind == "a section" else ""
+    )

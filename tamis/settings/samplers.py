@@ -77,7 +77,7 @@ class BadModelSamplerError(PermanentError, ValueError):
         self.name = name
         super().__init__(
             f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE (above 0, below 1) "
-            "is how much of its training the model has completed"
+            "is the share of its training that the model has completed"
         )
 
 
@@ -140,7 +140,8 @@ _ALL = (
         direction="lowest",
         score_columns=("transport_gradient",),
         needs_target=True,
-        description="Smallest gradient of the optimal transport distance to the target (arXiv 2405.02774).",
+        description="Smallest gradient of the optimal transport distance to the target with respect to "
+        "the document's mass (arXiv 2405.02774).",
     ),
     Sampler(
         name="got-d-quality",
@@ -151,8 +152,8 @@ _ALL = (
         combine=_gradient_and_quality,
         options=("quality_weight",),
         formula="transport gradient + {quality_weight:g} x (1 - quality)",
-        description="Smallest transport gradient plus quality_weight * (1 - quality): "
-        "target fit and quality combined.",
+        description="Smallest value of transport gradient + quality_weight * (1 - quality): "
+        "fit to the target combined with quality.",
     ),
     Sampler(
         name="got-d-contrast",
@@ -163,20 +164,22 @@ _ALL = (
         combine=_gradient_and_contrast,
         options=("away_weight",),
         formula="transport gradient - {away_weight:g} x gradient for the target to avoid",
-        description="Smallest transport gradient minus away_weight * (gradient for away_from): towards one "
-        "target and away from another (arXiv 2405.02774, section 4.1).",
+        description="Smallest value of transport gradient - away_weight * (gradient for away_from): "
+        "towards one target and away from another (arXiv 2405.02774, section 4.1).",
     ),
     Sampler(
         name="ask-llm",
         rule="top_k",
         score_columns=("judge_margin_predicted",),
-        description="Highest Ask-LLM margin (arXiv 2402.09668), predicted by the grader for the whole pool.",
+        description="Highest Ask-LLM margin (log-probability of yes minus that of no, arXiv 2402.09668), "
+        "which the grader predicts for every document from the judge's answers on a sample.",
     ),
     Sampler(
         name="density",
         rule="inverse_propensity",
         score_columns=("density",),
-        description="Draw with weights 1 / density, so that crowded regions are thinned (arXiv 2402.09668).",
+        description="Random draw with weights 1 / density, so that crowded regions are thinned "
+        "(arXiv 2402.09668).",
     ),
     Sampler(
         name="quality-diversity",
@@ -185,8 +188,8 @@ _ALL = (
         combine=_quality_and_diversity,
         options=("temperature", "diversity_weight"),
         formula="predicted margin / {temperature:g} - {diversity_weight:g} x log density",
-        description="Draw with weights exp(margin / temperature) / density^diversity_weight: "
-        "good and diverse documents.",
+        description="Random draw with weights exp(predicted Ask-LLM margin / temperature) / "
+        "density^diversity_weight: good and diverse documents.",
     ),
     Sampler(
         name="rank-ensemble",
@@ -196,7 +199,8 @@ _ALL = (
         needs_target=True,
         combine=_mean_rank,
         formula="mean of the ranks by transport gradient and by predicted margin",
-        description="Smallest mean of the ranks by GOT-D and by Ask-LLM, whose scores have different scales.",
+        description="Smallest mean of the ranks by got-d and by ask-llm; ranks, since the scores of "
+        "these two samplers have different scales.",
     ),
     Sampler(
         name="knn",
@@ -204,20 +208,20 @@ _ALL = (
         direction="lowest",
         score_columns=("nearest_cost",),
         needs_target=True,
-        description="Smallest cost to the nearest target example.",
+        description="Smallest transport cost to the nearest target example.",
     ),
     Sampler(
         name="perplexity",
         rule="top_k",
         direction="lowest",
         score_columns=("bits_per_byte",),
-        description="Fewest bits per byte under a model; "
+        description="Fewest bits per byte under a language model; "
         "a model trained by Tamis never scores its own training data.",
     ),
     _method(
         "got-d-rounds",
         "rounds",
-        "GOT-D in several rounds, each on the pool mixed with the documents chosen so far.",
+        "got-d in several rounds, each on the pool mixed with the documents chosen so far.",
     ),
     _method(
         "got-d-quality-rounds",
@@ -229,13 +233,13 @@ _ALL = (
     _method(
         "semdedup",
         "semdedup",
-        "Least similar to the documents already kept in its cluster (SemDeDup, arXiv 2303.09540).",
+        "Documents least similar to those already kept in the same cluster (SemDeDup, arXiv 2303.09540).",
         needs_target=False,
     ),
     _method(
         "prototypes",
         "prototypes",
-        "Farthest from the centre of its cluster (SSL prototypes, arXiv 2206.14486).",
+        "Documents farthest from the centre of their cluster (SSL prototypes, arXiv 2206.14486).",
         needs_target=False,
     ),
     _method(
@@ -243,14 +247,20 @@ _ALL = (
         "round-robin",
         "Target examples take turns, each taking the nearest document still available.",
     ),
-    _method("dsir", "dsir", "Draw by importance weights computed from hashed n-grams (arXiv 2302.03169)."),
+    _method(
+        "dsir",
+        "dsir",
+        "Random draw with importance weights computed from hashed n-grams (DSIR, arXiv 2302.03169).",
+    ),
     _method(
         "classifier",
         "classifier",
         "Highest log odds under a linear classifier of target versus pool (DCLM, arXiv 2406.11794).",
     ),
     _method(
-        "tsds", "tsds", "Nearest neighbours of the target, thinned in crowded regions (arXiv 2410.11303)."
+        "tsds",
+        "tsds",
+        "Nearest neighbours of the target, thinned in crowded regions (TSDS, arXiv 2410.11303).",
     ),
     _method(
         "unbalanced", "unbalanced", "Most mass received in unbalanced optimal transport from the target."
@@ -291,9 +301,12 @@ def sampler_of_model(name: str) -> Sampler | None:
     if found is None:
         return None
     if found.family == ASK_LLM:
-        text = f"Highest Ask-LLM margin by {found.model}, which is asked about every eligible document."
+        text = (
+            f"Highest Ask-LLM margin (log-probability of yes minus that of no) by {found.model}, "
+            "which is asked about every eligible document."
+        )
     else:
-        part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g} % of its training"
+        part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g}% of its training"
         text = (
             f"Fewest bits per byte under {found.model}{part}; "
             "a model trained by Tamis never scores its own training data."

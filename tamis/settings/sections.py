@@ -119,7 +119,7 @@ class CorpusSection(Section):
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "CorpusSection":
         if self.format != "text" and self.kind == "python-docs":
-            raise wrong_key("format", self.format, 'no format, since kind = "python-docs"')
+            raise wrong_key("format", self.format, 'no value, since kind = "python-docs"')
         if self.kind == "files" and not self.path:
             raise wrong_key(
                 "path", None, 'a folder or file, such as path = "documents", since kind = "files"'
@@ -131,7 +131,7 @@ class CorpusSection(Section):
                 'installed packages, such as packages = ["numpy"], since kind = "python-docs"',
             )
         if self.kind == "datasets" and (self.path is None) == (self.hub is None):
-            expected = 'either path (a folder that save_to_disk wrote) or hub ("owner/name")'
+            expected = 'either path (a folder written by save_to_disk) or hub ("owner/name")'
             raise wrong_key("path", self.path, f'{expected}, since kind = "datasets"')
         for key in () if self.kind == "datasets" else ("hub", "revision", "splits"):
             if getattr(self, key):
@@ -169,13 +169,13 @@ class TargetSection(Section):
         if (self.prompt_column is None) != (self.response_column is None):
             lacking = "prompt_column" if self.prompt_column is None else "response_column"
             raise wrong_key(
-                lacking, None, "a column, since prompt_column and response_column must be set together"
+                lacking, None, "a column name, since prompt_column and response_column must be set together"
             )
         if self.response_column and self.label_column:
-            expected = "no value, since response_column says what to learn"
+            expected = "no value, since response_column already says what to learn"
             raise wrong_key("label_column", self.label_column, expected)
         if self.format != "text" and (self.response_column or self.label_column):
-            expected = "'text', since response_column or label_column says what to learn"
+            expected = "'text', since response_column or label_column already says what to learn"
             raise wrong_key("format", self.format, expected)
         if self.is_answered and self.kind != "files":
             keys = ("response_column", "label_column", "format")
@@ -188,7 +188,9 @@ class TargetSection(Section):
         if self.kind == "files" and not self.path:
             raise wrong_key("path", None, 'a folder or file, such as path = "target", since kind = "files"')
         if self.path and "://" in self.path:
-            raise wrong_key("path", self.path, "a folder or file on this machine; only corpora may be remote")
+            raise wrong_key(
+                "path", self.path, "a folder or file on this machine; only a corpus may be remote"
+            )
         if self.kind == "python-docs" and not self.packages:
             raise wrong_key(
                 "packages",

@@ -49,7 +49,9 @@ class BaseModelSection(Section):
             )
         if self.path is not None and self.checkpoints:
             raise wrong_key(
-                "checkpoints", list(self.checkpoints), "no value, since path names a finished model"
+                "checkpoints",
+                list(self.checkpoints),
+                "no value, since path names a model that is already trained",
             )
         return self
 

@@ -48,11 +48,14 @@ STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
 URL_FORM = r"^https?://[^\s/]+"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
-SHARES_FORMS = "a share from 0 to 1 for every group (0.3), or shares by group ({ web = 0.3, wiki = 0.2 })"
-NAMES_FORMS = 'a name, or a list of names: ["news", "law"]'
+SHARES_FORMS = (
+    "one share from 0 to 1 for every group, such as 0.3, or a share for each named group, such as "
+    "{ web = 0.3, wiki = 0.2 }"
+)
+NAMES_FORMS = 'a name, such as "news", or a list of names, such as ["news", "law"]'
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
-    LANGUAGE_FORM: 'a code of two or three letters, such as "en"',
+    LANGUAGE_FORM: 'a language code of two or three lower-case letters, such as "en"',
     STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
     URL_FORM: "an address that begins with https:// or http://",
     VARIABLE_FORM: "the name of an environment variable",
@@ -95,7 +98,7 @@ def _checked_region(code: object) -> object:
     from phonenumbers import SUPPORTED_REGIONS  # those that have a numbering plan
 
     if code not in SUPPORTED_REGIONS:
-        expected = 'two-letter codes of regions, such as "US" or "DE"'
+        expected = 'a two-letter region code, such as "US" or "DE"'
         raise PydanticCustomError("region", "{expected}", {"expected": expected})
     return code
 

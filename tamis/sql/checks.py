@@ -91,5 +91,5 @@ def run_error(error: Exception, rendered: Rendered, what: str) -> ModelRunError:
     line = rendered.line(int(number) - 1 if found and number.isdigit() else 1)
     of_sql_alone = tuple(getattr(duckdb, name) for name in OF_SQL_ALONE)
     if not isinstance(error, of_sql_alone) and text != f"Invalid Input Error: {UNREAD}":
-        text, withheld = f"{text.partition(':')[0]} in its rows; {not_kept(text)}", text
+        text, withheld = f"{text.partition(':')[0]} while the rows were computed; {not_kept(text)}", text
     return ModelRunError(rendered.file, line, f"{what}: {text}", withheld)

@@ -77,7 +77,9 @@ def draft_model(
         added = render(file, text, names, this=file.stem, incremental=True)
         increment = (added, parse(added))
     elif "unique_key" in rendered.config:
-        raise TemplateError(file, rendered.line(1), "unique_key needs materialized='incremental'")
+        raise TemplateError(
+            file, rendered.line(1), "unique_key is valid only with materialized='incremental'"
+        )
     _check_this(rendered, query)
     return Draft(
         name=file.stem,
@@ -97,7 +99,7 @@ def _check_this(rendered: Rendered, query: "exp.Query") -> None:
     if name not in rendered.models and any(
         (table.db, table.name) == (MODEL_SCHEMA, name) for table in query.find_all(exp.Table)
     ):
-        problem = "`this` needs materialized='incremental', and works only inside is_incremental()"
+        problem = "`this` is valid only inside is_incremental() of a model with materialized='incremental'"
         raise TemplateError(rendered.file, rendered.line(1), problem)
 
 
@@ -105,13 +107,15 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ProjectFileError(file, 1, f"is not UTF-8: {error.reason}") from error
+        raise ProjectFileError(file, 1, f"the file is not UTF-8: {error.reason}") from error
 
 
 def _option(rendered: Rendered, key: str, valid: tuple[str, ...], default: str) -> str:
     value = str(rendered.config.get(key, default))
     if value not in valid:
-        raise TemplateError(rendered.file, rendered.line(1), f"{key} {value!r}; valid: {', '.join(valid)}")
+        raise TemplateError(
+            rendered.file, rendered.line(1), f"{key} = {value!r} is not valid; valid: {', '.join(valid)}"
+        )
     return value
 
 
@@ -120,7 +124,7 @@ def unique_key_of(rendered: Rendered) -> tuple[str, ...]:
     key = rendered.config.get("unique_key") or ()
     names = [key] if isinstance(key, str) else key
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        problem = f"unique_key {key!r} is neither a column name nor a list of column names"
+        problem = f"unique_key must be a column name or a list of column names, not {key!r}"
         raise TemplateError(rendered.file, rendered.line(1), problem)
     return tuple(names)
 
@@ -160,7 +164,7 @@ def singular_tests(
 def _singular_test(file: Path, names: Names, drafts: Mapping[str, Draft]) -> TestDraft:
     rendered = render(file, _text(file), names)
     if not rendered.models:
-        raise ProjectFileError(file, 1, "a test must name the model that it tests with ref()")
+        raise ProjectFileError(file, 1, "the test has no ref(); refer to the model that it tests with ref()")
     # It belongs to the last stored model that it reads: the others exist by then, and views are inlined.
     stored = [model for model in rendered.models if drafts[model].materialized != "view"]
     return TestDraft(

@@ -59,7 +59,7 @@ class CycleError(SqlProjectError):
 
     def __init__(self, file: Path, line: int, cycle: Iterable[str]) -> None:
         self.cycle = tuple(cycle)
-        super().__init__(file, line, f"models depend on each other: {' -> '.join(self.cycle)}")
+        super().__init__(file, line, f"models depend on each other in a cycle: {' -> '.join(self.cycle)}")
 
 
 class MissingColumnsError(PermanentError):
@@ -68,7 +68,8 @@ class MissingColumnsError(PermanentError):
     def __init__(self, table: str, missing: Iterable[str], present: Iterable[str]) -> None:
         self.table, self.missing, self.present = table, sorted(missing), sorted(present)
         super().__init__(
-            f"table {table!r} lacks the columns {', '.join(self.missing)}; it has: {', '.join(self.present)}"
+            f"columns missing from table {table!r}: {', '.join(self.missing)}; columns that the table has: "
+            f"{', '.join(self.present)}"
         )
 
 

@@ -24,7 +24,7 @@ def describe(entry: TestEntry) -> str:
     if entry.kind == "accepted_values":
         claim = "is one of: " + ", ".join(str(value.value) for value in arguments["values"].items())
     if entry.kind == "relationships":
-        claim = f"exists in {arguments['to'].text()} as {arguments['field'].text()}"
+        claim = f"also occurs in column {arguments['field'].text()} of {arguments['to'].text()}"
     return f"{entry.column} {claim}" + (f", where {entry.where}" if entry.where else "")
 
 

@@ -91,12 +91,15 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
     for file in (file for files in layers.values() for file in files):
         if file.stem in models or file.stem in sources:
             raise ProjectFileError(
-                file, 1, f"the name {file.stem!r} is already used by another model or source"
+                file, 1, f"the name {file.stem!r} is already used by another model or source; rename the file"
             )
         models.add(file.stem)
     for source in sources.values():
         if source.group == MODEL_SCHEMA:
-            raise ProjectFileError(source.file, source.line, f"a source cannot be named {MODEL_SCHEMA!r}")
+            problem = (
+                f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it"
+            )
+            raise ProjectFileError(source.file, source.line, problem)
     groups = {name: source.group for name, source in sources.items()}
     return Names(models=frozenset(models), sources=groups)
 
@@ -105,7 +108,7 @@ def _check_entries(entries: dict[str, ModelEntry], names: Names) -> None:
     for name, entry in entries.items():
         if name not in names.models:
             valid = ", ".join(sorted(names.models)) or "none"
-            raise entry.node.fail(f"the model {name!r} has no SQL file; models with one: {valid}")
+            raise entry.node.fail(f"the model {name!r} has no SQL file; models that have a SQL file: {valid}")
 
 
 def _check_test_names(tests: list[TestDraft]) -> None:
@@ -161,7 +164,8 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
     order = order_terms(draft.query, draft.rendered, binding.columns)
     if draft.layer == "marts" and not order:
         problem = (
-            "a mart must end with ORDER BY columns of its result, so that the same rows give the same digest"
+            "the SQL of a mart must end with ORDER BY and columns of the result, so that the same rows "
+            "always give the same digest"
         )
         last = draft.rendered.sql.rstrip().count("\n") + 1
         raise UnorderedModelError(draft.rendered.file, draft.rendered.line(last), problem)
@@ -192,8 +196,8 @@ def _increment(draft: Draft, whole: Binding, schema: "Schema") -> Increment | No
     binding, key = bind(query, rendered, schema), unique_key_of(draft.rendered)
     if binding.columns != whole.columns:
         problem = (
-            f"the model has the columns {', '.join(whole.columns)}, but its increment has "
-            f"{', '.join(binding.columns)}; make them the same"
+            f"the model has the columns {', '.join(whole.columns)} when it is built whole, but "
+            f"{', '.join(binding.columns)} when is_incremental() is true; both must have the same columns"
         )
         raise ProjectFileError(rendered.file, rendered.line(1), problem)
     if missing := [name for name in key if name not in whole.columns]:

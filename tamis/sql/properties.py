@@ -90,12 +90,15 @@ def read_properties(files: Iterable[Path]) -> tuple[dict[str, ModelEntry], dict[
         for node in fields["models"].items() if "models" in fields else ():
             entry = _model(node)
             if entry.name in models:
-                raise node.fail(f"model {entry.name!r} is described twice")
+                raise node.fail(f"model {entry.name!r} is described twice; remove one of the descriptions")
             models[entry.name] = entry
         for node in fields["sources"].items() if "sources" in fields else ():
             for source in _sources(node):
                 if source.name in sources:
-                    raise ProjectFileError(source.file, source.line, f"source {source.name!r} occurs twice")
+                    problem = (
+                        f"source table {source.name!r} is declared twice; remove one of the declarations"
+                    )
+                    raise ProjectFileError(source.file, source.line, problem)
                 sources[source.name] = source
     return models, sources
 
@@ -120,7 +123,9 @@ def _sources(node: Node) -> list[Source]:
         inner = table.fields(("name", "columns"), ("description",))
         columns = tuple(_column(column, tested=False) for column in inner["columns"].items())
         if not columns:
-            raise inner["columns"].fail("a source must list its columns: only listed columns can be read")
+            raise inner["columns"].fail(
+                "a source table must list its columns, because only listed columns can be read"
+            )
         sources.append(
             Source(
                 name=inner["name"].text(),

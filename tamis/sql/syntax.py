@@ -80,13 +80,16 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
         problem = (
-            "`*` cannot be used here: the columns of this function depend on the data; name those you want"
+            "`*` cannot be used here, because the columns of this table function depend on the data; name "
+            "the columns that you need"
         )
         raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         line = rendered.line(1)
-        raise ProjectFileError(rendered.file, line, f"output columns occur twice: {', '.join(repeated)}")
+        raise ProjectFileError(
+            rendered.file, line, f"output columns with the same name: {', '.join(repeated)}; rename with AS"
+        )
     return Binding(columns=columns, reads=columns_read(qualified, schema))
 
 
@@ -117,7 +120,10 @@ def order_terms(query: "exp.Query", rendered: Rendered, columns: tuple[str, ...]
         return ()
     for term in order.expressions:
         if term.this.name.lower() not in columns or term.this.args.get("table"):
-            problem = f"ORDER BY {term.this.sql(DIALECT)} must be just the name of a column of the result"
+            problem = (
+                f"ORDER BY {term.this.sql(DIALECT)} must be the plain name of a column of the result, "
+                "without a table name or an expression"
+            )
             raise UnorderedModelError(rendered.file, rendered.line(_position(term) or 1), problem)
     return tuple(term.sql(DIALECT, comments=False) for term in order.expressions)
 
@@ -149,7 +155,9 @@ def _check_relations(query: "exp.Query", rendered: Rendered) -> None:
     for table in query.find_all(exp.Table):
         if isinstance(table.this, exp.Identifier) and not table.db and table.name not in common_tables:
             line = rendered.line(_position(table) or 1)
-            problem = f"{table.name!r} is read by its bare name; use ref() for a model, source() for a table"
+            problem = (
+                f"{table.name!r} is read by its plain name; use ref() for a model or source() for a table"
+            )
             raise ProjectFileError(rendered.file, line, problem)
 
 

@@ -109,7 +109,7 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
         return relation(MODEL_SCHEMA, model)
 
     def source(*given: object) -> str:
-        group, table = _texts("source", given, "the names of a group", "of a table")
+        group, table = _texts("source", given, "the name of a source", "the name of a table")
         if names.sources.get(table) != group:
             valid = [f"{known}.{name}" for name, known in names.sources.items()]
             raise UnknownNameError("source", f"{group}.{table}", valid)
@@ -132,7 +132,7 @@ def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:
 def _config(uses: _Uses) -> Callable[..., str]:
     def config(*unnamed: object, **values: Any) -> str:
         if unnamed:
-            raise ValueError("config() takes key=value, such as config(materialized='table')")
+            raise ValueError("config() takes key=value arguments, such as config(materialized='table')")
         for key in values:
             if key not in CONFIG_KEYS:
                 raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")

@@ -57,7 +57,7 @@ class Node:
             raise self.fail("expected text")
         if isinstance(self.value, bool):
             raise self.fail(
-                "expected text; YAML reads yes, no, on, off, true and false without quotes as booleans"
+                "expected text, but found a boolean; put yes, no, on, off, true and false in quotes"
             )
         return str(self.value).strip()
 
@@ -77,11 +77,13 @@ def read_yaml(file: Path) -> Node:
         root = loader.get_single_node()
         return _convert(loader, root, file) if root else Node(file=file, line=1, value=None)
     except RecursionError as error:
-        raise ProjectFileError(file, 1, "nested too deeply, or an alias that contains itself") from error
+        raise ProjectFileError(
+            file, 1, "the YAML is nested too deeply, or an alias contains itself"
+        ) from error
     except OSError as error:
-        raise ProjectFileError(file, 1, f"cannot be read: {error.strerror}") from error
+        raise ProjectFileError(file, 1, f"the file cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ProjectFileError(file, 1, f"is not UTF-8: {error.reason}") from error
+        raise ProjectFileError(file, 1, f"the file is not UTF-8: {error.reason}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)

@@ -13,18 +13,26 @@ def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, kind, metadata={"description": meaning})
 
 
-DOC_ID = column("doc_id", pa.string(), "content id: 128 bits of SHA-256 over the normalised text, hex")
+DOC_ID = column(
+    "doc_id", pa.string(), "content id: first 128 bits of the SHA-256 of the normalised text, hex"
+)
 FINGERPRINT = column(
-    "fingerprint", pa.string(), "identifies the method, model and settings that computed the row"
+    "fingerprint", pa.string(), "identifier of the method, model and settings that computed the row"
 )
 BY_SERVER = column(
-    "by_server", pa.bool_(), "whether the answer is from a judge's server, which may have cost money"
+    "by_server",
+    pa.bool_(),
+    "true if a judge's server gave the answer, which may have cost money; false if a local model gave it",
 )
 TRAINING_COUNT = column(
-    "training_count", pa.int64(), "copies of the document in the training set; null if there is one or none"
+    "training_count",
+    pa.int64(),
+    "number of copies of the document in the training set; null if there is at most one copy",
 )
 LEFT_AT = column(
-    "left_at", pa.timestamp("us"), "when its document was removed or another judge's answer replaced it, UTC"
+    "left_at",
+    pa.timestamp("us"),
+    "when the document was removed, or when another judge's answer replaced this row, UTC",
 )
 
 
@@ -38,7 +46,7 @@ def band_keys(dimension: int) -> pa.Field:
     return column(
         "bands",
         pa.list_(pa.uint64(), dimension),
-        "hashes (LSH bands); documents that share one may be similar",
+        "one hash per band of locality-sensitive hashing (LSH); similar documents tend to share a hash",
     )
 
 
@@ -97,10 +105,15 @@ class Table:
         if "doc_id" in names:
             return
         if self.per_document:
-            problem = "its rows are removed with their document, so it needs a column doc_id"
+            problem = (
+                "its rows are to be removed together with their document, so the table needs a column doc_id"
+            )
             raise BadDeclarationError(self.name, problem)
         if self.text and not names.issuperset({"shard", "row", "detail", "excerpt"}):
-            problem = "its rows show raw input, so it needs a column doc_id for withdrawals to find them by"
+            problem = (
+                "its rows show raw input, and withdrawals must find these rows, so the table needs a column "
+                "doc_id, or the columns shard, row, detail and excerpt"
+            )
             raise BadDeclarationError(self.name, problem)
 
     @property

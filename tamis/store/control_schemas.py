@@ -17,21 +17,27 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset").with_metadata({"description": "asset", "form": FORM}),
-            column("partition", pa.string(), "partition, empty when the asset has none"),
+            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
             column("manifest", pa.string(), "id of the latest manifest"),
             column(
-                "input_key", pa.string(), "hash of everything the value depends on, computed before the run"
+                "input_key",
+                pa.string(),
+                "hash of the inputs, settings and code that the value depends on, computed before the run",
             ),
             column("data_version", pa.string(), "version of the value"),
-            column("passed", pa.bool_(), "whether its blocking checks passed"),
+            column("passed", pa.bool_(), "whether the value passed its blocking checks"),
             column(
                 "last_passed",
                 pa.string(),
-                "manifest of the last value that passed its checks, if this one did not",
+                "manifest id of the last value that passed, if this value failed a blocking check; else null",
             ),
-            column("settled", pa.bool_(), "false if anything fitted on an earlier pool was kept"),
-            column("attempt", pa.string(), "token of the attempt that materialized the value"),
-            column("made_at", pa.timestamp("us"), "when, UTC"),
+            column(
+                "settled",
+                pa.bool_(),
+                "false if the value still relies on something that was fitted on an earlier pool",
+            ),
+            column("attempt", pa.string(), "random token of the attempt that materialized the value"),
+            column("made_at", pa.timestamp("us"), "when the value was materialized, UTC"),
         ),
     ),
     Table(
@@ -41,8 +47,12 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset"),
-            column("partition", pa.string(), "partition, empty when the asset has none"),
-            column("attempt", pa.string(), "token of the latest attempt to materialize it, finished or not"),
+            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
+            column(
+                "attempt",
+                pa.string(),
+                "random token of the latest attempt to materialize this value, whether it finished or not",
+            ),
         ),
     ),
     Table(
@@ -53,17 +63,33 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("version", pa.int64(), "number from 1; a different choice or order is a new version"),
-            column("data_version", pa.string(), "digest of the chosen doc_ids in order"),
             column(
-                "decisions", pa.string(), "manifest of the decisions, from the last run that made this choice"
+                "version",
+                pa.int64(),
+                "version number, from 1; it increases when other documents, or another order, are chosen",
             ),
-            column("subset", pa.string(), "manifest of the chosen documents, from the same run"),
-            column("rows", pa.string(), "digest of the decisions' rows"),
-            column("documents", pa.int64(), "chosen documents"),
-            column("pool", pa.int64(), "documents that got a decision"),
-            column("pinned_to", pa.int64(), "earlier version that this one repeats; null if there is none"),
-            column("made_at", pa.timestamp("us"), "when, UTC"),
+            column(
+                "data_version", pa.string(), "digest of the doc_ids of the chosen documents, in their order"
+            ),
+            column(
+                "decisions",
+                pa.string(),
+                "id of the manifest of the decisions, from the last run that chose these documents",
+            ),
+            column(
+                "subset",
+                pa.string(),
+                "id of the manifest of the chosen documents, from the last run that chose these documents",
+            ),
+            column("rows", pa.string(), "digest of the rows of the decisions"),
+            column("documents", pa.int64(), "number of chosen documents"),
+            column("pool", pa.int64(), "number of documents in the pool that were decided on, chosen or not"),
+            column(
+                "pinned_to",
+                pa.int64(),
+                "earlier version that this version repeats because the selection was pinned; otherwise null",
+            ),
+            column("made_at", pa.timestamp("us"), "when this version was made, UTC"),
         ),
     ),
     Table(
@@ -74,11 +100,11 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("version", pa.int64(), "version that the selection is pinned to"),
-            column("decisions", pa.string(), "manifest of that version's decisions"),
-            column("subset", pa.string(), "manifest of that version's chosen documents"),
-            column("rows", pa.string(), "digest of that version's decisions"),
-            column("made_at", pa.timestamp("us"), "when it was pinned, UTC"),
+            column("version", pa.int64(), "version to which the selection is pinned"),
+            column("decisions", pa.string(), "id of the manifest of the pinned version's decisions"),
+            column("subset", pa.string(), "id of the manifest of the pinned version's chosen documents"),
+            column("rows", pa.string(), "digest of the rows of the pinned version's decisions"),
+            column("made_at", pa.timestamp("us"), "when the selection was pinned, UTC"),
         ),
     ),
     Table(
@@ -89,9 +115,21 @@ CONTROL: tuple[Table, ...] = (
         decided=True,
         columns=(
             _SELECTION,
-            column("input_key", pa.string(), "hash of the state that awaits approval or is approved"),
-            column("approved", pa.bool_(), "whether a person has approved this state"),
-            column("made_at", pa.timestamp("us"), "when it began to await approval, or was approved, UTC"),
+            column(
+                "input_key",
+                pa.string(),
+                "hash of the selection's inputs and settings that await approval or are approved",
+            ),
+            column(
+                "approved",
+                pa.bool_(),
+                "whether a person has approved the selection with these inputs and settings",
+            ),
+            column(
+                "made_at",
+                pa.timestamp("us"),
+                "when the selection was approved, or since when it has awaited approval, UTC",
+            ),
         ),
     ),
     Table(
@@ -102,16 +140,28 @@ CONTROL: tuple[Table, ...] = (
         evidence=True,
         decided=True,
         columns=(
+            column("doc_id", pa.string(), "content id of the document or quarantined row that was withdrawn"),
+            column("withdrawn_at", pa.timestamp("us"), "when the document or row was withdrawn, UTC"),
             column(
-                "doc_id", pa.string(), "content id of what was withdrawn: a document, or a quarantined row"
+                "reason",
+                pa.string(),
+                "reason for the withdrawal, one of those that `tamis withdraw --reason` accepts",
             ),
-            column("withdrawn_at", pa.timestamp("us"), "when, UTC"),
-            column("reason", pa.string(), "one of the reasons that `tamis withdraw --reason` accepts"),
             column(
-                "scope", pa.string(), "how it was specified: document, text, shard, source, corpus or excerpt"
+                "scope",
+                pa.string(),
+                "what the withdrawal was requested by: document, text, shard, source, corpus or excerpt",
             ),
-            column("receipt", pa.string(), "manifest that proves the withdrawal, null until it is complete"),
-            column("loose_id", pa.string(), "id of the text, ignoring case and spaces; null if unknown"),
+            column(
+                "receipt",
+                pa.string(),
+                "id of the manifest that proves the withdrawal; null until the withdrawal is complete",
+            ),
+            column(
+                "loose_id",
+                pa.string(),
+                "content id of the text after case and runs of spaces are ignored; null if unknown",
+            ),
         ),
     ),
     Table(
@@ -121,11 +171,19 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         evidence=True,
         columns=(
-            column("asset", pa.string(), "stage that rejected it: documents or target_examples"),
-            column("partition", pa.string(), "shard or target in which it was rejected"),
-            column("shard", pa.string(), "file or package that still contains it"),
-            column("row", pa.int64(), "row in that file, -1 for the whole file or package"),
-            column("doc_id", pa.string(), "content id of what was withdrawn"),
+            column(
+                "asset",
+                pa.string(),
+                "stage that rejected the withdrawn content: documents or target_examples",
+            ),
+            column("partition", pa.string(), "shard or target in which the withdrawn content was rejected"),
+            column("shard", pa.string(), "file or package that still contains the withdrawn content"),
+            column(
+                "row",
+                pa.int64(),
+                "row of the file that contains the content; -1 for the whole file or package",
+            ),
+            column("doc_id", pa.string(), "content id of the document or quarantined row that was withdrawn"),
         ),
     ),
     Table(
@@ -135,12 +193,16 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("trial", pa.string(), "name of the trial"),
-            column("input_key", pa.string(), "hash of everything it depended on"),
-            column("attempts", pa.int64(), "number of failed attempts with these inputs"),
-            column("permanent", pa.bool_(), "whether a retry is pointless"),
-            column("reason", pa.string(), "the last error"),
-            column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
-            column("spent_seconds", pa.float64(), "time spent on the failed attempts [s]"),
+            column(
+                "input_key", pa.string(), "hash of the inputs, settings and code that the trial depended on"
+            ),
+            column("attempts", pa.int64(), "number of failed attempts with this input_key"),
+            column("permanent", pa.bool_(), "whether a retry without a change would fail again"),
+            column("reason", pa.string(), "message of the last error"),
+            column("failed_at", pa.timestamp("us"), "when the trial last failed, UTC"),
+            column(
+                "spent_seconds", pa.float64(), "time spent on all failed attempts with this input_key [s]"
+            ),
         ),
     ),
     Table(
@@ -150,8 +212,8 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("shard", pa.string(), "shard that was ingested"),
-            column("corpus", pa.string(), "corpus that it belongs to"),
-            column("name", pa.string(), "path within the corpus, or name of the package"),
+            column("corpus", pa.string(), "corpus that the shard belongs to"),
+            column("name", pa.string(), "path of the shard's file within the corpus, or name of the package"),
         ),
     ),
     Table(
@@ -161,12 +223,12 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("shard", pa.string(), "key of a small file that was ingested as part of a group"),
-            column("part_of", pa.string(), "the group, a shard of many small files"),
-            column("corpus", pa.string(), "corpus that it belongs to"),
-            column("name", pa.string(), "path within the corpus"),
-            column("version", pa.string(), "version of its content when it was last read"),
-            column("reading", pa.string(), "digest of the code version and settings that it was read with"),
-            column("rows", pa.int64(), "rows read from it, including those in quarantine"),
+            column("part_of", pa.string(), "key of the group, which is a shard of many small files"),
+            column("corpus", pa.string(), "corpus that the file belongs to"),
+            column("name", pa.string(), "path of the file within the corpus"),
+            column("version", pa.string(), "version of the file's content when the file was last read"),
+            column("reading", pa.string(), "digest of the code version and settings used to read the file"),
+            column("rows", pa.int64(), "number of rows read from the file, including rows in quarantine"),
         ),
     ),
     Table(
@@ -175,8 +237,12 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("shard", pa.string(), "shard whose file is gone and whose documents are held back"),
-            column("found_at", pa.timestamp("us"), "when that was found, UTC"),
+            column(
+                "shard",
+                pa.string(),
+                "shard whose file is missing; its documents stay until a person allows their removal",
+            ),
+            column("found_at", pa.timestamp("us"), "when the file was found to be missing, UTC"),
         ),
     ),
     Table(
@@ -186,12 +252,20 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("shard", pa.string(), "file that lost most of its documents"),
-            column("input_key", pa.string(), "hash of the file and its settings when it was read"),
-            column("before", pa.int64(), "distinct documents that it had"),
-            column("now", pa.int64(), "distinct documents that it yields in that state"),
-            column("bad_rows", pa.string(), "number of unreadable rows in that state, by reason, as JSON"),
+            column(
+                "input_key",
+                pa.string(),
+                "hash of the file and of the settings used to read it, after the loss",
+            ),
+            column("before", pa.int64(), "number of distinct documents in the file before the loss"),
+            column("now", pa.int64(), "number of distinct documents in the file after the loss"),
+            column(
+                "bad_rows",
+                pa.string(),
+                "number of rows that cannot be read after the loss, for each reason, as a JSON object",
+            ),
             column("allowed", pa.bool_(), "whether a person allowed the removal of the missing documents"),
-            column("found_at", pa.timestamp("us"), "when it was read, UTC"),
+            column("found_at", pa.timestamp("us"), "when the loss was found or its removal allowed, UTC"),
         ),
     ),
     Table(
@@ -201,11 +275,27 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("removal", pa.string(), "random name of the removal"),
-            column("entries", pa.string(), "asset[partition] of every value that it removes, as a JSON list"),
-            column("documents", pa.int64(), "documents in the shards that it removes"),
+            column(
+                "entries",
+                pa.string(),
+                "every value that this removal deletes, as asset[partition], in a JSON list",
+            ),
+            column(
+                "documents",
+                pa.int64(),
+                "number of documents, summed over the shards that this removal deletes",
+            ),
             column("allowed", pa.string(), "names whose removal a person allowed, as a JSON list"),
-            column("begun_at", pa.timestamp("us"), "when it was recorded, before anything was deleted, UTC"),
-            column("ended_at", pa.timestamp("us"), "when everything had been deleted, UTC; null until then"),
+            column(
+                "begun_at",
+                pa.timestamp("us"),
+                "when this removal was recorded, before anything was deleted, UTC",
+            ),
+            column(
+                "ended_at",
+                pa.timestamp("us"),
+                "when this removal had deleted everything, UTC; null until then",
+            ),
         ),
     ),
     Table(
@@ -215,10 +305,12 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset that could not be materialized"),
-            column("partition", pa.string(), "partition, empty when the asset has none"),
-            column("input_key", pa.string(), "hash of everything it depended on"),
-            column("reason", pa.string(), "the last error"),
-            column("failed_at", pa.timestamp("us"), "when it failed last, UTC"),
+            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
+            column(
+                "input_key", pa.string(), "hash of the inputs, settings and code that the asset depended on"
+            ),
+            column("reason", pa.string(), "message of the last error"),
+            column("failed_at", pa.timestamp("us"), "when the asset last failed, UTC"),
         ),
     ),
     Table(
@@ -229,9 +321,11 @@ CONTROL: tuple[Table, ...] = (
         columns=(
             DOC_ID,
             column("stage", pa.string(), "stage that could not process the document"),
-            column("reason", pa.string(), "reason code"),
+            column("reason", pa.string(), "code of the reason for which the stage set the document aside"),
             column(
-                "detail", pa.string(), "what happened, without text of the document or of a server's answer"
+                "detail",
+                pa.string(),
+                "what went wrong; quotes neither the document nor a server's answer",
             ),
             FINGERPRINT,
         ),
@@ -242,12 +336,20 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("scope", pa.string(), "what this applies to: the project"),
-            column("precision", pa.string(), "float32 or bfloat16: the precision that models run in"),
-            column("device", pa.string(), "device on which both were timed: cpu or cuda"),
-            column("float32_ms", pa.float64(), "forward and backward time of a layer in float32 [ms]"),
-            column("bfloat16_ms", pa.float64(), "the same in bfloat16 [ms]; null if the hardware lacks it"),
-            column("made_at", pa.timestamp("us"), "when, UTC"),
+            column("scope", pa.string(), "what the precision applies to; always `project`"),
+            column("precision", pa.string(), "precision in which models run: float32 or bfloat16"),
+            column("device", pa.string(), "device on which both precisions were timed: cpu or cuda"),
+            column(
+                "float32_ms",
+                pa.float64(),
+                "median time of one forward and backward pass of a test layer in float32 [ms]",
+            ),
+            column(
+                "bfloat16_ms",
+                pa.float64(),
+                "median time of the same pass in bfloat16 [ms]; null if the hardware has no bfloat16",
+            ),
+            column("made_at", pa.timestamp("us"), "when the precisions were timed, UTC"),
         ),
     ),
 )

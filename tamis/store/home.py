@@ -135,7 +135,7 @@ class HomeElsewhereError(PermanentError):
         super().__init__(
             f"{home} contains {found}, but {configured}; correct [storage] url in tamis.toml or "
             "TAMIS_STORAGE_URL, or set TAMIS_HOME to another folder (docs/object-store.md explains how to "
-            "move a home)"
+            "move a home to or from an object store)"
         )
 
 
@@ -146,8 +146,9 @@ class HomeFormError(PermanentError):
         self.home, self.found, self.expected = home, found, FORM
         written = "by Tamis 0.1" if found is None else f"in format {found}"
         super().__init__(
-            f"{home} was written {written}, but this version reads format {FORM}; move it away and run "
-            "`tamis materialize`, which rebuilds everything from your files"
+            f"{home} was written {written}, but this version of Tamis reads only format {FORM}; move the "
+            "folder or prefix away and run `tamis materialize`, which rebuilds all results from your files; "
+            "repeat any pins, approvals and withdrawals"
         )
 
 

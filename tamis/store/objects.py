@@ -34,21 +34,24 @@ _REASON = re.compile(r"status code: (\d+ [\w ]+)|status: (\d+)|<Code>(\w+)</Code
 _ENDPOINT = re.compile(r"https?://[^/\s]+/?", re.IGNORECASE)
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _CURES = (
-    ("169.254.", f"no credentials were found: set {_KEYS}"),
-    ("failed to get aws credentials", f"no credentials were found: set {_KEYS}"),
-    ("missing secretaccesskey", "the access key has no secret: set AWS_SECRET_ACCESS_KEY"),
-    ("missingsecretaccesskey", "the access key has no secret: set AWS_SECRET_ACCESS_KEY"),
-    ("missing accesskeyid", "the secret has no access key: set AWS_ACCESS_KEY_ID"),
-    ("missingaccesskeyid", "the secret has no access key: set AWS_ACCESS_KEY_ID"),
+    ("169.254.", f"no credentials were found; set {_KEYS}"),
+    ("failed to get aws credentials", f"no credentials were found; set {_KEYS}"),
+    ("missing secretaccesskey", "the secret access key is missing; set AWS_SECRET_ACCESS_KEY"),
+    ("missingsecretaccesskey", "the secret access key is missing; set AWS_SECRET_ACCESS_KEY"),
+    ("missing accesskeyid", "the access key id is missing; set AWS_ACCESS_KEY_ID"),
+    ("missingaccesskeyid", "the access key id is missing; set AWS_ACCESS_KEY_ID"),
     (
         "nosuchbucket",
-        "there is no such bucket: check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
+        "the bucket does not exist; check [storage] url, TAMIS_STORAGE_URL and AWS_ENDPOINT_URL",
     ),
-    ("301 moved", "the bucket is in another region: set AWS_REGION"),
-    ("invalidaccesskeyid", f"the server does not know the key: check {_KEYS}"),
-    ("signaturedoesnotmatch", f"the secret does not match the key: check {_KEYS}"),
-    ("401 unauthorized", f"the credentials are not accepted: check {_KEYS}"),
-    ("403 forbidden", f"the credentials do not permit this: check {_KEYS} and their owner's permissions"),
+    ("301 moved", "the bucket is in another region; set AWS_REGION to the bucket's region"),
+    ("invalidaccesskeyid", f"the server does not know the access key; check {_KEYS}"),
+    ("signaturedoesnotmatch", f"the secret access key does not match the access key id; check {_KEYS}"),
+    ("401 unauthorized", f"the server did not accept the credentials; check {_KEYS}"),
+    (
+        "403 forbidden",
+        f"the credentials do not permit this operation; check {_KEYS} and their owner's permissions",
+    ),
 )
 
 
@@ -60,8 +63,8 @@ class StorageUnavailableError(TransientError):
     def __init__(self, url: str, operation: str, problem: str) -> None:
         self.url, self.operation, self.problem = url, operation, problem
         super().__init__(
-            f"the object store could not {operation} {url} ({problem}), even after retries; check "
-            "that it is running and reachable (AWS_ENDPOINT_URL), then run the same command again"
+            f"the object store could not {operation} {url}, even after retries ({problem}); check that the "
+            "store is running and that AWS_ENDPOINT_URL is correct, then run the same command again"
         )
 
 

@@ -32,7 +32,7 @@ class HomeLockedError(TransientError):
 
     def __init__(self, home: Path, holder: str) -> None:
         self.home, self.holder = home, holder
-        super().__init__(f"{home} is being written by {holder}; wait for it to end, or stop it")
+        super().__init__(f"{home} is being written by {holder}; wait for that process to finish, or stop it")
 
 
 class StorageLockedError(HomeLockedError):
@@ -43,8 +43,8 @@ class StorageLockedError(HomeLockedError):
         seen = f", last heartbeat {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
         TransientError.__init__(
             self,
-            f"{url} is being written by {holder}{seen}; wait for it to end, or stop it: the lock of a "
-            f"killed process expires {EXPIRY_SECONDS:.0f} s after its last heartbeat",
+            f"{url} is being written by {holder}{seen}; wait for that process to finish, or stop it; the "
+            f"lock of a killed process expires {EXPIRY_SECONDS:.0f} s after its last heartbeat",
         )
 
 
@@ -54,8 +54,9 @@ class LockLostError(TransientError):
     def __init__(self, url: str, holder: str) -> None:
         self.url, self.holder = url, holder
         super().__init__(
-            f"this process sent no heartbeat for {EXPIRY_SECONDS:.0f} s (suspended, or cut off from the "
-            f"store), and {url} is now being written by {holder}; run the same command again after that"
+            f"this process sent no heartbeat to {url} for {EXPIRY_SECONDS:.0f} s (it was suspended or could "
+            f"not reach the store), so its lock was given to {holder}; run the same command again when that "
+            "process has finished"
         )
 
 
@@ -65,8 +66,8 @@ class UnconditionalStoreError(PermanentError):
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(
-            f"the object store at {url} ignores If-None-Match on writes, so two writers could "
-            "overwrite each other's data; use a store with conditional writes, such as Amazon S3"
+            f"the object store at {url} ignores the header If-None-Match on writes, so two writers could "
+            "overwrite each other's data; use a store that supports conditional writes, such as Amazon S3"
         )
 
 

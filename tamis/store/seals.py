@@ -13,7 +13,7 @@ from tamis.store.digests import row_digests
 from tamis.store.schemas import declared
 
 SEAL = "seal"
-_FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns, hex"})
+_FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns of the row, hex"})
 
 
 def has_seals(table: str) -> bool:

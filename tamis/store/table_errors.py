@@ -17,7 +17,8 @@ class UnknownTableError(PermanentError):
     def __init__(self, table: str) -> None:
         self.table = table
         super().__init__(
-            f"there is no table {table!r}; if it is one of Tamis's, `tamis materialize` creates it"
+            f"table {table!r} does not exist; if it is one of Tamis's own tables, `tamis materialize` "
+            "creates it"
         )
 
 
@@ -26,11 +27,11 @@ class DamagedTableError(PermanentError):
 
     def __init__(self, table: str, problem: str) -> None:
         self.table, self.problem = table, problem
-        cure = "`tamis materialize` rebuilds it"
+        cure = "`tamis materialize` rebuilds the table"
         if (known := declared(table)) and known.decided:
             cure = (
-                f"it cannot be rebuilt: restore lance/{table}.lance from a backup of the home; without a "
-                "backup, delete that folder: its contents are lost"
+                f"the table cannot be rebuilt, so restore lance/{table}.lance in the home from a backup; "
+                "without a backup, delete that folder: the contents of the table are lost"
             )
         first = next(iter(problem.strip().splitlines()), "it cannot be read")
         super().__init__(f"table {table!r} is damaged ({first[:160]}); {cure}")

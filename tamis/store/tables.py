@@ -329,7 +329,7 @@ class Store:
             return
         found, expected = set(self.schema(table).names), set(schema_of(table, 1).names)
         if wrong := sorted((found - expected) | (expected - found - LATER_COLUMNS)):
-            raise DamagedTableError(table, f"its columns differ from those declared: {', '.join(wrong)}")
+            raise DamagedTableError(table, f"columns missing or not declared: {', '.join(wrong)}")
 
     def _connect(self) -> Any:
         if self._connection is None:

@@ -38,8 +38,8 @@ class ReadOnlyHomeError(PermanentError):
         self.home, self.problem = home, problem
         super().__init__(
             f"{home} cannot be written ({problem}): mount its disk for writing, give this user permission to "
-            "write there, or set TAMIS_HOME to another folder. Nothing was changed; status, plan and explain "
-            "only read, and still work"
+            "write there, or set TAMIS_HOME to another folder. Nothing was changed; `tamis status`, "
+            "`tamis plan` and `tamis explain` only read and still work"
         )
 
 

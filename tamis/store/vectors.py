@@ -26,8 +26,8 @@ class PoolTooSmallError(PermanentError):
         self.documents, self.needed = documents, needed
         held = "no documents" if not documents else f"{documents} document{'s' if documents > 1 else ''}"
         super().__init__(
-            f"the corpora contain {held}, but this needs at least {needed}; check path and include in "
-            "[[corpus]], and `tamis status` for files in quarantine"
+            f"the corpora contain {held}, but this step needs at least {needed}; check path and include in "
+            "[[corpus]], and run `tamis status` to see what is in quarantine"
         )
 
 

@@ -261,8 +261,9 @@ class WorkingCopy:
         bucket, _, prefix = self.objects.url.removeprefix("s3://").partition("/")
         return (
             f"bucket {bucket} keeps earlier versions of its objects, so removed data can still be read "
-            f"there; `aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'` lists them, "
-            "`aws s3api delete-object --version-id ...` or a NoncurrentVersionExpiration rule removes them"
+            f"there; list those versions with `aws s3api list-object-versions --bucket {bucket} --prefix "
+            f"'{prefix}'`, and delete each with `aws s3api delete-object --version-id ...`, or all with a "
+            "NoncurrentVersionExpiration rule"
         )
 
     @contextmanager

@@ -35,8 +35,8 @@ class UnknownTokenizerError(PermanentError):
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
         super().__init__(
-            f"the tokenizer {name!r} cannot be used to count tokens: {problem}; set [project] "
-            f"tokenizer to a folder, a hub id, {SMOLLM2!r} or the name of a [[base_model]]"
+            f"the tokenizer {name!r} cannot be used to count tokens: {problem}; set tokenizer in "
+            f"[project] to a folder, a Hugging Face id, {SMOLLM2!r} or the name of a [[base_model]]"
             f"{did_you_mean(name, [SMOLLM2])}"
         )
 
@@ -60,7 +60,9 @@ def tokenizer_files(name: str) -> list[Path]:
         return [embedded_model_file()]
     found = _among(tokenizer_folder(name))
     if not found:
-        raise UnknownTokenizerError(name, "its folder contains no tokenizer file, such as tokenizer.json")
+        raise UnknownTokenizerError(
+            name, "the model folder contains no tokenizer file, such as tokenizer.json"
+        )
     return found
 
 
@@ -70,7 +72,7 @@ def tokenizer_folder(name: str) -> Path:
         return Path(name)
     match = HUB_ID.fullmatch(name)
     if match is None or Path(name).exists():
-        raise UnknownTokenizerError(name, "it is neither a folder nor a Hugging Face id")
+        raise UnknownTokenizerError(name, "the name is neither an existing folder nor a Hugging Face id")
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -80,14 +82,20 @@ def tokenizer_folder(name: str) -> Path:
         if constants.HF_HUB_OFFLINE or _among(folder):
             return folder
     except HFValidationError as error:
-        raise UnknownTokenizerError(name, "it is neither a folder nor a Hugging Face id") from error
+        raise UnknownTokenizerError(
+            name, "the name is neither an existing folder nor a Hugging Face id"
+        ) from error
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            raise UnknownTokenizerError(name, "no such folder, and not in the local hub cache") from error
+            problem = (
+                "there is no such folder, and the tokenizer is not in the local Hugging Face cache "
+                "(HF_HUB_OFFLINE is set, so nothing is downloaded)"
+            )
+            raise UnknownTokenizerError(name, problem) from error
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        problem = "no such folder, and it cannot be downloaded from the hub"
+        problem = "there is no such folder, and no such tokenizer can be downloaded from the Hugging Face hub"
         raise UnknownTokenizerError(name, problem) from error
 
 

@@ -18,7 +18,9 @@ TOKEN_COUNTS = Table(
     columns=(
         DOC_ID,
         column(
-            "n_tokens", pa.int64(), "tokens of the text, without special tokens; null if the tokenizer failed"
+            "n_tokens",
+            pa.int64(),
+            "number of tokens in the text, excluding special tokens; null if the tokenizer failed on it",
         ),
         FINGERPRINT,
     ),

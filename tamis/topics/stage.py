@@ -7,7 +7,9 @@ from tamis.stage import Learning, Snapshot, Stage, edge, every, section_settings
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 from tamis.topics import CODE_VERSION
 
-_TOPIC = column("topic", pa.string(), "name of the topic, such as topic 3, or (no vector)")
+_TOPIC = column(
+    "topic", pa.string(), "name of the topic, such as topic 3; (no vector) for documents without a vector"
+)
 
 TOPICS = Table(
     name="topics",
@@ -25,8 +27,12 @@ TOPIC_CENTERS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column("center", pa.list_(pa.float64()), "centre of the topic among vectors of length 1"),
-        column("pool", pa.int64(), "documents that had a vector when topics were fitted"),
+        column(
+            "center",
+            pa.list_(pa.float64()),
+            "centre of the topic, in the space of document vectors scaled to length 1",
+        ),
+        column("pool", pa.int64(), "number of documents that had a vector when the topics were fitted"),
         FINGERPRINT,
     ),
 )
@@ -39,8 +45,12 @@ TOPIC_WORDS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column("place", pa.int64(), "position of the word in the topic's name, from 0"),
-        column("word", pa.string(), "a word that names the topic"),
+        column(
+            "place",
+            pa.int64(),
+            "position of the word among those that describe the topic, from 0 for the best",
+        ),
+        column("word", pa.string(), "word that describes the topic"),
         DOC_ID,
     ),
 )

@@ -89,10 +89,10 @@ def _reason_to_fit(store: Store, there: int, fit: str) -> str:
     """Return why topics are fitted again, as a clause, "" where they stay."""
     known = store.read(TOPIC_CENTERS.name, ["pool", "fingerprint"])
     if known.is_empty() or not store.exists(TOPIC_WORDS.name):
-        return "there were none yet"
+        return "there were no topics yet"
     before, fitted = known.row(0)
     if fitted != fit:
-        return "their number, the encoder or the seed changed"
+        return "the number of topics, the encoder or the seed changed"
     return f"the pool grew from {before:,} to {there:,} documents" if there >= GROWTH * before else ""
 
 

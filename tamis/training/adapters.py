@@ -84,9 +84,9 @@ def _require_layers(loaded: LoadedModel, targets: tuple[str, ...]) -> None:
             if path == target or path.endswith(f".{target}")
         ]
         if not found:
-            raise UnfitLayersError(loaded.name, targets, f"it has no layer whose name ends with {target!r}")
+            raise UnfitLayersError(loaded.name, targets, f"no layer's name ends with {target!r}")
         if ends.intersection(found):
-            raise UnfitLayersError(loaded.name, targets, f"{target!r} is its embedding or output layer")
+            raise UnfitLayersError(loaded.name, targets, f"{target!r} is the embedding or output layer")
 
 
 def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:

@@ -11,7 +11,9 @@ class EmptyTextError(PermanentError):
 
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose
-        super().__init__(f"{purpose}: the texts contain no tokens; add at least one text that is not empty")
+        super().__init__(
+            f"the texts for {purpose} contain no tokens; add at least one text that is not empty"
+        )
 
 
 class TrackerUnavailableError(TransientError):
@@ -20,8 +22,8 @@ class TrackerUnavailableError(TransientError):
     def __init__(self, uri: str, problem: str) -> None:
         self.uri, self.problem = without_secrets(uri), problem
         super().__init__(
-            f"the tracking server {self.uri} does not answer ({problem}); start it, or remove uri from "
-            "[tracking] and unset TAMIS_MLFLOW_URL to track in the home folder"
+            f"the tracking server {self.uri} is not responding ({problem}); start it, or, to track locally "
+            "in the Tamis home folder, remove uri from [tracking] and unset TAMIS_MLFLOW_URL"
         )
 
 
@@ -41,7 +43,7 @@ class NoCompilerError(PermanentError):
     def __init__(self, problem: str) -> None:
         self.problem = problem.strip().split("\n", 1)[0].rstrip(".")
         super().__init__(
-            f"the model cannot be compiled here: {self.problem}; on a CPU, install a C++ compiler "
+            f"the model cannot be compiled on this machine: {self.problem}; on a CPU, install a C++ compiler "
             "and Python's header files (Debian: apt-get install g++ python3-dev), or remove `compile` from "
             "tamis.toml"
         )
@@ -64,8 +66,8 @@ class NoTokenizerError(PermanentError):
     def __init__(self, model: str, folder: Path, files: Sequence[str]) -> None:
         self.model, self.folder, self.files = model, folder, tuple(files)
         super().__init__(
-            f"the model {model!r} has no tokenizer: {folder} contains none of {', '.join(files)}; put its "
-            "tokenizer files there (tokenizer.save_pretrained(folder) writes tokenizer.json)"
+            f"the model {model!r} has no tokenizer: {folder} contains none of {', '.join(files)}; put the "
+            "model's tokenizer files there (tokenizer.save_pretrained(folder) writes tokenizer.json)"
         )
 
 
@@ -75,7 +77,7 @@ class UnfitTokenizerError(PermanentError):
     def __init__(self, model: str, token: str, number: int, rows: int) -> None:
         self.model, self.token, self.number, self.rows = model, token, number, rows
         super().__init__(
-            f"the tokenizer of the model {model!r} does not match it: token {token!r} has the id {number}, "
+            f"the tokenizer does not match the model {model!r}: token {token!r} has the id {number}, "
             f"but the embedding matrix has {rows} rows (ids 0 to {rows - 1}); use the tokenizer that the "
             f"model was trained with, or enlarge the matrix with model.resize_token_embeddings({number + 1})"
         )
@@ -88,8 +90,8 @@ class TooFewPositionsError(PermanentError):
         self.model, self.positions, self.sequence_length = model, positions, sequence_length
         super().__init__(
             f"the model {model!r} supports {positions} positions, but rows of {sequence_length} tokens "
-            f"were requested; set sequence_length in [fine_tuning] (max_tokens in [perplexity]) to at most "
-            f"{positions}, or use a model with more positions"
+            f"were requested; set sequence_length in [fine_tuning], or max_tokens in [perplexity], to at "
+            f"most {positions}, or use a model with more positions"
         )
 
 
@@ -133,6 +135,6 @@ class NeedsPairsError(PermanentError):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(
-            f"the model {model!r} is an encoder-decoder: it learns from a target with a prompt_column and a "
-            "response_column, not from plain text or labels; use a causal model for those and for warm-ups"
+            f"the model {model!r} is an encoder-decoder, which learns only from a target with a "
+            "prompt_column and a response_column; use a causal model for plain text, labels and warm-ups"
         )

@@ -307,7 +307,7 @@ def classify(
     named = configuration.id2label
     classes = [named[number] for number in sorted(named)]
     if unknown := {one.label for one in examples} - set(classes):
-        problem = f"it has {len(classes)} labels, but the examples have {len(unknown)} others"
+        problem = f"{len(unknown)} labels of the examples are not among the model's {len(classes)} labels"
         raise UnknownModelError(str(model), problem)
     loaded = load_model(model, choose_device(device), sequence_length, classes=classes)
     return _classified(loaded, examples, sequence_length, dtype)

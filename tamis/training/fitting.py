@@ -46,7 +46,9 @@ def tokenizer_in(name: str, folder: str, options: dict[str, Any]) -> "PreTrained
             raise
         if not _holds(root, USUAL_FILES):
             raise NoTokenizerError(name, root, USUAL_FILES) from error
-        problem = f"its tokenizer cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
+        problem = (
+            f"the model's tokenizer cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
+        )
         raise UnknownModelError(name, problem) from error
     wanted = tuple(dict.fromkeys(("tokenizer.json", *found.vocab_files_names.values())))
     if local and found.vocab_files_names and not _holds(root, {*wanted, *USUAL_FILES}):

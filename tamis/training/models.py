@@ -59,7 +59,7 @@ def model_files(name: str | Path) -> tuple[Path, list[Path]]:
     root = Path(name) if Path(name).is_dir() else _cached_snapshot(str(name))
     files = sorted(path for path in root.rglob("*") if path.is_file())
     if not files:
-        raise UnknownModelError(str(name), "its folder is empty")
+        raise UnknownModelError(str(name), "the folder of the model is empty")
     return root, files
 
 
@@ -93,7 +93,7 @@ def _cached_snapshot(model_id: str) -> Path:
         return Path(snapshot_download(model_id, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError) as error:
         raise UnknownModelError(
-            model_id, "there is no such folder, and it is not in the local hub cache"
+            model_id, "no folder has this name, and the local hub cache contains no model of this name"
         ) from error
 
 
@@ -120,11 +120,11 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
             if key.startswith(prefix) and not key.removeprefix(prefix).startswith(DRAWN_LATER)
         ]
     if lost:
-        lack = f"{len(lost)} weights that config.json requires are missing or have another shape"
+        lack = f"{len(lost)} of the weights that config.json requires are missing or have another shape"
         raise UnknownModelError(name, f"{lack}: {_some(lost)}")
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise UnknownModelError(name, f"it has weights that are NaN or infinite: {_some(broken)}")
+        raise UnknownModelError(name, f"these weights contain NaN or infinite values: {_some(broken)}")
 
 
 def _some(keys: list[str]) -> str:

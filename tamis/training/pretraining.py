@@ -45,7 +45,7 @@ def pretrain(
     tokenizer = load_tokenizer(tokenizer_folder)
     if len(tokenizer) > shape.vocabulary:
         raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens, but the shape allows only {shape.vocabulary}"
+            f"the tokenizer has {len(tokenizer)} tokens, but the model's shape allows only {shape.vocabulary}"
         )
     documents = pack(tokenizer, texts, options.tokens)
     device = choose_device(runtime.device)

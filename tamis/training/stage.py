@@ -35,7 +35,9 @@ SCORES_PERPLEXITY = Table(
     columns=(
         DOC_ID,
         column(
-            "bits_per_byte", pa.float32(), "bits per UTF-8 byte under a model not trained on the document"
+            "bits_per_byte",
+            pa.float32(),
+            "loss of a model that was not trained on the document, bits per UTF-8 byte of the document",
         ),
         FINGERPRINT,
     ),
@@ -48,9 +50,9 @@ TRAINED_ON = Table(
     evidence=True,
     indexed=True,
     columns=(
-        column("checkpoint", pa.string(), "base model or trial"),
+        column("checkpoint", pa.string(), "base model, trial or mixture run that trained on the document"),
         DOC_ID,
-        column("data", pa.string(), "pool, target or selection the document came from"),
+        column("data", pa.string(), "pool, target, selection or source from which the document was taken"),
         TRAINING_COUNT,
     ),
 )
@@ -63,49 +65,119 @@ TRIALS = Table(
     partition="trial",
     columns=(
         column("trial", pa.string(), "name of the trial"),
-        column("model", pa.string(), "base model"),
-        column("kind", pa.string(), "law, warm_up, two_stage or direct"),
-        column("data", pa.string(), "target or selection it was trained on"),
-        column("size", pa.int64(), "training documents"),
-        column("seed", pa.int64(), "seed of the subset and of training"),
-        column("zero_shot_bits_per_byte", pa.float64(), "held-out target loss before training"),
-        column("held_out_bits_per_byte", pa.float64(), "held-out target loss after training"),
+        column("model", pa.string(), "name of the base model"),
+        column("kind", pa.string(), "kind of trial: law (for the scaling law), warm_up, two_stage or direct"),
+        column("data", pa.string(), "name of the target or selection on which the model was trained"),
+        column("size", pa.int64(), "number of training documents, summed over the stages of the trial"),
+        column(
+            "seed",
+            pa.int64(),
+            "random seed of the subset and of the first training run; later runs use the next integers",
+        ),
+        column(
+            "zero_shot_bits_per_byte",
+            pa.float64(),
+            "loss on the target's held-out examples before training, bits per UTF-8 byte; null for labels",
+        ),
+        column(
+            "held_out_bits_per_byte",
+            pa.float64(),
+            "loss on the target's held-out examples after training, mean over seeds, bits per UTF-8 "
+            "byte; null for labels",
+        ),
         column(
             "held_out_low",
             pa.float64(),
-            "lower end of the 95 % interval of the loss over seeds and documents",
+            "lower end of the 95 % interval of held_out_bits_per_byte over seeds and examples",
         ),
-        column("held_out_high", pa.float64(), "upper end of the 95 % interval of the loss"),
-        column("warm_up_bits_per_byte", pa.float64(), "held-out target loss after the first of two stages"),
+        column(
+            "held_out_high",
+            pa.float64(),
+            "upper end of the 95 % interval of held_out_bits_per_byte over seeds and examples",
+        ),
+        column(
+            "warm_up_bits_per_byte",
+            pa.float64(),
+            "loss on the target's held-out examples after the first of two stages, mean over seeds, "
+            "bits per UTF-8 byte",
+        ),
         column(
             "held_out_loss",
             pa.float64(),
-            "for a labelled target: held-out loss after training, nats per example",
+            "loss on a labelled target's held-out examples after training, mean over seeds, nats per example",
         ),
-        column("accuracy", pa.float64(), "share of the held-out examples that are labelled correctly"),
-        column("accuracy_low", pa.float64(), "lower end of the 95 % interval of accuracy"),
-        column("accuracy_high", pa.float64(), "upper end of the 95 % interval of accuracy"),
-        column("macro_f1", pa.float64(), "mean F1 over the labels"),
-        column("macro_f1_low", pa.float64(), "lower end of the 95 % interval of macro_f1"),
-        column("macro_f1_high", pa.float64(), "upper end of the 95 % interval of macro_f1"),
-        column("majority_accuracy", pa.float64(), "accuracy of always giving the most frequent label"),
-        column("seeds", pa.int64(), "number of training runs averaged; their costs are summed"),
-        column("steps", pa.int64(), "optimiser steps"),
-        column("tokens", pa.int64(), "training tokens seen, including repeats"),
-        column("flops", pa.float64(), "6 N T for training (adapters 4 N T + 6 M T), 2 N T for evaluation"),
-        column("seconds", pa.float64(), "wall clock"),
-        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process"),
-        column("parameters", pa.int64(), "parameters of the model"),
+        column(
+            "accuracy",
+            pa.float64(),
+            "share of the held-out examples that the trained model labels correctly, mean over seeds",
+        ),
+        column(
+            "accuracy_low", pa.float64(), "lower end of the 95 % interval of accuracy over seeds and examples"
+        ),
+        column(
+            "accuracy_high",
+            pa.float64(),
+            "upper end of the 95 % interval of accuracy over seeds and examples",
+        ),
+        column("macro_f1", pa.float64(), "F1 on the held-out examples, mean over the labels and over seeds"),
+        column(
+            "macro_f1_low", pa.float64(), "lower end of the 95 % interval of macro_f1 over seeds and examples"
+        ),
+        column(
+            "macro_f1_high",
+            pa.float64(),
+            "upper end of the 95 % interval of macro_f1 over seeds and examples",
+        ),
+        column(
+            "majority_accuracy",
+            pa.float64(),
+            "accuracy of always predicting the most frequent label of the training examples",
+        ),
+        column(
+            "seeds",
+            pa.int64(),
+            "number of training runs, each with its own seed; losses are averaged over them, costs summed",
+        ),
+        column("steps", pa.int64(), "number of optimiser steps, summed over stages and seeds"),
+        column(
+            "tokens",
+            pa.int64(),
+            "number of training tokens read, including repeats, summed over stages and seeds",
+        ),
+        column(
+            "flops",
+            pa.float64(),
+            "operations, summed over stages and seeds: 6 N T for training (4 N T + 6 M T with an "
+            "adapter) and 2 N T for evaluation, with N parameters, M trained ones and T tokens",
+        ),
+        column(
+            "seconds",
+            pa.float64(),
+            "wall-clock time of training and evaluation, summed over stages and seeds [s]",
+        ),
+        column(
+            "peak_memory_bytes",
+            pa.int64(),
+            "highest resident memory of the process over all stages and seeds, bytes",
+        ),
+        column("parameters", pa.int64(), "number of parameters of the model"),
         column(
             "trainable_parameters",
             pa.int64(),
-            "number of parameters that were trained; fewer than all with an adapter",
+            "number of parameters that were trained; with an adapter, fewer than `parameters`",
         ),
-        column("evaluation_flops", pa.float64(), "part of flops that does not depend on the training data"),
         column(
-            "evaluation_seconds", pa.float64(), "part of seconds that does not depend on the training data"
+            "evaluation_flops",
+            pa.float64(),
+            "part of flops spent on evaluation, which does not depend on the training data",
         ),
-        column("checkpoint", pa.string(), "folder of the weights, relative to the home folder"),
+        column(
+            "evaluation_seconds",
+            pa.float64(),
+            "part of seconds spent on evaluation and on writing the checkpoint, which does not depend "
+            "on the training data",
+        ),
+        column("checkpoint", pa.string(), "folder of the trained weights, relative to the home folder"),
         column("mlflow_run", pa.string(), "MLflow run id"),
     ),
 )

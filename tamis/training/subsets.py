@@ -37,9 +37,9 @@ def nested_subset(doc_ids: Sequence[str] | pl.Series, size: int, seed: int) -> l
     """
     ids = list(doc_ids)
     if len(set(ids)) != len(ids):
-        raise ValueError("doc_ids has duplicates; a subset is drawn from distinct documents")
+        raise ValueError("doc_ids contains duplicates; a subset can be drawn only from distinct documents")
     if not 0 <= size <= len(ids):
-        raise ValueError(f"a subset of {size} documents cannot be drawn from {len(ids)}")
+        raise ValueError(f"a subset of {size} documents cannot be drawn from {len(ids)} documents")
     keys = _keyed(ids, b"tamis.training.subset:%d" % seed)
     return [doc_id for _, doc_id in sorted(zip(keys.tolist(), ids, strict=True))[:size]]
 

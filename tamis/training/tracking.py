@@ -209,7 +209,7 @@ def log_trial(
     `artifacts`: where artifacts of a new experiment in a database go.
     """
     if PurePath(checkpoint).is_absolute():
-        raise ValueError(f"checkpoint {checkpoint!r} must be relative to the home folder")
+        raise ValueError(f"the checkpoint's path {checkpoint!r} must be relative to the home folder")
     client = open_tracker(uri)
     run = _find(client, experiment, trial, input_key)
     if run is None:
@@ -261,7 +261,7 @@ def open_tracker(uri: str) -> "MlflowClient":
 
 def _find(client: "MlflowClient", experiment: str, trial: str, input_key: str | None) -> "Run | None":
     if "'" in trial + (input_key or ""):
-        raise ValueError(f"trial {trial!r} and input key {input_key!r} must not contain a quote")
+        raise ValueError(f"trial {trial!r} and input key {input_key!r} must not contain a single quote")
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None

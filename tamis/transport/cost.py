@@ -86,9 +86,9 @@ class Geometry:
         if not np.isfinite(raw_norm):
             problem = "not finite (NaN, infinite or too large)"
         elif raw_norm == 0:
-            problem = "a zero vector has no direction to normalise"
+            problem = "a zero vector has no direction, so it cannot be normalised"
         else:
-            problem = "equals the centre, so it has no direction to normalise"
+            problem = "equals the centre, so the centred vector has no direction and cannot be normalised"
         raise BadVectorError(name, first_row + local, problem)
 
 

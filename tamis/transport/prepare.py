@@ -177,7 +177,8 @@ def _mean_cost(points_md: "torch.Tensor", mass_m: Floats, mean_d: "torch.Tensor"
     target_square = float(target_mass_m @ target_md.square().sum(1))
     mean_cost = square + target_square - 2 * float(mean_d @ (target_mass_m @ target_md))
     if mean_cost <= 1e-12 * (square + target_square):
-        raise BadShapeError("target", "the same single point as the reference", "points that differ from it")
+        expected = "points that differ from the reference"
+        raise BadShapeError("target", "the same single point as the reference", expected)
     return mean_cost
 
 
@@ -196,12 +197,14 @@ def spread_sample(mass_n: Floats, size: int, seed: int) -> npt.NDArray[np.int64]
 def _warn(relative_epsilon: float, target_count: int) -> None:
     if relative_epsilon > LARGE_EPSILON * (1 + 1e-6):
         text = (
-            f"epsilon is {relative_epsilon:.3g} of the mean cost; above {LARGE_EPSILON} it blurs the scores"
+            f"epsilon is {relative_epsilon:.3g} times the mean cost; values above {LARGE_EPSILON} blur the "
+            "scores, so choose a smaller epsilon or relative_epsilon"
         )
         warnings.warn(text, LargeEpsilon, stacklevel=5)
     if target_count < FEW_TARGET_POINTS:
         text = (
-            f"{target_count} target points; under {FEW_TARGET_POINTS} the choice depends on which were drawn"
+            f"the target contains only {target_count} points; with fewer than {FEW_TARGET_POINTS}, the "
+            "selection depends too much on the particular points, so treat it as provisional"
         )
         warnings.warn(text, FewTargetPoints, stacklevel=5)
 

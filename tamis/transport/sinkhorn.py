@@ -216,7 +216,10 @@ def evaluate(
     with exact_products():
         log_sum_k = _log_sums(rows, kernel, column_sum_k := totals.column_sum_k)
     if not math.isfinite(totals.primal):
-        raise FloatingPointError("a pass overflowed: coordinates or 1 / epsilon are too large")
+        raise FloatingPointError(
+            "a transport pass overflowed because the coordinates or 1 / epsilon are too large; scale the "
+            "vectors down or raise epsilon"
+        )
     wanted = kernel.target.mass_k if wanted_k is None else wanted_k
     return PassResult(
         column_sum_k=column_sum_k,

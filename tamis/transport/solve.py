@@ -171,10 +171,10 @@ def _warn_unless_converged(
         return
     relative = problem.epsilon / problem.mean_cost
     text = (
-        f"marginal error {error:.3g} after {passes:.1f} passes, above the tolerance "
-        f"{options.tolerance:.3g}: raise max_passes (now {options.max_passes}), continue with warm_start=, "
-        f"allow a larger tolerance, or raise epsilon (now {relative:.3g} of the mean cost; a smaller "
-        "epsilon needs more passes)"
+        f"the potential did not converge: after {passes:.1f} passes the marginal error is {error:.3g}, above "
+        f"the tolerance {options.tolerance:.3g}; raise max_passes (now {options.max_passes}), continue with "
+        "warm_start=, allow a larger tolerance, or raise epsilon (a smaller epsilon needs more passes; now "
+        f"epsilon is {relative:.3g} times the mean cost)"
     )
     warnings.warn(text, NotConverged, stacklevel=4)
 

@@ -22,9 +22,14 @@ TRANSPORT = Table(
         column(
             "transport_gradient",
             pa.float64(),
-            "gradient of OT(pool, target) with respect to the document's mass",
+            "gradient of the optimal transport distance between the pool and the target with respect to the "
+            "document's mass, no unit; smaller is better",
         ),
-        column("nearest_cost", pa.float64(), "cost to the nearest target example"),
+        column(
+            "nearest_cost",
+            pa.float64(),
+            "transport cost from the document to the nearest target example, no unit",
+        ),
         FINGERPRINT,
     ),
 )
@@ -36,13 +41,14 @@ TARGET_GAPS = Table(
     emptied=True,
     columns=(
         column("target", pa.string(), "name of the target"),
-        column("doc_id", pa.string(), "content id of the example"),
+        column("doc_id", pa.string(), "content id of the target example"),
         column(
             "supply",
             pa.float64(),
-            "pool documents per target example near it; null if there are too few examples",
+            "pool documents per target example in the neighbourhood of this target example; null if the "
+            "target has too few examples",
         ),
-        column("is_gap", pa.bool_(), "whether the pool has too few documents near it"),
+        column("is_gap", pa.bool_(), "whether the pool has too few documents near this target example"),
     ),
 )
 

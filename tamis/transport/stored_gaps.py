@@ -26,18 +26,18 @@ class TargetGaps:
         """How many examples nothing serves, and by which limit, as a sentence."""
         examples = counted(len(self.gaps.supply_m), "example")
         if np.isnan(self.gaps.typical):
-            return f"{self.target} has {examples}: too few to tell which of them the pool does not cover."
+            return f"{self.target} has {examples}: too few to tell which examples the pool does not cover."
         share = percent(len(self.lacking) / len(self.gaps.supply_m), 0)
         found = f"{len(self.lacking):,} of the {examples} of {self.target} ({share})"
-        under = f"under {self.gaps.limit:.2g} documents per example"
+        under = f"fewer than {self.gaps.limit:.2g} documents per example"
         if self.gaps.typical < self.gaps.limit:
             return (
                 f"The pool has hardly any documents near this target: {under} near {found}, and "
-                f"{self.gaps.typical:.2g} near a typical one."
+                f"{self.gaps.typical:.2g} near a typical example."
             )
         return (
             f"The pool has hardly any documents near {found}: {under}, compared with "
-            f"{self.gaps.typical:.2g} for a typical one."
+            f"{self.gaps.typical:.2g} for a typical example."
         )
 
     def to_json(self, store: Store) -> dict[str, Any]:

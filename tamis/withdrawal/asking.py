@@ -37,7 +37,10 @@ class EmptyTextError(PermanentError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"{name} is empty or only white space, so it names no document")
+        super().__init__(
+            f"{name} is empty or contains only white space, so it identifies no document; "
+            "give the whole text of the document to withdraw"
+        )
 
 
 class BadIdsError(PermanentError):
@@ -54,8 +57,8 @@ class ShortIdError(PermanentError):
     def __init__(self, given: str, doc_id: str) -> None:
         self.given, self.doc_id = given, doc_id
         super().__init__(
-            f"{given!r} matches only document {doc_id}, but a withdrawal cannot be undone: enter "
-            f"at least {FEWEST_DIGITS} digits of the id"
+            f"{given!r} matches only document {doc_id}, but is too short for a withdrawal, which cannot be "
+            f"undone; enter at least {FEWEST_DIGITS} digits of the id"
         )
 
 

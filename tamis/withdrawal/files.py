@@ -133,11 +133,11 @@ def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, st
     for path in files_named(home, Named.BY_ROWS):
         try:
             if _any_row(path, gone, shown=path.is_relative_to(home.exports)):
-                yield path, f"{home.relative(path)} has rows of withdrawn documents"
+                yield path, f"{home.relative(path)} contains rows of withdrawn documents"
         except UnreadableRowsError as error:
             yield path, str(error)
     for path in pages_naming(home, doc_ids):
-        yield path, f"{home.relative(path)} names a withdrawn document"
+        yield path, f"{home.relative(path)} contains the id of a withdrawn document"
 
 
 def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:

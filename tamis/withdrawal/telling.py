@@ -44,17 +44,17 @@ def preview_json(found: Preview) -> dict[str, Any]:
 
 def preview_lines(found: Preview) -> list[str]:
     """A preview for a person."""
-    lines = [f"would withdraw {_documents(found.doc_ids)}; nothing was done"]
-    lines += [f"  withdrawn before: {len(found.already):,}"] if found.already else []
+    lines = [f"would withdraw {_documents(found.doc_ids)}; this is a dry run, so nothing was changed"]
+    lines += [f"  already withdrawn: {len(found.already):,}"] if found.already else []
     if found.unknown:
-        lines.append(f"  not in the store: {len(found.unknown):,}, to be refused if they ever arrive")
+        lines.append(f"  not in the store: {_documents(found.unknown)}, to be refused if read later")
     held = Counter(found.places["shard"].to_list())
     lines += cut([f"  {shard}: {counted(rows, 'row')}" for shard, rows in held.most_common()], LISTS_ALL)
     rows = [f"{table} {count:,}" for table, count in found.rows.items()]
-    lines += [f"  rows of tables: {', '.join(rows)}"] if rows else []
+    lines += [f"  rows to be removed from each table: {', '.join(rows)}"] if rows else []
     lines += [f"  quarantine: {counted(found.excerpts, 'excerpt')} to be erased"] if found.excerpts else []
     chosen = [f"{name} {count:,}" for name, count in found.selections.items()]
-    lines += [f"  chosen documents by selection: {', '.join(chosen)}"] if chosen else []
+    lines += [f"  how many of the documents each selection has chosen: {', '.join(chosen)}"] if chosen else []
     lines += [f"  {line}" for line in _tainted_lines(found.tainted)]
     return lines + [f"  {line}" for line in _near_lines(found.near_repeats, "would be kept")]
 
@@ -96,11 +96,13 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
 def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool) -> list[str]:
     """What was done, for a person, and what is left for them to do."""
     if not (done.new or done.receipts or done.purged.anything):
-        return ["nothing to do: all of this was withdrawn before (see `tamis withdraw --list`)"]
+        return ["nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"]
     removed = counted(sum(done.purged.rows.values()), "row")
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if done.unknown:
-        lines.append(f"not in the store, will be refused if they ever arrive: {named(done.unknown)}")
+        lines.append(
+            f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"
+        )
     lines += [f"receipt {receipt}" for receipt in done.receipts]
     files: dict[str, list[str]] = {}
     for one in done.purged.files:
@@ -109,17 +111,24 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     lines += _tainted_lines(done.tainted)
     trained = checkpoints()
     if any(one.asset in trained for one in done.tainted):
-        lines.append("trained weights cannot forget: train these checkpoints again, or stop using them")
+        lines.append(
+            "trained weights cannot unlearn documents: retrain the tainted checkpoints, or stop using them"
+        )
     elif done.tainted:
-        lines.append("the next materialization refits these without the withdrawn documents")
-    lines += _near_lines(done.near_repeats, "is kept unless you withdraw it, too")
+        lines.append("the next materialization refits the tainted assets without the withdrawn documents")
+    lines += _near_lines(done.near_repeats, "is kept unless you withdraw it too")
     held = Counter(place["file"] for place in places)
-    in_files = [f"still in your file {file} ({counted(rows, 'row')})" for file, rows in held.most_common()]
+    in_files = [
+        f"withdrawn text is still in your file {file} ({counted(rows, 'row')})"
+        for file, rows in held.most_common()
+    ]
     lines += cut(in_files, LISTS_ALL)
     if done.still_kept:
         lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:
-        lines.append("run `tamis materialize` to recompute the selections; the sensors do so on their own")
+        lines.append(
+            "run `tamis materialize` to recompute the selections; if the sensors run, they do so on their own"
+        )
     return lines
 
 

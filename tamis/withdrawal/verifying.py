@@ -48,7 +48,7 @@ class Verification:
     def lines(self) -> list[str]:
         """For a person."""
         looked = f"checked: {self.versions} table versions, {self.receipts} receipts, {self.files} files"
-        state = "no trace is left in the home" if self.holds else "NOT everything has been removed"
+        state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
 
@@ -60,7 +60,8 @@ def verify(home: Home, text: str | None = None) -> Verification:
     waiting = unfinished(home.store)
     if len(waiting):
         found.problems.append(
-            f"{len(waiting)} withdrawals were interrupted; `tamis materialize` completes them"
+            f"the withdrawal of {len(waiting)} documents or excerpts was interrupted; "
+            "run `tamis materialize` to complete it"
         )
     with home.as_stored("manifests", "exports", "reports") as stored:
         found.problems += _receipts(stored, found)
@@ -98,16 +99,22 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
             for batch in store.batches(table, ["doc_id"], version=int(entry["version"])):
                 held = pl.Series(batch["doc_id"]).is_in(gone.implode())
                 if held.any():
-                    yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
+                    yield (
+                        f"table {table} version {entry['version']}: {int(held.sum())} rows of "
+                        "withdrawn documents"
+                    )
     for table, rows in copies_in_columns(store, gone.to_list()).items() if len(gone) else ():
-        yield f"table {table}: {len(rows)} rows with a withdrawn text in another column"
+        yield f"table {table}: {len(rows)} rows of other documents contain a withdrawn text in a column"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
             found.versions += 1
             rows = store.read_arrow(table, list(declaration(table).text), version=int(entry["version"]))
             held = content_ids(pl.DataFrame(rows)).is_in(gone.implode())
             if held.any():
-                yield f"table {table} version {entry['version']}: {int(held.sum())} withdrawn rows"
+                yield (
+                    f"table {table} version {entry['version']}: {int(held.sum())} rows with "
+                    "withdrawn excerpts"
+                )
 
 
 def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
@@ -120,4 +127,4 @@ def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
                 table, list(declaration(table).text), version=int(entry["version"])
             ).to_pylist()
             if any(showing(["\n".join(row.values()) for row in rows], [text])):
-                yield f"table {table} version {entry['version']} contains part of the text"
+                yield f"table {table} version {entry['version']} contains part of the given text"

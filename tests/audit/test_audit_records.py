@@ -36,7 +36,9 @@ def red_after_judging(home: Home) -> dict[str, list[str]]:
 def test_a_version_that_was_deleted_from_the_middle_is_red(home):
     assert red_after_judging(home) == {}
     home.store.delete("selection_versions", "version = 1")
-    assert red_after_judging(home) == {"table[selection_versions]": ["version 1 of best is missing"]}
+    assert red_after_judging(home) == {
+        "table[selection_versions]": ["the row of version 1 of the selection best is missing"]
+    }
 
 
 def test_lost_decisions_of_a_version_that_should_be_kept_are_amber(home):
@@ -123,7 +125,12 @@ def test_an_index_without_values_contradicts_an_event_log_that_has_some(home, go
     ]
     nodes: dict[str, Node] = {}
     judge_events(Records(home.manifests), nodes, current, events, whole=True)
-    assert any("it is empty" in detail for node in nodes.values() for detail in node.details) == gone
+    assert (
+        any(
+            "index of current values is empty" in detail for node in nodes.values() for detail in node.details
+        )
+        == gone
+    )
     assert ("table[heads]" in {node.name for node in nodes.values()}) == gone
 
 

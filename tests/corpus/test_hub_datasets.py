@@ -152,7 +152,7 @@ def test_a_large_file_states_the_digest_of_its_bytes(hub, tmp_path):
 
 
 def test_a_listing_that_fails_or_is_empty_is_never_taken_for_an_empty_corpus(hub, tmp_path):
-    with pytest.raises(ListingError, match="no data file of split validation"):
+    with pytest.raises(ListingError, match="no data file for split validation"):
         shards(tmp_path, splits=["validation"])
     with pytest.raises(ListingError, match="other/name"):
         shards(tmp_path, hub="other/name")

@@ -143,7 +143,7 @@ def test_a_listing_that_fails_is_never_taken_for_empty(bucket, tmp_path, monkeyp
     with pytest.raises(ListingError, match="'s3'"):
         shards(tmp_path)
     bucket.faults(list=[], get=[])
-    with pytest.raises(ListingError, match="nothing under this prefix"):
+    with pytest.raises(ListingError, match="no object was found under this prefix"):
         shards(tmp_path, section(f"s3://{BUCKET}/wbe"))
     with pytest.raises(ListingError, match="404"):
         shards(tmp_path, section("s3://no-such-bucket/web"))

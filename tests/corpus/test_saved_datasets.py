@@ -74,7 +74,7 @@ def test_a_folder_that_is_not_whole_is_never_taken_for_a_smaller_one(saved, name
 def test_a_part_that_is_a_link_out_of_the_folder_is_an_error_unless_links_are_followed(saved, tmp_path):
     (saved / PART).rename(tmp_path / "part.arrow")
     (saved / PART).symlink_to(tmp_path / "part.arrow")
-    with pytest.raises(ListingError, match="leads out of the folder, and follow_links is not true"):
+    with pytest.raises(ListingError, match="leads out of the dataset's folder, and follow_links is not true"):
         shards(saved)
     assert len(shards(saved, follow_links=True)) == 3
 

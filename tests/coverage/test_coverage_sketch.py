@@ -178,7 +178,7 @@ def test_save_and_load_at_exactly_the_path(tmp_path, copies):
 def test_a_row_out_of_reach_is_refused():
     vectors = points(3).astype(np.float64)
     vectors[2] *= 1e9
-    with pytest.raises(BadVectorsError, match=r"row 2: .*widths long"):
+    with pytest.raises(BadVectorsError, match=r"row 2: .*hash widths long"):
         DensitySketch(DIM, rows=4, width=1.0).add(vectors)
 
 

@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_costs_a_line(wide_folder, tmp_path, monk
         f"cannot store the static encoder in {tmp_path / 'file' / 'tamis' / 'encoders'} (Not a directory)"
         in said[0]
     )
-    assert said[0].endswith(f"it is kept in {tmp_path / 'home' / 'encoders'} alone")
+    assert said[0].endswith(f"the encoder is stored only in {tmp_path / 'home' / 'encoders'}")
     assert load_tiny(tmp_path / "no teacher", tmp_path / "home").dimension == 16
 
 
@@ -175,7 +175,7 @@ def test_where_nothing_can_be_written_every_run_distils_and_says_so(
     assert load_tiny(wide_folder, tmp_path / "file" / "home").dimension == 16
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
-    assert all(line.endswith("the next run will distil it again") for line in said)
+    assert all(line.endswith("the next run will distil the encoder again") for line in said)
 
 
 def test_without_a_variable_it_is_the_users_cache_folder(monkeypatch, tmp_path):

@@ -41,7 +41,7 @@ def test_what_is_damaged_is_named_and_made_again(project):
         "documents is missing",
         "transport_algebra is damaged",
         "density_sketch",
-        "its manifest is missing",
+        "the manifest is missing",
     ):
         assert part in said
     assert project.json("audit", code=1)["status"] == "red"

@@ -16,7 +16,7 @@ def test_a_copied_home_is_current_and_green(project):
     anchored = json.loads((project.root / "anchor.json").read_text())["manifests"][0][2]
     (project.home.manifests / anchored[:2] / f"{anchored}.json").unlink()
     found = project.json("audit", "--quick", "--against", "anchor.json", code=1)
-    assert "the anchor anchor.json lists it" in str(found["nodes"])
+    assert "the anchor anchor.json lists this manifest" in str(found["nodes"])
 
 
 def test_each_verb_says_what_it_cannot_do(project, tmp_path):

@@ -122,7 +122,7 @@ def test_a_worker_computes_with_as_many_threads_as_it_has_processors(ray_engine)
 @pytest.mark.slow
 def test_a_worker_with_other_code_is_refused(ray_engine, monkeypatch):
     monkeypatch.setattr("tamis.engine.ray_pool.likeness", lambda: "tamis 99")
-    with pytest.raises(UnlikeWorkerError, match=r"this process tamis 99; install the same version"):
+    with pytest.raises(UnlikeWorkerError, match=r"this process has tamis 99; install the same version"):
         list(ray_engine.map(where, None, range(3)))
 
 

@@ -52,7 +52,7 @@ def test_notes_of_a_training_that_never_ended_are_removed_with_its_trial(project
     home = project.project.home
     said = (
         "table trained_on contains rows of this checkpoint that no manifest lists: "
-        "one of its trainings did not finish"
+        "a training of this checkpoint did not finish"
     )
     assert audited(project)[f"trials[{FAILED}]"] == ("amber", [said])
     assert audited(project)[f"trials[{KEPT}]"] == ("green", [])

@@ -60,9 +60,9 @@ OF_TARGETS = Stage(name="c", group="made_up", code_version="1", partitions="targ
     ("declared", "problem"),
     [
         ((replace(A, edges=()), replace(A, edges=())), "two stages have this name"),
-        ((A,), "it reads 'b', which is not a stage; valid: a"),
-        ((A, B), "its inputs form a cycle: a, b"),
-        ((OF_TARGETS,), "the rows of its table made_up identify neither a partition nor a document"),
+        ((A,), "the stage reads 'b', which is not a stage; valid: a"),
+        ((A, B), "the inputs of these stages form a cycle: a, b"),
+        ((OF_TARGETS,), "the rows of table made_up identify neither a partition nor a document"),
     ],
 )
 def test_stages_that_could_not_be_made_or_removed_are_refused(declared, problem):

@@ -95,7 +95,9 @@ def test_an_export_is_the_golden_one(project):
     assert lines == (GOLDEN / "all.jsonl").read_text().splitlines()
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
-    assert list(done.notes) == ["columns of mixed types, written as JSON text in parquet and hf: id, mixed"]
+    assert list(done.notes) == [
+        "columns with values of several types, which parquet and hf contain as JSON text: id, mixed"
+    ]
     parquet = rows_of(done.path)
     assert parquet[TEXTS[4]]["at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert parquet[TEXTS[4]]["raw"] == b"\x00\xff"
@@ -135,7 +137,9 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.out
     assert "as JSON text in parquet and hf: id, mixed" in found.err
-    assert "a withdrawal does not remove anything from files outside" in found.err
+    assert (
+        "is outside the folder of exports, so `tamis withdraw` will not remove anything from it" in found.err
+    )
     assert main(["export", "all", "--columns", "ids"]) != 0
     assert "unknown column 'ids'; valid: at, body, day" in capsys.readouterr().err
 
@@ -160,8 +164,8 @@ def test_a_folder_of_others_is_not_replaced(project, tmp_path):
         ("parquet", "tamis.toml", r"does not end in \.parquet"),
         ("parquet", ".tamis/exports/x.csv", r"name it x\.parquet"),
         ("jsonl", ".tamis/exports/x.JSONL", r"does not end in \.jsonl"),
-        ("jsonl", ".tamis/reports/x.jsonl", "in Tamis's own folder"),
-        ("jsonl", "mine.jsonl", "no export wrote it"),
+        ("jsonl", ".tamis/reports/x.jsonl", "in the Tamis home folder"),
+        ("jsonl", "mine.jsonl", "was not written by an export"),
         ("hf", "mine.jsonl", "is a file"),
     ],
 )

@@ -226,7 +226,7 @@ def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
     (graph.landing / "sailing.jsonl").unlink()
     found = graph.sense("arrivals")
     assert [request.job_name for request in found.run_requests] == ["removal"]
-    assert "of removed files or sections are deleted" in graph.tick()[1]
+    assert "of removed files or sections have been deleted" in graph.tick()[1]
     (graph.landing / "cooking.jsonl").unlink()
     said = graph.arrive()
     assert "held back: corpus 'web' lost 2 files" in said

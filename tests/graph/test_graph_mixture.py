@@ -71,7 +71,7 @@ def project(tmp_path, encoder_cache, nowhere):
 def noted(tmp_path_factory, encoder_cache):
     """A project whose runs are noted and whose law is fitted, to be copied."""
     made = make_project(tmp_path_factory.mktemp("noted") / "project", encoder_cache, TEXT)
-    assert "12 runs of llama-0.3m to train, 0 of 12 are done: 12,000 tokens" in plan_lines(made.project)[0]
+    assert "12 runs of llama-0.3m to train (0 of 12 are done): 12,000 tokens" in plan_lines(made.project)[0]
     assert "two CPU cores" in plan_lines(made.project)[1]
     made.make(DESIGN)
     due = [one.partition for one in full_plan(made.snapshot, made.current) if one.asset == "mixture_runs"]
@@ -143,7 +143,7 @@ def test_it_is_fitted_validated_and_followed(fitted):
         "UniMax",
         "by transport distance",
         "held out",
-        "between the two sizes is 1.000",
+        "with the larger model have a rank correlation of 1.000",
     ):
         assert said in page
     found = read_mixture(project.project)

@@ -37,7 +37,7 @@ def test_a_run_that_diverges_is_noted_and_the_others_have_a_law(project, monkeyp
     project.make(DESIGN | {"mixture_runs", "mixture_losses", "mixture_law"})
     runs, losses = project.store.read("mixture_runs"), project.store.read("mixture_losses")
     failed = runs.filter(failure="diverged: the training loss is not finite at step 7; try a learning rate "
-                                 "under 0.1")  # fmt: skip
+                                 "below 0.1")  # fmt: skip
     assert len(runs) == len(losses) == len(trained) == RUNS
     assert len(failed) == 1
     assert failed["checkpoint"].null_count() == failed["mlflow_run"].null_count() == 1
@@ -109,7 +109,7 @@ def test_equal_losses_recommend_nothing_and_say_why(by_rows, capsys, monkeypatch
     note_runs(by_rows, "agreement_runs")
     by_rows.try_making(FITTED)
     assert not by_rows.store.count("mixture")
-    said = "the mixture is not recommended: the small runs of 12 mixtures have equal losses, so the ranks"
+    said = "the mixture is not recommended: the small runs of 12 mixtures have equal losses, so the ranking"
     assert said in capsys.readouterr().err
 
 
@@ -148,7 +148,7 @@ def test_a_budget_beyond_all_passes_is_an_error_of_the_mixture_and_a_shortfall_o
     project.reconfigure("train_tokens = 4_000", "train_tokens = 400_000_000")
     said = project.try_making(DESIGN).failed["mixture_design"]
     assert "[mixture] train_tokens = 400,000,000 needs" in said
-    assert "max_repetition = 4: lower train_tokens to" in said
+    assert "max_repetition = 4; lower train_tokens to" in said
     project.configure(TEXT.replace(FOLLOWING, selection("mixed", budget="400Mtok", mixture=True)))
     project.make(DESIGN)
     note_runs(project)
@@ -165,4 +165,4 @@ def test_fewer_runs_than_sources_need_are_refused_before_any_is_trained(project)
     project.reconfigure(MIXTURE, MIXTURE + 'sources = "source"\nruns = 3\n')
     said = project.try_making(DESIGN).failed["mixture_design"]
     assert "[mixture] runs = 3 is too few for" in said
-    assert "the default is 12" in said
+    assert "the default of 12" in said

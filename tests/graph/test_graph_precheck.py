@@ -71,7 +71,9 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
         (folder / "documents" / name).parent.mkdir(exist_ok=True)
         (folder / "documents" / name).write_bytes(b"x")
     (line,) = checked(folder, corpus(exclude=["old/**"]), GOAL).warnings
-    assert line.startswith("corpus web: 5 files of an unsupported type: 1 without extension in its folder, ")
+    assert line.startswith(
+        "corpus web: 5 files of an unsupported type: 1 without extension in the corpus folder, "
+    )
     assert "1 .PDF in deep/, 1 .png in deep/" in line
     excluded = ["old/**", "**/*.PDF", "**/*.png", "**/*.tar.gz", "**/README"]
     named = ", ".join(f'"{glob}"' for glob in excluded)
@@ -81,7 +83,7 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
 
 def test_a_text_column_that_no_file_has_and_one_that_some_lack(folder):
     (line,) = checked(folder, corpus(text_column="body"), GOAL).warnings
-    assert line.startswith("corpus web: none of its files has the text column: no column 'body'")
+    assert line.startswith("corpus web: no file has the text column: no column 'body'")
     pl.DataFrame({"body": ["one", "two"]}).write_parquet(folder / "documents" / "c.parquet")
     (line,) = checked(folder).warnings
     assert line.startswith(
@@ -119,7 +121,7 @@ def test_a_token_budget_above_what_the_files_can_hold(folder):
     assert line.startswith(
         f"selection best: its budget of {most + 70:,} tokens is larger than the pool, which has at"
     )
-    assert "estimated as bytes / 4: every eligible document will be chosen" in line
+    assert "estimated as bytes / 4; every eligible document will be chosen" in line
     assert checked(folder, corpus(), GOAL, selection("best", budget=f"{most - 70}tok")).lines == []
     pl.DataFrame({"text": texts("sailing", 5)}).write_parquet(folder / "documents" / "c.parquet")
     asked = selection("best", budget=f"{most + 7_000}tok")
@@ -161,7 +163,7 @@ def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
     for path in (folder / "documents").iterdir():
         path.unlink()
     found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
-    assert found.unmet[0] == "no corpus contains a file: put some into documents (corpus web)"
+    assert found.unmet[0] == "no corpus contains any files; put files into documents (corpus web)"
     assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")
 
 

@@ -67,7 +67,7 @@ def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):
     cut(home, "quarantine")
     found = find_damage(home, current)
     assert found[("documents", "bad")] == "table quarantine is damaged"
-    assert "table quarantine cannot be read; it will be rebuilt" in forget_damaged(home, found)
+    assert "table quarantine cannot be read and will be rebuilt" in forget_damaged(home, found)
     assert find_damage(home, current) == {("documents", "bad"): "table quarantine is missing"}
 
 
@@ -125,8 +125,8 @@ def test_a_table_of_a_persons_decisions_is_not_dropped(tmp_path):
     home = Home(tmp_path)
     pin(home.store, "best", 1, "d" * 64, "s" * 64, "r" * 64)
     cut(home, "pins")
-    assert forget_damaged(home, {("documents", "a"): "its manifest is missing"}) == [
-        "documents: its manifest is missing; 1 to be rebuilt"
+    assert forget_damaged(home, {("documents", "a"): "the manifest is missing"}) == [
+        "documents: the manifest is missing; values to be rebuilt: 1"
     ]
-    with pytest.raises(DamagedTableError, match="it cannot be rebuilt: restore lance"):
+    with pytest.raises(DamagedTableError, match="the table cannot be rebuilt, so restore lance"):
         read_pinned_versions(home.store)

@@ -242,7 +242,7 @@ def test_a_share_too_small_says_which_would_buy_the_first_round(tmp_path, nowher
     assert (made.search.ended, made.search.open) == (TOO_SMALL, ())
     (notice,) = made.search.notices
     assert "share = 0.001 is too small for a trial of large, middle, small" in notice
-    assert "every model at the smallest size) needs share = 0.0625" in notice
+    assert "to run every model at the smallest size, set share to 0.0625 or more" in notice
     made.reconfigure("share = 0.001", "share = 0.0625")
     assert {name.split("__")[1] for name in made.search.open} == set(PLAIN)
     assert made.search.notices == []

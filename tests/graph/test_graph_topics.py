@@ -124,7 +124,10 @@ def test_another_number_of_topics_fits_again_and_without_use_all_rows_leave(proj
     project.reconfigure("count = 3", "count = 2")
     project.make(MADE)
     assert len(project.rows("topic_centers")) == 2
-    assert "topics were fitted again, since their number, the encoder or the seed" in capsys.readouterr().err
+    assert (
+        "topics were fitted again, since the number of topics, the encoder or the seed"
+        in capsys.readouterr().err
+    )
     project.reconfigure('per = "topic"', 'per = "source"')
     assert not {one.asset for one in full_plan(project.snapshot, project.current)} & {"topics"}
     project.make(MADE)

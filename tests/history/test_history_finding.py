@@ -24,10 +24,10 @@ def test_a_row_in_quarantine_and_a_row_of_a_file_in_quarantine_give_the_reason(t
     quarantined(store, "web__a.jsonl", 7, "malformed_row")
     quarantined(store, "web__b.txt", WHOLE_SHARD, "wrong_encoding")
     for shard, row, said in (
-        ("web__a.jsonl", 7, "'web__a.jsonl' row 7: is in quarantine: malformed_row: mend it"),
-        ("web__a.jsonl", 8, "'web__a.jsonl' row 8: contains no document"),
-        ("web__b.txt", 0, "'web__b.txt': is in quarantine as a whole: wrong_encoding: mend it"),
-        ("web__c.txt", 0, "'web__c.txt' row 0: contains no document"),
+        ("web__a.jsonl", 7, "'web__a.jsonl' row 7 is in quarantine: malformed_row: mend it"),
+        ("web__a.jsonl", 8, "'web__a.jsonl' row 8 contains no document"),
+        ("web__b.txt", 0, "'web__b.txt' is in quarantine as a whole: wrong_encoding: mend it"),
+        ("web__c.txt", 0, "'web__c.txt' row 0 contains no document"),
     ):
         with pytest.raises(UnknownPlaceError, match=said):
             document_of_place(store, shards, shard, row)
@@ -37,4 +37,4 @@ def test_a_name_of_several_lines_is_shown_in_one(tmp_path):
     store = plain_project(tmp_path, settings()).store
     with pytest.raises(UnknownPlaceError) as raised:
         document_of_place(store, {}, "two\nlines", 0)
-    assert str(raised.value).startswith(r"'two\nlines': is not in any corpus")
+    assert str(raised.value).startswith(r"'two\nlines' is not in any corpus")

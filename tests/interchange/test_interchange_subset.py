@@ -99,7 +99,9 @@ def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_t
     fields = {one["name"]: one["description"] for one in description["recordSet"][0]["field"]}
     assert fields["training_count"] == "How many times the document is in the training set."
     text = card(path)
-    assert "| training set | 5 documents: the trainer must repeat each one `training_count` times" in text
+    assert (
+        "| training set | 5 documents: the trainer must repeat each document `training_count` times" in text
+    )
     sizes = {row["doc_id"]: math.ceil(row["n_bytes"] / 4) for row in DOCUMENTS}
     chosen = [f"d{number:031x}" for number in (0, 1, 1, 1, 4)]
     assert f"about {sum(sizes[doc_id] for doc_id in chosen)} tokens" in text
@@ -115,7 +117,7 @@ def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_t
     counts = dict(store.read("trained_on", ["doc_id", "training_count"]).iter_rows())
     assert counts == {chosen[0]: None, chosen[1]: 3, chosen[4]: None}
     lines = "\n".join(explanation_lines(explain_document(store, chosen[1], folder)))
-    assert "trial was trained on it, 3 times, as part of near" in lines
+    assert "trial was trained on this document, 3 times, as part of near" in lines
 
 
 def test_without_repetition_nothing_is_said_of_it(project, exported):

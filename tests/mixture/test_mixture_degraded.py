@@ -192,7 +192,7 @@ def test_a_source_without_usable_documents_is_in_no_plan_and_one_that_loses_all_
     assert {one.name: (one.change, one.tokens) for one in now.sources}["c"] == ("removed", 0)
     assert now.swarm.current == before.swarm.current, "nothing is trained"
     alone = documents.filter(pl.col("source") == "a")
-    with pytest.raises(TooFewSourcesError, match=r"found 1: a \(b, c have none\)"):
+    with pytest.raises(TooFewSourcesError, match=r"found 1: a \(sources without such documents: b, c\)"):
         design(alone, documents, before.swarm, chosen, OPTIONS, no_vectors)
 
 

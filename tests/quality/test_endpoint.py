@@ -128,7 +128,7 @@ def test_what_may_pass_is_tried_again(server, fault):
 
 def test_what_does_not_pass_ends_after_the_stated_attempts(server):
     server.faults = [500] * 9
-    with pytest.raises(EndpointUnavailableError, match=r"after 3 attempts.*status 500"):
+    with pytest.raises(EndpointUnavailableError, match=r"in 3 attempts.*status 500"):
         judge(server).score(["a"])
     assert len(server.requests) == 3
 

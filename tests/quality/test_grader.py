@@ -164,7 +164,7 @@ def test_columns_that_never_vary_or_are_never_known_do_no_harm():
 
 def test_wrong_input_is_named(good):
     grader, features, margins = good
-    with pytest.raises(ValueError, match="do not have 21 columns"):
+    with pytest.raises(ValueError, match="must have 21 columns"):
         grader.predict(features[:, :5])
     with pytest.raises(TooFewJudgedError, match="raise sample in \\[judge\\]"):
         fit_grader(
@@ -172,7 +172,7 @@ def test_wrong_input_is_named(good):
         )
     with pytest.raises(ValueError, match="one row per document"):
         fit_grader(features, margins[:-1], HOLD_OUT, doc_ids=IDS, lengths_n=np.ones(N))
-    with pytest.raises(ValueError, match="numbers of rows differ"):
+    with pytest.raises(ValueError, match="same number of rows"):
         grader_features(np.ones((2, 3)), np.ones((3, 3)), np.ones(2))
     assert grader.predict(features[:0]).shape == (0,)
 

@@ -52,7 +52,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_missing_scores_are_left_out_and_none_at_all_is_an_error():
     assert auc([1.0, np.nan], [0.0], resamples=5).n_clean == 1
-    with pytest.raises(ValueError, match="scores on both sides"):
+    with pytest.raises(ValueError, match="scores of both clean and noisy texts"):
         auc([np.nan], [0.0])
 
 

@@ -15,7 +15,7 @@ CHOSEN = {"sampler": pl.String, "description": pl.String, "selected": pl.Int64, 
 def test_one_seed_proves_nothing_and_says_what_to_do(read_page):
     report = analyse(rows({"full": 2.0, "random": 2.3, "got-d": 2.0}, data_seeds=1), 0)
     page = read_page(sampler_page(pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN), report))
-    assert "One run per sampler cannot show a difference: raise data_seeds to 3 or more." in page
+    assert "One run per sampler is not enough to test a difference: raise data_seeds" in page
     assert "raise training_seeds to 2 or more" in page
 
 
@@ -27,7 +27,7 @@ def test_a_failed_run_is_named_and_the_rest_counts(read_page):
     assert [one.runs for one in report.target.arms] == [4, 4, 3]
     assert [one.diverged for one in report.target.arms] == [0, 0, 1]
     assert "3 of 4, 1 diverged" in page
-    caveat = "got-d: 1 of 4 runs diverged; its figures cover only the other runs, so they flatter it."
+    caveat = "got-d: 1 of 4 runs diverged; the mean losses cover only the other runs, so they make"
     assert caveat in page
     lines = comparison_text(report)
     assert lines[3].endswith("3 of 4, 1 diverged")

@@ -65,7 +65,7 @@ def test_a_noisy_choice_is_said_to_be_one_on_the_page(store, read_page):
     ours, random = report.baseline.noisy
     assert ours == 100
     assert random == pytest.approx(20, abs=12)  # the pool's share
-    assert found["share that the noise rules would drop"] == ("100.0 %", f"{random}.0 %")
+    assert found["share of checked texts that the noise rules would drop"] == ("100.0 %", f"{random}.0 %")
     assert "would drop 100 % of the choice (100 of 100 texts checked)" in report.baseline.noise
     text = read_page(selection_page(report))
     assert "Looks noisy: the noise rules would drop 100 % of the choice" in text

@@ -41,7 +41,7 @@ def test_percentages_of_losses_have_one_basis(report, read_page):
     assert f"are relative to {basis:.3f} bits per byte, the predicted loss of large" in text
     gap = small[0].loss - basis
     assert text.count(f"{gap:.3f} ({100 * gap / basis:.1f} %)") == 1  # in the table
-    assert f"{gap:.3f} bits per byte ({100 * gap / basis:.1f} %) below the next one, small" in text
+    assert f"{gap:.3f} bits per byte ({100 * gap / basis:.1f} %) below that of the next model, small" in text
     for now, double, _four in (small, large):
         assert f"{now.loss - double.loss:.3f} ({100 * (now.loss - double.loss) / basis:.1f} %)" in text
 
@@ -66,7 +66,7 @@ def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_pa
     assert report.full.seconds == pytest.approx(0.5 * 51_200)
     assert f"{spent / 512:.1f} %" in text
     assert "By AICc the best law is:" in text
-    assert "It would have chosen large, which was right" in text
+    assert "The prediction would have chosen large, which was right" in text
 
 
 def test_evaluation_costs_a_run_and_not_an_example(curves, read_page):
@@ -173,7 +173,7 @@ def test_names_are_escaped(hostile, read_page):
     )
     text = read_page(scaling_law_page(report))
     assert text.count(f"Scaling on {hostile}: which model") == 2
-    assert f"failed, and their curves lack those sizes: {hostile}." in text
+    assert f"failed, so sizes are missing from their curves: {hostile}." in text
     assert f"they are not compared: {hostile}." in text
     assert f"other: copied, equals {hostile} at 100" in text
     assert f"{hostile} 200 7 seconds {hostile}" in text  # a run that failed
@@ -265,7 +265,7 @@ def test_an_order_that_is_not_settled_names_the_settings_that_settle_it(read_pag
     text = read_page(scaling_law_page(twin))
     assert "not settled" in text
     assert "add larger sizes to [scaling] in tamis.toml" in text
-    assert "raise the share in [trial_budget] if there is one" in text
+    assert "raise the share in [trial_budget] if tamis.toml has that section" in text
     clear = build_scaling_report({"a": curve(1.2, 90, 1), "b": curve(0.1, 20, 1)}, 51_200, {})
     assert "the difference is clear" in clear.why
     assert "[trial_budget]" not in clear.why

@@ -119,7 +119,7 @@ def test_a_page_that_would_be_too_large_has_shorter_texts_and_says_so(store, mon
     whole = len(pages(store, subject)[1]["map"])
     monkeypatch.setattr(selection_map, "LARGEST_PAGE", whole - 100)
     page = pages(store, subject)[1]["map"]
-    assert "Texts are cut to 60 characters." in page
+    assert "Texts are shortened to 60 characters to limit the size of the page." in page
     assert max(map(len, unpacked(page)[4])) <= 60
 
 
@@ -187,7 +187,7 @@ def test_shares_of_the_mix_are_of_bytes_and_sum_to_one(store, read_page, monkeyp
     before = Before(version=4, doc_ids=pl.Series([*subject.decisions["doc_id"][:7], "f" * 32]))
     seen, made = pages(store, subject, before)
     text = read_page(made["mix"])
-    assert "The previous version is version 4, without 1 document no longer in the pool." in text
+    assert "The previous version is version 4, without 1 document that left the pool since." in text
     chosen = seen.decisions.filter(pl.col("verdict") == "selected")
     for source, bytes_of in chosen.group_by("source").agg(pl.col("n_bytes").sum()).iter_rows():
         share = bytes_of / chosen["n_bytes"].sum()

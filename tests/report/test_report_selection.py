@@ -134,7 +134,10 @@ def test_score_and_margin_are_explained_in_numbers(sampler, read_page):
     column = find_sampler(sampler).score_columns[0]
     best, last = chosen[column][0], chosen[column][-1]
     text = read_page(selection_page(report))
-    assert f"the best document scores {best:.4g}, the last one chosen {last:.4g}, and the cut is at" in text
+    assert (
+        f"the best document scores {best:.4g}, the last one chosen scores {last:.4g}, and the cut is at"
+        in text
+    )
     assert f"margins are {chosen['margin'][0]:.4g} and {chosen['margin'][-1]:.2g}." in text
     assert f"{score.cut:.4g}" in text
 

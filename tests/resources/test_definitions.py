@@ -197,7 +197,7 @@ def test_without_a_good_state_the_error_says_what_is_wrong_and_where_a_copy_woul
 
 def test_without_a_project_the_error_says_that_the_home_is_not_known(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(NothingToLoadError, match="its home is unknown") as caught:
+    with pytest.raises(NothingToLoadError, match="the home folder is unknown") as caught:
         load_project()
     assert caught.value.copy is None
 

@@ -81,7 +81,7 @@ def test_a_table_that_is_cut_off_is_named(project, capsys):
     import pyarrow as pa
 
     project.home.store.overwrite("quarantine", pa.table({"shard": ["a"]}))
-    assert seen(project, "tables").seen == "all 1 can be read"
+    assert seen(project, "tables").seen == "1 of 1 can be read"
     for path in (project.home.root / "lance").rglob("*.manifest"):
         path.write_bytes(b"")
     found = seen(project, "tables")

@@ -84,7 +84,7 @@ def test_a_backtest_that_chose_wrongly_says_so():
     sizes, losses = crossing["late"]
     crossing["late"] = (sizes, [*losses[:-1], losses[-1] * 3])
     report = build_scaling_report(crossing, 51_200, {})
-    assert "It would have chosen late," in trust(report.models, report.unit)
+    assert "The prediction would have chosen late," in trust(report.models, report.unit)
     assert "above that of the best model, early" in trust(report.models, report.unit)
     assert any("outside the 90 % interval for: late" in caveat for caveat in report.caveats)
 
@@ -107,7 +107,7 @@ def test_what_a_search_chose_stands_and_says_so():
     other = next(name for name in curves if name != plain.chosen)
     report = build_scaling_report(curves, 160, costing({"a": 1.0, "b": 3.0}), Study(searched=other))
     assert report.chosen == other
-    assert "The search under the trial budget kept it" in report.why
+    assert "The search under the trial budget kept this model" in report.why
     same = build_scaling_report(curves, 160, costing({"a": 1.0}), Study(searched=plain.chosen))
     assert same.why == plain.why
 

@@ -80,7 +80,8 @@ def test_interpolated_cells_are_found(scale, over):
     losses = y if scale == "loss" else np.exp(y)
     found = [d for d in audit_curves(curves | {"m4": (SIZES, losses)}) if d.kind == "interpolated"]
     assert [defect.model for defect in found] == ["m4"]
-    assert found[0].detail == f"at 12,800: on the line between its neighbours in {scale} over {over}"
+    line = "on the line between those of the neighbouring sizes"
+    assert found[0].detail == f"the loss at 12,800 is {line}, in {scale} over {over}"
 
 
 def test_rises_and_outliers_are_told_apart_from_noise():

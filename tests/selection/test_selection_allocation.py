@@ -294,7 +294,8 @@ def test_excluded_documents_count_for_no_budget():
 def test_a_least_share_that_the_documents_cannot_fill_is_said_and_the_rest_is_spent():
     candidates = pool("bo bo " + "we " * 20)
     with pytest.warns(
-        SharesNotReached, match=r"books must fill 50 % \(5 of 10 documents\), but only 2 documents"
+        SharesNotReached,
+        match=r"books must fill 50 % of the budget \(5 of 10 documents\), but has only 2 documents",
     ):
         found = allocate(candidates, 10, ShareBounds(minimum={"books": 0.5}), GOT_D)
     assert of(found, "filled") == {"books": 2, "web": 8}
@@ -307,9 +308,7 @@ def test_largest_shares_that_leave_a_part_of_the_budget():
     with pytest.warns(BudgetExceedsPool, match="but the maximum shares allow only 8 documents"):
         found = allocate(candidates, 10, ShareBounds(maximum=0.4), GOT_D)
     assert of(found, "filled") == {"web": 4, "wiki": 4}
-    with pytest.warns(
-        BudgetExceedsPool, match="everything eligible is selected, but that is only 40 documents"
-    ):
+    with pytest.warns(BudgetExceedsPool, match="but even all eligible documents come to only 40 documents"):
         allocate(candidates, 100, ShareBounds(minimum=0.1), GOT_D)
 
 

@@ -154,7 +154,13 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
     [
         ("marts/m.sql", "select id\nfrom {{ ref(3) }}", TemplateError, 2, "takes the name of a model"),
         ("marts/m.sql", "{{ ref('a', 'b') }}", TemplateError, 1, "the name of a model, in quotes"),
-        ("marts/m.sql", "{{ source('raw') }}", TemplateError, 1, "takes the names of a group and of a table"),
+        (
+            "marts/m.sql",
+            "{{ source('raw') }}",
+            TemplateError,
+            1,
+            "takes the name of a source and the name of a table",
+        ),
         ("marts/m.sql", "{{ config('table') }}", TemplateError, 1, "config() takes key=value"),
         (
             "marts/m.sql",
@@ -163,7 +169,13 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             1,
             "unique_key 4 is neither the name of a column",
         ),
-        ("marts/m.sql", "select n from {{ this }} order by n", TemplateError, 1, "works only inside"),
+        (
+            "marts/m.sql",
+            "select n from {{ this }} order by n",
+            TemplateError,
+            1,
+            "only inside is_incremental",
+        ),
         (
             "marts/m.sql",
             "select * from read_csv('x.csv') order by 1",
@@ -218,7 +230,7 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             "select id, weight as id\nfrom {{ ref('stg_items') }}\norder by id",
             ProjectFileError,
             1,
-            "occur twice: id",
+            "output columns with the same name: id",
         ),
         ("marts/m.sql", "select 1 as a\nfrom {{ var('x') }}", TemplateError, 2, "unknown name 'var'"),
         ("marts/m.sql", "select 1 as a\n{% if %}", TemplateError, 2, "Expected an expression"),
@@ -378,13 +390,19 @@ def test_an_incremental_model_has_two_forms_that_keep_their_lines(write_project)
     [
         ("max(weight)", "max(wieght)", UnknownColumnError, 5, "did you mean 'weight'?"),
         ("'id')", "'name')", UnknownColumnError, 1, "unknown column 'name'; valid: id, weight"),
-        ("'incremental'", "'table'", TemplateError, 1, "unique_key needs materialized='incremental'"),
+        (
+            "'incremental'",
+            "'table'",
+            TemplateError,
+            1,
+            "unique_key is valid only with materialized='incremental'",
+        ),
         (
             "select id, weight",
             "select id {% if not is_incremental() %}, weight{% endif %}",
             ProjectFileError,
             1,
-            "has the columns id, weight, but its increment has id; ",
+            "has the columns id, weight when it is built whole, but id when is_incremental",
         ),
         ("from {{ this }}", "from {{ this", TemplateError, 5, "unexpected ')'"),
     ],

@@ -81,7 +81,7 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
     with pytest.raises(
-        ProjectFileError, match=r"sources\.yml:5: no stage .* 'items'; valid sources: .*trials"
+        ProjectFileError, match=r"sources\.yml:5: no asset .* 'items'; valid source tables: .*trials"
     ):
         mart_stages(OTHERS, folder)
 
@@ -89,10 +89,14 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("heads", "is the name of a table or asset of the platform; choose another, such as mart_heads"),
-        ("transport_law", "is the name of a table or asset of the platform"),
-        ("embeddings_static", "is the name of a table or asset of the platform"),
-        ("raw_shards", "is the name of a table or asset of the platform"),
+        (
+            "heads",
+            "is already the name of a table or asset of Tamis; choose another name for the model, "
+            "such as mart_heads",
+        ),
+        ("transport_law", "is already the name of a table or asset of Tamis"),
+        ("embeddings_static", "is already the name of a table or asset of Tamis"),
+        ("raw_shards", "is already the name of a table or asset of Tamis"),
         ("my model's", "is not a valid model name"),
         ("1st", "is not a valid model name"),
     ],

@@ -100,7 +100,9 @@ def test_read_may_return_record_batches_and_progress_counts_rows(write_project, 
 
 def test_a_table_without_a_needed_column_is_an_error(write_project, items):
     project = load_project(write_project(mart("select id, weight from {{ ref('stg_items') }} order by id")))
-    with pytest.raises(MissingColumnsError, match="'items' lacks the columns weight; it has: colour, id"):
+    with pytest.raises(
+        MissingColumnsError, match="from table 'items': weight; columns that the table has: colour, id"
+    ):
         run_model(project, "m", lambda name, columns: items.drop_columns("weight"))
     with pytest.raises(UnknownNameError, match="valid: m, stg_items"):
         run_model(project, "none", lambda name, columns: items)

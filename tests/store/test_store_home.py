@@ -12,7 +12,7 @@ def test_a_home_of_another_form_is_refused_and_the_error_says_how_to_rebuild_it(
     schema = schema_of("heads")
     without = pa.schema([field.remove_metadata() for field in schema])
     home.store.append("heads", pa.Table.from_pylist([], schema=without))
-    with pytest.raises(HomeFormError, match=r"by Tamis 0.1, .* move it away and run `tamis materialize`"):
+    with pytest.raises(HomeFormError, match=r"by Tamis 0.1, .* move the .* away and run `tamis materialize`"):
         placed(home)
 
 

@@ -111,7 +111,7 @@ def test_a_store_that_takes_requests_and_is_silent_is_given_up(folder, impatient
 def test_a_bucket_that_is_not_there_names_the_settings(folder):
     absent = ObjectFolder("s3://no-such-bucket/prefix")
     for request in (absent.listed, lambda: absent.read("x"), lambda: absent.create("x", b"")):
-        with pytest.raises(StorageRefusedError, match=r"no such bucket: check \[storage\] url"):
+        with pytest.raises(StorageRefusedError, match=r"bucket does not exist; check \[storage\] url"):
             request()
 
 
@@ -131,7 +131,7 @@ def test_a_bucket_that_is_not_there_names_the_settings(folder):
         (
             "Generic S3 error: Error performing GET https://host/b in 1ms - Server returned non-2xx status "
             "code: 403 Forbidden: <Code>SignatureDoesNotMatch</Code>",
-            "does not match the key",
+            "does not match the access key id",
         ),
         ('Generic { store: "S3", source: MissingSecretAccessKey }', "set AWS_SECRET_ACCESS_KEY"),
         ('IO { source: "Failed to get AWS credentials: ProviderError" }', "set AWS_ACCESS_KEY_ID"),

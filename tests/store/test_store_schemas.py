@@ -62,8 +62,11 @@ def test_a_table_of_vectors_has_no_schema_without_their_dimension():
         ({"key": ("id",)}, "it has no column 'id'"),
         ({"scores": ("margin",)}, "it has no column 'margin'"),
         ({"partition": "target"}, "it has no column 'target'"),
-        ({"per_document": True}, "its rows are removed with their document, so it needs a column doc_id"),
-        ({"text": ("words",)}, "its rows show raw input, so it needs a column doc_id"),
+        (
+            {"per_document": True},
+            "its rows are to be removed together with their document, so the table needs a column doc_id",
+        ),
+        ({"text": ("words",)}, "so the table needs a column doc_id, or the columns"),
     ],
 )
 def test_a_table_whose_rows_could_not_be_removed_again_is_refused(changes, problem):

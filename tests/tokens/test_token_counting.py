@@ -97,7 +97,7 @@ def test_the_identity_is_that_of_the_tokenizer_and_not_of_the_model_next_to_it(f
 
 @pytest.mark.parametrize("name", ["no-such/tokenizer", "two words", "https://example.org/x"])
 def test_what_is_no_tokenizer_is_named(name):
-    with pytest.raises(UnknownTokenizerError, match=r"\[project\] tokenizer") as caught:
+    with pytest.raises(UnknownTokenizerError, match=r"set tokenizer in \[project\]") as caught:
         tokenizer_identity(name)
     assert caught.value.name == name
 

@@ -128,8 +128,8 @@ def test_the_order_of_arrival_and_the_run_count_for_nothing(store, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"count": 3}, "their number, the encoder or the seed changed"),
-        ({"seed": 5}, "their number, the encoder or the seed changed"),
+        ({"count": 3}, "the number of topics, the encoder or the seed changed"),
+        ({"seed": 5}, "the number of topics, the encoder or the seed changed"),
         ({}, ""),
     ],
 )

@@ -80,5 +80,7 @@ def test_an_encoder_cannot_predict_text(tiny, tmp_path):
 
 def test_a_label_that_the_model_does_not_know(tiny, tmp_path):
     trained(tiny.model, tiny, tmp_path)
-    with pytest.raises(UnknownModelError, match="it has 3 labels, but the examples have 1 others"):
+    with pytest.raises(
+        UnknownModelError, match="1 labels of the examples are not among the model's 3 labels"
+    ):
         classify(tmp_path / "out", [Labelled(text="mean", label="other")], device="cpu")

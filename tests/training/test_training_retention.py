@@ -154,7 +154,9 @@ def test_an_audit_calls_it_removed_by_the_rule_and_never_altered(tmp_path):
     assert note["manifest"] == first.id
     node = SmallProject(project.root).audit().nodes[first.id]
     assert node.status == "amber"
-    assert "its checkpoint was removed by the rule [checkpoints] keep_superseded = 0" in node.details
+    assert (
+        "the checkpoint was removed by the retention rule [checkpoints] keep_superseded = 0" in node.details
+    )
 
 
 def test_in_a_store_it_is_removed_from_another_home_that_shares_mlflow(

@@ -172,7 +172,7 @@ def test_a_row_in_an_old_version_alone_is_found(home):
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     home.store.delete("documents", f"doc_id = '{IDS[0]}'")
     (problem,) = verify(home).problems
-    assert "1 withdrawn rows" in problem
+    assert "1 rows of withdrawn documents" in problem
 
 
 def test_what_interrupted_work_goes_on_from_is_gone(home):
@@ -339,7 +339,7 @@ def test_a_file_that_comes_back_is_found_and_goes_again(home):
     rows = pl.DataFrame({"doc_id": IDS, "text": TEXTS})
     withdraw(home, asked(home, IDS[0]), REASON)
     rows.write_parquet(home.exports / "best.parquet")
-    assert verify(home).problems == ["exports/best.parquet has rows of withdrawn documents"]
+    assert verify(home).problems == ["exports/best.parquet contains rows of withdrawn documents"]
     withdraw(home, asked(home, IDS[0]), REASON)
     assert pl.read_parquet(home.exports / "best.parquet")["doc_id"].to_list() == IDS[1:]
     assert verify(home).holds
@@ -422,7 +422,7 @@ def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no
     shards = {"web__a": Shard(corpus="web", name="a", key="web__a", kind="file", path=home.root / "a.jsonl")}
     assert document_of_place(home.store, shards, "web__a", 0) == IDS[0]
     assert document_of_place(home.store, shards, str(home.root / "a.jsonl"), 1) == IDS[1]
-    with pytest.raises(UnknownPlaceError, match="row 99999999999999999999: contains no document"):
+    with pytest.raises(UnknownPlaceError, match="row 99999999999999999999 contains no document"):
         document_of_place(home.store, shards, "web__a", 99999999999999999999)
 
 
@@ -440,7 +440,7 @@ def test_what_stays_or_was_never_there_is_said(home):
     home.store.append("near_duplicates", rows_of("near_duplicates", pairs))
     done = withdraw(home, asked(home, IDS[0], "e" * 32), REASON)
     told = withdrawn_lines(done, [], True)
-    assert f"not in the store, will be refused if they ever arrive: {'e' * 32}" in told
+    assert f"not in the store, so these documents will be refused if they ever arrive: {'e' * 32}" in told
     assert any(line.startswith(f"{IDS[1]} is a near-duplicate of {IDS[0]} and is kept") for line in told)
     said = withdrawn_json(done, [])
     assert said["not_in_the_store"] == ["e" * 32]

@@ -81,8 +81,8 @@ class _Relaxed:
             g_m = g_m - epsilon * (log_sum_m + np.log(count))
         else:
             text = (
-                f"mass error {error:.3g} after {max_passes} passes, above the tolerance {tolerance:.3g}: "
-                "raise max_passes or tolerance"
+                f"unbalanced transport did not converge: after {max_passes} passes the mass error is "
+                f"{error:.3g}, above the tolerance {tolerance:.3g}; raise max_passes or tolerance"
             )
             warnings.warn(text, NotConverged, stacklevel=3)
         return soft_n / (epsilon * (1 + self.penalty))

@@ -199,7 +199,7 @@ class Status:
         lines += [*self.kept_trials, *sentences(self.searches), _precision_line(self.precision)]
         models = sum(stages()[due.asset].group in LAYERS for due in self.due)
         others = Counter(due.asset for due in self.due if stages()[due.asset].group not in LAYERS)
-        lines += [f"due: {name}: {count}" for name, count in others.items()]
+        lines += cut([f"due: {name}: {count}" for name, count in others.items()], LISTS_ALL)
         lines += [f"due: {counted(models, 'SQL model')}"] if models else []
         if self.due:
             return [

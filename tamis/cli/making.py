@@ -1,6 +1,7 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,8 @@ def _materialize(
     outcome = run(project, only=only, **wanted)
     with Heartbeat("reading the state of the project"):
         found = read_status(project).without(frozenset(outcome.failed))
+    if not summed_up:  # what is in quarantine already is no fault of a comparison
+        found = replace(found, shares=[])
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
         print(visible(summary(project, states, timed=bool(outcome.made))), flush=True)

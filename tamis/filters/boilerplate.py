@@ -4,8 +4,9 @@ Notices about cookies, rights, subscriptions or JavaScript, legal footers, navig
 worded like, a site prints them on each of its pages. Sentences and lines are known by their hashes, which are
 stored with a document; in how many documents each occurs is counted when a selection is made. So what was
 measured of a document depends on it alone, and the verdict on the pool alone, whatever the order in which
-files came. The share of the document decides: an article that ends with a footer stays. Numbers within a unit
-do not count; code and conversations have no units.
+files came. The share of the document decides: an article that ends with a footer is kept. Numbers within a
+unit do not count, and neither do names, since each site puts its own into the same notice; code and
+conversations have no units.
 """
 
 from dataclasses import replace
@@ -29,16 +30,26 @@ SHORTEST, LONGEST, LEAST_REPEATED = 12, 200, 60
 document that repeats less in all is no page of notices."""
 OFTEN, OFTEN_SHARE = 10, 5e-4
 """A unit is a repeated one from so many documents on, or this share of the pool if that is more."""
+UNITS_VERSION = "2"
+"""Raised when the same text gets other hashes."""
 _UNIT = r"[^\n|•·».!?…]*\p{L}[^\n|•·».!?…]*"
+_DOT = "\ue000"
+"""Stands for the full stops within an address, which end no sentence."""
+_DOT_OF_ADDRESS = r"([\w-])\.(\p{Ll}{2})"
+_ADDRESS = rf"\S*(?:@|://|{_DOT})\S*|\b(?:\p{{L}}+\p{{N}}|\p{{N}}+\p{{L}})\w*"
+_CAPITAL, _NAME, _NAMES = r"\b\p{Lu}[\w'’&-]*", "X", r"\bX(?:\W+X\b)+"
+_LOWER, FEWEST_LOWER = r"\b[\p{Ll}\p{Lo}]", 4
+"""A unit with fewer words in lower case, such as a heading or a list of names, has to occur word for word."""
 
 
 def units_of(texts: pl.DataFrame) -> pl.DataFrame:
     """The columns `MEASURES` of a frame that `with_units` made, a row per text in order: lists, or empty."""
     rows = texts.select(text=pl.int_range(pl.len(), dtype=pl.UInt32))
-    units = rows.hstack(texts.select(**FORM, unit=TEXT.str.extract_all(_UNIT).list.head(MOST_UNITS)))
+    whole = TEXT.str.replace_all(_DOT_OF_ADDRESS, f"${{1}}{_DOT}${{2}}")
+    units = rows.hstack(texts.select(**FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
     units = units.filter(PROSE).select("text", "unit").explode("unit")
     units = units.filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
-    windows = word_windows(units["unit"].str.replace_all(r"\d+", "0"), MOST_WORDS)
+    windows = word_windows(units.select(_without_names(pl.col("unit"))).to_series(), MOST_WORDS)
     first = np.flatnonzero(windows.first_word == 0)  # of a longer unit, too
     hashes = np.zeros(len(units), dtype=np.uint64)
     hashes[windows.document[first]] = windows.hashes[first]
@@ -50,6 +61,14 @@ def units_of(texts: pl.DataFrame) -> pl.DataFrame:
     return rows.join(found, on="text", how="left", maintain_order="left").select(
         pl.col(name).fill_null([]) for name in MEASURES
     )
+
+
+def _without_names(unit: pl.Expr) -> pl.Expr:
+    """Return what a unit is known by: an X for names, addresses and words with digits, a 0 for numbers."""
+    names = unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME)
+    names = names.str.replace_all(_NAMES, _NAME)
+    known_by = pl.when(names.str.count_matches(_LOWER) >= FEWEST_LOWER).then(names).otherwise(unit)
+    return known_by.str.replace_all(r"\d+", "0")
 
 
 def repeated_share(flags: pl.DataFrame) -> pl.DataFrame:

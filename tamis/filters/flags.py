@@ -59,7 +59,9 @@ class Plan:
 
     def identity(self) -> dict[str, object]:
         """Everything but the code that decides what is measured."""
-        table = {"word_pairs": table_digest()} if "noise" in self.heuristics else {}
+        table: dict[str, object] = {"word_pairs": table_digest()} if "noise" in self.heuristics else {}
+        if "boilerplate" in self.heuristics:
+            table["units"] = boilerplate.UNITS_VERSION
         return table | {
             "heuristics": sorted(set(self.heuristics)),
             "language": identifier_version() if self.language else None,

@@ -1,4 +1,4 @@
-"""A choice compared with a random one of the same size, and what the rules against noise would drop of both.
+"""A choice compared with a random one of the same size, and what the default rules would drop of both.
 
 The random one is of the eligible documents with the smallest ends of their ids: a uniform draw, since ids are
 hashes, and the same at every run. Where the rules are on they have dropped it already, and nothing is
@@ -14,21 +14,24 @@ import polars as pl
 from tamis.base.numbers import percent, significant
 from tamis.corpus.stage import DOCUMENTS
 from tamis.filters import Plan, measured
+from tamis.filters.boilerplate import REPEATED, repeated_share
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
 
 LOOKED_AT = 200
 """Texts of each that are measured: a share is right to a few percent, in a fifth of a second."""
+REFERENCE = 2_000
+"""Texts of the pool among which boilerplate is looked for: a notice has to be on ten pages of these."""
 NOISY_SHARE, NOISY_LEAST = 0.02, 3
-_PLAN = Plan(heuristics=("noise",))
+_RULES = ("noise", "boilerplate")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBaseline:
     """What is compared, as it is shown: a name, the value of the choice, that of the random one.
 
-    `looked_at`: how many texts of each were measured for noise; `noisy`: those of them that the rules would
-    drop; nothing is measured where the rules are on.
+    `looked_at`: how many texts of each were measured for noise and boilerplate; `noisy`: those of them that
+    the rules would drop; nothing is measured where the rules are on.
     """
 
     rows: list[tuple[str, str, str]]
@@ -45,8 +48,8 @@ class RandomBaseline:
         ):
             return None
         return (
-            f"the noise rules would drop {100 * chosen / of_chosen:.0f} % of the choice ({chosen} of "
-            f"{of_chosen} texts checked) and {100 * drawn / of_drawn:.0f} % of a random choice, but these "
+            "the rules for noise and boilerplate would drop "
+            f"{100 * chosen / of_chosen:.0f} % of the choice ({chosen} of {of_chosen} texts checked) and {100 * drawn / of_drawn:.0f} % of a random choice, but these "
             'rules are off; to turn them on, set heuristics = ["noise", "boilerplate"] in [filters]'
         )
 
@@ -74,23 +77,39 @@ def random_baseline(
     ]
     if score:
         rows.append(compared(f"{score.replace('_', ' ')}, mean", lambda side: side[score].mean()))
-    if "noise" in filters.heuristics or chosen.is_empty():
+    off = tuple(rule for rule in _RULES if rule not in filters.heuristics)
+    if not off or chosen.is_empty():
         return RandomBaseline(rows=rows)
     # Of the chosen some of every rank: the first ones alone would be too good.
     spread = chosen.gather_every(max(len(chosen) // LOOKED_AT, 1)).head(LOOKED_AT)
-    texts = [_texts(store, side["doc_id"].to_list()) for side in (spread, drawn.head(LOOKED_AT))]
-    looked_at, noisy = (len(texts[0]), len(texts[1])), (_noisy(texts[0]), _noisy(texts[1]))
+    looked_at, noisy = _noisy(store, spread["doc_id"], drawn["doc_id"].head(LOOKED_AT), eligible, off)
     if all(looked_at):
         ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
-        rows.append(("share of checked texts that the noise rules would drop", ours_noisy, random_noisy))
+        rows.append(("share of checked texts that these rules would drop", ours_noisy, random_noisy))
     return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
 
 
-def _noisy(texts: pl.DataFrame) -> int:
-    return int((measured(texts, _PLAN)["broken"] != "").sum()) if len(texts) else 0
+def _noisy(
+    store: Store, chosen: pl.Series, drawn: pl.Series, eligible: pl.DataFrame, rules: tuple[str, ...]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return of chosen and drawn documents how many texts there are, and how many of these the rules drop."""
+    others = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id")["doc_id"].head(REFERENCE)
+    looked_at = pl.concat([chosen, drawn]).unique()
+    sample = pl.concat([looked_at, others]).unique() if "boilerplate" in rules else looked_at
+    texts = _texts(store, sample.to_list())
+    if texts.is_empty():
+        return (0, 0), (0, 0)
+    flags = texts.hstack(measured(texts, Plan(heuristics=rules)))
+    bad = flags.filter(pl.col("broken") != "")["doc_id"]
+    if "boilerplate" in rules:
+        flags = flags.with_columns(n_chars=pl.col("text").str.len_chars())
+        bad = pl.concat([bad, repeated_share(flags).filter(REPEATED.broken)["doc_id"]])
+    there, wrong = set(texts["doc_id"]), set(bad)
+    sides = [there & set(side) for side in (chosen, drawn)]
+    return (len(sides[0]), len(sides[1])), (len(sides[0] & wrong), len(sides[1] & wrong))
 
 
 def _texts(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
-    blocks = store.by_ids(DOCUMENTS.name, sorted(doc_ids), ["text"])
-    none = pl.DataFrame(schema={"text": pl.String})
+    blocks = store.by_ids(DOCUMENTS.name, sorted(doc_ids), ["doc_id", "text"])
+    none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
     return pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])

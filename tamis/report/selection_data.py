@@ -34,7 +34,7 @@ class DividedBudget:
     `per`: what the groups are. `unit`: that of amounts. `rows`: as of `group_shares`, with `label`, the group
     as people know it, the share that is `wanted`, in words, and the `tokens` of what is chosen, repeats
     counted. `shortfalls`: sentences about what could not be had. `mixture`: shares are those of [mixture].
-    `words_from`: the documents that words of labels are from.
+    `words_from`: the documents that words of labels are from. `estimated`: no tokenizer counted some tokens.
     """
 
     per: str
@@ -43,6 +43,7 @@ class DividedBudget:
     shortfalls: Sequence[str] = ()
     mixture: bool = False
     words_from: Sequence[str] = ()
+    estimated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,7 @@ def _divided(
         shortfalls=division.shortfalls,
         mixture=section.mixture,
         words_from=names.from_documents if names else (),
+        estimated=bool(sizes["is_estimated"].any()),
     )
 
 

@@ -129,6 +129,41 @@ def test_numbers_within_a_line_do_not_count_and_the_order_of_documents_does_not_
     assert repeated_share(pool(texts).reverse()).sort("doc_id").equals(found)
 
 
+NAMED = (
+    "{site} uses small files on your device. By reading {site} you agree that {site} may do so.",
+    "Copyright {year} {site}. No part of {address} may be copied without permission of the owners.",
+    "Write to help@{address} with all questions about what you have bought from {site}.",
+)
+
+
+def test_names_and_addresses_of_a_site_do_not_hide_that_all_sites_say_the_same():
+    def page(site: str, n: int) -> str:
+        address = f"www.{site.lower().replace(' ', '')}.co.uk"
+        return "\n".join(NAMED).format(site=site, year=1990 + n, address=address)
+
+    sites = [
+        f"{first} {second}"
+        for first in ("North", "Blue Oak", "New", "Daily")
+        for second in ("Times", "Labs", "Bank")
+    ]
+    found = repeated_share(pool({site: page(site, n) for n, site in enumerate(sites)}))
+    assert len(found) == len(sites)
+    assert found.select(REPEATED.broken).to_series().all()
+    few = repeated_share(pool({site: page(site, n) for n, site in enumerate(sites[:9])}))
+    assert few.is_empty()
+
+
+def test_what_is_left_of_a_line_of_names_is_no_reason_to_call_it_repeated():
+    lines = {
+        f"p{n}": f"{who} of {where}\n{who} met {what} in {where}"
+        for n, (who, what, where) in enumerate(
+            (f"Anna {a}", f"Peter {b}", f"Saint {c}")
+            for a, b, c in zip("ABCDEFGHIJKL", "MNOPQRSTUVWX", "LKJIHGFEDCBA", strict=True)
+        )
+    }
+    assert repeated_share(pool(lines)).is_empty()
+
+
 def test_units_of_a_document_depend_on_it_alone():
     texts = [*pages(3).values(), RIVER, CODE, ""]
     together = measured(pl.DataFrame({"text": texts}), Plan(heuristics=("boilerplate",)))

@@ -128,7 +128,7 @@ def test_sources_are_those_that_rows_name(by_rows):
     assert decisions["reason"].null_count() == 0
     page = (project.home.reports / "selection_mixed.html").read_text()
     table = page.split("The budget by source")[1].split("</table>")[0]
-    for said in ("natural share", "wanted share", "realised share", "tokens", "passes"):
+    for said in ("natural share", "wanted share", "realised share", "tokens, estimated", "passes"):
         assert said in table
     for weight in weights.values():
         assert table.count(f"{100 * weight:.1f} %") >= 1

@@ -52,7 +52,7 @@ def test_samplers_that_draw(read_page):
     assert "The first ones drawn" in text
     assert "The best" not in text
     uniform = _report("random")
-    assert "looks at no score" in read_page(selection_page(uniform))
+    assert "There is no score" in read_page(selection_page(uniform))
     assert selection_plot_png(uniform).startswith(b"\x89PNG")
 
 

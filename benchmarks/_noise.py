@@ -61,6 +61,34 @@ HELD_OUT_NOTICES = (
 )
 
 
+NAMED_NOTICES = (
+    "{site} uses cookies to improve your visit. By continuing to read {site} you agree to their use.",
+    "Copyright {year} {site}. No part of {address} may be reproduced without permission of the publisher.",
+    "Sign up for the newsletter of {site} and get the best stories in your inbox every week.",
+    "Please switch on JavaScript in your browser to view this page on {address}.",
+    "You are reading a free article of {site}. To read all articles, become a member of {site} today.",
+    "For questions about an order, write to help@{address} or see {address} for the opening hours.",
+    "{site} and its partners store and access information on your device to show advertisements.",
+    "The views in this article are those of the author and not necessarily those of {site}.",
+    "The page that you asked for could not be found on {site}. Go back to the start or search {address}.",
+    "By using {address} you accept the terms of use and the privacy policy of {site}.",
+)
+"""With the name and address of the site, as each site has its own."""
+_FIRST = (
+    "North",
+    "Blue",
+    "Silver River",
+    "Harbor",
+    "Evening",
+    "Alpine",
+    "Union",
+    "Old Mill",
+    "Coastal",
+    "Prime",
+)
+_SECOND = ("Times", "Herald", "Media", "Books", "Labs", "Foods", "Travel", "Motors", "Bank", "Health")
+
+
 def _read_wrong(words: Words, generator: Generator) -> str:
     """UTF-8 with accents read as another encoding, or characters that were lost."""
     text, kind = " ".join(words), int(generator.integers(3))
@@ -182,3 +210,15 @@ def pages_of_notices(texts: Sequence[str], notices: Sequence[str], seed: int) ->
         chosen = [notices[place] for place in generator.permutation(len(notices))[: generator.integers(3, 6)]]
         rows.append(("\n".join([" ".join(text.split()[:8]), *chosen]), "boilerplate"))
     return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
+
+
+def pages_of_named_notices(texts: Sequence[str], seed: int) -> pl.DataFrame:
+    """The same with `NAMED_NOTICES`, each page of another site."""
+    generator, pages = np.random.default_rng([seed, 2]), []
+    for text in texts:
+        site = f"{generator.choice(_FIRST)} {generator.choice(_SECOND)} {generator.choice(_SECOND)}"
+        address = f"www.{site.lower().replace(' ', '')}.com"
+        year = int(generator.integers(1990, 2026))
+        notices = [notice.format(site=site, address=address, year=year) for notice in NAMED_NOTICES]
+        pages.append(pages_of_notices([text], notices, int(generator.integers(2**31))))
+    return pl.concat(pages)

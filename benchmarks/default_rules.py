@@ -6,8 +6,8 @@
   static encoder, a tenth of the pool. Rules were chosen on two sources and one set of makers; three sources
   and the held-out makers are reported with their claim. Wanted: in the choice at most half the pool's share
   of noise, next to the choice without rules.
-- boilerplate: 5 % pages of notices, worded as those the rule was written with and otherwise. Wanted: in the
-  choice no larger share than in the pool.
+- boilerplate: 5 % pages of notices, worded as those the rule was written with, otherwise, and with the name
+  of another site on each page. Wanted: in the choice no larger share than in the pool.
 - clean: the share of clean texts that the rules drop, of every source of a file in its own pool. Wanted: at
   most 2 % of a file.
 - languages, code: the same for human-rights texts in 386 languages (median and worst language, too) and for
@@ -29,7 +29,14 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import at_least, begin
-from benchmarks._noise import CHOSEN_ON, HELD_OUT, HELD_OUT_NOTICES, noise_of, pages_of_notices
+from benchmarks._noise import (
+    CHOSEN_ON,
+    HELD_OUT,
+    HELD_OUT_NOTICES,
+    noise_of,
+    pages_of_named_notices,
+    pages_of_notices,
+)
 from benchmarks._quality_data import FOREIGN, PACKAGES, Report, folder
 from benchmarks._real_pool import NOTICES
 from tamis.embedding import load_encoder
@@ -121,6 +128,7 @@ def bench_source(chooser: Chooser, name: str, flags: argparse.Namespace, report:
         "noise held out": noise_of(spare, HELD_OUT, flags.seed),
         "notices as chosen on": pages_of_notices(spare, NOTICES, flags.seed),
         "notices held out": pages_of_notices(spare, HELD_OUT_NOTICES, flags.seed),
+        "notices with names": pages_of_named_notices(spare, flags.seed),
     }
     bench_choice(chooser, name, planted, target, clean, report)
 

@@ -88,6 +88,10 @@ def broken_stream(row: int, problem: str, rest: bytes | str) -> Defect:
     return Defect(row=row, reason=Reason.BROKEN_COMPRESSION, detail=problem, excerpt=excerpt(rest))
 
 
+_FORMS = {"messages": "messages", "conversations": "sharegpt", "instruction": "alpaca"}
+"""Columns by which rows of a conversation are known, and their `format`."""
+
+
 def missing_text_column(row: int, column: str, found: Iterable[str], rows: int = 0) -> Defect:
     """The defect of a row or file that lacks the text column; its detail names the columns found.
 
@@ -95,7 +99,10 @@ def missing_text_column(row: int, column: str, found: Iterable[str], rows: int =
     """
     names = [name or "''" for name in found]
     shown = ", ".join(names[:COLUMNS_SHOWN]) + (", ..." if len(names) > COLUMNS_SHOWN else "")
+    form = next((form for name, form in _FORMS.items() if name in names), None)
     advice = "name the right one in tamis.toml, in a section of its own if other files differ"
+    if form:
+        advice = f'for conversations, set format = "{form}" in tamis.toml; else {advice}'
     among = f" in {'its only row' if rows == 1 else f'any of its {rows:,} rows'}" if rows else ""
     detail = f"no column {column!r}{among}; columns found: {shown or 'none'} ({advice})"
     return Defect(row=row, reason=Reason.MISSING_TEXT_COLUMN, detail=detail)

@@ -142,6 +142,15 @@ def test_a_file_that_fails_for_one_reason_is_one_line(tmp_path):
     assert len(quarantined(tmp_path, ROWS[:1], text_column="messages")) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "form"),
+    [(ROWS[0], "messages"), ({"conversations": []}, "sharegpt"), ({"instruction": "a"}, "alpaca")],
+)
+def test_a_file_of_conversations_without_a_format_names_the_one_that_reads_it(tmp_path, row, form):
+    (line,) = quarantined(tmp_path, [row] * 20)
+    assert f'for conversations, set format = "{form}" in tamis.toml' in line[2]
+
+
 def test_a_target_of_conversations_says_who_speaks_where(tmp_path):
     (tmp_path / "goal").mkdir()
     (tmp_path / "goal" / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))

@@ -84,11 +84,11 @@ WRONG = {
     ),
     "a group's share in quotes": (
         CORPUS + selection(per="source", maximum_shares="30%"),
-        ["selection[0].maximum_shares", "'30%'", "a share from 0 to 1"],
+        ["selection[0].maximum_shares", "'30%'", "one share from 0 to 1"],
     ),
     "a share that is no share": (
         CORPUS + selection(per="source") + "maximum_shares = { web = true }\n",
-        ["selection[0].maximum_shares", "a share from 0 to 1"],
+        ["selection[0].maximum_shares", "one share from 0 to 1"],
     ),
     "a dataset from nowhere": (
         '[[corpus]]\nname = "web"\nkind = "datasets"\n',
@@ -135,12 +135,15 @@ WRONG = {
     ),
     "target needed and none there": (
         CORPUS + selection(sampler="knn"),
-        ["[[selection]] best: target is missing", "'knn'", "none of that kind"],
+        ["[[selection]] best: target is missing", "'knn'", "none of the required kind"],
     ),
     "budget in words": (CORPUS + selection(budget="lots"), ["selection[0].budget = 'lots'", '"10%"', "Mtok"]),
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
-    "more than everything": (CORPUS + selection(budget="120%"), ["selection[0].budget = '120%'", "share"]),
+    "more than everything": (
+        CORPUS + selection(budget="120%"),
+        ["selection[0].budget = '120%'", "a percentage of the eligible documents"],
+    ),
     "misspelt needed key": (
         CORPUS + selection().replace("budget", "buget"),
         ["selection[0].buget = 10", "known keys", "budget"],
@@ -232,7 +235,7 @@ WRONG = {
     ),
     "unknown comparison model": (
         CORPUS + "[comparison]\nmodel = 'big'\n",
-        ["[comparison] model", "'big'", "none of that kind"],
+        ["[comparison] model", "'big'", "none of the required kind"],
     ),
     "unknown comparison selection": (
         CORPUS + selection() + "[comparison]\nselections = ['worst']\n",

@@ -77,6 +77,6 @@ def test_selections_that_cannot_be_made_name_the_first_input_that_is_missing(pro
         due("selected_subset", "judged", "judge_scores"),
     ]
     status = replace(read_status(project), due=found)
-    assert status.blocked() == ["not made: 2 selections (near, thin), as target_examples[goal] failed"]
+    assert status.blocked() == ["not made: 2 selections (near, thin), because target_examples[goal] failed"]
     assert "not made: selected_subset[judged] waits for judge_scores" in status.problems()
     assert replace(status, due=[]).blocked() == []

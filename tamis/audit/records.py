@@ -156,7 +156,7 @@ def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:
     for manifest, count in listed_in(home).items():
         if manifest in nodes:
             nodes[manifest].withdrawn = count
-            nodes[manifest].details.append(f"withdrawn: {count} of the documents that this manifest lists")
+            nodes[manifest].details.append(f"withdrawn: {count} of the documents that it lists")
 
 
 def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:

@@ -163,7 +163,7 @@ def _judge_place(
     A manifest that a later one with the same data version has replaced counts as current.
     """
     if value is None:
-        node.outdated("the partition is gone")
+        node.outdated("its partition is gone")
     elif value.manifest != node.manifest:
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")

@@ -171,8 +171,8 @@ def test_what_is_set_aside_shares_no_near_duplicate(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ('prompt_column = "q"', ["target[0].response_column is missing", "given together"]),
-        ('response_column = "a"', ["target[0].prompt_column is missing", "given together"]),
+        ('prompt_column = "q"', ["target[0].response_column is missing", "must be set together"]),
+        ('response_column = "a"', ["target[0].prompt_column is missing", "must be set together"]),
         (
             'prompt_column = "q"\nresponse_column = "a"\nlabel_column = "l"',
             ["label_column = 'l'", "no value"],

@@ -212,4 +212,4 @@ def test_a_label_that_no_training_example_has_is_told_with_its_count(tmp_path):
     for table in ("target_examples", "target_answers"):
         store.append(table, pa.Table.from_pylist(named.to_dicts(), schema=schema_of(table)))
     (line,) = label_warnings(store)
-    assert line.startswith("target goal: label 'c' is in 2 held-out examples but in no training example")
+    assert line.startswith("target goal: label 'c' occurs in 2 held-out examples but in no training example")

@@ -45,7 +45,7 @@ def test_splits_and_globs_choose(saved):
     assert [shard.name for shard in shards(saved, exclude=["*/data-00000*"])] == [
         "train/data-00001-of-00002.arrow"
     ]
-    with pytest.raises(ListingError, match=r"no split 'validation'; splits: train, test"):
+    with pytest.raises(ListingError, match=r"no split 'validation'; valid splits: train, test"):
         shards(saved, splits=["validation"])
 
 

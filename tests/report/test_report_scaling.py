@@ -100,7 +100,7 @@ def test_runs_that_failed_are_counted_and_named(curves, read_page):
         "Runs that failed",
         "<b>no weights",
         "nothing is known about them: gone.",
-        "sizes: small.",
+        "so sizes are missing from their curves: small.",
     ):
         assert expected in text
     assert "Runs that failed" not in read_page(scaling_law_page(plain))

@@ -133,7 +133,7 @@ def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
 
 
 def test_an_asset_names_the_inputs_that_its_stage_declares():
-    said = "it reads documents; its declaration: embeddings"
+    said = "the asset reads documents, but the declaration of the stage says embeddings"
     with pytest.raises(BadDeclarationError, match=said):
         asset("density_sketch", ["numpy"], reads=["documents"])
     for file in (CHECKOUT / "assets").glob("*.py"):
@@ -153,7 +153,7 @@ def test_a_step_makes_the_stages_that_declare_it():
 
 BROKEN = {
     "a key that is none": (SMALL + "[judge]\nsamples = 40\n", "judge.samples"),
-    "half of it": (SMALL + "[judge", "not TOML"),
+    "half of it": (SMALL + "[judge", "not valid TOML"),
 }
 
 
@@ -190,7 +190,7 @@ def test_the_copy_of_a_file_that_others_may_not_read_is_one_too(opened):
 
 def test_without_a_good_state_the_error_says_what_is_wrong_and_where_a_copy_would_be(opened):
     opened.configure(BROKEN["half of it"][0])
-    with pytest.raises(NothingToLoadError, match="not TOML") as caught:
+    with pytest.raises(NothingToLoadError, match="not valid TOML") as caught:
         load_project()
     assert str(opened.home.cache) in str(caught.value)
 

@@ -207,7 +207,7 @@ def test_what_a_source_cannot_take_the_others_get_by_their_shares():
     with pytest.warns(SharesNotReached, match="'law'"):
         found = allocate(candidates, 40, TargetShares(shares={"web": 0.5, "law": 0.5}), GOT_D)
     assert of(found, "filled") == {"books": 0, "web": 40, "wiki": 0}
-    with pytest.warns(BudgetExceedsPool, match="are 120 documents"):
+    with pytest.warns(BudgetExceedsPool, match="only 120 documents"):
         found = quietly_but_for_budget(
             candidates, 300, TargetShares(shares={"web": 1.0}, maximum_repetition=2.0)
         )

@@ -90,7 +90,7 @@ def test_a_choice_like_the_target_is_nearer_to_held_out_examples_than_a_random_o
     found = serving_of(store, decided(200, 40), GOAL, seed=0)
     assert found.distances[CHOSEN].high < found.distances[RANDOM].low
     assert found.distances[RANDOM].value == pytest.approx(found.distances[POOL].value, rel=0.2)
-    assert "nearer" in comparison_in_words(found)
+    assert "closer to the held-out examples" in comparison_in_words(found)
     assert (found.coupled, found.examples, found.held_out) == (40, 30, 30)
     assert found.served >= 24
     opposite = decided(200, 40).with_columns(

@@ -167,7 +167,7 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             "{{ config(materialized='incremental', unique_key=4) }}\nselect 1 as n order by n",
             TemplateError,
             1,
-            "unique_key 4 is neither the name of a column",
+            "unique_key must be a column name or a list of column names, not 4",
         ),
         (
             "marts/m.sql",
@@ -183,7 +183,7 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             1,
             "depend on the data",
         ),
-        ("marts/m.yml", "models: &a\n  - *a\n", ProjectFileError, 1, "an alias that contains itself"),
+        ("marts/m.yml", "models: &a\n  - *a\n", ProjectFileError, 1, "an alias contains itself"),
         (
             "marts/m.sql",
             "select id\nfrom {{ ref('stg_itmes') }}\norder by id",
@@ -281,7 +281,7 @@ def test_errors_name_file_and_line(write_project, path, text, error, line, messa
         ("[{accepted_values: {}}]", 5, "'values' is missing"),
         ("[{unique: {config: {severity: fatal}}}]", 5, "valid: error, warn"),
         ("[unique, unique]", 5, "is already used"),
-        ("[{accepted_values: {arguments: {values: [yes]}}}]", 5, "as booleans"),
+        ("[{accepted_values: {arguments: {values: [yes]}}}]", 5, "but found a boolean"),
         ("[{relationships: {arguments: {to: \"ref('none')\", field: id}}}]", 5, "unknown model 'none'"),
         ("[{relationships: {arguments: {to: \"ref('stg_items')\", field: di}}}]", 5, "unknown column 'di'"),
         ("[{unique: {config: {where: wight > 1}}}]", 5, "unknown column 'wight'"),

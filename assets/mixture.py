@@ -68,7 +68,7 @@ from tamis.transport.storing import target_vectors
 
 AGREES = (
     "proxy_agreement",
-    "The mixtures rank alike when a larger model preset is trained on them; with a rank correlation under "
+    "Mixtures rank in the same order when a larger model is trained on them; with a rank correlation under "
     "0.9 this check warns, and under 0.8 no mixture is recommended.",
     True,
 )

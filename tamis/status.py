@@ -219,7 +219,7 @@ class Status:
         lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
         held = Counter(place["shard"] for place in self.still_in_files)
         in_files = [
-            f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}, refused at each reading"
+            f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}, skipped at every reading"
             for shard, rows in held.most_common()
         ]
         tainted = [f"tainted: {one.line}" for one in self.tainted]

@@ -46,7 +46,7 @@ def _counts(facts: Facts, written: Written) -> str:
         ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
         ["shards", f"{facts.shards:,}"],
         ["columns", ", ".join(f"`{_cell(name)}`" for name in written.columns.names)],
-        ["version", f"{facts.version}, chosen {facts.made_at}"],
+        ["version", f"{facts.version}, created {facts.made_at}"],
         ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
     if facts.copies > facts.documents:

@@ -62,7 +62,7 @@ _PLANNED = (
     column(
         "ratios",
         pa.string(),
-        "share of each source within each part of the last plan, as JSON; a part's shares sum to 1",
+        "share of each source within each part of the latest plan, as JSON; the shares of a part sum to 1",
     ),
     column("recipe", pa.string(), "digest of the training settings of the runs"),
     column("repetition", pa.float64(), "fraction of each source's tokens that runs draw from, 0 to 1"),
@@ -215,7 +215,9 @@ MIXTURE_METHODS = Table(
             pa.float64(),
             "Spearman correlation between the held-out predictions and the measured losses of the runs",
         ),
-        column("chosen", pa.bool_(), "whether the law of this target has this form"),
+        column(
+            "chosen", pa.bool_(), "whether this form was chosen for the law that predicts the target's loss"
+        ),
     ),
 )
 

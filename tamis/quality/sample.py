@@ -46,7 +46,7 @@ def split_sample(
     members = doc_ids if groups is None else groups
     if len(members) != len(doc_ids):
         raise ValueError(
-            f"there are {len(members)} groups for {len(doc_ids)} documents; name the group of each"
+            f"members has {len(members)} groups for {len(doc_ids)} documents; pass one group per document"
         )
     share_n = _keys(members, "part", seed) / 2.0**64
     part = np.where(share_n < hold_out, "hold_out", "train")

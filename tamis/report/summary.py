@@ -197,7 +197,7 @@ def _time_lines(project: Project) -> list[str]:
         if asset in stages():
             groups[stages()[asset].group] += spent
     shown = ", ".join(f"{group} {spent:.0f} s" for group, spent in groups.items())
-    return [f"Time of each stage's last run, summed by group of stages: {shown}."]
+    return [f"Duration of each stage's last run, totalled by stage group: {shown}."]
 
 
 def comparison_lines(project: Project) -> list[str]:

@@ -87,5 +87,5 @@ def _none(fit: LawFit, sizes: int) -> FitIntervals:
         parameters=dict.fromkeys(fit.parameters, nothing),
         pre_learned_examples=nothing,
         losses=(nothing,) * sizes,
-        status=f"too few sizes for intervals: {fit.n_sizes}",
+        status=f"too few training-set sizes to compute confidence intervals (only {fit.n_sizes})",
     )

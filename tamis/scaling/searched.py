@@ -87,9 +87,9 @@ class Search:
         """What no share buys any more, and what does."""
         models = ", ".join(self.unpaid)
         return (
-            f"[trial_budget] share = {self.budget_share:g} does not pay for trials of {models} at the "
-            f"largest size ({self.largest}) in addition to those already run; remove the section "
-            "[trial_budget] to run every trial"
+            f"no share of the trial budget (now {self.budget_share:g}) can cover trials of {models} at the "
+            f"largest size ({self.largest}) in addition to those already run; remove the [trial_budget] "
+            "section to run every trial"
         )
 
 

@@ -94,7 +94,7 @@ SENTENCES: dict[str, str] = {
     Reason.TARGET_EXAMPLE: "Is itself a training example of the target, so the document is already in use.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Withdrawn by the document's owner, so no model may be trained on the document.",
-    Reason.ARRIVED_LATER: "Arrived after the earlier version that this selection is pinned to was made.",
+    Reason.ARRIVED_LATER: "Arrived after the version to which this selection is pinned was created.",
     Reason.JUDGE_REFUSED: "The judge's server refused to read the document, which therefore has no score.",
     Reason.MODEL_FAILED: "A model or its tokenizer failed on the document, which therefore has no score.",
     Reason.NO_VECTOR: "The encoder returned a vector that is zero or not finite, so the document cannot be "

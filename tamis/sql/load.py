@@ -164,7 +164,7 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
     order = order_terms(draft.query, draft.rendered, binding.columns)
     if draft.layer == "marts" and not order:
         problem = (
-            "the SQL of a mart must end with ORDER BY and columns of the result, so that the same rows "
+            "the SQL of a mart must end with an ORDER BY on columns of the result, so that the same rows "
             "always give the same digest"
         )
         last = draft.rendered.sql.rstrip().count("\n") + 1

@@ -294,7 +294,7 @@ CONTROL: tuple[Table, ...] = (
             column(
                 "ended_at",
                 pa.timestamp("us"),
-                "when this removal had deleted everything, UTC; null until then",
+                "when this removal finished deleting, UTC; null until then",
             ),
         ),
     ),

@@ -277,8 +277,8 @@ def test_a_share_of_1_that_comes_too_late_says_what_it_does_not_pay_for(trials):
     at_largest = {name.split("__")[1] for name in ended.measured if name.endswith("__160")}
     assert ended.unpaid == tuple(sorted(set(PLAIN) - at_largest))
     assert ended.notices == [
-        f"[trial_budget] share = 1 does not pay for trials of {', '.join(ended.unpaid)} at the largest size "
-        "(160) in addition to those already run; remove the section [trial_budget] to run every trial"
+        f"no share of the trial budget (now 1) can cover trials of {', '.join(ended.unpaid)} at the largest "
+        "size (160) in addition to those already run; remove the [trial_budget] section to run every trial"
     ]
 
 

@@ -47,7 +47,7 @@ def test_intervals_shrink_with_the_noise_and_hold_the_fit():
 def test_too_few_sizes_have_no_intervals_and_say_so(n):
     fit = fit_law("rectified", SIZES[:n], noisy(0, 0.01)[:n])
     found = bootstrap_fit(fit, SIZES[:n], noisy(0, 0.01)[:n], at=[1e6])
-    assert found.status == f"too few sizes for intervals: {n}"
+    assert found.status == f"too few training-set sizes to compute confidence intervals (only {n})"
     assert np.isnan([*found.losses[0], *found.pre_learned_examples, *found.parameters["E"]]).all()
 
 

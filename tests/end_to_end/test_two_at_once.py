@@ -61,7 +61,7 @@ def test_a_command_beside_a_run_that_a_sensor_asked_for(changed, built, monkeypa
         command = start(changed)
         assert command.stderr is not None
         for line in command.stderr:
-            if line.endswith(": begins\n"):
+            if line.endswith(": started\n"):
                 break
         assert platform.tick()[0] == [], "nothing is requested while a command writes"
         assert platform.execute(request).success, "it waits for its turn"

@@ -185,7 +185,8 @@ def test_only_what_a_change_touches_is_planned_again(fitted):
     assert not any(asset == "agreement_runs" for asset, _key in due)
     fitted.make(FITTED - {"selected_subset"})
     assert set(fitted.rows("mixture")["source"]) == {"algebra", "cooking", "more", "sailing"}
-    assert "The ratio between algebra, cooking, sailing" in (fitted.home.reports / PAGE).read_text()
+    kept = "The shares of algebra, cooking, sailing keep the ratio of the previous mixture"
+    assert kept in (fitted.home.reports / PAGE).read_text()
 
 
 def test_without_the_section_nothing_of_it_is_there_and_nothing_makes_runs_by_itself(project):

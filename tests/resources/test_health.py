@@ -163,7 +163,7 @@ def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, mo
     assert seen(project, "object_store").seen == "s3://tamis/home answers"
     monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://another/home")
     assert not seen(open_project(tmp_path), "object_store").healthy
-    assert "there is no such bucket" in seen(open_project(tmp_path), "tables").seen
+    assert "the bucket does not exist" in seen(open_project(tmp_path), "tables").seen
     bucket.communicate("", timeout=20)
     began, found = time.monotonic(), seen(project, "object_store")
     assert not found.healthy

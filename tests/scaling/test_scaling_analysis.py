@@ -158,7 +158,7 @@ def test_runs_that_failed_and_models_without_a_run_are_named_first(curves):
     ]
     failing = build_scaling_report(curves, 51_200, {}, Study(failed=lost)).caveats
     assert "nothing is known about them: gone." in failing[0]
-    assert "sizes: small." in failing[1]
+    assert "so sizes are missing from their curves: small." in failing[1]
     waiting = build_scaling_report(curves, 51_200, {}, Study(missing=["late"])).caveats
     assert "they are not compared: late." in waiting[0]
 

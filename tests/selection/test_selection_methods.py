@@ -102,7 +102,7 @@ def test_rounds_with_quality_prefer_the_better_half(store):
 def test_documents_without_quality_or_vector_get_no_score(store):
     pool = pool_of(store).with_columns(quality=pl.when(pl.col("doc_id") > "3").then(None).otherwise(0.5))
     extra = pl.DataFrame({"doc_id": ["0" * 32 + "x"], "n_tokens": [5], "quality": [0.5]}, schema=pool.schema)
-    with pytest.warns(UserWarning, match="target points"):
+    with pytest.warns(UserWarning, match="the target contains only 12 points"):
         found = scores(store, "got-d-quality-rounds", pl.concat([pool, extra]))
     assert set(found["doc_id"]) == {doc_id for doc_id in pool["doc_id"] if doc_id < "3"}
 

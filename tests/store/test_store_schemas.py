@@ -66,7 +66,10 @@ def test_a_table_of_vectors_has_no_schema_without_their_dimension():
             {"per_document": True},
             "its rows are to be removed together with their document, so the table needs a column doc_id",
         ),
-        ({"text": ("words",)}, "so the table needs a column doc_id, or the columns"),
+        (
+            {"text": ("words",)},
+            "its rows show raw input, and withdrawals must find these rows, so the table needs a column doc_id",
+        ),
     ],
 )
 def test_a_table_whose_rows_could_not_be_removed_again_is_refused(changes, problem):

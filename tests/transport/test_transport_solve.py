@@ -247,7 +247,7 @@ def test_a_warm_start_that_no_longer_fits_is_solved_on_a_sample_first(monkeypatc
 
 def test_warnings_name_what_is_weak():
     problem = clustered(17, m=20)
-    with pytest.warns(FewTargetPoints, match="20 target points"):
+    with pytest.warns(FewTargetPoints, match="only 20 points"):
         solve_potential(problem.y, problem.x)
     with pytest.warns(LargeEpsilon):
         solve_potential(problem.y, problem.x, relative_epsilon=0.11)

@@ -68,7 +68,8 @@ def test_a_table_of_vectors_has_no_schema_without_their_dimension():
         ),
         (
             {"text": ("words",)},
-            "its rows show raw input, and withdrawals must find these rows, so the table needs a column doc_id",
+            "its rows show raw input, and withdrawals must find these rows, so the table needs a column "
+            "doc_id, or the columns shard, row, detail and excerpt",
         ),
     ],
 )

@@ -391,6 +391,17 @@ def test_a_comparison_names_what_it_waits_for_and_old_quarantine_is_no_failure(p
     assert "quarantine" not in said
 
 
+def test_a_comparison_does_not_fail_for_quarantine_above_the_limit(project, tamis):
+    (project.root / "landing" / "torn.jsonl").write_text('{"text": 3}\n{"text": 4}\n')
+    tamis(project, "materialize")
+    text = project.file.read_text()
+    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.001"))
+    assert "above maximum_quarantine = 0.001" in tamis(project, "status", code=1).out
+    said = tamis(project, "compare")
+    assert "sampler_comparison.html" in said.out
+    assert "quarantine" not in said.err
+
+
 def test_what_waits_for_documents_is_named(empty, tamis):
     assert "has not been materialized yet" in tamis(empty, "compare", code=2).err
     said = tamis(empty, "materialize", "--only", "sampler_comparison", code=1).err

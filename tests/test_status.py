@@ -7,6 +7,8 @@ from projects import base_model, note_made, plain_project, selection, settings, 
 
 from assets.scaling import PAGES
 from tamis.graph.plan import Due
+from tamis.graph.stages import stages
+from tamis.sql.properties import LAYERS
 from tamis.status import read_status
 
 SCALING = """
@@ -80,3 +82,15 @@ def test_selections_that_cannot_be_made_name_the_first_input_that_is_missing(pro
     assert status.blocked() == ["not made: 2 selections (near, thin), because target_examples[goal] failed"]
     assert "not made: selected_subset[judged] waits for judge_scores" in status.problems()
     assert replace(status, due=[]).blocked() == []
+
+
+def test_what_is_due_is_cut_at_ten_stages(project):
+    names = [name for name, stage in stages().items() if stage.group not in LAYERS][:12]
+    found = [Due(asset=name, partition="", reason="new", waits_for=None) for name in names]
+    lines = [
+        line for line in replace(read_status(project), due=found).lines() if "due:" in line or "more;" in line
+    ]
+    assert lines == [
+        *(f"due: {name}: 1" for name in names[:10]),
+        "and 2 more; `tamis status --json` lists all",
+    ]

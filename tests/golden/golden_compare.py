@@ -238,20 +238,21 @@ class _Comparison:
 
     def _ranks_of_diffs_agree(self, expected: pl.Series, got: pl.Series) -> np.ndarray:
         """Which answers are a rank after a change, in the band of the document that the same entry names."""
-        answers = self.joined.select("question", "path", was=expected, now=got).with_row_index("position")
-        entry = answers.with_columns(pl.col("path").str.strip_suffix(f".{reading.RANK_AFTER}"))
-        ids = answers.select(
-            "question", pl.col("path").str.strip_suffix(".doc_id"), pl.col("was").alias("doc_id")
-        )
-        found = entry.filter(answers["path"].str.ends_with(f".{reading.RANK_AFTER}"))
-        found = found.join(ids, on=["question", "path"])
+        answers = self.joined.select(
+            "question",
+            "path",
+            entry=pl.col("path").str.replace(r"\.[^.]*$", ""),
+            field=pl.col("path").str.extract(r"([^.]*)$"),
+            was=expected,
+            now=got,
+        ).with_row_index("position")
+        named = answers.filter(field="doc_id").select("question", "entry", doc_id="was")
+        ranks = answers.filter(field=reading.RANK_AFTER).join(named, on=["question", "entry"])
         agreeing = np.zeros(len(answers), bool)
-        for position, question, doc_id, now in found.select(
-            "position", "question", "doc_id", "now"
-        ).iter_rows():
-            asked = question.removeprefix("diff "), str(doc_id)[: reading.DIGITS]
-            low, high, _ = self.bands.get(asked, (0, 0, 0.0))
-            agreeing[position] = str(now).isdecimal() and low <= int(now) <= high
+        for row in ranks.iter_rows(named=True):
+            asked = row["question"].removeprefix("diff "), row["doc_id"][: reading.DIGITS]
+            low, high, _reach = self.bands.get(asked, (0, 0, 0.0))
+            agreeing[row["position"]] = row["now"].isdecimal() and low <= int(row["now"]) <= high
         return agreeing
 
     def _vectors_agree(self, expected: pl.Series, got: pl.Series) -> np.ndarray:

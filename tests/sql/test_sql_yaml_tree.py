@@ -41,6 +41,6 @@ def test_an_empty_file_is_an_empty_mapping_and_wrong_kinds_fail(tmp_path):
     assert read_yaml(file).fields(optional=("a",)) == {}
     file.write_text("a: {b: 1}\n", encoding="utf-8")
     node = read_yaml(file).mapping()["a"]
-    for use in (node.items, node.text):
-        with pytest.raises(ProjectFileError, match="expected "):
+    for use, problem in ((node.items, "expected a list"), (node.text, "expected text")):
+        with pytest.raises(ProjectFileError, match=problem):
             use()

@@ -78,9 +78,11 @@ def test_rows_longer_than_the_positions_are_refused_and_as_long_ones_are_not(
     base = family(tiny.tokenizer, tmp_path / "base")
     some = {"texts": tiny.texts, "pairs": PAIRS[:20], "labels": labelled(20)}[examples]
     some = [*some, Labelled(text="mean " * 90, label="none")] if examples == "labels" else some
-    with pytest.raises(TooFewPositionsError, match=r"64 positions, but rows of 65 .*\[fine_tuning\]") as told:
+    with pytest.raises(
+        TooFewPositionsError, match=r"64 positions, but rows of 65 .*\[fine_tuning\]"
+    ) as raised:
         tuned(base, some, tmp_path, 65)
-    assert str(base) in str(told.value)
+    assert str(base) in str(raised.value)
     assert not (tmp_path / "out").exists()
     tuned(base, some, tmp_path, 64)
 
@@ -97,9 +99,9 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_rows_is_refused(tiny, t
     wider.add_tokens(["eigenvalue"] + [f"word{number}" for number in range(10 + 320 - len(wider))])
     wider.save_pretrained(base)
     last = len(wider) - 1
-    with pytest.raises(UnfitTokenizerError, match=rf"has the id {last}, but .* has 320 rows") as told:
+    with pytest.raises(UnfitTokenizerError, match=rf"has the id {last}, but .* has 320 rows") as raised:
         load_model(base, CPU, 32, hiding=True)
-    assert str(base) in str(told.value)
+    assert str(base) in str(raised.value)
 
 
 def test_a_filling_token_without_a_row_is_refused_only_where_it_is_read(tiny, tmp_path):
@@ -121,10 +123,10 @@ def test_a_folder_without_a_tokenizer_names_the_files_that_are_sought_there(tiny
     base = family(tiny.tokenizer, tmp_path / "base")
     (base / "tokenizer.json").unlink()
     for _ in range(2):  # with tokenizer_config.json, and with nothing at all
-        with pytest.raises(NoTokenizerError, match=r"contains none of tokenizer\.json, .*; put") as told:
+        with pytest.raises(NoTokenizerError, match=r"contains none of tokenizer\.json, .*; put") as raised:
             load_model(base, CPU, 32, hiding=True)
-        assert file in str(told.value)
-        assert str(base) in str(told.value)
+        assert file in str(raised.value)
+        assert str(base) in str(raised.value)
         (base / "tokenizer_config.json").unlink(missing_ok=True)
 
 

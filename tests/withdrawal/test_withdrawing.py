@@ -439,9 +439,9 @@ def test_what_stays_or_was_never_there_is_said(home):
     pairs = [{"doc_id": IDS[1], "kept": IDS[0], "jaccard": 0.9}]
     home.store.append("near_duplicates", rows_of("near_duplicates", pairs))
     done = withdraw(home, asked(home, IDS[0], "e" * 32), REASON)
-    told = withdrawn_lines(done, [], True)
-    assert f"not in the store, so these documents will be refused if they ever arrive: {'e' * 32}" in told
-    assert any(line.startswith(f"{IDS[1]} is a near-duplicate of {IDS[0]} and is kept") for line in told)
+    said = withdrawn_lines(done, [], True)
+    assert f"not in the store, so these documents will be refused if they ever arrive: {'e' * 32}" in said
+    assert any(line.startswith(f"{IDS[1]} is a near-duplicate of {IDS[0]} and is kept") for line in said)
     said = withdrawn_json(done, [])
     assert said["not_in_the_store"] == ["e" * 32]
     assert said["near_repeats"] == [{"doc_id": IDS[1], "repeats": IDS[0]}]

@@ -460,10 +460,8 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
             files = [page]
         else:
             files = []
-            say(
-                f"the mixture is not recommended: {agreed.words if agreed else ''}; "
-                "any earlier mixture is kept"
-            )
+            why = agreed.words if agreed else ""
+            say(f"the mixture is not recommended: {why}; any earlier mixture is kept")
         best = found.mixture
         yield from work.record(
             Output(
@@ -486,11 +484,7 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
 
 def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
     refused = agreed is not None and agreed.correlation < REFUSED_BELOW
-    said = (
-        agreed.words
-        if agreed
-        else "no larger preset was run on these mixtures, so the mixtures are not validated"
-    )
+    said = agreed.words if agreed else "not validated, since no larger preset was run on these mixtures"
     return dg.AssetCheckResult(
         asset_key="mixture",
         check_name=AGREES[0],

@@ -73,19 +73,8 @@ NAMED_NOTICES = (
     "The page that you asked for could not be found on {site}. Go back to the start or search {address}.",
     "By using {address} you accept the terms of use and the privacy policy of {site}.",
 )
-"""With the name and address of the site, as each site has its own."""
-_FIRST = (
-    "North",
-    "Blue",
-    "Silver River",
-    "Harbor",
-    "Evening",
-    "Alpine",
-    "Union",
-    "Old Mill",
-    "Coastal",
-    "Prime",
-)
+"""With the name, address and year of the site, which `pages_of_notices` draws for each page."""
+_FIRST = ("North", "Blue", "Silver River", "Harbor", "Evening", "Alpine", "Union", "Old Mill", "Coastal")
 _SECOND = ("Times", "Herald", "Media", "Books", "Labs", "Foods", "Travel", "Motors", "Bank", "Health")
 
 
@@ -204,21 +193,13 @@ def noise_of(texts: Sequence[str], makers: Mapping[str, Maker], seed: int) -> pl
 
 
 def pages_of_notices(texts: Sequence[str], notices: Sequence[str], seed: int) -> pl.DataFrame:
-    """`text` and `kind`: of each text the first words, among three to five notices."""
-    generator, rows = np.random.default_rng([seed, 1]), []
+    """`text` and `kind`: of each text the first words, among three to five notices, each page of a site."""
+    generator, sites, rows = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2]), []
     for text in texts:
-        chosen = [notices[place] for place in generator.permutation(len(notices))[: generator.integers(3, 6)]]
-        rows.append(("\n".join([" ".join(text.split()[:8]), *chosen]), "boilerplate"))
-    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
-
-
-def pages_of_named_notices(texts: Sequence[str], seed: int) -> pl.DataFrame:
-    """The same with `NAMED_NOTICES`, each page of another site."""
-    generator, pages = np.random.default_rng([seed, 2]), []
-    for text in texts:
-        site = f"{generator.choice(_FIRST)} {generator.choice(_SECOND)} {generator.choice(_SECOND)}"
+        site = f"{sites.choice(_FIRST)} {sites.choice(_SECOND)} {sites.choice(_SECOND)}"
         address = f"www.{site.lower().replace(' ', '')}.com"
-        year = int(generator.integers(1990, 2026))
-        notices = [notice.format(site=site, address=address, year=year) for notice in NAMED_NOTICES]
-        pages.append(pages_of_notices([text], notices, int(generator.integers(2**31))))
-    return pl.concat(pages)
+        named = {"site": site, "address": address, "year": int(sites.integers(1990, 2026))}
+        chosen = [notices[place] for place in generator.permutation(len(notices))[: generator.integers(3, 6)]]
+        page = [" ".join(text.split()[:8]), *(notice.format(**named) for notice in chosen)]
+        rows.append(("\n".join(page), "boilerplate"))
+    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")

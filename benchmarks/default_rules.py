@@ -33,8 +33,8 @@ from benchmarks._noise import (
     CHOSEN_ON,
     HELD_OUT,
     HELD_OUT_NOTICES,
+    NAMED_NOTICES,
     noise_of,
-    pages_of_named_notices,
     pages_of_notices,
 )
 from benchmarks._quality_data import FOREIGN, PACKAGES, Report, folder
@@ -128,7 +128,7 @@ def bench_source(chooser: Chooser, name: str, flags: argparse.Namespace, report:
         "noise held out": noise_of(spare, HELD_OUT, flags.seed),
         "notices as chosen on": pages_of_notices(spare, NOTICES, flags.seed),
         "notices held out": pages_of_notices(spare, HELD_OUT_NOTICES, flags.seed),
-        "notices with names": pages_of_named_notices(spare, flags.seed),
+        "notices with names": pages_of_notices(spare, NAMED_NOTICES, flags.seed),
     }
     bench_choice(chooser, name, planted, target, clean, report)
 

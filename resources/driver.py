@@ -72,10 +72,7 @@ def materialize(
             snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
             current = read_current_values(project.home.store)
         if wanted.allow_removal and not (outcome.removed or outcome.let_go):
-            say(
-                f"no removal is held back under {', '.join(sorted(wanted.allow_removal))}; `tamis plan` "
-                "lists those that are"
-            )
+            say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))} (see `tamis plan`)")
         if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
@@ -108,9 +105,7 @@ def materialize(
             if not removed:
                 say("files arrived or changed during the run; processing them now")
             outcome.tried.clear()
-        outcome.failed["corpus"] = (
-            "files kept changing; run `tamis materialize` again once they stop changing"
-        )
+        outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again once they stop"
     return outcome
 
 

@@ -172,7 +172,7 @@ def _materialize(
     with Heartbeat("reading the state of the project"):
         found = read_status(project).without(frozenset(outcome.failed))
     if not summed_up:  # what is in quarantine already is no fault of a comparison
-        found = replace(found, shares=[])
+        found = replace(found, quarantine=[], shares=[])
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
         print(visible(summary(project, states, timed=bool(outcome.made))), flush=True)
@@ -184,8 +184,7 @@ def _materialize(
         *found.warning_lines(),
     ):
         say(line)
-    listed = found.quarantine_lines() if summed_up else []
-    for line in (*listed, *failed_lines(outcome), *wrong):
+    for line in (*found.quarantine_lines(), *failed_lines(outcome), *wrong):
         complain(line)
     failing = bool(outcome.failed or wrong or (strict and found.quarantine))
     say(outcome.sentence(failing, only))

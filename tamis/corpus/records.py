@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.text import excerpt
+from tamis.settings.sections import COLUMN_OF_FORMAT
 
 WHOLE_SHARD = -1
 COLUMNS_SHOWN = 20
@@ -88,10 +89,6 @@ def broken_stream(row: int, problem: str, rest: bytes | str) -> Defect:
     return Defect(row=row, reason=Reason.BROKEN_COMPRESSION, detail=problem, excerpt=excerpt(rest))
 
 
-_FORMS = {"messages": "messages", "conversations": "sharegpt", "instruction": "alpaca"}
-"""Columns by which rows of a conversation are known, and their `format`."""
-
-
 def missing_text_column(row: int, column: str, found: Iterable[str], rows: int = 0) -> Defect:
     """The defect of a row or file that lacks the text column; its detail names the columns found.
 
@@ -99,7 +96,7 @@ def missing_text_column(row: int, column: str, found: Iterable[str], rows: int =
     """
     names = [name or "''" for name in found]
     shown = ", ".join(names[:COLUMNS_SHOWN]) + (", ..." if len(names) > COLUMNS_SHOWN else "")
-    form = next((form for name, form in _FORMS.items() if name in names), None)
+    form = next((form for form, usual in COLUMN_OF_FORMAT.items() if usual in names), None)
     advice = "name the right one in tamis.toml, in a section of its own if other files differ"
     if form:
         advice = f'for conversations, set format = "{form}" in tamis.toml; else {advice}'

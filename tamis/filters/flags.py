@@ -58,7 +58,7 @@ class Plan:
         return bool(self.heuristics or self.language or self.personal_data)
 
     def identity(self) -> dict[str, object]:
-        """Everything but the code that decides what is measured."""
+        """Everything that decides what is measured, but the code that all families share."""
         table: dict[str, object] = {"word_pairs": table_digest()} if "noise" in self.heuristics else {}
         if "boilerplate" in self.heuristics:
             table["units"] = boilerplate.UNITS_VERSION

@@ -12,6 +12,12 @@ from tamis.stage import Automation, Learning, Price, Snapshot, Stage, edge, ever
 from tamis.store.columns import BY_SERVER, DOC_ID, FINGERPRINT, Table, column
 from tamis.training.stage import perplexity_wanted
 
+_ANSWER_MASS = column(
+    "answer_mass",
+    pa.float64(),
+    "probability that the judge answers yes or no, over all single-token spellings of both",
+)
+_MARGIN = column("margin", pa.float64(), "logp_yes - logp_no, nats")
 JUDGE_SAMPLE = Table(
     name="judge_sample",
     key=("doc_id",),
@@ -47,12 +53,8 @@ SCORES_JUDGE = Table(
         column(
             "logp_no", pa.float64(), "log of the summed probability of all single-token spellings of no, nats"
         ),
-        column(
-            "answer_mass",
-            pa.float64(),
-            "probability that the judge answers yes or no, over all single-token spellings of both",
-        ),
-        column("margin", pa.float64(), "logp_yes - logp_no, nats"),
+        _ANSWER_MASS,
+        _MARGIN,
         column(
             "truncated", pa.bool_(), "whether the judge was shown only the beginning of a too long document"
         ),
@@ -71,11 +73,7 @@ SCORES_JUDGE_AGAIN = Table(
     per_document=True,
     columns=(
         DOC_ID,
-        column(
-            "answer_mass",
-            pa.float64(),
-            "probability that the judge answers yes or no, over all single-token spellings of both",
-        ),
+        _ANSWER_MASS,
         column(
             "margin",
             pa.float64(),
@@ -97,12 +95,8 @@ SCORES_NOISE = Table(
             pa.string(),
             "first 128 bits of the SHA-256 of a noise text made to test the judge, hex",
         ),
-        column(
-            "answer_mass",
-            pa.float64(),
-            "probability that the judge answers yes or no, over all single-token spellings of both",
-        ),
-        column("margin", pa.float64(), "logp_yes - logp_no, nats"),
+        _ANSWER_MASS,
+        _MARGIN,
         FINGERPRINT,
     ),
 )

@@ -89,11 +89,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
             for section in settings.selection
         ],
         "Models": [
-            page(
-                name,
-                f"which model to fine-tune for {name[12:-5]}, and what more data would gain",
-                REPORT_STAGE.name,
-            )
+            page(name, f"which model for {name[12:-5]}, and what more data would gain", REPORT_STAGE.name)
             for name in laws
         ],
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],

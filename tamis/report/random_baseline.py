@@ -63,7 +63,8 @@ def random_baseline(
     """
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
     eligible = decisions.filter(pl.col("rank").is_not_null())
-    drawn = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id").head(len(chosen))
+    shuffled = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id")
+    drawn = shuffled.head(len(chosen))
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
     ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))
 
@@ -82,34 +83,36 @@ def random_baseline(
         return RandomBaseline(rows=rows)
     # Of the chosen some of every rank: the first ones alone would be too good.
     spread = chosen.gather_every(max(len(chosen) // LOOKED_AT, 1)).head(LOOKED_AT)
-    looked_at, noisy = _noisy(store, spread["doc_id"], drawn["doc_id"].head(LOOKED_AT), eligible, off)
+    sides = [side["doc_id"].head(LOOKED_AT) for side in (spread, drawn)]
+    checked = _checked(store, pl.concat(sides), shuffled["doc_id"].head(REFERENCE), off)
+    of_chosen, of_drawn = (checked.filter(pl.col("doc_id").is_in(side.implode())) for side in sides)
+    looked_at = (len(of_chosen), len(of_drawn))
+    noisy = (int(of_chosen["is_dropped"].sum()), int(of_drawn["is_dropped"].sum()))
     if all(looked_at):
         ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
         rows.append(("share of checked texts that these rules would drop", ours_noisy, random_noisy))
     return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
 
 
-def _noisy(
-    store: Store, chosen: pl.Series, drawn: pl.Series, eligible: pl.DataFrame, rules: tuple[str, ...]
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return of chosen and drawn documents how many texts there are, and how many of these the rules drop."""
-    others = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id")["doc_id"].head(REFERENCE)
-    looked_at = pl.concat([chosen, drawn]).unique()
-    sample = pl.concat([looked_at, others]).unique() if "boilerplate" in rules else looked_at
-    texts = _texts(store, sample.to_list())
-    if texts.is_empty():
-        return (0, 0), (0, 0)
-    flags = texts.hstack(measured(texts, Plan(heuristics=rules)))
-    bad = flags.filter(pl.col("broken") != "")["doc_id"]
-    if "boilerplate" in rules:
-        flags = flags.with_columns(n_chars=pl.col("text").str.len_chars())
-        bad = pl.concat([bad, repeated_share(flags).filter(REPEATED.broken)["doc_id"]])
-    there, wrong = set(texts["doc_id"]), set(bad)
-    sides = [there & set(side) for side in (chosen, drawn)]
-    return (len(sides[0]), len(sides[1])), (len(sides[0] & wrong), len(sides[1] & wrong))
+def _checked(store: Store, doc_ids: pl.Series, reference: pl.Series, rules: Sequence[str]) -> pl.DataFrame:
+    """Return doc_id and is_dropped of those documents whose text is stored.
+
+    reference: documents of the pool among which pages of boilerplate are counted, with the others.
+    """
+    counted = "boilerplate" in rules
+    texts = _texts(store, pl.concat([doc_ids, reference] if counted else [doc_ids]).unique())
+    checked = texts.filter(pl.col("doc_id").is_in(doc_ids.implode()))
+    dropped = pl.lit(False)
+    if "noise" in rules and len(checked):
+        dropped |= measured(checked, Plan(heuristics=("noise",)))["broken"] != ""
+    if counted and len(texts):
+        flags = texts.hstack(measured(texts, Plan(heuristics=("boilerplate",))))
+        pages = repeated_share(flags.with_columns(n_chars=pl.col("text").str.len_chars()))
+        dropped |= pl.col("doc_id").is_in(pages.filter(REPEATED.broken)["doc_id"].implode())
+    return checked.select("doc_id", is_dropped=dropped)
 
 
-def _texts(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
-    blocks = store.by_ids(DOCUMENTS.name, sorted(doc_ids), ["doc_id", "text"])
+def _texts(store: Store, doc_ids: pl.Series) -> pl.DataFrame:
+    blocks = store.by_ids(DOCUMENTS.name, doc_ids.sort().to_list(), ["doc_id", "text"])
     none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
     return pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])

@@ -84,12 +84,12 @@ class StorageSection(Section):
 
 
 RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
-_COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 
 def _with_column(values: Any) -> Any:
     """Name the usual column of a format of conversations, where the section names none."""
-    usual = _COLUMN_OF_FORMAT.get(str(values.get("format"))) if isinstance(values, dict) else None
+    usual = COLUMN_OF_FORMAT.get(str(values.get("format"))) if isinstance(values, dict) else None
     return {"text_column": usual} | values if usual else values
 
 

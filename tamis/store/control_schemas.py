@@ -9,6 +9,11 @@ _SELECTION = column("selection", pa.string(), "name of the selection")
 FORM = "2"
 """Form of a home: raised when a change of schema or of files cannot be read by what was written before."""
 
+_PARTITION = column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions")
+_WITHDRAWN_ID = column(
+    "doc_id", pa.string(), "content id of the document or quarantined row that was withdrawn"
+)
+_LAST_ERROR = column("reason", pa.string(), "message of the last error")
 CONTROL: tuple[Table, ...] = (
     Table(
         name="heads",
@@ -17,7 +22,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset").with_metadata({"description": "asset", "form": FORM}),
-            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
+            _PARTITION,
             column("manifest", pa.string(), "id of the latest manifest"),
             column(
                 "input_key",
@@ -47,7 +52,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset"),
-            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
+            _PARTITION,
             column(
                 "attempt",
                 pa.string(),
@@ -140,7 +145,7 @@ CONTROL: tuple[Table, ...] = (
         evidence=True,
         decided=True,
         columns=(
-            column("doc_id", pa.string(), "content id of the document or quarantined row that was withdrawn"),
+            _WITHDRAWN_ID,
             column("withdrawn_at", pa.timestamp("us"), "when the document or row was withdrawn, UTC"),
             column(
                 "reason",
@@ -183,7 +188,7 @@ CONTROL: tuple[Table, ...] = (
                 pa.int64(),
                 "row of the file that contains the content; -1 for the whole file or package",
             ),
-            column("doc_id", pa.string(), "content id of the document or quarantined row that was withdrawn"),
+            _WITHDRAWN_ID,
         ),
     ),
     Table(
@@ -198,7 +203,7 @@ CONTROL: tuple[Table, ...] = (
             ),
             column("attempts", pa.int64(), "number of failed attempts with this input_key"),
             column("permanent", pa.bool_(), "whether a retry without a change would fail again"),
-            column("reason", pa.string(), "message of the last error"),
+            _LAST_ERROR,
             column("failed_at", pa.timestamp("us"), "when the trial last failed, UTC"),
             column(
                 "spent_seconds", pa.float64(), "time spent on all failed attempts with this input_key [s]"
@@ -305,11 +310,11 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             column("asset", pa.string(), "asset that could not be materialized"),
-            column("partition", pa.string(), "partition of the asset; empty if the asset has no partitions"),
+            _PARTITION,
             column(
                 "input_key", pa.string(), "hash of the inputs, settings and code that the asset depended on"
             ),
-            column("reason", pa.string(), "message of the last error"),
+            _LAST_ERROR,
             column("failed_at", pa.timestamp("us"), "when the asset last failed, UTC"),
         ),
     ),

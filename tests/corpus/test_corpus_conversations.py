@@ -144,7 +144,11 @@ def test_a_file_that_fails_for_one_reason_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "form"),
-    [(ROWS[0], "messages"), ({"conversations": []}, "sharegpt"), ({"instruction": "a"}, "alpaca")],
+    [
+        (ROWS[0], "messages"),
+        ({"conversations": []}, "sharegpt"),
+        ({"instruction": "a", "output": "b"}, "alpaca"),
+    ],
 )
 def test_a_file_of_conversations_without_a_format_names_the_one_that_reads_it(tmp_path, row, form):
     (line,) = quarantined(tmp_path, [row] * 20)

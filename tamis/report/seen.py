@@ -26,7 +26,6 @@ from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import MOST_A_SPAN
 from tamis.topics.clusters import (
     AXES_OF_TOPICS,
-    WITNESSES,
     cluster_centers,
     naming_words,
     nearest_center,
@@ -279,7 +278,7 @@ def _own_topics(
         label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
     words = naming_words(points["text"].fill_null(""), label_n)
     names = topic_names(words, len(center_ck))
-    shown_in = words["rows"].list.head(WITNESSES).explode().drop_nulls().unique()
+    shown_in = words["rows"].explode().drop_nulls().unique()
     return Topics(
         labels=names,
         ids=names,

@@ -14,7 +14,7 @@ WORDS = 3
 COMMON_SHARE = 0.3
 """A word in more of all texts is no name."""
 WITNESSES = 10
-"""Documents that are noted with a word of a name: it may be shown as long as one of them is there."""
+"""Texts that are noted with a word of a name: the word may be shown as long as one of them is there."""
 LEAST_RATIO = 1.3
 """A word names a topic only if it is in so many times as many of its texts as of all."""
 _WORD = r"\p{L}[\p{L}\p{M}]{2,23}"
@@ -112,7 +112,8 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
     """Return topic, place, word and rows: words that name each topic, the best first, and texts with them.
 
     They are in more of its texts than of all, at least two of them. A word counts once a text, and names one
-    topic; of two that begin alike the commoner names it. rows: of texts of the topic that hold it.
+    topic; of two that begin alike the commoner names it. rows: the first `WITNESSES` texts of the topic that
+    contain the word.
     """
     words = pl.DataFrame({"text": texts, "topic": label_n}).with_row_index("row")
     head = pl.col("text").str.slice(0, READ_CHARACTERS).str.to_lowercase()
@@ -130,7 +131,7 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
     first = first.unique(["topic", "stem"], keep="first", maintain_order=True)
     first = first.with_columns(place=pl.int_range(pl.len()).over("topic")).filter(pl.col("place") < WORDS)
     rows = words.join(first, on=["topic", "word"], how="semi").group_by("topic", "word")
-    return first.join(rows.agg(rows=pl.col("row").sort()), on=["topic", "word"]).select(
+    return first.join(rows.agg(rows=pl.col("row").sort().head(WITNESSES)), on=["topic", "word"]).select(
         "topic", "place", "word", "rows"
     )
 

@@ -18,14 +18,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.topics import CODE_VERSION
-from tamis.topics.clusters import (
-    READ_CHARACTERS,
-    WITNESSES,
-    fit_centers,
-    kept_numbers,
-    naming_words,
-    nearest_topic,
-)
+from tamis.topics.clusters import READ_CHARACTERS, fit_centers, kept_numbers, naming_words, nearest_topic
 from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 
 NO_VECTOR = "(no vector)"
@@ -110,8 +103,7 @@ def _fit(store: Store, vectors: str, count: int, seed: int, fit: str) -> int:
     old = sample.to_frame().join(before, on="doc_id", how="left", maintain_order="left")["number"]
     numbers = kept_numbers(old.fill_null(0).to_numpy(), label_n, len(center_cd), most)
     topics = [f"topic {number}" for number in numbers]
-    words = naming_words(_heads(store, sample), label_n).with_columns(pl.col("rows").list.head(WITNESSES))
-    named = words.explode("rows")
+    named = naming_words(_heads(store, sample), label_n).explode("rows")
     named = named.with_columns(
         topic=pl.Series(topics, dtype=pl.String).gather(named["topic"]), doc_id=sample.gather(named["rows"])
     )

@@ -10,8 +10,8 @@ from made_pools import VECTORS, pool_texts, vectors_of, write_pool
 from tamis.corpus.text import document_id
 from tamis.embedding.layout import principal_components, unit
 from tamis.store.tables import Store
-from tamis.topics import storing
 from tamis.topics.clusters import (
+    WITNESSES,
     cluster_centers,
     fit_centers,
     kept_numbers,
@@ -200,7 +200,7 @@ def test_a_word_leaves_the_name_with_the_last_document_that_holds_it(store, monk
     assert names.label(topic) == f"{topic}: {', '.join(words)}"
     rows = store.read("topic_words").filter(topic=topic, word=words[0])
     texts = dict(store.read("documents", ["doc_id", "text"]).iter_rows())
-    assert len(rows) == storing.WITNESSES
+    assert len(rows) == WITNESSES
     assert all(words[0] in texts[doc_id].lower() for doc_id in rows["doc_id"])
     assert set(rows["doc_id"]) <= set(names.from_documents)
     first, *others = rows["doc_id"]

@@ -53,3 +53,16 @@ def difference(found_tsr: np.ndarray, against_tsr: np.ndarray, examples: int) ->
     reach = float(t.ppf(0.975, freedom)) * total**0.5
     p = 2 * float(t.sf(abs(mean) / total**0.5, freedom))
     return Difference(mean=mean, low=mean - reach, high=mean + reach, p=p, seeds=tuple(by_seed.tolist()))
+
+
+def variance_of_mean(gap_tsr: np.ndarray, seeds: int) -> float:
+    """Variance of the mean difference [tasks, seeds, 1 + draws] as it would be with another number of seeds.
+
+    Of the seeds' own luck, and of drawing the held-out examples, of which seeds average out a part.
+    """
+    tasks, had = gap_tsr.shape[:2]
+    of_seeds = gap_tsr[:, :, 0].mean(0).var(ddof=1)
+    of_one = gap_tsr[:, :, 1:].var(2, ddof=1).mean(1).sum() / tasks**2
+    of_all = gap_tsr[:, :, 1:].mean(1).var(1, ddof=1).sum() / tasks**2
+    stays = max(0.0, (had * of_all - of_one) / (had - 1))
+    return float((of_seeds + of_one - stays) / seeds + stays)

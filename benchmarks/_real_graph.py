@@ -19,7 +19,7 @@ DRAWN = ("random", "density")
 """Samplers that draw and whose scores are stored: each seed gets a draw of its own."""
 
 FILTERS = ("gopher", "word_order")
-"""Rules of form that every sampler heeds, so that none is ahead by what a rule finds."""
+"""Rules of form that every sampler keeps to, so that none is ahead by what a rule finds."""
 
 SETTINGS = """
 [project]

@@ -59,11 +59,16 @@ class Finished:
     seconds: float
 
 
-def make_runs(study: Study, recipe: Recipe, seeds: Sequence[int], workers: int = 1) -> list[Finished]:
-    """Every run that has no result yet, then all of them; an interrupted benchmark goes on."""
+def make_runs(
+    study: Study, recipe: Recipe, seeds: Sequence[int], workers: int = 1, arms: Sequence[str] = ()
+) -> list[Finished]:
+    """Make every run that has no result yet, then return all of them; an interrupted benchmark goes on.
+
+    Of every sampler of the study and of no warm-up, unless `arms` says of which.
+    """
     folder = study.folder / "runs" / _digest(study, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    units = [(sampler, seed) for seed in seeds for sampler in (NONE, *study.samplers)]
+    units = [(sampler, seed) for seed in seeds for sampler in arms or (NONE, *study.samplers)]
     in_workers(_runs_of_sampler, [(study, recipe, *unit, folder) for unit in units], workers)
     paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
     return [_read(path) for path in paths]
@@ -148,7 +153,9 @@ def _fine_tuned(
         documents=len(chosen),
         warm_up_tokens=warm_up.tokens if warm_up else 0,
         outcomes=outcomes,
-        text=found and Outcomes(bits=found.document_bits.tolist(), n_bytes=found.document_bytes.tolist()),
+        text=None
+        if found is None
+        else Outcomes(bits=found.document_bits.tolist(), n_bytes=found.document_bytes.tolist()),
         zero_shot=zero,
         seconds=0.0,
     )

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--budget", default="300ktok")
     parser.add_argument("--encoder", default="static")
     parser.add_argument(
-        "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler heeds"
+        "--filters", nargs="*", default=[*FILTERS], help="rules of form that every sampler keeps to"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home", type=Path, help="project folder to use and keep")

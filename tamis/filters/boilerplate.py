@@ -30,7 +30,7 @@ SHORTEST, LONGEST, LEAST_REPEATED = 12, 200, 60
 document that repeats less in all is no page of notices."""
 OFTEN, OFTEN_SHARE = 10, 5e-4
 """A unit is a repeated one from so many documents on, or this share of the pool if that is more."""
-UNITS_VERSION = "2"
+UNITS_VERSION = "3"
 """Raised when the same text gets other hashes."""
 _UNIT = r"[^\n|•·».!?…]*\p{L}[^\n|•·».!?…]*"
 _DOT = "\ue000"
@@ -40,6 +40,8 @@ _ADDRESS = rf"\S*(?:@|://|{_DOT})\S*|\b(?:\p{{L}}+\p{{N}}|\p{{N}}+\p{{L}})\w*"
 _CAPITAL, _NAME, _NAMES = r"\b\p{Lu}[\w'’&-]*", "X", r"\bX(?:\W+X\b)+"
 _LOWER, FEWEST_LOWER = r"\b[\p{Ll}\p{Lo}]", 4
 """A unit with fewer words in lower case, such as a heading or a list of names, has to occur word for word."""
+LEAST_COMMON = 0.4
+"""So has one of which names are a larger part: statutes differ in the names within a fixed formula."""
 
 
 def units_of(texts: pl.DataFrame) -> pl.DataFrame:
@@ -67,8 +69,11 @@ def _without_names(unit: pl.Expr) -> pl.Expr:
     """Return what a unit is known by: an X for names, addresses and words with digits, a 0 for numbers."""
     names = unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME)
     names = names.str.replace_all(_NAMES, _NAME)
-    known_by = pl.when(names.str.count_matches(_LOWER) >= FEWEST_LOWER).then(names).otherwise(unit)
-    return known_by.str.replace_all(r"\d+", "0")
+    in_common = names.str.replace_all(_NAME, "", literal=True).str.len_chars()
+    says_something = (names.str.count_matches(_LOWER) >= FEWEST_LOWER) & (
+        in_common >= LEAST_COMMON * unit.str.len_chars()
+    )
+    return pl.when(says_something).then(names).otherwise(unit).str.replace_all(r"\d+", "0")
 
 
 def repeated_share(flags: pl.DataFrame) -> pl.DataFrame:

@@ -164,6 +164,23 @@ def test_what_is_left_of_a_line_of_names_is_no_reason_to_call_it_repeated():
     assert repeated_share(pool(lines)).is_empty()
 
 
+def test_a_formula_that_is_mostly_names_is_not_what_many_documents_say():
+    """Statutes: what differs between them is most of the sentence."""
+    acts = [
+        "Small Business Enterprise Development",
+        "Health Insurance Marketplace Improvement",
+        "Clean Rivers",
+    ]
+    texts = {
+        f"{act} {year}": (
+            f"The {act} and Public Assistance Emergency Amendment Act is amended for the {year} Council."
+        )
+        for act in acts
+        for year in range(2001, 2005)
+    }
+    assert repeated_share(pool(texts)).is_empty()
+
+
 def test_units_of_a_document_depend_on_it_alone():
     texts = [*pages(3).values(), RIVER, CODE, ""]
     together = measured(pl.DataFrame({"text": texts}), Plan(heuristics=("boilerplate",)))

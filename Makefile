@@ -10,6 +10,7 @@ BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildca
 BENCH_ARGS ?=
 UI_ARGS ?=
 FAULTS_ARGS ?=
+RELEASE_ARGS ?=
 
 CORE := $(VENV)/installed
 STAMP := $(VENV)/installed-dev
@@ -20,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loa
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-all faults coverage bench docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-all faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -55,6 +56,15 @@ faults: $(STAMP)
 bench: $(STAMP)
 	@for name in $(BENCH); do \
 	  echo "benchmark $$name" >&2; $(BIN)/tamis bench $$name $(BENCH_ARGS) || exit 1; done
+
+# All benchmarks of a release in the background: make bench-release RELEASE_ARGS="--list" prints order and hours.
+# It goes on where it was stopped; figures, logs and progress are in build/release.
+bench-release: $(STAMP)
+	@$(BIN)/python -m benchmarks._release --list
+	@mkdir -p build/release
+	@if [ -z "$(filter --list,$(RELEASE_ARGS))" ]; then \
+	  nohup $(BIN)/python -m benchmarks._release --to build/release $(RELEASE_ARGS) \
+	    >> build/release/progress.log 2>&1 & echo "process $$!; progress: build/release/progress.log"; fi
 
 # The reference of the Python API, from the docstrings: build/docs/index.html
 docs: $(STAMP)

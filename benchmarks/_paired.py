@@ -56,7 +56,7 @@ def difference(found_tsr: np.ndarray, against_tsr: np.ndarray, examples: int) ->
 
 
 def variance_of_mean(gap_tsr: np.ndarray, seeds: int) -> float:
-    """Variance of the mean difference [tasks, seeds, 1 + draws] as it would be with another number of seeds.
+    """Variance of a mean difference [tasks, seeds, 1 + draws] as `difference` counts it, with other seeds.
 
     Of the seeds' own luck, and of drawing the held-out examples, of which seeds average out a part.
     """

@@ -94,15 +94,15 @@ def selection_report(
     excerpts = pl.concat(texts).select(
         "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")
     )
-    unused = find_sampler(section.sampler).unheeded | (set() if section.mixture else {"mixture"})
-    heeded = section.model_dump(exclude=unused, exclude_none=True)
+    unused = find_sampler(section.sampler).ignored | (set() if section.mixture else {"mixture"})
+    used = section.model_dump(exclude=unused, exclude_none=True)
     sizes = token_sizes(store)
     score = next(iter(used_score_columns(decisions)), None)
     return SelectionReport(
         name=section.name,
         decisions=decisions,
         documents=sources.join(excerpts, on="doc_id", how="left"),
-        settings={name: str(value) for name, value in heeded.items()},
+        settings={name: str(value) for name, value in used.items()},
         target=section.target,
         tokens=tokens_of(sizes, decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),

@@ -276,7 +276,7 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = named(snapshot.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
     undivided = (set() if section.per else DIVIDING) | (set() if section.mixture else {"mixture"})
-    used = section.model_dump(exclude=sampler.unheeded | undivided) | _mixture_settings(
+    used = section.model_dump(exclude=sampler.ignored | undivided) | _mixture_settings(
         snapshot, section.mixture
     )
     if sampler.method is None:

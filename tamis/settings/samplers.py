@@ -40,7 +40,7 @@ class Sampler:
     `rule`: "top_k" takes the best scores; "inverse_propensity" draws without replacement with weights
     1 / max(score, 1), "softmax" with weights exp(score); "uniform" draws without looking. `direction` says
     which end of the score is best and has no meaning for the three rules that draw. `needs_target`: its
-    scores exist for a target only. `options`: those of DEFAULT_OPTIONS that it heeds. `formula`: what
+    scores exist for a target only. `options`: those of DEFAULT_OPTIONS that it reads. `formula`: what
     `combine` computes, for people, options in braces.
     `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
     """
@@ -58,7 +58,7 @@ class Sampler:
     options: tuple[str, ...] = ()
 
     @property
-    def unheeded(self) -> set[str]:
+    def ignored(self) -> set[str]:
         """Keys of a [[selection]] that change nothing with this sampler."""
         found = {*DEFAULT_OPTIONS} - {*self.options}
         found |= set() if AWAY_SCORE in self.score_columns else {"away_from"}

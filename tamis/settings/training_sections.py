@@ -89,12 +89,12 @@ class FineTuningSection(Section):
     kept_states: int = Field(4, ge=1)
 
     def shared(self) -> dict[str, Any]:
-        """What every training heeds, those of sampler trials too."""
+        """Return what every training depends on, those of sampler trials too."""
         always = self.model_dump(include={"epochs", "sequence_length", "batch_size", "learning_rate"})
         return always | self.model_dump(include={"compile"}, exclude_defaults=True)
 
     def recipe(self) -> dict[str, Any]:
-        """What a trial depends on; other keys only where they differ from their default and are heeded, so
+        """Return what a trial depends on; other keys only where they are not at their default and in use, so
         that a key which nobody uses makes nothing again."""
         unused = {"kept_states"} | (set() if self.validation else {"patience", "evaluations"})
         return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)

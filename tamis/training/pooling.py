@@ -3,7 +3,7 @@
 The last token is what transformers reads, so any program can use such a checkpoint. The mean is better for
 small models and few labels (62.7 instead of 51.3 % on banking77: `python -m benchmarks.warm_up`, and with
 `--pooling last`), but a checkpoint says so only in config.json, by the key that ModernBERT has for it, which
-transformers heeds for no causal model: `classify` does.
+transformers reads for no causal model: `classify` does.
 """
 
 from typing import TYPE_CHECKING

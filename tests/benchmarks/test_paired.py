@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from benchmarks._paired import RESAMPLES, difference, values
+from benchmarks._paired import RESAMPLES, difference, values, variance_of_mean
 from tamis.training.results import Outcomes
 
 
@@ -52,3 +52,20 @@ def test_a_task_weighs_as_much_as_another():
     better = np.stack([np.ones((2, 40)), np.zeros((2, 40))]).astype(bool)
     worse = np.zeros((2, 2, 40), dtype=bool)
     assert difference(arm(better), arm(worse), 80).mean == pytest.approx(0.5)
+
+
+def test_the_variance_with_more_seeds_is_that_of_a_study_with_so_many():
+    """Studies of 4 seeds say what studies of 16 count, which is not less than their means vary."""
+
+    def study(trial: int, seeds: int) -> np.ndarray:
+        draw = np.random.default_rng(trial)
+        hard_tn, liked_tn = draw.normal(size=(2, 2, 1, 150))
+        luck_ts = draw.normal(scale=0.2, size=(2, seeds, 1))
+        shifts = (0.4 * liked_tn + luck_ts, 0.0)
+        right = [hard_tn + draw.normal(size=(2, seeds, 150)) + shift > 0 for shift in shifts]
+        return arm(right[0]) - arm(right[1])
+
+    large = [study(1_000 + trial, 16) for trial in range(100)]
+    said = np.mean([variance_of_mean(study(trial, 4), 16) for trial in range(40)])
+    assert said == pytest.approx(np.mean([variance_of_mean(one, 16) for one in large]), rel=0.15)
+    assert said >= np.var([one[:, :, 0].mean() for one in large])

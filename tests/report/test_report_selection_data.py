@@ -30,7 +30,7 @@ def test_a_selection_that_may_choose_nothing_has_a_page(store):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "heeded"),
+    ("sampler", "read"),
     [
         ("got-d", {"target"}),
         ("got-d-quality", {"target", "quality_weight"}),
@@ -41,8 +41,8 @@ def test_a_selection_that_may_choose_nothing_has_a_page(store):
         ("perplexity:small", {"target"}),
     ],
 )
-def test_the_page_lists_what_the_sampler_heeds(store, sampler, heeded):
+def test_the_page_lists_what_the_sampler_reads(store, sampler, read):
     section = SelectionSection(name="one", sampler=sampler, budget=2, target="near", away_from="far")
     nothing = select(pl.DataFrame({"doc_id": ["a"]}), "random", 1).clear()
     shown = selection_report(store, section, nothing, FiltersSection()).settings
-    assert set(shown) == {"name", "sampler", "budget", *heeded}
+    assert set(shown) == {"name", "sampler", "budget", *read}

@@ -134,7 +134,7 @@ def test_quality_and_diversity_draw_in_proportion_to_their_weights():
     assert cold == chosen(select(frame, "ask-llm", 3))
 
 
-def test_the_rank_ensemble_heeds_order_and_not_scale():
+def test_the_rank_ensemble_depends_on_order_and_not_on_scale():
     frame = pool(40)
     found = chosen(select(frame, "rank-ensemble", 8))
     stretched = frame.with_columns(pl.col("transport_gradient") ** 3 * 1e6)

@@ -1,0 +1,145 @@
+"""Every benchmark once, the shortest first: `make bench-release` before a release, on a quiet machine.
+
+    python -m benchmarks._release --list
+    python -m benchmarks._release --to build/release [--hours 36] [--only NAME ...]
+
+--list prints the order and the expected hours. Otherwise each is run by itself and writes NAME.jsonl (its
+figures) and NAME.log into the folder of --to; NAME.done.json says at which commit, how long it took and how
+it ended. What is done there at the commit of this checkout is not run again, so an interrupted release goes
+on. A benchmark that would end after --hours is left out, with a line. Exits 1 when one missed a limit,
+failed or was left out.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._yardstick import commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A benchmark, its flags and the minutes that it takes on two cores of the reference machine."""
+
+    name: str
+    minutes: float
+    flags: tuple[str, ...] = ()
+    keeps_home: bool = False
+
+    @property
+    def module(self) -> str:
+        """The name without what tells two runs of one module apart."""
+        return self.name.partition(":")[0]
+
+
+RELEASE = (
+    Entry(name="yardstick", minutes=0.1),
+    Entry(name="filters", minutes=1),
+    Entry(name="install", minutes=3),
+    Entry(name="training", minutes=3),
+    Entry(name="start_up", minutes=3),
+    Entry(name="map", minutes=4),
+    Entry(name="gaps", minutes=4),
+    Entry(name="default_rules", minutes=4),
+    Entry(name="transport_behaviour", minutes=5),
+    Entry(name="transport_estimate", minutes=5),
+    Entry(name="transport_increment", minutes=5),
+    Entry(name="encoding", minutes=5),
+    Entry(name="coverage", minutes=5),
+    Entry(name="mixtures", minutes=5),
+    Entry(name="small_files", minutes=5),
+    Entry(name="scaling", minutes=6),
+    Entry(name="demo", minutes=5, flags=("--seeds", "5")),
+    Entry(name="selection_quality", minutes=8),
+    Entry(name="arrivals", minutes=9, flags=("--steps", "drop", "queued", "slow", "idle")),
+    Entry(name="object_store", minutes=10),
+    Entry(name="quality", minutes=10),
+    Entry(name="samplers", minutes=10),
+    Entry(name="exact_transport", minutes=15),
+    Entry(name="token_budgets", minutes=15),
+    Entry(name="transport", minutes=20),
+    Entry(name="scale", minutes=30),
+    Entry(name="lineage", minutes=30),
+    Entry(name="own_curves", minutes=40, keeps_home=True),
+    Entry(name="contrast", minutes=40, keeps_home=True),
+    Entry(name="warm_up", minutes=60, keeps_home=True),
+    Entry(name="incremental", minutes=60),
+    Entry(name="mixture_swarm", minutes=60, keeps_home=True),
+    Entry(name="soak", minutes=75, flags=("--minutes", "60")),
+    Entry(name="data_efficiency", minutes=95, keeps_home=True),
+    Entry(name="better_than_knn:choose", minutes=60, flags=("--part", "choose"), keeps_home=True),
+    Entry(name="better_than_knn:registered", minutes=90, flags=("--part", "registered"), keeps_home=True),
+    Entry(
+        name="ladder", minutes=240, flags=("--rungs", "llama-0.8m", "minilm", "--seeds", "2"), keeps_home=True
+    ),
+    Entry(name="mutants", minutes=60),
+)
+LEFT_OUT = {"gpu_session": "it needs a GPU"}
+MOST_HOURS = 36.0
+
+
+def done_at(entry: Entry, to: Path) -> str:
+    """The commit at which it was last run to its end, or nothing."""
+    note = to / f"{entry.name.replace(':', '-')}.done.json"
+    return str(json.loads(note.read_text())["commit"]) if note.is_file() else ""
+
+
+def run(entry: Entry, to: Path, at: str) -> int:
+    """Run one benchmark to its end; its exit code."""
+    stem = entry.name.replace(":", "-")
+    command = [sys.executable, "-m", f"benchmarks.{entry.module}", *entry.flags]
+    command += ["--home", str(to / "homes" / at / entry.module)] if entry.keeps_home else []
+    began = time.monotonic()
+    with (to / f"{stem}.jsonl").open("w") as figures, (to / f"{stem}.log").open("w") as log:
+        code = subprocess.run(command, stdout=figures, stderr=log).returncode
+    note = {"commit": at, "seconds": round(time.monotonic() - began), "exit": code, "command": command[1:]}
+    (to / f"{stem}.done.json").write_text(json.dumps(note) + "\n")
+    return code
+
+
+def release(entries: tuple[Entry, ...], to: Path, hours: float) -> bool:
+    """Run what is not done at this commit; whether every one was run and reached its limits."""
+    to.mkdir(parents=True, exist_ok=True)
+    found, began, fine = commit(), time.monotonic(), True
+    at = f"{found['commit']}{'-modified' if found['modified'] else ''}"
+    for entry in entries:
+        if not found["modified"] and done_at(entry, to) == at:
+            print(f"{entry.name}: done at this commit", flush=True)
+            continue
+        if time.monotonic() - began + 60 * entry.minutes > 3600 * hours:
+            print(f"{entry.name}: left out, as it would end after {hours:g} hours", flush=True)
+            fine = False
+            continue
+        code = run(entry, to, at)
+        print(f"{entry.name}: exit {code}", flush=True)
+        fine = fine and not code
+    return fine
+
+
+def main() -> None:
+    """List the release or run it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--list", action="store_true", help="print order and expected time, run nothing")
+    parser.add_argument("--to", type=Path, default=Path("build/release"))
+    parser.add_argument("--hours", type=float, default=MOST_HOURS)
+    parser.add_argument("--only", nargs="+", choices=[entry.name for entry in RELEASE], metavar="NAME")
+    flags = parser.parse_args()
+    entries = tuple(entry for entry in RELEASE if not flags.only or entry.name in flags.only)
+    if flags.list:
+        for entry in entries:
+            print(f"{entry.minutes / 60:6.2f} h  {entry.name} {' '.join(entry.flags)}".rstrip())
+        print(f"{sum(entry.minutes for entry in entries) / 60:6.2f} h  in all")
+        for name, reason in LEFT_OUT.items():
+            print(f"     -   {name}: {reason}")
+        return
+    sys.exit(not release(entries, flags.to.resolve(), flags.hours))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,8 @@ came together; a file that cannot be read costs the hashing of what was in it.
 
 import contextlib
 import shutil
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,32 +24,25 @@ MOST_FILES = 16
 ID_CHARACTERS = 32
 _DIGEST = np.dtype("<u8")
 Buckets = NDArray[np.unsignedinteger]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    """Documents [n], the digest of the vector of each, and their buckets [n, rows]."""
-
-    ids: NDArray[np.bytes_]
-    digests: NDArray[np.uint64]
-    buckets_nr: Buckets
+Known = NDArray[np.void]
+"""Documents [n]: `id`, `digest` of the vector, and `buckets` [rows]; mapped from a file or in memory."""
 
 
 class _Index:
     """Documents of several files by id, ascending; of one that is in several the last counts.
 
-    Buckets stay in the arrays that they were read into: of a large pool they are hundreds of megabytes.
+    Buckets stay in the files, which are mapped: of a large pool they are hundreds of megabytes.
     """
 
-    def __init__(self, parts: list[_Known]) -> None:
-        ids = np.concatenate([np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part.ids for part in parts)])
-        digests = np.concatenate([np.empty(0, dtype=_DIGEST), *(part.digests for part in parts)])
+    def __init__(self, parts: list[Known]) -> None:
+        ids = np.concatenate([np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part["id"] for part in parts)])
+        digests = np.concatenate([np.empty(0, dtype=_DIGEST), *(part["digest"] for part in parts)])
         order = np.argsort(ids, kind="stable")
         last = np.append(ids[order][1:] != ids[order][:-1], [True])[: len(order)]
         self._row = order[last]
         self.ids, self.digests = ids[self._row], digests[self._row]
         self._parts = parts
-        self._ends = np.cumsum([len(part.ids) for part in parts], dtype=np.int64)
+        self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
 
     def take(self, place_n: NDArray[np.int64], out_nr: Buckets, into_n: NDArray[np.int64]) -> None:
         """Copy the buckets of documents at these places into rows of an array."""
@@ -61,7 +51,7 @@ class _Index:
         for number in np.unique(part_n):
             mine = part_n == number
             part = self._parts[number]
-            out_nr[into_n[mine]] = part.buckets_nr[row_n[mine] - (self._ends[number] - len(part.ids))]
+            out_nr[into_n[mine]] = part["buckets"][row_n[mine] - (self._ends[number] - len(part))]
 
     def places(self, ids: NDArray[np.bytes_], digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where each document is that is known with this very vector, -1 for the others."""
@@ -79,11 +69,19 @@ class KeptBuckets:
 
     def __init__(self, folder: Path, sketch: DensitySketch) -> None:
         self.sketch, self._folder = sketch, folder / sketch.family[:32]
-        self._kind = sketch.bucket_type
+        self._kind = np.dtype(
+            [
+                ("id", f"S{ID_CHARACTERS}"),
+                ("digest", _DIGEST),
+                ("buckets", sketch.bucket_type, (sketch.rows,)),
+            ]
+        )
         for other in folder.glob("*") if folder.is_dir() else ():
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
-        self._files = sorted(self._folder.glob("*.npz"))
+        for older in self._folder.glob("*.npz"):  # the form before 0.2
+            older.unlink(missing_ok=True)
+        self._files = sorted(self._folder.glob("*.npy"))
         self._known = self._read()
 
     @staticmethod
@@ -98,69 +96,70 @@ class KeptBuckets:
 
         They are written after the last block.
         """
-        came: list[_Known] = []
+        came: list[Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
         for ids, vectors_nd in blocks:
             names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
             place_n = self._known.places(names, digests)
             new_n = place_n < 0
             used[place_n[~new_n]] = True
-            buckets_nr = np.empty((len(ids), self.sketch.rows), dtype=self._kind)
+            buckets_nr = np.empty((len(ids), self.sketch.rows), dtype=self.sketch.bucket_type)
             self._known.take(place_n[~new_n], buckets_nr, np.flatnonzero(~new_n))
             if new_n.any():
                 buckets_nr[new_n] = self.sketch.buckets_of(vectors_nd[new_n]).T
-                came.append(_Known(ids=names[new_n], digests=digests[new_n], buckets_nr=buckets_nr[new_n]))
+                came.append(self._joined(names[new_n], digests[new_n], buckets_nr[new_n]))
             yield ids, np.ascontiguousarray(buckets_nr.T)
             advance(len(ids))
         self._keep(came, used)
 
-    def _keep(self, came: list[_Known], used: NDArray[np.bool_]) -> None:
+    def _joined(self, ids: NDArray[np.bytes_], digests: NDArray[np.uint64], buckets_nr: Buckets) -> Known:
+        rows = np.empty(len(ids), dtype=self._kind)
+        rows["id"], rows["digest"], rows["buckets"] = ids, digests, buckets_nr
+        return rows
+
+    def _keep(self, came: list[Known], used: NDArray[np.bool_]) -> None:
         """Write what came as a file more, or all that is used as a single one where there are many."""
         many = len(self._files) >= MOST_FILES or used.sum() < 0.8 * len(used)
         if not (came or many):
             return
-        rows = _joined(came, self.sketch.rows, self._kind)
         if many:
             place_n = np.flatnonzero(used)
-            kept_nr = np.empty((len(place_n), self.sketch.rows), dtype=self._kind)
+            kept_nr = np.empty((len(place_n), self.sketch.rows), dtype=self.sketch.bucket_type)
             self._known.take(place_n, kept_nr, np.arange(len(place_n)))
-            kept = _Known(ids=self._known.ids[used], digests=self._known.digests[used], buckets_nr=kept_nr)
-            rows = _joined([kept, rows], self.sketch.rows, self._kind)
-        number = int(self._files[-1].stem) + 1 if self._files else 0
+            came = [self._joined(self._known.ids[used], self._known.digests[used], kept_nr), *came]
+        rows = np.concatenate([np.empty(0, dtype=self._kind), *came])
+        number = int(self._files[-1].stem.partition("-")[0]) + 1 if self._files else 0
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / f"{number:08d}.npz"
+            path = self._folder / f"{number:08d}-{_sum_of(rows):016x}.npy"
             with whole_file(path, flushed=False) as draft, draft.open("wb") as file:
-                np.savez(file, ids=rows.ids, digests=rows.digests, buckets_nr=rows.buckets_nr)
+                np.save(file, rows)
             for old in self._files if many else ():
                 old.unlink(missing_ok=True)
 
     def _read(self) -> _Index:
-        """Read all files; one that cannot be read is removed."""
-        parts = []
+        """Map all files; one that is damaged is removed."""
+        parts: list[Known] = []
         for path in self._files:
-            try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    part = _Known(**{name: stored[name] for name in ("ids", "digests", "buckets_nr")})
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                path.unlink(missing_ok=True)  # cut off by a power cut
-                continue
-            if part.buckets_nr.shape == (len(part.ids), self.sketch.rows):
-                parts.append(part)
+            with contextlib.suppress(OSError, ValueError, EOFError):  # cut off by a power cut
+                part = np.load(path, mmap_mode="r", allow_pickle=False)
+                if part.dtype == self._kind and path.stem.endswith(f"-{_sum_of(part):016x}"):
+                    parts.append(part)
+                    continue
+            path.unlink(missing_ok=True)
         return _Index(parts)
 
 
-def _joined(parts: list[_Known], rows: int, kind: np.dtype[Any]) -> _Known:
-    ids = [np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part.ids for part in parts)]
-    digests = [np.empty(0, dtype=_DIGEST), *(part.digests for part in parts)]
-    buckets = [np.empty((0, rows), dtype=kind), *(part.buckets_nr for part in parts)]
-    return _Known(
-        ids=np.concatenate(ids), digests=np.concatenate(digests), buckets_nr=np.concatenate(buckets)
-    )
+def _sum_of(rows: Known) -> int:
+    """Return the sum of the bytes of an array as words, modulo 2^64: it finds what a bad disk changed."""
+    flat = np.frombuffer(rows, dtype=np.uint8)
+    whole = len(flat) // 8 * 8
+    rest = int(flat[whole:].sum(dtype=np.uint64))
+    return (int(flat[:whole].view("<u8").sum(dtype=np.uint64)) + rest) % 2**64
 
 
 def _digests(vectors_nd: NDArray[np.float32]) -> NDArray[np.uint64]:
     """Return a digest [n] of vectors [n, d]: a sum of their bits times odd numbers, modulo 2^64."""
-    bits = np.ascontiguousarray(vectors_nd, dtype="<f4").view("<u4").astype(np.uint64)
-    factors = np.random.PCG64(0).random_raw(bits.shape[1]) | np.uint64(1)
-    return (bits * factors).sum(axis=1, dtype=np.uint64).astype(_DIGEST)
+    bits_nd = np.ascontiguousarray(vectors_nd, dtype="<f4").view("<u4")
+    factors_d = np.random.PCG64(0).random_raw(bits_nd.shape[1]) | np.uint64(1)
+    return np.einsum("nd,d->n", bits_nd, factors_d, dtype=np.uint64, casting="unsafe").astype(_DIGEST)

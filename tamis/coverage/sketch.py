@@ -204,7 +204,9 @@ class DensitySketch:
 
     def density_in(self, buckets_rn: NDArray[np.integer]) -> NDArray[np.float32]:
         """Density [n] of documents by their buckets [rows, n], to the bit what `density` gives."""
-        totals = np.take_along_axis(self._counts, buckets_rn.astype(np.int64), axis=1).sum(axis=0)
+        totals = np.zeros(buckets_rn.shape[1], dtype=np.int64)
+        for counts, buckets_n in zip(self._counts, buckets_rn, strict=True):  # a row stays in the cache
+            totals += counts.take(buckets_n)
         return self._debiased(totals)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -58,7 +58,7 @@ def rows_digest(records: Iterable[np.ndarray]) -> tuple[str, bytes]:
     """Digest and bytes of the rows file of these records, sorted by key."""
     blocks = [np.asarray(block).view(f"V{RECORD_BYTES}") for block in records]
     joined = np.concatenate(blocks) if blocks else np.empty(0, dtype=f"V{RECORD_BYTES}")
-    content = b"".join(sorted(joined.tolist()))
+    content = np.sort(joined.view(f"S{RECORD_BYTES}")).tobytes()  # zeros at the end sort as bytes do
     return hashlib.sha256(content).hexdigest(), content
 
 

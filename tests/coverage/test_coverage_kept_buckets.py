@@ -60,7 +60,7 @@ def test_documents_that_come_change_and_go_are_counted_as_if_all_were_hashed(tmp
         assert hashed <= (200 if not step else new.sum())
         hashed_before += hashed
     assert hashed_before < 600
-    assert len([*(tmp_path / "cache").rglob("*.npz")]) <= MOST_FILES
+    assert len([*(tmp_path / "cache").rglob("*.npy")]) <= MOST_FILES
 
 
 def test_another_width_and_damaged_files_are_hashed_again(tmp_path, vectors_nd):
@@ -74,15 +74,17 @@ def test_another_width_and_damaged_files_are_hashed_again(tmp_path, vectors_nd):
     assert hashed == 260
     assert len([*cache.iterdir()]) == 1
     assert np.array_equal(density_n, found.density(vectors_nd))
-    (file,) = cache.rglob("*.npz")
+    (file,) = cache.rglob("*.npy")
     content = bytearray(file.read_bytes())
-    for damaged in (content[: len(content) // 2], b"", bytes(len(content))):
+    changed = bytearray(content)
+    changed[-9] ^= 4
+    for damaged in (content[: len(content) // 2], b"", bytes(len(content)), changed):
         file.write_bytes(damaged)
         again = DensitySketch(DIM, rows=30, hashes=4, expected=2, buckets=500).calibrate(vectors_nd[:50])
         again, density_n, hashed = through(cache, again, ids, vectors_nd)
         assert hashed == 260
         assert np.array_equal(density_n, again.density(vectors_nd))
-        (file,) = cache.rglob("*.npz")
+        (file,) = cache.rglob("*.npy")
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, vectors_nd):

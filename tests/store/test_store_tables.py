@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -116,6 +118,13 @@ def test_rows_digest_does_not_depend_on_order_or_batches(order, cut):
     whole = rows_digest([row_records(sample_rows(range(8)), ["doc_id"])])
     parts = [row_records(rows.slice(0, cut), ["doc_id"]), row_records(rows.slice(cut), ["doc_id"])]
     assert rows_digest(parts) == whole
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 127, 128, 255]), min_size=48, max_size=48).map(bytes)))
+def test_records_are_sorted_as_bytes_also_where_they_end_in_zeros(records):
+    digest, content = rows_digest([np.frombuffer(b"".join(records), dtype="V48")])
+    assert content == b"".join(sorted(records))
+    assert digest == hashlib.sha256(content).hexdigest()
 
 
 def test_rows_digest_sees_every_cell_and_skips_clocks():

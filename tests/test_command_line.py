@@ -93,6 +93,12 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
     letter.write_text(text, encoding="utf-8-sig")
     by_text = tamis(built, "explain", "--text", str(letter), "--json").json
     assert by_text == found, "a byte order mark is no part of a text"
+    lines = tamis(built, "explain", chosen).out.splitlines()
+    assert lines[0].startswith(f'document {chosen} "{text.split()[0]}')
+    assert text[:20] not in json.dumps(found), "a text is not written where --json is sent"
+    example = found["serves"][0]["example_id"]
+    of_example = built.store.read("target_examples", ["text"], f"doc_id = '{example}'")["text"][0]
+    assert any(line.strip().startswith(f'{example} "{of_example.split()[0]}') for line in lines)
 
 
 def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):

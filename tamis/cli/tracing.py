@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 
 from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
@@ -13,6 +14,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.cli.parts import answer, json_option, platform_module, target_names
+from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, training_documents, training_lines
 from tamis.history.finding import document_of_place, document_of_text, resolve_document
@@ -21,11 +23,15 @@ from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.report.audit import page_of
+from tamis.report.seen import clean
 from tamis.report.serving import served_page_name
 from tamis.status import due
+from tamis.store.tables import Store, one_of
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.stage import GAPS_STAGE
 from tamis.transport.stored_gaps import read_gaps
+
+BEGINNING_CHARACTERS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +88,23 @@ def explain(as_json: bool, **given: Any) -> int:
         return 0
     home = project.home
     found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
-    answer(as_json, found, explanation_lines(found))
+    answer(as_json, found, explanation_lines(found, {} if as_json else _beginnings(home.store, found)))
     return 0
+
+
+def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
+    """Return how the texts of the ids in an explanation begin.
+
+    For a terminal: `--json` is written to files and logs, and holds no text.
+    """
+    repeated = {row["duplicate_of"] for row in found["decisions"] if row["duplicate_of"]}
+    served = {row["example_id"] for row in found["serves"]}
+    begins: dict[str, str] = {}
+    for table, ids in ((TARGET_EXAMPLES.name, served), (DOCUMENTS.name, {found["doc_id"], *repeated})):
+        rows = store.read(table, ["doc_id", "text"], one_of("doc_id", sorted(ids))) if ids else None
+        if rows is not None:
+            begins |= dict(rows.select("doc_id", clean(pl.col("text"), BEGINNING_CHARACTERS)).iter_rows())
+    return begins
 
 
 @click.command()

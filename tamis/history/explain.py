@@ -5,7 +5,7 @@ Explaining a document reads one row of each table and counts in one column of ea
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any
@@ -174,9 +174,13 @@ def _percentile(store: Store, table: str, column: str, value: float, scope: str 
     return round(100.0 * store.count(table, f"{column} <= {value!r}{within}") / scored, 2)
 
 
-def explanation_lines(found: dict[str, Any]) -> list[str]:
-    """Return an explanation as lines for a person."""
-    lines = [f"document {found['doc_id']}"]
+def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = None) -> list[str]:
+    """Return an explanation as lines for a person; `begins`: how the texts of some of the ids in it begin."""
+
+    def with_text(doc_id: str) -> str:
+        return f'{doc_id} "{begins[doc_id]}"' if begins and begins.get(doc_id) else doc_id
+
+    lines = [f"document {with_text(found['doc_id'])}"]
     if gone := found.get("withdrawn"):
         when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
@@ -193,14 +197,15 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:
-        lines.append("  " + decision_line(row))
+        lines.append("  " + decision_line(row, with_text))
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
         lines.append(
             f"  {selection}: serves these target examples (share of the document's mass, transport cost)"
         )
         shown = [
-            f"{row['example_id']}  {percent(row['share'])}, cost {row['cost']:.2f} ({row['source']})"
+            f"{with_text(row['example_id'])}  {percent(row['share'])}, cost {row['cost']:.2f} "
+            f"({row['source']})"
             for row in served
         ]
         lines += [f"    {line}" for line in cut(shown, "--json", SHOWN)]
@@ -212,8 +217,8 @@ def explanation_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def decision_line(row: dict[str, Any]) -> str:
-    """Return a decision with its `evidence` as a line for a person."""
+def decision_line(row: dict[str, Any], named: Callable[[str], str] = str) -> str:
+    """Return a decision with its `evidence` as a line for a person; `named`: how an id is written."""
     full = {str(reason): f"over the {per}'s budget" for per, reason in OVER_GROUP.items()}
     line = f"{row['selection']}: {row['verdict']}, {full.get(row['reason'], row['reason'].replace('_', ' '))}"
     if (row.get("training_count") or 1) > 1:
@@ -227,7 +232,7 @@ def decision_line(row: dict[str, Any]) -> str:
         line += f", rank {row['rank']:,}"
     if row["margin"] is not None:
         line += f", {abs(row['margin']):.5g} {'inside' if row['margin'] >= 0 else 'outside'} the cut"
-    return line + (f", duplicate of {row['duplicate_of']}" if row["duplicate_of"] else "")
+    return line + (f", duplicate of {named(row['duplicate_of'])}" if row["duplicate_of"] else "")
 
 
 KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}

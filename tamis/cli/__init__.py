@@ -40,7 +40,7 @@ FAMILIES = {
         "model learns from each selection.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
         "mixture found.",
-        "demo": "Same as `materialize` without options; `make demo` runs it in a clone of the repository.",
+        "demo": "Bring everything up to date; in a clone of the repository that is the demonstration.",
     },
     "selections": {
         "export": "Write the selected documents to a file, with a dataset card and their lineage.",

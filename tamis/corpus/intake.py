@@ -5,7 +5,7 @@ the collection of orphans takes it away. Many shards share a commit, of 50,000 r
 1,000,000 documents cost 20 commits whether they come in 10 files or in 10,000.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -103,8 +103,8 @@ def store_shards(
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
     what was read before is stored and handed on first. A shard is `too_few` where so few of the distinct
-    documents that it had are left that it raises `ShardShrunkError`. `group_of`: how a
-    group is taken in, whose batches hold the files that are read; of a group, files count and no documents.
+    documents that it had are left that it raises `ShardShrunkError`; of a group, files that have one count.
+    `group_of`: how a group is taken in, whose batches hold the files that are read.
     """
     texts, barred = _Texts(store), refusal(store)
     places = store.read("occurrences", ["shard", "doc_id"])
@@ -113,10 +113,9 @@ def store_shards(
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts, group_of(shard))
-            if shard not in group.groups and too_few(
-                shard, had.get(shard, 0), now := group.documents_of(shard)
-            ):
-                raise ShardShrunkError(shard, had[shard], now, group.bad_rows_of(shard))
+            before, now = group.left_of(shard, had)
+            if too_few(shard, before, now):
+                raise ShardShrunkError(shard, before, now, group.bad_rows_of(shard))
         except leave as error:
             group.drop(shard)
             group.left[shard] = error
@@ -240,10 +239,19 @@ class _Group:
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
 
-    def documents_of(self, shard: str) -> int:
-        """Return how many distinct documents a shard has that was read."""
+    def left_of(self, shard: str, had: Mapping[str, int]) -> tuple[int, int]:
+        """Return how many documents a shard had and has, of a group how many of its files had and have any.
+
+        `had`: distinct documents that are stored, by the key of the file.
+        """
         frames = self.frames["occurrences"].get(shard, [])
-        return pl.concat(frames)["doc_id"].n_unique() if frames else 0
+        rows = pl.concat(frames).select("shard", "doc_id") if frames else None
+        if (group := self.groups.get(shard)) is None:
+            return had.get(shard, 0), 0 if rows is None else rows["doc_id"].n_unique()
+        with_documents = set() if rows is None else set(rows["shard"])
+        emptied = sum(file.key in had and file.key not in with_documents for file in group.read)
+        before = sum(file.key in had for file in group.group.members)
+        return before, before - emptied
 
     def bad_rows_of(self, shard: str) -> dict[str, int]:
         """Return how many rows of a shard that was read go to quarantine, by reason."""

@@ -1,10 +1,10 @@
 """Held-back losses: removals that nobody asked for, suspended until a person allows them.
 
 Absence is not deletion. Held back are a corpus that lost every file it had, or more than a fifth of its files
-and at least five; a corpus, target, model or selection that left tamis.toml; a file that yields under half of
-the documents it had and at least 20 fewer. A file that was moved unchanged is no loss. Trials that tamis.toml
-no longer plans are kept, too, and runs of mixtures without [mixture]: their checkpoints cost more than
-anything else.
+and at least five; a corpus, target, model or selection that left tamis.toml; a file that yields none of the
+documents it had, or under half of them and at least 20 fewer; a group of small files of which so many yield
+none as a corpus may not lose. A file that was moved unchanged is no loss. Trials that tamis.toml no longer
+plans are kept, too, and runs of mixtures without [mixture]: their checkpoints cost more than anything else.
 """
 
 import json
@@ -79,7 +79,8 @@ def lost_too_many(lost: int, had: int) -> bool:
 
 def shrank_too_much(before: int, now: int) -> bool:
     """Return whether a file that had `before` documents and now yields `now` is held back."""
-    return before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before
+    emptied = before > 0 and not now
+    return emptied or (before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before)
 
 
 def absent_shards(
@@ -252,14 +253,31 @@ def forget_shrunken(store: Store, shards: Iterable[str]) -> None:
     delete_listed(store, SHRUNKEN, "shard", sorted(shards))
 
 
-def shrunken_to_allow(snapshot: ProjectSnapshot, allowed: Collection[str]) -> list[Shrunken]:
-    """Return the files whose loss of documents is allowed by the name of the file or its corpus, or `all`."""
+def shrunken_to_allow(
+    snapshot: ProjectSnapshot, current: CurrentValues, allowed: Collection[str]
+) -> list[Shrunken]:
+    """Return the files whose loss of documents is allowed by the name of the file or its corpus, or `all`.
+
+    A loss that was undone since is none to allow: the permission would wait for the next typo of its kind.
+    """
+    names = {
+        one.shard: {ALL, one.shard, snapshot.shards[one.shard].corpus, snapshot.shards[one.shard].name}
+        for one in snapshot.shrunken.values()
+    }
     return [
         one
-        for key, one in snapshot.shrunken.items()
-        if not one.allowed
-        and not {ALL, key, snapshot.shards[key].corpus, snapshot.shards[key].name}.isdisjoint(allowed)
+        for one in _in_effect(snapshot, current)
+        if current[RAW_STAGE.name, one.shard].data_version == snapshot.fingerprints.get(one.shard)
+        and not names[one.shard].isdisjoint(allowed)
     ]
+
+
+def _in_effect(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Shrunken]:
+    """Yield the losses of documents that are held back as the files are now."""
+    for key, one in sorted(snapshot.shrunken.items()):
+        made_of = input_key(stages()[DOCUMENTS_STAGE.name], key, snapshot, current)
+        if made_of is not None and snapshot.is_shrunken(DOCUMENTS_STAGE.name, key, made_of):
+            yield one
 
 
 def held_back(snapshot: ProjectSnapshot, current: CurrentValues) -> list[HeldBack]:
@@ -317,11 +335,9 @@ def _documents_of(store: Store) -> dict[str, int]:
 
 
 def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
-    for key, one in sorted(snapshot.shrunken.items()):
-        made_of = input_key(stages()[DOCUMENTS_STAGE.name], key, snapshot, current)
-        if made_of is not None and snapshot.is_shrunken(DOCUMENTS_STAGE.name, key, made_of):
-            goes = f"{one.before - one.now:,} documents"
-            yield HeldBack(kind="file", name=key, found=one.found, goes=goes)
+    for one in _in_effect(snapshot, current):
+        goes = f"{one.before - one.now:,} documents"
+        yield HeldBack(kind="file", name=one.shard, found=one.found, goes=goes)
 
 
 def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:

@@ -156,7 +156,7 @@ def removals(
 ) -> tuple[list[tuple[str, str]], list[Shrunken]]:
     """Return the work of a removal: (asset, partition) that are gone, and shrunken files that are allowed."""
     return find_gone(snapshot.project.home.store, snapshot, current), shrunken_to_allow(
-        snapshot, snapshot.allowed
+        snapshot, current, snapshot.allowed
     )
 
 

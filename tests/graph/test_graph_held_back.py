@@ -7,7 +7,7 @@ import time
 
 import polars as pl
 import pytest
-from projects import CHOSEN, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
+from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from tamis.graph.held_back import held_back, lost_too_many, shrank_too_much
 from tamis.planning import plan_lines, read_plan
@@ -46,9 +46,9 @@ def test_a_corpus_may_lose_a_fifth_of_its_files_or_four(lost, had, expected):
 
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
-    [(40, 19, True), (40, 20, False), (19, 0, False), (20, 0, True), (0, 0, False)],
+    [(40, 19, True), (40, 20, False), (20, 1, False), (19, 0, True), (1, 0, True), (0, 0, False)],
 )
-def test_a_file_may_lose_half_of_its_documents_or_nineteen(before, now, expected):
+def test_a_file_may_lose_half_of_its_documents_or_nineteen_but_not_all(before, now, expected):
     assert shrank_too_much(before, now) is expected
 
 
@@ -189,6 +189,30 @@ def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else
     assert len(graph.rows("occurrences").filter(shard="web__long.jsonl")) == 10
     assert len(graph.rows("quarantine").filter(shard="web__long.jsonl")) == 1
     graph.assert_sound(of=CORPUS, amber=True)
+
+
+def test_a_file_that_yields_nothing_is_held_back_and_a_permission_that_nothing_needed_is_not_kept(graph):
+    """A name of a column that was mistyped, twice; in between a person let everything go that was missing."""
+    before, versions = rows(graph), graph.versions()
+    typo = GRAPH.replace('path = "landing"', 'path = "landing"\ntext_column = "txet"')
+    files = {"web__cooking.jsonl": "file", "web__sailing.jsonl": "file"}
+    graph.configure(typo)
+    graph.make()
+    assert held(graph) == files
+    assert_unchanged(graph, before)
+    graph.configure(GRAPH)
+    (graph.landing / "cooking.jsonl").write_bytes(b"")
+    graph.make()
+    assert held(graph) == {"web__cooking.jsonl": "file"}
+    write(graph.landing / "cooking.jsonl", lines(COOKING))
+    graph.try_making(allowed={"all"})
+    assert graph.versions() == versions
+    graph.configure(typo)
+    graph.make()
+    assert held(graph) == files
+    assert_unchanged(graph, before)
+    graph.try_making(allowed={"web"})
+    assert len(graph.rows("documents")) == 0
 
 
 def test_a_plan_names_removals_first(graph):

@@ -74,7 +74,11 @@ class Registration:
     seeds: range
 
 
-REGISTERED: Registration | None = None
+REGISTERED = Registration(arm=Arm(sampler="got-d-rounds", encoder="minilm"), seeds=range(1_000, 1_020))
+"""Its mean score on the choosing tasks was the highest of CANDIDATES, .44 points [.05, .84] above kNN's; kNN
+with MiniLM's vectors was .47 points [-.15, 1.10] above it there. Twenty seeds show .34 points in four of five
+studies. Claims: it is better than kNN, and better than kNN with the same vectors.
+"""
 
 
 def finished(folder: Path, tasks: Sequence[Task], arms: Sequence[Arm], seeds: range, workers: int) -> Scores:
@@ -174,24 +178,25 @@ def choose(flags: argparse.Namespace, folder: Path) -> None:
 
 def run_registered(flags: argparse.Namespace, folder: Path) -> None:
     """The one run on the default tasks."""
-    if REGISTERED is None:
-        raise SystemExit("nothing is registered yet: run --part choose, then set REGISTERED")
     arm = REGISTERED.arm
     rivals = (KNN,) if arm.encoder == KNN.encoder else (KNN, Arm(sampler="knn", encoder=arm.encoder))
     tasks = tuple(TASKS.values())
     scores = finished(folder / "registered", tasks, (*rivals, arm), REGISTERED.seeds, flags.workers)
-    gap = print_gaps(scores, (arm, *rivals[1:]))[arm]
+    print_gaps(scores, (arm, *rivals[1:]))
     print_power(scores, arm)
-    report(
-        NAME,
-        "claim",
-        sampler=str(arm),
-        better_than_knn=gap.low > 0,
-        as_good_as_knn=gap.low > -WORST_OF_A_TIE,
-        mean=gap.mean,
-        low=gap.low,
-        high=gap.high,
-    )
+    for rival in rivals:
+        gap = scores.gap(tasks, str(arm), str(rival), "score")
+        report(
+            NAME,
+            "claim",
+            sampler=str(arm),
+            rival=str(rival),
+            better=gap.low > 0,
+            as_good=gap.low > -WORST_OF_A_TIE,
+            mean=gap.mean,
+            low=gap.low,
+            high=gap.high,
+        )
 
 
 def main() -> None:

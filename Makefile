@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loa
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-all faults coverage bench bench-release docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -36,7 +36,11 @@ test: $(STAMP)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
+
+# Every commit of a run as kill, full disk and failed read, and 200 cases of absence: test-all tries an eighth.
+test-exhaustive: $(STAMP)
+	$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 
 # Branch coverage of the product by the fast suite, its commands and servers included.
 coverage: $(STAMP)

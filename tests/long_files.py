@@ -18,12 +18,12 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
 SECONDS: dict[str, int] = {
     "end_to_end/test_crash_safety.py": 2250,  # files before the goldens are in the long suite alone
     "end_to_end/test_ray.py": 1200,
-    "graph/test_graph_commit_points.py": 1100,
+    "graph/test_graph_commit_points.py": 240,
     "end_to_end/test_changing_files.py": 686,
     "end_to_end/test_materialize_all.py": 590,
     "end_to_end/test_training_crashes.py": 550,
     "end_to_end/test_object_storage.py": 430,
-    "graph/test_graph_absence.py": 400,
+    "graph/test_graph_absence.py": 90,
     "end_to_end/test_certified.py": 618,
     "end_to_end/test_damage.py": 440,
     "end_to_end/test_changes.py": 361,

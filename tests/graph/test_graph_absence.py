@@ -37,7 +37,7 @@ from tamis.corpus import listing
 
 pytestmark = pytest.mark.slow
 
-CASES, PARTS = 200, 4
+CASES, PARTS = 200, 8
 SOURCES = ("landing", "notes", "letters", "target")
 SECTIONS = ("web", "notes", "letters", "goal", "near", "thin")
 SETTINGS = settings(
@@ -196,7 +196,9 @@ def lost(graph: SmallProject, before: dict[str, pl.DataFrame]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))]
+)
 def test_nothing_is_deleted_by_what_goes_missing(tmp_path, whole, monkeypatch, part):
     graph = whole.copy(tmp_path / "graph")
     kept = tmp_path / "kept"

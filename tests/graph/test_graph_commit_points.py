@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ COMMITS = (
     "drop",
 )
 READS = ("read_arrow", "batches", "by_ids", "count")
-FEWEST_COMMITS, FEWEST_READS = 80, 40
-"""Of one run: fewer would say that the product commits or reads by ways that this file does not know."""
+PARTS = 8
+in_parts = pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))]
+)
+"""One of eight points belongs to the long suite, the others to `make test-exhaustive`."""
+COUNT = Store.count
+"""As it is without what this file puts around it."""
 Before = Callable[[int, str], None]
 
 
@@ -57,7 +63,7 @@ def each_commit(before: Before) -> Iterator[None]:
         real = getattr(Store, name)
 
         def commit(store: Store, table: str, *arguments: Any, **named: Any) -> Any:
-            nothing = name == "delete" and not store.count(table, *arguments, **named)
+            nothing = name == "delete" and not COUNT(store, table, *arguments, **named)
             if not nothing:
                 before(next(number), f"{name} {table}")
             return real(store, table, *arguments, **named)
@@ -104,18 +110,32 @@ def each_read(before: Before) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """The project after the change and a run that nothing disturbs; its commits and reads, by name."""
+
+    graph: SmallProject
+    commits: list[str]
+    reads: list[str]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
-    """The project after the change and a run that nothing disturbs."""
+def undisturbed(tmp_path_factory, made_graph) -> Iterator[Undisturbed]:
     graph = made_graph.copy(tmp_path_factory.mktemp("undisturbed") / "graph")
     change(graph)
-    graph.make(CHOSEN)
-    yield graph
+    found = Undisturbed(graph, [], [])
+    with (
+        each_commit(lambda _number, label: found.commits.append(label)),
+        each_read(lambda _number, label: found.reads.append(label)),
+    ):
+        graph.make(CHOSEN)
+    yield found
     graph.instance.dispose()
 
 
-def differences(found: SmallProject, expected: SmallProject) -> list[str]:
+def differences(found: SmallProject, undisturbed: Undisturbed) -> list[str]:
     """What a run, after which nothing is due, left otherwise than the undisturbed one."""
+    expected = undisturbed.graph
     found.make(CHOSEN)
     wrong = [] if found.versions() == expected.versions() else ["versions"]
     ours, theirs = found.tables(), expected.tables()
@@ -127,34 +147,7 @@ def differences(found: SmallProject, expected: SmallProject) -> list[str]:
     return wrong
 
 
-def test_killed_before_any_commit_the_next_run_leaves_what_an_undisturbed_one_does(
-    tmp_path, made_graph, undisturbed
-):
-    graph = made_graph.copy(tmp_path / "graph")
-    change(graph)
-    labels: list[str] = []
-
-    def photograph(number: int, label: str) -> None:
-        labels.append(label)
-        shutil.copytree(graph.root, tmp_path / str(number))
-
-    with each_commit(photograph):
-        graph.make(CHOSEN)
-    graph.instance.dispose()
-    assert len(labels) > FEWEST_COMMITS
-    wrong = {}
-    for number, label in enumerate(labels):
-        resumed = SmallProject(tmp_path / str(number))
-        if found := differences(resumed, undisturbed):
-            wrong[f"{number}: {label}"] = found
-        resumed.instance.dispose()
-        shutil.rmtree(resumed.root)
-    assert not wrong, wrong
-
-
-def disturbed(
-    root: Path, made_graph: SmallProject, undisturbed: SmallProject, disturb: Any
-) -> dict[str, list[str]]:
+def disturbed(root: Path, made_graph: SmallProject, undisturbed: Undisturbed, disturb: Any) -> list[str]:
     """Disturb a run, then let one run be; what that leaves otherwise."""
     graph = made_graph.copy(root)
     change(graph)
@@ -163,49 +156,69 @@ def disturbed(
     found = differences(graph, undisturbed)
     graph.instance.dispose()
     shutil.rmtree(root)
-    return {"": found} if found else {}
+    return found
 
 
-def test_when_the_disk_is_full_from_any_commit_on_nothing_is_lost(tmp_path, made_graph, undisturbed):
-    wrong: dict[str, list[str]] = {}
+def test_the_commits_and_reads_of_a_run_are_known(undisturbed):
+    """Fewer would say that the product commits or reads by ways that this file does not know."""
+    assert len(undisturbed.commits) > 80
+    assert len(set(undisturbed.reads)) > 20
+    assert {"file", "merge", "append", "delete"} <= {one.split()[0] for one in undisturbed.commits}
+
+
+@in_parts
+def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does(
+    tmp_path, made_graph, undisturbed, part
+):
+    graph = made_graph.copy(tmp_path / "graph")
+    change(graph)
     labels: list[str] = []
-    point = 0
-    while True:
-        reached: list[str] = []
 
-        def full(number: int, label: str, point: int = point, reached: list[str] = reached) -> None:
-            if number >= point:
-                reached.append(label)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def photograph(number: int, label: str) -> None:
+        labels.append(label)
+        if number % PARTS == part:
+            shutil.copytree(graph.root, tmp_path / str(number))
 
-        found = disturbed(tmp_path / "graph", made_graph, undisturbed, each_commit(full))
-        if not reached:
-            break
-        labels.append(reached[0])
-        wrong |= {f"{point}: {reached[0]}": value for value in found.values()}
-        point += 1
-    assert len(labels) > FEWEST_COMMITS
+    with each_commit(photograph):
+        graph.make(CHOSEN)
+    graph.instance.dispose()
+    wrong = {}
+    for number in range(part, len(labels), PARTS):
+        resumed = SmallProject(tmp_path / str(number))
+        if found := differences(resumed, undisturbed):
+            wrong[f"{number}: {labels[number]}"] = found
+        resumed.instance.dispose()
+        shutil.rmtree(resumed.root)
     assert not wrong, wrong
 
 
-def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, made_graph, undisturbed):
-    """Of each table and each way to read it, and of each file, the first and the last one."""
-    graph = made_graph.copy(tmp_path / "listed")
-    change(graph)
-    labels: list[str] = []
-    with each_read(lambda _number, label: labels.append(label)):
-        graph.make(CHOSEN)
-    graph.instance.dispose()
-    last = {label: number for number, label in enumerate(labels)}
-    points = sorted({*last.values(), *(labels.index(label) for label in last)})
-    assert len(points) > FEWEST_READS
+@in_parts
+def test_when_the_disk_is_full_from_a_commit_on_nothing_is_lost(tmp_path, made_graph, undisturbed, part):
     wrong: dict[str, list[str]] = {}
-    for point in points:
+    for point in range(part, len(undisturbed.commits), PARTS):
+
+        def full(number: int, _label: str, point: int = point) -> None:
+            if number >= point:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        if found := disturbed(tmp_path / "graph", made_graph, undisturbed, each_commit(full)):
+            wrong[f"{point}: {undisturbed.commits[point]}"] = found
+    assert not wrong, wrong
+
+
+@in_parts
+def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, made_graph, undisturbed, part):
+    """Of each table and each way to read it, and of each file, the first and the last one."""
+    reads = undisturbed.reads
+    last = {label: number for number, label in enumerate(reads)}
+    points = sorted({*last.values(), *(reads.index(label) for label in last)})
+    wrong: dict[str, list[str]] = {}
+    for point in points[part::PARTS]:
 
         def unreadable(number: int, _label: str, point: int = point) -> None:
             if number == point:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-        found = disturbed(tmp_path / "graph", made_graph, undisturbed, each_read(unreadable))
-        wrong |= {f"{point}: {labels[point]}": value for value in found.values()}
+        if found := disturbed(tmp_path / "graph", made_graph, undisturbed, each_read(unreadable)):
+            wrong[f"{point}: {reads[point]}"] = found
     assert not wrong, wrong

@@ -61,14 +61,12 @@ bench: $(STAMP)
 	@for name in $(BENCH); do \
 	  echo "benchmark $$name" >&2; $(BIN)/tamis bench $$name $(BENCH_ARGS) || exit 1; done
 
-# All benchmarks of a release in the background: make bench-release RELEASE_ARGS="--list" prints order and hours.
-# It goes on where it was stopped; figures, logs and progress are in build/release.
+# All benchmarks of a release in the background; what is in build/release at this commit is not run again.
 bench-release: $(STAMP)
 	@$(BIN)/python -m benchmarks._release --list
 	@mkdir -p build/release
-	@if [ -z "$(filter --list,$(RELEASE_ARGS))" ]; then \
-	  nohup $(BIN)/python -m benchmarks._release --to build/release $(RELEASE_ARGS) \
-	    >> build/release/progress.log 2>&1 & echo "process $$!; progress: build/release/progress.log"; fi
+	@nohup $(BIN)/python -m benchmarks._release $(RELEASE_ARGS) >> build/release/progress.log 2>&1 & \
+	  echo "process $$!; progress: build/release/progress.log"
 
 # The reference of the Python API, from the docstrings: build/docs/index.html
 docs: $(STAMP)

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks._flags import at_least, begin
-from benchmarks._paired import Difference, variance_of_mean
+from benchmarks._paired import variance_of_mean
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import Study, report
 from benchmarks._real_pool import PoolShares
@@ -140,15 +140,13 @@ def print_power(scores: Scores, ours: Arm) -> None:
     )
 
 
-def print_gaps(scores: Scores, arms: Sequence[Arm]) -> dict[Arm, Difference]:
-    """A line a task, arm and figure, and the same over all tasks; returns the gaps in score over all."""
-    over_all: dict[Arm, Difference] = {}
+def print_gaps(scores: Scores, arms: Sequence[Arm]) -> None:
+    """A line a task, arm and figure, and the same over all tasks."""
     for name, tasks in [*((task.name, [task]) for task in scores.tasks), (ALL_TASKS, list(scores.tasks))]:
         for figure in ("score", "text"):
             rival = scores.mean(tasks, str(KNN), figure)
             for arm in arms:
                 gap = scores.gap(tasks, str(arm), str(KNN), figure)
-                over_all[arm] = gap if figure == "score" else over_all[arm]
                 report(
                     NAME,
                     figure,
@@ -162,7 +160,6 @@ def print_gaps(scores: Scores, arms: Sequence[Arm]) -> dict[Arm, Difference]:
                     p=gap.p,
                     seeds=[round(value, 4) for value in gap.seeds],
                 )
-    return over_all
 
 
 def choose(flags: argparse.Namespace, folder: Path) -> None:
@@ -170,10 +167,10 @@ def choose(flags: argparse.Namespace, folder: Path) -> None:
     rival = Arm(sampler="knn", encoder="minilm")
     seeds = range(flags.seeds)
     scores = finished(folder / "choose", CHOSEN_ON, (KNN, *CANDIDATES, rival), seeds, flags.workers)
-    found = print_gaps(scores, (*CANDIDATES, rival))
-    best = max(CANDIDATES, key=lambda arm: found[arm].mean)
+    print_gaps(scores, (*CANDIDATES, rival))
+    best = max(CANDIDATES, key=lambda arm: scores.mean(CHOSEN_ON, str(arm), "score"))
     print_power(scores, best)
-    report(NAME, "choice", sampler=str(best), over_knn=found[best].mean)
+    report(NAME, "choice", sampler=str(best))
 
 
 def run_registered(flags: argparse.Namespace, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Every commit of a run, one by one: a kill before it, a full disk from there on; and reads that fail.
 
-A commit is a change of a table, a file that takes its name, or a folder that does. One run after a change of
+A commit is a change of a table, or a file that takes its name. One run after a change of
 the files commits some hundred times; whichever of them is the last, the next run leaves what an undisturbed
 one does. So does a run in which one read failed.
 """
@@ -70,16 +70,10 @@ def each_commit(before: Before) -> Iterator[None]:
 
         return commit
 
-    def renamed(folder: Path, path: Any) -> Path:
-        before(next(number), f"folder {Path(path).name}")
-        return real_rename(folder, path)
-
-    real_rename = Path.rename
     with pytest.MonkeyPatch.context() as patched:
         for name in COMMITS:
             patched.setattr(Store, name, counted(name))
         patched.setattr(files, "os", Renaming())
-        patched.setattr(Path, "rename", renamed)
         yield
 
 

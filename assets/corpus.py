@@ -16,15 +16,13 @@ from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, count_documents, store_shards
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.corpus.setting_aside import forget_refused, show_refused
-from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.graph.held_back import (
     forget_shrunken,
     keep_values,
-    lost_too_many,
     note_files,
     note_shrunken,
-    shrank_too_much,
+    too_few_left,
 )
 from tamis.graph.reconciliation import collect_orphans, forget_regrouped
 from tamis.graph.snapshot import Shrunken
@@ -112,8 +110,7 @@ def _stored(work: Work, leave: tuple[type[Exception], ...], advance: Advance) ->
 def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
     found = work.snapshot.shrunken.get(shard)
     allowed = found is not None and found.allowed and found.input_key == work.key(shard)
-    lost = lost_too_many(before - now, before) if is_group_key(shard) else shrank_too_much(before, now)
-    return not allowed and before > 0 and lost
+    return not allowed and too_few_left(shard, before, now)
 
 
 def _hold_back(work: Work, error: ShardShrunkError) -> None:

@@ -101,8 +101,8 @@ def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
     served = {row["example_id"] for row in found["serves"]}
     begins: dict[str, str] = {}
     for table, ids in ((TARGET_EXAMPLES.name, served), (DOCUMENTS.name, {found["doc_id"], *repeated})):
-        rows = store.read(table, ["doc_id", "text"], one_of("doc_id", sorted(ids))) if ids else None
-        if rows is not None:
+        if ids:
+            rows = store.read(table, ["doc_id", "text"], one_of("doc_id", sorted(ids)))
             begins |= dict(rows.select("doc_id", clean(pl.col("text"), BEGINNING_CHARACTERS)).iter_rows())
     return begins
 

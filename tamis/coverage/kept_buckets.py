@@ -79,7 +79,7 @@ class KeptBuckets:
         for other in folder.glob("*") if folder.is_dir() else ():
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
-        for older in self._folder.glob("*.npz"):  # the form before 0.2
+        for older in self._folder.glob("*.npz"):  # an older form, which takes space
             older.unlink(missing_ok=True)
         self._files = sorted(self._folder.glob("*.npy"))
         self._known = self._read()

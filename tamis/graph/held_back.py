@@ -83,6 +83,13 @@ def shrank_too_much(before: int, now: int) -> bool:
     return emptied or (before - now >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * now < before)
 
 
+def too_few_left(shard: str, before: int, now: int) -> bool:
+    """Return whether what a shard lost is held back: documents of a file, emptied files of a group."""
+    if is_group_key(shard):
+        return before > 0 and lost_too_many(before - now, before)
+    return shrank_too_much(before, now)
+
+
 def absent_shards(
     store: Store,
     current: CurrentValues,
@@ -260,16 +267,13 @@ def shrunken_to_allow(
 
     A loss that was undone since is none to allow: the permission would wait for the next typo of its kind.
     """
-    names = {
-        one.shard: {ALL, one.shard, snapshot.shards[one.shard].corpus, snapshot.shards[one.shard].name}
-        for one in snapshot.shrunken.values()
-    }
-    return [
-        one
-        for one in _in_effect(snapshot, current)
-        if current[RAW_STAGE.name, one.shard].data_version == snapshot.fingerprints.get(one.shard)
-        and not names[one.shard].isdisjoint(allowed)
-    ]
+    found = []
+    for one in _in_effect(snapshot, current):
+        shard = snapshot.shards[one.shard]
+        is_as_read = current[RAW_STAGE.name, one.shard].data_version == snapshot.fingerprints.get(one.shard)
+        if is_as_read and not {ALL, one.shard, shard.corpus, shard.name}.isdisjoint(allowed):
+            found.append(one)
+    return found
 
 
 def _in_effect(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Shrunken]:

@@ -22,15 +22,14 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
+from benchmarks import warm_up
 from benchmarks._flags import at_least, begin
 from benchmarks._paired import variance_of_mean
 from benchmarks._project import in_its_folder
-from benchmarks._real_graph import Study, report
-from benchmarks._real_pool import PoolShares
+from benchmarks._real_graph import report
 from benchmarks._real_tasks import ALL_TASKS, TASKS, Task
-from benchmarks._warm_up_runs import Finished, Recipe, make_runs
+from benchmarks._warm_up_runs import Finished, make_runs
 from benchmarks.warm_up import WORST_OF_A_TIE, Scores
-from tamis.training import FineTuningOptions
 
 NAME = "better_than_knn"
 CHOSEN_ON = (
@@ -87,37 +86,13 @@ def finished(folder: Path, tasks: Sequence[Task], arms: Sequence[Arm], seeds: ra
     base = ""
     for encoder in dict.fromkeys(arm.encoder for arm in arms):
         samplers = tuple(arm.sampler for arm in arms if arm.encoder == encoder)
-        study = Study(
-            folder=folder / encoder,
-            tasks=tasks,
-            samplers=samplers,
-            budget="400ktok",
-            documents=60_000,
-            shares=PoolShares(),
-            base='preset = "llama-0.8m"',
-            encoder=encoder,
-            pretraining_tokens=4_000_000,
-            compiled=True,
-        )
+        flags = warm_up.parser().parse_args(["--encoder", encoder, "--samplers", *samplers])
+        study = replace(warm_up.study_of(flags, folder / encoder, tasks), samplers=samplers)
         study.materialize()
         base = base or study.base_model
-        found = make_runs(study, recipe(base), seeds, workers, arms=samplers)
+        found = make_runs(study, warm_up.recipe_of(flags, base), seeds, workers, arms=samplers)
         runs += [replace(run, sampler=str(Arm(sampler=run.sampler, encoder=encoder))) for run in found]
     return Scores(tasks, runs)
-
-
-def recipe(base: str) -> Recipe:
-    """That of `benchmarks.warm_up` without flags."""
-    return Recipe(
-        base=base,
-        warm_up=FineTuningOptions(
-            epochs=1, sequence_length=256, batch_size=4, learning_rate=2e-3, compile=True
-        ),
-        fine_tuning=FineTuningOptions(
-            epochs=4, sequence_length=128, batch_size=8, pooling="mean", learning_rate=1e-3, compile=True
-        ),
-        fine_tunings=2,
-    )
 
 
 def print_power(scores: Scores, ours: Arm) -> None:

@@ -1,6 +1,7 @@
 """Coverage and quality sampling in miniature (arXiv 2402.09668), on a noisy pool: JSON lines on stdout.
 
     python -m benchmarks.data_efficiency
+    python -m benchmarks.data_efficiency --filters noise boilerplate
     python -m benchmarks.data_efficiency --samplers density ask-llm --budgets 20% --tokens 200000 --home F
 
 Claims of the paper, each put to the test: a sample by coverage (Density) recovers what all data give; a
@@ -8,15 +9,19 @@ sample by quality (Ask-LLM) beats all data at 10 to 60 % of them; and it gets th
 trains fresh weights for the same number of tokens on what a sampler chose of a half of the pool, several data
 seeds and training seeds in pairs; the loss is on clean held-out text of the same domains, which no run sees.
 A third of the pool is planted noise, boilerplate and near-duplicates. Near-duplicates are kept out of every
-sample, also of "all data", so what is compared is what the samplers do beyond that. Prints a line an arm and
-claim, and whether the claim holds (for one arm at least, p under .05 after Holm); exit 0 whatever holds,
-since these are findings. 95 minutes on two cores at the default sizes.
+sample, also of "all data", so what is compared is what the samplers do beyond that; so is what the rules of
+--filters drop, as in the paper, whose pool is cleaned text. Prints a line an arm and claim, and whether the
+claim holds (for one arm at least, p under .05 after Holm); exit 0 whatever holds, since these are findings.
+95 minutes on two cores at the default sizes.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+import polars as pl
 
 from benchmarks._flags import at_least, begin
 from benchmarks._project import in_its_folder, made_once, materialize
@@ -25,7 +30,9 @@ from benchmarks._real_pool import PoolShares, unused_rows, write_pool
 from tamis.comparison.analysis import ComparisonReport, Measured, analyse
 from tamis.comparison.statistics import LEVEL, NonInferiority, holm
 from tamis.comparison.storing import TABLE
+from tamis.selection.pool import exclusions
 from tamis.settings.budget import parse_budget
+from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 
 NAME = "data_efficiency"
@@ -42,6 +49,9 @@ name = "pool"
 kind = "files"
 path = "pool"
 text_column = "text"
+
+[filters]
+heuristics = {filters}
 
 [[target]]
 name = "clean"
@@ -89,10 +99,25 @@ def write_project(folder: Path, flags: argparse.Namespace) -> None:
         {"pool": flags.documents, "rows": rows},
         lambda path: unused_rows(flags.documents, SHARES, 0).head(rows).select("text").write_parquet(path),
     )
-    lists = {name: json.dumps(getattr(flags, name)) for name in ("samplers", "budgets")}
+    lists = {name: json.dumps(getattr(flags, name)) for name in ("samplers", "budgets", "filters")}
     names = ("data_seeds", "training_seeds", "tokens", "held_out", "judged", "model")
     plain = {name: getattr(flags, name) for name in names}
     (folder / "tamis.toml").write_text(SETTINGS.format(**lists, **plain))
+
+
+def print_pool(folder: Path, filters: Sequence[str]) -> None:
+    """What of the pool a sampler may choose, and how much of that is planted."""
+    excluded = exclusions(Home(folder / ".tamis").store, FiltersSection(heuristics=tuple(filters)))
+    truth = pl.read_parquet(folder / "truth.parquet").unique("doc_id")
+    eligible = truth.join(excluded, on="doc_id", how="anti")["planted"].to_list()
+    report(
+        NAME,
+        "pool",
+        documents=len(truth),
+        eligible=len(eligible),
+        noise=sum(kind.startswith("noise") for kind in eligible) / len(eligible),
+        boilerplate=eligible.count("boilerplate") / len(eligible),
+    )
 
 
 def print_measured(name: str, measured: Measured) -> None:
@@ -137,6 +162,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
     """Make the runs by the graph and print what they say."""
     write_project(folder, flags)
     materialize(folder)
+    print_pool(folder, flags.filters)
     found = analyse(Home(folder / ".tamis").store.read(TABLE), 0)
     report(
         NAME, "runs", data_seeds=found.data_seeds, training_seeds=found.training_seeds, tokens=found.tokens
@@ -153,6 +179,12 @@ def main() -> None:
     samplers = ["density", "ask-llm", "quality-diversity", "perplexity"]
     parser.add_argument("--samplers", nargs="+", default=samplers)
     parser.add_argument("--budgets", nargs="+", default=["10%", "30%", "60%"])
+    parser.add_argument(
+        "--filters",
+        nargs="*",
+        default=[],
+        help="rules of form; noise boilerplate: those that tamis init sets",
+    )
     parser.add_argument("--documents", type=at_least(100), default=20_000)
     parser.add_argument("--held-out", type=at_least(2), default=400)
     parser.add_argument("--judged", type=at_least(40), default=400)

@@ -136,31 +136,28 @@ def _shown(gap: Difference) -> dict[str, float]:
     return {"mean": gap.mean, "low": gap.low, "high": gap.high}
 
 
-def run(flags: argparse.Namespace, folder: Path) -> bool:
-    """Select, train, print; whether every claim holds."""
-    tasks = tasks_named(flags.tasks)
-    is_preset = flags.model in PRESETS
-    model = flags.model if is_preset or not Path(flags.model).is_dir() else str(Path(flags.model).resolve())
-    study = Study(
+def study_of(flags: argparse.Namespace, folder: Path, tasks: Sequence[Task]) -> Study:
+    """The study that the flags of `parser` ask for."""
+    return Study(
         folder=folder,
         tasks=tasks,
         samplers=tuple(dict.fromkeys(("random", *flags.samplers))),
         budget=flags.budget,
         documents=flags.documents,
         shares=PoolShares(),
-        base=f'{"preset" if is_preset else "path"} = "{model}"',
+        base=f'{"preset" if flags.model in PRESETS else "path"} = "{flags.model}"',
         encoder=flags.encoder,
         filters=flags.filters,
         held_out=flags.held_out,
         pretraining_tokens=flags.pretraining_tokens,
         compiled=flags.compile,
     )
-    study.materialize()
-    shares = picked_shares(study)
-    for row in shares:
-        report(NAME, "picked", **row)
-    recipe = Recipe(
-        base=study.base_model if is_preset else model,
+
+
+def recipe_of(flags: argparse.Namespace, base: str) -> Recipe:
+    """How a model of this folder or id is warmed up and fine-tuned."""
+    return Recipe(
+        base=base,
         warm_up=FineTuningOptions(
             epochs=flags.epochs,
             sequence_length=256,
@@ -179,6 +176,19 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         fine_tunings=flags.fine_tunings,
         zero_shot=flags.zero_shot,
     )
+
+
+def run(flags: argparse.Namespace, folder: Path) -> bool:
+    """Select, train, print; whether every claim holds."""
+    tasks = tasks_named(flags.tasks)
+    if flags.model not in PRESETS and Path(flags.model).is_dir():
+        flags.model = str(Path(flags.model).resolve())
+    study = study_of(flags, folder, tasks)
+    study.materialize()
+    shares = picked_shares(study)
+    for row in shares:
+        report(NAME, "picked", **row)
+    recipe = recipe_of(flags, study.base_model if flags.model in PRESETS else flags.model)
     seeds = range(flags.first_seed, flags.first_seed + flags.seeds)
     scores = Scores(tasks, make_runs(study, recipe, seeds, flags.workers))
     print_scores(scores, study.samplers, ["score", "text", *(["zero_shot"] if flags.zero_shot else [])])
@@ -189,8 +199,8 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     return print_claims(scores, study.samplers, noise) if set(OURS) & set(study.samplers) else True
 
 
-def main() -> None:
-    """Run the benchmark and print it."""
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the flags, whose defaults are the published study."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -238,7 +248,12 @@ def main() -> None:
     )
     parser.add_argument("--zero-shot", action="store_true")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
-    flags = begin(parser)
+    return parser
+
+
+def main() -> None:
+    """Run the benchmark and print it."""
+    flags = begin(parser())
     sys.exit(not in_its_folder(flags, run))
 
 

@@ -397,6 +397,7 @@ def test_a_comparison_names_what_it_waits_for_and_old_quarantine_is_no_failure(p
     assert "quarantine" not in said
 
 
+@pytest.mark.slow
 def test_a_comparison_does_not_fail_for_quarantine_above_the_limit(project, tamis):
     (project.root / "landing" / "torn.jsonl").write_text('{"text": 3}\n{"text": 4}\n')
     tamis(project, "materialize")

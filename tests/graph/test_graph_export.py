@@ -209,6 +209,7 @@ def test_rows_of_an_older_home_are_read_again_from_unchanged_files(project):
     assert "tables__b.csv" in note
 
 
+@pytest.mark.slow
 def test_rows_follow_their_files_and_nothing_is_made_of_them(project):
     versions = project.versions()
     project.make(MADE)

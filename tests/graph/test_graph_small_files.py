@@ -235,6 +235,7 @@ def as_before(graph: SmallProject, monkeypatch: pytest.MonkeyPatch, only: frozen
     assert groups(graph) == set()
 
 
+@pytest.mark.slow
 def test_a_home_with_a_shard_a_file_is_taken_over_without_a_loss(new_graph, monkeypatch):
     graph, only = new_graph("before"), CORPUS | {"embeddings"}
     as_before(graph, monkeypatch, only)

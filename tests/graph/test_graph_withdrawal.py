@@ -107,13 +107,13 @@ def test_it_is_refused_when_it_arrives_again(marked):
     write(
         marked.landing / "back.jsonl", [*lines(texts("cooking", 1, 6)), json.dumps({"text": f"  {TEXT}\r\n"})]
     )
-    marked.make(SCORED)
+    marked.make(CORPUS)
     assert where(marked) == set()
     back = marked.store.read("occurrences", ["shard", "row"]).filter(shard="web__back.jsonl")
     assert back["row"].to_list() == [0]
     places = read_places(marked.store).filter(shard="web__back.jsonl")
     assert places["row"].to_list() == [1]
-    marked.assert_sound(of=SCORED)
+    marked.assert_sound(of=CORPUS)
 
 
 def test_a_withdrawn_text_that_comes_back_in_other_case_and_spaces_is_named(marked):

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
+from tamis.base.threads import in_threads
 from tamis.corpus.windows import counting, mixed, word_windows
 
 NO_WORDS = np.uint64(np.iinfo(np.uint64).max)
@@ -52,7 +53,8 @@ def band_keys(
     """Band keys [n, bands] of texts: two documents that agree in one share a bucket."""
     rows = rows_per_band(permutations, threshold)
     keys_nb = np.full((len(texts), permutations // rows), NO_WORDS)
-    for start in range(0, len(texts), _DOCUMENTS_PER_BLOCK):
+
+    def fill(start: int) -> int:
         block = texts.slice(start, _DOCUMENTS_PER_BLOCK)
         documents, signatures_pn = _signatures(block, shingle, permutations)
         for band in range(keys_nb.shape[1]):
@@ -60,7 +62,10 @@ def band_keys(
             for row in signatures_pn[band * rows : (band + 1) * rows]:
                 keys = mixed(keys ^ row)
             keys_nb[start + documents, band] = keys
-        advance(len(block))
+        return len(block)
+
+    for done in in_threads(fill, range(0, len(texts), _DOCUMENTS_PER_BLOCK)):
+        advance(done)
     return keys_nb
 
 

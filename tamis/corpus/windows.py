@@ -39,10 +39,15 @@ def word_windows(texts: Sequence[str] | pl.Series, size: int) -> Windows:
     first_word = counting(counts)
     place = np.repeat(np.cumsum(lengths) - lengths, counts) + first_word
     padded = np.concatenate([words, np.zeros(size, dtype=np.uint64)])
-    hashes = np.zeros(len(place), dtype=np.uint64)
-    for step, factor in enumerate(np.random.PCG64(size).random_raw(size) | np.uint64(1)):
-        inside = step < lengths[document]  # false only past the end of a text shorter than the window
-        hashes += np.where(inside, padded[place + step] * factor, np.uint64(0))
+    factors = np.random.PCG64(size).random_raw(size) | np.uint64(1)
+    sums = np.zeros(len(words), dtype=np.uint64)  # at every word, also where a run would leave its text
+    for step, factor in enumerate(factors):
+        sums += padded[step : step + len(words)] * factor
+    hashes = sums[place]
+    short = np.flatnonzero(lengths[document] < size)  # the one run of a text that is shorter ends with it
+    own = np.arange(size) < lengths[document[short], None]
+    around = padded[place[short, None] + np.arange(size)]
+    hashes[short] = np.where(own, around * factors, np.uint64(0)).sum(axis=1, dtype=np.uint64)
     return Windows(hashes=mixed(hashes), document=document, first_word=first_word)
 
 

@@ -6,13 +6,16 @@ the thread count or the processor, and subtracting a shard undoes adding it. Rou
 microseconds of one core at d=384 and 500 rows of 4 hashes, with float64 products (as exact) 39.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.base.threads import in_threads, threads
 from tamis.coverage.errors import BadVectorsError
 from tamis.coverage.integer_products import LARGEST_DIRECTION, Projector
 
@@ -21,7 +24,9 @@ _CELL_BITS = _DIRECTION_BITS + _POINT_BITS
 _REACH = 2.0**23  # largest |a.x| / width: cells then fit 32 bits, and sums the 53 of a float64
 DOCUMENTS_PER_BLOCK = 4_096
 _PRODUCTS_PER_BLOCK = 100
+_LEAST_PER_THREAD = 1_024
 _HALF = np.uint64(32)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,27 @@ class HashFamily:
             for row in range(0, rows, step):
                 yield documents, self._block(projector, row, min(row + step, rows))
 
+    def buckets_of(
+        self, vectors_nd: NDArray[np.float64], width: float, kind: np.dtype[Any]
+    ) -> NDArray[np.unsignedinteger]:
+        """Return the buckets [rows, n] of vectors [n, d], as numbers of this type.
+
+        Errors as of `places`.
+        """
+        found = np.empty((len(self.multipliers), len(vectors_nd)), dtype=kind)
+        self._must_reach(np.sqrt(np.einsum("nd,nd->n", vectors_nd, vectors_nd)) / width)
+
+        def fill(mine: slice) -> None:
+            row = 0
+            for documents, places in self.places(vectors_nd[mine], width):
+                first = np.arange(row, row + len(places), dtype=np.int64)[:, None] * self.buckets
+                into = found[row : row + len(places), mine][:, documents]
+                np.subtract(places, first, out=into, casting="unsafe")
+                row = (row + len(places)) % len(found)
+
+        on_threads(fill, len(vectors_nd))
+        return found
+
     def _block(self, projector: Projector, first: int, last: int) -> NDArray[np.int64]:
         multipliers = self.multipliers[first:last, :, None]
         hashes = multipliers.shape[1] - 1
@@ -85,6 +111,16 @@ class HashFamily:
                 "normalise the vectors, or use more hashes or a larger width",
                 int(far[0]),
             )
+
+
+def on_threads(work: Callable[[slice], Result], documents: int) -> list[Result]:
+    """Call work on slices of so many documents, as many as there are threads; the results in order.
+
+    numpy and torch let go of the interpreter in products, sums and look-ups of a thousand documents.
+    """
+    parts = max(1, min(threads(), documents // _LEAST_PER_THREAD))
+    ends = [documents * part // parts for part in range(parts + 1)]
+    return list(in_threads(work, [slice(start, end) for start, end in itertools.pairwise(ends)]))
 
 
 @lru_cache(maxsize=2)  # a second for 500 rows of 8 hashes, and each step of a run asks for the same

@@ -3,10 +3,12 @@
 What a sketch counts and what a density reads of a document are its buckets, one a row. They depend on its
 vector, the hash functions and the width alone, so a sketch that is counted again from them has the same bits
 as one that hashes every vector, whatever came and went. 2.4 kB a document at 1,200 rows, in files of what
-came together; a file that cannot be read costs the hashing of what was in it.
+came together; a file that cannot be read costs the hashing of what was in it. In memory are 40 bytes a
+document: files are written while documents are hashed, and pages of mapped files are given back.
 """
 
 import contextlib
+import mmap
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,11 @@ from tamis.base.files import whole_file
 from tamis.base.progress import Advance
 from tamis.coverage.sketch import DensitySketch
 
-MOST_BYTES = 2**29
-"""Of larger pools nothing is kept."""
+MOST_BYTES = 2**32
+"""Of larger pools, 1.8 million documents at 1,200 rows, nothing is kept."""
+FILE_BYTES = 2**27
 MOST_FILES = 16
+"""Files of less than half of `FILE_BYTES`."""
 ID_CHARACTERS = 32
 _DIGEST = np.dtype("<u8")
 Buckets = NDArray[np.unsignedinteger]
@@ -35,8 +39,11 @@ class _Index:
     """
 
     def __init__(self, parts: list[Known]) -> None:
-        ids = np.concatenate([np.empty(0, dtype=f"S{ID_CHARACTERS}"), *(part["id"] for part in parts)])
-        digests = np.concatenate([np.empty(0, dtype=_DIGEST), *(part["digest"] for part in parts)])
+        heads = [(np.empty(0, dtype=f"S{ID_CHARACTERS}"), np.empty(0, dtype=_DIGEST))]
+        for part in parts:
+            heads.append((part["id"].copy(), part["digest"].copy()))
+            _give_back(part)
+        ids, digests = (np.concatenate(column) for column in zip(*heads, strict=True))
         order = np.argsort(ids, kind="stable")
         last = np.append(ids[order][1:] != ids[order][:-1], [True])[: len(order)]
         self._row = order[last]
@@ -44,14 +51,18 @@ class _Index:
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
 
-    def take(self, place_n: NDArray[np.int64], out_nr: Buckets, into_n: NDArray[np.int64]) -> None:
-        """Copy the buckets of documents at these places into rows of an array."""
+    def take(self, place_n: NDArray[np.int64]) -> Buckets:
+        """Return the buckets [n, rows] of the documents at these places, of which there are some."""
         row_n = self._row[place_n]
         part_n = np.searchsorted(self._ends, row_n, side="right")
+        kind = self._parts[0].dtype["buckets"]
+        found_nr = np.empty((len(place_n), *kind.shape), dtype=kind.base)
         for number in np.unique(part_n):
             mine = part_n == number
             part = self._parts[number]
-            out_nr[into_n[mine]] = part["buckets"][row_n[mine] - (self._ends[number] - len(part))]
+            found_nr[mine] = part["buckets"][row_n[mine] - (self._ends[number] - len(part))]
+            _give_back(part)
+        return found_nr
 
     def places(self, ids: NDArray[np.bytes_], digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where each document is that is known with this very vector, -1 for the others."""
@@ -82,6 +93,7 @@ class KeptBuckets:
         for older in self._folder.glob("*.npz"):  # an older form, which takes space
             older.unlink(missing_ok=True)
         self._files = sorted(self._folder.glob("*.npy"))
+        self._next = int(self._files[-1].stem.partition("-")[0]) + 1 if self._files else 0
         self._known = self._read()
 
     @staticmethod
@@ -92,10 +104,7 @@ class KeptBuckets:
     def of(
         self, blocks: Iterator[tuple[list[str], NDArray[np.float32]]], advance: Advance
     ) -> Iterator[tuple[list[str], Buckets]]:
-        """Yield ids and buckets [rows, n] of blocks of ids and vectors [n, d]; keep those that were hashed.
-
-        They are written after the last block.
-        """
+        """Yield ids and buckets [rows, n] of blocks of ids and vectors [n, d]; keep what was hashed."""
         came: list[Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
         for ids, vectors_nd in blocks:
@@ -103,51 +112,81 @@ class KeptBuckets:
             place_n = self._known.places(names, digests)
             new_n = place_n < 0
             used[place_n[~new_n]] = True
-            buckets_nr = np.empty((len(ids), self.sketch.rows), dtype=self.sketch.bucket_type)
-            self._known.take(place_n[~new_n], buckets_nr, np.flatnonzero(~new_n))
+            hashed_nr = _transposed(self.sketch.buckets_of(vectors_nd[new_n]))
             if new_n.any():
-                buckets_nr[new_n] = self.sketch.buckets_of(vectors_nd[new_n]).T
-                came.append(self._joined(names[new_n], digests[new_n], buckets_nr[new_n]))
-            yield ids, np.ascontiguousarray(buckets_nr.T)
+                came.append(self._joined(names[new_n], digests[new_n], hashed_nr))
+                if sum(part.nbytes for part in came) >= FILE_BYTES:
+                    self._write(came)
+                    came = []
+            if new_n.all():
+                buckets_nr = hashed_nr
+            else:
+                buckets_nr = self._known.take(np.maximum(place_n, 0))
+                buckets_nr[new_n] = hashed_nr
+            yield ids, _transposed(buckets_nr)
             advance(len(ids))
-        self._keep(came, used)
+        self._write(came)
+        self._tidy(used)
 
     def _joined(self, ids: NDArray[np.bytes_], digests: NDArray[np.uint64], buckets_nr: Buckets) -> Known:
         rows = np.empty(len(ids), dtype=self._kind)
         rows["id"], rows["digest"], rows["buckets"] = ids, digests, buckets_nr
         return rows
 
-    def _keep(self, came: list[Known], used: NDArray[np.bool_]) -> None:
-        """Write what came as a file more, or all that is used as a single one where there are many."""
-        many = len(self._files) >= MOST_FILES or used.sum() < 0.8 * len(used)
-        if not (came or many):
+    def _write(self, came: list[Known]) -> None:
+        """Write what was hashed as a file of its own."""
+        if not came:
             return
-        if many:
-            place_n = np.flatnonzero(used)
-            kept_nr = np.empty((len(place_n), self.sketch.rows), dtype=self.sketch.bucket_type)
-            self._known.take(place_n, kept_nr, np.arange(len(place_n)))
-            came = [self._joined(self._known.ids[used], self._known.digests[used], kept_nr), *came]
-        rows = np.concatenate([np.empty(0, dtype=self._kind), *came])
-        number = int(self._files[-1].stem.partition("-")[0]) + 1 if self._files else 0
+        rows, number = np.concatenate(came), self._next
+        self._next += 1
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{number:08d}-{_sum_of(rows):016x}.npy"
             with whole_file(path, flushed=False) as draft, draft.open("wb") as file:
                 np.save(file, rows)
-            for old in self._files if many else ():
-                old.unlink(missing_ok=True)
+
+    def _tidy(self, used: NDArray[np.bool_]) -> None:
+        """Rewrite what is used of the files where many are small, or a fifth of it is not used."""
+        small = [path for path in self._files if path.stat().st_size < FILE_BYTES // 2]
+        if len(small) < MOST_FILES and used.sum() >= 0.8 * len(used):
+            return
+        place_n = np.flatnonzero(used)
+        for start in range(0, len(place_n), step := max(FILE_BYTES // self._kind.itemsize, 1)):
+            chosen_n = place_n[start : start + step]
+            ids, digests = self._known.ids[chosen_n], self._known.digests[chosen_n]
+            self._write([self._joined(ids, digests, self._known.take(chosen_n))])
+        for path in self._files:
+            path.unlink(missing_ok=True)
 
     def _read(self) -> _Index:
         """Map all files; one that is damaged is removed."""
         parts: list[Known] = []
-        for path in self._files:
+        files, self._files = self._files, []
+        for path in files:
             with contextlib.suppress(OSError, ValueError, EOFError):  # cut off by a power cut
                 part = np.load(path, mmap_mode="r", allow_pickle=False)
                 if part.dtype == self._kind and path.stem.endswith(f"-{_sum_of(part):016x}"):
                     parts.append(part)
+                    self._files.append(path)
+                    _give_back(part)
                     continue
             path.unlink(missing_ok=True)
         return _Index(parts)
+
+
+def _give_back(part: Known) -> None:
+    """Let the system take the pages of a mapped file from this process; the next access reads them again."""
+    if isinstance(part, np.memmap):
+        part._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def _transposed(buckets: Buckets) -> Buckets:
+    """Return a matrix the other way round, copied by torch, which is several times as fast as numpy."""
+    import torch
+
+    signed = np.dtype(f"i{buckets.itemsize}")
+    turned = torch.from_numpy(np.ascontiguousarray(buckets).view(signed)).t().contiguous()
+    return np.asarray(turned.numpy().view(buckets.dtype))
 
 
 def _sum_of(rows: Known) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from tamis.base.files import whole_file
 from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import BadVectorsError, SketchError
-from tamis.coverage.hashing import HashFamily, hash_family
+from tamis.coverage.hashing import HashFamily, hash_family, on_threads
 from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, width_in_distances
 from tamis.coverage.vectors import checked_vectors
 
@@ -185,14 +185,9 @@ class DensitySketch:
     def buckets_of(self, vectors: ArrayLike) -> NDArray[np.unsignedinteger]:
         """Buckets [rows, n] of [n, dim] vectors: all that counting them or their density needs."""
         vectors_nd = checked_vectors(vectors, self.dim)
-        found, row = np.empty((self.rows, len(vectors_nd)), dtype=self.bucket_type), 0
         if self.width is None:
             raise SketchError("width", "has not been chosen yet; calibrate the sketch first")
-        for documents, places in self._hasher().places(vectors_nd, self.width):
-            block = np.arange(row, row + len(places))
-            found[block, documents] = places - block[:, None] * self.buckets
-            row = (row + len(places)) % self.rows
-        return found
+        return self._hasher().buckets_of(vectors_nd, self.width, self.bucket_type)
 
     def add_buckets(self, buckets_rn: NDArray[np.integer]) -> "DensitySketch":
         """Count documents by their buckets [rows, n], as `add` counts their vectors."""
@@ -204,10 +199,14 @@ class DensitySketch:
 
     def density_in(self, buckets_rn: NDArray[np.integer]) -> NDArray[np.float32]:
         """Density [n] of documents by their buckets [rows, n], to the bit what `density` gives."""
-        totals = np.zeros(buckets_rn.shape[1], dtype=np.int64)
-        for counts, buckets_n in zip(self._counts, buckets_rn, strict=True):  # a row stays in the cache
-            totals += counts.take(buckets_n)
-        return self._debiased(totals)
+
+        def total(documents: slice) -> NDArray[np.int64]:
+            totals = np.zeros(buckets_rn[0, documents].shape, dtype=np.int64)
+            for counts, buckets_n in zip(self._counts, buckets_rn, strict=True):  # a row stays in the cache
+                totals += counts.take(buckets_n[documents])
+            return totals
+
+        return self._debiased(np.concatenate(on_threads(total, buckets_rn.shape[1])))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly `path` (numpy's zip format); an older file is replaced whole or not at all."""

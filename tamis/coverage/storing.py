@@ -3,6 +3,7 @@
 Two streamed passes of 4,096 vectors a block; memory does not grow with the pool.
 """
 
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
-from tamis.coverage.kept_buckets import KeptBuckets
+from tamis.coverage.kept_buckets import ID_CHARACTERS, KeptBuckets
 from tamis.coverage.sketch import DensitySketch
 from tamis.engine import LOCAL, current_engine
 from tamis.settings.config import DensitySection
@@ -76,7 +77,8 @@ def score_density(
     vectors, engine = VectorBlocks(store, table), current_engine()
     if cache is not None and sketch.width is not None and _keeps(sketch, store.count(table)):
         kept = KeptBuckets(cache, sketch).of(vectors.with_ids(), advance)
-        parts = [_rows(ids, sketch.density_in(buckets_rn), sketch) for ids, buckets_rn in kept]
+        scored = ((ids, sketch.density_in(buckets_rn)) for ids, buckets_rn in kept)
+        parts = [_rows(scored, store.count(table), sketch)]
     else:
         spans = vectors.spans(engine.parts)
         parts = [part for _, part in engine.map(_density, (sketch, vectors), spans, advance)]
@@ -87,15 +89,26 @@ def score_density(
 
 def _density(state: tuple[DensitySketch, VectorBlocks], span: tuple[int, int], advance: Advance) -> pa.Table:
     sketch, vectors = state
-    parts = []
-    for ids, vectors_nd in vectors.within(span).with_ids():
-        parts.append(_rows(ids, sketch.density(vectors_nd), sketch))
-        advance(len(ids))
-    return pa.concat_tables(parts)
+
+    def scored() -> Iterator[tuple[list[str], np.ndarray]]:
+        for ids, vectors_nd in vectors.within(span).with_ids():
+            yield ids, sketch.density(vectors_nd)
+            advance(len(ids))
+
+    return _rows(scored(), span[1] - span[0], sketch)
 
 
-def _rows(ids: list[str], density_n: np.ndarray, sketch: DensitySketch) -> pa.Table:
-    columns = [ids, density_n.astype(np.float64), [sketch.fingerprint] * len(ids)]
+def _rows(blocks: Iterator[tuple[list[str], np.ndarray]], count: int, sketch: DensitySketch) -> pa.Table:
+    """Return the rows of blocks of ids and densities.
+
+    They go into arrays that are made beforehand: a small piece that stays after each block would keep the
+    allocator from using the block's 10 MB again, 2.4 GB in a million documents.
+    """
+    id_n, density_n, row = np.empty(count, dtype=f"S{ID_CHARACTERS}"), np.empty(count), 0
+    for ids, found_n in blocks:
+        id_n[row : row + len(ids)], density_n[row : row + len(ids)] = ids, found_n
+        row += len(ids)
+    columns = [pa.array(id_n, pa.binary()).cast(pa.string()), density_n, pa.repeat(sketch.fingerprint, count)]
     return pa.table(columns, schema=schema_of("scores_density"))
 
 

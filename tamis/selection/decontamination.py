@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
+from tamis.base.threads import in_threads
 from tamis.corpus.windows import Windows, split_words, word_windows
 
 Batch = tuple[Sequence[str], Sequence[str]]
@@ -71,9 +72,9 @@ def shared_runs(
     """
     runs = np.unique(word_windows(held_out_texts, ngram).hashes)
     hits = [pl.DataFrame(schema=_HITS)]
-    for doc_ids, texts in batches:
-        hits.append(_hits(doc_ids, texts, runs, ngram))
-        advance(len(doc_ids))
+    for count, held in in_threads(lambda batch: (len(batch[0]), _hits(*batch, runs, ngram)), batches):
+        hits.append(held)
+        advance(count)
     found = pl.concat(hits)
     hashes = pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64)
     return (

@@ -38,7 +38,8 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
 
-# Every commit of a run as kill, full disk and failed read, and 200 cases of absence: test-all tries an eighth.
+# All parts of drawn or enumerated cases (tests/parts.py), of which test-all tries some: commits of a run as kill, full
+# disk and failed read, accidents, alterations, kills at drawn moments.
 test-exhaustive: $(STAMP)
 	$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 

@@ -14,7 +14,8 @@ import polars as pl
 
 from benchmarks._project import made_once
 from benchmarks._real_pool import PoolShares, unused_rows
-from benchmarks._real_tasks import data_folder, hashes
+from benchmarks._real_tasks import hashes
+from benchmarks._texts import read_texts
 
 KINDS = ("bad", "good", "neutral")
 LONGEST = 400
@@ -53,7 +54,7 @@ class Source:
         """
         if self.name in FILES:
             file, *labels = FILES[self.name]
-            rows = pl.read_parquet(data_folder() / "text" / f"{file}.parquet", columns=["text", "label"])
+            rows = read_texts(file, "label")
             found = {
                 kind: rows.filter(label=label)["text"] for kind, label in zip(KINDS, labels, strict=False)
             }

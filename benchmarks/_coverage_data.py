@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks._texts import files_of_texts, read_texts
 from tamis.base.progress import Progress
 from tamis.embedding import encoder_identity, load_encoder
 
@@ -63,12 +62,7 @@ class Settings:
 
 def texts(count: int, seed: int, report: Report) -> list[str]:
     """That many distinct texts in random order; exits when there are none."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "text"
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        sys.exit(f"no texts in {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
-    every = pl.concat([pl.read_parquet(file, columns=["text"]) for file in files])["text"]
+    every = pl.concat([read_texts(file) for file in files_of_texts()])["text"]
     whole = every.str.strip_chars().unique().sort()
     whole = whole.filter(whole.str.len_chars() > 0).sample(fraction=1.0, shuffle=True, seed=seed)
     chosen = whole.head(count)

@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks._texts import folder, read_texts
 from tamis.embedding import load_encoder
 from tamis.quality import grader_features, planted_noise, surface_features
 
@@ -51,12 +51,6 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def folder() -> Path:
-    """Folder of the texts: TAMIS_BENCH_DATA, or ../shared/data next to the checkout."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    return Path(os.environ.get("TAMIS_BENCH_DATA", default))
-
-
 def clean_texts(count: int, seed: int) -> tuple[str, list[str]]:
     """Name of the set and that many distinct texts in random order, as many of each of its files."""
     files = [folder() / "text" / f"{name}.parquet" for name in PROSE]
@@ -73,7 +67,7 @@ def clean_texts(count: int, seed: int) -> tuple[str, list[str]]:
 
 
 def _long_texts(file: Path) -> pl.Series:
-    texts = pl.read_parquet(file, columns=["text"])["text"].str.strip_chars()
+    texts = read_texts(file)["text"].str.strip_chars()
     return texts.filter(texts.str.len_chars() >= SHORTEST).unique().sort()
 
 
@@ -102,7 +96,7 @@ def noise_of(texts: Sequence[str], seed: int, languages: int) -> pl.DataFrame:
     file = folder() / "text" / f"{FOREIGN}.parquet"
     if not file.is_file():
         return noise
-    foreign = pl.read_parquet(file, columns=["text", "label"])
+    foreign = read_texts(file, "label")
     dealt = foreign.filter((pl.col("label").cast(pl.Categorical).to_physical() % 2) == languages)
     count = len(texts) // KINDS_WITH_FOREIGN
     rows = dealt.sample(count, shuffle=True, seed=seed).select(

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks._project import made_once
-from benchmarks._real_tasks import data_folder, hashes
+from benchmarks._real_tasks import hashes
+from benchmarks._texts import files_of_texts, read_texts
 from tamis.corpus.text import document_id
 from tamis.quality import planted_noise
 
@@ -90,8 +91,7 @@ def _counts(documents: int, shares: PoolShares) -> tuple[int, dict[str, int]]:
 
 def _found(seed: int) -> pl.DataFrame:
     """text and domain of every pool file, each text once, in an order of seed and text alone."""
-    files = sorted((data_folder() / "text").glob("p_*.parquet"))
-    rows = pl.concat([pl.read_parquet(file, columns=["text", "source", "split"]) for file in files])
+    rows = pl.concat([read_texts(file, "source", "split") for file in files_of_texts("p_*")])
     rows = rows.filter(pl.col("split").is_null() & (pl.col("text").str.len_chars() >= SHORTEST))
     rows = rows.unique("text", keep="none").select("text", domain="source")
     order = hashes([f"{seed}/{text}" for text in rows["text"]])

@@ -7,11 +7,10 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from benchmarks._quality_data import folder
+from benchmarks._texts import data_folder, read_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +44,12 @@ ALL_TASKS = "all tasks"
 """In place of a task's name: the mean over all."""
 
 
-def data_folder() -> Path:
-    """The folder that holds text/: TAMIS_BENCH_DATA, or ../shared/data; exits without it."""
-    found = folder()
-    if not (found / "text").is_dir():
-        sys.exit(f"no texts in {found}; set TAMIS_BENCH_DATA to the folder that holds text/")
-    return found
-
-
 def task_named(name: str) -> Task:
     """A default task, or FILE:SOURCE of any file of the same columns; exits when there is none."""
     if name in TASKS:
         return TASKS[name]
     file, _, source = name.partition(":")
-    if not source or not (data_folder() / "text" / f"{file}.parquet").is_file():
+    if not source or not (data_folder() / f"{file}.parquet").is_file():
         sys.exit(f"no task {name!r}; known are {', '.join(TASKS)}, or FILE:SOURCE of a file in text/")
     return Task(name=source.replace("_", "-"), file=file, source=source, metric="macro_f1")
 
@@ -74,9 +65,7 @@ def tasks_named(names: Sequence[str]) -> list[Task]:
 
 def task_rows(task: Task) -> pl.DataFrame:
     """text and label of a task, each text once, in the order of a hash of the text; exits without any."""
-    rows = pl.read_parquet(
-        data_folder() / "text" / f"{task.file}.parquet", columns=["text", "label", "source"]
-    )
+    rows = read_texts(task.file, "label", "source")
     rows = rows.filter((pl.col("source") == task.source) & pl.col("label").is_not_null())
     rows = rows.unique("text", keep="none").select("text", "label")
     if not len(rows):

@@ -15,7 +15,6 @@ import polars as pl
 import psutil
 
 from benchmarks._project import MATERIALIZE, environment_of
-from benchmarks._real_tasks import data_folder
 from benchmarks._scale_stages import (
     Line,
     Measured,
@@ -26,6 +25,7 @@ from benchmarks._scale_stages import (
     steps_of_runs,
     with_the_rest,
 )
+from benchmarks._texts import files_of_texts, read_texts
 from benchmarks._yardstick import most_seconds
 from benchmarks.demo import resident
 
@@ -91,14 +91,13 @@ def write_documents(
         texts.agg(pl.col("text").str.join(" ")).select("text").write_ndjson(
             folder / "pool" / f"part-{number:04d}.jsonl"
         )
-    rows_of_target = pl.read_parquet(data_folder() / "text" / "t_science_a.parquet", columns=["text"])
+    rows_of_target = read_texts("t_science_a")
     rows_of_target.unique(maintain_order=True).head(2 * target).write_parquet(folder / "target.parquet")
 
 
 def sentences_of_pool() -> pl.Series:
     """Sentences of 40 to 400 characters of the pool files, each once, in their order."""
-    files = sorted((data_folder() / "text").glob("p_*.parquet"))
-    texts = pl.concat([pl.read_parquet(file, columns=["text"]) for file in files])["text"]
+    texts = pl.concat([read_texts(file) for file in files_of_texts("p_*")])["text"]
     parts = texts.str.replace_all(r"\s+", " ").str.split(". ").explode()
     lengths = parts.str.len_chars()
     return parts.filter((lengths >= 40) & (lengths <= 400)).unique(maintain_order=True)

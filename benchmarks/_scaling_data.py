@@ -1,14 +1,12 @@
 """Loss curves of the scaling benchmark: public, cut and noisy, and synthetic ones; scores of a choice."""
 
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from benchmarks._texts import data_folder
 from tamis.scaling.measurements import Floats
 
 TABLES = ("flan", "gigaword")
@@ -36,11 +34,7 @@ class Subset:
 
 def read(name: str) -> pl.DataFrame:
     """A table of the public curves; exits with a reason when they are absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "scaling_laws"
-    if not (folder / f"{name}.csv").is_file():
-        sys.exit(f"no public curves at {folder}; set TAMIS_BENCH_DATA to the folder that holds scaling_laws/")
-    return pl.read_csv(folder / f"{name}.csv")
+    return pl.read_csv(data_folder("scaling_laws") / f"{name}.csv")
 
 
 def load(name: str) -> tuple[Table, dict[str, float]]:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks._texts import files_of_texts, read_texts
+
 CLIPPED = 200
 BLOCK = 10_000
 Floats = np.ndarray
@@ -30,17 +32,11 @@ def cache_folder(named: Path | None) -> Path:
 
 def texts(kind: str) -> pl.DataFrame:
     """Texts and their file of the "pool" or the "target", shuffled; exits when the data are absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "text"
-    files = sorted(folder.glob("p_*.parquet" if kind == "pool" else "t_science_a.parquet"))
-    if not files:
-        sys.exit(f"no texts in {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
     frames = [
-        pl.scan_parquet(file)
+        read_texts(file, "source", "split")
         .filter(pl.lit(kind == "pool") | (pl.col("split") == "train"))
         .select("text", "source")
-        .collect()
-        for file in files
+        for file in files_of_texts("p_*" if kind == "pool" else "t_science_a")
     ]
     frame = pl.concat(frames)
     return frame[np.random.default_rng(0 if kind == "pool" else 1).permutation(len(frame))]

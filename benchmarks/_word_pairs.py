@@ -9,7 +9,7 @@ by chance a word of one class follows one of another. Raise CODE_VERSION in tami
 
 import polars as pl
 
-from benchmarks._quality_data import folder
+from benchmarks._texts import read_texts
 from tamis.filters.word_pairs import TABLE, counted, plain, tokens, write
 
 SOURCE, WORDS = "p_mixed_free", 150
@@ -17,7 +17,7 @@ SOURCE, WORDS = "p_mixed_free", 150
 
 def main() -> None:
     """Count and write."""
-    texts = pl.read_parquet(folder() / "text" / f"{SOURCE}.parquet", columns=["text"])
+    texts = read_texts(SOURCE)
     words = (
         tokens(texts).filter(pl.col("token").str.contains("^[A-Za-z]")).select(word=plain(pl.col("token")))
     )

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from benchmarks import warm_up
 from benchmarks._flags import at_least, begin
 from benchmarks._paired import variance_of_mean
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import report
 from benchmarks._real_tasks import ALL_TASKS, TASKS, Task
 from benchmarks._warm_up_runs import Finished, make_runs
+from benchmarks._warm_up_study import published, recipe_of, study_of
 from benchmarks.warm_up import WORST_OF_A_TIE, Scores
 
 NAME = "better_than_knn"
@@ -86,11 +86,11 @@ def finished(folder: Path, tasks: Sequence[Task], arms: Sequence[Arm], seeds: ra
     base = ""
     for encoder in dict.fromkeys(arm.encoder for arm in arms):
         samplers = tuple(arm.sampler for arm in arms if arm.encoder == encoder)
-        flags = warm_up.parser().parse_args(["--encoder", encoder, "--samplers", *samplers])
-        study = replace(warm_up.study_of(flags, folder / encoder, tasks), samplers=samplers)
+        flags = published(encoder, samplers)
+        study = replace(study_of(flags, folder / encoder, tasks), samplers=samplers)
         study.materialize()
         base = base or study.base_model
-        found = make_runs(study, warm_up.recipe_of(flags, base), seeds, workers, arms=samplers)
+        found = make_runs(study, recipe_of(flags, base), seeds, workers, arms=samplers)
         runs += [replace(run, sampler=str(Arm(sampler=run.sampler, encoder=encoder))) for run in found]
     return Scores(tasks, runs)
 

@@ -37,8 +37,9 @@ from benchmarks._noise import (
     noise_of,
     pages_of_notices,
 )
-from benchmarks._quality_data import FOREIGN, PACKAGES, Report, folder
+from benchmarks._quality_data import FOREIGN, PACKAGES, Report
 from benchmarks._real_pool import NOTICES
+from benchmarks._texts import data_folder, read_texts
 from tamis.embedding import load_encoder
 from tamis.filters import Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share
@@ -57,7 +58,7 @@ SUFFIXES = (".py", ".js", ".c", ".h", ".json")
 
 def texts_of(name: str, seed: int) -> pl.DataFrame:
     """text and source of a file, each text once, shuffled."""
-    rows = pl.read_parquet(folder() / "text" / f"{name}.parquet", columns=["text", "source"])
+    rows = read_texts(name, "source")
     return rows.unique("text", keep="first", maintain_order=True).sample(
         fraction=1.0, shuffle=True, seed=seed
     )
@@ -156,7 +157,7 @@ def bench_clean(name: str, flags: argparse.Namespace, report: Report) -> None:
 
 def bench_other(flags: argparse.Namespace, report: Report) -> None:
     """Other languages and code."""
-    rows = pl.read_parquet(folder() / "text" / f"{FOREIGN}.parquet", columns=["text", "label"])
+    rows = read_texts(FOREIGN, "label")
     rows = rows.with_columns(out=dropped(rows["text"]))
     languages = rows.group_by("label").agg(pl.mean("out")).sort("out", "label")
     worst = dict(languages.filter(pl.col("out") > MOST_DROPPED).iter_rows())
@@ -199,8 +200,7 @@ def main() -> None:
     parser.add_argument("--files", type=at_least(1), default=200)
     parser.add_argument("--seed", type=int, default=0)
     flags = begin(parser)
-    if not (folder() / "text").is_dir():
-        sys.exit(f"no texts in {folder()}: put the benchmark data there, or name it in TAMIS_BENCH_DATA")
+    data_folder()
     report, chooser = Report(), Chooser()
     texts = texts_of(CHOSEN_SOURCES[0], flags.seed).head(flags.documents)
     began = time.perf_counter()

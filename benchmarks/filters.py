@@ -25,7 +25,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import begin
-from benchmarks._quality_data import Report, folder
+from benchmarks._quality_data import Report
+from benchmarks._texts import data_folder, read_texts
 from tamis.filters import Plan, measured
 from tamis.selection.methods import METHODS, MethodProblem
 
@@ -43,13 +44,13 @@ PLANS = {
 
 def texts_of(name: str) -> pl.Series:
     """Distinct texts of a file, sorted."""
-    texts = pl.read_parquet(folder() / "text" / f"{name}.parquet", columns=["text"])["text"]
+    texts = read_texts(name)["text"]
     return texts.filter(texts.str.len_chars() >= 200).unique().sort()
 
 
 def film_reviews() -> pl.Series:
     """Texts that are film reviews, whatever file they are in."""
-    mixed = pl.read_parquet(folder() / "text" / "p_mixed_free.parquet", columns=["text", "source"])
+    mixed = read_texts("p_mixed_free", "source")
     others = mixed.filter(pl.col("source") == "movie_reviews_2004")["text"]
     return pl.concat([texts_of("t_imdb_train"), others.cast(pl.String)])
 
@@ -126,8 +127,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     flags = begin(parser)
-    if not (folder() / "text").is_dir():
-        sys.exit(f"no texts in {folder()}: put the benchmark data there, or name it in TAMIS_BENCH_DATA")
+    data_folder()
     report = Report()
     texts = english(flags.documents, flags.seed)
     bench_speed(texts, report)

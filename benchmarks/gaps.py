@@ -14,7 +14,6 @@ _transport_data.py).
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import at_least, begin
+from benchmarks._texts import read_texts
 from benchmarks._transport_data import cache_folder, encoded, unit_vectors
 from tamis.transport.gaps import find_gaps
 
@@ -56,12 +56,8 @@ class Problem:
 
 def texts_of(name: str) -> pl.DataFrame:
     """Return text and topic of a set, each text once, shuffled; exits when the data are absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
     stem, wanted, topic = SETS[name]
-    file = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "text" / f"{stem}.parquet"
-    if not file.exists():
-        sys.exit(f"there is no {file}; set TAMIS_BENCH_DATA to the folder that holds text/")
-    rows = pl.read_parquet(file).filter(wanted).drop_nulls(topic)
+    rows = read_texts(stem, "source", "label", "split").filter(wanted).drop_nulls(topic)
     rows = rows.unique("text", keep="first", maintain_order=True).sample(fraction=1, shuffle=True, seed=0)
     return rows.head(ROWS).select("text", topic=topic)
 

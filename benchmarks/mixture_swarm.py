@@ -28,7 +28,7 @@ from benchmarks._flags import at_least, begin
 from benchmarks._paired import difference, values
 from benchmarks._project import in_its_folder, made_once, materialize
 from benchmarks._real_graph import report
-from benchmarks._real_tasks import data_folder
+from benchmarks._texts import data_folder, read_texts
 from tamis.base.files import write_atomically
 from tamis.mixing import read_mixture
 from tamis.mixture.analysis import REFUSED_BELOW
@@ -82,7 +82,7 @@ CORPUS = '[[corpus]]\nname = "{name}"\nkind = "files"\npath = "pool/{file}.parqu
 
 def write_project(folder: Path, flags: argparse.Namespace) -> None:
     """Write the sources, without what overlaps with targets, the target, and the settings."""
-    texts = data_folder() / "text"
+    texts = data_folder()
     for source in SOURCES:
         made_once(
             folder / "pool" / f"{source}.parquet",
@@ -103,7 +103,7 @@ def write_project(folder: Path, flags: argparse.Namespace) -> None:
 
 def _write_rows(file: Path, count: int, path: Path) -> None:
     """Write texts of a file, in an order that its ids decide."""
-    rows = pl.read_parquet(file, columns=["id", "text", "split"])
+    rows = read_texts(file, "id", "split")
     kept = rows.filter(pl.col("split").fill_null("") != "overlap")
     kept.sort(pl.col("id").hash(0), "id").head(count).select("text").write_parquet(path)
 

@@ -22,12 +22,10 @@ nine mixtures would have given is not published: a law of all 512 runs says it, 
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +33,7 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from benchmarks._flags import at_least, begin
+from benchmarks._texts import data_folder
 from benchmarks._yardstick import most_seconds
 from tamis.mixture import MixtureLaw, best_mixture, fit_mixture_law, plan_reuse, propose_runs, runs_needed
 
@@ -77,21 +76,14 @@ class Runs:
     losses: dict[str, np.ndarray]
 
 
-def folder() -> Path:
-    """Return the folder of the published runs; exits with a reason without them."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    found = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "mixtures"
-    if not (found / "train_mixture_1m.csv").is_file():
-        sys.exit(f"no runs in {found}; set TAMIS_BENCH_DATA to the folder that holds mixtures/")
-    return found
-
-
 def published(part: str, *sizes: str) -> tuple[Runs, list[str], list[str]]:
     """Return the runs of a part ("train", "test"), the names of sources and of targets."""
     losses = {}
     for size in sizes:
-        mixtures = pl.read_csv(folder() / f"{part}_mixture_{size}.csv")
-        joined = mixtures.join(pl.read_csv(folder() / f"{part}_pile_loss_{size}.csv"), on="index")
+        mixtures = pl.read_csv(data_folder("mixtures") / f"{part}_mixture_{size}.csv")
+        joined = mixtures.join(
+            pl.read_csv(data_folder("mixtures") / f"{part}_pile_loss_{size}.csv"), on="index"
+        )
         columns = [name for name in joined.columns if name.startswith("metric/")]
         losses[size] = joined.select(columns).to_numpy()
     sources = [name for name in joined.columns if name.startswith("train_")]

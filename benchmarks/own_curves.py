@@ -28,9 +28,10 @@ from benchmarks._flags import at_least, begin
 from benchmarks._project import in_its_folder, made_once, materialize
 from benchmarks._real_graph import report
 from benchmarks._real_pool import PoolShares, write_pool
-from benchmarks._real_tasks import data_folder, hashes
+from benchmarks._real_tasks import hashes
 from benchmarks._scaling_data import Subset, Table, cut, full_losses, scores
 from benchmarks._scaling_searches import SEARCHES
+from benchmarks._texts import read_texts
 from tamis.scaling import LawFit, fit_law, predict_full_loss
 from tamis.scaling.methods import METHODS
 from tamis.store.home import Home
@@ -86,7 +87,7 @@ sizes = {sizes}
 
 def write_target(file: str, rows: int, path: Path) -> None:
     """Write distinct texts of a file, in an order that a hash of the text decides."""
-    texts = pl.read_parquet(data_folder() / "text" / f"{file}.parquet", columns=["text"]).unique("text")
+    texts = read_texts(file).unique("text")
     ordered = texts.with_columns(order=pl.Series(hashes(texts["text"].to_list()))).sort("order")
     ordered.head(rows).select("text").write_parquet(path)
 

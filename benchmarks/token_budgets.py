@@ -18,7 +18,7 @@ import polars as pl
 
 from benchmarks._flags import at_least, begin
 from benchmarks._project import environment_of, in_its_folder, materialize
-from benchmarks._quality_data import folder as data_folder
+from benchmarks._texts import read_texts
 from tamis.tokens.counting import TokenCounter
 from tamis.training.models import SMOLLM2
 
@@ -43,8 +43,7 @@ path = "landing"
 
 def pool(documents: int) -> pl.DataFrame:
     """Distinct texts of both sources, shuffled."""
-    files = [data_folder() / "text" / f"{name}.parquet" for name in SOURCES]
-    rows = pl.concat([pl.read_parquet(file, columns=["text"]) for file in files])
+    rows = pl.concat([read_texts(name) for name in SOURCES])
     return rows.unique(maintain_order=True).sample(documents, shuffle=True, seed=0)
 
 

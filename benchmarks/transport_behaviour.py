@@ -16,7 +16,6 @@ static one, distilled on the first run. One core, about 2 minutes a choice, most
 
 import argparse
 import json
-import os
 import sys
 import time
 import warnings
@@ -28,6 +27,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import begin
+from benchmarks._texts import files_of_texts, read_texts
 from benchmarks._transport_topics import CHOICES, OVERLAPPING
 from tamis.embedding import Encoder, load_encoder
 from tamis.transport import NotConverged, nearest_cost, solve_potential
@@ -67,13 +67,13 @@ class Case:
 
 def corpus() -> pl.DataFrame:
     """All text with its file, source and label; exits with a reason when it is absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("TAMIS_BENCH_DATA", default)) / "text"
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        sys.exit(f"no text at {folder}; set TAMIS_BENCH_DATA to the folder that holds text/")
-    columns = [pl.col(name).cast(pl.String) for name in ("text", "source", "label", "split")]
-    frames = [pl.read_parquet(file).select(pl.lit(file.stem).alias("file"), *columns) for file in files]
+    others = ("source", "label", "split")
+    frames = [
+        read_texts(file, *others).select(
+            pl.lit(file.stem).alias("file"), pl.col("text", *others).cast(pl.String)
+        )
+        for file in files_of_texts()
+    ]
     whole = pl.concat(frames).filter(pl.col("split").fill_null("") != "overlap")
     return whole.unique("text", keep="first", maintain_order=True)
 

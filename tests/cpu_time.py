@@ -6,6 +6,8 @@ where it grows. Processes that a test leaves to others to end are not seen.
 
 A file over the limit is cut down: its scenarios go to the lowest place where they can fail, or get the mark
 `slow`. Only where neither is possible does it get an allowance of its own, in long_files.py.
+
+Where slow tests run too, nothing fails: what their processes used is counted where they end, in another file.
 """
 
 import resource
@@ -63,6 +65,7 @@ class CpuTime:
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
+        self.judged = True
         self._shared = 0.0
         self.slower = max(1.0, fixed_work() / REFERENCE_SECONDS)
         """Of all workers, when they begin and when they end: the slowest moment."""
@@ -71,7 +74,9 @@ class CpuTime:
     def _counted(self, item: pytest.Item) -> Iterator[None]:
         before, shared = cpu_seconds(), self._shared
         yield
-        if item.get_closest_marker("slow") is None:
+        if item.get_closest_marker("slow") is not None:
+            self.judged = False
+        else:
             spent = cpu_seconds() - before - (self._shared - shared)
             self.seconds[item.path.relative_to(TESTS).as_posix()] += max(spent, 0.0)
 
@@ -94,15 +99,17 @@ class CpuTime:
         ended = getattr(node, "workeroutput", {})
         self.seconds.update(ended.get("cpu_seconds", {}))
         self.slower = max(self.slower, ended.get("slower", 1.0))
+        self.judged = self.judged and ended.get("judged", True)
+
+    def _over_budget(self) -> list[str]:
+        return over_budget(self.seconds, ALLOWED_CPU_SECONDS, self.slower) if self.judged else []
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workeroutput"):
             slower = max(self.slower, fixed_work() / REFERENCE_SECONDS)
-            session.config.workeroutput |= {"cpu_seconds": dict(self.seconds), "slower": slower}
-        elif (
-            over_budget(self.seconds, ALLOWED_CPU_SECONDS, self.slower)
-            and session.exitstatus == pytest.ExitCode.OK
-        ):
+            found = {"cpu_seconds": dict(self.seconds), "slower": slower, "judged": self.judged}
+            session.config.workeroutput |= found
+        elif self._over_budget() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -112,7 +119,7 @@ class CpuTime:
             terminalreporter.write_line(
                 f"CPU seconds: {total:.0f} (limits times {slower:.2f}); most: {longest}"
             )
-        for line in over_budget(self.seconds, ALLOWED_CPU_SECONDS, self.slower):
+        for line in self._over_budget():
             terminalreporter.write_line(f"too slow: {line}; tests/cpu_time.py says what to do", red=True)
 
 

@@ -88,3 +88,12 @@ def test_slow_tests_and_fixtures_of_the_session_are_not_counted(suite):
     ran = suite(test_one=SLOW_AND_SHARED)
     assert ran.returncode == 0, ran.stdout
     assert "2 passed" in ran.stdout
+    ran = suite("-m", "not slow", test_one=SLOW_AND_SHARED)
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout
+
+
+def test_where_slow_tests_run_no_file_is_judged(suite):
+    ran = suite(test_busy=ITSELF_AND_ITS_PROCESS, test_one=SLOW_AND_SHARED)
+    assert ran.returncode == 0, ran.stdout
+    assert "too slow" not in ran.stdout

@@ -13,6 +13,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from parts import in_parts
 from projects import head_of, manifest_of, write_rows
 
 from tamis.audit.content import judge_content
@@ -194,7 +195,7 @@ def test_a_changed_bit_that_changes_a_value_is_found(home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@in_parts(4, name="seed")
 def test_many_changed_bits_that_change_a_value_are_found(home, seed):
     found, changed = missed(home, random.Random(f"many {seed}"), each=120)
     assert found == []

@@ -1,12 +1,13 @@
 """kill -9 at any moment, then resume: what an undisturbed run leaves, no row lost, orphaned or doubled.
 
-Five kills are in test_damage.py; these are up to fifty more, in homes that live on.
+Five kills are in test_damage.py, and each commit of a run is one in graph/test_graph_commit_points.py; these
+are up to fifty more, in homes that live on.
 """
 
 import random
 
-import pytest
 from crashes import draw, kill, lay, usual
+from parts import in_parts
 from projects import TRAINED, make_project, small_settings
 from soundness import assert_sound, versions
 
@@ -18,7 +19,7 @@ def rests(project) -> bool:
     return not read_plan(project.project)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@in_parts(5, tried=2, name="seed")
 def test_up_to_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
     calm = make_project(tmp_path / "calm", encoder_cache, small_settings())
     torn = make_project(tmp_path / "torn", encoder_cache, small_settings())
@@ -40,7 +41,7 @@ def test_up_to_ten_kills_in_a_home_that_lives_on(tmp_path, encoder_cache, seed):
     assert killed >= 5
 
 
-@pytest.mark.parametrize("seed", range(3))
+@in_parts(3, name="seed")
 def test_up_to_ten_kills_from_the_judge_to_the_trials(tmp_path, encoder_cache, seed):
     """Base models are never trained again because files came, so these kills are within one build."""
     calm = make_project(tmp_path / "calm", encoder_cache, small_settings(TRAINED))

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from parts import in_parts
 from projects import SMALL, TRAINED, SmallProject, sentences, write_jsonl
 from tampering import KINDS, copy_of, note_heads, tamper
 
@@ -80,5 +81,6 @@ def test_a_checkpoint_leads_back_to_its_documents_and_they_to_it(trained):
     assert "law__small__10" in said
 
 
-def test_each_of_two_hundred_more_changes_is_found_and_named(trained, tmp_path):
-    assert_found(trained.root, tmp_path / "copy", range(10, 220))
+@in_parts(3)
+def test_each_of_two_hundred_more_changes_is_found_and_named(trained, tmp_path, part):
+    assert_found(trained.root, tmp_path / "copy", range(10 + 70 * part, 80 + 70 * part))

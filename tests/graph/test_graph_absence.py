@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from parts import in_parts
 from projects import (
     CHOSEN,
     OF_PLACES,
@@ -196,9 +197,7 @@ def lost(graph: SmallProject, before: dict[str, pl.DataFrame]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    "part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))]
-)
+@in_parts(PARTS)
 def test_nothing_is_deleted_by_what_goes_missing(tmp_path, whole, monkeypatch, part):
     graph = whole.copy(tmp_path / "graph")
     kept = tmp_path / "kept"

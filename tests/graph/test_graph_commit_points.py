@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parts import in_parts
 from projects import CHOSEN, SmallProject
 from test_graph_kills import change
 
@@ -36,10 +37,6 @@ COMMITS = (
 )
 READS = ("read_arrow", "batches", "by_ids", "count")
 PARTS = 8
-in_parts = pytest.mark.parametrize(
-    "part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))]
-)
-"""One of eight points belongs to the long suite, the others to `make test-exhaustive`."""
 COUNT = Store.count
 """As it is without what this file puts around it."""
 Before = Callable[[int, str], None]
@@ -160,7 +157,7 @@ def test_the_commits_and_reads_of_a_run_are_known(undisturbed):
     assert {"file", "merge", "append", "delete"} <= {one.split()[0] for one in undisturbed.commits}
 
 
-@in_parts
+@in_parts(PARTS)
 def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does(
     tmp_path, made_graph, undisturbed, part
 ):
@@ -186,7 +183,7 @@ def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does
     assert not wrong, wrong
 
 
-@in_parts
+@in_parts(PARTS)
 def test_when_the_disk_is_full_from_a_commit_on_nothing_is_lost(tmp_path, made_graph, undisturbed, part):
     wrong: dict[str, list[str]] = {}
     for point in range(part, len(undisturbed.commits), PARTS):
@@ -200,7 +197,7 @@ def test_when_the_disk_is_full_from_a_commit_on_nothing_is_lost(tmp_path, made_g
     assert not wrong, wrong
 
 
-@in_parts
+@in_parts(PARTS)
 def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, made_graph, undisturbed, part):
     """Of each table and each way to read it, and of each file, the first and the last one."""
     reads = undisturbed.reads

@@ -1,0 +1,333 @@
+"""Each how-to page is followed on a small project, by the settings and commands that the page prints."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from once import once
+from projects import (
+    SmallProject,
+    base_model,
+    plain_project,
+    selection,
+    sentences,
+    target,
+    watched,
+    write,
+    write_jsonl,
+)
+from projects import settings as in_toml
+
+from tamis.corpus.text import document_id
+from tamis.selection.reasons import Reason
+
+pytestmark = pytest.mark.slow
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+TOPICS = ("cooking", "sailing", "algebra")
+SMALL_PRETRAINING = "[pretraining]\ntokens = 1_000\nvocabulary = 512\nsequence_length = 32\n"
+QUICK = '[project]\nname = "how-to"\nprecision = "float32"\n[automation]\nsettle_seconds = 0.0\n'
+TRAINED = in_toml(
+    target(train=30, held_out=15),
+    selection("best", "got-d", 8, target="goal"),
+    selection("random", budget=8),
+    base_model(),
+    SMALL_PRETRAINING,
+    '[comparison]\nmodel = "small"\nselections = ["best"]\n',
+    until="everything",
+)
+
+
+class Page:
+    """A how-to page."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (PAGES / f"{name}.md").read_text()
+
+    @property
+    def settings(self) -> str:
+        """The first tamis.toml of the page."""
+        return re.findall(r"^```toml\n(.*?)^```", self.text, re.MULTILINE | re.DOTALL)[0]
+
+    def words(self, written: str, **named: str) -> list[str]:
+        """Return what follows `tamis` in a command of the page, with these values for its placeholders."""
+        assert written in self.text, "the page no longer prints this command"
+        first, *words = shlex.split(written)
+        assert first == "tamis"
+        return [named.get(word, word) for word in words]
+
+    def says(self, *sentences: str) -> None:
+        """Check that the page says this, whatever its lines; what a test shows is what the page promises."""
+        whole = " ".join(self.text.split())
+        for sentence in sentences:
+            assert sentence in whole
+
+
+def documents(project: SmallProject) -> None:
+    """Write a pool of three topics, a file each."""
+    for topic in TOPICS:
+        write_jsonl(project.root / "documents" / f"{topic}.jsonl", sentences(topic, 60, 1))
+
+
+@pytest.fixture
+def new_project(tmp_path, encoder_cache, nowhere) -> Callable[[str], SmallProject]:
+    """Return a function that gives a project with these settings, a pool, and 460 examples of algebra."""
+
+    def make(text: str) -> SmallProject:
+        project = plain_project(tmp_path / "project", text, {})
+        shutil.copytree(encoder_cache, project.home.cache)
+        documents(project)
+        write_jsonl(project.root / "target" / "goal.jsonl", sentences("algebra", 460, 2))
+        return project
+
+    return make
+
+
+@pytest.fixture
+def trained(tmp_path, shared, encoder_cache, nowhere) -> SmallProject:
+    """A copy of a project of which everything is made: the warm-up of a model on its selection `best`."""
+
+    def make(root: Path) -> None:
+        project = plain_project(root, TRAINED, {})
+        shutil.copytree(encoder_cache, project.home.cache)
+        documents(project)
+        write_jsonl(root / "target" / "goal.jsonl", sentences("algebra", 60, 2))
+        project.tamis("materialize")
+
+    return SmallProject(once(shared / "trained-for-how-to", make)).copy(tmp_path / "trained")
+
+
+def reasons(project: SmallProject, selection: str) -> dict[str, str]:
+    """Return the reason of each document in a selection."""
+    rows = project.store.read("decisions", ["doc_id", "reason"], f"selection = '{selection}'")
+    return dict(rows.select("doc_id", "reason").iter_rows())
+
+
+def due(project: SmallProject, page: Page) -> dict[str, set[str]]:
+    """Return the partitions that `tamis plan` would make, by asset."""
+    found: dict[str, set[str]] = {}
+    for one in project.json(*page.words("tamis plan")):
+        found.setdefault(one["asset"], set()).update(one["partitions"])
+    return found
+
+
+def test_add_a_target(new_project):
+    page = Page("add-a-target")
+    project = new_project(QUICK + page.settings + base_model() + SMALL_PRETRAINING)
+    examples = sentences("algebra", 460, 2)[:40]
+    longer = [f"{text} {more}" for text, more in zip(examples, sentences("sailing", 40, 5), strict=True)]
+    write_jsonl(project.root / "documents" / "more.jsonl", [*examples, *longer])
+    topics = zip(sentences("cooking", 620, 3, words=12), sentences("sailing", 620, 3, words=12), strict=True)
+    pairs = [json.dumps({"question": question, "answer": answer}) for question, answer in topics]
+    write(project.root / "support" / "pairs.jsonl", [*pairs, '{"question": "no answer"}'])
+
+    project.tamis(*page.words("tamis materialize"))
+    page.says("Examples found in the pool are never selected (*target example*, *held out example*)")
+    found = reasons(project, "best")
+    assert {found[document_id(text)] for text in examples} == {"target_example", "held_out_example"}
+    page.says("shares long runs of words with held-out ones (*contaminated*)")
+    assert "contaminated" in {found[document_id(text)] for text in longer}
+    for name in ("best", "best-for-support"):
+        assert "within_budget" in reasons(project, name).values()
+    page.says("A bad row is named by `tamis status` under `target/NAME/FILE`")
+    assert "target/support/pairs.jsonl" in project.tamis(*page.words("tamis status")).stdout
+
+    scaling = '\n[scaling]\ntarget = "goal"\nmodels = ["small"]\nsizes = [6, 12]\n'
+    project.configure(project.text + scaling)
+    project.tamis("materialize")
+    asked = 'target = ["goal", "support"]'
+    page.says(f"`{asked}` in `[scaling]`. Trials of the first are not made again.")
+    project.configure(project.text.replace(scaling, scaling.replace('target = "goal"', asked)))
+    trials = due(project, Page("choose-a-budget-and-sampler"))["trials"]
+    assert trials
+    assert not [name for name in trials if "goal" in name]
+
+
+def test_a_target_that_changes(new_project):
+    page = Page("add-a-target")
+    text = re.sub(r'\[\[target\]\]\nname = "support".*?(?=\[\[sel)', "", page.settings, flags=re.DOTALL)
+    project = new_project(
+        QUICK
+        + text.partition('[[selection]]\nname = "best-for')[0]
+        + "[judge]\nsample = 40\nmax_tokens = 16\n"
+    )
+    project.tamis("materialize")
+    write_jsonl(project.root / "target" / "more.jsonl", sentences("algebra", 20, 7))
+    page.says(
+        "what depends on it is due: potential, scores, selections, trials. Vectors and quality are not."
+    )
+    found = due(project, Page("choose-a-budget-and-sampler"))
+    assert {"target_potential", "transport_scores", "selected_subset"} <= found.keys()
+    assert not {"embeddings", "documents", "judge_labels", "quality_scores"} & found.keys()
+
+
+def test_bring_your_own_model(new_project, tiny_folder, save_llama, word_tokenizer):
+    page = Page("bring-your-own-model")
+    text = page.settings.replace("[scaling]", f"{SMALL_PRETRAINING}\n[scaling]")
+    project = new_project(QUICK + text.replace("[judge]", "[judge]\nsample = 40\nmax_tokens = 16"))
+    models = project.root / "models"
+    shutil.copytree(tiny_folder, models / "my-encoder")
+    words = sorted({word for topic in TOPICS for text in sentences(topic, 60, 1) for word in text.split()})
+    for name in ("my-judge", "my-model"):
+        save_llama(models / name, word_tokenizer(("yes", "no", "Yes", "No", *words)))
+    project.tamis("materialize")
+    assert "within_budget" in reasons(project, "likely").values()
+    laws = project.store.read("scaling_laws", ["model"])["model"]
+    assert {"mine", "small"} == set(laws)
+
+    page.says("**Refused before any training**: missing weights", "The error names the file or both numbers.")
+    (models / "my-model" / "model.safetensors").unlink()
+    said = project.tamis(*Page("keep-current").words("tamis materialize"), code=None)
+    assert said.returncode != 0
+    assert "my-model" in said.stderr
+
+
+def test_choose_a_budget_and_sampler(new_project):
+    page = Page("choose-a-budget-and-sampler")
+    project = new_project(QUICK + page.settings + SMALL_PRETRAINING)
+    assert "selected_subset" in due(project, page)
+    project.tamis(*page.words("tamis materialize"))
+    page.says("`selection_small.html` shows the score's histogram with the cut in it")
+    shown = (project.home.reports / "selection_small.html").read_text()
+    assert "<img" in shown or "<svg" in shown
+    page.says("The ten that just missed, on the same page")
+    assert "just missed" in shown
+    chosen = {
+        name: [reason for reason in reasons(project, name).values() if reason == "within_budget"]
+        for name in ("small", "large", "random-large")
+    }
+    assert len(chosen["small"]) < len(chosen["large"]) == len(chosen["random-large"])
+    page.says("`[comparison]` trains a model on each choice and measures it on held-out examples of the goal")
+    curves = (
+        project.store.read("trained_comparison") if "trained_comparison" in project.store.names() else None
+    )
+    assert curves is None or len(curves)
+
+    page.says("Without a tokenizer a document has a token for every four bytes.", "estimated as bytes / 4")
+    project.configure(project.text.replace('budget = "1%"', 'budget = "9000tok"'))
+    project.tamis("materialize")
+    assert "estimated as bytes / 4" in project.tamis("status").stdout
+
+
+@pytest.fixture
+def watching(trained, monkeypatch) -> Iterator[SmallProject]:
+    """The trained project, as the sensors of `tamis ui` see it."""
+    yield from watched(trained, monkeypatch)
+
+
+def test_keep_current(watching):
+    page = Page("keep-current")
+    for name in ("arrivals", "reselection", "trial_budget", "failures", "notifications"):
+        assert f"| `{name}`" in page.text
+    assert watching.until_rest() == []
+    write_jsonl(watching.root / "documents" / "dropped.jsonl", sentences("algebra", 20, 8))
+    assert watching.arrive() == "registered 1 shard"
+    assert "dropped" in watching.tamis(*page.words("tamis status")).stdout
+    assert watching.until_rest()
+    page.says("which selections are *certified*: kept within the certificate of a potential")
+    watching.tamis(*page.words("tamis materialize"))
+    assert watching.json("plan") == []
+    page.says("`tamis diff best` says which documents came and went, and why each")
+    found = watching.json(*page.words("tamis diff best"))
+    assert found["counts"]["in"] == found["counts"]["out"] > 0
+    assert sum(found["causes"]["in"].values()) == found["counts"]["in"]
+
+    assert "approve_selections = true  # selections wait for `tamis approve`" in page.settings
+    watching.reconfigure("[automation]", "[automation]\napprove_selections = true")
+    write_jsonl(watching.root / "documents" / "later.jsonl", sentences("algebra", 20, 9))
+    watching.until_rest()
+    held = [one["selection"] for one in watching.json("status")["waiting_for_approval"]]
+    assert "best" in held
+    for name in held:
+        watching.tamis(*page.words("tamis approve"), name)
+    assert watching.until_rest()
+    assert watching.json("status")["waiting_for_approval"] == []
+
+
+def test_prove_a_checkpoint(trained):
+    page = Page("prove-a-checkpoint")
+    name = "warm-up__small__best"
+
+    def run(written: str, code: int = 0, **named: str) -> str:
+        return trained.tamis(*page.words(written, NAME=name, **named), code=code).stdout
+
+    assert len(re.findall(r"\b[0-9a-f]{32}\b", run("tamis explain --checkpoint NAME"))) >= 8
+    said = run("tamis audit NAME")
+    first, *tree = said.splitlines()
+    printed = page.text.partition(f"$ tamis audit {name}\n")[2].partition("```")[0]
+    assert first.startswith("GREEN: ")
+    assert re.sub(r"\d+", "N", first) == re.sub(r"\d+", "N", printed.splitlines()[0])
+    pattern = re.compile(r"[├└│─ ]+")
+    ours, theirs = (
+        {re.sub(r"\d+ ", "N ", pattern.sub("", line.strip(), count=1)) for line in lines if line.strip()}
+        for lines in (tree, printed.splitlines()[1:])
+    )
+    assert ours == theirs, "the page shows the tree of another version"
+
+    files = {"FILE": str(trained.root / "lineage.json")}
+    run("tamis audit NAME --openlineage FILE --prov FILE", FILE=files["FILE"])
+    assert (trained.root / "lineage.json").stat().st_size
+    text = trained.store.read("documents", ["text"])["text"][0]
+    assert text not in (trained.root / "lineage.json").read_text()
+    root = run("tamis audit --anchor anchor.json")
+    assert re.search(r"[0-9a-f]{64}", root)
+    run("tamis audit --against anchor.json")
+
+    page.says("Later `--against anchor.json` is red when one of them is gone or altered.")
+    manifest = next(path for path in sorted(trained.home.root.rglob("manifests/**/*.json")))
+    manifest.unlink()
+    run("tamis audit --against anchor.json", code=1)
+    found = trained.tamis(*page.words("tamis audit warm-up__small__best --json"), code=None)
+    assert "lowest_broken" in json.loads(found.stdout)
+
+
+def test_why_was_it_dropped(trained, monkeypatch):
+    page = Page("why-was-it-dropped")
+    for reason in Reason:
+        assert f"*{reason.value.replace('_', ' ')}*" in page.text, "every reason is explained"
+    row = 7
+    text = sentences("cooking", 60, 1)[row]
+    doc_id = document_id(text)
+    (trained.root / "letter.txt").write_text(text)
+    found = [
+        trained.tamis(*words).stdout
+        for words in (
+            page.words("tamis explain e3c43e21", e3c43e21=doc_id[:8]),
+            page.words("tamis explain --text letter.txt"),
+            page.words(
+                "tamis explain --file documents/web.jsonl --row 7",
+                **{"documents/web.jsonl": "documents/cooking.jsonl"},
+            ),
+        )
+    ]
+    assert found[0] == found[1] == found[2]
+    assert found[0].startswith(f"document {doc_id}")
+    for name in ("best", "random"):
+        assert re.search(
+            rf"^  {name}: (selected|rejected), (within|over) budget, rank \d+, ", found[0], re.MULTILINE
+        )
+    assert re.search(r"transport_gradient\[goal\] = \S+ \(percentile \S+\)", found[0])
+
+    (line,) = re.findall(r"^python -c .*$", page.text, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, *shlex.split(line)[1:]], cwd=trained.root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "over_budget" in done.stdout
+
+    page.says("Rows are counted from 0", "only that file is read again")
+    bad = trained.root / "documents" / "bad.jsonl"
+    bad.write_text('{"text": "a text that is good"}\n{no json\n')
+    trained.tamis("materialize")
+    assert "bad.jsonl" in trained.tamis(*page.words("tamis status")).stdout
+    (row,) = trained.store.read("quarantine").filter(shard="web__bad.jsonl").to_dicts()
+    assert row["row"] == 1
+    write_jsonl(bad, ["a text that is good", "and another one"])
+    trained.tamis(*page.words("tamis materialize"))
+    assert len(trained.store.read("quarantine")) == 0
+    assert "bad" in trained.tamis(*page.words("tamis diff NAME", NAME="best"), code=None).stdout

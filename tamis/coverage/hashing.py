@@ -23,7 +23,7 @@ _DIRECTION_BITS, _POINT_BITS = 5, 13  # after the point; a direction is clipped 
 _CELL_BITS = _DIRECTION_BITS + _POINT_BITS
 _REACH = 2.0**23  # largest |a.x| / width: cells then fit 32 bits, and sums the 53 of a float64
 DOCUMENTS_PER_BLOCK = 4_096
-_PRODUCTS_PER_BLOCK = 100
+_PRODUCTS_PER_BLOCK = 200
 _LEAST_PER_THREAD = 1_024
 _HALF = np.uint64(32)
 Result = TypeVar("Result")
@@ -113,13 +113,13 @@ class HashFamily:
             )
 
 
-def on_threads(work: Callable[[slice], Result], documents: int) -> list[Result]:
-    """Call work on slices of so many documents, as many as there are threads; the results in order.
+def on_threads(work: Callable[[slice], Result], count: int, least: int = _LEAST_PER_THREAD) -> list[Result]:
+    """Call work on slices of so many documents or rows, of at least `least`, one a thread; results in order.
 
     numpy and torch let go of the interpreter in products, sums and look-ups of a thousand documents.
     """
-    parts = max(1, min(threads(), documents // _LEAST_PER_THREAD))
-    ends = [documents * part // parts for part in range(parts + 1)]
+    parts = max(1, min(threads(), count // least))
+    ends = [count * part // parts for part in range(parts + 1)]
     return list(in_threads(work, [slice(start, end) for start, end in itertools.pairwise(ends)]))
 
 

@@ -11,6 +11,7 @@ import contextlib
 import mmap
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,12 @@ class _Index:
         self.ids, self.digests = ids[self._row], digests[self._row]
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        self.part_n = np.searchsorted(self._ends, self._row, side="right")
+        self.sizes_p = np.array([part.nbytes for part in parts], dtype=np.int64)
 
     def take(self, place_n: NDArray[np.int64]) -> Buckets:
         """Return the buckets [n, rows] of the documents at these places, of which there are some."""
-        row_n = self._row[place_n]
-        part_n = np.searchsorted(self._ends, row_n, side="right")
+        row_n, part_n = self._row[place_n], self.part_n[place_n]
         kind = self._parts[0].dtype["buckets"]
         found_nr = np.empty((len(place_n), *kind.shape), dtype=kind.base)
         for number in np.unique(part_n):
@@ -107,24 +109,27 @@ class KeptBuckets:
         """Yield ids and buckets [rows, n] of blocks of ids and vectors [n, d]; keep what was hashed."""
         came: list[Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
-        for ids, vectors_nd in blocks:
-            names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
-            place_n = self._known.places(names, digests)
-            new_n = place_n < 0
-            used[place_n[~new_n]] = True
-            hashed_nr = _transposed(self.sketch.buckets_of(vectors_nd[new_n]))
-            if new_n.any():
-                came.append(self._joined(names[new_n], digests[new_n], hashed_nr))
-                if sum(part.nbytes for part in came) >= FILE_BYTES:
-                    self._write(came)
-                    came = []
-            if new_n.all():
-                buckets_nr = hashed_nr
-            else:
-                buckets_nr = self._known.take(np.maximum(place_n, 0))
-                buckets_nr[new_n] = hashed_nr
-            yield ids, _transposed(buckets_nr)
-            advance(len(ids))
+        with ThreadPoolExecutor(1) as writer:  # a file is written while the next documents are hashed
+            writing = writer.submit(self._write, [])
+            for ids, vectors_nd in blocks:
+                names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
+                place_n = self._known.places(names, digests)
+                new_n = place_n < 0
+                used[place_n[~new_n]] = True
+                hashed_nr = _transposed(self.sketch.buckets_of(vectors_nd[new_n]))
+                if new_n.any():
+                    came.append(self._joined(names[new_n], digests[new_n], hashed_nr))
+                    if sum(part.nbytes for part in came) >= FILE_BYTES:
+                        writing.result()
+                        writing, came = writer.submit(self._write, came), []
+                if new_n.all():
+                    buckets_nr = hashed_nr
+                else:
+                    buckets_nr = self._known.take(np.maximum(place_n, 0))
+                    buckets_nr[new_n] = hashed_nr
+                yield ids, _transposed(buckets_nr)
+                advance(len(ids))
+            writing.result()
         self._write(came)
         self._tidy(used)
 
@@ -147,16 +152,21 @@ class KeptBuckets:
 
     def _tidy(self, used: NDArray[np.bool_]) -> None:
         """Rewrite what is used of the files where many are small, or a fifth of it is not used."""
-        small = [path for path in self._files if path.stat().st_size < FILE_BYTES // 2]
-        if len(small) < MOST_FILES and used.sum() >= 0.8 * len(used):
+        small_p = self._known.sizes_p < FILE_BYTES // 2
+        if used.sum() < 0.8 * len(used):
+            old_p = np.ones_like(small_p)
+        elif small_p.sum() >= MOST_FILES:
+            old_p = small_p
+        else:
             return
-        place_n = np.flatnonzero(used)
+        place_n = np.flatnonzero(used & old_p[self._known.part_n])
         for start in range(0, len(place_n), step := max(FILE_BYTES // self._kind.itemsize, 1)):
             chosen_n = place_n[start : start + step]
             ids, digests = self._known.ids[chosen_n], self._known.digests[chosen_n]
             self._write([self._joined(ids, digests, self._known.take(chosen_n))])
-        for path in self._files:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for number in np.flatnonzero(old_p):
+                self._files[number].unlink(missing_ok=True)
 
     def _read(self) -> _Index:
         """Map all files; one that is damaged is removed."""
@@ -176,7 +186,7 @@ class KeptBuckets:
 
 def _give_back(part: Known) -> None:
     """Let the system take the pages of a mapped file from this process; the next access reads them again."""
-    if isinstance(part, np.memmap):
+    if isinstance(part, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
         part._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 

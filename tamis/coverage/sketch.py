@@ -192,8 +192,12 @@ class DensitySketch:
     def add_buckets(self, buckets_rn: NDArray[np.integer]) -> "DensitySketch":
         """Count documents by their buckets [rows, n], as `add` counts their vectors."""
         self._digest = None
-        for row, buckets_n in enumerate(buckets_rn):
-            self._counts[row] += np.bincount(buckets_n, minlength=self.buckets)
+
+        def count(rows: slice) -> None:
+            for counts, buckets_n in zip(self._counts[rows], buckets_rn[rows], strict=True):
+                counts += np.bincount(buckets_n, minlength=self.buckets)
+
+        on_threads(count, len(buckets_rn), least=100)
         self.count += buckets_rn.shape[1]
         return self
 

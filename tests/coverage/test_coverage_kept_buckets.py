@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tamis.coverage import DensitySketch
+from tamis.coverage import DensitySketch, kept_buckets
 from tamis.coverage.kept_buckets import MOST_FILES, KeptBuckets
 
 DIM = 12
@@ -61,6 +61,46 @@ def test_documents_that_come_change_and_go_are_counted_as_if_all_were_hashed(tmp
         hashed_before += hashed
     assert hashed_before < 600
     assert len([*(tmp_path / "cache").rglob("*.npy")]) <= MOST_FILES
+
+
+def test_a_large_pool_is_kept_in_files_of_one_size_and_small_ones_alone_are_rewritten(
+    tmp_path, vectors_nd, monkeypatch
+):
+    monkeypatch.setattr(kept_buckets, "FILE_BYTES", 64 * 100)  # some sixty documents
+    cache, count = tmp_path / "cache", 200
+    sketch = calibrated(vectors_nd)
+    through(cache, sketch, names(range(count)), vectors_nd[:count], block=20)
+    large = {path.name for path in cache.rglob("*.npy") if path.stat().st_size > 64 * 50}
+    assert len(large) >= 3
+    for more in range(MOST_FILES + 3):
+        rows = range(count + more + 1)
+        sketch = calibrated(vectors_nd)
+        sketch.reference = vectors_nd
+        sketch, density_n, hashed = through(cache, sketch, names(rows), vectors_nd[: len(rows)], block=20)
+        same_as_hashed(sketch, density_n, vectors_nd[: len(rows)])
+        assert hashed == 1
+    files = {path.name for path in cache.rglob("*.npy")}
+    assert large <= files
+    assert len(files - large) <= MOST_FILES
+    rows = range(0, count, 2)  # half of it goes
+    sketch = calibrated(vectors_nd)
+    sketch.reference = vectors_nd
+    sketch, density_n, hashed = through(cache, sketch, names(rows), vectors_nd[0:count:2])
+    same_as_hashed(sketch, density_n, vectors_nd[0:count:2])
+    assert hashed == 0
+    assert not large & {path.name for path in cache.rglob("*.npy")}
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_threads_change_no_bit(monkeypatch, threads):
+    vectors_nd = np.random.default_rng(4).normal(size=(3_500, DIM)).astype(np.float32)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    sketch = calibrated(vectors_nd)
+    buckets_rn = sketch.buckets_of(vectors_nd)
+    assert np.array_equal(buckets_rn[:, 7:8], sketch.buckets_of(vectors_nd[7:8]))
+    sketch.add_buckets(buckets_rn)
+    assert sketch.fingerprint == calibrated(vectors_nd).add(vectors_nd).fingerprint
+    assert np.array_equal(sketch.density_in(buckets_rn), sketch.density(vectors_nd))
 
 
 def test_another_width_and_damaged_files_are_hashed_again(tmp_path, vectors_nd):

@@ -48,7 +48,7 @@ RELEASE = (
     Entry(name="transport_behaviour", minutes=5),
     Entry(name="transport_estimate", minutes=5),
     Entry(name="transport_increment", minutes=5),
-    Entry(name="encoding", minutes=5),
+    Entry(name="encoding", minutes=9),
     Entry(name="coverage", minutes=5),
     Entry(name="mixtures", minutes=5),
     Entry(name="small_files", minutes=5),

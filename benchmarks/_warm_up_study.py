@@ -63,7 +63,6 @@ def parser_of_flags(description: str | None = None) -> argparse.ArgumentParser:
         help="train compiled models, a fifth to a third quicker; needs a C++ compiler",
     )
     parser.add_argument("--zero-shot", action="store_true")
-    parser.add_argument("--home", type=Path, help="project folder to use and keep")
     return parser
 
 

@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--documents", type=at_least(1_000), default=20_000)
     parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument("--kinds", choices=KINDS, nargs="*", default=KINDS)
-    parser.add_argument("--minilm-documents", type=at_least(100), default=3_000)
+    parser.add_argument("--minilm-documents", type=at_least(100), default=1_000)
     parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     flags = begin(parser)

@@ -157,7 +157,9 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
 
 def main() -> None:
     """Run the benchmark and print it."""
-    flags = begin(parser_of_flags(__doc__))
+    parser = parser_of_flags(__doc__)
+    parser.add_argument("--home", type=Path, help="project folder to use and keep")
+    flags = begin(parser)
     sys.exit(not in_its_folder(flags, run))
 
 

@@ -24,6 +24,7 @@ SECONDS: dict[str, int] = {
     "end_to_end/test_materialize_all.py": 590,
     "end_to_end/test_training_crashes.py": 550,
     "end_to_end/test_object_storage.py": 430,
+    "docs/test_how_to.py": 200,
     "graph/test_graph_absence.py": 90,
     "end_to_end/test_certified.py": 618,
     "end_to_end/test_damage.py": 440,

@@ -1,5 +1,6 @@
 """Work on many blocks by the threads of a process, for libraries that let go of the interpreter."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,16 @@ def threads() -> int:
     if stated.isdigit() and int(stated):
         return int(stated)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_slices(work: Callable[[slice], Result], count: int, least: int = 1_024) -> list[Result]:
+    """Return the results of work on slices of so many rows, in order: one a thread, of at least `least` rows.
+
+    In fewer rows the interpreter, which threads share, takes what they gain.
+    """
+    parts = max(1, min(threads(), count // least))
+    ends = [count * part // parts for part in range(parts + 1)]
+    return list(in_threads(work, [slice(start, end) for start, end in itertools.pairwise(ends)]))
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

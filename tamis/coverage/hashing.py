@@ -6,16 +6,15 @@ the thread count or the processor, and subtracting a shard undoes adding it. Rou
 microseconds of one core at d=384 and 500 rows of 4 hashes, with float64 products (as exact) 39.
 """
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.base.threads import in_threads, threads
+from tamis.base.threads import on_slices
 from tamis.coverage.errors import BadVectorsError
 from tamis.coverage.integer_products import LARGEST_DIRECTION, Projector
 
@@ -24,9 +23,7 @@ _CELL_BITS = _DIRECTION_BITS + _POINT_BITS
 _REACH = 2.0**23  # largest |a.x| / width: cells then fit 32 bits, and sums the 53 of a float64
 DOCUMENTS_PER_BLOCK = 4_096
 _PRODUCTS_PER_BLOCK = 200
-_LEAST_PER_THREAD = 1_024
 _HALF = np.uint64(32)
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +68,7 @@ class HashFamily:
         Errors as of `places`.
         """
         found = np.empty((len(self.multipliers), len(vectors_nd)), dtype=kind)
+        # First of all, so that an error names the row among all, and not in its slice.
         self._must_reach(np.sqrt(np.einsum("nd,nd->n", vectors_nd, vectors_nd)) / width)
 
         def fill(mine: slice) -> None:
@@ -81,7 +79,7 @@ class HashFamily:
                 np.subtract(places, first, out=into, casting="unsafe")
                 row = (row + len(places)) % len(found)
 
-        on_threads(fill, len(vectors_nd))
+        on_slices(fill, len(vectors_nd))
         return found
 
     def _block(self, projector: Projector, first: int, last: int) -> NDArray[np.int64]:
@@ -111,16 +109,6 @@ class HashFamily:
                 "normalise the vectors, or use more hashes or a larger width",
                 int(far[0]),
             )
-
-
-def on_threads(work: Callable[[slice], Result], count: int, least: int = _LEAST_PER_THREAD) -> list[Result]:
-    """Call work on slices of so many documents or rows, of at least `least`, one a thread; results in order.
-
-    numpy and torch let go of the interpreter in products, sums and look-ups of a thousand documents.
-    """
-    parts = max(1, min(threads(), count // least))
-    ends = [count * part // parts for part in range(parts + 1)]
-    return list(in_threads(work, [slice(start, end) for start, end in itertools.pairwise(ends)]))
 
 
 @lru_cache(maxsize=2)  # a second for 500 rows of 8 hashes, and each step of a run asks for the same

@@ -11,7 +11,7 @@ import contextlib
 import mmap
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ class KeptBuckets:
         came: list[Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
         with ThreadPoolExecutor(1) as writer:  # a file is written while the next documents are hashed
-            writing = writer.submit(self._write, [])
+            writing: Future[None] | None = None
             for ids, vectors_nd in blocks:
                 names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
                 place_n = self._known.places(names, digests)
@@ -120,7 +120,8 @@ class KeptBuckets:
                 if new_n.any():
                     came.append(self._joined(names[new_n], digests[new_n], hashed_nr))
                     if sum(part.nbytes for part in came) >= FILE_BYTES:
-                        writing.result()
+                        if writing:
+                            writing.result()
                         writing, came = writer.submit(self._write, came), []
                 if new_n.all():
                     buckets_nr = hashed_nr
@@ -129,7 +130,8 @@ class KeptBuckets:
                     buckets_nr[new_n] = hashed_nr
                 yield ids, _transposed(buckets_nr)
                 advance(len(ids))
-            writing.result()
+            if writing:
+                writing.result()
         self._write(came)
         self._tidy(used)
 

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tamis.base.files import whole_file
 from tamis.base.progress import Advance, ignore
+from tamis.base.threads import on_slices
 from tamis.coverage.errors import BadVectorsError, SketchError
-from tamis.coverage.hashing import HashFamily, hash_family, on_threads
+from tamis.coverage.hashing import HashFamily, hash_family
 from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, width_in_distances
 from tamis.coverage.vectors import checked_vectors
 
@@ -197,7 +198,7 @@ class DensitySketch:
             for counts, buckets_n in zip(self._counts[rows], buckets_rn[rows], strict=True):
                 counts += np.bincount(buckets_n, minlength=self.buckets)
 
-        on_threads(count, len(buckets_rn), least=100)
+        on_slices(count, len(buckets_rn), least=100)
         self.count += buckets_rn.shape[1]
         return self
 
@@ -210,7 +211,7 @@ class DensitySketch:
                 totals += counts.take(buckets_n[documents])
             return totals
 
-        return self._debiased(np.concatenate(on_threads(total, buckets_rn.shape[1])))
+        return self._debiased(np.concatenate(on_slices(total, buckets_rn.shape[1])))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly `path` (numpy's zip format); an older file is replaced whole or not at all."""

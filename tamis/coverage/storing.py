@@ -99,7 +99,7 @@ def _density(state: tuple[DensitySketch, VectorBlocks], span: tuple[int, int], a
 
 
 def _rows(blocks: Iterator[tuple[list[str], np.ndarray]], count: int, sketch: DensitySketch) -> pa.Table:
-    """Return the rows of blocks of ids and densities.
+    """Return the rows of blocks of ids and densities, of `count` documents at most.
 
     They go into arrays that are made beforehand: a small piece that stays after each block would keep the
     allocator from using the block's 10 MB again, 2.4 GB in a million documents.
@@ -108,7 +108,8 @@ def _rows(blocks: Iterator[tuple[list[str], np.ndarray]], count: int, sketch: De
     for ids, found_n in blocks:
         id_n[row : row + len(ids)], density_n[row : row + len(ids)] = ids, found_n
         row += len(ids)
-    columns = [pa.array(id_n, pa.binary()).cast(pa.string()), density_n, pa.repeat(sketch.fingerprint, count)]
+    names = pa.array(id_n[:row], pa.binary()).cast(pa.string())
+    columns = [names, density_n[:row], pa.repeat(sketch.fingerprint, row)]
     return pa.table(columns, schema=schema_of("scores_density"))
 
 

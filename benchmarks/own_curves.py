@@ -216,12 +216,10 @@ def print_searches(target: str, curves: Table) -> None:
 
 def draw(found: dict[str, Table], path: Path) -> None:
     """Write the curves with their fitted laws; hollow points are what the law did not see."""
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(found), figsize=(5 * len(found), 4), layout="constrained")
+    figure = Figure(figsize=(5 * len(found), 4), layout="constrained")
+    axes = figure.subplots(1, len(found))
     for axis, (target, curves) in zip(np.atleast_1d(axes), found.items(), strict=True):
         for place, (model, (sizes, losses)) in enumerate(curves.items()):
             known = sizes <= sizes[-1] / 4

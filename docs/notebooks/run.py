@@ -18,8 +18,10 @@ FOLDER = Path(__file__).parent
 def run(notebook: dict[str, Any]) -> dict[str, Any]:
     """Execute the code cells in order and replace their outputs; return the names that they leave."""
     import matplotlib
+    from matplotlib import pyplot
 
     matplotlib.use("agg")
+    pyplot.close("all")  # a caller's own figure is none of the notebook's
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for number, cell in enumerate(cells, start=1):

@@ -36,3 +36,12 @@ def test_a_notebook_runs_and_shows_what_it_holds(path, encoder_cache, tmp_path, 
 def test_a_cell_that_fails_fails_the_notebook():
     with pytest.raises(ZeroDivisionError):
         RUN["run"]({"cells": [{"cell_type": "code", "source": ["1 / 0"]}]})
+
+
+def test_a_figure_that_was_open_before_is_not_shown():
+    from matplotlib import pyplot
+
+    pyplot.figure()
+    notebook = {"cells": [{"cell_type": "code", "source": ["print(1)"]}]}
+    RUN["run"](notebook)
+    assert shown(notebook) == [["stdout"]]

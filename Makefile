@@ -38,8 +38,8 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
 
-# All parts of drawn or enumerated cases (tests/parts.py), of which test-all tries some: commits of a run as kill, full
-# disk and failed read, accidents, alterations, kills at drawn moments.
+# The parts of drawn or enumerated cases (tests/parts.py) that test-all leaves out: commits of a run as kill, full disk
+# and failed read, accidents, alterations, kills at drawn moments.
 test-exhaustive: $(STAMP)
 	$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 

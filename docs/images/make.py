@@ -1,6 +1,7 @@
 """Makes the pictures of README.md and docs/, and prints the outputs that docs/how-to quotes.
 
     python docs/images/make.py            all: minutes, and it takes a Chromium on the machine
+    python docs/images/make.py --ui DIR   ui.png alone, of a materialized project in DIR
     python docs/images/make.py --graph    lineage.svg alone, from the definitions: a second
 
 The page is photographed from a real project: the docstrings of four packages as a reader's own files, a goal
@@ -12,12 +13,17 @@ import html
 import json
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -27,6 +33,9 @@ from tamis.corpus.records import Row
 from tamis.graph.stages import stages
 from tamis.report.audit_layout import Box, Edge, Layout, lay_out
 from tamis.store.tables import Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect, Page
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
@@ -193,21 +202,55 @@ def tamis(root: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def photograph(page: Path, target: Path, plot: str = "img") -> None:
-    """A page down to its first plot, or to what another selector finds, as a PNG of 256 colours."""
-    from PIL import Image
+@contextmanager
+def opened(width: int, height: int) -> "Iterator[Page]":
+    """An empty page of a browser."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 960, "height": 800}, device_scale_factor=1.5)
-        opened.goto(page.as_uri())
-        box = opened.locator(plot).first.bounding_box()
-        assert box, f"{page} shows no plot"
-        clip = {"x": 0, "y": 0, "width": 960, "height": box["y"] + box["height"] + 12}
-        opened.screenshot(path=target, full_page=True, clip=clip)
+        yield browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1.5)
         browser.close()
+
+
+def photograph(page: Path, target: Path, plot: str = "img") -> None:
+    """A page down to its first plot, or to what another selector finds."""
+    with opened(960, 800) as shown:
+        shown.goto(page.as_uri())
+        box = shown.locator(plot).first.bounding_box()
+        assert box, f"{page} shows no plot"
+        clip: FloatRect = {"x": 0, "y": 0, "width": 960, "height": box["y"] + box["height"] + 12}
+        shown.screenshot(path=target, full_page=True, clip=clip)
+    in_256_colours(target)
+
+
+def photograph_ui(root: Path, target: Path) -> None:
+    """What Dagster's UI shows of the project: its graph."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    served = subprocess.Popen([sys.executable, "-m", "tamis.cli", "ui", "--port", str(port)], cwd=root)
+    try:
+        with opened(1400, 900) as shown:
+            while served.poll() is None:
+                with suppress(Exception):  # refused, until the server listens
+                    shown.goto(f"http://127.0.0.1:{port}/asset-groups")
+                    break
+                time.sleep(2)
+            shown.wait_for_load_state("networkidle")
+            time.sleep(10)  # for the marks of each asset, which follow one after the other
+            shown.screenshot(path=target)
+    finally:
+        served.send_signal(signal.SIGINT)
+        served.wait(60)
+    in_256_colours(target)
+
+
+def in_256_colours(target: Path) -> None:
+    """Make a PNG small."""
+    from PIL import Image
+
     with Image.open(target) as picture:
         picture.convert("RGB").quantize(256).save(target, optimize=True)
 
@@ -220,6 +263,7 @@ def pages() -> None:
         tamis(root, "materialize")
         photograph(root / ".tamis/reports/map_best.html", HERE / "map.png", "#map")
         photograph(root / ".tamis/reports/selection_best.html", HERE / "selection.png")
+        photograph_ui(root, HERE / "ui.png")
         decisions = Store(root / ".tamis/lance").read("decisions", where="selection = 'best'").sort("rank")
         for reason in ("within_budget", "near_duplicate"):
             print(tamis(root, "explain", decisions.filter(pl.col("reason") == reason)["doc_id"][0]))
@@ -230,8 +274,13 @@ def main() -> None:
     """Write the pictures next to this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--graph", action="store_true", help="only lineage.svg")
+    parser.add_argument("--ui", type=Path, metavar="DIR", help="only ui.png, of the project in DIR")
+    flags = parser.parse_args()
+    if flags.ui:
+        photograph_ui(flags.ui, HERE / "ui.png")
+        return
     (HERE / "lineage.svg").write_text(lineage_svg() + "\n")
-    if not parser.parse_args().graph:
+    if not flags.graph:
         pages()
 
 

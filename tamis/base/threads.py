@@ -3,9 +3,11 @@
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,12 +31,15 @@ def on_slices(work: Callable[[slice], Result], count: int, least: int = 1_024) -
     return list(in_threads(work, [slice(start, end) for start, end in itertools.pairwise(ends)]))
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None
+) -> Iterator[Result]:
     """Yield the result of each item, in order; no more are in hand than there are threads, and one.
 
-    Items are taken in the caller's thread. With one thread this is `map`.
+    Items are taken in the caller's thread. With one thread this is `map`. most: threads that are used at
+    most, where items take much memory.
     """
-    if (count := threads()) == 1:
+    if (count := min(threads(), most or threads())) == 1:
         yield from map(work, items)
         return
     with ThreadPoolExecutor(count) as pool:
@@ -49,3 +54,59 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Yield the items; a thread makes the next one while the caller works on the last.
+
+    With one thread they are made as they are taken.
+    """
+    if threads() == 1:
+        yield from items
+        return
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, source, end)
+        while (item := made.result()) is not end:
+            made = pool.submit(next, source, end)
+            yield cast(Item, item)
+
+
+class Behind(AbstractContextManager["Behind"]):
+    """Pieces of work that a thread does, one after the other, while the caller goes on.
+
+    An error of a piece is raised at the next call, else on leaving, which waits for the last piece. With one
+    thread a piece is done where it is begun.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1) if threads() > 1 else None
+        self._last: Future[Any] | None = None
+
+    def do(self, work: Callable[..., object], *given: object) -> None:
+        """Begin a piece of work once the one before has ended."""
+        self._wait()
+        if self._pool is None:
+            work(*given)
+        else:
+            self._last = self._pool.submit(work, *given)
+
+    def check(self) -> None:
+        """Raise the error of a piece that has ended with one; do not wait."""
+        if self._last is not None and self._last.done():
+            self._wait()
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        if value is None:
+            self._wait()
+        elif self._last is not None and (lost := self._last.exception()) is not None:
+            value.add_note(f"meanwhile, work in another thread failed: {type(lost).__name__}: {lost}")

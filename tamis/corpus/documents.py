@@ -37,6 +37,8 @@ HELD_EXCERPTS = 10_000
 _LIST = "of type list"
 _FORMATS = '; conversations need `format = "messages"`, "sharegpt" or "alpaca" in their section'
 LICENCE_COLUMNS = ("licence", "license")
+LABELS = ("language", "source", *LICENCE_COLUMNS)
+NO_METADATA = "{}"
 DOCUMENT_SCHEMA = {
     "doc_id": pl.Utf8,
     "text": pl.Utf8,
@@ -142,7 +144,14 @@ def _checked(
     items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator["Checked"]:
     """Yield the checked rows of a file; what its reader cannot read is a defect of the whole."""
-    checks = _Checks(corpus=corpus, default_source=shard.name, kept_bytes=reading.kept_bytes)
+    texts = columns_of(corpus.format, corpus.text_column)
+    checks = _Checks(
+        corpus=corpus,
+        default_source=shard.name,
+        kept_bytes=reading.kept_bytes,
+        own=texts.union(LABELS),
+        labels_apart=corpus.format == "text" and corpus.text_column not in LABELS,
+    )
     try:
         yield from _one_for_all(map(checks.apply, items))
     except FileNotFoundError as error:
@@ -255,6 +264,10 @@ class _Checks:
     corpus: CorpusSection
     default_source: str
     kept_bytes: float
+    own: frozenset[str]
+    """Columns that become the document itself or its language, source or licence: no metadata."""
+    labels_apart: bool
+    """Whether no row's text is also its language, source or licence, and no row is a conversation."""
 
     def apply(self, item: Item) -> Checked:
         """Check one row."""
@@ -283,9 +296,9 @@ class _Checks:
 
     def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str, str | None]:
         values, corpus = item.values, self.corpus
+        if self.labels_apart and len(values) == 1 and not item.as_json:  # the text and nothing else
+            return corpus.language, item.row, self.default_source, corpus.licence, NO_METADATA, None
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
-        texts = columns_of(corpus.format, corpus.text_column)
-        own = {"language", "source", *texts, *LICENCE_COLUMNS}
         kept = self._kept(item) if corpus.keep_columns else None
         whole = {name for name in values if kept and is_kept(corpus, name)}
         return (
@@ -293,7 +306,7 @@ class _Checks:
             item.row,
             _label(values.get("source"), SOURCE_CHARACTERS) or self.default_source,
             licence or corpus.licence,
-            short_metadata({name: value for name, value in values.items() if name not in own}, whole),
+            short_metadata({name: value for name, value in values.items() if name not in self.own}, whole),
             kept,
         )
 

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.errors import PermanentError
+from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
 from tamis.corpus.records import WHOLE_SHARD
@@ -160,8 +161,9 @@ class _Texts:
             return
         now = pl.lit(datetime.now(UTC).replace(tzinfo=None)).alias("first_seen")
         rows = _as_table(pl.concat(self.waiting).with_columns(now), "documents")
-        self.store.append("documents", rows)
-        self.records.append(row_records(rows, declaration("documents").key))
+        with Behind() as behind:
+            behind.do(self.store.append, "documents", rows)
+            self.records.append(row_records(rows, declaration("documents").key))
         self.new = pl.concat([self.new, pl.Series("doc_id", rows["doc_id"])])
         self.waiting, self.n_bytes = [], 0
 

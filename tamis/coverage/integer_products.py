@@ -7,6 +7,7 @@ others. Digits are left out where their products saturate, and where they turn o
 without such units takes 25 times as long for them as for float64.
 """
 
+import threading
 import time
 from functools import cache
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 LARGEST_DIRECTION = 127
 _DIGIT_BITS = 8
 _LONGEST_SUM = 2**31 // (128 * 128)  # terms of a product of digits that a 32-bit sum holds
+_MEASURING = threading.Lock()
 _TIMED, _DOCUMENTS, _OUTPUTS = 3, 1_024, 100  # products by which the units of this machine are compared
 
 
@@ -31,7 +33,8 @@ class Projector:
         assert largest < 2.0**53
         dim, self._float = points_nd.shape[1], np.dtype(np.float32 if largest < 2.0**24 else np.float64)
         if digits is None:
-            digits = digit_products_are_exact(dim) and digit_products_are_faster(dim, self._float)
+            with _MEASURING:  # once, by one thread, so that no other one's products slow it down
+                digits = digit_products_are_exact(dim) and digit_products_are_faster(dim, self._float)
         self._dtype = np.int32 if largest < 2.0**31 else np.int64
         self._digits = _digits(points_nd) if digits else []
         self._points_dn = None if digits else points_nd.T.astype(self._float)
@@ -120,9 +123,36 @@ def _digit_product(directions_od: NDArray[np.int8], digit_dn: Any) -> NDArray[np
 
     # The only 8-bit product with 32-bit sums in torch; private, hence tried before it is trusted.
     directions = torch.from_numpy(np.ascontiguousarray(directions_od))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two gain 10 % on products this small, and lose 60 % on a busy machine
-    try:
+    with _ONE_THREAD:  # two gain 10 % on products this small, and lose 60 % on a busy machine
         return np.asarray(torch._int_mm(directions, digit_dn).numpy())
-    finally:
-        torch.set_num_threads(threads)
+
+
+class _OneThread:
+    """Torch on one thread, as long as anybody is within.
+
+    The number is the process's, which each new thread takes over: without a count of those within, one who
+    came second would find 1, and leave the process with it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        import torch
+
+        with self._lock:
+            if not self._within:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._within += 1
+
+    def __exit__(self, *raised: object) -> None:
+        import torch
+
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                torch.set_num_threads(self._before)
+
+
+_ONE_THREAD = _OneThread()

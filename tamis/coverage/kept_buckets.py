@@ -11,7 +11,6 @@ import contextlib
 import mmap
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from tamis.base.files import whole_file
 from tamis.base.progress import Advance
+from tamis.base.threads import Behind
 from tamis.coverage.sketch import DensitySketch
 
 MOST_BYTES = 2**32
@@ -109,8 +109,7 @@ class KeptBuckets:
         """Yield ids and buckets [rows, n] of blocks of ids and vectors [n, d]; keep what was hashed."""
         came: list[Known] = []
         used = np.zeros(len(self._known.ids), dtype=bool)
-        with ThreadPoolExecutor(1) as writer:  # a file is written while the next documents are hashed
-            writing: Future[None] | None = None
+        with Behind() as behind:  # a file is written while the next documents are hashed
             for ids, vectors_nd in blocks:
                 names, digests = np.array(ids, dtype=f"S{ID_CHARACTERS}"), _digests(vectors_nd)
                 place_n = self._known.places(names, digests)
@@ -120,9 +119,8 @@ class KeptBuckets:
                 if new_n.any():
                     came.append(self._joined(names[new_n], digests[new_n], hashed_nr))
                     if sum(part.nbytes for part in came) >= FILE_BYTES:
-                        if writing:
-                            writing.result()
-                        writing, came = writer.submit(self._write, came), []
+                        behind.do(self._write, came)
+                        came = []
                 if new_n.all():
                     buckets_nr = hashed_nr
                 else:
@@ -130,8 +128,6 @@ class KeptBuckets:
                     buckets_nr[new_n] = hashed_nr
                 yield ids, _transposed(buckets_nr)
                 advance(len(ids))
-            if writing:
-                writing.result()
         self._write(came)
         self._tidy(used)
 

@@ -4,6 +4,7 @@ Batches of 4,096 documents a commit; a killed run goes on after its last commit.
 gives no vector has no row; it is remembered as set aside, and this encoder is not asked again.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
+from tamis.base.threads import Behind, ahead
 from tamis.base.unfit import Refusal
 from tamis.corpus.setting_aside import forget_refused, note_refused, read_refused
 from tamis.corpus.stage import DOCUMENTS
@@ -80,16 +82,18 @@ def embed_missing(
         store.insert_new(table, schema.empty_table())
     done: list[pa.Table] = []
     refused: dict[str, Refusal] = {}
-    for part, (vectors_nd, failed) in current_engine().map(
-        _encoded, encoder, _parts(store, missing), advance
-    ):
-        refused |= {part.ids[place]: why for place, why in failed.items()}
-        kept = [place for place in range(len(part.ids)) if place not in failed]
-        done.append(_rows([part.ids[place] for place in kept], vectors_nd[kept], encoder.fingerprint, schema))
-        if part.ends_batch:
-            note_refused(store, STAGE, encoder.fingerprint, refused)
-            store.append(table, pa.concat_tables(done))
-            done = []
+    # Texts are read, and vectors written, while others are encoded.
+    with Behind() as behind, contextlib.closing(ahead(_parts(store, missing))) as parts:
+        for part, (vectors_nd, failed) in current_engine().map(_encoded, encoder, parts, advance):
+            behind.check()
+            refused |= {part.ids[place]: why for place, why in failed.items()}
+            kept = [place for place in range(len(part.ids)) if place not in failed]
+            ids = [part.ids[place] for place in kept]
+            done.append(_rows(ids, vectors_nd[kept], encoder.fingerprint, schema))
+            if part.ends_batch:
+                note_refused(store, STAGE, encoder.fingerprint, refused)
+                behind.do(store.append, table, pa.concat_tables(done))
+                done = []
     return [doc_id for doc_id in missing if doc_id not in refused]
 
 

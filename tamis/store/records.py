@@ -1,11 +1,12 @@
 """Rows files of what the store holds: the same function when a value is recorded and when it is audited."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from tamis.base.threads import in_threads
 from tamis.store.digests import RECORD_BYTES, hashed_columns, row_records, rows_digest
 from tamis.store.schemas import declaration, declared
 from tamis.store.tables import Store
@@ -13,6 +14,8 @@ from tamis.store.tables import Store
 BY_DOC_IDS = "doc_ids"
 LISTED_BY = "listed by {}"
 """Scope of rows that the rows file alone lists, of a table that this column divides."""
+HASHED_AT_ONCE = 4
+"""Blocks of whole rows: each takes memory, and more threads only wait for the interpreter."""
 KEY_BYTES = 16
 _KEY = f"S{KEY_BYTES}"  # all of one length, so that padding cannot make two equal
 
@@ -24,8 +27,7 @@ def stored_rows(store: Store, table: str, scope: str, doc_ids: Sequence[str] = (
     """
     known = declared(table)
     key = known.key if known else hashed_columns(store.schema(table).names)
-    blocks = _blocks(store, table, scope, doc_ids)
-    return rows_digest(row_records(block, key) for block in blocks if block.num_rows)
+    return rows_digest(_records_of(_blocks(store, table, scope, doc_ids), key))
 
 
 def records_of_ids(
@@ -33,9 +35,8 @@ def records_of_ids(
 ) -> dict[str, tuple[str, bytes]]:
     """`stored_rows` of several lists of documents, by one reading of the table."""
     wanted = sorted({doc_id for ids in groups.values() for doc_id in ids})
-    blocks = store.by_ids(table, wanted)
-    records = [row_records(block, declaration(table).key) for block in blocks if block.num_rows]
-    return records_of_groups(records, groups)
+    records = _records_of(store.by_ids(table, wanted), declaration(table).key)
+    return records_of_groups([*records], groups)
 
 
 def records_of_groups(
@@ -64,6 +65,12 @@ def _blocks(store: Store, table: str, scope: str, doc_ids: Sequence[str]) -> Ite
         yield from store.by_ids(table, doc_ids)
     else:
         yield from (pa.Table.from_batches([batch]) for batch in store.batches(table, where=scope or None))
+
+
+def _records_of(blocks: Iterable[pa.Table], key: Sequence[str]) -> Iterator[np.ndarray]:
+    """Yield the records of each block of rows; a block is read while others are hashed."""
+    rows = (block for block in blocks if block.num_rows)
+    return in_threads(lambda block: row_records(block, key), rows, HASHED_AT_ONCE)
 
 
 class TableRows:
@@ -139,7 +146,7 @@ class TableRows:
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
         if self._by_id is None:
-            blocks = [row_records(block, declaration(self.table).key) for block in self._blocks()]
+            blocks = _records_of(_blocks(self.store, self.table, "", ()), declaration(self.table).key)
             records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
             keys = keys_of(records.tobytes())
             order = np.argsort(keys, kind="stable")
@@ -151,16 +158,17 @@ class TableRows:
         if column not in self._by_column:
             groups: dict[str, list[np.ndarray]] = {}
             key = declaration(self.table).key
-            for block in self._blocks():
-                values = block[column].combine_chunks().dictionary_encode()
-                codes, records = values.indices.to_numpy(), row_records(block, key)
+
+            def read(block: pa.Table) -> tuple[pa.DictionaryArray, np.ndarray]:
+                return block[column].combine_chunks().dictionary_encode(), row_records(block, key)
+
+            blocks = (block for block in _blocks(self.store, self.table, "", ()) if block.num_rows)
+            for values, records in in_threads(read, blocks, HASHED_AT_ONCE):
+                codes = values.indices.to_numpy()
                 for code, value in enumerate(values.dictionary.to_pylist()):
                     groups.setdefault(value, []).append(records[codes == code])
             self._by_column[column] = groups
         return self._by_column[column]
-
-    def _blocks(self) -> Iterator[pa.Table]:
-        return (block for block in _blocks(self.store, self.table, "", ()) if block.num_rows)
 
 
 def _among(keys: np.ndarray, listed: np.ndarray) -> bool:

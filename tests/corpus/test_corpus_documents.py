@@ -63,6 +63,15 @@ def test_own_columns_of_a_row_are_used(tmp_path):
     assert batch.documents["metadata"][0] == '{"a": "[null, {\\"c\\": 2.5}]", "b": 1}'
 
 
+@pytest.mark.parametrize("column", ["text", "source", "language", "licence"])
+def test_rows_of_a_text_alone_have_the_labels_of_rows_with_another_column(tmp_path, column):
+    alone = read(written(tmp_path, "a.jsonl", json.dumps({column: "A text."})), text_column=column)
+    more = read(written(tmp_path, "a.jsonl", json.dumps({column: "A text.", "n": 1})), text_column=column)
+    assert alone.documents.drop("metadata", "content").equals(more.documents.drop("metadata", "content"))
+    assert alone.documents["metadata"].to_list() == ["{}"]
+    assert more.documents["metadata"].to_list() == ['{"n": 1}']
+
+
 def test_metadata_stays_short_and_valid():
     values = {f"column {number:04}": "x\ud800" * 500 for number in range(100)} | {"aa": float("nan"), "ab": 1}
     metadata = short_metadata(values, values)

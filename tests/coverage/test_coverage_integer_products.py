@@ -1,9 +1,12 @@
 """Products by 8-bit digits, float32 and float64, against integers of any size."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,3 +103,26 @@ def test_a_machine_without_exact_products_counts_the_same(monkeypatch):
 def test_sums_that_float64_could_not_hold_are_our_own_mistake():
     with pytest.raises(AssertionError):
         Projector(np.ones((1, 1), dtype=np.int64), largest=2.0**53)
+
+
+def test_products_on_many_threads_leave_torch_its_threads(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    meeting, product = threading.Barrier(4), torch._int_mm
+
+    def met(*given):
+        meeting.wait(20)  # all four are within at once, so that some enter after the number was set
+        assert torch.get_num_threads() == 1
+        return product(*given)
+
+    monkeypatch.setattr(torch, "_int_mm", met)
+    points, directions = np.full((4, 40), 3), np.ones((8, 40), dtype=np.int8)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            projectors = [Projector(points, largest=1e9, digits=True) for _ in range(4)]
+            found = list(pool.map(lambda one: one.products(directions), projectors))
+        assert all((products == 120).all() for products in found)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -6,7 +6,7 @@ import pytest
 
 from tamis.corpus.intake import remove_shards
 from tamis.corpus.setting_aside import show_refused
-from tamis.embedding import load_encoder
+from tamis.embedding import load_encoder, storing
 from tamis.embedding.storing import embed_missing
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -110,3 +110,39 @@ def test_what_no_text_can_cause_stops_at_once(store, encoder, monkeypatch, error
     with pytest.raises(type(error)):
         embed_missing(store, encoder, IDS)
     assert len(given) == len(IDS)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_vectors_are_the_same_whatever_the_threads_and_a_failure_leaves_whole_batches(
+    store, static, monkeypatch, threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(storing, "BATCH", 3)
+    encoder = type(static)(static._tokenizer, static._vectors_vd, static.fingerprint)
+    with monkeypatch.context() as broken:
+        break_model(encoder, broken, ConnectionError("gone"), fails=lambda text: text == TEXTS[10])
+        with pytest.raises(ConnectionError):
+            embed_missing(store, encoder, IDS)
+    (table,) = [name for name in store.names() if name.startswith("embeddings_")]
+    assert sorted(store.read(table)["doc_id"]) == IDS[:9]
+    assert embed_missing(store, encoder, IDS) == IDS[9:]
+    stored = store.read(table).sort("doc_id")
+    assert stored["doc_id"].to_list() == IDS
+    assert np.array_equal(stored["vector"].to_numpy(), static.encode(TEXTS).astype(np.float16))
+
+
+def test_a_batch_that_cannot_be_stored_stops_with_its_error(store, static, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(storing, "BATCH", 3)
+    append = Store.append
+
+    def full(self, table, rows):
+        if table.startswith("embeddings_") and IDS[3] in rows["doc_id"].to_pylist():
+            raise OSError(28, "No space left on device")
+        append(self, table, rows)
+
+    monkeypatch.setattr(Store, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        embed_missing(store, static, IDS)
+    (table,) = [name for name in store.names() if name.startswith("embeddings_")]
+    assert sorted(store.read(table)["doc_id"]) == IDS[:3]

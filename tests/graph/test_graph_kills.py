@@ -79,6 +79,7 @@ def photographed(tmp_path_factory, made_graph) -> Iterator[Photographed]:
     found = Photographed(made_graph.copy(root / "graph"), {})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(embedding, "BATCH", 5)
+        patched.setenv("OMP_NUM_THREADS", "1")  # no other thread writes while a moment is photographed
         for (owner, name), moments in by_function().items():
             photograph = functools.partial(keep, found, root)
             patched.setattr(owner, name, counting(getattr(owner, name), moments, photograph))

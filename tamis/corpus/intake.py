@@ -163,7 +163,8 @@ class _Texts:
         rows = _as_table(pl.concat(self.waiting).with_columns(now), "documents")
         with Behind() as behind:
             behind.do(self.store.append, "documents", rows)
-            self.records.append(row_records(rows, declaration("documents").key))
+            records = row_records(rows, declaration("documents").key)
+        self.records.append(records)
         self.new = pl.concat([self.new, pl.Series("doc_id", rows["doc_id"])])
         self.waiting, self.n_bytes = [], 0
 

@@ -142,7 +142,7 @@ def read_target(
     examples, quarantine = [], []
     shards = _shards(target, root)
     if not shards:
-        raise ListingError(target.name, root / str(target.path), "no file contains examples")
+        raise ListingError(target.name, root / str(target.path), "it contains no file with examples yet")
     for shard in shards:
         answers = Answers(target=target)
         batch = all_documents(_batches(shard, target, answers, advance))

@@ -93,9 +93,11 @@ def write_problem(home: Path) -> OSError | None:
 
 
 def free_bytes(home: Path) -> int:
-    """Bytes that this user may still write on the disk of the home."""
-    state = os.statvfs(next(path for path in (home, *home.parents) if path.is_dir()))
-    return state.f_bavail * state.f_frsize
+    """Bytes that this user may still write on the disk of the home; on the fullest where it has several."""
+    there = next(path for path in (home, *home.parents) if path.is_dir())
+    within = [path for path in home.iterdir() if path.is_dir()] if there == home else []
+    states = [os.statvfs(path) for path in (there, *within)]
+    return min(state.f_bavail * state.f_frsize for state in states)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

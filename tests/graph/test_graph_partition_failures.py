@@ -141,6 +141,19 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
     assert noted(graph, "documents") == {BAD[0]}
 
 
+def test_a_full_disk_that_holds_the_tables_alone_ends_the_step_by_its_name(graph, monkeypatch):
+    def full(*_given, **_named):
+        called.append(1)
+        raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
+
+    graph.make(MADE - {"embeddings"})
+    called: list[int] = []
+    monkeypatch.setattr(embedding_assets, "embed_missing", full)
+    monkeypatch.setattr("resources.retries.MOST_RETRIES", 0)
+    assert "is full" in graph.try_making({"embeddings"}).failed["embeddings"]
+    assert len(called) == 2  # all files together, and of these the first by itself
+
+
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
     looked = failing_where(monkeypatch, store, "scan_files", lambda *_: False)
     graph.make(MADE)

@@ -51,7 +51,7 @@ from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
-from tamis.store.unwritable import DiskFullError, stop_unless_writable, storage_error
+from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
 COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
@@ -234,10 +234,7 @@ class Work:
         self._transient += may_pass(error)
         if self.alone or self._transient > MOST_TRANSIENT:
             raise error
-        stop_unless_writable(self.project.home.root)
-        # The tables may be on another disk than the rest of the home.
-        if isinstance(found := storage_error(self.project.home.root, error), DiskFullError):
-            raise found from error
+        stop_unless_writable(self.project.home.root, error)
         self.project.home.require_store()
         self.failed[partition] = (
             error.description or "" if isinstance(error, dg.Failure) else reason_of(error)
@@ -276,7 +273,7 @@ class Work:
             if len(group) == 1:
                 self.fail(next(iter(group)), error)
                 return
-            stop_unless_writable(self.project.home.root)
+            stop_unless_writable(self.project.home.root, error)
             self.context.log.warning(
                 f"a group of {len(group)} shards failed; retrying its shards one at a time"
             )

@@ -109,4 +109,4 @@ class Behind(AbstractContextManager["Behind"]):
         if value is None:
             self._wait()
         elif self._last is not None and (lost := self._last.exception()) is not None:
-            value.add_note(f"meanwhile, work in another thread failed: {type(lost).__name__}: {lost}")
+            value.add_note(f"work in another thread failed, too: {type(lost).__name__}: {lost}")

@@ -71,11 +71,16 @@ def storing(home: Path) -> Iterator[None]:
         raise found from error
 
 
-def stop_unless_writable(home: Path) -> None:
-    """Raise `DiskFullError` or `ReadOnlyHomeError` when the home cannot be written, after a failure there."""
+def stop_unless_writable(home: Path, error: Exception | None = None) -> None:
+    """Raise `DiskFullError` or `ReadOnlyHomeError` when the home cannot be written, after a failure there.
+
+    error: the failure; it may say that a disk is full which holds only a part of the home, such as its tables.
+    """
     problem = write_problem(home)
     if problem is not None and (found := storage_error(home, problem)):
         raise found from problem
+    if error is not None and isinstance(found := storage_error(home, error), DiskFullError):
+        raise found from error
 
 
 def write_problem(home: Path) -> OSError | None:

@@ -74,7 +74,7 @@ def storing(home: Path) -> Iterator[None]:
 def stop_unless_writable(home: Path, error: Exception | None = None) -> None:
     """Raise `DiskFullError` or `ReadOnlyHomeError` when the home cannot be written, after a failure there.
 
-    error: the failure; it may say that a disk is full which holds only a part of the home, such as its tables.
+    error: the failure; it may say that a disk is full which holds a part of the home, such as its tables.
     """
     problem = write_problem(home)
     if problem is not None and (found := storage_error(home, problem)):

@@ -21,6 +21,7 @@ from resources.store import StoreResource
 from resources.tracker import TrackerResource
 from resources.used_stages import LOADED_WITH, used_by
 from sensors.defined import sensors_of
+from tamis.base.imports import import_well, importing
 from tamis.project import Project
 from tamis.training.stage import TRIALS_STAGE
 
@@ -80,4 +81,6 @@ def defs() -> dg.Definitions:
     quiet_environment(project)
     if problem:
         logging.getLogger("dagster").error("%s; the last valid tamis.toml is used instead", problem)
-    return definitions_of(project)
+    import_well()
+    with importing():
+        return definitions_of(project)

@@ -106,17 +106,16 @@ def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
     from resources.store import StoreResource
     from sensors.arrivals import arrivals
     from sensors.reselection import reselection
+    from tamis.base.imports import import_well, importing
     from tamis.project import open_project
 
     project = open_project(folder)
     instance = open_instance(project)
     store = StoreResource(project_file=str(project.file))
-    return (
-        instance,
-        store,
-        definitions_of(project).resolve_implicit_global_asset_job_def(),
-        (arrivals, reselection),
-    )
+    import_well()  # as a process does that Dagster's daemon starts for a run
+    with importing():
+        job = definitions_of(project).resolve_implicit_global_asset_job_def()
+    return instance, store, job, (arrivals, reselection)
 
 
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:

@@ -18,6 +18,7 @@ from resources.removal import run_removal
 from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taint_checks import log_taints
 from resources.used_stages import used_by
+from tamis.base.imports import importing
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group, next_groups
@@ -84,7 +85,8 @@ def materialize(
             found = precheck(snapshot, current, plan)
         _check_first(found, wanted, say)
         outcome.planned = {one.asset for one in plan}
-        job = definitions(project).resolve_implicit_global_asset_job_def()
+        with importing():
+            job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
             while group := _next(project, snapshot, wanted, outcome):

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import click
 
-from tamis.base.deferred_signals import defer_signals_in
 from tamis.base.errors import PermanentError, TamisError
+from tamis.base.imports import import_well, importing
 from tamis.base.progress import Heartbeat, close_all, show, visible
 from tamis.base.signals import received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
@@ -95,7 +95,8 @@ class Families(click.Group):
         module = next((module for module, held in FAMILIES.items() if name in held), None)
         if name is None or known is None or module is None:
             return name, known, rest
-        with contextlib.nullcontext() if ctx.params.get("quiet") else Heartbeat(f"starting tamis {name}"):
+        quiet = ctx.params.get("quiet")
+        with importing(), contextlib.nullcontext() if quiet else Heartbeat(f"starting tamis {name}"):
             verb: click.Command = getattr(importlib.import_module(f"tamis.cli.{module}"), name)
         verb.help = known.help
         return name, verb, rest
@@ -196,7 +197,7 @@ def console() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):
         # What a script runs in the background has SIGINT ignored, and Dagster treats SIGTERM as SIGINT.
         signal.signal(ending, signal.default_int_handler)
-    defer_signals_in("torch")
+    import_well()
     spin_briefly()
     ended.append(main())
     for ending in (signal.SIGINT, signal.SIGTERM):

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from tamis.base.errors import PermanentError, TamisError
+from tamis.base.imports import importing
 from tamis.base.progress import Heartbeat, say, show, visible
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
@@ -116,7 +117,8 @@ def platform_module(module: str) -> Any:
     """Return a module of the platform; importing it is what loads Dagster."""
     checkout()
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
-    return importlib.import_module(f"resources.{module}")
+    with importing():
+        return importlib.import_module(f"resources.{module}")
 
 
 def run(project: Project, **wanted: Any) -> Any:

@@ -32,6 +32,7 @@ WITHOUT_RESULTS = {
         "settings.sections",
         "project",
         "base.loading",
+        "base.imports",
         "base.precision",
         "base.declared",
         "stage",

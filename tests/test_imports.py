@@ -1,0 +1,51 @@
+"""Large packages are imported without a search for garbage; later ones leave out what they loaded."""
+
+import os
+import subprocess
+import sys
+
+from tests.projects import CHECKOUT
+
+LARGE = """
+import gc
+print("while imported:", gc.isenabled(), flush=True)
+"""
+PROGRAM = """
+import gc, sys
+from tamis.base.imports import import_well, importing
+
+before = gc.get_freeze_count()
+with importing():
+    print("before import_well:", gc.isenabled(), gc.get_freeze_count() - before)
+import_well()
+import_well()
+import torch
+print("afterwards:", gc.isenabled(), gc.get_freeze_count() > 1000)
+with importing():
+    with importing():
+        pass
+    print("within another:", gc.isenabled())
+    import duckdb
+    duckdb.connect().execute("select 1").fetchall()
+cycle = []
+cycle.append(cycle)
+del cycle
+print("later garbage is found:", gc.collect() > 0)
+"""
+
+
+def test_packages_are_imported_without_a_search_for_garbage(tmp_path):
+    (tmp_path / "torch.py").write_text(LARGE)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT), *sys.path])}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines() == [
+        "before import_well: True 0",
+        "while imported: False",
+        "afterwards: True True",
+        "within another: False",
+        "later garbage is found: True",
+    ]
+    # Extensions report objects that still live at the end of a process.
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -1,7 +1,8 @@
 """Parts of the incremental benchmark that run in a process of their own; each prints one JSON line.
 
 `ingest`: files into the documents table. `ticks`: the sensors' way, ticks and the runs that they request,
-until nothing is left to do. `idle`: ticks with nothing to do.
+until nothing is left to do. `arrivals`: the same for one file after another. `idle`: ticks with nothing to
+do.
 """
 
 import json
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from benchmarks._incremental_project import peak_megabytes
 from tamis.embedding.storing import current_table
 
 MOST_TICKS = 30
+DOCUMENTS_EACH, SETTLED_SECONDS = 10, 0.6
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -52,34 +55,31 @@ def ticks(folder: Path) -> dict[str, Any]:
     instance, store, job, sensors = _open(folder)
     ready = time.perf_counter()
     before = _rows(store)
-    requested, selected = [], 0.0
-    for _ in range(MOST_TICKS):
-        found = _tick(instance, store, sensors)
-        if isinstance(found, dg.SkipReason):
-            break
-        for request in found.run_requests or ():
-            started = time.perf_counter()
-            done = job.execute_in_process(
-                instance=instance,
-                asset_selection=list(request.asset_selection),
-                partition_key=request.partition_key,
-                tags=request.tags,
-                run_config=QUIET,
-            )
-            assert done.success
-            assets = [key.path[-1] for key in request.asset_selection]
-            requested.append({"assets": assets, "seconds": time.perf_counter() - started})
-            if "selected_subset" in assets:
-                selected = time.perf_counter() - ready
+    requested, selected, said = _until_rest(instance, store, job, sensors)
     after = _rows(store)
     return {
-        "seconds_to_selection": selected,
+        "seconds_to_selection": selected - ready,
         "seconds": time.perf_counter() - ready,
         "seconds_of_loading": ready - began,
         "runs": requested,
         "rows": {name: after[name] - before.get(name, 0) for name in after},
-        "ended": str(found.skip_message),
+        "ended": said,
     }
+
+
+def arrivals(folder: Path) -> dict[str, Any]:
+    """Seconds of the sensors' work for each of many files of ten documents that come one after another."""
+    instance, store, job, sensors = _open(folder)
+    coming = pl.read_parquet(folder / "coming.parquet")
+    seconds = []
+    for number, start in enumerate(range(0, coming.height, DOCUMENTS_EACH)):
+        coming.slice(start, DOCUMENTS_EACH).write_ndjson(folder / "pool" / f"later-{number:05d}.jsonl")
+        time.sleep(SETTLED_SECONDS)
+        began = time.perf_counter()
+        requested, selected, _said = _until_rest(instance, store, job, sensors)
+        assert selected > began, requested
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": seconds}
 
 
 def idle(folder: Path) -> dict[str, Any]:
@@ -118,6 +118,35 @@ def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
     return instance, store, job, (arrivals, reselection)
 
 
+def _until_rest(
+    instance: dg.DagsterInstance, store: Any, job: Any, sensors: Any
+) -> tuple[list[dict[str, Any]], float, str]:
+    """Tick and run what is requested until nothing is.
+
+    Returns the runs with their seconds, when the selection was made, and what the last tick says.
+    """
+    requested, selected = [], 0.0
+    for _ in range(MOST_TICKS):
+        found = _tick(instance, store, sensors)
+        if isinstance(found, dg.SkipReason):
+            break
+        for request in found.run_requests or ():
+            started = time.perf_counter()
+            done = job.execute_in_process(
+                instance=instance,
+                asset_selection=list(request.asset_selection),
+                partition_key=request.partition_key,
+                tags=request.tags,
+                run_config=QUIET,
+            )
+            assert done.success
+            assets = [key.path[-1] for key in request.asset_selection]
+            requested.append({"assets": assets, "seconds": time.perf_counter() - started})
+            if "selected_subset" in assets:
+                selected = time.perf_counter()
+    return requested, selected, str(found.skip_message)
+
+
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
     from resources.used_stages import LOADED_WITH, used_by
 
@@ -135,4 +164,5 @@ def _rows(store: Any) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"ingest": ingest, "ticks": ticks, "idle": idle}[sys.argv[1]](Path(sys.argv[2]))))
+    parts = {"ingest": ingest, "ticks": ticks, "arrivals": arrivals, "idle": idle}
+    print(json.dumps(parts[sys.argv[1]](Path(sys.argv[2]))))

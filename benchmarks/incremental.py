@@ -1,15 +1,17 @@
 """What new data costs: JSON lines on stdout.
 
-    python -m benchmarks.incremental [--part curve|nothing|tick|ingest] [--documents 100000]
+    python -m benchmarks.incremental [--part curve|few|many|nothing|tick|ingest] [--documents 100000]
 
 `curve`: over a pool of real texts in files of 1,000 (static encoder, a GOT-D selection), seconds and rows
 from new files to the new selection, and to everything that follows it (density, pages, SQL models, audit),
 for +0.1, +1, +10 and +100 %, by the sensors' way (certified; ticks and the runs that they request, in one
 process; loading it is printed, not counted) next to the full build; then `tamis materialize`, compared with a
-build from nothing, and `tamis materialize` alone after +1 %. `nothing`: `tamis materialize` when nothing
+build from nothing, and `tamis materialize` alone after +1 %. `few`: 100 documents added to 1,000,000, by the
+sensors. `many`: 500 files of ten documents that come one after another to 20 files, each selected before the
+next comes; what the last twenty cost next to the first twenty. `nothing`: `tamis materialize` when nothing
 changed, 1,000 files. `tick`: both sensors when nothing changed, 10,000 files. `ingest`: files to the
-documents table, 100,000 and 1,000,000 short documents. Exits 1 when a figure misses its limit. A quarter of
-an hour on two cores, most of it building what is measured.
+documents table, 100,000 and 1,000,000 short documents. Exits 1 when a figure misses its limit. An hour and a
+quarter on two cores, most of it building what is measured, and half an hour of it part many.
 """
 
 import argparse
@@ -17,9 +19,14 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
+from typing import cast
+
+import polars as pl
 
 from benchmarks._coverage_data import Report
 from benchmarks._flags import begin
+from benchmarks._incremental_parts import DOCUMENTS_EACH
 from benchmarks._incremental_project import (
     TARGET_TEXTS,
     add_files,
@@ -28,6 +35,7 @@ from benchmarks._incremental_project import (
     make_project,
     real_texts,
 )
+from benchmarks._scale_million import write_documents
 from benchmarks._yardstick import least_rate, most_seconds
 from tamis.records.current_values import read_current_values
 from tamis.store.home import Home
@@ -37,6 +45,13 @@ CLAIMED, SHARE_OF_BUILD, PLUS_SECONDS = 0.01, 0.03, 10.0
 AIM_SECONDS = 15.0
 """What `tamis materialize` after +1 % was to take; it is printed, and no limit."""
 IN_A_FILE = 1_000
+FEW, OF_MANY, FEW_SECONDS = 100, 1_000_000, 30.0
+ARRIVALS, AT_EACH_END, MOST_GROWTH = 500, 20, 1.2
+AUTOMATION = """
+[automation]
+settle_seconds = 0.5
+until = "selections"
+"""
 NOTHING_SECONDS, TICK_SECONDS, INGEST_RATE, INGEST_MEGABYTES = 5.0, 5.0, 20_000, 1_536
 COMPARED = (
     "documents",
@@ -106,6 +121,46 @@ def _digests(home: Home) -> dict[tuple[str, str], str]:
     return {entry: folder.read(value.manifest).digest for entry, value in current if entry[0] in COMPARED}
 
 
+def few(folder: Path, seed: int, report: Report) -> None:
+    """A few documents that come to a large pool: seconds of the sensors to the selection."""
+    write_documents(folder, OF_MANY, seed)
+    with (folder / "tamis.toml").open("a") as settings:
+        settings.write(AUTOMATION)
+    build, _ = command(folder, "materialize")
+    new = folder.with_name(f"{folder.name}-new")
+    write_documents(new, FEW, seed + 1)
+    shutil.move(new / "pool" / "part-0000.jsonl", folder / "pool" / "new.jsonl")
+    shutil.rmtree(new)
+    found = in_process_of_its_own("ticks", folder)
+    most = most_seconds(FEW_SECONDS, "core")
+    holds = float(str(found["seconds_to_selection"])) <= most.here
+    figures = {"documents": OF_MANY, "build_seconds": build, **found, **most.figures()}
+    report.line("few_of_many", holds=holds, new=FEW, **figures)
+
+
+def many(folder: Path, seed: int, report: Report) -> None:
+    """Many files, one after another: what the last of them cost next to the first."""
+    files = 20
+    every = real_texts(TARGET_TEXTS + files * 100 + ARRIVALS * DOCUMENTS_EACH, seed)
+    first = TARGET_TEXTS + files * 100
+    make_project(folder, every[:first], files)
+    (folder / "tamis.toml").write_text((folder / "tamis.toml").read_text() + 'until = "selections"\n')
+    pl.DataFrame({"text": every[first:]}).write_parquet(folder / "coming.parquet")
+    command(folder, "materialize")
+    found = in_process_of_its_own("arrivals", folder)
+    seconds = [float(str(one)) for one in cast("list[object]", found["seconds"])]
+    begun, ended = (median(part) for part in (seconds[:AT_EACH_END], seconds[-AT_EACH_END:]))
+    figures = {"first_seconds": begun, "last_seconds": ended, "limit": MOST_GROWTH}
+    report.line(
+        "arrivals",
+        holds=ended <= MOST_GROWTH * begun,
+        arrivals=len(seconds),
+        last_over_first=ended / begun,
+        every_fiftieth=seconds[::50],
+        **figures,
+    )
+
+
 def nothing(folder: Path, seed: int, report: Report) -> None:
     """A materialization that has nothing to do."""
     make_project(folder, real_texts(TARGET_TEXTS + 20_000, seed), 1_000)
@@ -159,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("curve", "nothing", "tick", "ingest")
+    parts = {"curve": None, "few": few, "many": many, "nothing": nothing, "tick": tick, "ingest": ingest}
     parser.add_argument("--part", choices=parts, help="only this part (default: all)")
     parser.add_argument("--documents", type=int, default=100_000, help="pool of the cost curve")
     parser.add_argument("--seed", type=int, default=0)
@@ -168,10 +223,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for part in [options.part] if options.part else parts:
             folder = Path(scratch) / part
-            if part == "curve":
+            if (measure := parts[part]) is None:
                 curve(folder, options.documents, options.seed, report)
             else:
-                {"nothing": nothing, "tick": tick, "ingest": ingest}[part](folder, options.seed, report)
+                measure(folder, options.seed, report)
             shutil.rmtree(folder, ignore_errors=True)
     sys.exit(f"missed: {', '.join(report.failed)}" if report.failed else 0)
 

@@ -91,7 +91,7 @@ def idle(folder: Path) -> dict[str, Any]:
         found = _tick(instance, store, sensors)
         seconds.append(time.perf_counter() - began)
     assert isinstance(found, dg.SkipReason), found
-    shards = len(store.look()[0].shards)
+    shards = len(store.scan()[0].shards)
     return {
         "shards": shards,
         "seconds": sorted(seconds)[1],

@@ -47,12 +47,9 @@ AIM_SECONDS = 15.0
 IN_A_FILE = 1_000
 FEW, OF_MANY, FEW_SECONDS = 100, 1_000_000, 30.0
 ARRIVALS, AT_EACH_END, MOST_GROWTH = 500, 20, 1.2
-AUTOMATION = """
-[automation]
-settle_seconds = 0.5
-until = "selections"
-"""
-NOTHING_SECONDS, TICK_SECONDS, INGEST_RATE, INGEST_MEGABYTES = 5.0, 5.0, 20_000, 1_536
+ONLY_SELECTIONS = 'until = "selections"\n'
+"""Continues the settings of `make_project`, which end with their section [automation]."""
+NOTHING_SECONDS, TICK_SECONDS, INGEST_RATE, INGEST_MEGABYTES = 5.0, 0.5, 20_000, 1_536
 COMPARED = (
     "documents",
     "embeddings",
@@ -125,7 +122,7 @@ def few(folder: Path, seed: int, report: Report) -> None:
     """A few documents that come to a large pool: seconds of the sensors to the selection."""
     write_documents(folder, OF_MANY, seed)
     with (folder / "tamis.toml").open("a") as settings:
-        settings.write(AUTOMATION)
+        settings.write(f"[automation]\nsettle_seconds = 0.5\n{ONLY_SELECTIONS}")
     build, _ = command(folder, "materialize")
     new = folder.with_name(f"{folder.name}-new")
     write_documents(new, FEW, seed + 1)
@@ -144,7 +141,8 @@ def many(folder: Path, seed: int, report: Report) -> None:
     every = real_texts(TARGET_TEXTS + files * 100 + ARRIVALS * DOCUMENTS_EACH, seed)
     first = TARGET_TEXTS + files * 100
     make_project(folder, every[:first], files)
-    (folder / "tamis.toml").write_text((folder / "tamis.toml").read_text() + 'until = "selections"\n')
+    with (folder / "tamis.toml").open("a") as settings:
+        settings.write(ONLY_SELECTIONS)
     pl.DataFrame({"text": every[first:]}).write_parquet(folder / "coming.parquet")
     command(folder, "materialize")
     found = in_process_of_its_own("arrivals", folder)
@@ -174,6 +172,8 @@ def nothing(folder: Path, seed: int, report: Report) -> None:
 def tick(folder: Path, seed: int, report: Report) -> None:
     """A tick of both sensors that has nothing to do."""
     make_project(folder, real_texts(TARGET_TEXTS + 50_000, seed), 10_000)
+    with (folder / "tamis.toml").open("a") as settings:
+        settings.write(ONLY_SELECTIONS)
     build, _ = command(folder, "materialize", "--only", *STEADY)
     found = in_process_of_its_own("idle", folder)
     most = most_seconds(TICK_SECONDS, "core")
@@ -192,6 +192,8 @@ STEADY = (
     "target_potential",
     "transport_scores",
     "selected_subset",
+    "density_sketch",
+    "density_scores",
 )
 
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,10 @@ def kept_listing(project: Project, within: float | None = None) -> dict[str, Sha
     """
     path = project.home.cache / LISTING
     try:
+        own = _LISTED.get(path)
+        if own is not None and own.written == _stamp(path) and own.corpora == _corpora(project):
+            recent = within is None or time.monotonic() - own.made <= within
+            return dict(own.shards) if recent else None
         if within is not None and not 0 <= time.time() - path.stat().st_mtime <= within:
             return None
         kept = _KeptListing.model_validate_json(path.read_bytes())
@@ -165,20 +169,45 @@ def kept_listing(project: Project, within: float | None = None) -> dict[str, Sha
 
 
 def _list_sources(project: Project) -> dict[str, Shard]:
-    """Return the files of all corpora by key, and keep them in the cache.
+    """Return the files of all corpora by key, and keep them in the cache, where they are others than before.
 
     A listing that cannot be written (a full disk, names that are no Unicode) is not kept: runs list again.
     """
     listed = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
     found = {shard.key: shard for shards in listed for shard in shards}
-    path = project.home.cache / LISTING
-    kept = _KeptListing(corpora=_corpora(project), shards=list(found.values()))
+    path, corpora = project.home.cache / LISTING, _corpora(project)
+    own = _LISTED.pop(path, None)
     try:
-        write_atomically(path, kept.model_dump_json().encode())
+        stamp = _stamp(path)
+        if own is None or stamp is None or (own.written, own.corpora, own.shards) != (stamp, corpora, found):
+            kept = _KeptListing(corpora=corpora, shards=list(found.values()))
+            write_atomically(path, kept.model_dump_json().encode())
+        _LISTED[path] = _Listed(made=time.monotonic(), written=_stamp(path), corpora=corpora, shards=found)
     except (OSError, ValueError):
         with contextlib.suppress(OSError):
             path.unlink()
-    return found
+    return dict(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """A listing that this process has made, and the file in which it is kept as it was then."""
+
+    made: float
+    written: tuple[int, int] | None
+    corpora: str
+    shards: dict[str, Shard]
+
+
+_LISTED: dict[Path, _Listed] = {}
+"""By the file that keeps it: sensors list and read every few seconds what hardly ever changes."""
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        seen = path.stat()
+        return seen.st_mtime_ns, seen.st_ino
+    return None
 
 
 class _KeptListing(BaseModel):

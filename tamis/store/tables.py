@@ -88,7 +88,7 @@ def row_ids_of(opened: Any, doc_ids: Sequence[str], at_once: int = 0) -> list[np
     found = [pl.DataFrame(schema={"doc_id": pl.String, "row": pl.UInt64})]
     for batch in opened.search().select(["doc_id"]).with_row_id(True).to_batches(batch_size=65_536):
         ids = pl.DataFrame([pl.Series("doc_id", batch["doc_id"]), pl.Series("row", batch["_rowid"])])
-        found.append(ids.filter(pl.col("doc_id").is_in(wanted.implode())))
+        found.append(ids.join(wanted.to_frame(), on="doc_id", how="semi"))
     rows = pl.concat(found)
     if not at_once:
         rows_n = np.sort(rows["row"].to_numpy())

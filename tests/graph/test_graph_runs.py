@@ -11,7 +11,7 @@ from assets import corpus
 from resources.tags import DRIVER_TAG, SENSOR
 from tamis.corpus.shards import ShardChangedError
 from tamis.graph import scan
-from tamis.graph.scan import kept_listing
+from tamis.graph.scan import LISTING, kept_listing
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,26 @@ def test_a_listing_of_other_corpora_is_not_gone_by(graph):
     assert kept_listing(graph.project).keys() == graph.snapshot.shards.keys()
     graph.reconfigure('path = "landing"', 'path = "landing"\nexclude = ["no*"]')
     assert kept_listing(graph.project) is None
+
+
+def test_a_listing_is_written_where_it_has_changed(graph):
+    graph.arrive()
+    path = graph.project.home.cache / LISTING
+    first, content = path.stat(), path.read_bytes()
+    graph.arrive()
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (first.st_mtime_ns, first.st_ino)
+    write(graph.landing / "another.jsonl", lines(texts("algebra", 6, seed=60)))
+    graph.arrive()
+    assert kept_listing(graph.project).keys() == graph.snapshot.shards.keys()
+    assert "web__another.jsonl" in kept_listing(graph.project, within=60.0)
+    assert kept_listing(graph.project, within=-1.0) is None
+    path.write_bytes(content)  # by another process, which knows best
+    assert "web__another.jsonl" not in kept_listing(graph.project)
+    path.unlink()
+    assert kept_listing(graph.project) is None
+    graph.arrive()
+    assert "web__another.jsonl" in kept_listing(graph.project)
+    assert path.read_bytes() != content
 
 
 def test_a_listing_that_cannot_be_kept_leaves_no_earlier_one(graph):

@@ -114,7 +114,8 @@ def selected_subset(
                 pin = work.snapshot.pinned.get(key)
                 choice = _repeated(work, pin) if pin else _chosen(work, judge, key)
                 yield from _recorded(work, key, choice)
-                note_version(home, read_current_values(work.store), key, pin.version if pin else None)
+                now, pinned_to = read_current_values(work.store), pin.version if pin else None
+                note_version(home, now, key, pinned_to, just_hashed=True)
                 most = work.project.settings.automation.kept_versions
                 prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
                 if work.watched and key == order[0] and work.project.settings.base_model:

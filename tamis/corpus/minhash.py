@@ -20,6 +20,8 @@ NO_WORDS = np.uint64(np.iinfo(np.uint64).max)
 _RECALL = 0.999  # chance that a pair exactly at the threshold is proposed
 _DOCUMENTS_PER_BLOCK = 2_000
 _PAIRS_PER_BLOCK = 50_000
+_LINKS_FOLLOWED, _FEW = 5, 20
+"""Links of a chain that are followed, while at most one document in so many has been reached by the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,12 @@ def _signatures(
     return documents, signatures
 
 
-def buckets_of(keys_nb: NDArray[np.uint64]) -> Buckets:
-    """Buckets with more than one document, from band keys [n, bands]."""
-    documents = np.flatnonzero(keys_nb[:, 0] != NO_WORDS) if keys_nb.shape[1] else np.empty(0, dtype=np.int64)
+def buckets_of(keys_nb: NDArray[np.uint64], among_n: NDArray[np.bool_] | None = None) -> Buckets:
+    """Buckets of more than one document, from band keys [n, bands]: of those of a mask [n], or of all."""
+    documents = np.empty(0, dtype=np.int64)
+    if keys_nb.shape[1]:
+        documents = np.flatnonzero(keys_nb[:, 0] != NO_WORDS)
+        documents = documents if among_n is None else documents[among_n[documents]]
     members, buckets, used = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], 0
     for keys_n in keys_nb[documents].T:
         order = np.argsort(keys_n, kind="stable")
@@ -97,6 +102,26 @@ def buckets_of(keys_nb: NDArray[np.uint64]) -> Buckets:
         buckets.append(bucket[shared] + used)
         used += len(order)
     return Buckets(members=np.concatenate(members), bucket=np.concatenate(buckets))
+
+
+def linked(keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mask [n] of the documents that a chain of shared buckets links to one of the seeds, seeds included.
+
+    Of few seeds the chains are followed; of many, or where chains are long, all buckets are made.
+    """
+    found_n, last_n = seeds_n.copy(), seeds_n
+    for _ in range(_LINKS_FOLLOWED):
+        if _FEW * last_n.sum() > len(last_n):
+            break
+        next_n = np.zeros_like(found_n)
+        for keys_n in keys_nb.T:
+            wanted = pl.Series(keys_n[last_n]).unique()
+            next_n |= pl.Series(keys_n).is_in(wanted.filter(wanted != NO_WORDS).implode()).to_numpy()
+        last_n = next_n & ~found_n
+        if not last_n.any():
+            return found_n
+        found_n |= last_n
+    return connected(buckets_of(keys_nb), seeds_n)
 
 
 def connected(buckets: Buckets, seeds_n: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus import near_duplicates
-from tamis.corpus.minhash import Buckets, band_keys, buckets_of, connected, rows_per_band
+from tamis.corpus.minhash import Buckets, band_keys, buckets_of, linked, rows_per_band
 from tamis.corpus.near_duplicates import dropped_of
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
@@ -154,9 +154,8 @@ def _decide(
     relation: Relation, ids: pl.Series, keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], pl.DataFrame]:
     """Which documents had to be decided (mask [n]), and those of them that are dropped."""
-    buckets = buckets_of(keys_nb)
-    linked_n = connected(buckets, seeds_n)
-    inside = buckets.restricted(linked_n)
+    linked_n = linked(keys_nb, seeds_n)
+    inside = buckets_of(keys_nb, linked_n)
     shared = np.unique(inside.members)
     position = np.zeros(len(ids), dtype=np.int64)
     position[shared] = np.arange(len(shared))

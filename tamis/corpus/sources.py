@@ -10,32 +10,48 @@ FEW = 15
 _HASHED = r"-[0-9a-f]{8}$"
 
 
-def document_sources(occurrences: pl.DataFrame) -> pl.DataFrame:
+def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
     """Return doc_id, `source` and `more`: for each document its sources, folded, in the order of names.
 
-    `more`: the others of a document that is in several. occurrences: doc_id, shard, source. Of an address
-    the host counts. Where nearly each document of a corpus has a source of its own, they are places and no
-    groups: the file or package counts there. So it does in the only corpus, if no row names a source.
+    `more`: the others of a document that is in several. occurrences: doc_id, shard, source, of the whole
+    pool; `of`: the documents to return, all by default. Of an address the host counts. Where nearly each
+    document of a corpus has a source of its own, they are places and no groups: the file or package counts
+    there. So it does in the only corpus, if no row names a source.
     """
+    different = occurrences.select(pl.col("source").approx_n_unique()).item()
+    if 2 * different < len(occurrences):
+        places = occurrences.group_by("shard", "source").agg("doc_id")  # far fewer than documents
+    else:
+        places = occurrences.with_columns(pl.concat_list("doc_id"))
+    found = _named(places).explode("doc_id")
+    if of is not None:
+        found = found.join(of.to_frame("doc_id"), on="doc_id", how="semi")
+    several = pl.col("doc_id").is_duplicated()
+    no_more = pl.lit([], pl.List(pl.String))
+    alone = found.filter(~several).select("doc_id", source="name", more=no_more)
+    folded = (
+        found.filter(several)
+        .group_by("doc_id")
+        .agg(pl.col("name").unique().sort())
+        .select("doc_id", source=pl.col("name").list.first(), more=pl.col("name").list.slice(1))
+    )
+    return pl.concat([alone, folded]).sort("doc_id")
+
+
+def _named(places: pl.DataFrame) -> pl.DataFrame:
+    """Return `name` of the source and the documents, of shard, source and their documents (doc_id)."""
     corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
     file = pl.col("shard").str.replace(r"^.+?__", "")
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
     alone = (corpus.n_unique() == 1) & ~_is_own().any()
-    named = occurrences.select(
-        "doc_id",
-        "shard",
-        corpus=corpus,
-        own=pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus),
-    )
+    own = pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus)
+    named = places.with_columns(corpus=corpus, own=own)
     groups = pl.col("own").n_unique().over("corpus")
-    places = (groups > FEW) & (2 * groups > pl.col("doc_id").n_unique().over("corpus"))
-    return (
-        named.select("doc_id", name=pl.when(places).then("shard").otherwise("own"))
-        .group_by("doc_id")
-        .agg(pl.col("name").unique().sort())
-        .select("doc_id", source=pl.col("name").list.first(), more=pl.col("name").list.slice(1))
-        .sort("doc_id")
-    )
+    crowded = named.filter(groups > FEW).select("corpus", "own", "doc_id").explode("doc_id")
+    counts = crowded.group_by("corpus").agg(pl.col("own").n_unique(), pl.col("doc_id").n_unique())
+    single = counts.filter(2 * pl.col("own") > pl.col("doc_id"))["corpus"]
+    name = pl.when(pl.col("corpus").is_in(single.implode())).then("shard").otherwise("own")
+    return named.select("doc_id", name=name)
 
 
 def _is_own() -> pl.Expr:

@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -30,6 +31,7 @@ from tamis.records.published import (
     Published,
     have_digest,
     published,
+    rows_of_table,
     verified_rows,
 )
 from tamis.selection.pinned import repeated
@@ -128,21 +130,27 @@ def find_version(
 
 
 def note_version(
-    home: Home, current: CurrentValues, selection: str, pinned_to: int | None = None
+    home: Home,
+    current: CurrentValues,
+    selection: str,
+    pinned_to: int | None = None,
+    just_hashed: bool = False,
 ) -> Version | None:
     """Keep the published decisions in their file, and note them as a version; None while there are none.
 
     To be called before a selection is made again, too: so a version that a killed run did not note is not
-    lost, and the published rows are in their file before the table holds others.
+    lost, and the published rows are in their file before the table holds others. `just_hashed`: the current
+    value was made of the table's rows a moment ago, and nobody else can have written since.
     """
     folder = ManifestFolder.of(home)
     found = published(current, folder, selection)
     if found is None:
         return None
+    just_hashed &= current[(DECISIONS, selection)].manifest == found.decisions  # not so of refused ones
     versions = read_versions(home.store, selection)
     last = versions[-1] if versions else None
     if last is not None and last.decisions == found.decisions:
-        _keep(home, last)
+        _keep(home, last, just_hashed)
         return last
     chosen = folder.read(found.subset)
     same = last is not None and last.data_version == chosen.data_version
@@ -160,18 +168,19 @@ def note_version(
         pinned_to=pinned_to,
         made_at=datetime.now(UTC).replace(tzinfo=None),
     )
-    _keep(home, version)
+    _keep(home, version, just_hashed)
     home.store.merge_values(TABLE, [asdict(version)])
     return version
 
 
-def _keep(home: Home, version: Version) -> None:
+def _keep(home: Home, version: Version, just_hashed: bool) -> None:
     """Copy the rows of a version from the table `decisions` to its file, if they are still there."""
     folder = ManifestFolder.of(home)
     path = folder.kept_path(version.rows)
     if path.exists():
         return
-    rows = verified_rows(home.store, folder, version.selection, version.rows)
+    read = rows_of_table if just_hashed else partial(verified_rows, folder=folder, digest=version.rows)
+    rows = read(home.store, selection=version.selection)
     if rows is not None:
         stream = io.BytesIO()
         rows = rows.sort_by("doc_id").drop_columns(["selection"])

@@ -146,8 +146,13 @@ def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: 
 
     Documents that were withdrawn since may be missing.
     """
-    rows = store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
+    rows = rows_of_table(store, selection)
     return rows if have_digest(store, folder, selection, digest, rows) else None
+
+
+def rows_of_table(store: Store, selection: str) -> pa.Table:
+    """Return the rows of a selection in the table `decisions`, whatever they are."""
+    return store.read_arrow(DECISIONS, where=f"selection = {quoted(selection)}")
 
 
 def have_digest(store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table) -> bool:

@@ -102,8 +102,8 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     """Return the sources with most of these documents, as shares."""
     if not doc_ids:
         return "no source"
-    sources = document_sources(store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
-    chosen = sources.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
+    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
+    chosen = document_sources(occurrences, pl.Series(doc_ids))
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [

@@ -66,3 +66,49 @@ def test_where_each_document_has_a_source_of_its_own_the_file_counts():
     assert {tuple(found) for found in sources_of(rows).values()} == {("docs__package0",), ("docs__package1",)}
     few = [(f"{n}", "web", "x.jsonl", f"source {n}") for n in range(FEW)]
     assert len({tuple(found) for found in sources_of(few).values()}) == FEW
+
+
+def one_by_one(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[str]]:
+    """The sources of each document, a row at a time; names of files and sources are letters alone."""
+    own = [source if source else None for *_, source in rows]
+    bare = len({corpus for _, corpus, *_ in rows}) == 1 and not any(own)
+    names = [
+        (source.removeprefix("https://").split("/")[0] if source.startswith("https://") else source)
+        if source
+        else (name if bare else corpus)
+        for (_, corpus, name, _), source in zip(rows, own, strict=True)
+    ]
+    found: dict[str, set[str]] = {}
+    for (doc_id, corpus, name, _), source in zip(rows, names, strict=True):
+        mine = [(one, other) for (one, of, *_), other in zip(rows, names, strict=True) if of == corpus]
+        groups, documents = len({other for _, other in mine}), len({one for one, _ in mine})
+        place = groups > FEW and 2 * groups > documents
+        found.setdefault(doc_id, set()).add(shard_key(corpus, name) if place else source)
+    return {doc_id: sorted(sources) for doc_id, sources in found.items()}
+
+
+@given(st.data())
+def test_any_rows_have_the_sources_that_each_row_by_itself_has(data):
+    many = data.draw(st.booleans())  # of many different addresses none is looked at twice
+    source = st.one_of(
+        st.none(),
+        st.sampled_from(["news", "blog", "mail"]),
+        st.integers(0, 60 if many else 2).map(lambda host: f"https://h{host}.org/{host}"),
+    )
+    row = st.tuples(
+        st.integers(0, 50).map("{:02}".format),
+        st.sampled_from(["web", "books"]),
+        st.sampled_from("xyz"),
+        source,
+    )
+    rows = data.draw(st.lists(row, min_size=1, max_size=90))
+    expected = one_by_one(rows)
+    assert sources_of(rows) == expected
+    frame = pl.DataFrame(
+        [{"doc_id": row[0], "shard": shard_key(*row[1:3]), "source": row[3] or row[2]} for row in rows]
+    )
+    wanted = pl.Series(sorted(expected)[::2])
+    found = document_sources(frame, wanted)
+    assert {doc_id: [source, *more] for doc_id, source, more in found.iter_rows()} == {
+        doc_id: expected[doc_id] for doc_id in wanted
+    }

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from test_near_duplicates import doc_id, edited, pool_of, random_text
 
 from tamis.corpus import near_index
+from tamis.corpus.minhash import NO_WORDS, buckets_of, connected, linked
 from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
 from tamis.store.schemas import schema_of
@@ -52,6 +54,20 @@ def test_documents_that_come_and_go_leave_what_all_at_once_give(tmp_path_factory
         update_near_duplicates(store, threshold)
         assert rows_of(store) == expected(there, threshold)
         assert sorted(store.read(INDEX, ["doc_id"])["doc_id"]) == sorted(map(doc_id, there))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([5, 100, 2_000]), st.sampled_from([0.0, 0.01, 0.05, 0.5]))
+def test_chains_that_are_followed_lead_to_what_all_buckets_connect(seed, values, seeds):
+    rng = np.random.default_rng(seed)
+    keys_nb = rng.integers(0, values, (int(rng.integers(1, 300)), int(rng.integers(1, 6)))).astype(np.uint64)
+    keys_nb[rng.random(len(keys_nb)) < 0.1] = NO_WORDS
+    seeds_n = rng.random(len(keys_nb)) < seeds
+    every = buckets_of(keys_nb)
+    linked_n = linked(keys_nb, seeds_n)
+    assert np.array_equal(linked_n, connected(every, seeds_n))
+    of_all, of_those = every.restricted(linked_n), buckets_of(keys_nb, linked_n)
+    assert np.array_equal(of_all.members, of_those.members)
+    assert np.array_equal(np.diff(of_all.bucket) > 0, np.diff(of_those.bucket) > 0)
 
 
 def cluster(seed=3):

@@ -1,5 +1,7 @@
 """Versions of a selection: one for each choice, read back and verified, and pruned."""
 
+from dataclasses import replace
+
 import pytest
 from made_selections import made
 
@@ -17,6 +19,7 @@ from tamis.history.versions import (
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.pinned_versions import pin, read_pinned_versions, unpin
+from tamis.records.published import DECISIONS
 from tamis.store.home import Home
 
 
@@ -64,6 +67,24 @@ def test_rows_of_a_later_choice_are_not_kept_for_an_earlier_version(home):
     assert not is_kept(home, lost)
     with pytest.raises(VersionLostError, match="no longer kept"):
         decisions_of(home, lost)
+
+
+def test_rows_that_were_just_hashed_are_kept_without_hashing_them_again(home, monkeypatch):
+    current = made(home, [1, 2])
+    monkeypatch.setattr("tamis.records.published.rows_digest", None)
+    noted = note_version(home, current, "best", just_hashed=True)
+    monkeypatch.undo()
+    assert numbers(home, noted) == [1, 2]
+
+
+def test_rows_of_a_refused_choice_are_not_kept_for_the_version_that_passed(home):
+    current = made(home, [1])
+    refused = made(home, [2])[DECISIONS, "best"]  # its rows are in the table
+    passed = current[DECISIONS, "best"]
+    current[DECISIONS, "best"] = replace(refused, passed=False, last_passed=passed.manifest)
+    lost = note_version(home, current, "best", just_hashed=True)
+    assert lost.decisions == passed.manifest
+    assert not is_kept(home, lost)
 
 
 def test_altered_decisions_are_refused(home):

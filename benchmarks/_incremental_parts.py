@@ -56,6 +56,7 @@ def ticks(folder: Path) -> dict[str, Any]:
     ready = time.perf_counter()
     before = _rows(store)
     requested, selected, said = _until_rest(instance, store, job, sensors)
+    assert selected > ready, requested
     after = _rows(store)
     return {
         "seconds_to_selection": selected - ready,
@@ -144,6 +145,7 @@ def _until_rest(
             requested.append({"assets": assets, "seconds": time.perf_counter() - started})
             if "selected_subset" in assets:
                 selected = time.perf_counter()
+    assert isinstance(found, dg.SkipReason), f"still at work after {MOST_TICKS} ticks: {found}"
     return requested, selected, str(found.skip_message)
 
 

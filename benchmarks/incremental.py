@@ -11,7 +11,7 @@ sensors. `many`: 500 files of ten documents that come one after another to 20 fi
 next comes; what the last twenty cost next to the first twenty. `nothing`: `tamis materialize` when nothing
 changed, 1,000 files. `tick`: both sensors when nothing changed, 10,000 files. `ingest`: files to the
 documents table, 100,000 and 1,000,000 short documents. Exits 1 when a figure misses its limit. An hour and a
-quarter on two cores, most of it building what is measured, and half an hour of it part many.
+half on two cores, most of it building what is measured, and half an hour of it part many.
 """
 
 import argparse

@@ -27,6 +27,16 @@ with importing():
     print("within another:", gc.isenabled())
     import duckdb
     duckdb.connect().execute("select 1").fetchall()
+first, second = importing(), importing()  # as of two threads
+first.__enter__()
+second.__enter__()
+first.__exit__(None, None, None)
+print("while one imports:", gc.isenabled())
+second.__exit__(None, None, None)
+print("after both:", gc.isenabled())
+count = gc.get_freeze_count()
+import torch.part
+print("a part freezes nothing:", gc.get_freeze_count() <= count, gc.isenabled())
 cycle = []
 cycle.append(cycle)
 del cycle
@@ -35,7 +45,9 @@ print("later garbage is found:", gc.collect() > 0)
 
 
 def test_packages_are_imported_without_a_search_for_garbage(tmp_path):
-    (tmp_path / "torch.py").write_text(LARGE)
+    (tmp_path / "torch").mkdir()
+    for name in ("__init__", "part"):
+        (tmp_path / "torch" / f"{name}.py").write_text(LARGE)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(CHECKOUT), *sys.path])}
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -45,6 +57,10 @@ def test_packages_are_imported_without_a_search_for_garbage(tmp_path):
         "while imported: False",
         "afterwards: True True",
         "within another: False",
+        "while one imports: False",
+        "after both: True",
+        "while imported: False",
+        "a part freezes nothing: True True",
         "later garbage is found: True",
     ]
     # Extensions report objects that still live at the end of a process.

@@ -20,40 +20,55 @@ LARGE = ("torch", "transformers", "matplotlib", "ot", "mlflow")
 """Packages that are imported where they are first needed."""
 
 
-@contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Import inside without a search for cyclic garbage, and leave what was loaded out of later ones.
+_under_way = 0
+_counting = threading.Lock()
 
-    So in a process that called `import_well`: what lives now is never searched again, so a process that
-    loads much and often, as one that runs tests, would keep garbage.
+
+@contextlib.contextmanager
+def importing(whole: bool = True) -> Iterator[None]:
+    """Import inside without a search for cyclic garbage.
+
+    `whole`: what lives afterwards, all that was loaded, is left out of later searches. So in a process that
+    called `import_well`: one that loads much and often, as one that runs tests, would keep garbage.
     """
+    global _under_way
     if not any(isinstance(finder, _Importing) for finder in sys.meta_path):
         yield
         return
-    enabled = gc.isenabled()
-    gc.disable()
+    with _counting:  # of several threads the last one switches the search on again
+        _under_way += 1
+        gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
+        with _counting:
+            _under_way -= 1
+            if not _under_way:
+                if whole:
+                    gc.freeze()
+                gc.enable()
 
 
 class _Importing(MetaPathFinder):
-    """Finds large packages as others do, and loads them with `importing`, PyTorch without signals."""
+    """Finds large packages as others do, and loads them with `importing`, PyTorch without signals.
+
+    A part of a package that is first needed in the midst of work freezes nothing: what lives then is garbage
+    later.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname.partition(".")[0] not in LARGE or not (gc.isenabled() or fullname == "torch"):
+        package = fullname.partition(".")[0]
+        if package not in LARGE or (_under_way and fullname != "torch"):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
-                with importing(), _signals_deferred() if fullname == "torch" else contextlib.nullcontext():
+                deferred = _signals_deferred() if fullname == "torch" else contextlib.nullcontext()
+                with importing(whole=fullname == package), deferred:
                     load(module)
 
             setattr(spec.loader, "exec_module", exec_module)  # noqa: B010

@@ -110,6 +110,8 @@ def linked(keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]) -> NDArray[n
     Of few seeds the chains are followed; of many, or where chains are long, all buckets are made.
     """
     found_n, last_n = seeds_n.copy(), seeds_n
+    if seeds_n.all():
+        return found_n
     for _ in range(_LINKS_FOLLOWED):
         if _FEW * last_n.sum() > len(last_n):
             break

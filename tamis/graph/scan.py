@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tamis.base.files import write_atomically
+from tamis.base.files import whole_file, write_atomically
 from tamis.corpus import (
     Shard,
     ShardChangedError,
@@ -157,7 +157,7 @@ def kept_listing(project: Project, within: float | None = None) -> dict[str, Sha
     path = project.home.cache / LISTING
     try:
         own = _LISTED.get(path)
-        if own is not None and own.written == _stamp(path) and own.corpora == _corpora(project):
+        if own is not None and own.written == _stamp(path) is not None and own.corpora == _corpora(project):
             recent = within is None or time.monotonic() - own.made <= within
             return dict(own.shards) if recent else None
         if within is not None and not 0 <= time.time() - path.stat().st_mtime <= within:
@@ -181,8 +181,11 @@ def _list_sources(project: Project) -> dict[str, Shard]:
         stamp = _stamp(path)
         if own is None or stamp is None or (own.written, own.corpora, own.shards) != (stamp, corpora, found):
             kept = _KeptListing(corpora=corpora, shards=list(found.values()))
-            write_atomically(path, kept.model_dump_json().encode())
-        _LISTED[path] = _Listed(made=time.monotonic(), written=_stamp(path), corpora=corpora, shards=found)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as draft:
+                draft.write_bytes(kept.model_dump_json().encode())
+                stamp = _stamp(draft)  # of this very file: another process may replace it at once
+        _LISTED[path] = _Listed(made=time.monotonic(), written=stamp, corpora=corpora, shards=found)
     except (OSError, ValueError):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -134,10 +134,10 @@ def test_decisions_and_chosen_documents_are_published_in_one_commit(graph):
     assert len(exported(graph)) == 5
     note_version = selection.note_version
 
-    def dying(*arguments: Any) -> None:
+    def dying(*arguments: Any, **named: Any) -> None:
         if graph.current["decisions", "near"].finished:
             die()
-        note_version(*arguments)
+        note_version(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as broken:  # recorded, but killed before its rows are in their file
         broken.setattr(selection, "note_version", dying)

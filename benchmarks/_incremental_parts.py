@@ -15,11 +15,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from benchmarks._incremental_project import peak_megabytes
+from benchmarks._incremental_project import DOCUMENTS_EACH, peak_megabytes
 from tamis.embedding.storing import current_table
 
 MOST_TICKS = 30
-DOCUMENTS_EACH, SETTLED_SECONDS = 10, 0.6
+SETTLED_SECONDS = 0.6
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

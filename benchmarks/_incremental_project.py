@@ -14,6 +14,8 @@ from benchmarks._coverage_data import Report, texts
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TARGET_TEXTS = 500
+DOCUMENTS_EACH = 10
+"""In a file of those that come one after another."""
 PROJECT = """
 [project]
 name = "incremental"

@@ -26,8 +26,8 @@ import polars as pl
 
 from benchmarks._coverage_data import Report
 from benchmarks._flags import begin
-from benchmarks._incremental_parts import DOCUMENTS_EACH
 from benchmarks._incremental_project import (
+    DOCUMENTS_EACH,
     TARGET_TEXTS,
     add_files,
     command,

@@ -19,7 +19,6 @@ from types import ModuleType
 LARGE = ("torch", "transformers", "matplotlib", "ot", "mlflow")
 """Packages that are imported where they are first needed."""
 
-
 _under_way = 0
 _counting = threading.Lock()
 
@@ -32,7 +31,7 @@ def importing(whole: bool = True) -> Iterator[None]:
     called `import_well`: one that loads much and often, as one that runs tests, would keep garbage.
     """
     global _under_way
-    if not any(isinstance(finder, _Importing) for finder in sys.meta_path):
+    if _FINDER not in sys.meta_path:
         yield
         return
     with _counting:  # of several threads the last one switches the search on again
@@ -75,6 +74,9 @@ class _Importing(MetaPathFinder):
         return spec
 
 
+_FINDER = _Importing()
+
+
 @contextlib.contextmanager
 def _signals_deferred() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait until the end, and then do what they do."""
@@ -97,6 +99,6 @@ def _signals_deferred() -> Iterator[None]:
 
 def import_well() -> None:
     """Let this process, a command or a server of Dagster, import large packages so from now on."""
-    if not any(isinstance(finder, _Importing) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Importing())
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
         atexit.register(gc.unfreeze)  # else extensions report at the end that their objects still live

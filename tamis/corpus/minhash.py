@@ -20,7 +20,7 @@ NO_WORDS = np.uint64(np.iinfo(np.uint64).max)
 _RECALL = 0.999  # chance that a pair exactly at the threshold is proposed
 _DOCUMENTS_PER_BLOCK = 2_000
 _PAIRS_PER_BLOCK = 50_000
-_LINKS_FOLLOWED, _FEW = 5, 20
+_MOST_LINKS, _ONE_IN = 5, 20
 """Links of a chain that are followed, while at most one document in so many has been reached by the last."""
 
 
@@ -112,8 +112,8 @@ def linked(keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]) -> NDArray[n
     found_n, last_n = seeds_n.copy(), seeds_n
     if seeds_n.all():
         return found_n
-    for _ in range(_LINKS_FOLLOWED):
-        if _FEW * last_n.sum() > len(last_n):
+    for _ in range(_MOST_LINKS):
+        if _ONE_IN * last_n.sum() > len(last_n):
             break
         next_n = np.zeros_like(found_n)
         for keys_n in keys_nb.T:

@@ -157,7 +157,7 @@ def kept_listing(project: Project, within: float | None = None) -> dict[str, Sha
     path = project.home.cache / LISTING
     try:
         own = _LISTED.get(path)
-        if own is not None and own.written == _stamp(path) is not None and own.corpora == _corpora(project):
+        if own is not None and (own.written, own.corpora) == (_stamp(path), _corpora(project)):
             recent = within is None or time.monotonic() - own.made <= within
             return dict(own.shards) if recent else None
         if within is not None and not 0 <= time.time() - path.stat().st_mtime <= within:
@@ -178,14 +178,15 @@ def _list_sources(project: Project) -> dict[str, Shard]:
     path, corpora = project.home.cache / LISTING, _corpora(project)
     own = _LISTED.pop(path, None)
     try:
-        stamp = _stamp(path)
-        if own is None or stamp is None or (own.written, own.corpora, own.shards) != (stamp, corpora, found):
+        if own and path.exists() and (own.written, own.corpora, own.shards) == (_stamp(path), corpora, found):
+            written = own.written
+        else:
             kept = _KeptListing(corpora=corpora, shards=list(found.values()))
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as draft:
                 draft.write_bytes(kept.model_dump_json().encode())
-                stamp = _stamp(draft)  # of this very file: another process may replace it at once
-        _LISTED[path] = _Listed(made=time.monotonic(), written=stamp, corpora=corpora, shards=found)
+                written = _stamp(draft)  # of this very file: another process may replace it at once
+        _LISTED[path] = _Listed(made=time.monotonic(), written=written, corpora=corpora, shards=found)
     except (OSError, ValueError):
         with contextlib.suppress(OSError):
             path.unlink()
@@ -197,7 +198,7 @@ class _Listed:
     """A listing that this process has made, and the file in which it is kept as it was then."""
 
     made: float
-    written: tuple[int, int] | None
+    written: tuple[int, int]
     corpora: str
     shards: dict[str, Shard]
 
@@ -206,11 +207,10 @@ _LISTED: dict[Path, _Listed] = {}
 """By the file that keeps it: sensors list and read every few seconds what hardly ever changes."""
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(OSError):
-        seen = path.stat()
-        return seen.st_mtime_ns, seen.st_ino
-    return None
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what differs once another file has this name."""
+    seen = path.stat()
+    return seen.st_mtime_ns, seen.st_ino
 
 
 class _KeptListing(BaseModel):

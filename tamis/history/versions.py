@@ -10,7 +10,6 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import polars as pl
@@ -179,8 +178,10 @@ def _keep(home: Home, version: Version, just_hashed: bool) -> None:
     path = folder.kept_path(version.rows)
     if path.exists():
         return
-    read = rows_of_table if just_hashed else partial(verified_rows, folder=folder, digest=version.rows)
-    rows = read(home.store, selection=version.selection)
+    if just_hashed:
+        rows: pa.Table | None = rows_of_table(home.store, version.selection)
+    else:
+        rows = verified_rows(home.store, folder, version.selection, version.rows)
     if rows is not None:
         stream = io.BytesIO()
         rows = rows.sort_by("doc_id").drop_columns(["selection"])

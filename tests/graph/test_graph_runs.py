@@ -26,10 +26,15 @@ def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
     graph.close()
 
 
-@pytest.fixture
-def two_targets(tmp_path, first, nowhere, monkeypatch) -> Iterator[SmallProject]:
-    """A copy of it that a test may change."""
+@pytest.fixture(autouse=True)
+def settled(monkeypatch) -> None:
+    """Let sensors act on a tamis.toml that was written a moment ago, however fast the graph was made."""
     monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+
+
+@pytest.fixture
+def two_targets(tmp_path, first, nowhere) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
     graph = first.copy(tmp_path / "graph")
     graph.make()  # logs again what the copy of the event log lacks
     yield graph

@@ -40,7 +40,7 @@ from tamis.training.loop import checkpoint_folder
 
 NAME = "own_curves"
 MODELS = ("llama-0.3m", "llama-0.8m", "llama-2.5m")
-EARLY = 0.1
+EARLY, PRETRAINING = 0.1, "pretraining"
 TARGETS = {"news": "t_ag_news_train", "comments": "t_goemotions"}
 SIZES = tuple(25 * 2**octave for octave in range(9))
 HELD_OUT, BUDGETS, AHEAD = 1_000, (0.1, 0.3), (1, 2)
@@ -51,7 +51,7 @@ name = "own-curves"
 [[corpus]]
 name = "pool"
 kind = "files"
-path = "pool"
+path = "{pool}"
 text_column = "text"
 
 [pretraining]
@@ -93,10 +93,10 @@ def write_target(file: str, rows: int, path: Path) -> None:
 
 
 def pretrained(folder: Path, flags: argparse.Namespace) -> dict[str, str]:
-    """Pre-train the presets by the graph; the folders of the six models, by name."""
+    """Pre-train the presets in a project of their own; the folders of the six models, by name."""
     write_pool(folder / "pool", folder / "truth.parquet", flags.documents, PoolShares(), 0)
     names = {preset.replace(".", "-"): preset for preset in MODELS}
-    text = SETTINGS.format(tokens=flags.pretraining_tokens)
+    text = SETTINGS.format(pool="pool", tokens=flags.pretraining_tokens)
     text += "".join(PRESET.format(name=name, preset=names[name], early=EARLY) for name in names)
     (folder / "tamis.toml").write_text(text)
     materialize(folder)
@@ -109,8 +109,8 @@ def pretrained(folder: Path, flags: argparse.Namespace) -> dict[str, str]:
 
 
 def measured(folder: Path, models: dict[str, str], flags: argparse.Namespace) -> dict[str, Table]:
-    """Fine-tune every model at every size by the graph; the curves of each target."""
-    text = SETTINGS.format(tokens=flags.pretraining_tokens)
+    """Fine-tune every model at every size by the graph; the curves of each target, from size 0."""
+    text = SETTINGS.format(pool=f"{PRETRAINING}/pool", tokens=flags.pretraining_tokens)
     text += "".join(STORED.format(name=name, path=path) for name, path in models.items())
     rows = 2 * (SIZES[-1] + HELD_OUT)  # near-duplicates go to one side of the split
     for target, file in TARGETS.items():
@@ -120,7 +120,7 @@ def measured(folder: Path, models: dict[str, str], flags: argparse.Namespace) ->
     text += SCALING.format(**{name: json.dumps(value) for name, value in lists.items()})
     (folder / "tamis.toml").write_text(text)
     materialize(folder)
-    rows_of = Home(folder / ".tamis").store.read("loss_curves").filter(pl.col("size") > 0)
+    rows_of = Home(folder / ".tamis").store.read("loss_curves")
     return {
         str(target): {
             str(model): (one["size"].to_numpy().astype(float), one["loss"].to_numpy())
@@ -229,19 +229,25 @@ def draw(found: dict[str, Table], path: Path) -> None:
             axis.plot(sizes[known], losses[known], "o", color=colour, label=model)
             axis.plot(sizes[~known], losses[~known], "o", color=colour, mfc="none")
         axis.set(xscale="log", yscale="log", title=target, xlabel="examples", ylabel="bits per byte")
+        axis.yaxis.set_major_formatter("{x:.1f}")
+        axis.yaxis.set_minor_formatter("{x:.1f}")
     np.atleast_1d(axes)[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
 def run(flags: argparse.Namespace, folder: Path) -> None:
     """Pre-train, fine-tune, print, draw."""
-    found = measured(folder, pretrained(folder, flags), flags)
+    found = measured(folder, pretrained(folder / PRETRAINING, flags), flags)
+    tuned = {
+        target: {model: (sizes[sizes > 0], losses[sizes > 0]) for model, (sizes, losses) in curves.items()}
+        for target, curves in found.items()
+    }
     for target, curves in found.items():
-        print_curves(target, curves)
-        print_ahead(target, curves)
-        print_searches(target, curves)
+        print_curves(target, tuned[target])
+        print_ahead(target, curves)  # the zero-shot loss is the prediction of one method
+        print_searches(target, tuned[target])
     if flags.picture:
-        draw(found, flags.picture)
+        draw(tuned, flags.picture)
 
 
 def main() -> None:

@@ -289,6 +289,11 @@ def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tam
     assert tamis(project, "materialize", "--quiet").out == ""
 
 
+def test_a_project_that_selects_nothing_is_no_problem(tmp_path, tamis):
+    said = tamis(plain_project(tmp_path, settings()), "materialize")
+    assert said.out.splitlines()[-1].startswith("Next: `tamis ui` shows the graph; a [[selection]]")
+
+
 def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     landing = project.root / "landing"
     for name in ("one.png", "more/two.png", "more/three.png"):

@@ -196,11 +196,13 @@ def _materialize(
 def _next_step(project: Project, found: Status, failing: bool) -> str:
     """Return what a person would do now."""
     made = [one["selection"] for one in found.selections if one["documents"]]
-    if failing or not made:
+    if failing:
         return (
             "fix the problems listed above, then run `tamis materialize` again; "
             "`tamis status` lists what is left"
         )
+    if not made:
+        return "`tamis ui` shows the graph; a [[selection]] in tamis.toml would choose documents"
     return (
         f"`tamis export {made[0]}` writes the selected documents, `tamis explain DOC_ID` says why a document "
         "was kept or dropped, `tamis ui` shows the graph and selects again when files change"

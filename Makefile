@@ -29,8 +29,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(CORE)
 	$(BIN)/tamis demo
 
+# Ctrl-C is how it ends, and no failure.
 ui: $(CORE)
-	$(BIN)/tamis ui $(UI_ARGS)
+	@trap : INT; $(BIN)/tamis ui $(UI_ARGS) || [ $$? -eq 130 ]
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

@@ -19,7 +19,7 @@ OWN = ("assets", "benchmarks", "definitions", "resources", "sensors", "tamis")
 NO_TEST_OF_A_CHANGE = ("tests/faults", "tests/graph/test_graph_code_versions.py")
 """Every change of code fails these, whatever it does."""
 COLLECTION = "collection"
-"""Stands for a test that failed where none began."""
+"""Represents a test that failed where none began."""
 ENCODER = Path(".pytest_cache", "d", "tamis")
 
 

@@ -10,7 +10,7 @@
   at most 5 in 10,000 real ones broken, and half of the shuffled ones found (short ones are hard to tell).
 - classifier: film reviews as target, others of the same kind hidden among texts of other kinds (one source
   of the data is film reviews as well and is left out there). What share of its first choices, as many as are
-  hidden, are hidden ones? Beside it DSIR, which draws, and a random choice. Wanted: at least .8.
+  hidden, are hidden ones? Next to it DSIR, which draws, and a random choice. Wanted: at least .8.
 
 Each line with a claim says what was wanted and whether it was reached; exit code 1 when one was missed. Text
 is found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Half a minute.

@@ -82,7 +82,7 @@ def problem(vectors_nd: np.ndarray, topic_n: np.ndarray, draw: int, examples: in
 
 def measured(found: Problem, draw: int) -> tuple[float, float, float, float]:
     """Return the shares named: of the hidden examples, of the others, of all of a pool that lacks nothing;
-    and what a classifier that was told finds.
+    and what a classifier finds that knows them.
     """
     pool_nd = found.rest_nd[~found.hidden_n]
     named_m = find_gaps(found.example_md, pool_nd, center=pool_nd.mean(0), seed=draw).is_gap_m

@@ -11,7 +11,7 @@
   batch size, type and threads, best of three by turns. Wanted in float32: twice as many, and the same scores
   (1e-4) in any order and batch size. bfloat16 is next to it.
 - grader: crowd-judged arguments (ukpconvarg1), each topic predicted from the others. Wanted: mean rank
-  correlation .70 (length alone .636; ridge regressions on MiniLM vectors .654, with length .683). Beside it:
+  correlation .70 (length alone .636; ridge regressions on MiniLM vectors .654, with length .683). Next to it:
   both sides of a question left out, and whether a chosen sample beats a uniform one of the same size.
 - noise: a grader learns from half clean, half noisy texts and tells others; a seventh of the noise is in
   other languages than it has seen. Wanted: AUC .95.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling --subsets 50 --seed 0
 
-Curves: Lin et al. (arXiv 2402.02314), found through TAMIS_BENCH_DATA (default ../shared/data beside the
+Curves: Lin et al. (arXiv 2402.02314), found through TAMIS_BENCH_DATA (default ../shared/data next to the
 checkout). Rivals run on the same data, noise and subsets: Accept-then-Stop as published, SubTuning, and
 classic successive halving by plain loss. Costs of the search are counted twice: every example at one price,
 and at the price of the model's parameters. A line with a limit says whether it `holds`; exits 1 when one

@@ -13,7 +13,7 @@ FORM = 2
 LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
 
 
-def beside(
+def run_facts(
     run_id: str, seconds: tuple[float, float], table_versions: dict[str, int], costs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return run, clock, costs, versions, code; `seconds`: of the step, and of this value."""

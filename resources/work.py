@@ -14,7 +14,7 @@ from resources.checks import Checks, evaluation_of
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
 from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
-from resources.provenance import beside
+from resources.provenance import run_facts
 from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
 from resources.work_errors import InputMissingError, PartitionGoneError, withhold
 from tamis.audit.events import event_tags
@@ -367,7 +367,7 @@ class Work:
             scopes={entry.table: scope_of(entry) for entry in made.rows},
             files=files,
             inputs=tuple(self._inputs(stage, made)),
-            beside=beside(
+            beside=run_facts(
                 self.context.run.run_id,
                 (self._seconds(), self._share),
                 self._table_versions(made),

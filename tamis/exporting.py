@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
 from tamis.corpus.stage import OCCURRENCES
-from tamis.interchange import describe_subset, write_beside
+from tamis.interchange import describe_subset, write_descriptions
 from tamis.interchange.own_columns import json_lines
 from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
@@ -18,7 +18,7 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
-from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, README, beside, rows_in_folder
+from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, README, description_path, rows_in_folder
 from tamis.store.tables import Store
 
 FORMS = ("parquet", "jsonl", FOLDER)
@@ -96,11 +96,11 @@ def export_selection(
             subset = rows_in_folder(draft)
             subset.parent.mkdir()
             _write(rows, subset, "parquet")
-            write_beside(facts, lineage, subset, rows.schema)
+            write_descriptions(facts, lineage, subset, rows.schema)
         written = [one for one in path.rglob("*") if one.is_file()]
     else:
         _write(rows, path, form)
-        written = [path, *write_beside(facts, lineage, path, rows.schema).paths]
+        written = [path, *write_descriptions(facts, lineage, path, rows.schema).paths]
     if path.is_relative_to(project.home.exports):
         project.home.publish(written)
     return Exported(path=path, documents=len(chosen), notes=rows.notes)
@@ -156,7 +156,7 @@ def _require_free(project: Project, path: Path, form: str) -> None:
     if path.suffix != f".{form}":
         cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
         raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
-    if path.exists() and not beside(path, CROISSANT).is_file() and exports not in real.parents:
+    if path.exists() and not description_path(path, CROISSANT).is_file() and exports not in real.parents:
         raise ExportPathError(
             path,
             "already exists and was not written by an export",

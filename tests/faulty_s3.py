@@ -29,14 +29,14 @@ def answer(start, status: str, body: bytes):
 
 def settings(environ, start):
     given = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    told = {"counts": dict(COUNTS), "written": list(WRITTEN)}
+    state = {"counts": dict(COUNTS), "written": list(WRITTEN)}
     if given:
         faults = json.loads(given)
         DRAWN["chance"] = random.Random(faults.pop("seed", 0))
         FAULTS.update(dict.fromkeys(FAULTS, 0.0) | faults)
         COUNTS.clear()
         WRITTEN.clear()
-    return answer(start, "200 OK", json.dumps(told).encode())
+    return answer(start, "200 OK", json.dumps(state).encode())
 
 
 def half(chunks):

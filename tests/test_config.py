@@ -1,4 +1,4 @@
-"""A wrong tamis.toml must say which key is wrong, what stands there and what would be right."""
+"""A wrong tamis.toml must say which key is wrong, what is there and what would be right."""
 
 import re
 import tomllib

@@ -11,12 +11,12 @@ from projects import plain_project, settings
 
 COMMAND = """
 import sys, tamis.cli.removal
-class Told:
+class Announced:
     def read(self):
         {preparation}
         print("waits", flush=True)
         return stdin.buffer.read()
-stdin, sys.stdin = sys.stdin, type("Input", (), dict(buffer=Told()))
+stdin, sys.stdin = sys.stdin, type("Input", (), dict(buffer=Announced()))
 sys.argv = ["tamis", "withdraw", "--text", "-"]
 tamis.cli.console()
 """
@@ -87,10 +87,10 @@ print("loaded whole", flush=True)
 """
 LOADING = """
 import sys, tamis.cli.removal
-class Told:
+class Announced:
     def read(self):
         import torch
-sys.stdin = type("Input", (), dict(buffer=Told()))
+sys.stdin = type("Input", (), dict(buffer=Announced()))
 sys.argv = ["tamis", "withdraw", "--text", "-"]
 tamis.cli.console()
 """

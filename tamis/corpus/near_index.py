@@ -114,7 +114,7 @@ def update(
     rows = pl.concat([before, found.cast(before.schema)]).sort("doc_id")
     store.overwrite(relation.table, rows.to_arrow().cast(schema_of(relation.table)))
     left = known.doc_ids.filter(~_among(known.doc_ids, ids))
-    _write_index(store, relation, added, left, anew=not len(known.doc_ids))
+    _write_index(store, relation, added, left, fresh=not len(known.doc_ids))
     return Update(hashed=len(new), decided=int(decided_n.sum()), dropped=len(rows))
 
 
@@ -163,18 +163,18 @@ def _decide(
     return linked_n, relation.dropped(ids.gather(shared).alias("doc_id"), of_those)
 
 
-def _write_index(store: Store, relation: Relation, added: Keys, left: pl.Series, anew: bool) -> None:
+def _write_index(store: Store, relation: Relation, added: Keys, left: pl.Series, fresh: bool) -> None:
     """Add the new band keys and take away those of documents that are not among the others any more."""
     count, bands = added.bands_nb.shape
     for start in range(0, len(left), 1_000):
         store.delete(relation.index, one_of("doc_id", left[start : start + 1_000].to_list()))
-    for start in range(0, max(count, anew), _ROWS_PER_COMMIT):
+    for start in range(0, max(count, fresh), _ROWS_PER_COMMIT):
         part = slice(start, start + _ROWS_PER_COMMIT)
         doc_ids = added.doc_ids[part].to_arrow().cast(pa.string())
         keys = pa.FixedSizeListArray.from_arrays(pa.array(added.bands_nb[part].ravel()), bands)
         columns = [doc_ids, keys, pa.array([relation.fingerprint] * len(doc_ids))]
         rows = pa.table(columns, schema=schema_of(relation.index, bands))
-        if anew and start == 0:
+        if fresh and start == 0:
             store.overwrite(relation.index, rows)
         else:
             store.merge(relation.index, rows)

@@ -5,7 +5,7 @@ subset itself holds text of a document.
 """
 
 from tamis.interchange.lineage import lineage_behind, openlineage_lines, prov_json
-from tamis.interchange.subset import SubsetFiles, describe_subset, write_beside
+from tamis.interchange.subset import SubsetFiles, describe_subset, write_descriptions
 
 __all__ = [
     "SubsetFiles",
@@ -13,5 +13,5 @@ __all__ = [
     "lineage_behind",
     "openlineage_lines",
     "prov_json",
-    "write_beside",
+    "write_descriptions",
 ]

@@ -18,7 +18,7 @@ from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
 from tamis.selection.token_sizes import token_sizes, tokens_of
-from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, beside
+from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, description_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,13 @@ class SubsetFiles:
         return self.card, self.croissant, self.openlineage, self.prov
 
     @classmethod
-    def beside(cls, subset: Path) -> "SubsetFiles":
+    def of(cls, subset: Path) -> "SubsetFiles":
         """Return the paths next to the file of a subset."""
         return cls(
-            card=beside(subset, CARD),
-            croissant=beside(subset, CROISSANT),
-            openlineage=beside(subset, OPENLINEAGE),
-            prov=beside(subset, PROV),
+            card=description_path(subset, CARD),
+            croissant=description_path(subset, CROISSANT),
+            openlineage=description_path(subset, OPENLINEAGE),
+            prov=description_path(subset, PROV),
         )
 
 
@@ -79,9 +79,9 @@ def describe_subset(
     return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
 
 
-def write_beside(facts: Facts, lineage: Lineage, subset: Path, columns: pa.Schema) -> SubsetFiles:
+def write_descriptions(facts: Facts, lineage: Lineage, subset: Path, columns: pa.Schema) -> SubsetFiles:
     """Write the four files that describe a subset with these columns."""
-    files = SubsetFiles.beside(subset)
+    files = SubsetFiles.of(subset)
     written = Written(
         name=subset.relative_to(files.card.parent).as_posix(),
         columns=columns,

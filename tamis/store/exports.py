@@ -21,7 +21,7 @@ def folder_of(subset: Path) -> Path | None:
     return subset.parent.parent if Path(*subset.parts[-2:]) == _ROWS else None
 
 
-def beside(subset: Path, ending: str) -> Path:
+def description_path(subset: Path, ending: str) -> Path:
     """Return the path of the file of that kind that describes a subset."""
     if folder := folder_of(subset):
         return folder / (README if ending == CARD else f"subset{ending}")

@@ -20,7 +20,7 @@ from tamis.base.files import whole_file
 from tamis.corpus.kept_columns import json_values
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id
-from tamis.store.exports import DESCRIPTIONS, beside
+from tamis.store.exports import DESCRIPTIONS, description_path
 from tamis.store.home import Home
 from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
 
@@ -60,7 +60,7 @@ def purge_exports(
         if rewritten:
             yield Touched(path=home.relative(path), done="rewritten")
             # They state its count and hash; the next export writes them again.
-            for description in [beside(path, ending) for ending in DESCRIPTIONS]:
+            for description in [description_path(path, ending) for ending in DESCRIPTIONS]:
                 if description.exists():
                     description.unlink()
                     yield Touched(path=home.relative(description), done="removed")

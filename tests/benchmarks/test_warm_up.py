@@ -23,8 +23,8 @@ TASKS = [Task(name=name, file="f", source="s", domains=("right",)) for name in (
 
 
 def run(task: Task, sampler: str, seed: int, right: int, n: int = 400) -> Finished:
-    """Two fine-tunings, `right` and `right + 2` of the held-out examples told rightly."""
-    told = [
+    """Two fine-tunings, `right` and `right + 2` of the held-out examples answered rightly."""
+    outcomes = [
         Outcomes(expected=[1] * n, predicted=[1] * count + [0] * (n - count)) for count in (right, right + 2)
     ]
     return Finished(
@@ -33,7 +33,7 @@ def run(task: Task, sampler: str, seed: int, right: int, n: int = 400) -> Finish
         seed=seed,
         documents=1,
         warm_up_tokens=1,
-        outcomes=told,
+        outcomes=outcomes,
         text=Outcomes(bits=[8.0] * n, n_bytes=[4] * n),
         zero_shot=None,
         seconds=1.0,

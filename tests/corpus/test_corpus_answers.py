@@ -46,7 +46,7 @@ def test_the_document_of_a_pair_is_both(tmp_path):
     assert found[both]["doc_id"] == document_id(both)
     assert split_pair(both, found[both]["response_at"]) == ("What is\na mean?", "A sum over a count.")
     assert found["An answer to nothing."]["response_at"] == 0
-    assert "question" not in json.loads(found[both]["metadata"]), "no text stands twice"
+    assert "question" not in json.loads(found[both]["metadata"]), "no text is kept twice"
     assert found[both]["source"] == "book"
 
 
@@ -66,12 +66,12 @@ def test_pairs_that_cannot_be_used_are_quarantined(tmp_path):
         (3, "empty_text"),
         (4, "non_text"),
     ]
-    told = dict(quarantine.select("row", "detail").iter_rows())
-    assert told[1] == (
+    details = dict(quarantine.select("row", "detail").iter_rows())
+    assert details[1] == (
         "no column 'question'; columns found: answer "
         "(name the right one in tamis.toml, in a section of its own if other files differ)"
     )
-    assert told[2] == "the prompt is null"
+    assert details[2] == "the prompt is null"
 
 
 @pytest.mark.parametrize("extension", ["csv", "tsv", "parquet", "jsonl"])
@@ -98,10 +98,10 @@ def test_a_file_without_a_column_is_one_row_of_the_quarantine_that_lists_its_col
     assert quarantine.select("shard", "row", "reason").rows() == [
         (f"target/goal/bad.{extension}", -1, "missing_text_column")
     ]
-    told = quarantine["detail"].item()
-    assert told.startswith(f"no column '{lacking}'")
-    assert "; columns found: " in told
-    assert all(name in told for name in columns)
+    details = quarantine["detail"].item()
+    assert details.startswith(f"no column '{lacking}'")
+    assert "; columns found: " in details
+    assert all(name in details for name in columns)
 
 
 def test_a_row_without_a_label_lists_what_it_has(tmp_path):

@@ -1,4 +1,4 @@
-"""Bad input is named by row and reason, and nothing valid beside it is lost."""
+"""Bad input is named by row and reason, and nothing valid next to it is lost."""
 
 import gzip
 import tracemalloc

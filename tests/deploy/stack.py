@@ -37,12 +37,12 @@ def free_port() -> int:
 
 
 def wait_for(
-    condition: Callable[[], Any], seconds: float, told: Callable[[], str], pause: float = 0.5
+    condition: Callable[[], Any], seconds: float, describe: Callable[[], str], pause: float = 0.5
 ) -> Any:
-    """What the condition gives once it is true; `told` is shown where it never is."""
+    """What the condition gives once it is true; `describe` says what was found where it never is."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, told()
+        assert time.monotonic() < deadline, describe()
         time.sleep(pause)
     return found
 

@@ -116,7 +116,7 @@ def test_mlflow_keeps_runs_in_postgresql_and_artifacts_in_the_object_store(stack
 
 
 def test_everything_listens_on_loopback_alone(stack):
-    """The compose file's 0.0.0.0 is the container's; no part opens a port of its own beside."""
+    """The compose file's 0.0.0.0 is the container's; no part opens another port of its own."""
     found = {
         (service, place) for service, process in stack.running.items() for place in listening(process.pid)
     }

@@ -42,7 +42,7 @@ def write_if_other(path: Path, texts: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Usual:
-    """What an undisturbed run told: in which order stages are made, and how long each takes."""
+    """What an undisturbed run shows: in which order stages are made, and how long each takes."""
 
     order: list[str]
     seconds: dict[str, float]

@@ -50,8 +50,8 @@ def assert_sound(project) -> None:
         project.manifests.read(value.manifest)
     assert list(project.home.manifests.rglob(".*.tmp")) == []
     audit = project.json("audit", code=None)
-    told = [(node["name"], node["details"]) for node in audit["nodes"] if node["status"] != "green"]
-    assert audit["status"] == "green", told
+    wrong = [(node["name"], node["details"]) for node in audit["nodes"] if node["status"] != "green"]
+    assert audit["status"] == "green", wrong
 
 
 def assert_known_partitions(table: str, store: Store, snapshot: ProjectSnapshot) -> None:

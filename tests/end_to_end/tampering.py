@@ -130,7 +130,7 @@ def where(row: pa.Table, column: str) -> str:
 
 
 def change_manifest(root: Path, draw: random.Random) -> Tampering:
-    """Another value for one field of one manifest, what stands beside included."""
+    """Another value for one field of one manifest, facts about the run included."""
     folder = SmallProject(root).manifests
     manifest = draw.choice(folder.ids())
     path = folder.path(manifest)

@@ -23,10 +23,10 @@ def test_a_changed_and_an_added_file_change_what_depends_on_them_and_taking_them
     assert ("documents", "landing__cooking.jsonl") in changed
     assert ("selected_subset", "near-algebra") in changed
     assert ("documents", "landing__sailing.jsonl") not in changed
-    told = project.json("diff", "near-algebra")
-    assert (told["from"]["version"], told["to"]["version"]) == (1, 2)
-    assert told["causes"]["in"]["new_document"] > 0
-    assert told["counts"]["in"] == told["counts"]["out"] == 20 - told["counts"]["kept"] > 0
+    found = project.json("diff", "near-algebra")
+    assert (found["from"]["version"], found["to"]["version"]) == (1, 2)
+    assert found["causes"]["in"]["new_document"] > 0
+    assert found["counts"]["in"] == found["counts"]["out"] == 20 - found["counts"]["kept"] > 0
     assert project.store.count("documents") == project.store.count(VECTORS) == 210
     (project.root / "landing" / "cooking.jsonl").write_text(original)
     (project.root / "landing" / "new.jsonl").unlink()

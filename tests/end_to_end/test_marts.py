@@ -1,4 +1,4 @@
-"""SQL models in a real project: published when their tests pass, increments, a new file, columns told."""
+"""SQL models in a real project: published when tests pass, increments, a new file, described columns."""
 
 import polars as pl
 from projects import sentences, write_jsonl
@@ -36,7 +36,7 @@ def test_increments_of_a_certified_run_equal_the_full_refresh_that_settles_them(
     settled = made(project, "mart_intake")
     assert settled.settled
     assert settled.data_version == added.data_version != first.data_version
-    # A changed file is no growth: the certified run computes all rows anew.
+    # A changed file is no growth: the certified run computes all rows again.
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 6, 8))
     project.tamis("materialize", "--certified")
     assert made(project, "mart_intake").settled

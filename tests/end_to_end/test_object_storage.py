@@ -62,8 +62,8 @@ def test_the_first_stages_are_made_in_the_store_and_read_from_another_home(
     monkeypatch.setenv("TAMIS_STORAGE_URL", storage_url)
     storage.faults(errors=0.02, seed=1)
     remote.tamis("materialize", "--only", *FIRST)
-    told = storage.faults(latency=0.0)
-    assert told["counts"]["PUT"] > 20
+    seen = storage.faults(latency=0.0)
+    assert seen["counts"]["PUT"] > 20
     names = storage.objects(storage_url.split("/", 3)[3])
     assert not any(part in name for name in names for part in ("/cache/", "/dagster/", "writer.lock"))
     assert not list(remote.home.root.glob("lance/*")), "tables are in the store alone"

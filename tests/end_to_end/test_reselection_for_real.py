@@ -81,7 +81,7 @@ def test_the_change_lands_while_a_run_is_in_flight(platform, monkeypatch):
 
     def select_while_a_file_changes(*arguments, **named):
         put(platform, "cooking.jsonl", "algebra", 60, 10)
-        assert "in progress" in platform.tick()[1], "no second run beside the first"
+        assert "in progress" in platform.tick()[1], "no second run next to the first"
         return select(*arguments, **named)
 
     with monkeypatch.context() as patched:

@@ -110,11 +110,11 @@ def test_what_an_earlier_run_found_is_not_shown_when_the_new_one_fails(compared)
         # More than the pool holds; the first key of this name is the target's.
         head, _, tail = settings.rpartition("held_out = 10")
         compared.configure(f"{head}held_out = 150{tail}")
-        told = compared.tamis("compare", code=2)
-        assert "target loss" not in told.stdout
-        assert "holds out 150 documents of the pool" in told.stderr
-        assert "sampler_trials is out of date" in told.stderr
-        assert "is not shown" in told.stderr
+        said = compared.tamis("compare", code=2)
+        assert "target loss" not in said.stdout
+        assert "holds out 150 documents of the pool" in said.stderr
+        assert "sampler_trials is out of date" in said.stderr
+        assert "is not shown" in said.stderr
     finally:
         compared.configure(settings)
     assert "target loss" in compared.tamis("compare").stdout

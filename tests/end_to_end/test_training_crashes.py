@@ -1,6 +1,6 @@
 """kill -9 while trials are trained, of every kind: the versions, runs and checkpoints of an undisturbed run.
 
-Beside it, on the way: targets as csv, parquet and jsonl, and checkpoints that transformers alone loads and
+Checked on the way: targets as csv, parquet and jsonl, and checkpoints that transformers alone loads and
 measures as the trial recorded.
 """
 

@@ -49,7 +49,7 @@ TRIALS = {
 
 
 def rows(kind: str) -> list[dict]:
-    """Sixty examples; of labelled ones the class stands in the words."""
+    """Sixty examples; of labelled ones the class is in the words."""
     if kind == "pairs":
         texts = sentences("algebra", 60, 2)
         return [{"question": text[:60], "answer": text[60:]} for text in texts]

@@ -1,4 +1,4 @@
-"""Two at once on one home: two commands, a command beside a run of the sensors, a run during compaction."""
+"""Two at once on one home: two commands, a command during a run of the sensors, a run during compaction."""
 
 import subprocess
 import threading
@@ -81,13 +81,13 @@ def test_a_run_during_compaction(changed, built):
         while not done.wait(0.05):
             compacted.extend(compact(changed.store))
 
-    beside = threading.Thread(target=compact_all_the_time)
-    beside.start()
+    compaction = threading.Thread(target=compact_all_the_time)
+    compaction.start()
     try:
         changed.tamis("materialize")
     finally:
         done.set()
-        beside.join()
+        compaction.join()
     assert len(compacted) > 20
     assert versions(changed) == versions(built)
     assert_sound(changed)

@@ -1,4 +1,4 @@
-"""The UI serves localhost unless told otherwise, and says what it means to be told otherwise."""
+"""The UI serves localhost unless another address is given, and says what that means."""
 
 import contextlib
 import os

@@ -69,7 +69,7 @@ def test_no_byte_of_it_is_left_at_once(project):
     store = project.store
     assert shown_in(project.home.root, 0) == []
     left = {path.name for path in project.home.exports.iterdir()}
-    assert left == {"uniform.parquet", "uniform.jsonl"}, "what described them told their hashes"
+    assert left == {"uniform.parquet", "uniform.jsonl"}, "their descriptions named their hashes"
     assert all(bare_files(store, table) for table in ("documents", VECTORS, "quarantine"))
     assert project.json("audit")["status"] == "amber", "withdrawn, and to be made again"
 

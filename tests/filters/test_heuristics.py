@@ -138,7 +138,7 @@ def test_shuffled_prose_breaks_the_rule_of_word_order_and_prose_does_not():
 
 
 def top_share(words: list[str], n: int) -> float:
-    """Most frequent n-gram, the earliest of equals, none that stands once."""
+    """Most frequent n-gram, the earliest of equals, none that occurs once."""
     counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     gram, count = max(counts.items(), key=lambda item: item[1], default=((), 1))
     return count * sum(map(len, gram)) / sum(map(len, words)) if count > 1 else 0.0

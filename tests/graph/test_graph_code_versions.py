@@ -40,7 +40,7 @@ WITHOUT_RESULTS = {
     )
 } | {f"tamis.{path.parent.name}.stage" for path in (CHECKOUT / "tamis").glob("*/stage.py")}
 METHODS = {
-    # method: (where its code version stands, its modules; a package stands for all of its modules)
+    # method: (where its code version is, its modules; a package means all of its modules)
     "corpus": ("tamis.corpus:CODE_VERSION", ["tamis.corpus"]),
     "near_duplicates": (
         "tamis.corpus.near_duplicates:CODE_VERSION",

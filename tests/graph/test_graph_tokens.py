@@ -108,7 +108,7 @@ def test_page_status_card_summary_and_the_ui_say_the_same_number(counted):
     for name in NAMES:
         words = f"{found[name]:,} tokens"
         section = named(counted.project.settings.selection, name)
-        card = SubsetFiles.beside(export_selection(counted.project, name, "jsonl").path).card.read_text()
+        card = SubsetFiles.of(export_selection(counted.project, name, "jsonl").path).card.read_text()
         line = next(line for line in status.selection_lines() if f" {name}:" in line)
         for said in (page_of(counted, name), card, line, selection_lines(counted.project, section)[0]):
             assert words in said

@@ -20,7 +20,7 @@ get_absl_handler().python_handler.setStream(sys.__stderr__)
 def test_mlcroissant_reads_the_documents_without_a_warning(project, form, caplog):
     path = export_selection(project, "near", form).path
     with caplog.at_level(logging.WARNING):
-        dataset = mlcroissant.Dataset(jsonld=SubsetFiles.beside(path).croissant)
+        dataset = mlcroissant.Dataset(jsonld=SubsetFiles.of(path).croissant)
         records = list(dataset.records("documents"))
     assert [record.getMessage() for record in caplog.records] == []
     assert [record["documents/rank"] for record in records] == [1, 2, 3]
@@ -31,14 +31,14 @@ def test_mlcroissant_reads_the_documents_without_a_warning(project, form, caplog
 def test_a_file_that_was_altered_is_refused(exported):
     with exported.open("ab") as stream:
         stream.write(b"more")
-    dataset = mlcroissant.Dataset(jsonld=SubsetFiles.beside(exported).croissant)
+    dataset = mlcroissant.Dataset(jsonld=SubsetFiles.of(exported).croissant)
     with pytest.raises(mlcroissant.GenerationError, match="Download") as caught:
         list(dataset.records("documents"))
     assert "hash" in str(caught.value.__cause__).lower()
 
 
 def test_a_broken_description_is_refused(exported):
-    path = SubsetFiles.beside(exported).croissant
+    path = SubsetFiles.of(exported).croissant
     described = json.loads(path.read_text())
     described["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] = "elsewhere"
     path.write_text(json.dumps(described))
@@ -47,7 +47,7 @@ def test_a_broken_description_is_refused(exported):
 
 
 def test_it_names_licences_version_and_columns(exported):
-    described = json.loads(SubsetFiles.beside(exported).croissant.read_text())
+    described = json.loads(SubsetFiles.of(exported).croissant.read_text())
     assert described["license"] == ["CC0-1.0"]
     assert described["version"] == "1.0.0"
     assert described["datePublished"] == "2026-01-02T03:05:00+00:00"

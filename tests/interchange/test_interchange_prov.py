@@ -32,7 +32,7 @@ def test_every_relation_names_records_that_are_there(project):
 
 
 def test_the_exported_file_leads_to_the_raw_shards(exported):
-    document = json.loads(SubsetFiles.beside(exported).prov.read_text())
+    document = json.loads(SubsetFiles.of(exported).prov.read_text())
     read(json.dumps(document))
     used = [(one["prov:activity"], one["prov:entity"]) for one in document["used"].values()]
     made = {one["prov:entity"]: one["prov:activity"] for one in document["wasGeneratedBy"].values()}

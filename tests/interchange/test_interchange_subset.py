@@ -22,7 +22,7 @@ from tamis.training.storing import record_training_documents
 
 
 def card(path) -> str:
-    return SubsetFiles.beside(path).card.read_text()
+    return SubsetFiles.of(path).card.read_text()
 
 
 def test_datasets_and_polars_read_the_same_rows(exported, tmp_path):
@@ -78,7 +78,7 @@ def test_the_head_of_the_card_tells_a_hub_how_to_load_the_file(exported):
 
 
 def test_no_description_holds_text_of_a_document(exported):
-    files = SubsetFiles.beside(exported)
+    files = SubsetFiles.of(exported)
     for path in (files.card, files.croissant, files.openlineage, files.prov):
         assert "Text 1" not in path.read_text(), path
 
@@ -95,7 +95,7 @@ def test_a_broken_lineage_is_not_handed_out(project):
 def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_trained(repeating):
     path = export_selection(repeating, "near", "parquet").path
     assert pl.read_parquet(path)["training_count"].to_list() == [1, 3, 1]
-    description = json.loads(SubsetFiles.beside(path).croissant.read_text())
+    description = json.loads(SubsetFiles.of(path).croissant.read_text())
     fields = {one["name"]: one["description"] for one in description["recordSet"][0]["field"]}
     assert fields["training_count"] == "How many times the document is in the training set."
     text = card(path)

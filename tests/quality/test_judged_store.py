@@ -25,7 +25,7 @@ IDS = [f"{number:032x}" for number in range(40)]
 
 
 class Judge:
-    """Answers by length, counts what it is asked, has no score for some texts and breaks when told to."""
+    """Answers by length, counts what it is asked, has no score for some texts and fails on request."""
 
     model = "one made for this test"
     fingerprint = "f" * 32
@@ -145,7 +145,7 @@ def test_a_large_hold_out_is_asked_about_in_part():
     assert len(chosen) == ASKED_AGAIN == 60
     assert (
         len(set(chosen) & set(asked_again(sample[:150], 0))) > 35
-    )  # what stays of the pool is not asked anew
+    )  # what stays of the pool is not asked again
     assert chosen != asked_again(sample, 1)
 
 

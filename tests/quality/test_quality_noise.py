@@ -1,4 +1,4 @@
-"""Planted noise and the area that measures how well it is told apart."""
+"""Planted noise and the area that measures how well it is recognized."""
 
 import numpy as np
 import pytest

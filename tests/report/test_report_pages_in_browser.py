@@ -103,11 +103,11 @@ def test_a_point_is_read_by_the_mouse_and_by_the_keyboard(opened):
     first = page.text_content("#about")
     assert "tamis explain" in first
     assert "Beginning of the text" in first
-    told = {first}
+    shown = {first}
     for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
         page.keyboard.press(key)
-        told.add(page.text_content("#about"))
-    assert len(told) > 2
+        shown.add(page.text_content("#about"))
+    assert len(shown) > 2
     page.keyboard.press("Escape")
     assert "none: move over" in page.text_content("#about")
     box = canvas.bounding_box()

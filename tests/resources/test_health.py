@@ -69,9 +69,9 @@ def beat(project, age: float) -> None:
 
 def test_a_new_home_is_well_and_looking_makes_nothing(project, capsys):
     assert main(["health", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["healthy"]
-    assert [one["part"] for one in told["parts"]] == list(PARTS)
+    found = json.loads(capsys.readouterr().out)
+    assert found["healthy"]
+    assert [one["part"] for one in found["parts"]] == list(PARTS)
     assert main(["health"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(PARTS)
     assert [path for path in project.home.root.rglob("*") if path.is_file()] == []

@@ -124,9 +124,9 @@ def test_the_sizes_that_would_tell_do():
         assert build_scaling_report(curves, 1_000, {}).models[0].predictions[1].says_nothing
         found = predict_full_loss(curves, size)
         curves = {name: ([*curves[name][0], size], [*curves[name][1], found[name].loss]) for name in curves}
-    told = build_scaling_report(curves, 1_000, {}).models[0]
-    assert not told.predictions[1].says_nothing
-    assert told.telling_sizes == ()
+    report = build_scaling_report(curves, 1_000, {}).models[0]
+    assert not report.predictions[1].says_nothing
+    assert report.telling_sizes == ()
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,15 @@ def losses_of(models, seed=0):
 
 
 def run_to_the_end(search, table, stop_after=10**9):
-    """Answer every ask from the table; returns what was told, in order."""
-    told = []
+    """Answer every ask from the table; returns what was reported, in order."""
+    reported = []
     while runs := search.ask():
         for model, size in runs:
-            if len(told) == stop_after:
-                return told
-            told.append((model, size, table[model, size]))
-            search.tell(*told[-1])
-    return told
+            if len(reported) == stop_after:
+                return reported
+            reported.append((model, size, table[model, size]))
+            search.tell(*reported[-1])
+    return reported
 
 
 def models_and_costs(m):
@@ -69,10 +69,10 @@ def test_replaying_tell_rebuilds_the_state(stop, share, shuffle):
     undisturbed = BudgetedSearch(models, SIZES, costs, share, 5)
     run_to_the_end(undisturbed, table)
     first = BudgetedSearch(models, SIZES, costs, share, 5)
-    told = run_to_the_end(first, table, stop)
+    reported = run_to_the_end(first, table, stop)
     second = BudgetedSearch(models, SIZES, costs, share, 5)
-    for place in np.random.default_rng(shuffle).permutation(len(told)):
-        second.tell(*told[place])
+    for place in np.random.default_rng(shuffle).permutation(len(reported)):
+        second.tell(*reported[place])
     assert second.choice == first.choice
     assert second.ask() == first.ask()
     assert second.spent_share == pytest.approx(first.spent_share)
@@ -83,36 +83,40 @@ def test_replaying_tell_rebuilds_the_state(stop, share, shuffle):
 COSTS = {f"m{i}": 1.0 + (i % 3) for i in range(5)}
 RUN = st.tuples(st.sampled_from([*COSTS]), st.sampled_from([*SIZES, 150, 2 * SIZES[-1]]))
 LOSS = st.one_of(st.just(NAN), st.floats(1, 3))
-TOLD = st.dictionaries(RUN, LOSS, max_size=30)
+REPORTED = st.dictionaries(RUN, LOSS, max_size=30)
 SHARES = st.floats(0.005, 1.2)
 
 
-def told_all(told, share, order=0):
+def report_all(reported, share, order=0):
     search = BudgetedSearch([*COSTS], SIZES, COSTS, share, 7)
-    for place in np.random.default_rng(order).permutation(len(told)):
-        (model, size), loss = list(told.items())[place]
+    for place in np.random.default_rng(order).permutation(len(reported)):
+        (model, size), loss = list(reported.items())[place]
         search.tell(model, size, loss)
     return search
 
 
 @settings(max_examples=150, deadline=None)
-@given(told=TOLD, share=SHARES, order=st.integers(1, 99), peeks=st.integers(0, 3))
-def test_the_state_depends_on_what_was_told_and_not_on_its_order(told, share, order, peeks):
-    first, second = told_all(told, share), BudgetedSearch([*COSTS], SIZES, COSTS, share, 7)
-    for step, place in enumerate(np.random.default_rng(order).permutation(len(told))):
+@given(reported=REPORTED, share=SHARES, order=st.integers(1, 99), peeks=st.integers(0, 3))
+def test_the_state_depends_on_what_was_reported_and_not_on_its_order(reported, share, order, peeks):
+    first, second = report_all(reported, share), BudgetedSearch([*COSTS], SIZES, COSTS, share, 7)
+    for step, place in enumerate(np.random.default_rng(order).permutation(len(reported))):
         if peeks and step % peeks == 0:  # asking on the way changes nothing either
             second.ask()
-        (model, size), loss = list(told.items())[place]
+        (model, size), loss = list(reported.items())[place]
         second.tell(model, size, loss)
     assert (first.choice, first.round_begun, first.ask()) == (second.choice, second.round_begun, second.ask())
     assert first.spent_share == second.spent_share
 
 
 @settings(max_examples=150, deadline=None)
-@given(told=TOLD, share=SHARES, losses=st.lists(LOSS, min_size=1, max_size=12), seed=st.integers(0, 99))
-def test_what_is_asked_beside_unasked_runs_is_affordable_and_stays_open_until_told(told, share, losses, seed):
-    search, full = told_all(told, share), sum(COSTS.values()) * SIZES[-1]
-    rng, known = np.random.default_rng(seed), set(told)
+@given(
+    reported=REPORTED, share=SHARES, losses=st.lists(LOSS, min_size=1, max_size=12), seed=st.integers(0, 99)
+)
+def test_what_is_asked_next_to_unasked_runs_is_affordable_and_stays_open_until_reported(
+    reported, share, losses, seed
+):
+    search, full = report_all(reported, share), sum(COSTS.values()) * SIZES[-1]
+    rng, known = np.random.default_rng(seed), set(reported)
     spent = sum(COSTS[model] * size for model, size in known) / full
     assert search.spent_share == pytest.approx(spent)
     for loss in losses:
@@ -139,14 +143,14 @@ def test_what_is_asked_beside_unasked_runs_is_affordable_and_stays_open_until_to
 def test_a_raised_share_goes_on_with_what_is_affordable_now(shares, stop, seed):
     table = losses_of(COSTS, seed)
     small = BudgetedSearch([*COSTS], SIZES, COSTS, shares[0], 7)
-    told = run_to_the_end(small, table, stop)
-    later = told_all({(model, size): loss for model, size, loss in told}, sum(shares))
+    reported = run_to_the_end(small, table, stop)
+    later = report_all({(model, size): loss for model, size, loss in reported}, sum(shares))
     assert later.spent_share <= small.spent_share + 1e-12
     more = run_to_the_end(later, table)
     assert later.spent_share <= sum(shares) * (1 + 1e-6)
-    assert not {run[:2] for run in told} & {run[:2] for run in more}
-    if sum(shares) >= 1 + shares[0]:  # enough for every model in full, beside what was run before
-        done = {run[:2] for run in [*told, *more]}
+    assert not {run[:2] for run in reported} & {run[:2] for run in more}
+    if sum(shares) >= 1 + shares[0]:  # enough for every model in full, next to what was run before
+        done = {run[:2] for run in [*reported, *more]}
         assert {(model, SIZES[-1]) for model in COSTS} <= done
         assert later.choice == min(COSTS, key=lambda model: table[model, SIZES[-1]])
 
@@ -154,9 +158,9 @@ def test_a_raised_share_goes_on_with_what_is_affordable_now(shares, stop, seed):
 def test_a_spent_search_whose_share_is_raised_asks_again():
     table = losses_of(COSTS, 1)
     search = BudgetedSearch([*COSTS], SIZES, COSTS, 0.1)
-    told = run_to_the_end(search, table)
+    reported = run_to_the_end(search, table)
     assert search.ask() == []
-    more = told_all({(model, size): loss for model, size, loss in told}, 0.4)
+    more = report_all({(model, size): loss for model, size, loss in reported}, 0.4)
     assert more.ask()
     run_to_the_end(more, table)
     assert 0.2 < more.spent_share <= 0.4 * (1 + 1e-6)
@@ -175,7 +179,7 @@ def test_the_least_share_buys_every_model_a_run_and_less_does_not(costs, ratio, 
     assert {model for model, _size in asked} < set(models)
 
 
-def test_open_runs_are_returned_until_told():
+def test_open_runs_are_returned_until_reported():
     models, costs = models_and_costs(3)
     search = BudgetedSearch(models, SIZES, costs, 0.3)
     runs = search.ask()
@@ -222,8 +226,8 @@ def test_a_crossing_winner_is_found_where_plain_losses_mislead():
 def test_with_the_whole_budget_every_model_runs_in_full():
     models, costs = models_and_costs(5)
     table, search = losses_of(models, 3), BudgetedSearch(models, SIZES, costs, 1.0)
-    told = run_to_the_end(search, table)
-    assert {(model, size) for model, size, _loss in told} == {(model, SIZES[-1]) for model in models}
+    reported = run_to_the_end(search, table)
+    assert {(model, size) for model, size, _loss in reported} == {(model, SIZES[-1]) for model in models}
     assert search.choice == min(models, key=lambda model: table[model, SIZES[-1]])
     assert search.spent_share == pytest.approx(1.0)
 

@@ -118,7 +118,7 @@ def test_audits_name_curves_and_sizes_of_the_table(curves):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    told=st.lists(
+    reported=st.lists(
         st.tuples(
             st.integers(0, 3), SIZES.filter(lambda size: 0 < size < INFINITE), st.one_of(LOSSES, st.none())
         ),
@@ -129,10 +129,10 @@ def test_audits_name_curves_and_sizes_of_the_table(curves):
     share=st.floats(1e-3, 2.0),
     seed=st.integers(0, 9),
 )
-def test_a_search_ends_within_its_budget_whatever_it_is_told(told, costs, sizes, share, seed):
+def test_a_search_ends_within_its_budget_whatever_is_reported(reported, costs, sizes, share, seed):
     models = [f"m{i}" for i in range(4)]
     search = BudgetedSearch(models, sizes, dict(zip(models, costs, strict=True)), share, seed)
-    for model, size, loss in told:
+    for model, size, loss in reported:
         search.tell(models[model], size, loss)
     outside = search.spent_share
     rng, rounds = np.random.default_rng(seed), 0

@@ -142,7 +142,7 @@ def test_what_a_search_left_out_is_part_of_the_cost(project):
     small, gone = report.failed
     assert (small.cost.examples, small.cost.seconds) == (200, 7.0)
     assert small.cost.flops == pytest.approx((200 + EVALUATION) * 1e9)
-    assert gone.cost.flops == pytest.approx(25 * 2e9)  # by its parameters, for none of its runs told
+    assert gone.cost.flops == pytest.approx(25 * 2e9), "by its parameters: none of its runs reported any"
     assert report.spent.flops == pytest.approx(plain.spent.flops + small.cost.flops + gone.cost.flops)
     (choice,) = choose_models(store, project, {"algebra": searched})
     assert choice["model"] == "small"

@@ -15,7 +15,7 @@ from tamis.store.tables import Store
 
 SECTION = DecontaminationSection(ngram=5, maximum_share=0.1)
 HELD_OUT = [" ".join(f"w{number}" for number in range(start, start + 12)) for start in range(0, 120, 12)]
-TEMPLATE = "this sentence stands in very many of the documents"
+TEMPLATE = "this sentence occurs in very many of the documents"
 
 
 def add_shard(store, shard, texts):

@@ -14,7 +14,7 @@ from sensors.failures import error_line
 from tamis.base.kept_errors import NOT_KEPT
 from tamis.history.versions import note_version
 
-TEXT = "a sentence that stands in a document"
+TEXT = "a sentence of a document"
 
 
 class Watch(SmallProject):

@@ -84,7 +84,7 @@ def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkey
         ticks.run(request, dg.DagsterRunStatus.FAILURE)
     assert work(ticks) != request.tags[WORK_TAG], "given up; other work goes on"
     ticks.write("documents/a.jsonl", "two")
-    assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins anew"
+    assert names(ticks.tick()[0][0])[0] == "raw_shards", "other inputs are other work: the count begins again"
 
 
 def test_a_run_that_was_cancelled_is_tried_again_later_and_never_counted(ticks, monkeypatch):

@@ -127,7 +127,7 @@ SCHEMAS = {
     },
 }
 
-# Six documents: d1 stands in both shards, d6 yields to d5.
+# Six documents: d1 is in both shards, d6 yields to d5.
 ROWS = {
     "documents": [
         {"doc_id": f"d{i}", "text": "x" * i, "n_chars": 10 * i, "n_bytes": 10 * i, "language": "en"}

@@ -8,7 +8,7 @@ SECRET = "hidden-4711"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         (f"https://me:{SECRET}@host:8443/path?key={SECRET}", "https://host:8443/path"),
         (f"postgresql://me:p@{SECRET}@host/db", "postgresql://host/db"),
@@ -23,5 +23,5 @@ SECRET = "hidden-4711"
         ("https://host, me@host", "https://host, me@host"),
     ],
 )
-def test_addresses_are_told_without_user_password_and_query(text, told):
-    assert without_secrets(text) == told
+def test_addresses_are_shown_without_user_password_and_query(text, shown):
+    assert without_secrets(text) == shown

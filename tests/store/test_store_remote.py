@@ -127,7 +127,7 @@ def test_a_store_that_falls_silent_is_given_up_and_goes_on_when_it_answers(
 ):
     quick = {"read_timeout": "500ms", "client_retry_timeout": "0"}
     options = objects.lance_options()
-    assert options.keys() >= quick.keys(), "what is shortened here is what is told otherwise"
+    assert options.keys() >= quick.keys(), "what is shortened here has a default that is longer"
     store.insert_new(TABLE, rows(*range(5_000)))
     monkeypatch.setattr("tamis.store.places.lance_options", lambda: options | quick)
     again = Store(store.folder)

@@ -74,9 +74,9 @@ def test_nothing_is_sent_or_fetched_twice(homes, storage):
     with writing(here, "again"):
         here.publish([here.root / "manifests"])
     bring_up_to_date(there)
-    told = storage.faults(latency=0.0)
-    assert [name for name in told["written"] if "writer.lock" not in name] == ["POST /tamis-bucket"]
-    assert told["counts"]["GET"] < 20, "five listings each, and the lock"
+    seen = storage.faults(latency=0.0)
+    assert [name for name in seen["written"] if "writer.lock" not in name] == ["POST /tamis-bucket"]
+    assert seen["counts"]["GET"] < 20, "five listings each, and the lock"
 
 
 def test_the_store_is_right_where_the_copy_was_altered_lost_or_cut_short(homes, storage):

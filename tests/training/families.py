@@ -23,7 +23,7 @@ WORDS = {"positive": "mean value of the sample", "negative": "shape scale test",
 
 
 def labelled(count: int, start: int = 0) -> list[Labelled]:
-    """Texts whose class stands in their words; `positive` is every second of them."""
+    """Texts whose class is in their words; `positive` is every second of them."""
     labels = ["positive", "negative", "positive", "none"]
     chosen = [labels[number % 4] for number in range(start, start + count)]
     return [

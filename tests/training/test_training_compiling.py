@@ -83,8 +83,8 @@ def test_without_a_compiler_the_error_says_what_to_install_or_leave_out():
     layers = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh()).train()
     model = SimpleNamespace(base_model=layers)
     absent = config.patch({"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True})
-    told = pytest.raises(NoCompilerError, match=r"no-such-compiler.*apt-get install g\+\+.*`compile`")
-    with absent, told, fused(model, True):
+    refused = pytest.raises(NoCompilerError, match=r"no-such-compiler.*apt-get install g\+\+.*`compile`")
+    with absent, refused, fused(model, True):
         layers(torch.ones(2, 3))
     torch._dynamo.reset()
 

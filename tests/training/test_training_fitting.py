@@ -1,4 +1,4 @@
-"""Models, tokenizers and rows that do not fit each other: told before the training, with both numbers."""
+"""Models, tokenizers and rows that do not fit each other: refused before the training, with both numbers."""
 
 import pytest
 import torch

@@ -119,9 +119,9 @@ def folder(tiny, tmp_path):
 
 
 def refused(folder, match, classes=()):
-    with pytest.raises(UnknownModelError, match=match) as told:
+    with pytest.raises(UnknownModelError, match=match) as refused:
         load_model(folder, torch.device("cpu"), 32, classes=classes)
-    assert str(folder) in str(told.value)
+    assert str(folder) in str(refused.value)
 
 
 def test_weights_cut_off_are_named_and_not_counted(folder):

@@ -60,9 +60,9 @@ def test_a_checkpoint_says_what_it_reads_by(tiny, tmp_path, adapter):
     found = classify(tmp_path / "out", held_out, sequence_length=32, device="cpu")
     assert found.predicted.tolist() == result.outcomes.predicted
     assert found.nats == pytest.approx(result.held_out_loss, rel=1e-5)
-    anew = classifier(tmp_path / "out", "last")
-    assert not averages(anew.model)
-    assert not hasattr(anew.model.config, "classifier_pooling")
+    reloaded = classifier(tmp_path / "out", "last")
+    assert not averages(reloaded.model)
+    assert not hasattr(reloaded.model.config, "classifier_pooling")
 
 
 def test_an_encoder_keeps_its_own_way(tiny, tmp_path):

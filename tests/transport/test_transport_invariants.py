@@ -1,4 +1,4 @@
-"""Invariants of the scores that hold for any problem, beside those in the tests of each module."""
+"""Invariants of the scores that hold for any problem, besides those in the tests of each module."""
 
 import warnings
 

@@ -86,7 +86,7 @@ def test_sums_are_those_of_the_shards(pool, target):
 def test_only_new_documents_are_read_and_a_shared_one_counts_once(pool, target, monkeypatch):
     potential = solve_potential(target, pool.matrix())
     known = sums_of_pool(pool.store, potential, "embeddings_static")
-    pool.shards["s9"] = dict(list(pool.shards["s0"].items())[:20])  # stands in s0 already
+    pool.shards["s9"] = dict(list(pool.shards["s0"].items())[:20])  # is in s0 already
     pool.put("s3", vectors(1, 4, 3))
     read: list[str] = []
     by_ids = Store.by_ids

@@ -118,9 +118,9 @@ def test_rows_go_and_a_receipt_proves_it_without_the_text(home):
     assert set(rows["doc_id"]) == {IDS[0], IDS[5]}
     assert rows.select("reason", "scope", "receipt").unique().row(0) == ("copyright", "document", receipt.id)
     assert verify(home, TEXTS[0]).holds
-    told = history_lines(history(home))
-    assert "2 documents, copyright (document)" in told[0]
-    assert told[1:3] == [f"  receipt {receipt.id}", "  tainted then: base_models[model]: pre-trained on it"]
+    lines = history_lines(history(home))
+    assert "2 documents, copyright (document)" in lines[0]
+    assert lines[1:3] == [f"  receipt {receipt.id}", "  tainted then: base_models[model]: pre-trained on it"]
 
 
 def test_a_shard_depends_on_what_was_withdrawn_of_it_alone(home):
@@ -276,7 +276,7 @@ def test_a_shard_goes_with_all_that_it_showed(home):
     assert stored(home) == set(IDS[:3])
     assert home.store.read("quarantine")["excerpt"].to_list() == [""]
     assert set(read_withdrawals(home.store)["scope"]) == {"shard web__b", "excerpt"}
-    assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them stands in both"
+    assert set(read_places(home.store)["shard"]) == {"web__a", "web__b"}, "one of them is in both"
 
 
 def test_an_export_of_which_every_row_goes_stays_readable_for_the_next_withdrawal(home):

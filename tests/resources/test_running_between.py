@@ -29,7 +29,7 @@ models = ["small"]
 sizes = [10, 20, 160]
 """
 GROUP = ("law__small__10", "law__small__20")
-BESIDE = "law__small__160"  # between them in the order of names
+BETWEEN = "law__small__160"  # between them in the order of names
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_trial_that_fails_is_tried_once_a_command_and_holds_no_other_back(proj
         keys = tuple(str(due_key(project, "trials", name)) for name in names)
         with dg.DagsterInstance.ephemeral() as instance:
             register_partitions(instance, snapshot)
-            assert list(instance.get_dynamic_partitions("trials")) == [GROUP[0], BESIDE, GROUP[1]]
+            assert list(instance.get_dynamic_partitions("trials")) == [GROUP[0], BETWEEN, GROUP[1]]
             runner = Runner(
                 project=project, job=job, instance=instance, say=lambda _: None, wanted=EVERYTHING
             )

@@ -1,4 +1,4 @@
-"""Retention of superseded checkpoints: those of which a later training of the same trial exists.
+"""Retention of superseded checkpoints and fits: those of which a later one of the same partition exists.
 
 Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial stay. Of the
 others the weights are removed: the folder then holds a note with the rule, the manifest stays and with it the
@@ -6,10 +6,14 @@ proof of how the checkpoint came about, and MLflow's model version says that it 
 is current, is being made, or has an alias in MLflow is never touched. A checkpoint that only the object store
 holds is removed only where this home's MLflow has registered it: aliases in the MLflow of another home are
 not visible here.
+
+What is fitted on the pool and kept as files (the density sketch: 24 MB or more for each arrival) is read for
+the current value alone, so the current fit stays, the one before it, and the last that passed its checks.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +30,7 @@ from tamis.training.tracking import aliased_checkpoints, mark_removed, registere
 
 ASSET, KEY_CHARACTERS = TRIALS_STAGE.name, 16
 NOTE = "removed.json"
+EARLIER_FITS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,29 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
         f"trial {trial}: {counted(count, 'superseded checkpoint')} removed by {rule}"
         for trial, count in counts.items()
     ]
+
+
+def remove_earlier_fits(
+    home: Home, asset: str, partitions: Iterable[str], current: CurrentValues
+) -> list[Path]:
+    """Remove the files that an asset fitted for earlier pools; return their folders. The manifests stay."""
+    removed = []
+    for partition in partitions:
+        value, root = current.get((asset, partition)), home.fitted / asset / (partition or "all")
+        if value is None or not root.is_dir():
+            continue
+        passed = ManifestFolder.of(home).readable([value.last_passed] if value.last_passed else [])
+        if value.last_passed and not passed:  # which of them passed, nobody can say
+            continue
+        keys = [value.input_key, *(manifest.input_key for manifest in passed.values())]
+        stays = {key[:KEY_CHARACTERS] for key in keys}
+        others = [one for one in root.iterdir() if one.name not in stays and not one.name.startswith(".")]
+        latest_first = sorted(others, key=lambda one: (one.stat().st_mtime_ns, one.name), reverse=True)
+        removed += latest_first[EARLIER_FITS:]
+    for folder in removed:
+        home.files.drop(folder)
+        shutil.rmtree(folder)
+    return removed
 
 
 def removed_by(home: Home, manifest: Manifest) -> str | None:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from collections.abc import Hashable
+from datetime import timedelta
 from pathlib import Path
 
 from tamis.store.objects import ObjectFolder, lance_options
@@ -27,7 +29,11 @@ def holds_files(place: Place, name: str, ending: str = "") -> bool:
     """Whether there is a file with this ending directly under `name`."""
     if isinstance(place, ObjectFolder):
         return place.holds_any(f"{name}/")
-    return any((place / name).glob(f"*{ending}"))
+    try:
+        with os.scandir(place / name) as entries:  # the first one will do: a busy table has thousands
+            return any(entry.name.endswith(ending) for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def stamp_of_files(folder: Path, name: str) -> Hashable:
@@ -48,11 +54,14 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
     return frozenset(found)
 
 
-def count_files(place: Place, name: str, ending: str) -> int:
-    """How many files with this ending there are directly under `name`."""
+def count_files(place: Place, name: str, ending: str, age: timedelta = timedelta(0)) -> int:
+    """How many files with this ending there are directly under `name`; in a folder, of this age or older."""
     if isinstance(place, ObjectFolder):
         return sum(one.endswith(ending) for one in place.listed(f"{name}/"))
-    return sum(1 for _ in (place / name).glob(f"*{ending}"))
+    latest = time.time() - age.total_seconds()
+    with os.scandir(place / name) as entries:
+        files = [entry for entry in entries if entry.name.endswith(ending)]
+        return sum(entry.stat().st_mtime <= latest for entry in files) if age else len(files)
 
 
 def remove_files(place: Place, name: str) -> None:

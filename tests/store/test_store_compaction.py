@@ -5,8 +5,9 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
+from tamis.records.attempts import begin
 from tamis.store import compaction
-from tamis.store.compaction import compact
+from tamis.store.compaction import compact, tables_between
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store
 
@@ -63,6 +64,29 @@ def test_old_versions_go_unless_one_of_them_is_tagged(store, monkeypatch, tagged
     compact(store)
     assert (len(store.open("documents").list_versions()) > 1) == tagged
     assert store.count("documents") == 40
+
+
+def test_versions_of_tables_of_control_go_after_a_minute_and_of_rows_after_a_day(store, monkeypatch):
+    for partition in range(40):
+        begin(store, [("documents", f"{partition}")])
+    before = store.read("attempts").sort("partition")
+    monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
+    assert compact(store) == ["attempts", "documents"]
+    assert len(store.open("attempts").list_versions()) > 40
+    monkeypatch.setattr(compaction, "KEPT_CONTROL", timedelta(0))
+    assert {"attempts", "heads"} < set(tables_between(store))
+    for table in tables_between(store):
+        compact(store, table)
+    assert len(store.open("attempts").list_versions()) == 1
+    assert store.read("attempts").sort("partition").equals(before)
+    compact(store, "documents")
+    assert len(store.open("documents").list_versions()) > 40
+
+
+def test_a_table_without_old_versions_and_with_few_files_is_not_opened(store, monkeypatch):
+    begin(store, [("documents", "a")])
+    monkeypatch.setattr(Store, "open", lambda *_: pytest.fail("it was opened"))
+    assert compact(store, "attempts") == []
 
 
 def test_a_table_that_is_not_there_is_no_error(tmp_path):

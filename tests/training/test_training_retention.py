@@ -1,14 +1,24 @@
 """Superseded checkpoints: what the rule removes, what it never touches, and who says so afterwards."""
 
 import json
+import os
 import shutil
 
 import pytest
-from projects import SmallProject, heads_of, manifests_of, plain_project, record, settings
+from projects import (
+    SmallProject,
+    head_of,
+    heads_of,
+    manifest_of,
+    manifests_of,
+    plain_project,
+    record,
+    settings,
+)
 
 from tamis.project import read_project
-from tamis.records.manifest import Manifest
-from tamis.records.retention import NOTE, remove_superseded, removed_by
+from tamis.records.manifest import Manifest, ManifestFolder
+from tamis.records.retention import NOTE, remove_earlier_fits, remove_superseded, removed_by
 from tamis.store.digests import folder_digests
 from tamis.store.home import bring_up_to_date, writing
 from tamis.training.tracking import log_trial, open_tracker, register_checkpoint
@@ -189,3 +199,29 @@ def test_in_a_store_it_is_removed_from_another_home_that_shares_mlflow(
 def stored_weights(storage, url: str) -> set[str]:
     names = storage.objects(url.split("/", 3)[3])
     return {name.split("/")[-2][0] for name in names if name.endswith(".safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("last_passed", "damaged", "left"), [(None, False, "45"), (2, False, "245"), (2, True, "12345")]
+)
+def test_of_what_is_fitted_on_the_pool_the_current_the_one_before_and_the_last_that_passed_stay(
+    tmp_path, last_passed, damaged, left
+):
+    home = project_with(tmp_path, None).home
+    made = {}
+    for number in range(1, 6):
+        key = f"{number}" * 64
+        folder = home.fitted / "density_sketch" / "all" / key[:16]
+        folder.mkdir(parents=True)
+        (folder / "sketch.npz").write_bytes(bytes([number]))
+        os.utime(folder, (number, number))
+        made[number] = manifest_of("density_sketch", input_key=key)
+        ManifestFolder(home.manifests).write(made[number])
+    passed = made[last_passed].id if last_passed else None
+    current = {("density_sketch", ""): head_of(made[5], passed=not passed, last_passed=passed)}
+    if damaged:
+        ManifestFolder(home.manifests).path(made[2].id).write_text("{")
+    remove_earlier_fits(home, "density_sketch", [""], current)
+    folders = (home.fitted / "density_sketch" / "all").iterdir()
+    assert "".join(sorted(folder.name[0] for folder in folders)) == left
+    assert len(ManifestFolder(home.manifests).ids()) == 5

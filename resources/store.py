@@ -33,8 +33,8 @@ from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_earlier_fits
-from tamis.stage import Learning, Stage
-from tamis.store.compaction import compact, tables_between
+from tamis.stage import Stage
+from tamis.store.compaction import compact, tables_to_tidy
 from tamis.store.home import Home, writing
 from tamis.store.retained import collect_expired
 from tamis.store.tables import Store
@@ -211,9 +211,9 @@ class StoreResource(dg.ConfigurableResource):
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
                 work.context.log.info(f"dropped table {table}: no current value has vectors in it")
-        if work.stage.learning == Learning.FITTED and work.stage.files == "fitted":
-            remove_earlier_fits(self.home, work.stage.name, work.partitions, self.current())
-        for table in sorted(work.written.union(tables_between(self.tables))):
+        for partition in work.partitions if work.stage.files == "fitted" else ():
+            remove_earlier_fits(self.home, work.stage.name, partition, work.current, self.current())
+        for table in sorted(work.written.union(tables_to_tidy(self.tables))):
             compact(self.tables, table)
 
 

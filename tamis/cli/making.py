@@ -201,8 +201,10 @@ def _next_step(project: Project, found: Status, failing: bool) -> str:
             "fix the problems listed above, then run `tamis materialize` again; "
             "`tamis status` lists what is left"
         )
-    if not made:
+    if not project.settings.selection:
         return "`tamis ui` shows the graph; a [[selection]] in tamis.toml would choose documents"
+    if not made:
+        return "no document was chosen; the page of a selection says why each was dropped"
     return (
         f"`tamis export {made[0]}` writes the selected documents, `tamis explain DOC_ID` says why a document "
         "was kept or dropped, `tamis ui` shows the graph and selects again when files change"

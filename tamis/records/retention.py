@@ -1,6 +1,6 @@
 """Retention of superseded checkpoints and fits: those of which a later one of the same partition exists.
 
-Without [checkpoints] all of them stay. With keep_superseded = n the n latest of each trial stay. Of the
+Without [checkpoints] all checkpoints stay. With keep_superseded = n the n latest of each trial stay. Of the
 others the weights are removed: the folder then holds a note with the rule, the manifest stays and with it the
 proof of how the checkpoint came about, and MLflow's model version says that it was removed. A checkpoint that
 is current, is being made, or has an alias in MLflow is never touched. A checkpoint that only the object store
@@ -8,12 +8,13 @@ holds is removed only where this home's MLflow has registered it: aliases in the
 not visible here.
 
 What is fitted on the pool and kept as files (the density sketch: 24 MB or more for each arrival) is read for
-the current value alone, so the current fit stays, the one before it, and the last that passed its checks.
+the current value alone, so of these files only the current ones stay, those before them, and the last that
+passed their checks.
 """
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,6 @@ from tamis.training.tracking import aliased_checkpoints, mark_removed, registere
 
 ASSET, KEY_CHARACTERS = TRIALS_STAGE.name, 16
 NOTE = "removed.json"
-EARLIER_FITS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +80,22 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
 
 
 def remove_earlier_fits(
-    home: Home, asset: str, partitions: Iterable[str], current: CurrentValues
-) -> list[Path]:
-    """Remove the files that an asset fitted for earlier pools; return their folders. The manifests stay."""
-    removed = []
-    for partition in partitions:
-        value, root = current.get((asset, partition)), home.fitted / asset / (partition or "all")
-        if value is None or not root.is_dir():
-            continue
-        passed = ManifestFolder.of(home).readable([value.last_passed] if value.last_passed else [])
-        if value.last_passed and not passed:  # which of them passed, nobody can say
-            continue
-        keys = [value.input_key, *(manifest.input_key for manifest in passed.values())]
-        stays = {key[:KEY_CHARACTERS] for key in keys}
-        others = [one for one in root.iterdir() if one.name not in stays and not one.name.startswith(".")]
-        latest_first = sorted(others, key=lambda one: (one.stat().st_mtime_ns, one.name), reverse=True)
-        removed += latest_first[EARLIER_FITS:]
-    for folder in removed:
-        home.files.drop(folder)
-        shutil.rmtree(folder)
-    return removed
+    home: Home, asset: str, partition: str, before: CurrentValues, current: CurrentValues
+) -> None:
+    """Remove the files that an asset fitted for earlier pools; the manifests stay.
+
+    What stays: the files of the values `before` a step and of the `current` ones, and what last passed.
+    """
+    values = [one[asset, partition] for one in (before, current) if (asset, partition) in one]
+    passed = {value.last_passed for value in values if value.last_passed}
+    manifests = ManifestFolder.of(home).readable(passed)
+    root = home.fitted / asset / (partition or "all")
+    if not values or len(manifests) < len(passed) or not root.is_dir():  # or which passed, nobody can say
+        return
+    stays = {one.input_key[:KEY_CHARACTERS] for one in (*values, *manifests.values())}
+    for folder in root.iterdir():
+        if folder.is_dir() and folder.name not in stays and not folder.name.startswith("."):
+            shutil.rmtree(folder)
 
 
 def removed_by(home: Home, manifest: Manifest) -> str | None:

@@ -5,10 +5,11 @@ hundreds; the price is that the rows are written once more.
 """
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tamis.store.control_schemas import CONTROL
-from tamis.store.places import costs_a_request, count_files
+from tamis.store.places import costs_a_request, count_files, file_ages
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
 from tamis.store.tables import Store, reading
@@ -16,13 +17,15 @@ from tamis.store.tables import Store, reading
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
 KEPT = timedelta(days=1)
 """A reader pins a version for the length of its work; none works longer."""
-KEPT_CONTROL = timedelta(minutes=1)
-"""A table of control is read whole at its latest version; a busy day makes ten thousand of them."""
-_CONTROL = frozenset(table.name for table in CONTROL)
+KEPT_BY_STEPS = timedelta(minutes=1)
+BY_STEPS = frozenset({"heads", "attempts"})
+"""Every step writes these tables, and they are read whole at once; a busy day makes ten thousand versions."""
 LEAST_INDEXED = 200_000
 MOST_UNINDEXED = 0.1
 _INDEX = "doc_id_index"
 _FOR_EVER = timedelta(days=36_500)
+_MARGIN = timedelta(seconds=2)
+"""A version is dated when its commit begins, its file when it ends."""
 
 
 def compact(store: Store, table: str | None = None) -> list[str]:
@@ -34,34 +37,44 @@ def compact(store: Store, table: str | None = None) -> list[str]:
     return [name for name in names if store.exists(name) and _compact(store, name)]
 
 
-def tables_between(store: Store) -> list[str]:
-    """Return the tables that grow between the values of stages: those of control and of retained rows.
+def tables_to_tidy(store: Store) -> list[str]:
+    """Return the tables that grow whatever a step makes: of control, and of retained rows.
 
-    In an object store, where looking at each costs requests, only those of control that every step writes.
+    In an object store, where looking at each costs requests, of control only what every step writes.
     """
-    control = {"heads", "attempts"} if costs_a_request(store.folder) else _CONTROL
+    control = BY_STEPS if costs_a_request(store.folder) else {table.name for table in CONTROL}
     return [*retained_tables(store), *sorted(control)]
 
 
 def _compact(store: Store, table: str) -> bool:
-    kept = KEPT_CONTROL if table in _CONTROL else KEPT
     with reading(table):
-        old = count_files(store.folder, f"{table}.lance/_versions", ".manifest", kept) > MOST_VERSIONS
-        if table in _CONTROL and not old and _few_files(store, table):
+        age = _age_to_remove(store, table)
+        indexed = (known := declared(table)) is not None and known.indexed
+        # Files of all versions: where these are few, those of the latest are.
+        files = count_files(store.folder, f"{table}.lance/data", ".lance")
+        if age is None and files <= MOST_SMALL_FILES and not indexed:
             return False
         opened = store.open(table)
         many = opened.stats()["fragment_stats"]["num_small_fragments"] > MOST_SMALL_FILES
         done = many and _optimized(opened, _FOR_EVER)
-        if old:
-            _optimized(opened, kept)
-        if (known := declared(table)) and known.indexed:
+        if age is not None:
+            _optimized(opened, age)
+        if indexed:
             _index(opened)
         return done
 
 
-def _few_files(store: Store, table: str) -> bool:
-    """Whether a table cannot have many small files in its latest version, since it has few in all of them."""
-    return count_files(store.folder, f"{table}.lance/data", ".lance") <= MOST_SMALL_FILES
+def _age_to_remove(store: Store, table: str) -> timedelta | None:
+    """Return the age from which versions go; None while few are older than what is kept.
+
+    In a folder, the version that was the latest at the beginning of that time stays: it may be read since.
+    """
+    versions = f"{table}.lance/_versions"
+    if not isinstance(store.folder, Path):
+        return KEPT if count_files(store.folder, versions, ".manifest") > MOST_VERSIONS else None
+    kept = KEPT_BY_STEPS if table in BY_STEPS else KEPT
+    ages = [age for age in file_ages(store.folder / versions, ".manifest") if age >= kept]
+    return min(ages) + _MARGIN if len(ages) > MOST_VERSIONS else None
 
 
 def _index(opened: Any) -> None:

@@ -54,14 +54,17 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
     return frozenset(found)
 
 
-def count_files(place: Place, name: str, ending: str, age: timedelta = timedelta(0)) -> int:
-    """How many files with this ending there are directly under `name`; in a folder, of this age or older."""
+def count_files(place: Place, name: str, ending: str) -> int:
+    """How many files with this ending there are directly under `name`."""
     if isinstance(place, ObjectFolder):
         return sum(one.endswith(ending) for one in place.listed(f"{name}/"))
-    latest = time.time() - age.total_seconds()
-    with os.scandir(place / name) as entries:
-        files = [entry for entry in entries if entry.name.endswith(ending)]
-        return sum(entry.stat().st_mtime <= latest for entry in files) if age else len(files)
+    return sum(1 for _ in (place / name).glob(f"*{ending}"))
+
+
+def file_ages(folder: Path, ending: str) -> list[timedelta]:
+    """Return the ages of the files with this ending directly in a folder, in no order."""
+    now = time.time()
+    return [timedelta(seconds=now - file.stat().st_mtime) for file in folder.glob(f"*{ending}")]
 
 
 def remove_files(place: Place, name: str) -> None:

@@ -1,5 +1,7 @@
 """Compaction: fewer files, the same rows, and pinned readers are left alone."""
 
+import os
+import time
 from datetime import timedelta
 
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pytest
 
 from tamis.records.attempts import begin
 from tamis.store import compaction
-from tamis.store.compaction import compact, tables_between
+from tamis.store.compaction import compact, tables_to_tidy
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store
 
@@ -66,27 +68,57 @@ def test_old_versions_go_unless_one_of_them_is_tagged(store, monkeypatch, tagged
     assert store.count("documents") == 40
 
 
-def test_versions_of_tables_of_control_go_after_a_minute_and_of_rows_after_a_day(store, monkeypatch):
+def test_versions_of_what_every_step_writes_go_after_a_minute_and_of_rows_after_a_day(store, monkeypatch):
     for partition in range(40):
         begin(store, [("documents", f"{partition}")])
     before = store.read("attempts").sort("partition")
     monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
     assert compact(store) == ["attempts", "documents"]
     assert len(store.open("attempts").list_versions()) > 40
-    monkeypatch.setattr(compaction, "KEPT_CONTROL", timedelta(0))
-    assert {"attempts", "heads"} < set(tables_between(store))
-    for table in tables_between(store):
+    aged(store, "attempts", 59)
+    compact(store, "attempts")
+    assert len(store.open("attempts").list_versions()) > 40
+    aged(store, "attempts", 61)
+    aged(store, "documents", 3_600)
+    monkeypatch.setattr(compaction, "_MARGIN", timedelta(seconds=-61))  # the commits are younger than that
+    assert {"attempts", "heads"} < set(tables_to_tidy(store))
+    for table in [*tables_to_tidy(store), "documents"]:
         compact(store, table)
     assert len(store.open("attempts").list_versions()) == 1
     assert store.read("attempts").sort("partition").equals(before)
-    compact(store, "documents")
     assert len(store.open("documents").list_versions()) > 40
+
+
+def aged(store, table, seconds):
+    """Date the files of all versions back."""
+    for path in (store.folder / f"{table}.lance" / "_versions").iterdir():
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_a_reader_of_what_was_the_latest_version_a_minute_ago_is_left_alone(store, monkeypatch):
+    monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
+    monkeypatch.setattr(compaction, "KEPT_BY_STEPS", timedelta(seconds=3))
+    monkeypatch.setattr(compaction, "_MARGIN", timedelta(milliseconds=50))
+    for partition in range(20):
+        begin(store, [("documents", f"{partition}")])
+    reader = store.open("attempts")  # a long step: nothing is written while it is read
+    time.sleep(3.5)
+    begin(store, [("documents", "later")])
+    compact(store, "attempts")
+    assert len(store.open("attempts").list_versions()) < 10
+    assert reader.to_arrow().num_rows == 20
 
 
 def test_a_table_without_old_versions_and_with_few_files_is_not_opened(store, monkeypatch):
     begin(store, [("documents", "a")])
     monkeypatch.setattr(Store, "open", lambda *_: pytest.fail("it was opened"))
     assert compact(store, "attempts") == []
+
+
+def test_a_table_that_never_had_a_row_is_no_error(store):
+    store.insert_new("quarantine", schema_of("quarantine").empty_table())
+    assert not (store.folder / "quarantine.lance" / "data").exists()
+    assert compact(store, "quarantine") == []
 
 
 def test_a_table_that_is_not_there_is_no_error(tmp_path):

@@ -1,7 +1,6 @@
 """Superseded checkpoints: what the rule removes, what it never touches, and who says so afterwards."""
 
 import json
-import os
 import shutil
 
 import pytest
@@ -204,24 +203,24 @@ def stored_weights(storage, url: str) -> set[str]:
 @pytest.mark.parametrize(
     ("last_passed", "damaged", "left"), [(None, False, "45"), (2, False, "245"), (2, True, "12345")]
 )
-def test_of_what_is_fitted_on_the_pool_the_current_the_one_before_and_the_last_that_passed_stay(
+def test_of_fits_the_current_one_the_one_before_and_the_last_that_passed_stay(
     tmp_path, last_passed, damaged, left
 ):
     home = project_with(tmp_path, None).home
+    fits = home.fitted / "density_sketch" / "all"
     made = {}
     for number in range(1, 6):
         key = f"{number}" * 64
-        folder = home.fitted / "density_sketch" / "all" / key[:16]
-        folder.mkdir(parents=True)
-        (folder / "sketch.npz").write_bytes(bytes([number]))
-        os.utime(folder, (number, number))
+        (fits / key[:16]).mkdir(parents=True)
+        (fits / key[:16] / "sketch.npz").write_bytes(bytes([number]))
         made[number] = manifest_of("density_sketch", input_key=key)
         ManifestFolder(home.manifests).write(made[number])
+    (fits / "notes.txt").write_text("a stray file")
     passed = made[last_passed].id if last_passed else None
+    before = {("density_sketch", ""): head_of(made[4])}
     current = {("density_sketch", ""): head_of(made[5], passed=not passed, last_passed=passed)}
     if damaged:
         ManifestFolder(home.manifests).path(made[2].id).write_text("{")
-    remove_earlier_fits(home, "density_sketch", [""], current)
-    folders = (home.fitted / "density_sketch" / "all").iterdir()
-    assert "".join(sorted(folder.name[0] for folder in folders)) == left
+    remove_earlier_fits(home, "density_sketch", "", before, current)
+    assert "".join(sorted(folder.name[0] for folder in fits.iterdir() if folder.is_dir())) == left
     assert len(ManifestFolder(home.manifests).ids()) == 5

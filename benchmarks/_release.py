@@ -67,7 +67,7 @@ RELEASE = (
     Entry(name="own_curves", minutes=40, keeps_home=True),
     Entry(name="contrast", minutes=40, keeps_home=True),
     Entry(name="warm_up", minutes=60, keeps_home=True),
-    Entry(name="incremental", minutes=90),
+    Entry(name="incremental", minutes=120),
     Entry(name="mixture_swarm", minutes=60, keeps_home=True),
     Entry(name="soak", minutes=75, flags=("--minutes", "60")),
     Entry(name="data_efficiency", minutes=95, keeps_home=True),

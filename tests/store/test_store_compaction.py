@@ -60,11 +60,12 @@ def test_a_reader_goes_on_with_the_version_it_pinned(store):
 @pytest.mark.parametrize("tagged", [False, True])
 def test_old_versions_go_unless_one_of_them_is_tagged(store, monkeypatch, tagged):
     monkeypatch.setattr(compaction, "KEPT", timedelta(0))
+    monkeypatch.setattr(compaction, "_MARGIN", timedelta(0))
     monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
     if tagged:
         store.open("documents").tags.create("kept", 5)
     compact(store)
-    assert (len(store.open("documents").list_versions()) > 1) == tagged
+    assert (len(store.open("documents").list_versions()) > 4) == tagged
     assert store.count("documents") == 40
 
 
@@ -105,7 +106,7 @@ def test_a_reader_of_what_was_the_latest_version_a_minute_ago_is_left_alone(stor
     time.sleep(3.5)
     begin(store, [("documents", "later")])
     compact(store, "attempts")
-    assert len(store.open("attempts").list_versions()) < 10
+    assert len(store.open("attempts").list_versions()) < 20
     assert reader.to_arrow().num_rows == 20
 
 

@@ -134,7 +134,10 @@ class BudgetedSearch:
 
     def _cost(self, runs: Iterable[Run]) -> float:
         # Summed exactly, for a sum that depends on the order of its terms would depend on that of the tells.
-        return math.fsum(self._costs[model] * size for model, size in set(runs))
+        try:
+            return math.fsum(self._costs[model] * size for model, size in set(runs))
+        except OverflowError:
+            return math.inf
 
     def _open(self) -> list[Run]:
         return [run for run in self._planned().round if run not in self._told]

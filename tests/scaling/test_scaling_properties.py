@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tamis.scaling import BudgetedSearch, accept_then_stop, audit_curves, fit_law, predict_full_loss
@@ -128,6 +128,13 @@ def test_audits_name_curves_and_sizes_of_the_table(curves):
     sizes=st.lists(st.floats(1, 1e6), min_size=1, max_size=6),
     share=st.floats(1e-3, 2.0),
     seed=st.integers(0, 9),
+)
+@example(
+    reported=[(0, 1.0, 1.0), (0, 1e300, None), (2, 1e300, None)],
+    costs=[1.0, 1.0, 179769313.0, 1.0],
+    sizes=[1.0],
+    share=1.0,
+    seed=0,
 )
 def test_a_search_ends_within_its_budget_whatever_is_reported(reported, costs, sizes, share, seed):
     models = [f"m{i}" for i in range(4)]

@@ -32,10 +32,11 @@ from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
-from tamis.records.retention import remove_earlier_fits
+from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
 from tamis.stage import Stage
 from tamis.store.compaction import compact, tables_to_tidy
 from tamis.store.home import Home, writing
+from tamis.store.places import costs_a_request
 from tamis.store.retained import collect_expired
 from tamis.store.tables import Store
 from tamis.store.unwritable import storing
@@ -211,8 +212,13 @@ class StoreResource(dg.ConfigurableResource):
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
                 work.context.log.info(f"dropped table {table}: no current value has vectors in it")
-        for partition in work.partitions if work.stage.files == "fitted" else ():
-            remove_earlier_fits(self.home, work.stage.name, partition, work.current, self.current())
+        current = self.current()
+        for partition in work.partitions:
+            if work.stage.files == "fitted":
+                remove_earlier_fits(self.home, work.stage.name, partition, work.current, current)
+            rewritten = any(table.rewritten for table in work.stage.tables)
+            if rewritten and not costs_a_request(self.tables.folder):
+                remove_superseded_lists(self.home, work.stage.name, partition, work.current, current)
         for table in sorted(work.written.union(tables_to_tidy(self.tables))):
             compact(self.tables, table)
 

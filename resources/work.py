@@ -44,7 +44,7 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
-from tamis.records.manifest import InputReference, Manifest, ManifestFolder, content_digest
+from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest
 from tamis.report.address import page_url
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
@@ -350,6 +350,8 @@ class Work:
         key = self.key(made.partition) if stage is self.stage else self._other_key(stage, made.partition)
         digest = content_digest(rows, files)
         version = made.data_version or (digest if stage.by_content else key)
+        before = self.current.get((stage.name, made.partition))
+        costs = {name: made.metadata[name] for name in COSTS if name in made.metadata}
         if not made.settled and made.data_version is None:
             version = canonical_digest(f"{version}|{self.current[(stage.name, made.partition)].data_version}")
         return Manifest(
@@ -371,7 +373,7 @@ class Work:
                 self.context.run.run_id,
                 (self._seconds(), self._share),
                 self._table_versions(made),
-                {name: made.metadata[name] for name in COSTS if name in made.metadata},
+                costs | ({REPLACES: before.manifest} if before else {}),
             ),
         )
 

@@ -119,6 +119,7 @@ NEAR_DUPLICATES = Table(
 
 NEAR_DUPLICATE_BANDS = Table(
     name="near_duplicate_bands",
+    rewritten=True,
     key=("doc_id",),
     text=(),
     per_document=True,

@@ -8,6 +8,7 @@ from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
 
 SCORES_DENSITY = Table(
     name="scores_density",
+    rewritten=True,
     key=("doc_id",),
     text=(),
     per_document=True,

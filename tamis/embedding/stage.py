@@ -34,6 +34,7 @@ NEAR_COPIES = Table(
 
 NEAR_COPY_BANDS = Table(
     name="near_copy_bands",
+    rewritten=True,
     key=("doc_id",),
     text=(),
     per_document=True,

@@ -34,8 +34,10 @@ from tamis.records.published import (
     verified_rows,
 )
 from tamis.selection.pinned import repeated
+from tamis.selection.stage import DECISIONS_STAGE
 from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home, writing
+from tamis.store.places import costs_a_request
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -216,7 +218,7 @@ def is_kept(home: Home, version: Version) -> bool:
 
 
 def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
-    """Remove the kept decisions of old versions, and return how many.
+    """Remove the kept decisions of old versions with their lists of rows, and return how many.
 
     The last `most` versions of each selection stay, and the files with the digests in `also`.
     """
@@ -224,8 +226,13 @@ def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
     frame = home.store.read(TABLE, ["selection", "version", "rows"]).sort("selection", "version")
     wanted = {*frame.group_by("selection").tail(most)["rows"], *also}
     surplus = [path for path in folder.kept() if path.stem not in wanted]
+    current = read_current_values(home.store).values() if surplus else ()
+    decided = folder.readable(value.manifest for value in current if value.asset == DECISIONS_STAGE.name)
+    verified = {digest for manifest in decided.values() for digest in manifest.rows.values()}
     for path in surplus:
         path.unlink(missing_ok=True)
+        if path.stem not in verified and not costs_a_request(home.store.folder):
+            folder.remove_list(path.stem)
     return len(surplus)
 
 

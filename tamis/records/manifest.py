@@ -17,6 +17,9 @@ from tamis.base.files import write_atomically
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 
+REPLACES = "replaces"
+"""The fact about a run that names the manifest that was current before it."""
+
 
 class ManifestError(PermanentError):
     """A manifest that is missing, cannot be read, or does not hash to its own name."""
@@ -142,6 +145,10 @@ class ManifestFolder:
         self.unpublished.append(path)
         if not path.exists():
             write_atomically(path, content)
+
+    def remove_list(self, digest: str) -> None:
+        """Remove a rows file; an object store keeps its own."""
+        self._rows_path(digest).unlink(missing_ok=True)
 
     def read(self, manifest: str) -> Manifest:
         """Read a manifest and verify that it hashes to its name. Raises `ManifestError`."""

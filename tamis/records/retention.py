@@ -23,8 +23,9 @@ from tamis.base.files import replace_folder
 from tamis.base.numbers import counted
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import Manifest, ManifestFolder
+from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
 from tamis.store.home import Home
+from tamis.store.schemas import declared
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import aliased_checkpoints, mark_removed, registered_manifests, require_tracker
@@ -97,6 +98,28 @@ def remove_earlier_fits(
     for folder in root.iterdir():
         if folder.is_dir() and folder.name not in stays and not folder.name.startswith("."):
             shutil.rmtree(folder)
+
+
+def remove_superseded_lists(
+    home: Home, asset: str, partition: str, before: CurrentValues, current: CurrentValues
+) -> None:
+    """Remove the lists of rows of the value that the one `before` a step had replaced; its manifest stays.
+
+    A list serves to verify rows, and these are gone. It is as long as the pool: of each table, an arrival
+    adds 48 MB at 1,000,000 documents. Lists of what was chosen or trained on are not concerned.
+    """
+    folder = ManifestFolder.of(home)
+    values = [value for one in (before, current) for value in one.values() if value.asset == asset]
+    named = {name for value in values for name in (value.manifest, value.last_passed) if name}
+    manifests = folder.readable(named)
+    if (asset, partition) not in before or len(manifests) < len(named):  # or what is needed, nobody can say
+        return
+    older = manifests[before[asset, partition].manifest].beside.get(REPLACES, "")
+    needed = {digest for manifest in manifests.values() for digest in manifest.rows.values()}
+    for manifest in folder.readable({older} - named - {""}).values():
+        for table, digest in manifest.rows.items():
+            if (known := declared(table)) and known.rewritten and digest not in needed:
+                folder.remove_list(digest)
 
 
 def removed_by(home: Home, manifest: Manifest) -> str | None:

@@ -74,7 +74,8 @@ class Table:
     stops to use its stage, since others read the table as long as it has rows.
     `scores`: columns of scores that `tamis explain` shows; `counts`: those shown where they are not 0.
     `source`: name of the table for SQL models, where it is another. `indexed`: a large table gets an index of
-    documents; for tables that are asked about one, and are never merged by doc_id alone.
+    documents; for tables that are asked about one, and are never merged by doc_id alone. `rewritten`: each
+    value has a row for most documents of the pool, and replaces those of the value before.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Table:
     counts: tuple[str, ...] = ()
     source: str | None = None
     indexed: bool = False
+    rewritten: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what the platform could not remove again; raises `BadDeclarationError`."""

@@ -10,6 +10,7 @@ from tamis.transport import CODE_VERSION, GAPS_CODE_VERSION
 
 TRANSPORT = Table(
     name="transport",
+    rewritten=True,
     key=("doc_id",),
     text=(),
     many=True,

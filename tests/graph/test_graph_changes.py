@@ -15,6 +15,7 @@ from projects import (
     SCORED,
     VECTORS,
     SmallProject,
+    heads_of,
     lines,
     texts,
     write,
@@ -23,6 +24,7 @@ from projects import (
 from tamis.corpus import ListingError, document_id
 from tamis.graph.reconciliation import find_gone
 from tamis.graph.scan import scan_files
+from tamis.records.manifest import ManifestFolder
 
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 
@@ -46,6 +48,26 @@ def test_a_file_that_comes_and_goes_leaves_everything_as_it_was(graph):
         assert after[table] == rows, table
     assert graph.versions() == versions
     graph.assert_sound()
+
+
+def test_of_values_that_arrivals_replace_the_current_files_stay_and_those_before(graph):
+    """A density sketch and three lists as long as the pool would be added by each arrival."""
+    assets = {"scores_density": "density_scores", "near_duplicate_bands": "near_duplicates"}
+    for number in range(4):
+        write(graph.landing / f"more-{number}.jsonl", lines(MORE[number : number + 2]))
+        graph.make()
+        graph.assert_sound()
+    folder, current = ManifestFolder.of(graph.home), heads_of(graph.home)
+    manifests = folder.readable(folder.ids()).values()
+    for table, asset in assets.items():
+        named = {one.rows[table] for one in manifests if one.asset == asset}
+        kept = {digest for digest in named if folder.rows_path(digest).exists()}
+        assert len(named) == 5
+        assert len(kept) == 2
+        assert folder.read(current[asset, ""].manifest).rows[table] in kept
+    sketches = [path.parent.name for path in (graph.home.fitted / "density_sketch").rglob("*.npz")]
+    assert len(sketches) == 2
+    assert current["density_sketch", ""].input_key[:16] in sketches
 
 
 def test_a_file_that_goes_takes_every_row_of_its_documents_at_once(graph):

@@ -104,7 +104,10 @@ def test_all_versions_but_the_last_and_the_pinned_ones_are_pruned(home):
     pin(home.store, "best", 1, versions[0].decisions, versions[0].subset, versions[0].rows)
     pinned = read_pinned_versions(home.store)
     assert prune_versions(home, 2, [found.rows for found in pinned.values()]) == 2
-    assert [is_kept(home, version) for version in versions] == [True, False, False, True, True]
+    kept = [True, False, False, True, True]
+    assert [is_kept(home, version) for version in versions] == kept
+    lists = [ManifestFolder.of(home).rows_path(version.rows).exists() for version in versions]
+    assert lists == kept
     assert numbers(home, pinned["best"]) == [0]
     assert unpin(home.store, "best")
     assert not unpin(home.store, "best")

@@ -16,8 +16,14 @@ from projects import (
 )
 
 from tamis.project import read_project
-from tamis.records.manifest import Manifest, ManifestFolder
-from tamis.records.retention import NOTE, remove_earlier_fits, remove_superseded, removed_by
+from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
+from tamis.records.retention import (
+    NOTE,
+    remove_earlier_fits,
+    remove_superseded,
+    remove_superseded_lists,
+    removed_by,
+)
 from tamis.store.digests import folder_digests
 from tamis.store.home import bring_up_to_date, writing
 from tamis.training.tracking import log_trial, open_tracker, register_checkpoint
@@ -224,3 +230,39 @@ def test_of_fits_the_current_one_the_one_before_and_the_last_that_passed_stay(
     remove_earlier_fits(home, "density_sketch", "", before, current)
     assert "".join(sorted(folder.name[0] for folder in fits.iterdir() if folder.is_dir())) == left
     assert len(ManifestFolder(home.manifests).ids()) == 5
+
+
+def scored(home, number: int, replaced: Manifest | None = None) -> Manifest:
+    """Return the manifest of density scores whose list of rows is a file of its own."""
+    digest, folder = f"{number}" * 64, ManifestFolder(home.manifests)
+    folder.write_rows(digest, b"")
+    beside = {REPLACES: replaced.id} if replaced else {}
+    made = manifest_of("density_scores", input_key=digest, rows={"scores_density": digest}, beside=beside)
+    folder.write(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("case", "left"),
+    [
+        ("replaced", "23"),
+        ("it is current for another target", "123"),
+        ("it last passed", "123"),
+        ("the present one is damaged", "123"),
+        ("no fact says what was replaced", "123"),
+    ],
+)
+def test_the_list_of_rows_of_a_value_that_two_later_ones_replaced_goes(tmp_path, case, left):
+    home = project_with(tmp_path, None).home
+    first = scored(home, 1)
+    second = scored(home, 2, None if case == "no fact says what was replaced" else first)
+    third = scored(home, 3, second)
+    passed = first.id if case == "it last passed" else None
+    before = {("density_scores", ""): head_of(second)}
+    current = {("density_scores", ""): head_of(third, last_passed=passed)}
+    if case == "it is current for another target":
+        current["density_scores", "other"] = head_of(first)
+    if case == "the present one is damaged":
+        ManifestFolder(home.manifests).path(third.id).write_text("{")
+    remove_superseded_lists(home, "density_scores", "", before, current)
+    assert "".join(sorted(path.stem[0] for path in ManifestFolder(home.manifests).lists())) == left

@@ -216,9 +216,9 @@ class StoreResource(dg.ConfigurableResource):
         for partition in work.partitions:
             if work.stage.files == "fitted":
                 remove_earlier_fits(self.home, work.stage.name, partition, work.current, current)
-            rewritten = any(table.rewritten for table in work.stage.tables)
-            if rewritten and not costs_a_request(self.tables.folder):
-                remove_superseded_lists(self.home, work.stage.name, partition, work.current, current)
+        rewritten = any(table.rewritten for table in work.stage.tables)
+        if rewritten and not costs_a_request(self.tables.folder):
+            remove_superseded_lists(self.home, work.stage.name, work.partitions, work.current, current)
         for table in sorted(work.written.union(tables_to_tidy(self.tables))):
             compact(self.tables, table)
 

@@ -13,12 +13,11 @@ from functools import partial
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
-from tamis.store.digests import rows_digest
+from tamis.store.digests import NO_ROWS
 from tamis.store.home import Home
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
-NO_ROWS = rows_digest([])[0]
 AT_ONCE = 8
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 """Names of drafts (tamis/base/files.py), and the age up to which one may still be in use."""

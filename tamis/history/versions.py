@@ -230,9 +230,9 @@ def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
     decided = folder.readable(value.manifest for value in current if value.asset == DECISIONS_STAGE.name)
     verified = {digest for manifest in decided.values() for digest in manifest.rows.values()}
     for path in surplus:
-        path.unlink(missing_ok=True)
         if path.stem not in verified and not costs_a_request(home.store.folder):
             folder.remove_list(path.stem)
+        path.unlink(missing_ok=True)
     return len(surplus)
 
 

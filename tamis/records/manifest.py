@@ -14,7 +14,7 @@ from typing import Any
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
-from tamis.store.digests import canonical_digest
+from tamis.store.digests import NO_ROWS, canonical_digest
 from tamis.store.home import Home
 
 REPLACES = "replaces"
@@ -147,8 +147,9 @@ class ManifestFolder:
             write_atomically(path, content)
 
     def remove_list(self, digest: str) -> None:
-        """Remove a rows file; an object store keeps its own."""
-        self._rows_path(digest).unlink(missing_ok=True)
+        """Remove a rows file of this folder, unless it is that of no rows, which many manifests name."""
+        if digest != NO_ROWS:
+            self._rows_path(digest).unlink(missing_ok=True)
 
     def read(self, manifest: str) -> Manifest:
         """Read a manifest and verify that it hashes to its name. Raises `ManifestError`."""

@@ -1,4 +1,4 @@
-"""Retention of superseded checkpoints and fits: those of which a later one of the same partition exists.
+"""Retention of superseded checkpoints, fits and lists: those of which a later one of the partition exists.
 
 Without [checkpoints] all checkpoints stay. With keep_superseded = n the n latest of each trial stay. Of the
 others the weights are removed: the folder then holds a note with the rule, the manifest stays and with it the
@@ -14,7 +14,7 @@ passed their checks.
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,22 +101,27 @@ def remove_earlier_fits(
 
 
 def remove_superseded_lists(
-    home: Home, asset: str, partition: str, before: CurrentValues, current: CurrentValues
+    home: Home, asset: str, partitions: Iterable[str], before: CurrentValues, current: CurrentValues
 ) -> None:
-    """Remove the lists of rows of the value that the one `before` a step had replaced; its manifest stays.
+    """Remove the lists of rows of the values that those `before` a step had replaced; their manifests stay.
 
     A list serves to verify rows, and these are gone. It is as long as the pool: of each table, an arrival
-    adds 48 MB at 1,000,000 documents. Lists of what was chosen or trained on are not concerned.
+    adds 48 MB at 1,000,000 documents. Lists of what was chosen or trained on are not concerned. What a crash,
+    or the return of an earlier state, leaves of lists is not found again.
     """
     folder = ManifestFolder.of(home)
     values = [value for one in (before, current) for value in one.values() if value.asset == asset]
     named = {name for value in values for name in (value.manifest, value.last_passed) if name}
     manifests = folder.readable(named)
-    if (asset, partition) not in before or len(manifests) < len(named):  # or what is needed, nobody can say
+    if len(manifests) < len(named):  # what they need, nobody can say
         return
-    older = manifests[before[asset, partition].manifest].beside.get(REPLACES, "")
     needed = {digest for manifest in manifests.values() for digest in manifest.rows.values()}
-    for manifest in folder.readable({older} - named - {""}).values():
+    older = set()
+    for partition in partitions:
+        was, now = before.get((asset, partition)), current.get((asset, partition))
+        if was and now and was.manifest in manifests and was.manifest != now.manifest:
+            older.add(manifests[was.manifest].beside.get(REPLACES, ""))
+    for manifest in folder.readable(older - named - {""}).values():
         for table, digest in manifest.rows.items():
             if (known := declared(table)) and known.rewritten and digest not in needed:
                 folder.remove_list(digest)

@@ -59,6 +59,9 @@ def rows_digest(records: Iterable[np.ndarray]) -> tuple[str, bytes]:
     return hashlib.sha256(content).hexdigest(), content
 
 
+NO_ROWS = rows_digest([])[0]
+
+
 def read_records(content: bytes) -> Iterator[tuple[str, str]]:
     """Key (hex) and row digest (hex) of each record of a rows file."""
     for start in range(0, len(content), RECORD_BYTES):

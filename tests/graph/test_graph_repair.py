@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 from projects import head_of, manifest_of
 
-from tamis.graph.repair import NO_ROWS, find_damage, forget_damaged, sweep_unwritten
+from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.records.pinned_versions import pin, read_pinned_versions
+from tamis.store.digests import NO_ROWS
 from tamis.store.home import Home
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError

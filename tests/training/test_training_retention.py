@@ -24,7 +24,7 @@ from tamis.records.retention import (
     remove_superseded_lists,
     removed_by,
 )
-from tamis.store.digests import folder_digests
+from tamis.store.digests import NO_ROWS, folder_digests
 from tamis.store.home import bring_up_to_date, writing
 from tamis.training.tracking import log_trial, open_tracker, register_checkpoint
 
@@ -250,6 +250,7 @@ def scored(home, number: int, replaced: Manifest | None = None) -> Manifest:
         ("it last passed", "123"),
         ("the present one is damaged", "123"),
         ("no fact says what was replaced", "123"),
+        ("the last step changed nothing", "123"),
     ],
 )
 def test_the_list_of_rows_of_a_value_that_two_later_ones_replaced_goes(tmp_path, case, left):
@@ -264,5 +265,14 @@ def test_the_list_of_rows_of_a_value_that_two_later_ones_replaced_goes(tmp_path,
         current["density_scores", "other"] = head_of(first)
     if case == "the present one is damaged":
         ManifestFolder(home.manifests).path(third.id).write_text("{")
-    remove_superseded_lists(home, "density_scores", "", before, current)
+    if case == "the last step changed nothing":
+        current = before
+    remove_superseded_lists(home, "density_scores", [""], before, current)
     assert "".join(sorted(path.stem[0] for path in ManifestFolder(home.manifests).lists())) == left
+
+
+def test_the_list_of_no_rows_stays(tmp_path):
+    folder = ManifestFolder(project_with(tmp_path, None).home.manifests)
+    folder.write_rows(NO_ROWS, b"")
+    folder.remove_list(NO_ROWS)
+    assert [path.stem for path in folder.lists()] == [NO_ROWS]

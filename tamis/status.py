@@ -369,20 +369,19 @@ def _selections(
     outdated = {(found.asset, found.partition) for found in due}
     found, sizes = [], _sizes(store)
     for name in snapshot.keys("selections"):
-        entry = (SELECTION_STAGE.name, name)
+        entry, pin = (SELECTION_STAGE.name, name), snapshot.pinned.get(name)
         chosen = _published_choice(snapshot, current, name)
         if entry not in current:
             state = NOT_MADE
         elif not current[entry].passed:
             state = REFUSED + ("" if chosen is None else "; an earlier choice is used")
         elif entry in outdated:
-            state = "out of date"
-        elif name in snapshot.pinned:
-            state = snapshot.pinned[name].sentence
+            state = f"out of date; {pin.sentence}" if pin else "out of date"
+        elif pin:
+            state = pin.sentence
         else:
             inputs = upstream(snapshot, entry)
             state = SETTLED if all(current[i].settled for i in inputs if i in current) else CERTIFIED
-        pinned = snapshot.pinned[name].version if name in snapshot.pinned else None
         tokens = None if chosen is None or sizes is None else tokens_of(sizes, chosen)
         found.append(
             {
@@ -391,7 +390,7 @@ def _selections(
                 "tokens": tokens and tokens.tokens,
                 "documents_estimated": tokens and tokens.estimated,
                 "state": state,
-                "pinned_to": pinned,
+                "pinned_to": pin and pin.version,
             }
         )
     return found

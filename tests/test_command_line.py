@@ -289,6 +289,17 @@ def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tam
     assert tamis(project, "materialize", "--quiet").out == ""
 
 
+def test_a_restored_selection_that_waits_for_a_new_file_says_so(project, tamis):
+    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
+    said = tamis(project, "restore", "near-algebra", "1")
+    assert "near-algebra is pinned to version 1" in said.out
+    assert "not at that version yet (it waits for " in said.err
+    assert "near-algebra: 20 documents" in tamis(project, "status").out
+    assert "out of date; pinned to version 1 since" in tamis(project, "status").out
+    tamis(project, "materialize", "--quiet")
+    assert "not at that version" not in tamis(project, "restore", "near-algebra", "1").err
+
+
 def test_a_project_that_selects_nothing_is_no_problem(tmp_path, tamis):
     said = tamis(plain_project(tmp_path, settings()), "materialize")
     assert said.out.splitlines()[-1].startswith("Next: `tamis ui` shows the graph; a [[selection]]")

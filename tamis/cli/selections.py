@@ -105,6 +105,8 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     for line in failed_lines(outcome):
         complain(line)
     print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` unpins it")
+    if not outcome.failed and (reason := due(project, SELECTION_STAGE.name, selection)):
+        say(f"the selection is not at that version yet ({reason}): `tamis materialize` will bring it there")
     for line in cut(
         [f"gone: {doc_id} was selected in that version, but is no longer in any corpus" for doc_id in gone]
     ):

@@ -212,13 +212,11 @@ class StoreResource(dg.ConfigurableResource):
         if not _others_run(work.context):
             for table in drop_unnamed_vectors(self.project):
                 work.context.log.info(f"dropped table {table}: no current value has vectors in it")
-        current = self.current()
-        for partition in work.partitions:
-            if work.stage.files == "fitted":
-                remove_earlier_fits(self.home, work.stage.name, partition, work.current, current)
-        rewritten = any(table.rewritten for table in work.stage.tables)
-        if rewritten and not costs_a_request(self.tables.folder):
-            remove_superseded_lists(self.home, work.stage.name, work.partitions, work.current, current)
+        replaced = work.stage.name, work.partitions, work.current
+        if work.stage.files == "fitted":
+            remove_earlier_fits(self.home, *replaced, self.current())
+        if any(table.rewritten for table in work.stage.tables) and not costs_a_request(self.tables.folder):
+            remove_superseded_lists(self.home, *replaced, self.current())
         for table in sorted(work.written.union(tables_to_tidy(self.tables))):
             compact(self.tables, table)
 

@@ -81,23 +81,24 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
 
 
 def remove_earlier_fits(
-    home: Home, asset: str, partition: str, before: CurrentValues, current: CurrentValues
+    home: Home, asset: str, partitions: Iterable[str], before: CurrentValues, current: CurrentValues
 ) -> None:
     """Remove the files that an asset fitted for earlier pools; the manifests stay.
 
     What stays: the files of the values `before` a step and of the `current` ones, and what last passed.
     """
-    values = [one[asset, partition] for one in (before, current) if (asset, partition) in one]
-    passed = {value.last_passed for value in values if value.last_passed}
-    manifests = ManifestFolder.of(home).readable(passed)
-    root = home.fitted / asset / (partition or "all")
-    if not values or len(manifests) < len(passed) or not root.is_dir():  # or which passed, nobody can say
-        return
-    keys = [value.input_key for value in values] + [one.input_key for one in manifests.values()]
-    stays = {key[:KEY_CHARACTERS] for key in keys}
-    for folder in root.iterdir():
-        if folder.is_dir() and folder.name not in stays and not folder.name.startswith("."):
-            shutil.rmtree(folder)
+    for partition in partitions:
+        values = [one[asset, partition] for one in (before, current) if (asset, partition) in one]
+        passed = {value.last_passed for value in values if value.last_passed}
+        manifests = ManifestFolder.of(home).readable(passed)
+        root = home.fitted / asset / (partition or "all")
+        if not values or len(manifests) < len(passed) or not root.is_dir():  # or what passed is unknown
+            continue
+        keys = [value.input_key for value in values] + [one.input_key for one in manifests.values()]
+        stays = {key[:KEY_CHARACTERS] for key in keys}
+        for folder in root.iterdir():
+            if folder.is_dir() and folder.name not in stays and not folder.name.startswith("."):
+                shutil.rmtree(folder)
 
 
 def remove_superseded_lists(
@@ -113,7 +114,7 @@ def remove_superseded_lists(
     values = [value for one in (before, current) for value in one.values() if value.asset == asset]
     named = {name for value in values for name in (value.manifest, value.last_passed) if name}
     manifests = folder.readable(named)
-    if len(manifests) < len(named):  # what they need, nobody can say
+    if len(manifests) < len(named):  # what they need is unknown
         return
     needed = {digest for manifest in manifests.values() for digest in manifest.rows.values()}
     older = set()

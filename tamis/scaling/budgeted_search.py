@@ -136,7 +136,7 @@ class BudgetedSearch:
         # Summed exactly, for a sum that depends on the order of its terms would depend on that of the tells.
         try:
             return math.fsum(self._costs[model] * size for model, size in set(runs))
-        except OverflowError:
+        except OverflowError:  # beyond the largest float
             return math.inf
 
     def _open(self) -> list[Run]:

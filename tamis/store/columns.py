@@ -75,7 +75,8 @@ class Table:
     `scores`: columns of scores that `tamis explain` shows; `counts`: those shown where they are not 0.
     `source`: name of the table for SQL models, where it is another. `indexed`: a large table gets an index of
     documents; for tables that are asked about one, and are never merged by doc_id alone. `rewritten`: each
-    value has a row for most documents of the pool, and replaces those of the value before.
+    value has a row for most documents of the pool, and replaces those of the value before. `each_step`: every
+    step writes it, so a busy day makes ten thousand versions; it is read whole, at once.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Table:
     source: str | None = None
     indexed: bool = False
     rewritten: bool = False
+    each_step: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what the platform could not remove again; raises `BadDeclarationError`."""

@@ -17,9 +17,8 @@ from tamis.store.tables import Store, reading
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
 KEPT = timedelta(days=1)
 """A reader pins a version for the length of its work; none works longer."""
-KEPT_BY_STEPS = timedelta(minutes=1)
-BY_STEPS = frozenset({"heads", "attempts"})
-"""Every step writes these tables, and they are read whole at once; a busy day makes ten thousand versions."""
+KEPT_EACH_STEP = timedelta(minutes=1)
+"""Of tables that every step writes, which nobody pins."""
 LEAST_INDEXED = 200_000
 MOST_UNINDEXED = 0.1
 _INDEX = "doc_id_index"
@@ -42,8 +41,8 @@ def tables_to_tidy(store: Store) -> list[str]:
 
     In an object store, where looking at each costs requests, of control only what every step writes.
     """
-    control = BY_STEPS if costs_a_request(store.folder) else {table.name for table in CONTROL}
-    return [*retained_tables(store), *sorted(control)]
+    all_of_control = not costs_a_request(store.folder)
+    return [*retained_tables(store), *(one.name for one in CONTROL if one.each_step or all_of_control)]
 
 
 def _compact(store: Store, table: str) -> bool:
@@ -51,8 +50,11 @@ def _compact(store: Store, table: str) -> bool:
         age = _age_to_remove(store, table)
         indexed = (known := declared(table)) is not None and known.indexed
         # Files of all versions: where these are few, those of the latest are.
-        files = count_files(store.folder, f"{table}.lance/data", ".lance")
-        if age is None and files <= MOST_SMALL_FILES and not indexed:
+        few = (
+            not costs_a_request(store.folder)
+            and count_files(store.folder, f"{table}.lance/data", ".lance") <= MOST_SMALL_FILES
+        )
+        if few and age is None and not indexed:
             return False
         opened = store.open(table)
         many = opened.stats()["fragment_stats"]["num_small_fragments"] > MOST_SMALL_FILES
@@ -72,7 +74,7 @@ def _age_to_remove(store: Store, table: str) -> timedelta | None:
     versions = f"{table}.lance/_versions"
     if not isinstance(store.folder, Path):
         return KEPT if count_files(store.folder, versions, ".manifest") > MOST_VERSIONS else None
-    kept = KEPT_BY_STEPS if table in BY_STEPS else KEPT
+    kept = KEPT_EACH_STEP if (known := declared(table)) and known.each_step else KEPT
     ages = [age for age in file_ages(store.folder / versions, ".manifest") if age >= kept]
     return min(ages) + _MARGIN if len(ages) > MOST_VERSIONS else None
 

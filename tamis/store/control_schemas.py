@@ -17,6 +17,7 @@ _LAST_ERROR = column("reason", pa.string(), "message of the last error")
 CONTROL: tuple[Table, ...] = (
     Table(
         name="heads",
+        each_step=True,
         key=("asset", "partition"),
         text=(),
         sealed=True,
@@ -47,6 +48,7 @@ CONTROL: tuple[Table, ...] = (
     ),
     Table(
         name="attempts",
+        each_step=True,
         key=("asset", "partition"),
         text=(),
         sealed=True,

@@ -60,6 +60,7 @@ def rows_digest(records: Iterable[np.ndarray]) -> tuple[str, bytes]:
 
 
 NO_ROWS = rows_digest([])[0]
+"""The digest of no rows, which many manifests name."""
 
 
 def read_records(content: bytes) -> Iterator[tuple[str, str]]:

@@ -98,12 +98,12 @@ def aged(store, table, seconds):
 
 def test_a_reader_of_what_was_the_latest_version_a_minute_ago_is_left_alone(store, monkeypatch):
     monkeypatch.setattr(compaction, "MOST_VERSIONS", 8)
-    monkeypatch.setattr(compaction, "KEPT_BY_STEPS", timedelta(seconds=3))
+    monkeypatch.setattr(compaction, "KEPT_EACH_STEP", timedelta(seconds=1))
     monkeypatch.setattr(compaction, "_MARGIN", timedelta(milliseconds=50))
     for partition in range(20):
         begin(store, [("documents", f"{partition}")])
     reader = store.open("attempts")  # a long step: nothing is written while it is read
-    time.sleep(3.5)
+    time.sleep(1.2)
     begin(store, [("documents", "later")])
     compact(store, "attempts")
     assert len(store.open("attempts").list_versions()) < 20

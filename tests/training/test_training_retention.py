@@ -227,7 +227,7 @@ def test_of_fits_the_current_one_the_one_before_and_the_last_that_passed_stay(
     current = {("density_sketch", ""): head_of(made[5], passed=not passed, last_passed=passed)}
     if damaged:
         ManifestFolder(home.manifests).path(made[2].id).write_text("{")
-    remove_earlier_fits(home, "density_sketch", "", before, current)
+    remove_earlier_fits(home, "density_sketch", [""], before, current)
     assert "".join(sorted(folder.name[0] for folder in fits.iterdir() if folder.is_dir())) == left
     assert len(ManifestFolder(home.manifests).ids()) == 5
 
@@ -236,8 +236,8 @@ def scored(home, number: int, replaced: Manifest | None = None) -> Manifest:
     """Return the manifest of density scores whose list of rows is a file of its own."""
     digest, folder = f"{number}" * 64, ManifestFolder(home.manifests)
     folder.write_rows(digest, b"")
-    beside = {REPLACES: replaced.id} if replaced else {}
-    made = manifest_of("density_scores", input_key=digest, rows={"scores_density": digest}, beside=beside)
+    facts = {REPLACES: replaced.id} if replaced else {}
+    made = manifest_of("density_scores", input_key=digest, rows={"scores_density": digest}, beside=facts)
     folder.write(made)
     return made
 

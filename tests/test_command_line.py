@@ -26,7 +26,9 @@ from resources.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
+from tamis.cli.making import next_step
 from tamis.report.address import pages_address
+from tamis.status import read_status
 from tamis.store.retained import retain
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
@@ -290,19 +292,20 @@ def test_materialize_ends_with_what_was_chosen_and_the_next_command(project, tam
 
 
 def test_a_restored_selection_that_waits_for_a_new_file_says_so(project, tamis):
+    assert "not at that version" not in tamis(project, "restore", "near-algebra", "1").err
     write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
     said = tamis(project, "restore", "near-algebra", "1")
     assert "near-algebra is pinned to version 1" in said.out
     assert "not at that version yet (it waits for " in said.err
-    assert "near-algebra: 20 documents" in tamis(project, "status").out
-    assert "out of date; pinned to version 1 since" in tamis(project, "status").out
-    tamis(project, "materialize", "--quiet")
-    assert "not at that version" not in tamis(project, "restore", "near-algebra", "1").err
+    shown = tamis(project, "status").out
+    assert "near-algebra: 20 documents" in shown
+    assert "out of date; pinned to version 1 since" in shown
 
 
-def test_a_project_that_selects_nothing_is_no_problem(tmp_path, tamis):
-    said = tamis(plain_project(tmp_path, settings()), "materialize")
-    assert said.out.splitlines()[-1].startswith("Next: `tamis ui` shows the graph; a [[selection]]")
+def test_the_next_step_of_a_project_that_selects_nothing_is_a_selection(tmp_path):
+    project = plain_project(tmp_path, settings()).project
+    said = next_step(project, read_status(project), failing=False)
+    assert said.startswith("`tamis ui` shows the graph; a [[selection]]")
 
 
 def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):

@@ -189,11 +189,11 @@ def _materialize(
     failing = bool(outcome.failed or wrong or (strict and found.quarantine))
     say(outcome.sentence(failing, only))
     if summed_up and only is None and not is_quiet():
-        print(f"Next: {_next_step(project, found, failing)}")
+        print(f"Next: {next_step(project, found, failing)}")
     return int(failing)
 
 
-def _next_step(project: Project, found: Status, failing: bool) -> str:
+def next_step(project: Project, found: Status, failing: bool) -> str:
     """Return what a person would do now."""
     made = [one["selection"] for one in found.selections if one["documents"]]
     if failing:

@@ -27,6 +27,7 @@ from tamis.embedding import encode_each
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.selection.pool import exclusions
 from tamis.settings.references import named
 from tamis.stage import every
 from tamis.store.records import stored_rows
@@ -63,6 +64,7 @@ EXACT = (
     False,
 )
 LEAST_AGREEMENT = 0.9
+BLOCK_ROWS = 65_536
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
@@ -329,13 +331,28 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@asset("target_gaps", ["lancedb", "torch"], reads=["target_potential", "target_embeddings", "embeddings"])
+@asset(
+    "target_gaps",
+    ["lancedb", "torch"],
+    reads=[
+        "documents",
+        "near_duplicates",
+        "near_copies",
+        "target_examples",
+        "contamination",
+        "document_flags",
+        "target_potential",
+        "target_embeddings",
+        "embeddings",
+    ],
+)
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-    """For each target example, whether the pool has too few similar documents (a gap in the data)."""
+    """For each target example, whether too few similar documents may be selected (a gap in the data)."""
     with store.work(context) as work:
         schema, found, facts = schema_of("target_gaps"), [], {}
+        excluded = exclusions(work.store, work.project.settings.filters)["doc_id"]
         for key in every("targets")(work.snapshot, ""):
-            ids, gaps = _gaps_of(work, key)
+            ids, gaps = _gaps_of(work, key, excluded)
             supply = pl.Series(gaps.supply_m).fill_nan(None).to_arrow()
             found.append(pa.table([[key] * len(ids), ids, supply, gaps.is_gap_m], schema=schema))
             facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
@@ -345,15 +362,22 @@ def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         yield from work.record(Output(rows=[entry], row_count=rows.num_rows, metadata=facts))
 
 
-def _gaps_of(work: Work, key: str) -> tuple[list[str], Gaps]:
-    """The ids of a target's examples, and their gaps in the geometry of its potential."""
+def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps]:
+    """The ids of a target's examples, and their gaps in the geometry of its potential.
+
+    Near duplicates count once, and what no selection may choose counts for nothing.
+    """
     encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
     potential = load_potential(work.upstream("target_potential", key))
     ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
-    with work.progress(f"gaps of {key}", work.store.count(pool_table)) as progress:
+    pool = VectorBlocks(work.store, pool_table, BLOCK_ROWS, np.float16, left_out=excluded)
+    eligible = sum(map(len, pool))
+    if not eligible:
+        return ids, Gaps(supply_m=np.zeros(len(ids)))
+    with work.progress(f"gaps of {key}", eligible) as progress:
         gaps = find_gaps(
             example_md,
-            VectorBlocks(work.store, pool_table, dtype=np.float16),
+            pool,
             center=potential.center,
             normalize=potential.normalize,
             seed=work.project.seed,

@@ -47,7 +47,7 @@ def select(
     Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, seeds that are
     no whole number, and samplers whose scores a project alone has; `tamis.base.errors.UnknownNameError` for
     names that mean nothing. Warns `tamis.transport.FewTargetPoints` under 500 examples,
-    `tamis.selection.BudgetExceedsPool` where all are chosen.
+    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.selecting.NothingSelected` where none is.
     """
     from tamis.selecting import Choosing, select_texts
 

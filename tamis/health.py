@@ -10,8 +10,9 @@ from typing import Any
 
 from tamis.base.errors import MissingPackageError, TamisError, without_secrets
 from tamis.base.numbers import counted
-from tamis.graph.repair import unreadable_tables
+from tamis.graph.repair import lost_tables, unreadable_tables
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.store.home import writer
 from tamis.store.objects import StorageRefusedError, problem_of, require_endpoint
 from tamis.training.errors import TrackerUnavailableError
@@ -51,7 +52,7 @@ def looked_at(part: str, look: Look) -> Finding:
 
 
 def tables(project: Project) -> str:
-    """Whether each table can be opened and read."""
+    """Whether each table that values state rows in is there, and can be opened and read."""
     _require_store(project)
     store = project.home.store
     names = store.names()
@@ -59,6 +60,8 @@ def tables(project: Project) -> str:
         raise OSError(
             f"cannot read {', '.join(sorted(broken))}; `tamis materialize` rebuilds what cannot be read"
         )
+    if lost := lost_tables(project.home, read_current_values(store)):
+        raise OSError(f"missing: {', '.join(lost)}; `tamis materialize` rebuilds what is missing")
     return f"{len(names)} of {len(names)} can be read" if names else "none yet"
 
 

@@ -40,6 +40,10 @@ _ONE_TEXT = "a single str was passed; pass a list of texts"
 _NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
 
 
+class NothingSelected(UserWarning):
+    """No text was chosen: none is eligible, or none fits the budget."""
+
+
 class UnusableTextsError(PermanentError, ValueError):
     """An argument of `tamis.select` that is no series of texts; says which, why, and what would be right."""
 
@@ -170,6 +174,13 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
         decided = select(candidates, sampler.name, choosing.budget, choosing.seed, exclusions=named)
     for one in caught:
         warnings.warn(one.message, stacklevel=3)
+    if not (decided["verdict"] == "selected").any():
+        why = (
+            f"no eligible text fits the budget {choosing.budget!r}; pass a larger one"
+            if decided["rank"].count()
+            else "no text is eligible; the column reason says why"
+        )
+        warnings.warn(NothingSelected(f"nothing was selected: {why}"), stacklevel=3)
     score = pl.col(*sampler.score_columns) if sampler.score_columns else pl.lit(None, dtype=pl.Float64)
     without = pl.col("reason") == Reason.NO_SCORE.value
     return (

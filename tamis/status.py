@@ -312,11 +312,12 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
         budget, count = parse_budget(section.budget), documents.get(section.name)
         if count is not None and budget.unit == "documents" and count < budget.amount:
             chosen = (
-                f"{count:,} documents were selected, and no more are eligible within the configured shares"
+                f"selected {counted(count, 'document')}; no more are eligible within the configured shares"
                 if section.per or section.mixture
-                else f"all {count:,} eligible documents were selected"
+                else f"all eligible documents were selected ({count:,})"
             )
-            yield f"selection {section.name}: {chosen}; the budget is {int(budget.amount):,} documents"
+            most = counted(int(budget.amount), "document")
+            yield f"selection {section.name}: {chosen}; the budget is {most}"
 
 
 def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
@@ -441,19 +442,27 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def value_due(project: Project, asset: str, partition: str) -> Due | None:
-    """Return the entry of the plan that would make a value again; None when it is current.
+def values_due(project: Project, asset: str) -> dict[str, Due]:
+    """Return the entries of the plan that would make values of an asset again, by partition.
 
     What was kept within a certificate is current, as in the status.
     """
     snapshot = scan(project, project.settings.automation.settle_seconds)
     found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
-    return next((one for one in found if (one.asset, one.partition) == (asset, partition)), None)
+    return {one.partition: one for one in found if one.asset == asset}
+
+
+def why_due(entry: Due) -> str:
+    """Return why a value would be made again, in words."""
+    return f"it waits for {entry.waits_for}" if entry.waits_for else entry.reason
+
+
+def value_due(project: Project, asset: str, partition: str) -> Due | None:
+    """Return the entry of the plan that would make a value again; None when it is current."""
+    return values_due(project, asset).get(partition)
 
 
 def due(project: Project, asset: str, partition: str) -> str | None:
     """Why a value would be made again now; None when it is current."""
     found = value_due(project, asset, partition)
-    if found is None:
-        return None
-    return f"it waits for {found.waits_for}" if found.waits_for else found.reason
+    return why_due(found) if found else None

@@ -103,6 +103,17 @@ def test_explain_names_scores_reasons_and_origin(built, tamis, tmp_path):
     assert any(line.strip().startswith(f'{example} "{of_example.split()[0]}') for line in lines)
 
 
+def test_explain_says_when_its_answer_is_out_of_date(project, tamis):
+    chosen = project.store.read("selected_subset", ["doc_id"])["doc_id"][0]
+    assert "out of date" not in tamis(project, "explain", chosen).err
+    write_jsonl(project.root / "landing" / "more.jsonl", sentences("sailing", 3, 5))
+    said = tamis(project, "explain", chosen).err
+    assert "this explanation is out of date (near-algebra: it waits for " in said
+    assert "and 1 more selection" in said
+    unread = tamis(project, "explain", "--file", "landing/more.jsonl", code=2).err
+    assert "has not been read yet" in unread
+
+
 def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
     found = tamis(built, "gaps", "algebra", "--json").json
     stored = built.store.read("target_gaps", where="is_gap")

@@ -13,7 +13,7 @@ import tamis
 from tamis.base.unfit import Refusal, Unfit
 from tamis.corpus.text import document_id
 from tamis.embedding.static import StaticEncoder
-from tamis.selecting import COLUMNS, BadSeedError, UnscoredSamplerError, UnusableTextsError
+from tamis.selecting import COLUMNS, BadSeedError, NothingSelected, UnscoredSamplerError, UnusableTextsError
 from tamis.selection import SAMPLERS, BadBudgetError, BudgetExceedsPool
 from tamis.transport import FewTargetPoints, solve_and_score
 
@@ -139,6 +139,16 @@ def test_budgets_are_texts_shares_or_tokens():
     for budget in (0, 0.1, True, "120%", "ten"):
         with pytest.raises(BadBudgetError):
             tamis.select(POOL, GOAL, budget)
+
+
+@pytest.mark.parametrize(
+    ("texts", "budget", "why"),
+    [(POOL, "1tok", "no eligible text fits the budget '1tok'"), (["", " "], 3, "no text is eligible")],
+)
+def test_a_choice_of_nothing_warns(texts, budget, why):
+    with pytest.warns(NothingSelected, match=why):
+        found = tamis.select(texts, None, budget, sampler="random")
+    assert rows(found) == []
 
 
 @pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])

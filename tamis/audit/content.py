@@ -29,6 +29,7 @@ from tamis.store.tables import quoted
 from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
 
 THREADS = 2
+MISSING = "is missing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +123,18 @@ def _judge_files(
     advance: Advance,
 ) -> None:
     stated = [manifests[node.manifest] for node in present]
-    for node, problems in zip(present, altered_files(home, stated), strict=True):
+    for node, found in zip(present, altered_files(home, stated), strict=True):
+        problems = [f"{problem}; {_remedy(problem)}" if node.current else problem for problem in found]
         if node.asset == RAW_STAGE.name and node.current:
             problems += _altered_raw(snapshot, node.partition, manifests[node.manifest])
         for problem in problems:
             node.altered(problem)
         advance(1)
+
+
+def _remedy(problem: str) -> str:
+    again = "`tamis materialize` makes it again"
+    return again if problem.endswith(MISSING) else f"delete it, and {again}"
 
 
 def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
@@ -140,7 +147,7 @@ def _altered_files(home: Home, manifest: Manifest) -> Iterable[str]:
     for name, digest in manifest.files.items():
         found = home.files.digest(name)
         if found is None:
-            yield f"file {name} is missing"
+            yield f"file {name} {MISSING}"
         elif found != digest:
             yield f"file {name} was altered"
 

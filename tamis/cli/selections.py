@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tamis.base.numbers import cut
+from tamis.base.numbers import counted, cut
 from tamis.base.progress import Heartbeat, complain, say
 from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names
 from tamis.exporting import FORMS, export_selection
@@ -49,7 +49,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
     done = export_selection(project, selection, form, columns, output)
-    print(f"{done.path}: {done.documents:,} documents")
+    print(f"{done.path}: {counted(done.documents, 'document')}")
     for note in done.notes:
         complain(note)
     if output and not done.path.is_relative_to(project.home.exports):

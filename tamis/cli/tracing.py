@@ -12,6 +12,7 @@ from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
 from tamis.base.progress import say
 from tamis.cli.parts import answer, json_option, platform_module, target_names
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
@@ -25,10 +26,10 @@ from tamis.records.manifest import ManifestFolder
 from tamis.report.audit import page_of
 from tamis.report.seen import clean
 from tamis.report.serving import served_page_name
-from tamis.status import due
+from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
+from tamis.status import due, values_due, why_due
 from tamis.store.tables import Store, one_of
 from tamis.training.planned import model_names, planned_trials
-from tamis.transport.stage import GAPS_STAGE
 from tamis.transport.stored_gaps import read_gaps
 
 BEGINNING_CHARACTERS = 60
@@ -89,6 +90,11 @@ def explain(as_json: bool, **given: Any) -> int:
     home = project.home
     found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
     answer(as_json, found, explanation_lines(found, {} if as_json else _beginnings(home.store, found)))
+    if outdated := values_due(project, SELECTION_STAGE.name):
+        name, entry = next(iter(outdated.items()))
+        more = f", and {counted(len(outdated) - 1, 'more selection')}" if len(outdated) > 1 else ""
+        reason = f"{name}: {why_due(entry)}{more}"
+        say(f"this explanation is out of date ({reason}): run `tamis materialize`, then ask again")
     return 0
 
 
@@ -111,7 +117,7 @@ def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
 @click.argument("target", shell_complete=target_names)
 @json_option
 def gaps(target: str, as_json: bool) -> int:
-    """List the examples of a target with hardly any document of the pool near them."""
+    """List the examples of a target with hardly any document near them that may be selected."""
     project = read_project()
     targets = [one.name for one in project.settings.target]
     if target not in targets:
@@ -123,7 +129,7 @@ def gaps(target: str, as_json: bool) -> int:
     answer(as_json, found.to_json(store), found.lines(store))
     selections = [one.name for one in project.settings.selection if one.target == target]
     pages = [project.home.reports / served_page_name(name) for name in selections]
-    if there := next((page for page in pages if page.exists()), None):
+    if len(found.lacking) and (there := next((page for page in pages if page.exists()), None)):
         say(f"{there} shows how the texts of these examples begin")
     if reason := due(project, GAPS_STAGE.name, ""):
         say(f"this list is out of date ({reason}): run `tamis materialize`, then ask again")

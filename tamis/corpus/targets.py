@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tamis.base.errors import PermanentError
+from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
 from tamis.corpus.docstrings import documented_files, read_package
@@ -32,11 +33,11 @@ FEW = 100
 def few_examples(store: Store) -> list[str]:
     """Return warnings about the sizes of all targets, a line for each that is small."""
     rows = store.read("target_examples", ["target"], "split = 'train'")
-    counted = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
+    few = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
     return [
-        f"target {target}: {count} examples in train; with fewer than {FEW}, the selection depends too much "
-        "on the particular examples, so treat it as provisional (1,000 to 2,000 examples are best)"
-        for target, count in counted.iter_rows()
+        f"target {target}: {counted(count, 'example')} in train; with fewer than {FEW}, the selection "
+        "depends too much on the particular examples, so treat it as provisional (1,000 to 2,000 are best)"
+        for target, count in few.iter_rows()
     ]
 
 

@@ -340,7 +340,7 @@ def _documents_of(store: Store) -> dict[str, int]:
 
 def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
     for one in _in_effect(snapshot, current):
-        goes = f"{one.before - one.now:,} documents"
+        goes = counted(one.before - one.now, "document")
         yield HeldBack(kind="file", name=one.shard, found=one.found, goes=goes)
 
 

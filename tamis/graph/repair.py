@@ -86,6 +86,18 @@ def _missing_rows_file(
     return f"file {home.relative(lost)} is missing" if lost else ""
 
 
+def lost_tables(home: Home, current: CurrentValues) -> list[str]:
+    """Return the tables that are gone though values state rows in them; of shards one is looked at."""
+    folder, there = ManifestFolder.of(home), set(home.store.names())
+    asked: dict[tuple[str, str], CurrentValue] = {}
+    for (asset, partition), value in current.items():
+        stage = stages().get(asset)
+        of_shard = stage is not None and stage.partitions == "shards"
+        asked.setdefault((asset, "" if of_shard else partition), value)
+    stated = [_named(home, folder, value)[2] for value in asked.values()]
+    return sorted(set().union(*stated) - there)
+
+
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
     """Return the tables, among these names or all, that exist but cannot be read."""
     tables = [table for table in store.names() if among is None or table in among]

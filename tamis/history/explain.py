@@ -186,8 +186,8 @@ def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = 
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     elif not found["occurrences"] and not found.get("examples"):
         lines.append("  no longer in the pool: the files that contained the document were changed or removed")
-    for row in found["occurrences"]:
-        lines.append(f"  found in {row['shard']}, row {row['row']} ({row['source']})")
+    places = [f"found in {row['shard']}, row {row['row']} ({row['source']})" for row in found["occurrences"]]
+    lines += [f"  {line}" for line in cut(places, "--json", SHOWN)]
     for row in found.get("examples", []):
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
     for row in found.get("set_aside", []):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tamis.base.errors import PermanentError
+from tamis.base.numbers import counted
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.shards import is_group_key
@@ -118,7 +119,12 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    problem = f"contains no document; {rows:,} rows of the file contain one, and rows are numbered from 0"
+    problem = f"contains no document; in this file {counted(rows, 'row does', 'rows do')}, numbered from 0"
+    if not rows:
+        problem = (
+            "contains no document: the file is empty or has not been read yet; "
+            "`tamis materialize` reads new files"
+        )
     raise UnknownPlaceError(file, row, problem)
 
 

@@ -17,6 +17,8 @@ from tamis.transport.exact import Distance
 from tamis.transport.stored_gaps import TargetGaps, read_gaps
 
 SHOWN_EXAMPLES = 10
+FEWEST_HELD_OUT = 20
+"""Held-out examples below which intervals of distances say nothing: drawn again, they are the same few."""
 LABELS = {
     POOL: "a random draw from the pool",
     RANDOM: "a random choice of the same size",
@@ -58,7 +60,7 @@ def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
         serving=serving,
         answer=serving_answer(target, serving),
         distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
-        compared=comparison_in_words(serving),
+        compared=comparison_in_words(target, serving),
         costly=with_texts(store, target, costly).to_dicts(),
         gaps=gaps,
         lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
@@ -81,10 +83,15 @@ def serving_answer(target: str, serving: Serving) -> str:
     )
 
 
-def comparison_in_words(serving: Serving) -> str:
+def comparison_in_words(target: str, serving: Serving) -> str:
     """Return a sentence on the distances of the choice and of a random one; "" where there are none."""
     if not serving.distances:
         return ""
+    if serving.held_out < FEWEST_HELD_OUT:
+        return (
+            f"{target} has {counted(serving.held_out, 'held-out example')}: too few to tell whether the "
+            f"choice is closer to such examples than a random one (at least {FEWEST_HELD_OUT} are needed)."
+        )
     chosen, random = serving.distances[CHOSEN], serving.distances[RANDOM]
     if chosen.high < random.low:
         return (

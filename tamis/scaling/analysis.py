@@ -43,7 +43,8 @@ class Study:
     """What a report says of a study besides its curves.
 
     `unit` of the losses; `searched`: the model that a search under a budget has chosen, which it measured
-    further than those it gave up; `failed`: runs that were left out; `missing`: models without a run so far.
+    further than those it gave up; `failed`: runs that were left out; `missing`: models without a run so far;
+    `examples`: as many as there are to train on, so that no larger size is advised.
     """
 
     target: str = ""
@@ -51,6 +52,7 @@ class Study:
     searched: str | None = None
     failed: Sequence[FailedRun] = ()
     missing: Sequence[str] = ()
+    examples: float = math.inf
 
 
 def build_scaling_report(
@@ -81,7 +83,11 @@ def build_scaling_report(
         for name, curve in plain.items()
     )
     models = tuple(
-        replace(model, backtest=backtests.get(model.model), telling_sizes=_telling_sizes(plain, model))
+        replace(
+            model,
+            backtest=backtests.get(model.model),
+            telling_sizes=_telling_sizes(plain, model, study.examples),
+        )
         for model in models
     )
     defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
@@ -204,18 +210,18 @@ def _cut(curve: tuple[Sequence[float], Sequence[float]], limit: float) -> tuple[
     return [n for n, _ in kept], [v for _, v in kept]
 
 
-def _telling_sizes(curves: Curves, model: ModelReport) -> tuple[float, ...]:
+def _telling_sizes(curves: Curves, model: ModelReport, most: float) -> tuple[float, ...]:
     """Doublings of the largest size that a model lacks for its interval at twice the target to say something.
 
     Found by going on with all curves as they are predicted, without noise, so it is a least number. None
-    where the interval says something already, or no number below that size would do.
+    where the interval says something already, or no number below that size would do, none above `most`.
     """
     double = model.predictions[1]
     if not double.says_nothing or not model.sizes:
         return ()
     further: list[float] = []
     size = 2 * max(n for sizes, _losses in curves.values() for n in sizes)
-    while size < double.size:
+    while size < double.size and size <= most:
         found = _predict(curves, size, "best")
         curves = {name: ([*curves[name][0], size], [*curves[name][1], found[name].loss]) for name in curves}
         further.append(size)

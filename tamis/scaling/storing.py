@@ -162,6 +162,7 @@ def _report(
             searched=search.choice if search else None,
             failed=failed,
             missing=[model for model in project.settings.scaling.models if model not in known],
+            examples=named(project.settings.target, target).train,
         ),
     )
 

@@ -32,7 +32,9 @@ from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, colu
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
+from tamis.transport import GAPS_CODE_VERSION
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
+from tamis.transport.stage import TARGET_GAPS
 
 CONTAMINATION = Table(
     name="contamination",
@@ -232,8 +234,8 @@ def computes_itself(sampler: str) -> bool:
     return bool(find_sampler(sampler).method) and not model_of(sampler)
 
 
-def pool_edges() -> tuple[Edge, ...]:
-    """The pool as an input: the documents, and what says which of them may be chosen."""
+def eligible_edges() -> tuple[Edge, ...]:
+    """The documents as an input, and what says which of them may be chosen."""
     return (
         edge("documents", every("shards")),
         edge("near_duplicates"),
@@ -242,6 +244,13 @@ def pool_edges() -> tuple[Edge, ...]:
         edge("contamination", every("targets")),
         # Personal data that is only flagged keeps no document out.
         edge("document_flags", when(_flags_exclude, every("shards"))),
+    )
+
+
+def pool_edges() -> tuple[Edge, ...]:
+    """The pool as an input: its documents, which of them may be chosen, and how large they are."""
+    return (
+        *eligible_edges(),
         edge(TOKEN_COUNTS_STAGE.name, when(tokens_counted, every("shards"))),
     )
 
@@ -379,6 +388,21 @@ def _edges() -> tuple[Edge, ...]:
     return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
 
 
+GAPS_STAGE = Stage(
+    name="target_gaps",
+    group="target",
+    # One value for all targets: then it is made in the run of the selections, without one of its own.
+    code_version=GAPS_CODE_VERSION,
+    active=lambda snapshot: bool(snapshot.keys("targets")),
+    edges=(
+        *eligible_edges(),
+        edge("target_potential", every("targets")),
+        edge("target_embeddings", every("targets")),
+        edge("embeddings", every("shards")),
+    ),
+    settings=lambda snapshot, partition: filter_settings(snapshot),
+    tables=(TARGET_GAPS,),
+)
 SELECTION_STAGE = Stage(
     name="selected_subset",
     group="selection",
@@ -446,6 +470,7 @@ STAGES = (
         settings=section_settings("decontamination"),
         tables=(CONTAMINATION, CONTAMINATION_RUNS),
     ),
+    GAPS_STAGE,
     SELECTION_STAGE,
     DECISIONS_STAGE,
     SERVED_STAGE,

@@ -32,7 +32,7 @@ from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 from tamis.transport.stability import Stability, bootstrap_stability
 
 CODE_VERSION = "5"
-GAPS_CODE_VERSION = "1"
+GAPS_CODE_VERSION = "2"
 
 __all__ = [
     "CODE_VERSION",

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from tamis.stage import Learning, Snapshot, Stage, edge, every, precision_settings, same
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
-from tamis.transport import CODE_VERSION, GAPS_CODE_VERSION
+from tamis.transport import CODE_VERSION
 
 TRANSPORT = Table(
     name="transport",
@@ -46,10 +46,14 @@ TARGET_GAPS = Table(
         column(
             "supply",
             pa.float64(),
-            "pool documents per target example in the neighbourhood of this target example; null if the "
-            "target has too few examples",
+            "documents that may be selected per target example in the neighbourhood of this target example; "
+            "null if the target has too few examples",
         ),
-        column("is_gap", pa.bool_(), "whether the pool has too few documents near this target example"),
+        column(
+            "is_gap",
+            pa.bool_(),
+            "whether too few documents near this target example may be selected",
+        ),
     ),
 )
 
@@ -70,19 +74,6 @@ SCORES_STAGE = Stage(
     ),
     tables=(TRANSPORT,),
 )
-GAPS_STAGE = Stage(
-    name="target_gaps",
-    group="target",
-    # One value for all targets: then it is made in the run of the selections, without one of its own.
-    code_version=GAPS_CODE_VERSION,
-    active=lambda snapshot: bool(snapshot.keys("targets")),
-    edges=(
-        edge("target_potential", every("targets")),
-        edge("target_embeddings", every("targets")),
-        edge("embeddings", every("shards")),
-    ),
-    tables=(TARGET_GAPS,),
-)
 STAGES = (
     Stage(
         name="target_potential",
@@ -95,5 +86,4 @@ STAGES = (
         learning=Learning.FITTED,
     ),
     SCORES_STAGE,
-    GAPS_STAGE,
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import counted
 from tamis.corpus.refusing import content_ids, near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
 from tamis.records.receipts import receipt_ids, receipt_problems
@@ -47,7 +48,10 @@ class Verification:
 
     def lines(self) -> list[str]:
         """For a person."""
-        looked = f"checked: {self.versions} table versions, {self.receipts} receipts, {self.files} files"
+        looked = (
+            f"checked: {counted(self.versions, 'table version')}, {counted(self.receipts, 'receipt')}, "
+            f"{counted(self.files, 'file')}"
+        )
         state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]

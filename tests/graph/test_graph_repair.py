@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from projects import head_of, manifest_of
 
-from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten
+from tamis.graph.repair import find_damage, forget_damaged, lost_tables, sweep_unwritten
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.records.pinned_versions import pin, read_pinned_versions
@@ -70,6 +70,16 @@ def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):
     assert found[("documents", "bad")] == "table quarantine is damaged"
     assert "table quarantine cannot be read and will be rebuilt" in forget_damaged(home, found)
     assert find_damage(home, current) == {("documents", "bad"): "table quarantine is missing"}
+
+
+def test_health_names_a_lost_table(tmp_path):
+    home = Home(tmp_path)
+    taken_in(home, "good", NO_ROWS)
+    current: CurrentValues = {("documents", "bad"): taken_in(home, "bad", "f" * 64)}
+    assert lost_tables(home, current) == ["quarantine"]
+    row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
+    home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
+    assert lost_tables(home, current) == []
 
 
 def test_a_lost_list_of_rows_is_damage(tmp_path):

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
-from projects import CHOSEN, SmallProject
+from projects import CHOSEN, VECTORS, SmallProject
 
 from tamis.history.explain import explain_document, explanation_lines
+from tamis.selection.pool import exclusions
+from tamis.transport.gaps import find_gaps
 from tamis.transport.stored_gaps import read_gaps
+from tamis.transport.storing import load_potential
 
 SERVED = "served_examples"
 MADE = CHOSEN | {"target_gaps", SERVED}
@@ -43,6 +48,25 @@ def test_the_page_and_the_table_name_the_same_gaps(served):
     assert [row["example_id"] for row in listed] == some.lacking["example_id"].to_list()
     assert len(some.lines(served.store)) == 9
     assert found.answer.replace("&", "&amp;") in (served.home.reports / "served_near.html").read_text()
+
+
+def test_only_documents_that_may_be_selected_count_for_a_gap(served):
+    before = read_gaps(served.store, "goal").gaps.supply_m
+    served.configure(f'{served.file.read_text()}\n[filters]\nsources_denied = ["web__cooking*"]\n')
+    served.make(MADE)
+    excluded = exclusions(served.store, served.project.settings.filters)
+    assert "source" in set(excluded["reason"])
+    pool = served.store.read(VECTORS, ["doc_id", "vector"]).sort("doc_id")
+    pool = pool.filter(~pl.col("doc_id").is_in(excluded["doc_id"].implode()))
+    examples = served.store.read(f"target_{VECTORS}", where="target = 'goal'").sort("doc_id")
+    train = served.store.read("target_examples", where="target = 'goal' AND split = 'train'")["doc_id"]
+    examples = examples.filter(pl.col("doc_id").is_in(train.implode()))
+    center = load_potential(next(served.home.fitted.glob("target_potential/goal/*"))).center
+    matrices = [np.array(one["vector"].to_list(), np.float32) for one in (examples, pool)]
+    expected = find_gaps(*matrices, center=center, seed=served.project.seed).supply_m
+    after = read_gaps(served.store, "goal").gaps.supply_m
+    np.testing.assert_allclose(after, np.sort(expected), rtol=1e-6)
+    assert not np.array_equal(after, before)
 
 
 def test_a_document_names_the_examples_that_it_serves(served):

@@ -207,6 +207,7 @@ def test_an_interval_that_says_nothing_is_no_gain(read_page):
     assert "Nothing can be said about what twice the data, 2,000 examples, would do" in text
     assert f"{double.low:.3f} to " in text
     assert "should lower" not in text
+    assert f"{best.next_doubling:.3f}" not in text
     sizes = best.telling_sizes
     assert sizes[:2] == (48.0, 96.0)
     assert f"at least {len(sizes)} more sizes to [scaling] sizes, such as 48, 96 and" in text

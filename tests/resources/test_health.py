@@ -139,7 +139,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(project, m
     assert SECRET not in json.dumps([one.to_json() for one in found])
 
 
-def test_a_damaged_database_is_told(project):
+def test_a_damaged_database_is_named(project):
     open_instance(project).dispose()
     for path in (project.home.dagster / "history").rglob("*.db"):
         path.write_bytes(b"no database, but long enough to be read as the head of one" * 20)

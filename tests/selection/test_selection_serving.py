@@ -90,7 +90,7 @@ def test_a_choice_like_the_target_is_nearer_to_held_out_examples_than_a_random_o
     found = serving_of(store, decided(200, 40), GOAL, seed=0)
     assert found.distances[CHOSEN].high < found.distances[RANDOM].low
     assert found.distances[RANDOM].value == pytest.approx(found.distances[POOL].value, rel=0.2)
-    assert "closer to the held-out examples" in comparison_in_words(found)
+    assert "closer to the held-out examples" in comparison_in_words("goal", found)
     assert (found.coupled, found.examples, found.held_out) == (40, 30, 30)
     assert found.served >= 24
     opposite = decided(200, 40).with_columns(
@@ -99,9 +99,19 @@ def test_a_choice_like_the_target_is_nearer_to_held_out_examples_than_a_random_o
     other = serving_of(store, opposite, GOAL, seed=0)
     assert other.served == 0
     assert (
-        "farther" in comparison_in_words(other)
+        "farther" in comparison_in_words("goal", other)
         or other.distances[CHOSEN].value > found.distances[CHOSEN].high
     )
+
+
+@pytest.mark.parametrize(("held_out", "enough"), [(1, False), (19, False), (20, True)])
+def test_of_few_held_out_examples_nothing_is_concluded(tmp_path, held_out, enough):
+    pool_nd = np.concatenate([points(1, 10), points(2, 40, around=1)])
+    store = filled(tmp_path, pool_nd, points(3, 10), points(4, held_out))
+    found = serving_of(store, decided(50, 10), GOAL, seed=0)
+    said = comparison_in_words("goal", found)
+    assert ("closer to the held-out examples" in said) == enough
+    assert (f"goal has {held_out} held-out example" in said) != enough
 
 
 def test_a_random_choice_is_of_eligible_documents_alone(tmp_path):

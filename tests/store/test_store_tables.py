@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 
 import numpy as np
 import polars as pl
@@ -70,6 +71,20 @@ def test_a_reader_keeps_the_version_it_pinned(store):
     store.insert_new("embeddings_static", vectors([3]))
     assert sum(len(block) for block in blocks) == 2
     assert sum(len(block) for block in blocks) == 2
+
+
+@pytest.mark.parametrize("most_sorted", [0, 1_000])
+@pytest.mark.parametrize("rows", [3, 1_000])
+def test_blocks_leave_out_documents_also_in_another_process(store, monkeypatch, most_sorted, rows):
+    monkeypatch.setattr("tamis.store.vectors.MOST_SORTED", most_sorted)
+    store.insert_new("embeddings_static", vectors(range(8)))
+    left_out = pl.Series([doc(n) for n in (0, 3, 4, 5, 99)])
+    blocks = VectorBlocks(store, "embeddings_static", rows, left_out=left_out)
+    assert sum(map(len, blocks)) == 4
+    copied = pickle.loads(pickle.dumps(blocks)).with_ids()
+    assert [one for ids, _vectors_nd in copied for one in ids] == [doc(n) for n in (1, 2, 6, 7)]
+    everything = pl.Series([doc(n) for n in range(8)])
+    assert not list(VectorBlocks(store, "embeddings_static", rows, left_out=everything))
 
 
 def test_reads_of_a_table_that_is_not_there_are_empty_with_the_right_columns(store):

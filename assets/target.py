@@ -37,7 +37,7 @@ from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
 from tamis.transport.exact import ExactCheck
-from tamis.transport.gaps import Gaps, find_gaps
+from tamis.transport.gaps import FEWEST, Gaps, find_gaps
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
@@ -64,7 +64,6 @@ EXACT = (
     False,
 )
 LEAST_AGREEMENT = 0.9
-BLOCK_ROWS = 65_536
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
@@ -370,11 +369,10 @@ def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps
     encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
     potential = load_potential(work.upstream("target_potential", key))
     ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
-    pool = VectorBlocks(work.store, pool_table, BLOCK_ROWS, np.float16, left_out=excluded)
-    eligible = sum(map(len, pool))
-    if not eligible:
-        return ids, Gaps(supply_m=np.zeros(len(ids)))
-    with work.progress(f"gaps of {key}", eligible) as progress:
+    pool = VectorBlocks(work.store, pool_table, dtype=np.float16, left_out=excluded)
+    if not pool.count():
+        return ids, Gaps(supply_m=np.full(len(ids), 0.0 if len(ids) >= FEWEST else np.nan))
+    with work.progress(f"gaps of {key}", pool.count()) as progress:
         gaps = find_gaps(
             example_md,
             pool,

@@ -172,11 +172,12 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         decided = select(candidates, sampler.name, choosing.budget, choosing.seed, exclusions=named)
-    for one in caught:
-        warnings.warn(one.message, stacklevel=3)
-    if not (decided["verdict"] == "selected").any():
+    if (decided["verdict"] == "selected").any():
+        for one in caught:
+            warnings.warn(one.message, stacklevel=3)
+    else:
         why = (
-            f"no eligible text fits the budget {choosing.budget!r}; pass a larger one"
+            f"the budget {choosing.budget!r} is too small for the first-ranked text; pass a larger one"
             if decided["rank"].count()
             else "no text is eligible; the column reason says why"
         )

@@ -143,12 +143,18 @@ def test_budgets_are_texts_shares_or_tokens():
 
 @pytest.mark.parametrize(
     ("texts", "budget", "why"),
-    [(POOL, "1tok", "no eligible text fits the budget '1tok'"), (["", " "], 3, "no text is eligible")],
+    [
+        (POOL, "1tok", "the budget '1tok' is too small for the first-ranked text"),
+        (["", " "], 3, "no text is eligible"),
+    ],
 )
 def test_a_choice_of_nothing_warns(texts, budget, why):
-    with pytest.warns(NothingSelected, match=why):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         found = tamis.select(texts, None, budget, sampler="random")
     assert rows(found) == []
+    assert [one.category for one in caught] == [NothingSelected]
+    assert why in str(caught[0].message)
 
 
 @pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])

@@ -124,7 +124,8 @@ def _judge_files(
 ) -> None:
     stated = [manifests[node.manifest] for node in present]
     for node, found in zip(present, altered_files(home, stated), strict=True):
-        problems = [f"{problem}; {_remedy(problem)}" if node.current else problem for problem in found]
+        remade = node.current and not home.url
+        problems = [f"{problem}; {_remedy(problem)}" if remade else problem for problem in found]
         if node.asset == RAW_STAGE.name and node.current:
             problems += _altered_raw(snapshot, node.partition, manifests[node.manifest])
         for problem in problems:
@@ -134,7 +135,7 @@ def _judge_files(
 
 def _remedy(problem: str) -> str:
     again = "`tamis materialize` makes it again"
-    return again if problem.endswith(MISSING) else f"delete it, and {again}"
+    return again if problem.endswith(MISSING) else f"move it away, and {again}"
 
 
 def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:

@@ -51,7 +51,7 @@ FAMILIES = {
     },
     "tracing": {
         "explain": "Explain why a document was kept or dropped.",
-        "gaps": "List the target examples that have hardly any similar documents in the pool.",
+        "gaps": "List the target examples that hardly any eligible documents are similar to.",
         "audit": "Verify a checkpoint or selection down to the raw bytes of its input files.",
     },
     "removal": {

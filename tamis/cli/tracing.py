@@ -12,9 +12,9 @@ from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
-from tamis.base.numbers import counted
 from tamis.base.progress import say
 from tamis.cli.parts import answer, json_option, platform_module, target_names
+from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, training_documents, training_lines
@@ -90,12 +90,21 @@ def explain(as_json: bool, **given: Any) -> int:
     home = project.home
     found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
     answer(as_json, found, explanation_lines(found, {} if as_json else _beginnings(home.store, found)))
-    if outdated := values_due(project, SELECTION_STAGE.name):
-        name, entry = next(iter(outdated.items()))
-        more = f", and {counted(len(outdated) - 1, 'more selection')}" if len(outdated) > 1 else ""
-        reason = f"{name}: {why_due(entry)}{more}"
-        say(f"this explanation is out of date ({reason}): run `tamis materialize`, then ask again")
+    _say_what_is_out_of_date(project)
     return 0
+
+
+def _say_what_is_out_of_date(project: Project) -> None:
+    try:
+        outdated = values_due(project, SELECTION_STAGE.name, patience_seconds=0.0)
+    except ListingError as error:
+        say(f"whether this explanation is current cannot be checked: {error}")
+        return
+    if outdated:
+        name, entry = next(iter(outdated.items()))
+        more = f" (and {len(outdated) - 1:,} more)" if len(outdated) > 1 else ""
+        reason = f"selection {name}{more} is out of date: {why_due(entry)}"
+        say(f"{reason}; run `tamis materialize`, then ask again")
 
 
 def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
@@ -117,7 +126,7 @@ def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
 @click.argument("target", shell_complete=target_names)
 @json_option
 def gaps(target: str, as_json: bool) -> int:
-    """List the examples of a target with hardly any document near them that may be selected."""
+    """List the examples of a target that hardly any eligible documents are similar to."""
     project = read_project()
     targets = [one.name for one in project.settings.target]
     if target not in targets:

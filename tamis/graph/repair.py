@@ -6,6 +6,7 @@ audit (tamis/audit/whole.py).
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
 AT_ONCE = 8
+LOOKED_AT = 20
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 """Names of drafts (tamis/base/files.py), and the age up to which one may still be in use."""
 Damage = dict[tuple[str, str], str]
@@ -87,15 +89,19 @@ def _missing_rows_file(
 
 
 def lost_tables(home: Home, current: CurrentValues) -> list[str]:
-    """Return the tables that are gone though values state rows in them; of shards one is looked at."""
+    """Return the tables that are gone though values state rows in them.
+
+    Of each asset at most `LOOKED_AT` manifests are read, the first by partition.
+    """
     folder, there = ManifestFolder.of(home), set(home.store.names())
-    asked: dict[tuple[str, str], CurrentValue] = {}
-    for (asset, partition), value in current.items():
-        stage = stages().get(asset)
-        of_shard = stage is not None and stage.partitions == "shards"
-        asked.setdefault((asset, "" if of_shard else partition), value)
-    stated = [_named(home, folder, value)[2] for value in asked.values()]
-    return sorted(set().union(*stated) - there)
+    looked, lost = Counter[str](), set[str]()
+    for (asset, _partition), value in sorted(current.items()):
+        looked[asset] += 1
+        if looked[asset] <= LOOKED_AT:
+            with contextlib.suppress(ManifestError):
+                rows = folder.read(value.manifest).rows.items()
+                lost |= {table for table, digest in rows if digest != NO_ROWS} - there
+    return sorted(lost)
 
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:

@@ -119,8 +119,12 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         return str(gone[0])
     _raise_for_quarantine(store, file, None, f"{scope} AND row = {WHOLE_SHARD}")
     rows = store.count(OCCURRENCES.name, scope)
-    problem = f"contains no document; in this file {counted(rows, 'row does', 'rows do')}, numbered from 0"
-    if not rows:
+    bad = store.count(QUARANTINE.name, scope)
+    if rows or bad or store.count(PLACES, scope):
+        aside = f"; {counted(bad, 'row')} in quarantine" if bad else ""
+        problem = f"contains no document. The file has {counted(rows, 'row')} with a document{aside}. "
+        problem += "Rows are numbered from 0"
+    else:
         problem = (
             "contains no document: the file is empty or has not been read yet; "
             "`tamis materialize` reads new files"

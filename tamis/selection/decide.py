@@ -190,7 +190,7 @@ def _number_selected(ranked: pl.DataFrame, limit: Budget) -> int:
     total = int(running[-1]) if len(running) else 0
     if limit.amount > total:
         asked = f"the budget is {float(limit.amount):,.0f} {limit.unit}"
-        there = f"only {total:,} are eligible"
+        there = f"only {total:,} {'is' if total == 1 else 'are'} eligible"
         if in_tokens:
             words = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
             there = f"the eligible documents have only {words}"

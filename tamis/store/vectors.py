@@ -44,7 +44,7 @@ class VectorBlocks:
     """Blocks [n, d] of the vectors of a table, float32, or as they are stored with `dtype` float16.
 
     Those are handed over without a copy, .4 s a reading of 1,000,000 instead of 1 s. Iteration leaves out the
-    rows of the documents `left_out`, which each block looks up in all of them: large blocks cost less.
+    rows of the documents `left_out`.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class VectorBlocks:
         self.left_out = left_out
         self._sorted: pa.Table | None = None
         self._span: tuple[int, int] | None = None
+        self._kept: np.ndarray | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As what to read: another process reads it itself."""
@@ -82,8 +83,14 @@ class VectorBlocks:
         if not whole and self.store.count(self.table) <= MOST_SORTED:
             self._sort()
         part = VectorBlocks(*self.__reduce__()[1])
-        part._sorted, part._span = self._sorted, None if whole else span
+        part._sorted, part._span, part._kept = self._sorted, None if whole else span, self._kept
         return part
+
+    def count(self) -> int:
+        """Return how many rows the table has without those that are left out."""
+        if self.left_out is None:
+            return self.store.count(self.table)
+        return int(self._kept_n(self.left_out).sum())
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for batch in self._batches(["vector"]):
@@ -95,10 +102,14 @@ class VectorBlocks:
             yield batch.column("doc_id").to_pylist(), matrix_of(batch.column("vector"), self.dtype)
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        for batch in self._stored(columns if self.left_out is None else ["doc_id", "vector"]):
-            kept = batch if self.left_out is None else _without(batch, self.left_out)
-            if kept.num_rows:
-                yield kept
+        start = self._span[0] if self._span else 0
+        for batch in self._stored(columns):
+            end = start + batch.num_rows
+            if self.left_out is not None:
+                batch = batch.filter(pa.array(self._kept_n(self.left_out)[start:end]))
+            if batch.num_rows:
+                yield batch
+            start = end
 
     def _stored(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if self._sorted is None and self.store.count(self.table) > MOST_SORTED:
@@ -116,7 +127,13 @@ class VectorBlocks:
             self._sorted = rows.sort_by("doc_id").combine_chunks()
         return self._sorted
 
-
-def _without(batch: pa.RecordBatch, doc_ids: pl.Series) -> pa.RecordBatch:
-    known = pl.Series(batch.column("doc_id")).is_in(doc_ids.implode())
-    return batch.filter((~known).to_arrow())
+    def _kept_n(self, left_out: pl.Series) -> np.ndarray:
+        """Whether each row [N] is kept, in the order in which rows are read; looked up once."""
+        if self._kept is None:
+            whole = VectorBlocks(self.store, self.table, self.rows, self.dtype, self.version)
+            whole._sorted = self._sorted
+            ids = [pl.Series(batch.column("doc_id")) for batch in whole._stored(["doc_id"])]
+            self._sorted = whole._sorted
+            found = pl.concat(ids) if ids else pl.Series(dtype=pl.String)
+            self._kept = (~found.is_in(left_out.implode())).to_numpy()
+        return self._kept

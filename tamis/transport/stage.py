@@ -46,13 +46,13 @@ TARGET_GAPS = Table(
         column(
             "supply",
             pa.float64(),
-            "documents that may be selected per target example in the neighbourhood of this target example; "
-            "null if the target has too few examples",
+            "eligible documents (no filter or target keeps them out) per target example in the neighbourhood "
+            "of this target example; null if the target has too few examples",
         ),
         column(
             "is_gap",
             pa.bool_(),
-            "whether too few documents near this target example may be selected",
+            "whether too few eligible documents are near this target example",
         ),
     ),
 )

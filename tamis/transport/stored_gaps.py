@@ -29,14 +29,14 @@ class TargetGaps:
             return f"{self.target} has {examples}: too few to tell which examples the pool does not cover."
         share = percent(len(self.lacking) / len(self.gaps.supply_m), 0)
         found = f"{len(self.lacking):,} of the {examples} of {self.target} ({share})"
-        under = f"fewer than {self.gaps.limit:.2g} eligible documents per example"
+        under = f"fewer than {self.gaps.limit:.2g} per example"
         if self.gaps.typical < self.gaps.limit:
             return (
-                f"The pool has hardly any documents near this target: {under} near {found}, and "
+                f"Hardly any eligible documents are near this target: {under} near {found}, and "
                 f"{self.gaps.typical:.2g} near a typical example."
             )
         return (
-            f"The pool has hardly any documents near {found}: {under}, compared with "
+            f"Hardly any eligible documents are near {found}: {under}, compared with "
             f"{self.gaps.typical:.2g} for a typical example."
         )
 

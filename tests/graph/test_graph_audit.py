@@ -134,7 +134,7 @@ def test_altered_files_of_every_kind_are_found(graph):
     assert {"density_sketch", "target_potential[goal]", "selected_subset[thin]"} <= set(found)
     assert "selected_subset[near]" in found
     again = "`tamis materialize` makes it again"
-    assert f"was altered; delete it, and {again}" in str(found["density_sketch"])
+    assert f"was altered; move it away, and {again}" in str(found["density_sketch"])
     assert f"is missing; {again}" in str(found["target_potential[goal]"])
 
 

@@ -2,13 +2,15 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from projects import head_of, manifest_of
 
+from tamis import health
 from tamis.graph.repair import find_damage, forget_damaged, lost_tables, sweep_unwritten
-from tamis.records.current_values import CurrentValue, CurrentValues
+from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.records.pinned_versions import pin, read_pinned_versions
 from tamis.store.digests import NO_ROWS
@@ -77,6 +79,9 @@ def test_health_names_a_lost_table(tmp_path):
     taken_in(home, "good", NO_ROWS)
     current: CurrentValues = {("documents", "bad"): taken_in(home, "bad", "f" * 64)}
     assert lost_tables(home, current) == ["quarantine"]
+    write_current_values(home.store, current.values())
+    with pytest.raises(OSError, match="missing: quarantine; `tamis materialize` rebuilds"):
+        health.tables(SimpleNamespace(home=home))
     row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
     home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
     assert lost_tables(home, current) == []

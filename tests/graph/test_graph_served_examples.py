@@ -58,7 +58,7 @@ def test_only_documents_that_may_be_selected_count_for_a_gap(served):
     assert "source" in set(excluded["reason"])
     pool = served.store.read(VECTORS, ["doc_id", "vector"]).sort("doc_id")
     pool = pool.filter(~pl.col("doc_id").is_in(excluded["doc_id"].implode()))
-    examples = served.store.read(f"target_{VECTORS}", where="target = 'goal'").sort("doc_id")
+    examples = served.store.read("target_embeddings_static", where="target = 'goal'").sort("doc_id")
     train = served.store.read("target_examples", where="target = 'goal' AND split = 'train'")["doc_id"]
     examples = examples.filter(pl.col("doc_id").is_in(train.implode()))
     center = load_potential(next(served.home.fitted.glob("target_potential/goal/*"))).center

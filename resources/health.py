@@ -122,4 +122,4 @@ def heartbeat_age(project: Project) -> float | None:
 
 def storage(project: Project) -> str:
     """The object store that holds the results, where one does."""
-    return object_store(project.home.url) if project.home.url else "none set"
+    return object_store(project.home.url) if project.home.url else "no object store is configured"

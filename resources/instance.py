@@ -141,7 +141,8 @@ def prepare_folder(project: Project) -> Path:
     path, url = folder / "dagster.yaml", os.environ.get(POSTGRES_URL)
     if url and importlib.util.find_spec("dagster_postgres") is None:
         needed_for = f"storing Dagster's state in PostgreSQL ({POSTGRES_URL} is set)"
-        raise MissingPackageError("dagster-postgres", needed_for, "pip install -e '.[postgres]'")
+        command = "pip install -c constraints.txt -e '.[postgres]'"
+        raise MissingPackageError("dagster-postgres", needed_for, command)
     present = path.read_text() if path.exists() else ""
     if present in {"", ON_SQLITE, *EARLIER}:
         present = ON_POSTGRES.read_text() if url else ON_SQLITE

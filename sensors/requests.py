@@ -81,7 +81,7 @@ def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.Run
     failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
     if failed and time.time() < waits_until(failed):
         return (
-            f"the removal failed {len(failed)} times (the last run of the job says why); "
+            f"the removal failed {counted(len(failed), 'time')} (the last run of the job says why); "
             "the sensor will try again shortly"
         )
     return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})

@@ -63,7 +63,7 @@ def tables(project: Project) -> str:
     # Manifests in an object store may have to be fetched, one request each.
     if not project.home.url and (lost := lost_tables(project.home, read_current_values(store))):
         raise OSError(f"missing: {', '.join(lost)}; `tamis materialize` rebuilds what is missing")
-    return f"{len(names)} of {len(names)} can be read" if names else "none yet"
+    return f"{counted(len(names), 'table')} can be read" if names else "none yet"
 
 
 def lock(project: Project) -> str:

@@ -19,6 +19,7 @@ from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
+from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
 from tamis.graph.repair import find_damage
@@ -219,7 +220,8 @@ class Status:
         lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
         held = Counter(place["shard"] for place in self.still_in_files)
         in_files = [
-            f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}, skipped at every reading"
+            f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}; no run reads them, but "
+            "only you can delete them there"
             for shard, rows in held.most_common()
         ]
         tainted = [f"tainted: {one.line}" for one in self.tainted]
@@ -456,7 +458,7 @@ def values_due(project: Project, asset: str, *, patience_seconds: float | None =
 
 def why_due(entry: Due) -> str:
     """Return why a value would be made again, in words."""
-    return f"it waits for {entry.waits_for}" if entry.waits_for else entry.reason
+    return f"it waits for {entry.waits_for}" if entry.waits_for else REASONS.get(entry.reason, entry.reason)
 
 
 def value_due(project: Project, asset: str, partition: str) -> Due | None:

@@ -22,7 +22,10 @@ class AnchorError(PermanentError):
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
-        super().__init__(f"{path} {problem}; `tamis audit --anchor FILE` writes an anchor")
+        super().__init__(
+            f"{path} {problem}; `tamis audit --anchor FILE` writes a new anchor, which cannot reveal earlier "
+            "changes"
+        )
 
 
 def write_anchor(path: Path, current: CurrentValues) -> str:
@@ -47,7 +50,9 @@ def read_anchor(path: Path) -> list[tuple[str, str, str]]:
     except (ValueError, TypeError, KeyError) as error:
         raise AnchorError(path, f"is not an anchor ({error})") from error
     if canonical_digest(canonical_json([list(entry) for entry in entries])) != root:
-        raise AnchorError(path, "was altered: the manifests that it lists do not hash to its root")
+        raise AnchorError(
+            path, "was altered (the manifests that it lists do not hash to its root); use an unaltered copy"
+        )
     return entries
 
 

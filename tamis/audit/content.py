@@ -207,8 +207,12 @@ def _name_difference(
         changed = [key for key in changed if key in now] + sorted(held(gone))
         if not changed:
             return
-    first = f"first: {changed[0]}" if changed else "only their order differs"
-    claim.node.altered(f"table {claim.table}: {len(changed)} rows differ from the manifest ({first})")
+    what = (
+        f"rows that differ from the manifest: {len(changed)} (first: {changed[0]})"
+        if changed
+        else "only the order of the rows differs from the manifest"
+    )
+    claim.node.altered(f"table {claim.table}: {what}")
 
 
 def _by_key(content: bytes) -> dict[str, list[str]]:
@@ -236,7 +240,7 @@ def judge_strays(
         _judge_checkpoints(rows, strays, records, snapshot, nodes)
     elif strays:
         first.outdated(
-            f"table {rows.table} contains {len(strays)} rows that no manifest lists (first: {strays[0]})"
+            f"table {rows.table} contains rows that no manifest lists: {len(strays)} (first: {strays[0]})"
         )
 
 

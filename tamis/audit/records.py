@@ -132,13 +132,14 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
         return
     if broken:
         named = ", ".join(label(str(row[0]), " ".join(map(str, row[1:]))) for row in broken[:SHOWN])
-        node_for(nodes, TABLES, table).altered(f"{len(broken)} rows were altered: {named}")
+        node_for(nodes, TABLES, table).altered(f"altered rows: {len(broken)} ({named})")
     if bare:
         # An earlier Tamis without seals wrote them, or somebody else did: nothing proves which.
-        node_for(nodes, TABLES, table).outdated(f"{bare} rows have no checksum")
+        node_for(nodes, TABLES, table).outdated(f"rows without a checksum: {bare}")
     if not declared.listed and (doubled := _doubled(keys, key)):
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
-        node_for(nodes, TABLES, table).altered(f"{len(doubled)} keys have more than one row: {named}")
+        found = f"keys with more than one row: {len(doubled)} (first: {named})"
+        node_for(nodes, TABLES, table).altered(found)
 
 
 def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:

@@ -40,7 +40,7 @@ FAMILIES = {
         "model learns from each selection.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
         "mixture found.",
-        "demo": "Bring everything up to date; in a clone of the repository that is the demonstration.",
+        "demo": "Do the same as `materialize`; in a clone of the repository, this runs the demonstration.",
     },
     "selections": {
         "export": "Write the selected documents to a file, with a dataset card and their lineage.",
@@ -56,7 +56,8 @@ FAMILIES = {
     },
     "removal": {
         "withdraw": "Remove documents everywhere, for good, and list the checkpoints trained on them.",
-        "purge": "Delete stored data that outlives removed documents because no retention rule deletes it.",
+        "purge": "Delete the stored answers of a judge's server about removed documents, which no retention "
+        "rule deletes.",
     },
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",

@@ -97,14 +97,14 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     if version is None:
         released = release(project, selection)
         after = "`tamis materialize` or the sensors will update the selection"
-        text = f"is no longer {released.sentence}; {after}" if released else "was not pinned"
+        text = f"is no longer pinned to version {released.version}; {after}" if released else "was not pinned"
         print(f"{selection} {text}")
         return 0
     pin, gone = restore_version(project, selection, version)
     outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
     for line in failed_lines(outcome):
         complain(line)
-    print(f"{selection} is {pin.sentence}; `tamis restore {selection} --latest` unpins it")
+    print(f"{selection} is pinned to version {pin.version}; `tamis restore {selection} --latest` unpins it")
     if not outcome.failed and (reason := due(project, SELECTION_STAGE.name, selection)):
         say(f"the selection is not at that version yet ({reason}): `tamis materialize` will bring it there")
     for line in cut(
@@ -133,13 +133,15 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
         with writing(project.home, "tamis approve", PATIENCE_SECONDS):
             found = approve_selections(store, snapshot, current, selections)
         lines = [
-            f"{one.selection} is approved with its current inputs; the sensors will update the selection"
+            f"{one.selection} is approved with its current inputs; the sensors (while `tamis ui` runs) or "
+            "`tamis materialize` will update the selection"
             for one in found
         ]
     else:
         found = waiting(snapshot, current, read_approvals(store))
         lines = waiting_lines(found)
-    answer(as_json, [one.to_json() for one in found], lines or ["no selection is waiting for approval"])
+    nothing = f"{'none of the named selections' if selections else 'no selection'} is waiting for approval"
+    answer(as_json, [one.to_json() for one in found], lines or [nothing])
     return 0
 
 

@@ -32,7 +32,9 @@ class NoAddressError(PermanentError):
 
     def __init__(self, host: str, problem: OSError) -> None:
         self.host, self.problem = host, problem
-        super().__init__(f"cannot serve at {host}: {problem}")
+        super().__init__(
+            f"cannot serve at {host}: {problem}; pass an address of this machine, such as --host 127.0.0.1"
+        )
 
 
 class PortTakenError(PermanentError):
@@ -70,7 +72,9 @@ class ServedError(PermanentError):
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, LAST_PORT), default=3000, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, LAST_PORT), default=3000, show_default=True, help="Port of Dagster's UI."
+)
 @click.option(
     "--reports-port",
     type=click.IntRange(1, LAST_PORT),

@@ -86,8 +86,8 @@ class ShardShrunkError(PermanentError):
     def __init__(self, shard: str, before: int, now: int, bad_rows: dict[str, int]) -> None:
         self.shard, self.before, self.now, self.bad_rows = shard, before, now, bad_rows
         super().__init__(
-            f"shard {shard} now yields {now:,} documents instead of {before:,}, so the documents stored "
-            "earlier are kept. Restore the file, or, to remove the missing documents, run "
+            f"the number of documents in shard {shard} fell from {before:,} to {now:,}, so the documents "
+            "stored earlier are kept. Restore the file, or, to remove the missing documents, run "
             f"`tamis materialize --allow-removal {shard}`"
         )
 

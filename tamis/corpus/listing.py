@@ -34,7 +34,10 @@ class ListingError(PermanentError):
 
     def __init__(self, corpus: str, path: Path | str, problem: str) -> None:
         self.corpus, self.path, self.problem = corpus, path, problem
-        super().__init__(f"{corpus!r}: cannot list {path}: {problem}; check the path in tamis.toml")
+        super().__init__(
+            f"{corpus!r}: cannot list {path}: {problem}; correct this, or the section of {corpus!r} in "
+            "tamis.toml"
+        )
 
 
 def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:

@@ -73,8 +73,8 @@ def label_warnings(store: Store) -> list[str]:
     split = store.read("target_examples", ["target", "doc_id", "split"])
     rows = split.join(answers, on=["target", "doc_id"]).sort("target")
     return [
-        f"target {target}: label {label!r} occurs in {count} held-out examples but in no training example, "
-        "so no model can learn it; add training examples with this label, or remove the label"
+        f"target {target}: label {label!r} occurs in {counted(count, 'held-out example')} but in no training "
+        "example, so no model can learn it; add training examples with this label, or remove the label"
         for (target,), own in rows.group_by("target", maintain_order=True)
         for label, count in never_learnt(own).items()
     ]

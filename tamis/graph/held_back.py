@@ -328,7 +328,7 @@ def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
             found = f"corpus {corpus!r} is no longer in tamis.toml; it had {files} ({some})"
         count = sum(documents.get(key, 0) for key in keys)
         yield HeldBack(
-            kind="corpus", name=corpus, found=found, goes=f"the {count:,} documents of these files"
+            kind="corpus", name=corpus, found=found, goes=f"all documents of these files ({count:,})"
         )
 
 

@@ -141,7 +141,7 @@ def _difference(
     if value is not None and not value.finished:
         return "interrupted"
     if value is not None and value.input_key == key:
-        return None if value.settled or not refit else "to be settled"
+        return None if value.settled or not refit else "to be recomputed from the whole pool"
     return "new" if value is None else "changed"
 
 

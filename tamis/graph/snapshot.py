@@ -43,12 +43,10 @@ class Shrunken:
 
     @property
     def found(self) -> str:
-        """A clause for a person: `file KEY now yields 3 of the 40 documents it had before`."""
+        """A clause for a person: `the number of documents in file KEY fell from 40 to 3`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} would be put in quarantine)" if bad else ""
-        return (
-            f"file {self.shard} now yields {self.now:,} of the {self.before:,} documents it had before{rows}"
-        )
+        return f"the number of documents in file {self.shard} fell from {self.before:,} to {self.now:,}{rows}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ WORDS = {
     "new_document": "new",
     "removed_document": "removed from the corpora",
     "budget": "the cut moved",
-    "others": "others ranked before it",
+    "others": "other documents ranked above it",
     "score": "its score changed",
 }
 
@@ -83,7 +83,7 @@ class Difference:
         ]
         lines += [f"setting {name}: {_shown(a)}, then {_shown(b)}" for name, (a, b) in self.settings.items()]
         for change, causes in counts.items():
-            listed = ", ".join(f"{number:,} {_words(change, cause)}" for cause, number in causes.items())
+            listed = ", ".join(f"{_words(change, cause)} ({number:,})" for cause, number in causes.items())
             lines += [f"{change}: {listed}"] if listed else []
         lines += [_document_line(row) for row in self.changes.head(limit).iter_rows(named=True)]
         if len(self.changes) > limit:
@@ -200,7 +200,7 @@ def _shown(value: Any) -> str:
 
 def _words(change: str, cause: str) -> str:
     if change == "in" and cause == "others":
-        return "others made room"
+        return "other documents made room"
     if cause in WORDS:
         return WORDS[cause]
     word = cause.replace("_", " ")

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from tamis.base.errors import NotMadeError, UnknownNameError
-from tamis.base.numbers import cut, percent
+from tamis.base.numbers import counted, cut, percent
 from tamis.corpus.setting_aside import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import rows_of_files
@@ -193,7 +193,7 @@ def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = 
     for row in found.get("set_aside", []):
         lines.append(f"  set aside by {row['stage']}, {row['reason'].replace('_', ' ')}: {row['detail']}")
     if (topic := found.get("topic")) is not None:
-        lines.append(f"  of {topic['topic']}" + (f": {', '.join(topic['words'])}" if topic["words"] else ""))
+        lines.append(f"  in {topic['topic']}" + (f": {', '.join(topic['words'])}" if topic["words"] else ""))
     for score in found["scores"]:
         lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
     for row in found["decisions"]:
@@ -296,7 +296,8 @@ def training_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"checkpoint {found['checkpoint']} (manifest {found['manifest'][:16]})"]
     for stage in found["stages"]:
         documents = stage["documents"]
-        value = f"  {stage['checkpoint']} was {stage['how']} {len(documents):,} documents of {stage['data']}"
+        trained = counted(len(documents), "document")
+        value = f"  {stage['checkpoint']} was {stage['how']} {trained} of {stage['data']}"
         lines.append(value)
         for document in documents[:SHOWN]:
             places = [f"{place['shard']}, row {place['row']}" for place in document["occurrences"]]

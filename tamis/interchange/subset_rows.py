@@ -113,13 +113,13 @@ def _notes(own: OwnRows, mixed: Sequence[str]) -> list[str]:
         names = ", ".join(sorted(own.unread)[:MOST_NAMED])
         more = f" and {len(own.unread) - MOST_NAMED} more" if len(own.unread) > MOST_NAMED else ""
         notes.append(
-            f"the export lacks your own columns for {own.unread.total():,} rows: these columns are not "
-            f"stored, and the files that contained them were changed or removed or cannot be read "
+            f"rows exported without your own columns: {own.unread.total():,}. Tamis does not store these "
+            f"columns, and the files that contained them were changed or removed or cannot be read "
             f"({names}{more}); run `tamis materialize`, then export again"
         )
     if mixed:
         notes.append(
-            "columns with values of several types, which parquet and hf contain as JSON text: "
+            "values of several types are in these columns, so parquet and hf store them as JSON text: "
             f"{', '.join(mixed)}"
         )
     return notes

@@ -60,12 +60,16 @@ def judge_source(model: str | Endpoint) -> JudgeSource:
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
             raise JudgeModelError(
-                model, "the folder has no config.json, so it does not hold a transformers model"
+                model,
+                "the folder has no config.json, so it does not contain a transformers model; name a folder "
+                "written by save_pretrained",
             )
         return JudgeSource(kind="folder", location=model)
     if not HUB_ID.fullmatch(model):
         raise JudgeModelError(
-            model, f"this name is neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id (org/name)"
+            model,
+            f"this name is neither {EMBEDDED_JUDGE!r}, nor an existing folder, nor a hub id (org/name); "
+            "correct model in [judge], or MODEL in the sampler ask-llm:MODEL",
         )
     name, _, revision = model.partition("@")
     return JudgeSource(kind="hub", location=name, revision=revision or None)

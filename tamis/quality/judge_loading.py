@@ -76,7 +76,8 @@ def _loaded(source: JudgeSource) -> tuple[Any, Any]:
             model = family.from_pretrained(source.location, config=config, use_safetensors=True, **options)
         return model, AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise JudgeModelError(source.location, f"transformers cannot load the model: {error}") from error
+        problem = f"transformers cannot load the model ({error}); repair its files, or use another judge"
+        raise JudgeModelError(source.location, problem) from error
 
 
 @contextmanager

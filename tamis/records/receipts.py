@@ -87,7 +87,7 @@ def stored_again(store: Store) -> str:
     """Return, as a clause, how many rows of withdrawn documents the tables of texts hold; "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
     counts = {table: count_rows_of(store, table, "doc_id", ids) for table in tables_of_texts()}
-    return ", ".join(f"{count} rows of {table}" for table, count in counts.items() if count)
+    return ", ".join(f"{count:,} in {table}" for table, count in counts.items() if count)
 
 
 def listed_in(home: Home) -> dict[str, int]:

@@ -44,7 +44,7 @@ LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_
 LONGEST = "32,000 and more"
 NO_FILE, UNKNOWN = "(no longer in any file)", "not stated"
 EXAMPLE, GAP = "example", "gap"
-"""What a point of the map is that is no document: an example of the target, one that nothing serves."""
+"""What a point of the map is that is no document: an example of the target, or one that is a gap."""
 
 
 @dataclass(frozen=True, kw_only=True)

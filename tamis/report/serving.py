@@ -77,9 +77,8 @@ def serving_answer(target: str, serving: Serving) -> str:
         return f"{target} has {examples}: too few to tell which of them are served well."
     share = percent(serving.served / serving.examples, 0)
     return (
-        f"The choice serves {serving.served:,} of the {examples} of {target} ({share}) as well as other "
-        "target examples would: at no more than the cost within which one half of the target examples serves "
-        "19 of 20 examples of the other half."
+        f"The choice serves {serving.served:,} of the {examples} of {target} well ({share}): at a cost no "
+        "higher than that at which one half of the target examples serves 19 of 20 of the other half."
     )
 
 

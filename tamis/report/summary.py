@@ -155,7 +155,8 @@ def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> s
     of_target = f" for {choice['target']}" if several else ""
     if choice["model"] is None:
         return (
-            f"Model{of_target}: none, since no loss curve allows a prediction; see the page of loss curves."
+            f"Model{of_target}: none, since no loss curve allows a prediction; see the page "
+            f"scaling_law_{choice['target']}.html."
         )
     share = choice["cost_share"]
     cost = f"{100 * share:.0f} % of training every model at that size" if share is not None else "unknown"

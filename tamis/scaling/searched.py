@@ -55,7 +55,9 @@ class Search:
         allowed = f"({100 * self.budget_share:.1f} % allowed)"
         spent = f"{100 * self.spent_share:.1f} % of the full cost spent {allowed}"
         more = (
-            f"; [trial_budget] share = {self.next_share:g} pays for another trial" if self.next_share else ""
+            f"; to pay for another trial, set share = {self.next_share:g} in [trial_budget]"
+            if self.next_share
+            else ""
         )
         now = (
             f"{self.ended}{more}"
@@ -68,7 +70,10 @@ class Search:
     @property
     def notices(self) -> list[str]:
         """A line for each trial that was left out, and one for models that the share is too small for."""
-        found = [f"trial {name} was left out: {reason}" for name, reason in self.left_out.items()]
+        found = [
+            f"trial {name} was left out: {reason}; `tamis materialize --try-again` runs it again"
+            for name, reason in self.left_out.items()
+        ]
         if self.unpaid:
             return [*found, self.out_of_reach]
         return [*found, self.too_small] if self.untried else found

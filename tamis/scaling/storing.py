@@ -31,8 +31,8 @@ class NoPredictionError(PermanentError):
         self.measured = measured
         found = ", ".join(f"{model}: {count}" for model, count in sorted(measured.items()))
         super().__init__(
-            f"no loss curve gives a prediction (number of sizes measured by model: {found}); add sizes to "
-            "[scaling]"
+            f"no loss curve gives a prediction (number of sizes measured by model: {found}); add more values "
+            "to sizes in [scaling] of tamis.toml"
         )
 
 

@@ -239,7 +239,8 @@ def _wanted(location: tuple[int | str, ...]) -> str:
     field = _section_of(location).model_fields.get(str(location[-1]))
     if field is not None and get_origin(field.annotation) is Literal:
         return f"one of: {', '.join(map(str, get_args(field.annotation)))}"
-    return "a whole number" if field is not None and field.annotation is int else "a value"
+    whole = field is not None and field.annotation is int
+    return "a whole number" if whole else "a value (docs/settings.md describes every key)"
 
 
 def _section_of(location: tuple[int | str, ...]) -> type[BaseModel]:

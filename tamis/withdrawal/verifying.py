@@ -64,8 +64,8 @@ def verify(home: Home, text: str | None = None) -> Verification:
     waiting = unfinished(home.store)
     if len(waiting):
         found.problems.append(
-            f"the withdrawal of {len(waiting)} documents or excerpts was interrupted; "
-            "run `tamis materialize` to complete it"
+            f"the withdrawal of {counted(len(waiting), 'document or excerpt', 'documents or excerpts')} was "
+            "interrupted; run `tamis materialize` to complete it"
         )
     with home.as_stored("manifests", "exports", "reports") as stored:
         found.problems += _receipts(stored, found)
@@ -104,11 +104,12 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
                 held = pl.Series(batch["doc_id"]).is_in(gone.implode())
                 if held.any():
                     yield (
-                        f"table {table} version {entry['version']}: {int(held.sum())} rows of "
+                        f"table {table} version {entry['version']}: {counted(int(held.sum()), 'row')} of "
                         "withdrawn documents"
                     )
     for table, rows in copies_in_columns(store, gone.to_list()).items() if len(gone) else ():
-        yield f"table {table}: {len(rows)} rows of other documents contain a withdrawn text in a column"
+        where = f"{counted(len(rows), 'row')} of other documents"
+        yield f"table {table}: a withdrawn text is in a column of {where}"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
             found.versions += 1
@@ -116,7 +117,7 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
             held = content_ids(pl.DataFrame(rows)).is_in(gone.implode())
             if held.any():
                 yield (
-                    f"table {table} version {entry['version']}: {int(held.sum())} rows with "
+                    f"table {table} version {entry['version']}: {counted(int(held.sum()), 'row')} with "
                     "withdrawn excerpts"
                 )
 

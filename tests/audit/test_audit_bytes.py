@@ -212,5 +212,5 @@ def test_an_altered_first_seen_is_found_though_no_digest_covers_it(home):
     opened.merge_insert(["doc_id"]).when_matched_update_all().execute(forged)
     named = {node.name: node.details for node in audited(home).nodes.values() if node.status == "red"}
     opened.merge_insert(["doc_id"]).when_matched_update_all().execute(row)
-    assert named == {"table[documents]": [f"1 rows were altered: {IDS[3]}"]}
+    assert named == {"table[documents]": [f"altered rows: 1 ({IDS[3]})"]}
     assert audited(home).status == "green"

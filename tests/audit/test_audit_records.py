@@ -84,7 +84,7 @@ def test_a_copy_of_a_sealed_row_is_named(home):
     opened.add(opened.to_arrow().slice(0, 1))
     found = red_after_judging(home)
     assert list(found) == ["table[selection_versions]"]
-    assert "have more than one row: best[1]" in found["table[selection_versions]"][0]
+    assert "more than one row: 1 (first: best[1]" in found["table[selection_versions]"][0]
 
 
 @pytest.mark.parametrize("table", ["retained_embeddings_static", "retained_scores_judge"])
@@ -100,7 +100,7 @@ def test_retained_rows_are_green_and_an_altered_one_is_named(home, table):
     forged = row.set_column(at, row.schema.field(at), pa.array(value, row.schema.field(at).type))
     opened.merge_insert(["doc_id", "fingerprint"]).when_matched_update_all().execute(forged)
     (details,) = red_after_judging(home).values()
-    assert details == [f"1 rows were altered: {'b' * 32}[f]"]
+    assert details == [f"altered rows: 1 ({'b' * 32}[f])"]
 
 
 def test_a_truncated_table_of_records_is_a_finding_and_does_not_end_the_audit(home):
@@ -182,4 +182,4 @@ def test_a_row_without_a_checksum_is_named(home):
     judge_records(home, Records(home.manifests), nodes, quick=False)
     found = nodes["table[heads]"]
     assert found.status == "amber"
-    assert "1 rows have no checksum" in found.details
+    assert "rows without a checksum: 1" in found.details

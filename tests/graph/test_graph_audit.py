@@ -117,7 +117,7 @@ def test_a_row_that_nobody_lists_is_said(graph):
     graph.store.append("documents", row.set_column(place, row.schema.field(place), pa.array(["f" * 32])))
     audit = graph.audit()
     assert audit.status == "amber"
-    assert "1 rows that no manifest lists" in str([node.details for node in audit.nodes.values()])
+    assert "rows that no manifest lists: 1" in str([node.details for node in audit.nodes.values()])
 
 
 def test_altered_files_of_every_kind_are_found(graph):

@@ -96,7 +96,7 @@ def test_an_export_is_the_golden_one(project):
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
     assert list(done.notes) == [
-        "columns with values of several types, which parquet and hf contain as JSON text: id, mixed"
+        "values of several types are in these columns, so parquet and hf store them as JSON text: id, mixed"
     ]
     parquet = rows_of(done.path)
     assert parquet[TEXTS[4]]["at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -16,7 +16,7 @@ def test_one_seed_proves_nothing_and_says_what_to_do(read_page):
     report = analyse(rows({"full": 2.0, "random": 2.3, "got-d": 2.0}, data_seeds=1), 0)
     page = read_page(sampler_page(pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN), report))
     assert "One run per sampler is not enough to test a difference: raise data_seeds" in page
-    assert "raise training_seeds to 2 or more" in page
+    assert "raise training_seeds in [sampler_trials] to 2 or more" in page
 
 
 def test_a_failed_run_is_named_and_the_rest_counts(read_page):

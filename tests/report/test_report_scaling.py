@@ -59,7 +59,7 @@ def test_alternatives_doublings_phases_and_costs_are_on_the_page(curves, read_pa
     assert f"{gap:.3f} ({100 * gap / large.predictions[0].loss:.1f} %)" in text
     assert f"lower its loss by {large.next_doubling:.3f}" in text
     assert "A run on them takes 6.14e+14 FLOP and 11.4 hours, a run on 51,200 takes 3.07e+14 and 5.7" in text
-    assert f"of {len(large.sizes)} sizes lie in the power phase" in text
+    assert f"of {len(large.sizes)} sizes in the power phase" in text
     spent = sum(size for size in SIZES if size > 0)
     assert report.spent.examples == 2 * spent
     assert report.spent.seconds == pytest.approx(0.5 * spent)

@@ -81,7 +81,7 @@ def test_a_table_that_is_cut_off_is_named(project, capsys):
     import pyarrow as pa
 
     project.home.store.overwrite("quarantine", pa.table({"shard": ["a"]}))
-    assert seen(project, "tables").seen == "1 of 1 can be read"
+    assert seen(project, "tables").seen == "1 table can be read"
     for path in (project.home.root / "lance").rglob("*.manifest"):
         path.write_bytes(b"")
     found = seen(project, "tables")
@@ -157,7 +157,7 @@ def test_a_tracking_server_that_is_not_there_is_told_without_its_password(projec
 
 
 def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, monkeypatch, tmp_path):
-    assert seen(project, "object_store").seen == "none set"
+    assert seen(project, "object_store").seen == "no object store is configured"
     storage = '[storage]\nurl = "s3://tamis/home"\n'
     project = plain_project(tmp_path, settings(storage), {}).project
     assert seen(project, "object_store").seen == "s3://tamis/home answers"

@@ -172,7 +172,7 @@ def test_a_row_in_an_old_version_alone_is_found(home):
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     home.store.delete("documents", f"doc_id = '{IDS[0]}'")
     (problem,) = verify(home).problems
-    assert "1 rows of withdrawn documents" in problem
+    assert "1 row of withdrawn documents" in problem
 
 
 def test_what_interrupted_work_goes_on_from_is_gone(home):

@@ -112,7 +112,7 @@
     about.replaceChildren();
     if (i < 0) { about.append(...row("Point", "none: move over the map, or use the arrow keys on it")); return; }
     about.append(...row("Beginning of the text", texts[i] || "(none)"));
-    if (codes[0][i] === EXAMPLE) about.append(...row("What it is", gaps.has(i) ? "example of the target that nothing in the pool serves" : "example of the target"));
+    if (codes[0][i] === EXAMPLE) about.append(...row("What it is", gaps.has(i) ? "example of the target with hardly any documents near it" : "example of the target"));
     else for (const m of [0, REASON, 2, SOURCE, TOPIC, 5]) about.append(...row(meta.modes[m].title, label(m, i)));
     about.append(...row("Full explanation", "tamis explain " + ids[i]));
   }
@@ -135,7 +135,7 @@
     const examples = inside.filter((i) => codes[0][i] === EXAMPLE);
     if (examples.length) add("target", "examples", examples.length, "–");
     const lacking = examples.filter((i) => gaps.has(i)).length;
-    if (lacking) add("target", "examples that nothing serves", lacking, "–");
+    if (lacking) add("target", "examples with hardly any documents near them", lacking, "–");
   }
 
   function legend() {
@@ -154,7 +154,7 @@
     labels.slice(0, SLOTS).forEach((name, code) => item(code, name, style(code), counts[code]));
     if (labels.length > SLOTS) item(SLOTS, `${labels.length - SLOTS} others`, style(SLOTS), counts.slice(SLOTS).reduce((a, b) => a + b, 0));
     if (meta.examples > meta.gaps.length) item("example", "example of the target", style(EXAMPLE), meta.examples - meta.gaps.length);
-    if (meta.gaps.length) item("gap", "example that nothing serves", { colour: INK, fill: "#d55e00", shape: 2 }, meta.gaps.length);
+    if (meta.gaps.length) item("gap", "example with hardly any documents near it", { colour: INK, fill: "#d55e00", shape: 2 }, meta.gaps.length);
   }
   function refresh() { draw(); count(); $("found").textContent = `${shown.length.toLocaleString("en")} of ${n.toLocaleString("en")} points shown`; }
   function look(factor, x, y) {

@@ -444,14 +444,12 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def values_due(project: Project, asset: str, *, patience_seconds: float | None = None) -> dict[str, Due]:
+def values_due(project: Project, asset: str) -> dict[str, Due]:
     """Return the entries of the plan that would make values of an asset again, by partition.
 
-    What was kept within a certificate is current, as in the status. `patience_seconds`: how long to wait for
-    a file that is being written, by default as long as it takes to settle.
+    What was kept within a certificate is current, as in the status.
     """
-    settle_seconds = project.settings.automation.settle_seconds
-    snapshot = scan(project, settle_seconds if patience_seconds is None else patience_seconds)
+    snapshot = scan(project, project.settings.automation.settle_seconds)
     found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
     return {one.partition: one for one in found if one.asset == asset}
 

@@ -531,7 +531,7 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(PermanentError, match=r"pip install -e '\.\[postgres\]'"):
+    with pytest.raises(PermanentError, match=r"pip install -c constraints.txt -e '\.\[postgres\]'"):
         prepare_folder(project)
 
 

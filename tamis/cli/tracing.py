@@ -96,7 +96,7 @@ def explain(as_json: bool, **given: Any) -> int:
 
 def _say_what_is_out_of_date(project: Project) -> None:
     try:
-        outdated = values_due(project, SELECTION_STAGE.name, patience_seconds=0.0)
+        outdated = values_due(project, SELECTION_STAGE.name)
     except ListingError as error:
         say(f"whether this explanation is current cannot be checked: {error}")
         return

@@ -136,7 +136,7 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
     found = capsys.readouterr()
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.out
-    assert "which parquet and hf contain as JSON text: id, mixed" in found.err
+    assert "store them as JSON text: id, mixed" in found.err
     assert (
         "is outside the folder of exports, so `tamis withdraw` will not remove anything from it" in found.err
     )
@@ -205,7 +205,7 @@ def test_rows_of_an_older_home_are_read_again_from_unchanged_files(project):
     assert rows_of(done.path)[TEXTS[3]].get("label") is None
     assert rows_of(done.path)[TEXTS[4]] | {"label": None} == before[TEXTS[4]]
     (note, _mixed) = done.notes
-    assert "your own columns for 2 rows" in note
+    assert "rows exported without your own columns: 2." in note
     assert "tables__b.csv" in note
 
 

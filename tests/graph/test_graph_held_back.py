@@ -286,7 +286,7 @@ def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_a
             reconcile.remove(graph.snapshot, graph.current)
     (graph.landing / "cooking.jsonl").unlink()
     assert held(graph) == {"web": "corpus"}
-    assert "the 12 documents" in held_back(graph.snapshot, graph.current)[0].goes
+    assert "all documents of these files (12)" in held_back(graph.snapshot, graph.current)[0].goes
     graph.make(CORPUS)
     assert ("documents", "web__sailing.jsonl") not in graph.current
 

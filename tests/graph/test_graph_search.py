@@ -355,14 +355,14 @@ def test_a_spent_share_says_which_would_buy_the_next_round(ended_trials):
     assert ended.ended == SPENT
     assert ended.next_share is not None
     assert ended.next_share > 0.5
-    assert f"{SPENT}; [trial_budget] share = {ended.next_share:g} pays for another" in ended.sentence
+    assert f"{SPENT}; to pay for another trial, set share = {ended.next_share:g} in" in ended.sentence
     before = ended_trials.text
     below = f"{ended.next_share * 0.99:g}"
     for share, more in ((below, False), (f"{ended.next_share:g}", True)):
         ended_trials.configure(before.replace("share = 0.5", f"share = {share}"))
         assert bool(ended_trials.search.open) is more
     assert ended_trials.search.next_share is None
-    assert "pays for another" not in ended_trials.search.sentence
+    assert "to pay for another" not in ended_trials.search.sentence
 
 
 def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):
@@ -370,4 +370,4 @@ def test_once_the_whole_grid_is_measured_no_share_buys_more(tmp_path, nowhere):
     for name in list(made.snapshot.trials):
         made.finish(name)
     assert (made.search.open, made.search.next_share) == ((), None)
-    assert "pays for another" not in made.search.sentence
+    assert "to pay for another" not in made.search.sentence

@@ -68,7 +68,7 @@ def test_shares_by_topic_are_held_decided_once_explained_and_shown(made):
     assert any(said in line for line in lines)
     words = read_names(made.store).words[topic]
     assert explained["topic"] == {"topic": topic, "words": words}
-    assert f"  of {topic}: {', '.join(words)}" in lines
+    assert f"  in {topic}: {', '.join(words)}" in lines
 
 
 def test_the_pages_show_the_topics_that_are_stored(made):

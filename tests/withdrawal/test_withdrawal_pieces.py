@@ -64,7 +64,7 @@ def test_nothing_that_shows_it_is_left_in_quarantine(tmp_path, kind):
         "quarantine" in problem and "part of the given text" in problem
         for problem in verify(home, text).problems
     )
-    assert any("quarantine" in problem and "rows" in problem for problem in verify(home).problems)
+    assert any("quarantine" in problem and "1 row " in problem for problem in verify(home).problems)
 
 
 def test_where_nothing_is_shown_nothing_is_found():

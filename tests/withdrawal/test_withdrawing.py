@@ -159,7 +159,7 @@ def test_twice_is_once_and_a_restored_row_goes_again(home):
     assert (again.new, again.receipts, again.purged.anything) == ([], [], False)
     home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
     assert not verify(home).holds
-    assert stored_again(home.store) == "1 rows of documents"
+    assert stored_again(home.store) == "1 in documents"
     back = withdraw(home, asked(home, IDS[0]), REASON)
     assert back.purged.rows == {"documents": 1}
     assert stored_again(home.store) == ""

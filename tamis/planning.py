@@ -64,6 +64,9 @@ def _why(snapshot: ProjectSnapshot, asset: str, partition: str) -> str:
     return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
 
 
+PLAN_WORDS = {"interrupted": "incomplete (a run was interrupted, or is at work)"}
+
+
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
     """A plan for a person: a line per asset, then what all of it takes."""
     if not plan:
@@ -74,7 +77,8 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         name = SQL_MODELS if stage is not None and stage.group in LAYERS else due["asset"]
         groups.setdefault((name, due["reason"]), []).append(due)
     lines = []
-    for (asset, reason), entries in groups.items():
+    for (asset, short), entries in groups.items():
+        reason = PLAN_WORDS.get(short, short)
         if asset == HELD_BACK:
             lines.append(reason)
         elif asset == REMOVAL:

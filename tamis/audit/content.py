@@ -125,7 +125,11 @@ def _judge_files(
     stated = [manifests[node.manifest] for node in present]
     for node, found in zip(present, altered_files(home, stated), strict=True):
         remade = node.current and not home.url
-        problems = [f"{problem}; {_remedy(problem)}" if remade else problem for problem in found]
+        missing = "`tamis materialize` makes it again"
+        problems = [
+            f"{problem}; {missing if problem.endswith(MISSING) else _remedy('it')}" if remade else problem
+            for problem in found
+        ]
         if node.asset == RAW_STAGE.name and node.current:
             problems += _altered_raw(snapshot, node.partition, manifests[node.manifest])
         for problem in problems:
@@ -133,9 +137,8 @@ def _judge_files(
         advance(1)
 
 
-def _remedy(problem: str) -> str:
-    again = "`tamis materialize` makes it again"
-    return again if problem.endswith(MISSING) else f"move it away, and {again}"
+def _remedy(moved: str) -> str:
+    return f"move {moved} away, and `tamis materialize` makes it again"
 
 
 def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
@@ -186,14 +189,14 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
             found, stored = rows.of(claim.scope, stated)
             doubled = rows.doubled(stated) if claim.scope == BY_DOC_IDS else []
         if found != claim.digest:
-            _name_difference(claim, stated, stored, held)
+            _name_difference(home, claim, stated, stored, held)
         if doubled:
             claim.node.altered(f"table {claim.table} contains rows of {doubled[0]} more than once")
     return rows
 
 
 def _name_difference(
-    claim: Claim, stated: bytes, stored: bytes, held: Callable[[list[str]], set[str]]
+    home: Home, claim: Claim, stated: bytes, stored: bytes, held: Callable[[list[str]], set[str]]
 ) -> None:
     """Note which rows of a claim differ.
 
@@ -212,7 +215,11 @@ def _name_difference(
         if changed
         else "only the order of the rows differs from the manifest"
     )
-    claim.node.altered(f"table {claim.table}: {what}")
+    remedy = ""
+    if claim.node.current and not home.url:
+        table = home.relative(home.root / "lance" / f"{claim.table}.lance")
+        remedy = f"; {_remedy(f'the whole of {table}')}"
+    claim.node.altered(f"table {claim.table}: {what}{remedy}")
 
 
 def _by_key(content: bytes) -> dict[str, list[str]]:

@@ -139,7 +139,10 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
         except OSError as error:
             raise PortTakenError(wanted or before, error, "--reports-port") from error
         if wanted is None and pages.port != before:
-            say(f"port {before} is taken; the report pages and all links to them now use port {pages.port}")
+            say(
+                f"port {before} is taken; the report pages and new links to them now use port {pages.port}; "
+                f"earlier links in Dagster's UI lead to port {before}"
+            )
         yield pages
 
 

@@ -105,6 +105,8 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
             "is not in any corpus of this project; pass a file of one of the project's corpora, or the key "
             "of a shard, which `tamis explain DOC_ID` shows"
         )
+        if not wanted.exists():
+            problem = f"is neither a file nor the key of a shard; {problem.partition('; ')[2]}"
         if is_group_key(file):
             problem = "is not a file but a group of small files; pass the path of one of these files"
         raise UnknownPlaceError(file, None, problem)

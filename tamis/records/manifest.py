@@ -159,7 +159,9 @@ class ManifestFolder:
             found = Manifest(**values)
         except FileNotFoundError as error:
             raise ManifestError(manifest, "is missing") from error
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
+            raise ManifestError(manifest, "was altered (its fields are not those of a manifest)") from error
+        except (OSError, ValueError) as error:
             raise ManifestError(manifest, f"cannot be read: {error}") from error
         if found.id != manifest:
             raise ManifestError(manifest, f"was altered (the manifest's content hashes to {found.id[:16]}…)")

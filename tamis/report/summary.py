@@ -11,6 +11,7 @@ from tamis.base.numbers import counted, cut, named, percent
 from tamis.base.progress import visible_name
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.sources import document_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
@@ -54,7 +55,10 @@ def summary(project: Project, states: Mapping[str, str] | None = None, timed: bo
 
 def pool_line(store: Store) -> str:
     """Return how many documents there are, and from how many shards."""
-    shards = store.read(OCCURRENCES.name, ["shard"])["shard"].n_unique()
+    files = store.read(OCCURRENCES.name, ["shard"]).unique()
+    grouped = store.read(GROUPED_FILES, ["shard", "part_of"])
+    keys = files.join(grouped, on="shard", how="left").select(pl.coalesce("part_of", "shard"))
+    shards = keys["part_of"].n_unique()
     return (
         f"Pool: {counted(store.count(DOCUMENTS.name), 'distinct document')} from {counted(shards, 'shard')}; "
         f"{counted(store.count(NEAR_DUPLICATES.name), 'near-duplicate')} set aside."

@@ -83,7 +83,8 @@ SENTENCES: dict[str, str] = {
         for per, reason in OVER_GROUP.items()
     },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
-    Reason.HEURISTIC: "Breaks a heuristic rule, for example by having too few words or too much repetition.",
+    Reason.HEURISTIC: "Breaks a rule of form: it reads as noise (numbers, menus, random keys), "
+    "boilerplate or repetition.",
     Reason.LANGUAGE: "Is not in one of the wanted languages.",
     Reason.PERSONAL_DATA: "Contains more personal data (such as e-mail addresses and phone numbers) than "
     "allowed.",

@@ -29,6 +29,11 @@ class TargetGaps:
             return f"{self.target} has {examples}: too few to tell which examples the pool does not cover."
         share = percent(len(self.lacking) / len(self.gaps.supply_m), 0)
         found = f"{len(self.lacking):,} of the {examples} of {self.target} ({share})"
+        if not len(self.lacking):
+            return (
+                f"Eligible documents are near all {examples} of {self.target}: at least "
+                f"{self.gaps.limit:.2g} per example, and {self.gaps.typical:.2g} for a typical one."
+            )
         under = f"fewer than {self.gaps.limit:.2g} per example"
         if self.gaps.typical < self.gaps.limit:
             return (

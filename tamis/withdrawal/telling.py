@@ -169,6 +169,7 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{when}  {_documents(row['doc_ids'])}, {row['reason']} ({', '.join(row['scopes'])})")
         lines.append(f"  {proof}")
         saw = [f"{label(one['asset'], one['partition'])}: {one['taint']}" for one in row["tainted"] or []]
+        saw = list(dict.fromkeys(saw))  # a superseded value has the same words as the current one
         lines += cut([f"  tainted then: {one}" for one in saw], LISTS_ALL)
         if len(row["doc_ids"]) > 1:
             lines += cut([f"  {doc_id}" for doc_id in row["doc_ids"]], LISTS_ALL)

@@ -37,4 +37,4 @@ def test_a_name_of_several_lines_is_shown_in_one(tmp_path):
     store = plain_project(tmp_path, settings()).store
     with pytest.raises(UnknownPlaceError) as raised:
         document_of_place(store, {}, "two\nlines", 0)
-    assert str(raised.value).startswith(r"'two\nlines' is not in any corpus")
+    assert str(raised.value).startswith(r"'two\nlines' is neither a file nor the key of a shard")

@@ -128,18 +128,18 @@ def test_add_a_target(new_project):
     write(project.root / "support" / "pairs.jsonl", [*pairs, '{"question": "no answer"}'])
 
     project.tamis(*page.words("tamis materialize"))
-    page.says("Examples found in the pool are never selected (*target example*, *held out example*)")
+    page.says("Documents that are examples are never selected (*target example*, *held out example*)")
     found = reasons(project, "best")
     kept = project.store.read(
         "target_examples", ["doc_id"], "target = 'goal' AND split IN ('train', 'held_out')"
     )["doc_id"]
     drawn = [reason for doc_id, reason in found.items() if doc_id in set(kept)]
     assert set(drawn) == {"target_example", "held_out_example"}
-    page.says("shares long runs of words with held-out ones (*contaminated*)")
+    page.says("share long runs of words with held-out examples (*contaminated*)")
     assert "contaminated" in {found[document_id(text)] for text in longer}
     for name in ("best", "best-for-support"):
         assert "within_budget" in reasons(project, name).values()
-    page.says("A bad row is named by `tamis status` with its target, file and row.")
+    page.says("`tamis status` names each bad row with its target, file and row.")
     assert "target support: pairs.jsonl, row 620" in project.tamis(*page.words("tamis status")).stdout
 
     scaling = '\n[scaling]\ntarget = "goal"\nmodels = ["small"]\nsizes = [6, 12]\n'
@@ -164,9 +164,7 @@ def test_a_target_that_changes(new_project):
     )
     project.tamis("materialize")
     write_jsonl(project.root / "target" / "more.jsonl", sentences("algebra", 20, 7))
-    page.says(
-        "what depends on it is due: potential, scores, selections, trials. Vectors and quality are not."
-    )
+    page.says("its potential, scores, selections and trials are due again; vectors and quality are not.")
     found = due(project, Page("choose-a-budget-and-sampler"))
     assert {"target_potential", "transport_scores", "selected_subset"} <= found.keys()
     assert not {"embeddings", "documents", "judge_labels", "quality_scores"} & found.keys()
@@ -233,7 +231,7 @@ def test_keep_current(watching):
     assert "due: " in watching.tamis(*page.words("tamis status")).stdout
     assert "web__dropped.jsonl" in {one["partition"] for one in watching.json("plan")}
     assert watching.until_rest()
-    page.says("which selections are *certified*: kept within the certificate of a potential")
+    page.says("*certified*: made with a potential from before the file came")
     watching.tamis(*page.words("tamis materialize"))
     assert watching.json("plan") == []
     page.says("`tamis diff best` says which documents came and went, and why each")
@@ -282,7 +280,7 @@ def test_prove_a_checkpoint(trained):
     assert re.search(r"[0-9a-f]{64}", anchored.stdout + anchored.stderr)
     run("tamis audit --against anchor.json")
 
-    page.says("Later `--against anchor.json` is red when one of them is gone or altered.")
+    page.says("Later, `--against anchor.json` is red when any of these manifests is gone or altered.")
     manifest = next(path for path in sorted(trained.home.root.rglob("manifests/**/*.json")))
     manifest.unlink()
     run("tamis audit --against anchor.json", code=1)

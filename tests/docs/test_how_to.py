@@ -146,7 +146,7 @@ def test_add_a_target(new_project):
     project.configure(project.text + scaling)
     project.tamis("materialize")
     asked = 'target = ["goal", "support"]'
-    page.says(f"`{asked}` in `[scaling]`. Trials of the first are not made again.")
+    page.says(f"append it in `[scaling]`: `{asked}`. Trials of the first target are not made again.")
     project.configure(project.text.replace(scaling, scaling.replace('target = "goal"', asked)))
     made = {key for asset, key in project.current if asset == "trials"}
     trials = due(project, Page("choose-a-budget-and-sampler"))["trials"]

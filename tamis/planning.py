@@ -9,6 +9,7 @@ from tamis.base.numbers import brief, counted, named, tokens_in_words
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import held_back
+from tamis.graph.out_of_date import INTERRUPTED, REASONS
 from tamis.graph.plan import Due, full_plan, label
 from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
@@ -64,9 +65,6 @@ def _why(snapshot: ProjectSnapshot, asset: str, partition: str) -> str:
     return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
 
 
-PLAN_WORDS = {"interrupted": "incomplete (a run was interrupted, or is at work)"}
-
-
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
     """A plan for a person: a line per asset, then what all of it takes."""
     if not plan:
@@ -78,7 +76,7 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         groups.setdefault((name, due["reason"]), []).append(due)
     lines = []
     for (asset, short), entries in groups.items():
-        reason = PLAN_WORDS.get(short, short)
+        reason = REASONS[INTERRUPTED] if short == INTERRUPTED else short
         if asset == HELD_BACK:
             lines.append(reason)
         elif asset == REMOVAL:

@@ -8,10 +8,11 @@ from tamis.graph.stages import made_together, stages
 from tamis.records.current_values import CurrentValues
 
 SHOWN = 3
+INTERRUPTED = "interrupted"
 REASONS = {
     "new": "not materialized yet",
     "changed": "code, settings or inputs have changed",
-    "interrupted": "incomplete: rows were removed, or the run was interrupted",
+    INTERRUPTED: "incomplete: rows were removed, or a run was interrupted or is at work",
 }
 
 

@@ -101,12 +101,15 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     wanted = Path(file).resolve()
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
     if not keys:
-        problem = (
-            "is not in any corpus of this project; pass a file of one of the project's corpora, or the key "
-            "of a shard, which `tamis explain DOC_ID` shows"
+        what = (
+            "not in any corpus of this project"
+            if wanted.exists()
+            else "neither a file nor the key of a shard"
         )
-        if not wanted.exists():
-            problem = f"is neither a file nor the key of a shard; {problem.partition('; ')[2]}"
+        problem = (
+            f"is {what}; pass a file of one of the project's corpora, or the key of a shard, which "
+            "`tamis explain DOC_ID` shows"
+        )
         if is_group_key(file):
             problem = "is not a file but a group of small files; pass the path of one of these files"
         raise UnknownPlaceError(file, None, problem)

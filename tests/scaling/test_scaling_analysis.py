@@ -121,9 +121,9 @@ def test_the_sizes_that_would_tell_do():
     curves = {name: (HARDLY, [4.1, low, 3.0]) for name, low in (("a", 3.9), ("b", 3.8))}
     report = build_scaling_report(curves, 1_000, {})
     most = max(report.models[0].telling_sizes)
-    for examples, told in ((most - 1, ()), (most, report.models[0].telling_sizes)):
+    for examples, sizes in ((most - 1, ()), (most, report.models[0].telling_sizes)):
         found = build_scaling_report(curves, 1_000, {}, Study(examples=examples))
-        assert found.models[0].telling_sizes == told
+        assert found.models[0].telling_sizes == sizes
     for size in report.models[0].telling_sizes:
         assert build_scaling_report(curves, 1_000, {}).models[0].predictions[1].says_nothing
         found = predict_full_loss(curves, size)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tamis.base.errors import ConfigurationError, PermanentError
+from tamis.cli.making import init
 from tamis.selection import SAMPLERS, BadBudgetError, parse_budget
 from tamis.settings.config import (
     Settings,
@@ -325,6 +326,17 @@ def test_a_budget_is_valid_here_when_the_selection_can_read_it(budget):
             parse_budget(budget)
         return
     assert parse_budget(accepted) == parse_budget(budget)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("my-project", "my-project"), ("Støy & Co", "st-y-co"), ("x" * 200, "x" * 60), ("数据", "tamis")],
+)
+def test_a_new_project_is_called_after_its_folder(folder, name, tmp_path):
+    assert init.callback(folder=str(tmp_path / folder)) == 0
+    written = tmp_path / folder / "tamis.toml"
+    assert load_settings(written).project.name == name
+    assert written.read_text().replace(f'"{name}"', '"tamis"', 1) == TEMPLATE.read_text()
 
 
 def test_the_project_file_is_found_from_a_folder_below(tmp_path, monkeypatch):

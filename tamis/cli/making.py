@@ -1,5 +1,6 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -21,6 +22,7 @@ from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
 from tamis.settings.config import PROJECT_FILE
+from tamis.settings.sections import ProjectSection
 from tamis.status import Status, due, read_status, unknown_assets, value_due
 
 
@@ -43,11 +45,14 @@ class NothingToCompareError(PermanentError):
 @click.command()
 @click.argument("folder", default=".")
 def init(folder: str) -> int:
-    """Write the template and the folders that it names."""
+    """Write the template, with the folder's name for the project, and the folders that it names."""
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
         raise ProjectExistsError(path)
-    write_atomically(path, (files("tamis") / "templates" / PROJECT_FILE).read_bytes())
+    template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
+    name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
+    written = template.replace('name = "tamis"', f'name = "{name}"', 1)
+    write_atomically(path, written.encode("utf-8"))
     for name in ("documents", "target"):
         (path.parent / name).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")

@@ -170,7 +170,7 @@ def _percentile(store: Store, table: str, column: str, value: float, scope: str 
         column_n = store.read(table, [column], scope).drop_nulls(column)[column]
         return round(100.0 * int((column_n <= value).sum()) / len(column_n), 2)
     within = f" AND {scope}" if scope else ""
-    scored = store.count(table, scope) - store.count(table, f"{column} IS NULL{within}")
+    scored = store.count(table, f"{column} IS NOT NULL{within}")
     return round(100.0 * store.count(table, f"{column} <= {value!r}{within}") / scored, 2)
 
 

@@ -37,7 +37,7 @@ def erase_rows(store: Store, table: str, column: str, values: Sequence[str]) -> 
         return store.delete(table, one_of(column, values))
     removed = count_rows_of(store, table, column, values)
     if removed:  # one pass over the table in place of a commit for each thousand
-        _write_anew(store, table, column, pl.Series(values).implode())
+        _rewrite(store, table, column, pl.Series(values).implode())
     return removed
 
 
@@ -50,7 +50,7 @@ def forget_versions(store: Store, table: str) -> bool:
         for name in opened.tags.list():  # a tagged version could not be removed
             opened.tags.delete(name)
         if _marks(store, table):
-            _write_anew(store, table)
+            _rewrite(store, table)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail is meant
             store.open(table).optimize(cleanup_older_than=_NOW, delete_unverified=True)
@@ -66,7 +66,7 @@ def _marks(store: Store, table: str) -> bool:
     return holds_files(store.folder, f"{table}.lance/_deletions")
 
 
-def _write_anew(store: Store, table: str, column: str = "", without: pl.Series | None = None) -> None:
+def _rewrite(store: Store, table: str, column: str = "", without: pl.Series | None = None) -> None:
     """Overwrite a table with its own rows, in one commit, but those that name one of the values."""
     opened = store.open(table)
     schema = opened.schema

@@ -1,19 +1,21 @@
 """Two hundred cases of absence: whatever goes missing by an accident, nothing is deleted that nobody gave up.
 
-A case is one to three accidents at once: a folder that is empty, gone, a dangling link or lists half of its
-files; many files gone; a file cut off or emptied; a section of tamis.toml that is gone, renamed or cut
-off; a typo in a path, a pattern or the name of a column. After a run under them every row that was there is
-there; when the accidents are undone, the next run leaves everything as it was.
+A case is one to three accidents at once: a folder that is empty, gone, a dangling link, lists half of its
+files or cannot be listed; many files gone; a file cut off, emptied or unreadable; a section of tamis.toml
+that is gone, renamed or cut off; a typo in a path, a pattern or the name of a column. After a run under them
+every row that was there is there; when the accidents are undone, the next run leaves everything as it was.
 """
 
+import errno
 import os
 import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -35,10 +37,12 @@ from projects import (
 
 from tamis.base.errors import TamisError
 from tamis.corpus import listing
+from tamis.exporting import export_selection
 
 pytestmark = pytest.mark.slow
 
 CASES, PARTS = 200, 8
+OPEN = Path.open
 SOURCES = ("landing", "notes", "letters", "target")
 SECTIONS = ("web", "notes", "letters", "goal", "near", "thin")
 SETTINGS = settings(
@@ -54,12 +58,37 @@ SETTINGS = settings(
 
 
 @dataclass
+class Faults:
+    """Names of folders: listed by half; with the errors of their listings; with those of their files."""
+
+    halved: set[str] = field(default_factory=set)
+    unlisted: dict[str, int] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        for names in (self.halved, self.unlisted, self.unread):
+            names.clear()
+
+    def scandir(self, folder: str | Path) -> list[os.DirEntry[str]]:
+        name = Path(folder).name
+        if number := self.unlisted.get(name):
+            raise OSError(number, os.strerror(number), str(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return entries[: len(entries) // 2] if name in self.halved else entries
+
+    def open(self, path: Path, *arguments: Any, **named: Any) -> Any:
+        if number := self.unread.get(path.parent.name):
+            raise OSError(number, os.strerror(number), str(path))
+        return OPEN(path, *arguments, **named)
+
+
+@dataclass
 class Case:
-    """The project in one case, what is drawn, and what listings leave out."""
+    """The project in one case, what is drawn, and the folders whose listings or files fail."""
 
     graph: SmallProject
     draw: random.Random
-    listed_half: set[str]
+    faults: Faults
 
     @property
     def folder(self) -> Path:
@@ -101,7 +130,16 @@ def dangling(case: Case) -> None:
 
 
 def half_listed(case: Case) -> None:
-    case.listed_half.add(case.folder.name)
+    case.faults.halved.add(case.folder.name)
+
+
+def not_listed(case: Case) -> None:
+    """A folder that denies access, or the handle of a share that went away."""
+    case.faults.unlisted[case.folder.name] = case.draw.choice((errno.EACCES, errno.ESTALE, errno.EIO))
+
+
+def not_read(case: Case) -> None:
+    case.faults.unread[case.folder.name] = case.draw.choice((errno.EACCES, errno.ESTALE, errno.EIO))
 
 
 def many_gone(case: Case) -> None:
@@ -155,6 +193,8 @@ ACCIDENTS = (
     gone,
     dangling,
     half_listed,
+    not_listed,
+    not_read,
     many_gone,
     cut_off,
     blanked,
@@ -182,19 +222,31 @@ def whole(tmp_path_factory, encoder_cache) -> Iterator[SmallProject]:
     made.configure(SETTINGS)
     shutil.copytree(encoder_cache, made.home.cache)
     made.make(CHOSEN)
+    export_selection(made.project, "near", "jsonl")
     yield made
     made.instance.dispose()
 
 
-def lost(graph: SmallProject, before: dict[str, pl.DataFrame]) -> list[str]:
-    """The tables that hold fewer of the rows that they held; a place may have moved with its file."""
+def results(graph: SmallProject) -> set[str]:
+    """The files that hold results: exports, manifests, what was fitted."""
+    folders = (graph.home.exports, graph.home.manifests, graph.home.fitted)
+    return {str(path.relative_to(graph.root)) for folder in folders for path in folder.rglob("*")}
+
+
+def lost(graph: SmallProject, before: dict[str, pl.DataFrame], files: set[str]) -> list[str]:
+    """The tables that hold fewer of the rows that they held, and the files that are gone.
+
+    A place may have moved with its file. Lists of rows and what was fitted are superseded by new ones.
+    """
     names = set(graph.store.names())
     keys = {table: ["doc_id"] if table in OF_PLACES else list(key_of(table)) for table in before}
-    return [
+    gone = [
         f"{len(rows)} rows of {table}"
         for table, every in before.items()
         if table not in names or len(rows := every.join(graph.store.read(table), on=keys[table], how="anti"))
     ]
+    superseded = (".tamis/manifests/rows/", ".tamis/fitted/")
+    return gone + sorted(name for name in files - results(graph) if not name.startswith(superseded))
 
 
 @in_parts(PARTS)
@@ -207,30 +259,26 @@ def test_nothing_is_deleted_by_what_goes_missing(tmp_path, whole, monkeypatch, p
         table: graph.store.read(table) for table in graph.tables() if key_of(table) and table != "quarantine"
     }
     versions, wrong = graph.versions(), {}
-    listed_half: set[str] = set()
-    real = os.scandir
-
-    def scandir(folder):
-        entries = sorted(real(folder), key=lambda entry: entry.name)
-        return entries[: len(entries) // 2] if Path(folder).name in listed_half else entries
+    files, faults = results(graph), Faults()
 
     class Listing:
         def __getattr__(self, name):
-            return scandir if name == "scandir" else getattr(os, name)
+            return faults.scandir if name == "scandir" else getattr(os, name)
 
     monkeypatch.setattr(listing, "os", Listing())
+    monkeypatch.setattr(Path, "open", lambda path, *given, **named: faults.open(path, *given, **named))
     for number in range(part, CASES, PARTS):
         draw = random.Random(number)
-        case = Case(graph, draw, listed_half)
+        case = Case(graph, draw, faults)
         accidents = draw.sample(ACCIDENTS, draw.randint(1, 3))
         for accident in accidents:
             accident(case)
         with suppress(TamisError):  # such a tamis.toml is refused
             graph.try_making(CHOSEN)
         label = f"case {number}: {', '.join(accident.__name__ for accident in accidents)}"
-        if found := lost(graph, before):
+        if found := lost(graph, before, files):
             wrong[label] = found
-        listed_half.clear()
+        faults.clear()
         graph.configure(SETTINGS)
         for name in SOURCES:
             removed(graph.root / name)

@@ -1,77 +1,158 @@
 """Every commit of a run, one by one: a kill before it, a full disk from there on; and reads that fail.
 
-A commit is a change of a table, or a file that takes its name. One run after a change of
-the files commits some hundred times; whichever of them is the last, the next run leaves what an undisturbed
-one does. So does a run in which one read failed.
+A commit is whatever another process could see: a change of a table, a file that takes its name or goes, an
+entry of the event log (`commits`). Whichever of them is the last one of a run, the next run leaves what an
+undisturbed one does. So does a run in which one read failed.
 """
 
 import errno
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commits import Before, each_commit
+from dagster._core.errors import DagsterError
 from parts import in_parts
-from projects import CHOSEN, SmallProject
+from projects import CHOSEN, COOKING, GRAPH, SmallProject, base_model, make_graph
+from sqlalchemy.exc import SQLAlchemyError
 from test_graph_kills import change
 
-from tamis.base import files
 from tamis.base.errors import TamisError
+from tamis.corpus import document_id
+from tamis.exporting import export_selection
+from tamis.store import compaction
+from tamis.store.exports import FOLDER
 from tamis.store.tables import Store
+from tamis.withdrawal.verifying import verify
 
 pytestmark = pytest.mark.slow
 
-COMMITS = (
-    "insert_new",
-    "append",
-    "merge",
-    "replace",
-    "overwrite",
-    "overwrite_schema",
-    "delete",
-    "drop",
+READS = ("read_arrow", "batches", "by_ids", "count", "sealed_blocks")
+PARTS = 12
+FAULTS = (OSError, TamisError, sqlite3.Error, SQLAlchemyError, DagsterError)
+"""With these a command ends when a disk fails under it."""
+TRAINED = CHOSEN | {"tokenizer", "base_models", "trials", "loss_curves", "scaling_law_report", "model_choice"}
+TRAINING = "\n".join(
+    [
+        base_model(),
+        "[pretraining]\ntokens = 1_000\nvocabulary = 400\nsequence_length = 32\n",
+        '[scaling]\ntarget = "goal"\nmodels = ["small"]\nsizes = [8]\n',
+    ]
 )
-READS = ("read_arrow", "batches", "by_ids", "count")
-PARTS = 8
-COUNT = Store.count
-"""As it is without what this file puts around it."""
-Before = Callable[[int, str], None]
+GONE = document_id(COOKING[3])
 
 
-@contextmanager
-def each_commit(before: Before) -> Iterator[None]:
-    """Call `before` with the number and the name of each commit, right before it."""
-    number = iter(range(10_000))
-    real_os = os
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What a user does with a project: what comes before, what is disturbed, and what of it is made."""
 
-    class Renaming:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real_os, name)
+    prepare: Callable[[SmallProject], None]
+    act: Callable[[SmallProject], None]
+    stages: frozenset[str] = CHOSEN
+    begins_empty: bool = False
+    patched: dict[str, Any] = field(default_factory=dict)
+    """Names in the module of compaction, and their values for as long as the scenario lasts."""
 
-        def replace(self, source: Any, path: Any) -> None:
-            before(next(number), f"file {Path(path).name}")
-            real_os.replace(source, path)
 
-    def counted(name: str) -> Callable[..., Any]:
-        real = getattr(Store, name)
+def make(graph: SmallProject) -> None:
+    graph.make(CHOSEN)
 
-        def commit(store: Store, table: str, *arguments: Any, **named: Any) -> Any:
-            nothing = name == "delete" and not COUNT(store, table, *arguments, **named)
-            if not nothing:
-                before(next(number), f"{name} {table}")
-            return real(store, table, *arguments, **named)
 
-        return commit
+def withdraw(graph: SmallProject) -> None:
+    graph.withdraw([GONE])
+    graph.make(CHOSEN)
 
+
+def exported_in_all_forms(graph: SmallProject) -> None:
+    for form in ("jsonl", "parquet", FOLDER):
+        export_selection(graph.project, "near", form)
+
+
+def export(graph: SmallProject) -> None:
+    graph.make(CHOSEN)
+    exported_in_all_forms(graph)
+
+
+def with_models(graph: SmallProject) -> None:
+    graph.configure(GRAPH + TRAINING)
+
+
+def nothing(_graph: SmallProject) -> None:
+    """Change nothing."""
+
+
+SCENARIOS = {
+    "the first build": Scenario(prepare=nothing, act=make, begins_empty=True),
+    "files change": Scenario(prepare=change, act=make),
+    "a document is withdrawn": Scenario(prepare=exported_in_all_forms, act=withdraw),
+    "a choice is exported again": Scenario(
+        prepare=lambda graph: (exported_in_all_forms(graph), change(graph))[1], act=export
+    ),
+    "tables are compacted": Scenario(
+        prepare=change,
+        act=make,
+        patched={"MOST_SMALL_FILES": 1, "MOST_VERSIONS": 1, "LEAST_INDEXED": 1},
+    ),
+    "models are trained": Scenario(
+        prepare=with_models, act=lambda graph: graph.make(TRAINED) and None, stages=TRAINED
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """A scenario; the project before and after it where nothing disturbs; its commits and reads by name."""
+
+    scenario: Scenario
+    before: Path
+    graph: SmallProject
+    commits: list[str]
+    reads: list[str]
+
+    def copy(self, root: Path) -> SmallProject:
+        """Return the project as it is when the scenario begins, with its event log."""
+        shutil.copytree(self.before, root)
+        return SmallProject(root, durable=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, encoder_cache) -> dict[bool, Path]:
+    """The small graph with nothing made yet, and as it is made, with an event log of its own."""
+    root = tmp_path_factory.mktemp("made")
+    graph = SmallProject(make_graph(root / "made", encoder_cache).root, durable=True)
+    shutil.copytree(graph.root, root / "empty")
+    graph.make(CHOSEN)
+    graph.close()
+    return {True: root / "empty", False: graph.root}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def undisturbed(request, tmp_path_factory, made) -> Iterator[Undisturbed]:
+    scenario, root = SCENARIOS[request.param], tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(made[scenario.begins_empty], root / "before")
+    prepared = SmallProject(root / "before", durable=True)
+    scenario.prepare(prepared)
+    prepared.close()
+    shutil.copytree(prepared.root, root / "graph")
+    commits: list[str] = []
+    reads: list[str] = []
+    graph = SmallProject(root / "graph", durable=True)
     with pytest.MonkeyPatch.context() as patched:
-        for name in COMMITS:
-            patched.setattr(Store, name, counted(name))
-        patched.setattr(files, "os", Renaming())
-        yield
+        for name, value in scenario.patched.items():
+            patched.setattr(compaction, name, value)
+        with (
+            each_commit(graph.root, lambda _number, label: commits.append(label)),
+            each_read(lambda _number, label: reads.append(label)),
+        ):
+            scenario.act(graph)
+        yield Undisturbed(scenario=scenario, before=prepared.root, graph=graph, commits=commits, reads=reads)
+    graph.close()
 
 
 @contextmanager
@@ -101,68 +182,54 @@ def each_read(before: Before) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Undisturbed:
-    """The project after the change and a run that nothing disturbs; its commits and reads, by name."""
-
-    graph: SmallProject
-    commits: list[str]
-    reads: list[str]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, made_graph) -> Iterator[Undisturbed]:
-    graph = made_graph.copy(tmp_path_factory.mktemp("undisturbed") / "graph")
-    change(graph)
-    found = Undisturbed(graph, [], [])
-    with (
-        each_commit(lambda _number, label: found.commits.append(label)),
-        each_read(lambda _number, label: found.reads.append(label)),
-    ):
-        graph.make(CHOSEN)
-    yield found
-    graph.instance.dispose()
-
-
 def differences(found: SmallProject, undisturbed: Undisturbed) -> list[str]:
-    """What a run, after which nothing is due, left otherwise than the undisturbed one."""
-    expected = undisturbed.graph
-    found.make(CHOSEN)
+    """What the scenario, done once more, leaves otherwise than the undisturbed one."""
+    expected, stages = undisturbed.graph, undisturbed.scenario.stages
+    undisturbed.scenario.act(found)
     wrong = [] if found.versions() == expected.versions() else ["versions"]
     ours, theirs = found.tables(), expected.tables()
     wrong += [table for table in theirs if not ours[table].equals(theirs[table])]
+    wrong += [name for name in expected_files(expected) if name not in expected_files(found)]
+    wrong += verify(found.home).problems
     try:
-        found.assert_sound(of=CHOSEN)
+        found.assert_sound(of=stages)
     except AssertionError as error:
         wrong.append(str(error))
     return wrong
 
 
-def disturbed(root: Path, made_graph: SmallProject, undisturbed: Undisturbed, disturb: Any) -> list[str]:
-    """Disturb a run, then let one run be; what that leaves otherwise."""
-    graph = made_graph.copy(root)
-    change(graph)
-    with suppress(OSError, TamisError), disturb:  # outside of a step the command ends with it
-        graph.try_making(CHOSEN)
-    found = differences(graph, undisturbed)
-    graph.instance.dispose()
+def expected_files(graph: SmallProject) -> set[str]:
+    """Names of the checkpoints' and exports' files."""
+    folders = (graph.home.checkpoints, graph.home.exports)
+    return {str(path.relative_to(graph.root)) for folder in folders for path in folder.rglob("*")}
+
+
+def disturbed(root: Path, undisturbed: Undisturbed, disturb: AbstractContextManager[None]) -> list[str]:
+    """Disturb the scenario, then do it without; what that leaves otherwise."""
+    graph = undisturbed.copy(root)
+    with suppress(*FAULTS, AssertionError), disturb:  # outside of a step the command ends with it
+        undisturbed.scenario.act(graph)
+    graph.close()
+    again = SmallProject(root, durable=True)
+    found = differences(again, undisturbed)
+    again.close()
     shutil.rmtree(root)
     return found
 
 
 def test_the_commits_and_reads_of_a_run_are_known(undisturbed):
     """Fewer would say that the product commits or reads by ways that this file does not know."""
-    assert len(undisturbed.commits) > 80
+    assert len(undisturbed.commits) > 40
     assert len(set(undisturbed.reads)) > 20
-    assert {"file", "merge", "append", "delete"} <= {one.split()[0] for one in undisturbed.commits}
+    kinds = {one.split()[0] for one in undisturbed.commits}
+    assert {"os.rename", "merge", "log"} <= kinds
+    if undisturbed.scenario.patched:
+        assert "storage _optimized" in undisturbed.commits
 
 
 @in_parts(PARTS)
-def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does(
-    tmp_path, made_graph, undisturbed, part
-):
-    graph = made_graph.copy(tmp_path / "graph")
-    change(graph)
+def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does(tmp_path, undisturbed, part):
+    graph = undisturbed.copy(tmp_path / "graph")
     labels: list[str] = []
 
     def photograph(number: int, label: str) -> None:
@@ -170,35 +237,39 @@ def test_killed_before_a_commit_the_next_run_leaves_what_an_undisturbed_one_does
         if number % PARTS == part:
             shutil.copytree(graph.root, tmp_path / str(number))
 
-    with each_commit(photograph):
-        graph.make(CHOSEN)
-    graph.instance.dispose()
+    with each_commit(graph.root, photograph):
+        undisturbed.scenario.act(graph)
+    graph.close()
     wrong = {}
     for number in range(part, len(labels), PARTS):
-        resumed = SmallProject(tmp_path / str(number))
+        resumed = SmallProject(tmp_path / str(number), durable=True)
         if found := differences(resumed, undisturbed):
             wrong[f"{number}: {labels[number]}"] = found
-        resumed.instance.dispose()
+        resumed.close()
         shutil.rmtree(resumed.root)
     assert not wrong, wrong
 
 
 @in_parts(PARTS)
-def test_when_the_disk_is_full_from_a_commit_on_nothing_is_lost(tmp_path, made_graph, undisturbed, part):
+def test_when_the_disk_is_full_from_a_commit_on_nothing_is_lost(tmp_path, undisturbed, part):
     wrong: dict[str, list[str]] = {}
     for point in range(part, len(undisturbed.commits), PARTS):
 
-        def full(number: int, _label: str, point: int = point) -> None:
-            if number >= point:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        def full(number: int, label: str, point: int = point) -> None:
+            if number < point or label.startswith(("os.remove", "os.rmdir")):
+                return
+            if label.startswith("log"):
+                raise sqlite3.OperationalError("database or disk is full")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        if found := disturbed(tmp_path / "graph", made_graph, undisturbed, each_commit(full)):
+        root = tmp_path / "graph"
+        if found := disturbed(root, undisturbed, each_commit(root, full)):
             wrong[f"{point}: {undisturbed.commits[point]}"] = found
     assert not wrong, wrong
 
 
 @in_parts(PARTS)
-def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, made_graph, undisturbed, part):
+def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, undisturbed, part):
     """Of each table and each way to read it, and of each file, the first and the last one."""
     reads = undisturbed.reads
     last = {label: number for number, label in enumerate(reads)}
@@ -210,6 +281,6 @@ def test_a_read_that_fails_costs_nothing_but_another_run(tmp_path, made_graph, u
             if number == point:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-        if found := disturbed(tmp_path / "graph", made_graph, undisturbed, each_read(unreadable)):
+        if found := disturbed(tmp_path / "graph", undisturbed, each_read(unreadable)):
             wrong[f"{point}: {reads[point]}"] = found
     assert not wrong, wrong

@@ -19,6 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
 PAGES = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
 FOLDERS = ("", "concepts", "how-to", "decisions")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKES_MINUTES = ("make", "python -m benchmarks.")
@@ -176,7 +177,36 @@ def test_references_are_used_and_defined():
     assert defined == set(re.findall(r"\]\[([\w-]+)\]", text))
 
 
-def test_every_page_stands_in_the_index():
+def unlinked(text: str) -> list[str]:
+    """Return the cells that claim something of another tool, from the third column on, without a link."""
+    head, _rule, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\|.*\|$", text, re.MULTILINE)
+    )
+    return [
+        f"{row[0]}, {tool}: {cell}"
+        for row in rows
+        for tool, cell in zip(head[2:], row[2:], strict=True)
+        if cell not in ("–", "yours to write") and not REFERENCE.search(cell)
+    ]
+
+
+def test_nothing_is_claimed_of_another_tool_without_a_page():
+    rows = (
+        "| | Tamis | Other |",
+        "|---|---|---|",
+        "| old | no | [yes][page] |",
+        "| fast | yes | no |",
+        "| free | no | – |",
+    )
+    assert unlinked("\n".join(rows)) == ["fast, Other: no"]
+    text = (DOCS / "other-tools.md").read_text()
+    assert unlinked(text) == []
+    assert re.search(r"^All links were read on \d{4}-\d\d-\d\d", text, re.MULTILINE)
+    assert re.findall(r"github\.com/\S+/(?:blob|tree)/(?:main|master)\b\S*", text) == []
+
+
+def test_every_page_is_in_the_index():
     index = DOCS / "README.md"
     linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
     assert {page for page in DOCS.rglob("*.md") if page != index} - linked == set()

@@ -213,6 +213,13 @@ def test_every_page_is_in_the_index():
     assert {page.parent for page in DOCS.rglob("*.md")} == {(DOCS / name).resolve() for name in FOLDERS}
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)
+def test_a_decision_says_what_holds_and_what_was_rejected(page):
+    opened = re.findall(r"^\*\*(Decided|Rejected)\b", page.read_text(), re.MULTILINE)
+    assert {"Decided", "Rejected"} == set(opened)
+    assert opened[0] == "Decided"
+
+
 @pytest.mark.parametrize("name", ["transport", "quality", "coverage", "scaling", "lineage"])
 def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(name):
     headings = anchors(DOCS / "concepts" / f"{name}.md")

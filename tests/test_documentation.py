@@ -213,6 +213,12 @@ def test_every_page_is_in_the_index():
     assert {page.parent for page in DOCS.rglob("*.md")} == {(DOCS / name).resolve() for name in FOLDERS}
 
 
+def test_the_newest_changes_are_those_of_the_version():
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert re.fullmatch(re.escape(version.removesuffix(".0")) + r" \(\d{4}-\d\d-\d\d\)", newest)
+
+
 @pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)
 def test_a_decision_says_what_holds_and_what_was_rejected(page):
     opened = re.findall(r"^\*\*(Decided|Rejected)\b", page.read_text(), re.MULTILINE)

@@ -1,8 +1,11 @@
-"""Every code block of the README and of docs/ is run, or, where it takes minutes, checked to be callable.
+"""Every code block of the pages is run, or, where it takes minutes, checked to be callable.
+
+Pages are README, CONTRIBUTING and CHANGELOG, and those of docs/.
 
 Blocks of docs/ start processes and servers of their own, a minute in all: `make test-all` runs them.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -17,7 +20,8 @@ from tamis.settings.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
-PAGES = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
+TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
 FOLDERS = ("", "concepts", "how-to", "decisions")
@@ -36,8 +40,8 @@ def blocks(*languages: str) -> list:
 
 
 def when_run(page: Path) -> tuple[pytest.MarkDecorator, ...]:
-    """Return the marks of a page's programs: those of the README are in the fast suite."""
-    return () if page == CHECKOUT / "README.md" else (pytest.mark.slow,)
+    """Return the marks of a page's programs: those of docs/ are slow."""
+    return () if page in TOP else (pytest.mark.slow,)
 
 
 def test_no_block_is_of_a_kind_that_is_not_run():
@@ -100,7 +104,7 @@ def test_settings(text):
     sorted(
         {
             command
-            for page in (CHECKOUT / "README.md", DOCS / "commands.md")
+            for page in (*TOP, DOCS / "commands.md")
             for command in re.findall(r"`tamis ([a-z][^`]*)`", page.read_text())
         }
     ),
@@ -110,6 +114,13 @@ def test_commands_that_the_pages_name_parse(command):
     context = verbs.make_context("tamis", words)
     name, verb, rest = verbs.resolve_command(context, words)
     assert callable(verb.make_context(name, rest, parent=context).command.callback)
+
+
+def test_what_the_pages_have_make_do_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    assert len(named) > 8
+    assert named <= targets
 
 
 def test_the_first_settings_of_the_readme_are_those_that_init_writes():
@@ -226,9 +237,17 @@ def test_a_decision_says_what_holds_and_what_was_rejected(page):
     assert opened[0] == "Decided"
 
 
-@pytest.mark.parametrize("name", ["transport", "quality", "coverage", "scaling", "lineage"])
-def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(name):
-    headings = anchors(DOCS / "concepts" / f"{name}.md")
-    assert any("keeps" in heading or "unit-is-the-document" in heading for heading in headings)
+@pytest.mark.parametrize("page", sorted((DOCS / "concepts").glob("*.md")), ids=lambda page: page.stem)
+def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(page):
+    headings = anchors(page)
+    kept = ("keeps", "unit-is-the-document", "when-sources-change")
+    assert any(words in heading for heading in headings for words in kept)
     assert "when-it-misleads" in headings
-    assert {"how-to-read-it", "what-an-audit-says"} & headings
+    assert {"how-to-read-it", "what-an-audit-says", "how-sure-it-is"} & headings
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "how-to").glob("*.md")), ids=lambda page: page.stem)
+def test_a_how_to_is_followed_by_a_test_of_its_name(page):
+    code = ast.parse((CHECKOUT / "tests" / "docs" / "test_how_to.py").read_text())
+    tests = {node.name: ast.unparse(node) for node in code.body if isinstance(node, ast.FunctionDef)}
+    assert f"Page({page.stem!r})" in tests.get(f"test_{page.stem.replace('-', '_')}", "")

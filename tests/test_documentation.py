@@ -1,8 +1,11 @@
-"""Every code block of the README and of docs/ is run, or, where it takes minutes, checked to be callable.
+"""Every code block of the pages is run, or, where it takes minutes, checked to be callable.
+
+Pages are README, CONTRIBUTING and CHANGELOG, and those of docs/.
 
 Blocks of docs/ start processes and servers of their own, a minute in all: `make test-all` runs them.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -17,8 +20,10 @@ from tamis.settings.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
-PAGES = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
+TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
 FOLDERS = ("", "concepts", "how-to", "decisions")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKES_MINUTES = ("make", "python -m benchmarks.")
@@ -35,8 +40,8 @@ def blocks(*languages: str) -> list:
 
 
 def when_run(page: Path) -> tuple[pytest.MarkDecorator, ...]:
-    """Return the marks of a page's programs: those of the README are in the fast suite."""
-    return () if page == CHECKOUT / "README.md" else (pytest.mark.slow,)
+    """Return the marks of a page's programs: those of docs/ are slow."""
+    return () if page in TOP else (pytest.mark.slow,)
 
 
 def test_no_block_is_of_a_kind_that_is_not_run():
@@ -99,7 +104,7 @@ def test_settings(text):
     sorted(
         {
             command
-            for page in (CHECKOUT / "README.md", DOCS / "commands.md")
+            for page in (*TOP, DOCS / "commands.md")
             for command in re.findall(r"`tamis ([a-z][^`]*)`", page.read_text())
         }
     ),
@@ -109,6 +114,13 @@ def test_commands_that_the_pages_name_parse(command):
     context = verbs.make_context("tamis", words)
     name, verb, rest = verbs.resolve_command(context, words)
     assert callable(verb.make_context(name, rest, parent=context).command.callback)
+
+
+def test_what_the_pages_have_make_do_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    assert len(named) > 8
+    assert named <= targets
 
 
 def test_the_first_settings_of_the_readme_are_those_that_init_writes():
@@ -176,16 +188,66 @@ def test_references_are_used_and_defined():
     assert defined == set(re.findall(r"\]\[([\w-]+)\]", text))
 
 
-def test_every_page_stands_in_the_index():
+def unlinked(text: str) -> list[str]:
+    """Return the cells that claim something of another tool, from the third column on, without a link."""
+    head, _rule, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\|.*\|$", text, re.MULTILINE)
+    )
+    return [
+        f"{row[0]}, {tool}: {cell}"
+        for row in rows
+        for tool, cell in zip(head[2:], row[2:], strict=True)
+        if cell not in ("–", "yours to write") and not REFERENCE.search(cell)
+    ]
+
+
+def test_nothing_is_claimed_of_another_tool_without_a_page():
+    rows = (
+        "| | Tamis | Other |",
+        "|---|---|---|",
+        "| old | no | [yes][page] |",
+        "| fast | yes | no |",
+        "| free | no | – |",
+    )
+    assert unlinked("\n".join(rows)) == ["fast, Other: no"]
+    text = (DOCS / "other-tools.md").read_text()
+    assert unlinked(text) == []
+    assert re.search(r"^All links were read on \d{4}-\d\d-\d\d", text, re.MULTILINE)
+    assert re.findall(r"github\.com/\S+/(?:blob|tree)/(?:main|master)\b\S*", text) == []
+
+
+def test_every_page_is_in_the_index():
     index = DOCS / "README.md"
     linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
     assert {page for page in DOCS.rglob("*.md") if page != index} - linked == set()
     assert {page.parent for page in DOCS.rglob("*.md")} == {(DOCS / name).resolve() for name in FOLDERS}
 
 
-@pytest.mark.parametrize("name", ["transport", "quality", "coverage", "scaling", "lineage"])
-def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(name):
-    headings = anchors(DOCS / "concepts" / f"{name}.md")
-    assert any("keeps" in heading or "unit-is-the-document" in heading for heading in headings)
+def test_the_newest_changes_are_those_of_the_version():
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert re.fullmatch(re.escape(version.removesuffix(".0")) + r" \(\d{4}-\d\d-\d\d\)", newest)
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)
+def test_a_decision_says_what_holds_and_what_was_rejected(page):
+    opened = re.findall(r"^\*\*(Decided|Rejected)\b", page.read_text(), re.MULTILINE)
+    assert {"Decided", "Rejected"} == set(opened)
+    assert opened[0] == "Decided"
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "concepts").glob("*.md")), ids=lambda page: page.stem)
+def test_a_concept_says_what_is_kept_how_to_read_it_and_when_it_misleads(page):
+    headings = anchors(page)
+    kept = ("keeps", "unit-is-the-document", "when-sources-change")
+    assert any(words in heading for heading in headings for words in kept)
     assert "when-it-misleads" in headings
-    assert {"how-to-read-it", "what-an-audit-says"} & headings
+    assert {"how-to-read-it", "what-an-audit-says", "how-sure-it-is"} & headings
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "how-to").glob("*.md")), ids=lambda page: page.stem)
+def test_a_how_to_is_followed_by_a_test_of_its_name(page):
+    code = ast.parse((CHECKOUT / "tests" / "docs" / "test_how_to.py").read_text())
+    tests = {node.name: ast.unparse(node) for node in code.body if isinstance(node, ast.FunctionDef)}
+    assert f"Page({page.stem!r})" in tests.get(f"test_{page.stem.replace('-', '_')}", "")

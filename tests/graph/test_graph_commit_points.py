@@ -41,7 +41,7 @@ TRAINED = CHOSEN | {"tokenizer", "base_models", "trials", "loss_curves", "scalin
 TRAINING = "\n".join(
     [
         base_model(),
-        "[pretraining]\ntokens = 1_000\nvocabulary = 400\nsequence_length = 32\n",
+        "[pretraining]\ntokens = 1_000\nvocabulary = 512\nsequence_length = 32\n",
         '[scaling]\ntarget = "goal"\nmodels = ["small"]\nsizes = [8]\n',
     ]
 )
@@ -132,7 +132,13 @@ def made(tmp_path_factory, encoder_cache) -> dict[bool, Path]:
     return {True: root / "empty", False: graph.root}
 
 
-@pytest.fixture(scope="module", params=SCENARIOS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name == "files change" else pytest.mark.exhaustive)
+        for name in SCENARIOS
+    ],
+)
 def undisturbed(request, tmp_path_factory, made) -> Iterator[Undisturbed]:
     scenario, root = SCENARIOS[request.param], tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(made[scenario.begins_empty], root / "before")

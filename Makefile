@@ -63,7 +63,7 @@ bench: $(STAMP)
 	@for name in $(BENCH); do \
 	  echo "benchmark $$name" >&2; $(BIN)/tamis bench $$name $(BENCH_ARGS) || exit 1; done
 
-# All benchmarks of a release in the background; what is in build/release at this commit is not run again.
+# All benchmarks of a release in the background; what ended well in build/release at this commit is not run again.
 bench-release: $(STAMP)
 	@$(BIN)/python -m benchmarks._release --list
 	@mkdir -p build/release

@@ -69,7 +69,8 @@ def texts(count: int, seed: int, report: Report) -> list[str]:
     if len(chosen) < count:
         pieces = whole.str.extract_all(r"(?s)[^\n]{80,}|(?:[^.!?]+[.!?]+){10}").explode().drop_nulls()
         pieces = pieces.str.strip_chars().unique(maintain_order=True)
-        chosen = pl.concat([chosen, pieces.filter(~pieces.is_in(chosen.implode()))]).head(count)
+        pieces = pieces.filter((pieces != "") & ~pieces.is_in(chosen.implode()))  # "": a line of spaces
+        chosen = pl.concat([chosen, pieces]).head(count)
     pieces_used = len(chosen) - min(len(whole), count)
     report.line("texts", distinct=len(whole), used=len(chosen), pieces=pieces_used)
     return chosen.to_list()

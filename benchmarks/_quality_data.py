@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks._texts import folder, read_texts
+from benchmarks._texts import enough, folder, read_texts
 from tamis.embedding import load_encoder
 from tamis.quality import grader_features, planted_noise, surface_features
 
@@ -59,10 +59,12 @@ def clean_texts(count: int, seed: int) -> tuple[str, list[str]]:
             f"no texts in {folder()}: docstrings stand for them, figures are not comparable", file=sys.stderr
         )
         texts = pl.Series(sorted({text for package in PACKAGES for text in docstrings(package)}))
-        return f"docstrings of {', '.join(PACKAGES)}", texts.sample(count, shuffle=True, seed=seed).to_list()
+        drawn = enough(texts, count, "docstrings").sample(count, shuffle=True, seed=seed)
+        return f"docstrings of {', '.join(PACKAGES)}", drawn.to_list()
     each = -(-count // len(files))
-    drawn = [_long_texts(file).sample(each, shuffle=True, seed=seed) for file in files]
-    mixed = pl.concat(drawn).sample(count, shuffle=True, seed=seed)
+    long = [enough(_long_texts(file), each, f"long texts of {file.stem}") for file in files]
+    mixed = pl.concat([texts.sample(each, shuffle=True, seed=seed) for texts in long])
+    mixed = mixed.sample(count, shuffle=True, seed=seed)
     return ", ".join(PROSE), mixed.to_list()
 
 
@@ -99,20 +101,24 @@ def noise_of(texts: Sequence[str], seed: int, languages: int) -> pl.DataFrame:
     foreign = read_texts(file, "label")
     dealt = foreign.filter((pl.col("label").cast(pl.Categorical).to_physical() % 2) == languages)
     count = len(texts) // KINDS_WITH_FOREIGN
-    rows = dealt.sample(count, shuffle=True, seed=seed).select(
-        "text", pl.lit("other_languages").alias("kind")
-    )
+    rows = enough(dealt, count, f"texts of half of the languages of {FOREIGN}")
+    rows = rows.sample(count, shuffle=True, seed=seed).select("text", kind=pl.lit("other_languages"))
     return pl.concat([noise.head(len(texts) - count), rows])
 
 
 def arguments() -> pl.DataFrame | None:
-    """Arguments of ukpconvarg1 (CC BY 4.0) with crowd scores: `doc_id`, `topic`, `text`, `bt_score`."""
+    """Arguments of ukpconvarg1 (CC BY 4.0) with crowd scores: `doc_id`, `topic`, `text`, `bt_score`.
+
+    One without an id or a score is left out, and so is the second of an id.
+    """
     file = folder() / "quality" / "ukpconvarg1_args.parquet"
     if not file.is_file():
         print(f"no arguments in {file}; that part is left out", file=sys.stderr)
         return None
     named = pl.concat_str("topic", "arg_id", separator="/").alias("doc_id")
-    return pl.read_parquet(file).select(named, "topic", "text", "bt_score")
+    rows = read_texts(file, "topic", "arg_id", "bt_score").select(named, "topic", "text", "bt_score")
+    scored = rows.drop_nulls().filter(pl.col("bt_score").is_finite())
+    return scored.unique("doc_id", keep="first", maintain_order=True)
 
 
 def features_of(texts: Sequence[str], encoder: str, cache: Path) -> tuple[np.ndarray, int]:

@@ -3,22 +3,28 @@
     python -m benchmarks._release --list
     python -m benchmarks._release --to build/release [--hours 36] [--only NAME ...]
 
---list prints the order and the expected hours. Otherwise each is run by itself and writes NAME.jsonl (its
-figures) and NAME.log into the folder of --to; NAME.done.json says at which commit, how long it took and how
-it ended. What is done there at the commit of this checkout is not run again, so an interrupted release goes
-on. A benchmark that would end after --hours is left out, with a line. Exits 1 when one missed a limit,
-failed or was left out.
+--list prints the order, the expected hours, and the minutes that each took when it last ended. Otherwise each
+is run by itself and writes NAME.jsonl (its figures) and NAME.log into the folder of --to; NAME.done.json says
+at which commit, how long it took and how it ended.
+
+What ended there with exit 0 at the commit of this checkout is done and not run again, so an interrupted
+release goes on. All else is run again, missed limits too: a failure also ends with exit 1, and what keeps a
+home goes on from there. A benchmark that would end after --hours by what is expected is left out, and what
+still runs then is stopped and left for the next time, each with a line. Exits 1 unless all are done.
 """
 
 import argparse
 import json
-import subprocess
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks._stopping import run_within
 from benchmarks._yardstick import commit
+from tamis.base.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,10 @@ class Entry:
     def module(self) -> str:
         """The name without what tells two runs of one module apart."""
         return self.name.partition(":")[0]
+
+    def file(self, to: Path, suffix: str) -> Path:
+        """A file of it in the folder of the release."""
+        return to / f"{self.name.replace(':', '-')}.{suffix}"
 
 
 RELEASE = (
@@ -84,42 +94,59 @@ LEFT_OUT = {
 MOST_HOURS = 36.0
 
 
-def done_at(entry: Entry, to: Path) -> str:
-    """The commit at which it was last run to its end, or nothing."""
-    note = to / f"{entry.name.replace(':', '-')}.done.json"
-    return str(json.loads(note.read_text())["commit"]) if note.is_file() else ""
+def noted(entry: Entry, to: Path) -> dict[str, Any]:
+    """Commit, seconds, exit code and command of its last run that was not stopped; {} without any."""
+    note = entry.file(to, "done.json")
+    return dict(json.loads(note.read_text())) if note.is_file() else {}
 
 
-def run(entry: Entry, to: Path, at: str) -> int:
-    """Run one benchmark to its end; its exit code."""
-    stem = entry.name.replace(":", "-")
+def run(entry: Entry, to: Path, at: str, seconds: float) -> int | None:
+    """Run one benchmark to its end, and note its exit code; None where it was stopped after these seconds."""
     command = [sys.executable, "-m", f"benchmarks.{entry.module}", *entry.flags]
     command += ["--home", str(to / "homes" / at / entry.module)] if entry.keeps_home else []
     began = time.monotonic()
-    with (to / f"{stem}.jsonl").open("w") as figures, (to / f"{stem}.log").open("w") as log:
-        code = subprocess.run(command, stdout=figures, stderr=log).returncode
-    note = {"commit": at, "seconds": round(time.monotonic() - began), "exit": code, "command": command[1:]}
-    (to / f"{stem}.done.json").write_text(json.dumps(note) + "\n")
+    with entry.file(to, "jsonl").open("wb") as figures, entry.file(to, "log").open("wb") as log:
+        code = run_within(seconds, command, figures, log)
+    if code is not None:
+        note = {"commit": at, "seconds": round(time.monotonic() - began), "exit": code}
+        text = json.dumps({**note, "command": command[1:]})
+        write_atomically(entry.file(to, "done.json"), f"{text}\n".encode())
     return code
 
 
 def release(entries: tuple[Entry, ...], to: Path, hours: float) -> bool:
-    """Run what is not done at this commit; whether every one was run and reached its limits."""
+    """Run what is not done at this commit, within these hours; whether all is done."""
     to.mkdir(parents=True, exist_ok=True)
     found, began, fine = commit(), time.monotonic(), True
     at = f"{found['commit']}{'-modified' if found['modified'] else ''}"
     for entry in entries:
-        if not found["modified"] and done_at(entry, to) == at:
+        note = noted(entry, to)
+        if not found["modified"] and (note.get("commit"), note.get("exit")) == (at, 0):
             print(f"{entry.name}: done at this commit", flush=True)
             continue
-        if time.monotonic() - began + 60 * entry.minutes > 3600 * hours:
+        left = 3600 * hours - (time.monotonic() - began)
+        if 60 * entry.minutes > left:
             print(f"{entry.name}: left out, as it would end after {hours:g} hours", flush=True)
             fine = False
             continue
-        code = run(entry, to, at)
-        print(f"{entry.name}: exit {code}", flush=True)
-        fine = fine and not code
+        code = run(entry, to, at, left)
+        ended = f"stopped after {hours:g} hours in all" if code is None else f"exit {code}"
+        print(f"{entry.name}: {ended}", flush=True)
+        fine = fine and code == 0
     return fine
+
+
+def print_list(entries: tuple[Entry, ...], to: Path) -> None:
+    """Print the benchmarks in order, the hours expected of each, and what it took when it last ended."""
+    print("expected   measured")
+    for entry in entries:
+        note = noted(entry, to)
+        took = f"{note['seconds'] / 60:.1f} min" if note else "-"
+        ended = f" (ended with exit {note['exit']})" if note.get("exit") else ""
+        print(f"{entry.minutes / 60:6.2f} h {took:>10}  {' '.join((entry.name, *entry.flags))}{ended}")
+    print(f"{sum(entry.minutes for entry in entries) / 60:6.2f} h             in all")
+    for name, reason in LEFT_OUT.items():
+        print(f"     -            -  {name}: {reason}")
 
 
 def main() -> None:
@@ -127,7 +154,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--list", action="store_true", help="print order and expected time, run nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="print order, expected and measured time, run nothing"
+    )
     parser.add_argument("--to", type=Path, default=Path("build/release"))
     parser.add_argument("--hours", type=float, default=MOST_HOURS)
     parser.add_argument("--only", nargs="+", choices=[entry.name for entry in RELEASE], metavar="NAME")
@@ -135,12 +164,10 @@ def main() -> None:
     chosen = [entry for entry in RELEASE if not flags.only or entry.name in flags.only]
     entries = tuple(sorted(chosen, key=lambda entry: entry.minutes))
     if flags.list:
-        for entry in entries:
-            print(f"{entry.minutes / 60:6.2f} h  {entry.name} {' '.join(entry.flags)}".rstrip())
-        print(f"{sum(entry.minutes for entry in entries) / 60:6.2f} h  in all")
-        for name, reason in LEFT_OUT.items():
-            print(f"     -   {name}: {reason}")
+        print_list(entries, flags.to)
         return
+    # Stopped, it stops what it runs, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(not release(entries, flags.to.resolve(), flags.hours))
 
 

@@ -25,7 +25,7 @@ from benchmarks._scale_stages import (
     steps_of_runs,
     with_the_rest,
 )
-from benchmarks._texts import files_of_texts, read_texts
+from benchmarks._texts import enough, files_of_texts, read_texts
 from benchmarks._yardstick import most_seconds
 from benchmarks.demo import resident
 
@@ -96,11 +96,12 @@ def write_documents(
 
 
 def sentences_of_pool() -> pl.Series:
-    """Sentences of 40 to 400 characters of the pool files, each once, in their order."""
+    """Sentences of 40 to 400 characters of the pool files, each once, in their order; exits without any."""
     texts = pl.concat([read_texts(file) for file in files_of_texts("p_*")])["text"]
     parts = texts.str.replace_all(r"\s+", " ").str.split(". ").explode()
     lengths = parts.str.len_chars()
-    return parts.filter((lengths >= 40) & (lengths <= 400)).unique(maintain_order=True)
+    sentences = parts.filter((lengths >= 40) & (lengths <= 400)).unique(maintain_order=True)
+    return enough(sentences, 1, "sentences of the pool")
 
 
 def materialized(project: Path) -> Measured:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from benchmarks._texts import data_folder
+from benchmarks._texts import read_table
 from tamis.scaling.measurements import Floats
 
 TABLES = ("flan", "gigaword")
@@ -32,14 +32,14 @@ class Subset:
         return list(self.truth)
 
 
-def read(name: str) -> pl.DataFrame:
-    """A table of the public curves; exits with a reason when they are absent."""
-    return pl.read_csv(data_folder("scaling_laws") / f"{name}.csv")
+def read(name: str, *key: str) -> pl.DataFrame:
+    """A table of the public curves; exits when it is absent or damaged, or two rows have one key."""
+    return read_table("scaling_laws", name, *key)
 
 
 def load(name: str) -> tuple[Table, dict[str, float]]:
     """Curves with D = 0 left out, and parameters per model."""
-    frame = read(name).filter(pl.col("D") > 0).sort("model", "D")
+    frame = read(name, "model", "D").filter(pl.col("D") > 0).sort("model", "D")
     curves = {
         str(key[0]): (rows["D"].to_numpy().astype(float), rows["loss"].to_numpy())
         for key, rows in frame.group_by("model", maintain_order=True)

@@ -88,7 +88,7 @@ OVERLAPPING: dict[str, tuple[Topic, ...]] = {
     ),
     "sport": (
         Topic(file="t_ag_news_train", source="ag_news", label="Sports"),
-        Topic(file="t_ag_news_train", source="ag_news", label="ProjectSnapshot"),
+        Topic(file="t_ag_news_train", source="ag_news", label="World"),
         Topic(file="t_ag_news_train", source="ag_news", label="Business"),
         Topic(file="t_ag_news_train", source="ag_news", label="Sci/Tech"),
         Topic(file="p_mixed_research", source="abc_news_2006", label="science"),

@@ -40,7 +40,7 @@ import polars as pl
 from benchmarks._flags import at_least, begin
 from benchmarks._quality_data import PACKAGES, Report
 from benchmarks._scale_million import sentences_of_pool
-from benchmarks._texts import files_of_texts, read_texts
+from benchmarks._texts import enough, files_of_texts, read_texts
 from benchmarks._yardstick import least_rate
 from tamis.base.files import user_cache
 from tamis.base.precision import precision_in_force
@@ -58,15 +58,21 @@ Encode = Callable[[list[str]], np.ndarray]
 
 
 def cut(text: str, count: int) -> list[str]:
-    """The first documents of a long text."""
+    """The first documents of a long text; exits where it is too short for one."""
+    enough(text, CHARACTERS, "characters of a kind of document")
     ends = range(CHARACTERS, min(len(text), count * CHARACTERS) + 1, CHARACTERS)
     return [text[end - CHARACTERS : end] for end in ends]
 
 
 def drawn(parts: pl.Series, join: str, count: int) -> list[str]:
-    """Documents of parts that are drawn at random."""
+    """Documents of parts that are drawn at random; exits where there is none."""
+    enough(parts, 1, "sentences or clauses")
     size = int(2 * count * CHARACTERS / float(parts.str.len_chars().mean()))  # type: ignore[arg-type]
-    return cut(join.join(parts.sample(size, with_replacement=True, seed=0)), count)
+    text = ""
+    while len(text) < count * CHARACTERS:  # where a very long part makes the mean
+        text = join.join(parts.sample(size, with_replacement=True, seed=0))
+        size = 2 * size + 1
+    return cut(text, count)
 
 
 def prose(count: int) -> list[str]:
@@ -166,12 +172,16 @@ def bench_speed(kind: str, texts: list[str], rounds: int, cache: Path, report: R
 
 
 def bench_minilm(count: int, rounds: int, report: Report) -> None:
-    """The product's way and every batch size of the library's, by turns, on the same model."""
+    """The product's way and every batch size of the library's, by turns, on the same model.
+
+    Exits where there are too few texts.
+    """
+    every = pl.concat([read_texts(file) for file in files_of_texts("p_*")])["text"]
+    distinct = enough(every.unique(maintain_order=True), 2 * count, "distinct texts of the pool")
+    some = distinct.sample(2 * count, shuffle=True, seed=0).to_list()
     encoder = load_encoder("minilm", cache=user_cache())
     assert isinstance(encoder, SentenceEncoder)
     model = encoder._model
-    every = pl.concat([read_texts(file) for file in files_of_texts("p_*")])["text"]
-    some = every.unique(maintain_order=True).sample(2 * count, shuffle=True, seed=0).to_list()
     tokens = model.tokenizer(some, truncation=False)["input_ids"]
     window = model.max_seq_length or 0
     texts = [text for text, ids in zip(some, tokens, strict=True) if len(ids) <= window][:count]

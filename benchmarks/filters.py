@@ -26,7 +26,7 @@ import polars as pl
 
 from benchmarks._flags import begin
 from benchmarks._quality_data import Report
-from benchmarks._texts import data_folder, read_texts
+from benchmarks._texts import data_folder, enough, read_texts
 from tamis.filters import Plan, measured
 from tamis.selection.methods import METHODS, MethodProblem
 
@@ -99,7 +99,8 @@ def bench_word_order(texts: pl.DataFrame, seed: int, report: Report) -> None:
 
 def bench_classifier(pool_size: int, hidden: int, seed: int, report: Report) -> None:
     """Hidden reviews among the first choices of each method."""
-    reviews = texts_of("t_imdb_train").sample(2 * hidden, shuffle=True, seed=seed).to_list()
+    long = enough(texts_of("t_imdb_train"), 2 * hidden, "long texts of t_imdb_train")
+    reviews = long.sample(2 * hidden, shuffle=True, seed=seed).to_list()
     others = english(pool_size + hidden, seed).filter(~pl.col("text").is_in(film_reviews().implode()))
     pool = [*reviews[hidden:], *others["text"].to_list()[: pool_size - hidden]]
     ids = [f"{place:032x}" for place in np.random.default_rng(seed).permutation(len(pool))]

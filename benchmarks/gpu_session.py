@@ -14,9 +14,6 @@ says of each part how it ended. Exits 0 when all parts have ended well.
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -27,11 +24,11 @@ from typing import Literal
 import torch
 
 from benchmarks._flags import at_least, begin
+from benchmarks._stopping import run_within
 from tamis.base.files import write_atomically
 
 FEWEST_SECONDS = 20.0
 """Less time than this is not enough to begin a part."""
-TO_STOP_SECONDS = 15.0
 Ending = Literal["done", "failed", "stopped", "no time"]
 
 
@@ -120,28 +117,10 @@ def _run(part: Part, out: Path, deadline: float, rehearse: bool) -> Ended:
         return Ended(ending="no time", seconds=0.0, device=device)
     began = time.monotonic()
     with (out / f"{part.name}.jsonl").open("ab") as lines:
-        process = subprocess.Popen(part.command(out, rehearse), stdout=lines, start_new_session=True)
-        try:
-            code: int | None = process.wait(left)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            _stop(process)
+        code = run_within(left, part.command(out, rehearse), lines)
     ending: Ending = "stopped" if code is None else "failed" if code else "done"
     seconds = round(time.monotonic() - began, 1)
     return Ended(ending=ending, seconds=seconds, device=device, exit_code=code)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process and its children: gently, then for good."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, how)
-            process.wait(TO_STOP_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def main() -> None:

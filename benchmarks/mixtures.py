@@ -29,11 +29,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from scipy.stats import spearmanr
 
 from benchmarks._flags import at_least, begin
-from benchmarks._texts import data_folder
+from benchmarks._texts import read_table
 from benchmarks._yardstick import most_seconds
 from tamis.mixture import MixtureLaw, best_mixture, fit_mixture_law, plan_reuse, propose_runs, runs_needed
 
@@ -77,13 +76,17 @@ class Runs:
 
 
 def published(part: str, *sizes: str) -> tuple[Runs, list[str], list[str]]:
-    """Return the runs of a part ("train", "test"), the names of sources and of targets."""
+    """Return the runs of a part ("train", "test"), the names of sources and of targets.
+
+    Exits when a table is absent or damaged.
+    """
     losses = {}
     for size in sizes:
-        mixtures = pl.read_csv(data_folder("mixtures") / f"{part}_mixture_{size}.csv")
-        joined = mixtures.join(
-            pl.read_csv(data_folder("mixtures") / f"{part}_pile_loss_{size}.csv"), on="index"
-        )
+        mixtures = read_table("mixtures", f"{part}_mixture_{size}", "index")
+        results = read_table("mixtures", f"{part}_pile_loss_{size}", "index")
+        if set(mixtures["index"]) != set(results["index"]):
+            sys.exit(f"{part}_mixture_{size}.csv and {part}_pile_loss_{size}.csv are not of the same runs")
+        joined = mixtures.join(results, on="index")
         columns = [name for name in joined.columns if name.startswith("metric/")]
         losses[size] = joined.select(columns).to_numpy()
     sources = [name for name in joined.columns if name.startswith("train_")]

@@ -18,7 +18,7 @@ import polars as pl
 
 from benchmarks._flags import at_least, begin
 from benchmarks._project import environment_of, in_its_folder, materialize
-from benchmarks._texts import read_texts
+from benchmarks._texts import enough, read_texts
 from tamis.tokens.counting import TokenCounter
 from tamis.training.models import SMOLLM2
 
@@ -42,9 +42,10 @@ path = "landing"
 
 
 def pool(documents: int) -> pl.DataFrame:
-    """Distinct texts of both sources, shuffled."""
-    rows = pl.concat([read_texts(name) for name in SOURCES])
-    return rows.unique(maintain_order=True).sample(documents, shuffle=True, seed=0)
+    """Distinct texts of both sources, shuffled; exits where there are too few."""
+    rows = pl.concat([read_texts(name) for name in SOURCES]).unique(maintain_order=True)
+    enough(rows, documents, f"distinct texts of {' and '.join(SOURCES)}")
+    return rows.sample(documents, shuffle=True, seed=0)
 
 
 def choices(place: Path, texts: pl.DataFrame, budget: int, tokenizer: str) -> dict[str, list[str]]:

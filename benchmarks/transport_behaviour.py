@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._flags import begin
-from benchmarks._texts import files_of_texts, read_texts
+from benchmarks._texts import enough, files_of_texts, read_texts
 from benchmarks._transport_topics import CHOICES, OVERLAPPING
 from tamis.embedding import Encoder, load_encoder
 from tamis.transport import NotConverged, nearest_cost, solve_potential
@@ -79,11 +79,16 @@ def corpus() -> pl.DataFrame:
 
 
 def build(name: str, texts: pl.DataFrame, rows: int, targets: int, seed: int, encoder: Encoder) -> Case:
-    """A pool and a target without a text in common; a smaller pool where the plentiful topic is small."""
+    """A pool and a target without a text in common; a smaller pool where the plentiful topic is small.
+
+    Exits where a topic, or what is of none, has too few texts.
+    """
     topics = (CHOICES | OVERLAPPING)[name]
     of_topic = [texts.filter(topic.rows()).sample(fraction=1, shuffle=True, seed=seed) for topic in topics]
     wanted = [PLENTIFUL_TARGET, *[RARE_TARGET] * (len(topics) - 1)]
     split = [round(targets * share) for share in wanted]
+    for topic, frame, taken in zip(topics, of_topic, split, strict=True):
+        enough(frame, taken + 1, f"texts of {topic.source}, label {topic.label!r}")
     held = [PLENTIFUL_POOL, *[RARE_POOL] * (len(topics) - 1)]
     available = zip(of_topic, split, held, strict=True)
     rows = min(rows, *(int((frame.height - taken) / share) for frame, taken, share in available))
@@ -92,8 +97,9 @@ def build(name: str, texts: pl.DataFrame, rows: int, targets: int, seed: int, en
         for frame, taken, share in zip(of_topic, split, held, strict=True)
     ]
     ours = [(pl.col("file") == topic.file) & (pl.col("source") == topic.source) for topic in topics]
-    other = texts.filter(~pl.any_horizontal(ours))
-    parts.append(other.sample(rows - sum(part.height for part in parts), seed=seed))
+    rest = rows - sum(part.height for part in parts)
+    other = enough(texts.filter(~pl.any_horizontal(ours)), rest, f"texts of no topic of {name!r}")
+    parts.append(other.sample(rest, seed=seed))
     topic_n = np.repeat([*range(len(topics)), -1], [part.height for part in parts])
     order = np.random.default_rng(seed).permutation(len(topic_n))
     listed = pl.concat(parts)["text"].to_list()

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -38,8 +39,12 @@ SENSORS = """
   runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}, limit: 1) {
     ... on Runs { results { runId } } } }
 """
-FAILED = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }"
-START_SECONDS, STOP_SECONDS = 240.0, 30.0
+RUNS = """
+query($statuses: [RunStatus!]) {
+  runsOrError(filter: {statuses: $statuses}) { ... on Runs { results { runId } } } }
+"""
+BEGUN = ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+START_SECONDS, STOP_SECONDS, ANSWER_SECONDS = 240.0, 30.0, 60.0
 CURRENT = "every selection is current"
 RESTS = (CURRENT, "materialize it to see why")
 
@@ -86,7 +91,9 @@ class Interface:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port: int = listener.getsockname()[1]
+        self.killed_runs: set[str] = set()
         self._seen: set[psutil.Process] = set()
+        self._commanded = threading.Event()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tamis.cli", "ui", "--port", str(self.port)],
@@ -119,7 +126,7 @@ class Interface:
             json.dumps({"query": query, "variables": variables}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             found: dict[str, Any] = json.load(answer)["data"]
         return found
 
@@ -133,10 +140,23 @@ class Interface:
             return 0.0, "", active
         return float(ticks[0]["timestamp"]), ticks[0]["skipReason"] or "", active
 
-    def failed_runs(self) -> int | None:
-        """Return how many runs failed, those that were killed included; None when it does not answer."""
+    def status_of(self, url: str) -> int:
+        """Read a page whole; return its status. Raises `OSError` when there is no answer."""
+        try:
+            with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+                answer.read()
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    def begun_runs(self) -> set[str]:
+        """Return the ids of the runs that have begun and not ended."""
+        return {one["runId"] for one in self.ask(RUNS, statuses=BEGUN)["runsOrError"]["results"]}
+
+    def failed_runs(self) -> set[str] | None:
+        """Return the ids of failed runs, those that were killed included; None when it does not answer."""
         with contextlib.suppress(OSError):
-            return len(self.ask(FAILED)["runsOrError"]["results"])
+            return {one["runId"] for one in self.ask(RUNS, statuses=["FAILURE"])["runsOrError"]["results"]}
         return None
 
     def rests(self, since: float) -> tuple[bool, str]:
@@ -168,6 +188,19 @@ class Interface:
     def runs(self) -> list[psutil.Process]:
         """Return the processes of runs."""
         return [process for process in self.processes() if RUN in _command(process)]
+
+    @contextlib.contextmanager
+    def commanded(self) -> Iterator[None]:
+        """Count the time as one in which a run is going on: the soak itself works on the home."""
+        self._commanded.set()
+        try:
+            yield
+        finally:
+            self._commanded.clear()
+
+    def at_work(self) -> bool:
+        """Return whether a run or a command of the soak is going on."""
+        return self._commanded.is_set() or bool(self.runs())
 
     def listens_at(self) -> set[str]:
         """Return the addresses at which any of its processes listens on a network."""

@@ -14,15 +14,28 @@ left to come to rest, the interface ends, `tamis materialize` settles everything
 - withdrawn: no byte under the home shows a withdrawn text, tables in all their versions included;
 - decisions: one verdict on each document of the pool, and the budget is spent;
 - status, audit: nothing is due, failed or damaged; `tamis audit` is green;
-- rebuild: the tables equal those of a new home with the same files, settings and withdrawals.
+- rebuild: the tables equal those of a new home with the same files, settings and withdrawals;
+- failures: no run failed but those that were killed, and the interface printed no other error;
+- unanswered: the UI's page, a query of its asset page, the pages' index, a selection's page and its map, one
+  of which is asked for every two seconds, were always answered;
+- answers: when idle each within 1 s, during a run 95 % within 3 s. There is no run in the last minute and a
+  half, which begins when the sensors rest. A withdrawal and a count of the disk by the soak count as a run;
+- growth: the memory of each long-lived process, at the end of the events over that after half their time, is
+  under 1.1 (medians of a sixth of the samples between);
+- disk: the bytes for each live document after compaction (_soak_disk.py says what is counted), at the end of
+  the events over those at half their time, are under 1.1 times as many;
+- disk_of_rebuild: the settled home takes under 1.1 times what the rebuilt one does. As the pool grows, what a
+  home takes without any document is spread over more of them, and could hide what was left over from `disk`.
 
 A line every --every seconds has memory, descriptors and threads of each long-lived process by its id, and the
-disk of the home; the last line has their growth in the second half. Exits 1 when a check fails. It ends by
-itself after --minutes, --settle-minutes at most, and two builds; all processes end with it.
+disk of the home as it is. Under 20 minutes answers, growth and disk are figures alone: "too short to judge",
+and `holds` is null. Exits 1 when a check fails. It ends by itself after --minutes, --settle-minutes at most,
+a minute and a half, and two builds; all processes end with it.
 """
 
 import argparse
 import json
+import math
 import shutil
 import signal
 import statistics
@@ -34,7 +47,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +54,18 @@ import psutil
 
 from benchmarks._flags import begin
 from benchmarks._project import in_its_folder
-from benchmarks._soak_checks import OF_FILES, Found, Tables, audit, rebuild, status
-from benchmarks._soak_processes import CURRENT, Interface, Paths, SoakError, figures_of, interface
+from benchmarks._soak_answers import asking
+from benchmarks._soak_checks import OF_FILES, Tables, audit, rebuild, status
+from benchmarks._soak_disk import Count, count, folders_of
+from benchmarks._soak_limits import Found, answers, disk, disk_of_rebuild, failures, growth, unanswered
+from benchmarks._soak_processes import CURRENT, ROLES, Interface, Paths, SoakError, figures_of, interface
 from benchmarks._soak_project import KINDS, Landing
 from benchmarks._yardstick import most_seconds
 
 GAPS = (2.0, 5.0, 12.0, 30.0)
 RUN_APPEARS_SECONDS, LIVES_SECONDS, WITHDRAW_SECONDS = 60.0, 4.0, 120.0
-IN_A_MEDIAN, SHOWN = 3, 10
+QUIET_SECONDS = 90.0
+IDLE_SECONDS, DURING_A_RUN_SECONDS = 1.0, 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +85,7 @@ class Report:
 
     began: float = field(default_factory=time.monotonic)
     failed: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
 
     @property
     def second(self) -> float:
@@ -81,13 +98,18 @@ class Report:
         sys.stdout.flush()
 
     def check(self, name: str, look: Callable[[], Found]) -> None:
-        """Print whether a check holds, with its figures; one that cannot be made does not hold."""
+        """Print whether a check holds, with its figures; one that cannot be made does not hold.
+
+        None, for what cannot be judged, counts neither as holding nor as failed.
+        """
+        holds: bool | None
         try:
             holds, figures = look()
         except Exception as error:  # a damaged table must not hide what the other checks find
             traceback.print_exc()
             holds, figures = False, {"error": f"{type(error).__name__}: {error}"[:500]}
-        self.failed += [] if holds else [name]
+        if not holds:
+            (self.unjudged if holds is None else self.failed).append(name)
         self.line("check", check=name, holds=holds, **figures)
 
     def refuse(self, name: str, **figures: Any) -> None:
@@ -97,54 +119,23 @@ class Report:
 
 @dataclass
 class Series:
-    """Memory and descriptors of the long-lived processes, and the disk of the home, again and again."""
+    """Memory and descriptors of the long-lived processes, and the disk of the home as it is."""
 
     ui: Interface
     report: Report
     every: float
     samples: list[dict[str, Any]] = field(default_factory=list)
-    unanswered: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def sample(self) -> None:
-        """Take and print one line of the series; it asks the interface, as a page that is open does."""
+        """Take and print one line of the series."""
         processes = {}
         for role, process in self.ui.long_lived().items():
             with suppress(psutil.Error):
                 processes[role] = figures_of(process)
-        began, answered = time.monotonic(), None
-        try:
-            self.ui.sensor_tick()
-            answered = round(time.monotonic() - began, 3)
-        except (OSError, HTTPException, KeyError, TypeError, ValueError):
-            self.unanswered += 1
-        found = {"processes": processes, "disk_megabytes": disk(self.ui.paths.home)}
-        self.samples.append({"second": self.report.second, **found})
-        self.report.line("series", **found, answer_seconds=answered)
-
-    def growth(self) -> dict[str, Any]:
-        """Return the growth from the middle of the series to its end, medians of three samples each."""
-        half = self.samples[len(self.samples) // 2 :]
-        if len(half) < 2 * IN_A_MEDIAN:
-            return {"too_short": f"{len(half)} samples in the second half, {2 * IN_A_MEDIAN} are needed"}
-        ends = half[:IN_A_MEDIAN], half[-IN_A_MEDIAN:]
-        grown: dict[str, Any] = {}
-        for role in half[-1]["processes"]:
-            for figure in ("megabytes", "descriptors", "threads"):
-                first, last = (
-                    statistics.median(
-                        one["processes"][role][figure] for one in end if role in one["processes"]
-                    )
-                    for end in ends
-                )
-                grown.setdefault(role, {})[figure] = [first, round(last - first, 1)]
-        disks = [statistics.median(one["disk_megabytes"]["all"] for one in end) for end in ends]
-        seconds = round(half[-1]["second"] - half[0]["second"], 1)
-        return {
-            "seconds": seconds,
-            "from_and_growth": grown,
-            "disk": [disks[0], round(disks[1] - disks[0], 2)],
-        }
+        self.samples.append({"second": self.report.second, "processes": processes})
+        folders = {name: round(size / 1e6, 2) for name, size in folders_of(self.ui.paths.home).items()}
+        self.report.line("series", processes=processes, folders_megabytes=folders)
 
     def replaced(self) -> list[str]:
         """Return which long-lived processes did not keep one id from the first sample to the last."""
@@ -174,34 +165,28 @@ def series(ui: Interface, report: Report, every: float) -> Iterator[Series]:
     found.sample()
 
 
-def disk(home: Path) -> dict[str, float]:
-    """Return megabytes of the files under a home, all of them and by folder."""
-    sizes: dict[str, int] = {}
-    for path in home.rglob("*"):
-        with suppress(OSError):  # tables and databases remove files while this looks
-            if path.is_file():
-                part = path.relative_to(home).parts[0]
-                sizes[part] = sizes.get(part, 0) + path.stat().st_size
-    found = {part: round(size / 1e6, 2) for part, size in sorted(sizes.items()) if size > 1e4}
-    return {"all": round(sum(sizes.values()) / 1e6, 2), **found}
-
-
-def events(options: Options, landing: Landing, ui: Interface, report: Report) -> dict[str, int]:
+def events(
+    options: Options, landing: Landing, ui: Interface, report: Report, at_half: Callable[[], None]
+) -> dict[str, int]:
     """Let one event after another happen until the time is over; how often each did.
 
-    A kill for which no run appeared did not happen.
+    A kill for which no run appeared did not happen. `at_half` is called between two events, once.
     """
-    ends = time.monotonic() + 60 * options.minutes
+    began = time.monotonic()
+    half, ends = began + 30 * options.minutes, began + 60 * options.minutes
     mean = statistics.mean(GAPS)
     shorter = min(1.0, 60 * options.minutes / (2 * len(KINDS) * mean))
     counts, number = dict.fromkeys(KINDS, 0), 0
     while True:
         for kind in landing.chance.sample(KINDS, len(KINDS)):
             time.sleep(max(0.0, min(shorter * landing.chance.choice(GAPS), ends - time.monotonic())))
+            if time.monotonic() >= half:
+                at_half()
+                half = math.inf
             if time.monotonic() >= ends:
                 return counts
             if kind == "withdraw":
-                figures = withdraw(landing, ui.paths, report)
+                figures = withdraw(landing, ui, report)
             elif kind == "kill":
                 figures = kill(landing, ui)
             else:
@@ -211,12 +196,13 @@ def events(options: Options, landing: Landing, ui: Interface, report: Report) ->
             number += 1
 
 
-def withdraw(landing: Landing, paths: Paths, report: Report) -> dict[str, object]:
+def withdraw(landing: Landing, ui: Interface, report: Report) -> dict[str, object]:
     """Withdraw a document by the command, again while a run holds the lock."""
     doc_id, tries = landing.to_withdraw(), 0
     ends = time.monotonic() + WITHDRAW_SECONDS
     while True:
-        done = paths.tamis("withdraw", doc_id, "--reason", "copyright", "--json")
+        with ui.commanded():
+            done = ui.paths.tamis("withdraw", doc_id, "--reason", "copyright", "--json")
         tries += 1
         if done.returncode == 0:
             landing.withdrawn.add(doc_id)
@@ -236,10 +222,11 @@ def kill(landing: Landing, ui: Interface) -> dict[str, object]:
         for process in ui.runs():
             time.sleep(later)
             with suppress(psutil.Error, OSError):
-                active = ui.sensor_tick()[2]  # one that is just ending may be none any more
+                begun = ui.begun_runs()  # none, where the process is just ending
                 age = round(time.time() - process.create_time(), 1)
                 process.kill()
-                return {**figures, "killed": process.pid, "age": age, "active": active}
+                ui.killed_runs |= begun
+                return {**figures, "killed": process.pid, "age": age, "runs": sorted(begun)}
         time.sleep(0.1)
     return {**figures, "killed": None}
 
@@ -256,19 +243,39 @@ def rest(options: Options, ui: Interface, report: Report) -> tuple[bool, dict[st
     return rests and CURRENT in reason, figures
 
 
-def soaked(options: Options, landing: Landing, paths: Paths, report: Report) -> dict[str, Any]:
-    """The part with the interface; growth and counts for the summary."""
-    with interface(paths) as ui, series(ui, report, options.every) as found:
-        counts = events(options, landing, ui, report)
-        during = found.growth()
+def soaked(options: Options, landing: Landing, paths: Paths, report: Report) -> dict[str, int]:
+    """The part with the interface, and the checks of what it did; how often each event happened."""
+    counted: list[Count] = []
+
+    def count_disk() -> None:
+        with ui.commanded():
+            counted.append(count(paths))
+        report.line("disk", of="the home, at work", **counted[-1].figures())
+
+    with (
+        interface(paths) as ui,
+        series(ui, report, options.every) as found,
+        asking(ui, report.line, lambda: report.second) as asked,
+    ):
+        counts = events(options, landing, ui, report, count_disk)
+        during = [*found.samples]
+        count_disk()
         rested, figures = rest(options, ui, report)
+        if rested:
+            asked.settled.set()
+            time.sleep(min(QUIET_SECONDS, 15 * options.minutes))
         failed, addresses = ui.failed_runs(), sorted(ui.listens_at())
+        of_all = {*asked.addresses()}
     replaced = found.replaced()
     report.check("rest", lambda: (rested and not replaced, {**figures, "replaced": replaced}))
     report.check("loopback", lambda: ({*addresses} <= {"127.0.0.1", "::1"}, {"listens_at": addresses}))
-    errors = [line for line in ui.tail(10**8).splitlines() if "Traceback" in line or " ERROR " in line]
-    said = {"failed_runs": failed, "unanswered": found.unanswered, "errors_in_log": errors[:SHOWN]}
-    return {"events": counts, **said, "second_half": during}
+    report.check("failures", lambda: failures(failed, ui.killed_runs, ui.tail(10**8)))
+    report.check("unanswered", lambda: unanswered(asked.answers, of_all))
+    idle, during_a_run = (most_seconds(one, "core") for one in (IDLE_SECONDS, DURING_A_RUN_SECONDS))
+    report.check("answers", lambda: answers(asked.answers, options.minutes, idle, during_a_run))
+    report.check("growth", lambda: growth(during, options.minutes, ROLES.values()))
+    report.check("disk", lambda: disk(counted[0], counted[-1], options.minutes))
+    return counts
 
 
 def materialize(paths: Paths, report: Report, part: str) -> None:
@@ -291,7 +298,7 @@ def soak(options: Options, folder: Path) -> bool:
             shutil.copytree(options.cache, home / "cache")
     report.line("begin", seed=options.seed, minutes=options.minutes, folder=str(folder))
     materialize(paths, report, "first_build")
-    summary = soaked(options, landing, paths, report)
+    counts = soaked(options, landing, paths, report)
     materialize(paths, report, "settled")
     for name, check in OF_FILES.items():
         report.check(name, partial(check, Tables(paths.home), landing))
@@ -303,7 +310,12 @@ def soak(options: Options, folder: Path) -> bool:
             raise SoakError(f"nothing can be withdrawn from a new home: {done.stderr[-2_000:]}")
     materialize(rebuilt, report, "rebuilt")
     report.check("rebuild", partial(rebuild, Tables(paths.home), Tables(rebuilt.home)))
-    report.line("summary", holds=not report.failed, failed=report.failed, seed=options.seed, **summary)
+    counted = count(paths), count(rebuilt)
+    for of, one in zip(("the home, settled", "the rebuilt home"), counted, strict=True):
+        report.line("disk", of=of, **one.figures())
+    report.check("disk_of_rebuild", partial(disk_of_rebuild, *counted))
+    found = {"failed": report.failed, "too_short_to_judge": report.unjudged}
+    report.line("summary", holds=not report.failed, **found, seed=options.seed, events=counts)
     return not report.failed
 
 

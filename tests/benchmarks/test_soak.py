@@ -229,7 +229,13 @@ def test_a_kill_for_which_no_run_appeared_is_not_counted(landing, monkeypatch, c
     monkeypatch.setattr(soak, "GAPS", (0.0001,))
     for process in (None, 7):
         monkeypatch.setattr(soak, "kill", lambda *_, found=process: {"killed": found})
-        counts = soak.events(soak.Options(minutes=0.001), landing, None, soak.Report())  # type: ignore[arg-type]
+        counts = soak.events(
+            soak.Options(minutes=0.001),
+            landing,
+            None,  # type: ignore[arg-type]
+            soak.Report(),
+            lambda: None,
+        )
         assert bool(counts["kill"]) == (process is not None)
     assert '"number": 1,' in capsys.readouterr().out
 
@@ -252,22 +258,25 @@ def test_a_rebuild_that_differs_is_found(name):
     assert bool(difference(FRAME, other)) == differs
 
 
-def test_growth_is_that_of_the_second_half():
+def test_a_process_that_was_replaced_is_found():
     found = soak.Series(None, soak.Report(), 1.0)  # type: ignore[arg-type]
     for second in range(20):
-        process = {"pid": 7, "megabytes": 100.0 + second, "descriptors": 9, "threads": 2}
-        disk = {"all": 2.0 * second}
-        found.samples.append({"second": second, "processes": {"daemon": process}, "disk_megabytes": disk})
-    grown = found.growth()
-    assert grown["from_and_growth"]["daemon"] == {
-        "megabytes": [111.0, 7.0],
-        "descriptors": [9, 0],
-        "threads": [2, 0],
-    }
-    assert grown["disk"] == [22.0, 14.0]
+        found.samples.append({"second": second, "processes": {"daemon": {"pid": 7}}})
     assert found.replaced() == []
-    found.samples[-1]["processes"] = {"daemon": {**process, "pid": 8}, "webserver": process}
+    found.samples[-1]["processes"] = {"daemon": {"pid": 8}, "webserver": {"pid": 7}}
     assert found.replaced() == ["daemon", "webserver"]
+
+
+def test_the_half_comes_once_between_two_events(landing, monkeypatch, capsys):
+    monkeypatch.setattr(soak, "KINDS", ("settings",))
+    monkeypatch.setattr(soak, "GAPS", (0.01,))
+    asked = []
+    options, report = soak.Options(minutes=0.005), soak.Report()
+    counts = soak.events(options, landing, None, report, lambda: asked.append(report.second))  # type: ignore[arg-type]
+    assert len(asked) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert counts["settings"] == len(lines)
+    assert lines[0]["second"] <= asked[0] <= lines[-1]["second"]
 
 
 TICKS = {
@@ -300,9 +309,14 @@ def test_a_check_that_cannot_be_made_does_not_hold(capsys):
     report = soak.Report()
     report.check("pool", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
     report.check("audit", lambda: (True, {}))
+    report.check("growth", lambda: (None, {}))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["check"], line["holds"]) for line in lines] == [("pool", False), ("audit", True)]
-    assert report.failed == ["pool"]
+    assert [(line["check"], line["holds"]) for line in lines] == [
+        ("pool", False),
+        ("audit", True),
+        ("growth", None),
+    ]
+    assert (report.failed, report.unjudged) == (["pool"], ["growth"])
 
 
 @pytest.mark.slow
@@ -312,7 +326,14 @@ def test_a_short_soak_holds_and_leaves_nothing_behind(tmp_path, encoder_cache, c
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     checked = {line["check"]: line for line in lines if line["part"] == "check"}
     assert holds, [line for line in checked.values() if not line["holds"]]
-    assert {"rest", "loopback", *checks.OF_FILES, "status", "audit", "rebuild"} <= set(checked)
+    named = {"rest", "loopback", "failures", "unanswered", *checks.OF_FILES, "status", "audit", "rebuild"}
+    assert named | {"answers", "growth", "disk", "disk_of_rebuild"} == set(checked)
+    assert {name for name, line in checked.items() if line["holds"] is None} == {"answers", "growth", "disk"}
+    asked = [line for line in lines if line["part"] == "answer"]
+    assert {line["of"] for line in asked} == {"ui", "asset", "index", "selection", "map"}
+    counted = [line["documents"] for line in lines if line["part"] == "disk"]
+    assert len(counted) == 4
+    assert counted[-1] == counted[-2] == checked["pool"]["documents"]
     assert {line["event"] for line in lines if line["part"] == "event"} <= set(KINDS)
     series = [line for line in lines if line["part"] == "series"]
     assert set(series[-1]["processes"]) == {"dagster dev", "code server", "grpc", "webserver", "daemon"}

@@ -136,8 +136,11 @@ def _require_free(project: Project, path: Path, form: str) -> None:
     for name, source in places:
         if source and "://" not in source:
             read = (project.root / source).resolve()
-            if real == read or read in real.parents:
-                problem = f"is where the documents of {name!r} are read from"
+            inside = real == read or read in real.parents
+            # Listings leave hidden folders out: a corpus that is the project's folder does not read its home.
+            hidden = inside and any(part.startswith(".") for part in real.relative_to(read).parts[:-1])
+            if (inside and not hidden) or (form == FOLDER and real in read.parents):
+                problem = f"{'is' if inside else 'contains'} where the documents of {name!r} are read from"
                 raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
     exports = home.exports.resolve()
     if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
@@ -145,9 +148,12 @@ def _require_free(project: Project, path: Path, form: str) -> None:
             path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
         )
     if form == FOLDER:
-        for one in path.iterdir() if path.is_dir() else ():
-            if one.name not in ("data", README) and not one.name.endswith(DESCRIPTIONS):
-                problem = f"contains {one.name}, which was not written by an export"
+        rows = rows_in_folder(path)
+        ours = {path / README, rows.parent, rows, *(description_path(rows, one) for one in DESCRIPTIONS)}
+        exported = description_path(rows, CROISSANT).is_file()
+        for one in sorted(path.rglob("*")) if path.is_dir() else ():
+            if one not in ours or not exported:  # the whole folder would be replaced
+                problem = f"contains {one.relative_to(path)}, which was not written by an export"
                 raise ExportPathError(path, problem, "choose a new or empty folder")
         if path.is_file():
             raise ExportPathError(path, "is a file", "choose a new or empty folder")
@@ -156,9 +162,12 @@ def _require_free(project: Project, path: Path, form: str) -> None:
     if path.suffix != f".{form}":
         cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
         raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
-    if path.exists() and not description_path(path, CROISSANT).is_file() and exports not in real.parents:
-        raise ExportPathError(
-            path,
-            "already exists and was not written by an export",
-            "choose another path, or remove the file first",
-        )
+    if description_path(path, CROISSANT).is_file() or exports in real.parents:
+        return
+    for one in (path, *(description_path(path, ending) for ending in DESCRIPTIONS)):
+        if one.exists():
+            raise ExportPathError(
+                one,
+                "already exists and was not written by an export",
+                "choose another path, or remove the file first",
+            )

@@ -1,6 +1,7 @@
 """Export gives back all columns of the user's rows with their types; nothing is kept of what left."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -150,9 +151,29 @@ def test_a_folder_of_others_is_not_replaced(project, tmp_path):
     with pytest.raises(ExportPathError, match="thesis"):
         export_selection(project.project, "all", "hf", output=folder)
     (folder / "thesis.tex").unlink()
+    for name in ("README.md", "data/train.csv", "data/train-00000-of-00001.parquet", "data/more/a.jsonl"):
+        write(folder / name, ["years of work"])
+        with pytest.raises(ExportPathError, match=re.escape(name.partition("/")[0])):
+            export_selection(project.project, "all", "hf", output=folder)
+        assert (folder / name).read_text() == "years of work\n"
+        (folder / name).unlink()
+        for one in (folder / "data" / "more", folder / "data"):
+            if one.is_dir():
+                one.rmdir()
     for _ in range(2):
         export_selection(project.project, "all", "hf", output=folder)
     assert sorted(one.name for one in folder.iterdir())[:2] == ["README.md", "data"]
+    write(folder / "data" / "mine.jsonl", ["years of work"])
+    with pytest.raises(ExportPathError, match=r"mine\.jsonl"):
+        export_selection(project.project, "all", "hf", output=folder)
+
+
+def test_a_corpus_that_is_the_folder_of_the_project_leaves_its_exports_free(project):
+    project.reconfigure('path = "web"', 'path = "."')
+    done = export_selection(project.project, "all", "jsonl")
+    assert done.path.is_file()
+    with pytest.raises(ExportPathError, match="are read from"):
+        export_selection(project.project, "all", "jsonl", output=project.root / "new.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +182,8 @@ def test_a_folder_of_others_is_not_replaced(project, tmp_path):
         ("jsonl", "web/a.jsonl", "documents of 'web' are read"),
         ("jsonl", "web/new.jsonl", "documents of 'web' are read"),
         ("hf", "web/new", "documents of 'web' are read"),
+        ("hf", "", "contains where the documents of 'web' are read"),
+        ("parquet", "keep.parquet", r"keep\.card\.md already exists"),
         ("parquet", "tamis.toml", r"does not end in \.parquet"),
         ("parquet", ".tamis/exports/x.csv", r"name it x\.parquet"),
         ("jsonl", ".tamis/exports/x.JSONL", r"does not end in \.jsonl"),
@@ -171,6 +194,7 @@ def test_a_folder_of_others_is_not_replaced(project, tmp_path):
 )
 def test_nothing_is_overwritten_read_as_documents_or_out_of_reach_of_a_withdrawal(project, form, output, why):
     write(project.root / "mine.jsonl", ["years of work"])
+    write(project.root / "keep.card.md", ["years of work"])
     before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
     with pytest.raises(ExportPathError, match=why):
         export_selection(project.project, "all", form, output=project.root / output)

@@ -102,7 +102,7 @@ def test_a_release_that_is_ended_ends_its_benchmark(tmp_path):
     while not running:
         assert process.poll() is None
         time.sleep(0.02)
-        with suppress(psutil.Error):  # git, which names the commit, ends meanwhile
+        with suppress(psutil.Error):  # git, which names the commit, may have ended
             children = psutil.Process(process.pid).children()
             running = [child for child in children if "benchmarks.yardstick" in child.cmdline()]
     process.terminate()

@@ -18,7 +18,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from tamis.store import compaction, erasing
 from tamis.store.tables import Store
 
-OF_TABLES = ("insert_new", "append", "merge", "replace", "overwrite", "overwrite_schema", "delete", "drop")
+OF_TABLES = ("insert_new", "append", "merge", "replace", "overwrite", "overwrite_schema", "drop")
 OF_LOGS = ("add_dynamic_partitions", "delete_dynamic_partition", "add_run")
 LOGGED = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,
@@ -37,7 +37,7 @@ Before = Callable[[int, str], None]
 
 
 class Watch:
-    """Calls `before` at each commit below a folder, with nothing else going on in this process meanwhile."""
+    """Calls `before` at each commit below a folder, and lets no other thread commit until it returns."""
 
     def __init__(self, root: Path, before: Before) -> None:
         self.root, self.before = root, before
@@ -58,7 +58,7 @@ class Watch:
 
 
 _WATCHES: list[Watch] = []
-_HOOKED: list[bool] = []
+"""Those at work; the innermost one is called."""
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -85,21 +85,19 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     watch.commit(f"{event} {'/'.join(inner[1:])}")
 
 
+sys.addaudithook(_hook)  # it cannot be removed: without a watch it does nothing
+
+
 @contextmanager
 def each_commit(root: Path, before: Before) -> Iterator[None]:
     """Call `before` with the number and the name of each commit below a folder, right before it."""
     watch = Watch(root, before)
+    real_log, real_delete = SqliteEventLogStorage.store_event, Store.delete
 
-    def counted(owner: Any, name: str, label: Callable[..., str]) -> Callable[..., Any]:
-        real = getattr(owner, name)
-
-        def commit(*arguments: Any, **named: Any) -> Any:
-            nothing = real is real_delete and not COUNT(*arguments, **named)
-            if not nothing:
-                watch.commit(label(*arguments))
-            return real(*arguments, **named)
-
-        return commit
+    def delete(store: Store, table: str, where: str) -> int:
+        if COUNT(store, table, where):  # without a row to delete nothing is committed
+            watch.commit(f"delete {table}")
+        return real_delete(store, table, where)
 
     def logged(storage: SqliteEventLogStorage, event: dg.EventLogEntry) -> None:
         kind = event.dagster_event_type
@@ -107,20 +105,22 @@ def each_commit(root: Path, before: Before) -> Iterator[None]:
             watch.commit(f"log {kind.value} {event.step_key or ''}")
         real_log(storage, event)
 
-    real_log, real_delete = SqliteEventLogStorage.store_event, Store.delete
-    if not _HOOKED:
-        sys.addaudithook(_hook)  # for as long as the process is there
-        _HOOKED.append(True)
+    def counted(real: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        def commit(*arguments: Any, **named: Any) -> Any:
+            watch.commit(f"{kind} {arguments[1]}" if kind in OF_TABLES else kind)
+            return real(*arguments, **named)
+
+        return commit
+
+    others = [(Store, name, name) for name in OF_TABLES]
+    others += [(dg.DagsterInstance, name, f"log {name}") for name in OF_LOGS]
+    others += [(compaction, "_optimized", "storage _optimized"), (compaction, "_index", "storage _index")]
+    others += [(erasing, "_rewrite", "storage _rewrite")]
     with pytest.MonkeyPatch.context() as patched:
-        for name in OF_TABLES:
-            patched.setattr(Store, name, counted(Store, name, lambda _s, t, *_a, name=name: f"{name} {t}"))
-        for name in OF_LOGS:
-            label = lambda _instance, *_a, name=name: f"log {name}"  # noqa: E731
-            patched.setattr(dg.DagsterInstance, name, counted(dg.DagsterInstance, name, label))
+        for owner, name, kind in others:
+            patched.setattr(owner, name, counted(getattr(owner, name), kind))
+        patched.setattr(Store, "delete", delete)
         patched.setattr(SqliteEventLogStorage, "store_event", logged)
-        for owner, name in ((compaction, "_optimized"), (compaction, "_index"), (erasing, "_rewrite")):
-            label = lambda *_a, name=name: f"storage {name}"  # noqa: E731
-            patched.setattr(owner, name, counted(owner, name, label))
         _WATCHES.append(watch)
         try:
             yield

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
+from tamis.corpus.listing import is_temporary
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_descriptions
 from tamis.interchange.own_columns import json_lines
@@ -137,9 +138,9 @@ def _require_free(project: Project, path: Path, form: str) -> None:
         if source and "://" not in source:
             read = (project.root / source).resolve()
             inside = real == read or read in real.parents
-            # Listings leave hidden folders out: a corpus that is the project's folder does not read its home.
-            hidden = inside and any(part.startswith(".") for part in real.relative_to(read).parts[:-1])
-            if (inside and not hidden) or (form == FOLDER and real in read.parents):
+            # A corpus that is the project's folder does not read its home, which is hidden.
+            unread = inside and any(map(is_temporary, real.relative_to(read).parts))
+            if (inside and not unread) or (form == FOLDER and real in read.parents):
                 problem = f"{'is' if inside else 'contains'} where the documents of {name!r} are read from"
                 raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
     exports = home.exports.resolve()

@@ -40,6 +40,11 @@ class ListingError(PermanentError):
         )
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether listings leave out a file or folder of this name, and all below it."""
+    return any(fnmatchcase(name, pattern) for pattern in TEMPORARY_NAMES)
+
+
 def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:
     """Shards of a corpus, sorted by key; `root` is the folder that relative paths start from.
 
@@ -78,7 +83,7 @@ def _remote(
     of_folder = corpus.hub is None and not url.startswith(("http://", "https://"))
     try:
         for name, remote in found:
-            temporary = any(fnmatchcase(part, glob) for part in name.split("/") for glob in TEMPORARY_NAMES)
+            temporary = any(map(is_temporary, name.split("/")))
             if not temporary and _matches(corpus.include, name) and not _matches(corpus.exclude, name):
                 key = shard_key(corpus.name, name)
                 path = local_copy(cache or Path(tempfile.gettempdir()), key, name)
@@ -170,7 +175,7 @@ class _Walk:
         if identity in above:
             return
         for entry in entries:
-            if any(fnmatchcase(entry.name, pattern) for pattern in TEMPORARY_NAMES):
+            if is_temporary(entry.name):
                 continue
             is_folder = _is_folder(entry)
             if not is_folder and not _is_file(entry):

@@ -43,7 +43,15 @@ from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, all
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.pinned import repeated
-from tamis.selection.pool import candidates, exclusions, groups, mean_margin, name_set_aside, with_scores
+from tamis.selection.pool import (
+    candidates,
+    exclusions,
+    groups,
+    leaking,
+    mean_margin,
+    name_set_aside,
+    with_scores,
+)
 from tamis.selection.serving import Goal, Serving, serving_of
 from tamis.selection.training_sets import stored_count
 from tamis.settings.config import SelectionSection
@@ -193,10 +201,11 @@ def _division_then(work: Work, section: SelectionSection) -> Division | None:
 
 
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:
-    """The choice of an earlier version, of the documents that are still there."""
+    """The choice of an earlier version, of the documents that are still there and leak no evaluation."""
     home = work.project.home
     pool = with_scores(work.store, (), None)
-    found = repeated(decisions_of(home, pin).drop("selection"), pool)
+    leaks = leaking(work.store)
+    found = repeated(decisions_of(home, pin).drop("selection"), pool, leaks)
     manifests = [work.manifests.read(pin.subset), work.manifests.read(pin.decisions)]
     facts: dict[str, Any] = {
         "pinned_to_version": pin.version,

@@ -36,7 +36,7 @@ from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_superseded
-from tamis.store.home import writing
+from tamis.store.home import claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
 from tamis.store.unwritable import stop_unless_writable, storing
@@ -63,6 +63,7 @@ def materialize(
     """
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
+        claim(project.home, project.settings.project.name)
         forgotten = forget_failures(project.home.store) if wanted.try_again else []
         if wanted.try_again and (count := forget_aborts(project.home)):
             say(f"retrying {counted(count, 'partition')} that crashed the process")

@@ -35,7 +35,7 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
 from tamis.stage import Stage
 from tamis.store.compaction import compact, tables_to_tidy
-from tamis.store.home import Home, writing
+from tamis.store.home import Home, claim, writing
 from tamis.store.places import costs_a_request
 from tamis.store.retained import collect_expired
 from tamis.store.tables import Store
@@ -109,6 +109,7 @@ class StoreResource(dg.ConfigurableResource):
             writing(self.home, purpose, LOCK_PATIENCE_SECONDS),
             computing_in(chosen_precision(self.project, context.log.info)),
         ):
+            claim(self.home, self.project.settings.project.name)
             snapshot, current = self._of_run(context, stage)
             keys = self._partitions(context, stage, snapshot, current)
             noted = failed_step_noted(
@@ -188,6 +189,11 @@ class StoreResource(dg.ConfigurableResource):
         if stage.partitions != "shards" and set(snapshot.keys(stage.partitions)).isdisjoint(keys):
             gone = PartitionGoneError(stage.name, keys[0], snapshot.keys(stage.partitions))
             raise dg.Failure(str(gone), allow_retries=False) from gone
+        if stage.partitions != "shards":
+            known = snapshot.keys(stage.partitions)
+            for key in set(keys).difference(known):  # it left tamis.toml while the run went on
+                context.log.warning(str(PartitionGoneError(stage.name, key, known)))
+            keys = [key for key in keys if key in known]
         left = [key for key in keys if _left_by_this_run(context, stage, key, snapshot, current)]
         if len(keys) == 1 and not left and context.run.tags.keys().isdisjoint((DRIVER_TAG, BACKFILL_TAG)):
             return keys

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
+from tamis.base.numbers import counted
 from tamis.corpus.listing import is_temporary
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_descriptions
@@ -27,13 +28,15 @@ ROWS_A_GROUP = 50_000
 
 
 class IncompleteSelectionError(PermanentError):
-    """Texts of chosen documents are missing from the store."""
+    """Chosen documents have left the corpora since, or their texts are damaged."""
 
-    def __init__(self, selection: str, chosen: int, found: int) -> None:
+    def __init__(self, selection: str, chosen: int, found: int, configured: bool) -> None:
         self.selection, self.chosen, self.found = selection, chosen, found
+        cure = "" if configured else f"put the section of {selection!r} back into tamis.toml, then "
         super().__init__(
-            f"{chosen} documents were selected for {selection!r}, but the store has the texts of "
-            f"only {found} of them; `tamis status` shows what is damaged, `tamis materialize` rebuilds it"
+            f"{chosen - found:,} of the {counted(chosen, 'document')} of {selection!r} are no longer stored: "
+            "they have left the corpora, or their table was damaged. "
+            f"{cure}run `tamis materialize`, which chooses again, then export again"
         )
 
 
@@ -83,7 +86,7 @@ def export_selection(
     ranks = ranks.with_columns(pl.col(COUNT).fill_null(1)) if ranks[COUNT].count() else ranks.drop(COUNT)
     chosen = with_texts(store, ranks)
     if len(chosen) != len(ranks):
-        raise IncompleteSelectionError(selection, len(ranks), len(chosen))
+        raise IncompleteSelectionError(selection, len(ranks), len(chosen), selection in configured)
     places = _places(store, chosen)
     first = places.unique("doc_id", keep="first", maintain_order=True)
     chosen = chosen.join(first, on="doc_id", how="left", maintain_order="left")

@@ -15,7 +15,9 @@ from tamis.mixture.proposing import runs_to_extend
 from tamis.mixture.sources import source_of_documents
 from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, MIXTURE_SOURCES
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.report.mixture import PAGE, mixture_lines
+from tamis.selection.stage import MIXTURE
 from tamis.settings.references import mixture_presets
 from tamis.topics.storing import read_centers
 from tamis.training import preset_shape
@@ -174,10 +176,20 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
     lines += [Priced(**one).line for one in found["runs"] if one["runs"]]
     if found["agreement"]:
         lines.append(Agreement(**found["agreement"]).words)
-    made = mixture_lines(project.home.store)
+    made, value = (
+        mixture_lines(project.home.store),
+        read_current_values(project.home.store).get((MIXTURE, "")),
+    )
+    refused = value is not None and value.finished and not value.passed
+    if refused:
+        kept = "what follows is an earlier mixture" if made else "there is no earlier mixture"
+        lines.append(
+            f"these runs recommend no mixture, and {kept}; `tamis materialize` alone will not change that: "
+            "set more runs, larger run_tokens or other sources in [mixture] first"
+        )
     if made:
         lines += [*made, f"page: {project.home.relative(project.home.reports / PAGE)}"]
-    else:
+    elif not refused:
         lines.append(
             "no mixture yet: `tamis materialize` trains these runs; after an interruption, repeat the "
             "command to resume"

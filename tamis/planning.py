@@ -8,7 +8,7 @@ from typing import Any
 from tamis.base.numbers import brief, counted, named, tokens_in_words
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
-from tamis.graph.held_back import held_back
+from tamis.graph.held_back import as_once_read, held_back
 from tamis.graph.out_of_date import INTERRUPTED, REASONS
 from tamis.graph.plan import Due, full_plan, label
 from tamis.graph.precheck import Precheck, precheck
@@ -43,6 +43,7 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     """Return the entries of `read_plan`, and what can be said now of the files that they would read."""
     snapshot = scan(project, project.settings.automation.settle_seconds, on_request)
     current = read_current_values(project.home.store)
+    snapshot = as_once_read(snapshot, current)
     damage = find_damage(project.home, current)
     current = {entry: value for entry, value in current.items() if entry not in damage}
     plan = full_plan(snapshot, current)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tamis.settings.config import Settings, home_folder, load_settings, project_file, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
-from tamis.store.home import Home, bring_up_to_date, placed
+from tamis.store.home import Home, bring_up_to_date, placed, require_own
 from tamis.store.precision_choice import AUTO, choose, read_choice
 
 
@@ -73,10 +73,12 @@ class Project:
 
 
 def open_project(start: Path | None = None) -> Project:
-    """Open the project at or above `start`; raises `ConfigurationError`."""
+    """Open the project at or above `start`; raises `ConfigurationError`, `HomeOfAnotherError`."""
     file = project_file(start)
     settings = load_settings(file)
-    return Project(file=file, settings=settings, home=placed(Home(home_folder(file), storage_url(settings))))
+    home = placed(Home(home_folder(file), storage_url(settings)))
+    require_own(home, settings.project.name)
+    return Project(file=file, settings=settings, home=home)
 
 
 def read_project(start: Path | None = None) -> Project:

@@ -18,7 +18,7 @@ from tamis.corpus.stage import DOCUMENTS, QUARANTINE
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
-from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
+from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
@@ -241,6 +241,7 @@ def read_status(project: Project) -> Status:
     """Look at the project, once files just written have come to rest; raises `ListingError`."""
     store, snapshot = project.home.store, scan(project, project.settings.automation.settle_seconds)
     current = read_current_values(store)
+    snapshot = as_once_read(snapshot, current)
     due = full_plan(snapshot, current, refit=False)
     selections, quarantine = _selections(store, snapshot, current, due), store.read(QUARANTINE.name)
     bad = quarantine.sort("shard", "row", "reason").to_dicts()
@@ -392,6 +393,7 @@ def _selections(
                 "documents": 0 if chosen is None else len(chosen),
                 "tokens": tokens and tokens.tokens,
                 "documents_estimated": tokens and tokens.estimated,
+                "documents_gone": 0 if chosen is None or tokens is None else len(chosen) - tokens.documents,
                 "state": state,
                 "pinned_to": pin and pin.version,
             }
@@ -402,10 +404,10 @@ def _selections(
 def _size(selection: Mapping[str, Any]) -> str:
     """How many documents and tokens a selection has."""
     documents, tokens = selection["documents"], selection["tokens"]
-    size = counted(documents, "document")
-    if not tokens:
-        return size
-    return f"{size} ({tokens_in_words(tokens, documents, selection['documents_estimated'])})"
+    gone = selection["documents_gone"]
+    parts = [tokens_in_words(tokens, documents - gone, selection["documents_estimated"])] if tokens else []
+    parts += [f"{gone:,} of them no longer in the corpora"] if gone else []
+    return counted(documents, "document") + (f" ({'; '.join(parts)})" if parts else "")
 
 
 def _published_choice(

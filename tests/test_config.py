@@ -138,7 +138,10 @@ WRONG = {
         CORPUS + selection(sampler="knn"),
         ["[[selection]] best: target is missing", "'knn'", "none of the required kind"],
     ),
-    "budget in words": (CORPUS + selection(budget="lots"), ["selection[0].budget = 'lots'", '"10%"', "Mtok"]),
+    "budget in words": (
+        CORPUS + selection(budget="lots"),
+        ["selection[0].budget = 'lots' is not valid (section 's')", '"10%"', "Mtok"],
+    ),
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),
     "more than everything": (

@@ -4,8 +4,8 @@ with chosen as (
     select
         doc_id,
         count(*) as selections
-    from {{ ref('stg_decisions') }}
-    where is_selected
+    from {{ source('lake', 'decisions') }}
+    where verdict = 'selected'
     group by doc_id
 ),
 

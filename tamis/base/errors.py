@@ -73,11 +73,15 @@ class MissingPackageError(PermanentError):
 
 
 class ConfigurationError(PermanentError):
-    """A key of tamis.toml is wrong or, where `found` is None, missing; says what is valid."""
+    """A key of tamis.toml is wrong or, where `found` is None, missing; says what is valid.
 
-    def __init__(self, file: str, key: str, found: object, expected: str) -> None:
-        self.file, self.key, self.found, self.expected = file, key, found, expected
+    `section`: the name of the section with the key, where several sections have this heading.
+    """
+
+    def __init__(self, file: str, key: str, found: object, expected: str, section: str = "") -> None:
+        self.file, self.key, self.found, self.expected, self.section = file, key, found, expected, section
         state = "is missing" if found is None else f"= {found!r} is not valid"
+        state += f" (section {section!r})" if section else ""
         super().__init__(f"{file}: {key} {state}; expected {expected}")
 
 

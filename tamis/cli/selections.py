@@ -18,7 +18,7 @@ from tamis.history.versions import restore as restore_version
 from tamis.mapping import LAYOUTS, current_map, map_by_neighbours, write_points
 from tamis.project import read_project
 from tamis.records.current_values import read_current_values
-from tamis.selection.stage import SELECTION_STAGE
+from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
 from tamis.status import due
 from tamis.store.home import writing
 
@@ -100,7 +100,7 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
         text = f"is no longer pinned to version {released.version}; {after}" if released else "was not pinned"
         print(f"{selection} {text}")
         return 0
-    pin, gone = restore_version(project, selection, version)
+    pin, lacking = restore_version(project, selection, version)
     outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
     for line in failed_lines(outcome):
         complain(line)
@@ -108,7 +108,7 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
     if not outcome.failed and (reason := due(project, SELECTION_STAGE.name, selection)):
         say(f"the selection is not at that version yet ({reason}): `tamis materialize` will bring it there")
     for line in cut(
-        [f"gone: {doc_id} was selected in that version, but is no longer in any corpus" for doc_id in gone]
+        [f"left out: {doc_id} was selected in that version, but {why}" for doc_id, why in lacking.items()]
     ):
         print(line)
     return int(bool(outcome.failed))
@@ -164,6 +164,8 @@ def map(selection: str, layout: str, *, parquet: bool) -> int:
     project = read_project()
     neighbours = layout == LAYOUTS[1]
     print(map_by_neighbours(project, selection) if neighbours else current_map(project, selection))
+    if reason := due(project, PAGES_STAGE.name, selection):
+        say(f"this map is out of date ({reason}): run `tamis materialize`, then ask again")
     if parquet:
         written = write_points(project, selection, neighbours)
         print(

@@ -22,7 +22,6 @@ from tamis.history.finding import document_of_place, document_of_text, resolve_d
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
-from tamis.records.manifest import ManifestFolder
 from tamis.report.audit import page_of
 from tamis.report.seen import clean
 from tamis.report.serving import served_page_name
@@ -88,7 +87,7 @@ def explain(as_json: bool, **given: Any) -> int:
         answer(as_json, trained, training_lines(trained))
         return 0
     home = project.home
-    found = explain_document(home.store, asked.found_in(project), ManifestFolder.of(home))
+    found = explain_document(home, asked.found_in(project))
     answer(as_json, found, explanation_lines(found, {} if as_json else _beginnings(home.store, found)))
     _say_what_is_out_of_date(project)
     return 0
@@ -160,10 +159,14 @@ class Files:
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
 @click.option("--quick", is_flag=True, help="Save time: do not hash the stored content again.")
 @click.option(
-    "--html", metavar="FILE", help="Also write the audit as one HTML page, with a picture of the graph."
+    "--html",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Also write the audit as one HTML page, with a picture of the graph.",
 )
 @click.option(
     "--anchor",
+    type=click.Path(dir_okay=False),
     metavar="FILE",
     help="Write the ids of all manifests to this file; keep it elsewhere, for --against.",
 )
@@ -172,8 +175,18 @@ class Files:
     metavar="FILE",
     help="Also check that the manifests listed in this file, written by --anchor, are unaltered.",
 )
-@click.option("--openlineage", metavar="FILE", help="Write the lineage to this file as OpenLineage events.")
-@click.option("--prov", metavar="FILE", help="Write the lineage to this file as W3C PROV-JSON.")
+@click.option(
+    "--openlineage",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the lineage to this file as OpenLineage events.",
+)
+@click.option(
+    "--prov",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the lineage to this file as W3C PROV-JSON.",
+)
 @json_option
 def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""
@@ -183,7 +196,7 @@ def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> 
         found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
         say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")
     if asked.html:
-        Path(asked.html).write_text(page_of(found), encoding="utf-8")
+        write_atomically(Path(asked.html), page_of(found).encode())
     if asked.anchor:
         root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
         say(f"anchor {asked.anchor}: root {root}")

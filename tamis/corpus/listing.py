@@ -45,6 +45,28 @@ def is_temporary(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in TEMPORARY_NAMES)
 
 
+WRITTEN = ("exports/a.jsonl", "exports/a.parquet", "reports/a.html", "cache/a.json")
+"""Files as Tamis writes them into its home folder."""
+
+
+def require_outside(corpus: CorpusSection, root: Path, home: Path) -> None:
+    """Raise `ListingError` where a corpus would read the results in the home folder as documents."""
+    if corpus.kind == "python-docs" or corpus.hub is not None or is_url(corpus.path):
+        return
+    folder, home = (root / str(corpus.path)).resolve(), home.resolve()
+    if not home.is_relative_to(folder) or any(map(is_temporary, home.relative_to(folder).parts)):
+        return
+    below = home.relative_to(folder)
+    names = [(below / name).as_posix() for name in WRITTEN]
+    if any(_matches(corpus.include, name) and not _matches(corpus.exclude, name) for name in names):
+        problem = (
+            f"the Tamis home folder {home} is inside it, so results would be read as documents; set "
+            f"TAMIS_HOME to a folder outside of it, or leave the home out: "
+            f'exclude = ["{(below / "**").as_posix()}"]'
+        )
+        raise ListingError(corpus.name, folder, problem)
+
+
 def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:
     """Shards of a corpus, sorted by key; `root` is the folder that relative paths start from.
 

@@ -19,7 +19,7 @@ from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
-from tamis.corpus.listing import ListingError, links_out, list_shards
+from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.text import excerpt
@@ -258,6 +258,11 @@ def _keys(values: pl.Series, seed: int) -> pl.Series:
 
 def _shards(target: TargetSection, root: Path) -> list[Shard]:
     return list_shards(_as_corpus(target), root)
+
+
+def require_target_outside(target: TargetSection, root: Path, home: Path) -> None:
+    """Raise `ListingError` where a target would read the results in the home folder as examples."""
+    require_outside(_as_corpus(target), root, home)
 
 
 def target_links_out(target: TargetSection, root: Path) -> list[str]:

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import polars as pl
 
@@ -96,11 +98,13 @@ def absent_shards(
     listed: Mapping[str, Shard],
     project: Project,
     allowed: Collection[str] = (),
+    arriving: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return the files and packages whose removal is held back, by key, with the corpus of each.
 
     `listed` are the files that exist now, `allowed` the names of corpora and files whose removal a person
-    allows. A file that was noted as held back stays so, since later arrivals do not make the loss smaller.
+    allows; `arriving`: versions of listed files that may be counted as read, though no run has read them yet.
+    A file that was noted as held back stays so, since later arrivals do not make the loss smaller.
     """
     small = read_small_files(store)
     made = {key for asset, key in current if asset == DOCUMENTS_STAGE.name}
@@ -114,6 +118,8 @@ def absent_shards(
     corpus_of |= dict(small.select("shard", "corpus").iter_rows())
     corpora = {key: corpus_of.get(key, corpus_of_key(key)) for key in files}
     had, moved = Counter(corpora.values()), _moved(project.home, current, lost, listed, small)
+    if arriving:
+        moved |= _arriving(project.home, current, set(lost) - moved, listed, small, arriving)
     missing: dict[str, list[str]] = {}
     for key in sorted(lost):
         if key not in moved:
@@ -169,6 +175,61 @@ def _moved(
         return read_of(new) == bytes_of[key] and counts.get(new, 0) >= counts.get(key, 0)
 
     return {key for key, places in elsewhere.items() if any(taken_in(key, new) for new in places)}
+
+
+def _arriving(
+    home: Home,
+    current: CurrentValues,
+    lost: Collection[str],
+    listed: Mapping[str, Shard],
+    small: pl.DataFrame,
+    versions: Mapping[str, str],
+) -> set[str]:
+    """Return the lost files whose bytes are in a new file, of a name that is read in the same way."""
+    folder, read_last = ManifestFolder.of(home), dict(small.select("shard", "version").iter_rows())
+    new = {
+        (version, _ending(listed[key].name))
+        for key, version in versions.items()
+        if key in listed and key not in read_last and (DOCUMENTS_STAGE.name, key) not in current
+    }
+    if not new:
+        return set()
+    names = dict(home.store.read(FILES, ["shard", "name"]).iter_rows())
+    names |= dict(small.select("shard", "name").iter_rows())
+    bytes_of = {
+        key: read_last.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost
+    }
+    return {key for key, found in bytes_of.items() if (found, _ending(names.get(key, key))) in new}
+
+
+def _ending(name: str) -> str:
+    """Return the suffixes of a file's name, by which its format is known."""
+    return "".join(PurePosixPath(name).suffixes[-2:]).lower()
+
+
+def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
+    """Return the snapshot in which files that were renamed are not held back, for plans and the status.
+
+    A run holds them back until it has read them under their new names, so that no document is missing
+    meanwhile.
+    """
+    if not snapshot.lost:
+        return snapshot
+    alone = {key: found for key, found in snapshot.fingerprints.items() if not is_group_key(key)}
+    store, files = snapshot.project.home.store, snapshot.files
+    arriving = {key: found for key, found in {**alone, **snapshot.versions}.items() if key in files}
+    lost = absent_shards(store, current, files, snapshot.project, snapshot.allowed, arriving)
+    corpora = set(lost.values())
+    return replace(
+        snapshot,
+        absent={
+            key: one
+            for key, one in snapshot.absent.items()
+            if (one in corpora if is_group_key(key) else key in lost)
+        },
+        absent_files={key: one for key, one in snapshot.absent_files.items() if key in lost},
+        left=snapshot.left | (snapshot.absent_files.keys() - lost.keys()),
+    )
 
 
 def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from tamis.graph.plan import Due, full_plan
+from tamis.graph.plan import INTERRUPTED, Due, full_plan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.records.current_values import CurrentValues
 
 SHOWN = 3
-INTERRUPTED = "interrupted"
 REASONS = {
     "new": "not materialized yet",
     "changed": "code, settings or inputs have changed",

@@ -17,6 +17,8 @@ from tamis.records.manifest import InputReference, Manifest, canonical_json
 from tamis.stage import Edge, Stage
 from tamis.store.digests import canonical_digest
 
+INTERRUPTED = "interrupted"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
@@ -139,7 +141,7 @@ def _difference(
     if key is None or snapshot.is_shrunken(stage.name, partition, key):
         return None
     if value is not None and not value.finished:
-        return "interrupted"
+        return INTERRUPTED
     if value is not None and value.input_key == key:
         return None if value.settled or not refit else "to be recomputed from the whole pool"
     return "new" if value is None else "changed"
@@ -174,9 +176,11 @@ def _due(
     pending: set[tuple[str, str]],
     refit: bool,
 ) -> Due | None:
-    if snapshot.keeps(stage.name, stage.partitions, partition):
-        return None
     value = current.get((stage.name, partition))
+    if snapshot.keeps(stage.name, stage.partitions, partition):
+        # Rows were withdrawn from a file that is gone: the next run marks as finished what is left.
+        cut = stage.partitions == "shards" and value is not None and not value.finished
+        return Due(asset=stage.name, partition=partition, reason=INTERRUPTED) if cut else None
     waits_for = _pending_input(stage, partition, snapshot, pending) if pending else None
     if waits_for and not (stage.frozen and value):
         reason = "new" if value is None else "an input changes"

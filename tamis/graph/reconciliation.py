@@ -134,11 +134,22 @@ def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues)
             store.delete(QUARANTINE.name, rows_of_target(partition))
         if asset == SELECTION_STAGE.name:
             unpin(store, partition)
+    _remove_pages(snapshot.project.home, current, gone)
     forget_abandoned_trainings(snapshot.project.home, current, gone)
     forget_current_values(store, gone)
     attempts.forget_entries(store, attempts.TABLE, gone)
     forget_small_files(store, sorted(shards & snapshot.left))
     return gone
+
+
+def _remove_pages(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:
+    """Remove the pages of these values; what else was written, such as checkpoints, stays."""
+    folder, reports = ManifestFolder.of(home), home.relative(home.reports)
+    names = [value.manifest for entry in gone if (value := current.get(entry))]
+    for manifest in folder.readable(names).values():
+        for name in manifest.files:
+            if name.startswith(f"{reports}/"):
+                (home.root / name).unlink(missing_ok=True)
 
 
 def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:

@@ -25,7 +25,9 @@ from tamis.corpus import (
     list_shards,
 )
 from tamis.corpus.grouping import group_version, grouped
+from tamis.corpus.listing import require_outside
 from tamis.corpus.small_files import read_small_files
+from tamis.corpus.targets import require_target_outside
 from tamis.graph.held_back import absent_shards, kept_names, read_shrunken
 from tamis.graph.search import searches_of
 from tamis.graph.snapshot import ProjectSnapshot, stamp_of
@@ -173,6 +175,10 @@ def _list_sources(project: Project) -> dict[str, Shard]:
 
     A listing that cannot be written (a full disk, names that are no Unicode) is not kept: runs list again.
     """
+    for corpus in project.settings.corpus:
+        require_outside(corpus, project.root, project.home.root)
+    for target in project.settings.target:
+        require_target_outside(target, project.root, project.home.root)
     listed = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
     found = {shard.key: shard for shards in listed for shard in shards}
     path, corpora = project.home.cache / LISTING, _corpora(project)

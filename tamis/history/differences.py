@@ -9,9 +9,11 @@ import polars as pl
 from tamis.base.errors import PermanentError
 from tamis.history.versions import Version, decisions_of, find_version, is_kept, read_versions, settings_then
 from tamis.project import Project
+from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import lost_decisions
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.changes import changes
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.home import Home
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE
 
@@ -155,8 +157,10 @@ def history(project: Project, selection: str) -> list[dict[str, Any]]:
     """
     store = project.home.store
     latest = find_version(store, selection, None, [section.name for section in project.settings.selection])
+    made = (SELECTION_STAGE.name, selection) in read_current_values(store)
     return [
-        version_json(version) | {"current": version == latest, "kept": is_kept(project.home, version)}
+        version_json(version)
+        | {"current": made and version == latest, "kept": is_kept(project.home, version)}
         for version in read_versions(store, selection)
     ]
 

@@ -20,8 +20,10 @@ from tamis.corpus.small_files import rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.graph.stages import stages
 from tamis.records.current_values import read_current_values
+from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
+from tamis.records.retention import superseded_checkpoints
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.selection.reasons import OVER_GROUP
 from tamis.selection.stage import SERVED_EXAMPLES
@@ -42,8 +44,10 @@ _SPLITS = {"train": "for training", "held_out": "held out", "unused": "not used"
 READERS = 4
 
 
-def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> dict[str, Any]:
+def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     """Return the sources of a document, its scores and decisions, and the checkpoints trained on it.
+
+    `superseded`: earlier checkpoints that were trained on it, where their weights are still kept.
 
     `serves`: for each selection that chose it the examples of its target that it serves, the most mass first;
     `share` is of the document's own mass.
@@ -53,7 +57,7 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
     that name it. A decision made by a filter has `evidence`: the measured value, and the
     limit in the settings of that decision.
     """
-    where = f"doc_id = {quoted(doc_id)}"
+    store, manifests, where = home.store, ManifestFolder.of(home), f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
     examples = (
         store.read(TARGET_EXAMPLES.name, ["target", "split", "source"], where).sort("target").to_dicts()
@@ -77,7 +81,19 @@ def explain_document(store: Store, doc_id: str, manifests: ManifestFolder) -> di
             .sort("checkpoint")
             .to_dicts(),
         }
+        | ({"superseded": earlier} if (earlier := _superseded(home, doc_id)) else {})
     )
+
+
+def _superseded(home: Home, doc_id: str) -> list[dict[str, Any]]:
+    """Return the superseded checkpoints that list a document as trained on, and the folder of each."""
+    names = [stage.name for stage in stages().values() if stage.learning in KINDS]
+    search = Listing(ManifestFolder.of(home), [doc_id])
+    return [
+        {"checkpoint": manifest.partition, "manifest": manifest.id, "folder": home.relative(folder)}
+        for folder, manifest in superseded_checkpoints(home, read_current_values(home.store), names)
+        if search.lists(manifest, TRAINED_ON.name)
+    ]
 
 
 def _topic(store: Store, where: str) -> dict[str, Any]:
@@ -212,7 +228,11 @@ def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = 
     for row in found["checkpoints"]:
         several = f", {row['training_count']} times" if row["training_count"] > 1 else ""
         lines.append(f"  {row['checkpoint']} was trained on this document{several}, as part of {row['data']}")
-    if not found["checkpoints"]:
+    for row in found.get("superseded", []):
+        lines.append(
+            f"  {row['checkpoint']} (superseded, but kept in {row['folder']}) was trained on this document"
+        )
+    if not found["checkpoints"] and not found.get("superseded"):
         lines.append("  no checkpoint was trained on this document")
     return lines
 

@@ -34,6 +34,8 @@ from tamis.records.published import (
     verified_rows,
 )
 from tamis.selection.pinned import repeated
+from tamis.selection.pool import leaking
+from tamis.selection.reasons import Reason
 from tamis.selection.stage import DECISIONS_STAGE
 from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home, writing
@@ -42,6 +44,10 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 TABLE = "selection_versions"
+LEAK_IN_WORDS = {
+    Reason.HELD_OUT_EXAMPLE: "is a held-out example of a target by now",
+    Reason.CONTAMINATED: "shares long runs of words with held-out examples of now",
+}
 
 
 class UnknownVersionError(PermanentError):
@@ -167,7 +173,7 @@ def note_version(
         documents=chosen.row_count,
         pool=folder.read(found.decisions).row_count,
         pinned_to=pinned_to,
-        made_at=datetime.now(UTC).replace(tzinfo=None),
+        made_at=last.made_at if same and last else datetime.now(UTC).replace(tzinfo=None),
     )
     _keep(home, version, just_hashed)
     home.store.merge_values(TABLE, [asdict(version)])
@@ -257,21 +263,25 @@ def settings_then(folder: ManifestFolder, manifest: Manifest) -> dict[str, Any]:
 PATIENCE_SECONDS = 30.0
 
 
-def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersion, list[str]]:
+def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersion, dict[str, str]]:
     """Pin a selection to a version, which its next materialization repeats.
 
-    Return the pin and the ids of the chosen documents that no longer exist. Raises `UnknownNameError`,
-    `NotMadeError`, `UnknownVersionError`, `VersionLostError`, and `HomeLockedError` while another process
-    writes for more than `PATIENCE_SECONDS`.
+    Return the pin and, by the ids of the chosen documents that the pinned selection will lack, why. Raises
+    `UnknownNameError`, `NotMadeError`, `UnknownVersionError`, `VersionLostError`, and `HomeLockedError` while
+    another process writes for more than `PATIENCE_SECONDS`.
     """
     home, names = project.home, _configured(project, selection)
     with writing(home, "tamis restore", PATIENCE_SECONDS):
         note_version(home, read_current_values(home.store), selection)
         version = find_version(home.store, selection, number, names)
         then = decisions_of(home, version)
+        chosen = then.filter(pl.col("verdict") == "selected").select("doc_id")
         gone = repeated(then, home.store.read(DOCUMENTS.name, ["doc_id"])).gone
+        lacking = dict.fromkeys(gone, "is no longer in any corpus")
+        leaks = leaking(home.store).join(chosen, on="doc_id", how="semi").sort("doc_id")
+        lacking = {doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.iter_rows()} | lacking
         made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)
-    return made, gone
+    return made, lacking
 
 
 def release(project: Project, selection: str) -> PinnedVersion | None:

@@ -38,6 +38,11 @@ class Listing:
         ]
         return max(counts, default=0)
 
+    def lists(self, manifest: Manifest, table: str) -> bool:
+        """Return whether a manifest lists any of the documents among its rows of one table."""
+        digest = manifest.rows.get(table)
+        return digest is not None and self._count_in(table, manifest.partition, digest) > 0
+
     def _count_in(self, table: str, partition: str, digest: str) -> int:
         known = declared(table)
         if known is None or "doc_id" not in known.key:

@@ -132,7 +132,7 @@ def removed_by(home: Home, manifest: Manifest) -> str | None:
     """Return the rule by which the checkpoint of a trial's manifest was removed, None where it was not."""
     if manifest.asset != ASSET:
         return None
-    path = _folder(home, manifest.partition, manifest.input_key) / NOTE
+    path = _folder(home, ASSET, manifest.partition, manifest.input_key) / NOTE
     home.files.fetch(path)
     try:
         return str(json.loads(path.read_text())["rule"])
@@ -140,21 +140,43 @@ def removed_by(home: Home, manifest: Manifest) -> str | None:
         return None
 
 
-def _folder(home: Home, trial: str, input_key: str) -> Path:
-    return home.checkpoints / ASSET / trial / input_key[:KEY_CHARACTERS]
+def superseded_checkpoints(
+    home: Home, current: CurrentValues, assets: Collection[str]
+) -> list[tuple[Path, Manifest]]:
+    """Return the superseded checkpoints of these stages whose weights are still there, with their manifests.
+
+    Reads every manifest where there are any.
+    """
+    names = {asset: home.files.names(home.checkpoints / asset) for asset in assets}
+    there = {
+        folder
+        for asset, found in names.items()
+        for partition in {name.split("/")[2] for name in found}
+        for folder in _superseded(home, current, asset, partition)
+    }
+    folder = ManifestFolder.of(home)
+    known = folder.readable(folder.ids() if there else ()).values()
+    pairs = ((_folder(home, one.asset, one.partition, one.input_key), one) for one in known)
+    return sorted(
+        (pair for pair in pairs if pair[1].asset in names and pair[0] in there), key=lambda pair: pair[0]
+    )
+
+
+def _folder(home: Home, asset: str, partition: str, input_key: str) -> Path:
+    return home.checkpoints / asset / partition / input_key[:KEY_CHARACTERS]
 
 
 def _with_surplus(home: Home, current: CurrentValues, keep: int) -> list[str]:
     """Return the trials with more superseded folders than the rule keeps, without reading manifests."""
     trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
-    return [trial for trial in trials if len(list(_superseded(home, current, trial))) > keep]
+    return [trial for trial in trials if len(list(_superseded(home, current, ASSET, trial))) > keep]
 
 
-def _superseded(home: Home, current: CurrentValues, trial: str) -> Iterator[Path]:
-    """Yield the folders of complete checkpoints of a trial, without the current one."""
-    value = current.get((ASSET, trial))
+def _superseded(home: Home, current: CurrentValues, asset: str, partition: str) -> Iterator[Path]:
+    """Yield the folders of complete checkpoints of a trial or model, without the current one."""
+    value = current.get((asset, partition))
     latest = value.input_key[:KEY_CHARACTERS] if value else None
-    root = home.checkpoints / ASSET / trial
+    root = home.checkpoints / asset / partition
     names = home.files.names(root)
     for folder in sorted({home.root.joinpath(*name.split("/")[:4]) for name in names}):
         hidden = folder.name.startswith(".")  # a draft, or a folder that a draft replaces
@@ -174,7 +196,7 @@ def _surplus(
         Superseded(
             trial=trial, folder=folder, manifest=found.id, made_at=str(found.beside.get("made_at", ""))
         )
-        for folder in _superseded(home, current, trial)
+        for folder in _superseded(home, current, ASSET, trial)
         if (found := stated.get(folder))
     ]
     latest_first = sorted(
@@ -187,7 +209,7 @@ def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
     """Return the manifests of these trials by the folder of their checkpoint; reads every manifest."""
     folder = ManifestFolder.of(home)
     return {
-        _folder(home, manifest.partition, manifest.input_key): manifest
+        _folder(home, ASSET, manifest.partition, manifest.input_key): manifest
         for manifest in folder.readable(folder.ids() if trials else ()).values()
         if manifest.asset == ASSET and manifest.partition in trials
     }

@@ -372,8 +372,8 @@ def _unless_pinned(mapping: PartitionMapping) -> PartitionMapping:
 
 
 def _edges() -> tuple[Edge, ...]:
-    # The documents of the corpora count for a pinned selection too: texts that are gone leave it.
-    documents, *deciding = pool_edges()
+    # A pinned selection reads these too: it loses texts that are gone, and what would leak the evaluation.
+    always = {"documents", "target_examples", "contamination"}
     scores = (
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
@@ -385,7 +385,10 @@ def _edges() -> tuple[Edge, ...]:
         edge(MIXTURE, _follows_mixture),
         edge(TOPICS_STAGE.name, _by_topic),
     )
-    return (documents, *(edge(one.asset, _unless_pinned(one.partitions)) for one in (*deciding, *scores)))
+    return tuple(
+        one if one.asset in always else edge(one.asset, _unless_pinned(one.partitions))
+        for one in (*pool_edges(), *scores)
+    )
 
 
 GAPS_STAGE = Stage(

@@ -185,7 +185,19 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
         return Settings.model_validate(values)
     except ValidationError as error:
         first = _most_telling(error.errors())
-        raise ConfigurationError(file, _key_path(first), _found(first), _expected(first)) from error
+        raise ConfigurationError(
+            file, _key_path(first), _found(first), _expected(first), _name(first, values)
+        ) from error
+
+
+def _name(problem: Any, values: dict[str, Any]) -> str:
+    """Return the name of the section with a problem, where it is one of several that have names; else ""."""
+    match problem["loc"]:
+        case (str(kind), int(place), *_):
+            section = values[kind][place]
+            name = section.get("name") if isinstance(section, dict) else None
+            return name if isinstance(name, str) else ""
+    return ""
 
 
 def _most_telling(problems: Sequence[Any]) -> Any:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.errors import PermanentError
+from tamis.base.files import write_atomically
 from tamis.store.control_schemas import FORM
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
@@ -27,6 +28,8 @@ from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 HEADS = "heads"
 MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
+PROJECT_MARKER = "project.name"
+"""A file of a home that results were written to: of which project they are."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,33 @@ class HomeFormError(PermanentError):
             "folder or prefix away and run `tamis materialize`, which rebuilds all results from your files; "
             "repeat any pins, approvals and withdrawals"
         )
+
+
+class HomeOfAnotherError(PermanentError):
+    """The home holds the results of another project."""
+
+    def __init__(self, home: Path, found: str, project: str) -> None:
+        self.home, self.found, self.project = home, found, project
+        super().__init__(
+            f"{home} contains the results of the project {found!r}, but tamis.toml describes {project!r}, and "
+            "the results of two projects in one folder would mix; set TAMIS_HOME to a folder of its own "
+            f"for each project. If you only renamed the project, delete {home / PROJECT_MARKER}"
+        )
+
+
+def claim(home: Home, project: str) -> None:
+    """Note in the home whose results it holds; raises as `require_own`."""
+    require_own(home, project)
+    marker = home.root / PROJECT_MARKER
+    if not marker.exists():
+        write_atomically(marker, f"{project}\n".encode())
+
+
+def require_own(home: Home, project: str) -> None:
+    """Raise `HomeOfAnotherError` where the home holds the results of another project."""
+    with contextlib.suppress(FileNotFoundError):
+        if (found := (home.root / PROJECT_MARKER).read_text(encoding="utf-8").strip()) != project:
+            raise HomeOfAnotherError(home.root, found, project)
 
 
 def placed(home: Home) -> Home:

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import re
 import sys
 
 import pytest
 
 from tamis.base.errors import MissingPackageError
 from tamis.corpus import ListingError, list_shards
-from tamis.corpus.listing import links_out, package_path
+from tamis.corpus.listing import links_out, package_path, require_outside
 from tamis.settings.config import CorpusSection
 
 
@@ -51,6 +52,21 @@ def test_hidden_and_temporary_files_are_no_shards(root):
 )
 def test_include_patterns(root, include, expected):
     assert sorted(names(root, include=include)) == expected
+
+
+@pytest.mark.parametrize("home", ["data", "data/state", "data/sub/state"])
+def test_a_corpus_that_would_read_the_home_is_refused(root, home):
+    below = (root / home).relative_to(root / "data").as_posix()
+    excluded = "**" if below == "." else f"{below}/**"
+    with pytest.raises(ListingError, match=re.escape(f'exclude = ["{excluded}"]')):
+        require_outside(corpus(), root, root / home)
+    require_outside(corpus(exclude=(excluded,)), root, root / home)
+    require_outside(corpus(include=("*.txt",)), root, root / home)
+
+
+@pytest.mark.parametrize("home", [".tamis", "data/.tamis", "elsewhere", "data2"])
+def test_a_home_outside_of_a_corpus_or_hidden_in_it_is_no_problem(root, home):
+    require_outside(corpus(), root, root / home)
 
 
 def test_excluded_files_are_not_listed_even_if_included(root):

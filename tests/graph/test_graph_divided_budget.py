@@ -44,7 +44,7 @@ def test_half_of_the_budget_for_each_file(divided):
     over = found.filter(pl.col("reason") == "over_source_budget")
     (group,) = over["budget_group"].unique()
     assert set(over["detail"]) == {f"{group} may fill 50 %: 3 of 6 documents"}
-    explained = explanation_lines(explain_document(divided.store, over["doc_id"][0], divided.manifests))
+    explained = explanation_lines(explain_document(divided.home, over["doc_id"][0]))
     said = f"near: rejected, over the source's budget: {group} may fill 50 %: 3 of 6 documents, rank"
     assert any(said in line for line in explained)
     exported = pl.read_parquet(export_selection(divided.project, "near", "parquet").path)

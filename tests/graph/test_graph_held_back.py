@@ -116,11 +116,38 @@ def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     (graph.landing / "old").mkdir()
     for path in list(graph.landing.glob("*.jsonl")):
         path.rename(graph.landing / "old" / path.name)
+    status = read_status(graph.project)
+    assert status.held_back == [], "the status says what the next run will find"
+    assert "held_back" not in {entry["asset"] for entry in read_plan(graph.project)}
+    assert held(graph) == {"web": "corpus"}, "until they are read again, nothing is removed"
     outcome = graph.make(CORPUS)
     assert held(graph) == {}
     assert any(entry.startswith("documents[") for entry in outcome.removed)
     assert graph.rows("documents").equals(texts_before)
     graph.assert_sound(of=CORPUS)
+
+
+def test_a_file_renamed_to_what_is_not_read_in_the_same_way_is_a_loss(graph):
+    for path in list(graph.landing.glob("*.jsonl")):
+        path.rename(path.with_suffix(".csv"))
+    assert [one.name for one in read_status(graph.project).held_back] == ["web"]
+
+
+def test_a_withdrawal_from_a_file_that_is_gone_is_due_until_the_next_run(graph):
+    chosen = graph.rows("selected_subset").filter(selection="near")["doc_id"][0]
+    shutil.move(graph.landing, graph.root / "away")
+    graph.landing.mkdir()
+    graph.make()
+    graph.withdraw([chosen])
+    (shard,) = {
+        key for (asset, key), value in graph.current.items() if asset == "documents" and not value.finished
+    }
+    due = {(one.asset, one.partition): one for one in read_status(graph.project).due}
+    assert due["documents", shard].reason == "interrupted"
+    assert due["selected_subset", "near"].waits_for
+    graph.make()
+    assert chosen not in set(graph.rows("selected_subset")["doc_id"])
+    assert [one for one in read_status(graph.project).due if one.asset in CHOSEN] == []
 
 
 @pytest.mark.parametrize(
@@ -161,6 +188,7 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
     assert held(graph) == {}
     gone = {"selection": "thin", "target": "goal", "corpus": "web__cooking.jsonl"}[kind]
     assert gone not in {partition for _asset, partition in graph.current}
+    assert [path.name for path in graph.home.reports.glob("*thin*")] == []
 
 
 def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else_goes_on(graph):

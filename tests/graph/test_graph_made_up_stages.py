@@ -108,7 +108,7 @@ def test_what_was_altered_is_found(graph):
 
 def test_it_is_explained_and_withdrawn_from(graph):
     gone, stays = document_id(SAILING[0]), document_id(SAILING[1])
-    scores = {one["scorer"] for one in explain_document(graph.store, gone, graph.manifests)["scores"]}
+    scores = {one["scorer"] for one in explain_document(graph.home, gone)["scores"]}
     assert "novelty" in scores
     fitted = next(graph.home.fitted.rglob("counts.json"))
     done = graph.withdraw([gone])

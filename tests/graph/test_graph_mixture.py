@@ -134,7 +134,7 @@ def test_it_is_fitted_validated_and_followed(fitted):
     for source, taken in by_source.items():
         assert abs(taken - 4_000 * shares[source]["weight"]) <= counts["n_tokens"].max()
     left_out = decisions.filter(reason="over_source_budget")["doc_id"][0]
-    explained = explain_document(project.store, left_out, project.manifests)
+    explained = explain_document(project.home, left_out)
     assert "of the mixture" in explained["decisions"][0]["detail"]
     assert any("of the mixture" in line for line in explanation_lines(explained))
     page = (project.home.reports / PAGE).read_text()

@@ -10,6 +10,7 @@ from projects import make_project, selection, sentences, write
 from test_graph_mixture import CHOSEN, DESIGN, FITTED, FOLLOWING, MIXTURE, TEXT, note_runs
 
 from assets import mixture as assets_of_mixture
+from tamis.mixing import lines_of, read_mixture
 from tamis.report.mixture import PAGE
 from tamis.training import DivergedError
 
@@ -111,6 +112,9 @@ def test_equal_losses_recommend_nothing_and_say_why(by_rows, capsys, monkeypatch
     assert not by_rows.store.count("mixture")
     said = "the mixture is not recommended: the small runs of 12 mixtures have equal losses, so the ranking"
     assert said in capsys.readouterr().err
+    shown = lines_of(by_rows.project, read_mixture(by_rows.project))
+    assert "these runs recommend no mixture, and there is no earlier mixture" in shown[-1]
+    assert not [line for line in shown if "trains these runs" in line]
 
 
 def test_sources_are_those_that_rows_name(by_rows):

@@ -71,7 +71,7 @@ def test_only_documents_that_may_be_selected_count_for_a_gap(served):
 
 def test_a_document_names_the_examples_that_it_serves(served):
     chosen = served.store.read("selected_subset", where="selection = 'near'").sort("rank")["doc_id"].to_list()
-    found = explain_document(served.store, chosen[0], served.manifests)
+    found = explain_document(served.home, chosen[0])
     examples = set(served.store.read("target_examples", where="split = 'train'")["doc_id"])
     assert found["serves"]
     assert {row["example_id"] for row in found["serves"]} <= examples
@@ -82,7 +82,7 @@ def test_a_document_names_the_examples_that_it_serves(served):
         line.split()[0] for line in lines if ", cost " in line
     ]
     rejected = served.store.read("decisions", where="selection = 'near' AND verdict = 'rejected'")
-    assert explain_document(served.store, rejected["doc_id"][0], served.manifests)["serves"] == []
+    assert explain_document(served.home, rejected["doc_id"][0])["serves"] == []
 
 
 def test_of_many_examples_ten_are_shown(served):
@@ -95,7 +95,7 @@ def test_of_many_examples_ten_are_shown(served):
         "cost": 1.0,
     }
     chosen = served.store.read("selected_subset", where="selection = 'near'")["doc_id"][0]
-    found = explain_document(served.store, chosen, served.manifests)
+    found = explain_document(served.home, chosen)
     lines = explanation_lines(found | {"serves": [row] * 13})
     assert sum(", cost " in line for line in lines) == 10
     assert "    and 3 more; --json lists all" in lines
@@ -116,7 +116,7 @@ def test_of_a_document_that_is_not_chosen_any_more_nothing_is_said(served):
     after = set(served.store.read("selected_subset", where="selection = 'near'")["doc_id"])
     gone = min(before - after)
     assert gone in set(served.store.read(SERVED)["doc_id"]), "it is made again by a later run"
-    assert explain_document(served.store, gone, served.manifests)["serves"] == []
+    assert explain_document(served.home, gone)["serves"] == []
 
 
 def test_a_withdrawn_example_is_on_no_page_and_in_no_row_after_the_next_run(served):

@@ -76,7 +76,7 @@ def test_selections_are_made_without_what_was_refused_and_say_why(new_graph, no_
         place = "shard = 'stage/target_embeddings/goal'"
         assert graph.store.read("quarantine", None, place)["excerpt"].to_list() == [document_id(EXAMPLE)]
         assert audit_of(graph, "red") == []
-        found = explain_document(graph.store, refused, graph.manifests)
+        found = explain_document(graph.home, refused)
         assert [row["reason"] for row in found["set_aside"]] == ["judge_refused"]
         assert any("judge refused" in line for line in explanation_lines(found))
         assert not [text for text in (REFUSED, WITHOUT) if any(text in entry for entry in graph.logged())]

@@ -116,7 +116,7 @@ def test_a_changed_file_is_read_alone(notes, reads):
 
 
 def test_explain_names_the_file_as_a_row_of_its_group(notes):
-    found = explain_document(notes.store, id_of(notes, NOTES[3]), notes.manifests)
+    found = explain_document(notes.home, id_of(notes, NOTES[3]))
     assert found["occurrences"] == [{"shard": "web:notes", "row": "n03.txt", "source": "notes/n03.txt"}]
 
 

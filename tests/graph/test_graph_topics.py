@@ -62,7 +62,7 @@ def test_shares_by_topic_are_held_decided_once_explained_and_shown(made):
     assert len(counts) == 3
     assert all(6 <= count <= 10 for count in counts.values())
     over = decisions.filter(reason="over_topic_budget")
-    explained = explain_document(made.store, over["doc_id"][0], made.manifests)
+    explained = explain_document(made.home, over["doc_id"][0])
     topic, lines = over["budget_group"][0], explanation_lines(explained)
     said = f"spread: rejected, over the topic's budget: {topic} may fill 34 %: 10 of 30 documents, rank"
     assert any(said in line for line in lines)

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-from made_selections import made
-from projects import plain_project, selection, settings
+from made_selections import doc, made
+from projects import plain_project, rows_of, selection, settings
 
 from tamis.base.errors import UnknownNameError
 from tamis.graph.plan import full_plan, upstream
@@ -27,9 +27,32 @@ def test_a_selection_is_pinned_and_released(project):
     pin, gone = restore(project, "best", 1)
     assert (pin.version, pin.decisions, pin.rows) == (1, first.decisions, first.rows)
     assert [int(doc_id, 16) for doc_id in gone] == [1, 2], "there are no documents in this store"
+    assert set(gone.values()) == {"is no longer in any corpus"}
     assert read_pinned_versions(home.store) == {"best": pin}
     assert release(project, "best") == pin
     assert release(project, "best") is None
+
+
+def test_restoring_names_what_became_a_held_out_example(project):
+    home = project.home
+    note_version(home, made(home, [1, 2, 3], [4]), "best")
+    home.store.append("documents", rows_of("documents", [{"doc_id": doc(number)} for number in range(1, 5)]))
+    examples = [(doc(1), "held_out"), (doc(2), "train"), (doc(4), "held_out")]
+    rows = [{"target": "goal", "doc_id": doc_id, "split": split} for doc_id, split in examples]
+    home.store.append("target_examples", rows_of("target_examples", rows))
+    home.store.append("contamination", rows_of("contamination", [{"target": "goal", "doc_id": doc(3)}]))
+    _pin, lacking = restore(project, "best", 1)
+    assert list(lacking) == [doc(1), doc(3)]
+    assert "held-out example of a target" in lacking[doc(1)]
+    assert "long runs of words" in lacking[doc(3)]
+
+
+def test_the_current_version_keeps_its_date_when_it_is_pinned(project):
+    home = project.home
+    first = note_version(home, made(home, [1, 2], inputs="a"), "best")
+    again = note_version(home, made(home, [1, 2], inputs="b"), "best", pinned_to=1)
+    assert (again.version, again.made_at) == (1, first.made_at)
+    assert again.decisions != first.decisions
 
 
 def test_an_unknown_selection_or_version_is_refused(project):
@@ -62,8 +85,10 @@ def test_a_pinned_selection_is_made_once_and_not_again_for_new_scores(imagined):
     assert imagined.versions()[("selected_subset", "thin")] != before
     assert imagined.materialize() == []
     assert {asset for asset, _key in upstream(imagined.snapshot(), ("selected_subset", "thin"))} == {
+        "contamination",
         "documents",
         "raw_shards",
+        "target_examples",
     }
 
 

@@ -106,8 +106,8 @@ def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_t
     chosen = [f"d{number:031x}" for number in (0, 1, 1, 1, 4)]
     assert f"about {sum(sizes[doc_id] for doc_id in chosen)} tokens" in text
 
-    store, folder = repeating.home.store, ManifestFolder.of(repeating.home)
-    lines = "\n".join(explanation_lines(explain_document(store, chosen[1], folder)))
+    store = repeating.home.store
+    lines = "\n".join(explanation_lines(explain_document(repeating.home, chosen[1])))
     assert "near: selected, within budget, 3 times in the training set" in lines
 
     stage = trial_data._selected(repeating, heads_of(repeating.home), "near")
@@ -116,7 +116,7 @@ def test_how_often_a_document_is_in_the_training_set_is_exported_explained_and_t
     record_training_documents(store, "trial", {"near": stage.doc_ids}, stage.repeated)
     counts = dict(store.read("trained_on", ["doc_id", "training_count"]).iter_rows())
     assert counts == {chosen[0]: None, chosen[1]: 3, chosen[4]: None}
-    lines = "\n".join(explanation_lines(explain_document(store, chosen[1], folder)))
+    lines = "\n".join(explanation_lines(explain_document(repeating.home, chosen[1])))
     assert "trial was trained on this document, 3 times, as part of near" in lines
 
 

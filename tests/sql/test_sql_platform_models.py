@@ -149,6 +149,16 @@ def test_reasons_partition_the_pool(project, world):
     assert sum(r["share"] for r in table) == pytest.approx(1)
 
 
+def test_what_was_decided_about_documents_that_have_left_is_left_out(project, world, to_arrow, rows):
+    before = {name: world.run(project, name).table for name in ("mart_reasons", "mart_selection_mix")}
+    gone = {"selection": "core", "doc_id": "gone", "verdict": "selected", "reason": "x", "rank": 1}
+    world.tables["decisions"] = to_arrow("decisions", [*rows["decisions"], gone])
+    for name, table in before.items():
+        result = world.run(project, name)
+        assert result.passed
+        assert result.table.equals(table)
+
+
 def test_trials_are_ranked_within_kind_model_and_size_and_failed_runs_last(project, world):
     table = world.run(project, "mart_trials").table.to_pylist()
     found = [(r["trial"], r["place"], r["improvement"], r["behind_best"]) for r in table]
@@ -299,12 +309,6 @@ def test_intake_counts_what_each_shard_brought_and_increments_equal_a_full_refre
             "not_null_stg_decisions_rank_of_selected",
         ),
         (
-            "decisions",
-            {"selection": "core", "doc_id": "gone", "verdict": "rejected", "reason": "x"},
-            "stg_decisions",
-            "relationships_stg_decisions_doc_id",
-        ),
-        (
             "transport_scores",
             {"target": "law", "doc_id": "d1", "transport_gradient": 0.0},
             "stg_transport_scores",
@@ -317,6 +321,12 @@ def test_intake_counts_what_each_shard_brought_and_increments_equal_a_full_refre
             {"trial": "t9", "kind": "other", "size": 1},
             "mart_trials",
             "accepted_values_mart_trials_kind",
+        ),
+        (
+            "decisions",
+            {"selection": "core", "doc_id": "w1", "verdict": "selected", "reason": "x", "rank": 9},
+            "mart_withdrawals",
+            "assert_withdrawn_documents_are_gone",
         ),
         (
             "withdrawals",

@@ -2,8 +2,10 @@
 
 import pyarrow as pa
 import pytest
+from projects import plain_project, selection, settings
 
-from tamis.store.home import Home, HomeFormError, placed
+from tamis.project import open_project
+from tamis.store.home import PROJECT_MARKER, Home, HomeFormError, HomeOfAnotherError, claim, placed
 from tamis.store.schemas import schema_of
 
 
@@ -20,3 +22,17 @@ def test_a_home_of_this_form_is_opened(tmp_path):
     home = Home(tmp_path)
     home.store.append("heads", pa.Table.from_pylist([], schema=schema_of("heads")))
     assert placed(home) == home
+
+
+def test_a_home_holds_the_results_of_one_project(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAMIS_HOME", str(tmp_path / "home"))
+    first = plain_project(tmp_path / "first", settings(selection("best"), name="first")).project
+    second = plain_project(tmp_path / "second", settings(selection("best"), name="second"))
+    assert second.project.home.root == first.home.root, "nothing was written yet, so both may have it"
+    claim(first.home, "first")
+    claim(first.home, "first")
+    with pytest.raises(HomeOfAnotherError, match=r"of the project 'first', but .* describes 'second'"):
+        open_project(second.root)
+    assert open_project(first.root).home == first.home
+    (first.home.root / PROJECT_MARKER).unlink()
+    assert second.project.settings.project.name == "second", "who renamed the project says so"

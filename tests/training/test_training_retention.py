@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 from projects import (
@@ -12,9 +13,12 @@ from projects import (
     manifests_of,
     plain_project,
     record,
+    rows_of,
     settings,
+    write_rows,
 )
 
+from tamis.history.explain import explain_document, explanation_lines
 from tamis.project import read_project
 from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
 from tamis.records.retention import (
@@ -36,7 +40,7 @@ def project_with(root, keep):
     return plain_project(root, settings(*rules)).project
 
 
-def trained(project, number: int, trial: str = TRIAL) -> Manifest:
+def trained(project, number: int, trial: str = TRIAL, **stated: Any) -> Manifest:
     """A trial that was made by some inputs, as a run leaves it."""
     home, key = project.home, f"{number}" * 64
     folder = home.checkpoints / "trials" / trial / key[:16]
@@ -44,7 +48,7 @@ def trained(project, number: int, trial: str = TRIAL) -> Manifest:
     (folder / "model.safetensors").write_bytes(bytes([number]) * 1_000)
     files = {f"{home.relative(folder)}/{name}": digest for name, digest in folder_digests(folder).items()}
     beside = {"made_at": f"2026-01-0{number}T00:00:00+00:00"}
-    manifest = record(home, "trials", trial, input_key=key, files=files, beside=beside)
+    manifest = record(home, "trials", trial, input_key=key, files=files, beside=beside, **stated)
     run = log_trial(
         project.tracking_uri,
         "tamis",
@@ -98,6 +102,29 @@ def test_nothing_goes_without_the_rule(tmp_path):
         trained(project, number)
     assert run(project) == []
     assert weights(project) == {"1", "2", "3"}
+
+
+def test_a_document_is_explained_with_the_superseded_checkpoints_that_have_their_weights(tmp_path):
+    project = project_with(tmp_path, 0)
+    home, scope = project.home, f"checkpoint = '{TRIAL}'"
+    made = []
+    for number, seen in ((1, "ab"), (2, "bc"), (3, "cd")):
+        rows = [{"checkpoint": TRIAL, "doc_id": letter * 32, "data": "law"} for letter in seen]
+        home.store.replace("trained_on", rows_of("trained_on", rows), scope)
+        listed = {"trained_on": write_rows(home, "trained_on", scope)}
+        made.append(trained(project, number, rows=listed, scopes={"trained_on": scope}))
+    found = {letter: explain_document(home, letter * 32) for letter in "abcd"}
+    superseded = {
+        letter: [one["manifest"] for one in explained.get("superseded", [])]
+        for letter, explained in found.items()
+    }
+    assert superseded == {"a": [made[0].id], "b": [made[0].id, made[1].id], "c": [made[1].id], "d": []}
+    current = {letter: [one["checkpoint"] for one in found[letter]["checkpoints"]] for letter in "abcd"}
+    assert current == {"a": [], "b": [], "c": [TRIAL], "d": [TRIAL]}
+    (line,) = [line for line in explanation_lines(found["a"]) if "trained" in line]
+    assert line.startswith(f"  {TRIAL} (superseded, but kept in checkpoints/trials/{TRIAL}/1111")
+    run(project)
+    assert "superseded" not in explain_document(home, "a" * 32), "the rule has removed the weights"
 
 
 def test_what_is_current_being_made_or_has_an_alias_is_never_touched(tmp_path):

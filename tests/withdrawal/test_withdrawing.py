@@ -411,10 +411,10 @@ def test_a_withdrawn_document_explains_itself(home):
     train(home, "model", IDS[:1])
     record(home, "base_models", "model", "trained_on", IDS[:1])
     withdraw(home, asked(home, IDS[0]), REASON)
-    found = explain_document(home.store, IDS[0], manifests_of(home))
+    found = explain_document(home, IDS[0])
     assert found["withdrawn"]["reason"] == "copyright"
     assert [one["checkpoint"] for one in found["checkpoints"]] == ["model"]
-    assert "withdrawn" not in explain_document(home.store, IDS[1], manifests_of(home))
+    assert "withdrawn" not in explain_document(home, IDS[1])
 
 
 def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no_damage(home):
@@ -429,10 +429,10 @@ def test_a_withdrawn_row_is_found_by_its_place_and_a_row_beyond_every_file_is_no
 def test_an_example_of_a_target_says_so(home):
     example = {"target": "law", "doc_id": IDS[0], "split": "held_out", "text": TEXTS[0], "source": "law.csv"}
     home.store.append("target_examples", rows_of("target_examples", [example]))
-    found = explain_document(home.store, IDS[0], manifests_of(home))
+    found = explain_document(home, IDS[0])
     assert found["examples"] == [{"target": "law", "split": "held_out", "source": "law.csv"}]
     assert "  example of the target law, held out (law.csv)" in explanation_lines(found)
-    assert "examples" not in explain_document(home.store, IDS[1], manifests_of(home))
+    assert "examples" not in explain_document(home, IDS[1])
 
 
 def test_what_stays_or_was_never_there_is_said(home):

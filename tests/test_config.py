@@ -140,7 +140,7 @@ WRONG = {
     ),
     "budget in words": (
         CORPUS + selection(budget="lots"),
-        ["selection[0].budget = 'lots' is not valid (section 's')", '"10%"', "Mtok"],
+        ["selection[0].budget = 'lots' is not valid (section 'best')", '"10%"', "Mtok"],
     ),
     "negative budget": (CORPUS + selection(budget=-5), ["selection[0].budget = -5", "documents"]),
     "broken budget": (CORPUS + selection(budget=1.5), ["selection[0].budget = 1.5", "documents"]),

@@ -8,7 +8,7 @@ of form, and scores of models that are trained or asked.
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
+MOST_SEED = 2**63
 _ONE_TEXT = "a single str was passed; pass a list of texts"
 _NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
 
@@ -53,11 +54,11 @@ class UnusableTextsError(PermanentError, ValueError):
 
 
 class BadSeedError(PermanentError, ValueError):
-    """A seed that is no whole number from 0 on."""
+    """A seed that is no whole number from 0 to below `MOST_SEED`."""
 
     def __init__(self, seed: object) -> None:
         self.seed = seed
-        super().__init__(f"seed {seed!r} is not valid; pass a non-negative integer")
+        super().__init__(f"seed {seed!r} is not valid; pass a non-negative integer below 2**63")
 
 
 class UnscoredSamplerError(PermanentError, ValueError):
@@ -139,8 +140,10 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
 def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
     """Return what `tamis.select` returns, and raise and warn as it does."""
     sampler, budget = _usable_sampler(choosing.sampler), parse_budget(choosing.budget)
-    if not isinstance(choosing.seed, Integral) or isinstance(choosing.seed, bool) or choosing.seed < 0:
-        raise BadSeedError(choosing.seed)
+    seed = choosing.seed
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED:
+        raise BadSeedError(seed)
+    choosing = replace(choosing, seed=int(seed))
     given = _documents(texts, "texts")
     examples = _documents(goal if goal is not None else (), "goal").filter(pl.col("normal") != "")
     if given.is_empty():
@@ -290,7 +293,7 @@ def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame,
 
     Those that the cache has are read from there, and those that are encoded are added to it.
     """
-    folder = user_cache() if choosing.cache is None else Path(choosing.cache)
+    folder = user_cache() if choosing.cache is None else Path(choosing.cache).expanduser()
     with Progress(f"loading encoder {choosing.encoder}"):
         encoder = load_encoder(choosing.encoder, cache=folder)
     kept = None if choosing.cache is None else folder / "vectors" / encoder.fingerprint

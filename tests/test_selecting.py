@@ -2,6 +2,8 @@
 
 import random
 import warnings
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -157,10 +159,28 @@ def test_a_choice_of_nothing_warns(texts, budget, why):
     assert why in str(caught[0].message)
 
 
-@pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1])
+@pytest.mark.parametrize("seed", ["a", 1.5, None, True, -1, 2**63])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(BadSeedError, match="pass a non-negative integer"):
         tamis.select(POOL, GOAL, 4, sampler="dsir", seed=seed)
+
+
+def test_a_seed_may_be_of_numpy_and_large():
+    as_one, as_other = (tamis.select(POOL, None, 3, sampler="random", seed=seed) for seed in (7, np.int64(7)))
+    assert as_one.equals(as_other)
+    assert len(rows(tamis.select(POOL, None, 2, sampler="semdedup", seed=2**62))) == 2
+
+
+def test_a_cache_may_be_in_the_home_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("tamis.selecting.load_encoder", partial(_encoder_of, tmp_path / "mine"))
+    with pytest.raises(ZeroDivisionError):
+        tamis.select(POOL, GOAL, 2, cache="~/mine")
+
+
+def _encoder_of(expected: Path, _name: str, cache: Path) -> None:
+    assert cache == expected
+    raise ZeroDivisionError
 
 
 def test_warnings_point_at_the_call():

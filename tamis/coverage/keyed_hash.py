@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 
 def keyed_hash(doc_ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.uint64]:
-    """[n] uint64, uniform. `purpose` (at most 16 bytes) keeps draws of one seed independent of each other."""
+    """[n] uint64, uniform. `purpose` (at most 16 bytes) keeps draws of one seed independent of each other.
+
+    `seed`: any whole number under 2^127, NumPy's too.
+    """
     keyed = hashlib.blake2b(
-        digest_size=8, key=seed.to_bytes(16, "little", signed=True), person=purpose.encode()
+        digest_size=8, key=int(seed).to_bytes(16, "little", signed=True), person=purpose.encode()
     )
     digests = bytearray()
     for doc_id in doc_ids:

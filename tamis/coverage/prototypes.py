@@ -86,7 +86,7 @@ def spherical_k_means(vectors_nd: NDArray[np.float32], clusters: int, seed: int)
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    means = KMeans(clusters, init="k-means++", n_init=1, max_iter=_ROUNDS, random_state=seed)
+    means = KMeans(clusters, init="k-means++", n_init=1, max_iter=_ROUNDS, random_state=int(seed) % 2**32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 25 rounds are what is asked for
         centroids_kd = means.fit(vectors_nd).cluster_centers_

@@ -48,9 +48,11 @@ class DensitySketch:
         seed: int = 0,
     ) -> None:
         _must_be_valid(dim=dim, rows=rows, hashes=hashes, buckets=buckets, seed=seed)
-        self.dim, self.rows, self.hashes, self.buckets, self.seed = dim, rows, hashes, buckets, seed
+        # NumPy's integers could not be written as JSON.
+        whole = map(int, (dim, rows, hashes, buckets, seed))
+        self.dim, self.rows, self.hashes, self.buckets, self.seed = whole
         self.width = None if width == "auto" else _positive_width(width)
-        self.expected = expected
+        self.expected = None if expected is None else int(expected)
         self._chooses_width = width == "auto"
         if self._chooses_width and (expected is None or expected < 1):
             raise SketchError(

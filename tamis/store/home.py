@@ -28,7 +28,7 @@ from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 HEADS = "heads"
 MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
-PROJECT_MARKER = "project.name"
+PROJECT_MARKER = "manifests/project.name"
 """A file of a home that results were written to: of which project they are."""
 
 
@@ -158,28 +158,30 @@ class HomeFormError(PermanentError):
 class HomeOfAnotherError(PermanentError):
     """The home holds the results of another project."""
 
-    def __init__(self, home: Path, found: str, project: str) -> None:
-        self.home, self.found, self.project = home, found, project
+    def __init__(self, home: Home, found: str, project: str) -> None:
+        self.home, self.found, self.project = home.place, found, project
+        where = "give each project a storage url" if home.url else "set TAMIS_HOME to a folder"
         super().__init__(
-            f"{home} contains the results of the project {found!r}, but tamis.toml describes {project!r}, and "
-            "the results of two projects in one folder would mix; set TAMIS_HOME to a folder of its own "
-            f"for each project. If you only renamed the project, delete {home / PROJECT_MARKER}"
+            f"{home.place} contains the results of the project {found!r}, but tamis.toml describes "
+            f"{project!r}, and results of two projects in one place would mix; {where} of its own. If you "
+            f"only renamed the project, write {project} into {home.root / PROJECT_MARKER}"
         )
 
 
 def claim(home: Home, project: str) -> None:
-    """Note in the home whose results it holds; raises as `require_own`."""
+    """Note in the home whose results it holds, under the writer's lock; raises as `require_own`."""
     require_own(home, project)
     marker = home.root / PROJECT_MARKER
     if not marker.exists():
         write_atomically(marker, f"{project}\n".encode())
+        home.publish([marker])
 
 
 def require_own(home: Home, project: str) -> None:
     """Raise `HomeOfAnotherError` where the home holds the results of another project."""
     with contextlib.suppress(FileNotFoundError):
         if (found := (home.root / PROJECT_MARKER).read_text(encoding="utf-8").strip()) != project:
-            raise HomeOfAnotherError(home.root, found, project)
+            raise HomeOfAnotherError(home, found, project)
 
 
 def placed(home: Home) -> Home:

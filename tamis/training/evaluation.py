@@ -87,13 +87,12 @@ def evaluate_loaded(
     advance: Advance = ignore,
 ) -> Evaluation:
     """The same for a model in memory; `sequence_length` tokens a window, `batch_size` windows at once."""
+    sizes = np.fromiter((len(text.encode()) for text in texts), dtype=np.int64, count=len(texts))
+    if not sizes.any():
+        raise EmptyTextError("evaluation")
     documents = encode(loaded.tokenizer, texts)
     with weights_in(loaded.model, named_precision(dtype, loaded.device)):
         nats = document_nats(loaded, documents, sequence_length, batch_size, advance)
-    sizes = np.fromiter((len(text.encode()) for text in texts), dtype=np.int64, count=len(texts))
-    n_bytes = int(sizes.sum())
-    if n_bytes == 0:
-        raise EmptyTextError("evaluation")
     return code_length(nats, sizes, sum(map(len, documents)))
 
 

@@ -202,8 +202,24 @@ def _solved(x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Exact
         mass_k=mass_k[order_k],
         cost_k=np.square(x_nd[document_k] - y_md[example_k]).sum(1),
         value=float(value),
-        document_dual=np.asarray(log["u"], dtype=np.float64),
+        document_dual=_dual(log, x_nd, y_md, mass_n, mass_m),
     )
+
+
+def _dual(log: Mapping[str, Any], x_nd: Floats, y_md: Floats, mass_n: Floats, mass_m: Floats) -> Floats:
+    """Return the dual variables of documents [n]; of those without mass what the first mass would cost.
+
+    The solver leaves them out, and what it returns for them is no gradient.
+    """
+    dual_n = np.asarray(log["u"], dtype=np.float64).copy()
+    empty, there = np.flatnonzero(mass_n == 0), np.flatnonzero(mass_m > 0)
+    example_dual = np.asarray(log["v"], dtype=np.float64)[there]
+    block = max(DENSE_CELLS // len(there), 1)
+    for start in range(0, len(empty), block):
+        rows = empty[start : start + block]
+        cost = _solvers()[1].dist(x_nd[rows], y_md[there], metric="sqeuclidean")
+        dual_n[rows] = (cost - example_dual).min(1)
+    return dual_n
 
 
 @cache

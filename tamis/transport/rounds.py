@@ -134,7 +134,7 @@ class _Joint:
             round_of=np.repeat(np.arange(1, rounds + 1), sizes),
             objectives=np.array(objectives),
             one_round_objective=objectives[-1],
-            rank=ranks_of(chosen, scores_n),
+            rank=ranks_of(chosen, scores_n, ids=self.ids, seed=self.solver.get("seed", 0)),
             potential=potential,
         )
 

@@ -175,6 +175,17 @@ def test_save_and_load_at_exactly_the_path(tmp_path, copies):
     assert loaded.merge(sketch).count == 6 * copies
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(50, 8))
+    made = [
+        DensitySketch(kind(8), rows=kind(20), expected=kind(50), seed=kind(3)).add(vectors)
+        for kind in (int, np.int64)
+    ]
+    assert made[0].fingerprint == made[1].fingerprint
+    made[1].save(tmp_path / "sketch")
+    assert DensitySketch.load(tmp_path / "sketch").fingerprint == made[0].fingerprint
+
+
 def test_a_row_out_of_reach_is_refused():
     vectors = points(3).astype(np.float64)
     vectors[2] *= 1e9

@@ -5,7 +5,7 @@ import pytest
 from projects import plain_project, selection, settings
 
 from tamis.project import open_project
-from tamis.store.home import PROJECT_MARKER, Home, HomeFormError, HomeOfAnotherError, claim, placed
+from tamis.store.home import PROJECT_MARKER, Home, HomeFormError, HomeOfAnotherError, claim, placed, writing
 from tamis.store.schemas import schema_of
 
 
@@ -34,5 +34,15 @@ def test_a_home_holds_the_results_of_one_project(tmp_path, monkeypatch):
     with pytest.raises(HomeOfAnotherError, match=r"of the project 'first', but .* describes 'second'"):
         open_project(second.root)
     assert open_project(first.root).home == first.home
-    (first.home.root / PROJECT_MARKER).unlink()
+    (first.home.root / PROJECT_MARKER).write_text("second\n")
     assert second.project.settings.project.name == "second", "who renamed the project says so"
+
+
+def test_an_object_store_holds_the_results_of_one_project(tmp_path, storage_url):
+    first, second = (Home(tmp_path / name, storage_url) for name in ("one", "two"))
+    with writing(first, "the first project"):
+        claim(first, "first")
+    with pytest.raises(HomeOfAnotherError, match="storage url of its own"), writing(second, "the second"):
+        claim(second, "second")
+    with writing(second, "the first project, of another machine"):
+        claim(second, "first")

@@ -52,6 +52,29 @@ def test_a_plan_has_the_masses_that_were_asked_for_and_no_plan_is_cheaper(seed, 
     assert a @ found.document_dual + b @ price_m == pytest.approx(found.value, abs=1e-9)
 
 
+@given(seed=seeds, n=st.integers(2, 8), m=st.integers(1, 5))
+@settings(deadline=None, max_examples=25)
+def test_the_dual_of_a_document_without_mass_is_what_its_first_mass_costs(seed, n, m):
+    x, y = drawn(seed, n, m)
+    some = np.random.default_rng([seed, 2]).dirichlet(np.ones(n - 1))
+    mass, step, uniform = np.append(some, 0.0), 1e-6, np.full(m, 1 / m)
+    dual = exact_coupling(x, y, document_weights=mass).document_dual
+    moved = mass * (1 - step) + np.append(np.zeros(n - 1), step)
+    found = (ot.emd2(moved, uniform, cost(x, y)) - ot.emd2(mass, uniform, cost(x, y))) / step
+    # Where the dual is not unique, the value has a kink, and its slope is that of one of the duals.
+    assert found >= dual[-1] - mass @ dual - 1e-4
+
+
+def test_the_dual_of_a_document_without_mass_is_the_slope_where_that_is_unique():
+    x, y = drawn(1, 6, 4)
+    mass = np.array([0.13, 0.24, 0.2, 0.21, 0.22, 0.0])
+    uniform, step = np.full(4, 0.25), 1e-6
+    dual = exact_coupling(x, y, document_weights=mass).document_dual
+    moved = mass * (1 - step) + np.eye(6)[5] * step
+    found = (ot.emd2(moved, uniform, cost(x, y)) - ot.emd2(mass, uniform, cost(x, y))) / step
+    assert found == pytest.approx(dual[5] - mass @ dual, abs=1e-5)
+
+
 def test_costs_too_many_to_keep_give_the_same_plan(monkeypatch):
     x, y = drawn(3, 50, 20)
     kept = exact_coupling(x, y)

@@ -206,6 +206,21 @@ def test_equal_scores_are_ordered_by_id_and_not_by_row(seed, k):
     assert (np.diff(scores[np.argsort(rank)[k:]]) >= 0).all()
 
 
+def test_what_no_round_chose_is_ranked_by_id_where_scores_are_equal():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(30, 8)), rng.normal(size=(20, 8))
+    x, ids = np.concatenate([x, x[:10]]), np.array([f"d{row:02d}" for row in range(40)])
+    ranks = [
+        dict(
+            zip(
+                ids[order], select_in_rounds(y, x[order], 5, rounds=3, ids=list(ids[order])).rank, strict=True
+            )
+        )
+        for order in (np.arange(40), np.arange(40)[::-1])
+    ]
+    assert ranks[0] == ranks[1]
+
+
 @given(seed=seeds, sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=20)
 def test_rows_are_gathered_in_the_order_asked(seed, sizes):

@@ -20,7 +20,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets, band_keys, buckets_of
 from tamis.corpus.windows import word_windows
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: characters of scripts without spaces are words
 _INPUT = {"doc_id": pl.String, "text": pl.String}
 _FIRST_STRETCH = 256  # documents decided before the others are compared with what they keep
 

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.words import WORD
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
@@ -22,8 +24,8 @@ class Windows:
 
 
 def split_words(texts: pl.Series) -> pl.Series:
-    """Lists of the words of each text: runs of letters, digits and underscores, lower-cased."""
-    return texts.str.to_lowercase().str.extract_all(r"\w+")
+    """Lists of the words of each text (`tamis.base.words`), lower-cased."""
+    return texts.str.to_lowercase().str.extract_all(WORD)
 
 
 def word_windows(texts: Sequence[str] | pl.Series, size: int) -> Windows:
@@ -31,7 +33,11 @@ def word_windows(texts: Sequence[str] | pl.Series, size: int) -> Windows:
 
     Equal runs have equal 64-bit hashes on every machine; any two of a billion collide with chance .03.
     """
-    lists = split_words(pl.Series(texts, dtype=pl.String))
+    return windows_of(split_words(pl.Series(texts, dtype=pl.String)), size)
+
+
+def windows_of(lists: pl.Series, size: int) -> Windows:
+    """`word_windows` of texts that are given as lists of their words."""
     lengths = lists.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     words = _word_hashes(lists.explode().drop_nulls())
     counts = np.where(lengths > 0, np.maximum(lengths - size + 1, 1), 0)

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from tamis.corpus.windows import word_windows
+from tamis.corpus.windows import windows_of
 from tamis.filters.prose import FORM, PROSE
 from tamis.filters.rule import Rule, at_most
 from tamis.filters.text_units import TEXT, ratio
@@ -32,6 +32,7 @@ OFTEN, OFTEN_SHARE = 10, 5e-4
 """A unit is a repeated one from so many documents on, or this share of the pool if that is more."""
 UNITS_VERSION = "3"
 """Raised when the same text gets other hashes."""
+_RUN = r"\w+"  # also in scripts without spaces, where 50 characters would be a part of a unit
 _UNIT = r"[^\n|•·».!?…]*\p{L}[^\n|•·».!?…]*"
 _DOT = "\ue000"
 """Replaces the full stops within an address, which end no sentence."""
@@ -51,7 +52,8 @@ def units_of(texts: pl.DataFrame) -> pl.DataFrame:
     units = rows.hstack(texts.select(**FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
     units = units.filter(PROSE).select("text", "unit").explode("unit")
     units = units.filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
-    windows = word_windows(units.select(_without_names(pl.col("unit"))).to_series(), MOST_WORDS)
+    runs = _without_names(pl.col("unit")).str.to_lowercase().str.extract_all(_RUN)
+    windows = windows_of(units.select(runs).to_series(), MOST_WORDS)
     first = np.flatnonzero(windows.first_word == 0)  # of a longer unit, too
     hashes = np.zeros(len(units), dtype=np.uint64)
     hashes[windows.document[first]] = windows.hashes[first]

@@ -6,15 +6,18 @@ could see it. Six kinds, since a judge may be blind to one: the same model that 
 like a page's menu.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
 from tamis.base.errors import PermanentError
+from tamis.base.words import CHARACTER, SPACELESS
+from tamis.corpus.text import without_surrogates
 
 LONGEST_WORDS = 400  # noise is made of the first words of a text: no judge reads further
 MENU = (  # nothing that the prompt's own example of a menu shows
@@ -25,7 +28,14 @@ MENU = (  # nothing that the prompt's own example of a menu shows
 TAGS = ("div", "span", "li", "td", "a", "nav")
 ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
-Maker = Callable[[list[str], np.random.Generator], str]
+# Two characters of a script without spaces are about a word. The space before a piece is a part of it.
+_PIECE = rf"\s?(?:(?:{CHARACTER}){{1,2}}|[\S--{SPACELESS}]+)"
+
+
+class Maker(Protocol):
+    """Makes noise of the words of a text, with what stands between these."""
+
+    def __call__(self, words: list[str], generator: np.random.Generator, between: str = " ") -> str: ...
 
 
 class NoScoresError(PermanentError, ValueError):
@@ -53,16 +63,27 @@ class AreaUnderCurve:
 def planted_noise(texts: Sequence[str], seed: int = 0) -> pl.DataFrame:
     """One bad document per text, in order: columns `text` and `kind`, one of six.
 
-    A row depends on its text and the seed alone, so that what is said about it can be kept.
+    A row depends on its text and the seed alone, so that what is said about it can be kept. Texts in scripts
+    without spaces are taken apart into pairs of characters.
     """
     kinds = sorted(MAKERS)
     rows = []
-    for text in texts:
+    for text, words in zip(texts, _words(texts), strict=True):
         digest = int.from_bytes(sha256(text.encode("utf-8", "replace")).digest()[:8], "big")
         generator = np.random.default_rng([seed, digest])
         kind = kinds[int(generator.integers(len(kinds)))]
-        rows.append((MAKERS[kind](text.split()[:LONGEST_WORDS] or ["empty"], generator), kind))
+        between = " " if words is None else ""
+        words = (text.split() if words is None else words)[:LONGEST_WORDS] or ["empty"]
+        rows.append((MAKERS[kind](words, generator, between), kind))
     return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
+
+
+def _words(texts: Sequence[str]) -> list[list[str] | None]:
+    """Return the pieces of each text that is in a script without spaces, None for the others."""
+    text = pl.col("text")
+    frame = pl.DataFrame({"text": list(map(without_surrogates, texts))}, schema={"text": pl.String})
+    pieces = pl.when(text.str.contains(SPACELESS)).then(text.str.extract_all(_PIECE))
+    return frame.select(pieces).to_series().to_list()
 
 
 def auc(clean_n: ArrayLike, noisy_m: ArrayLike, *, seed: int = 0, resamples: int = 1_000) -> AreaUnderCurve:
@@ -91,18 +112,18 @@ def _area(clean: np.ndarray, noisy: np.ndarray) -> float:
     return float(below.mean() / 2 / len(noisy))
 
 
-def _shuffled_words(words: list[str], generator: np.random.Generator) -> str:
-    return " ".join(generator.permutation(words).tolist())
+def _shuffled_words(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
+    return between.join(generator.permutation(words).tolist())
 
 
-def _repeated_ngram(words: list[str], generator: np.random.Generator) -> str:
+def _repeated_ngram(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
     length = int(generator.integers(2, 6))
     start = int(generator.integers(0, max(len(words) - length, 0) + 1))
     phrase = words[start : start + length]
-    return " ".join(phrase * max(len(words) // len(phrase), 3))
+    return between.join(phrase * max(len(words) // len(phrase), 3))
 
 
-def _menu(words: list[str], generator: np.random.Generator) -> str:
+def _menu(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
     count = max(len(words) // 2, 8)
     entries = generator.choice(MENU, count).tolist()
     if generator.random() < 0.5:
@@ -114,22 +135,22 @@ def _menu(words: list[str], generator: np.random.Generator) -> str:
     )
 
 
-def _keyboard_mash(words: list[str], generator: np.random.Generator) -> str:
+def _keyboard_mash(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
     def mashed(word: str) -> str:
         keys = ROWS_OF_KEYS[int(generator.integers(len(ROWS_OF_KEYS)))]
         return "".join(keys[key] for key in generator.integers(0, len(keys), len(word)))
 
-    return " ".join(mashed(word) for word in words)
+    return between.join(mashed(word) for word in words)
 
 
-def _fragments(words: list[str], generator: np.random.Generator) -> str:
+def _fragments(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
     # Four-word pieces from all over the text, each cut inside its last word.
     starts = generator.permutation(max(len(words) - 4, 1))[: max(len(words) // 6, 2)]
-    pieces = [" ".join(words[start : start + 4]) for start in starts]
+    pieces = [between.join(words[start : start + 4]) for start in starts]
     return " ... ".join(piece[: max(len(piece) - 2, 1)] for piece in pieces)
 
 
-def _number_dump(words: list[str], generator: np.random.Generator) -> str:
+def _number_dump(words: list[str], generator: np.random.Generator, between: str = " ") -> str:
     values = generator.lognormal(3.0, 3.0, max(len(words), 8))
     return " ".join(
         f"{value:.{int(places)}f}"

@@ -6,7 +6,8 @@ from tamis.selection.reasons import EXCLUSIONS, Reason
 from tamis.settings.budget import BadBudgetError, Budget, parse_budget
 from tamis.settings.samplers import SAMPLERS, Sampler, find_sampler
 
-CODE_VERSION = "2"  # 2: decisions have a detail, ties of rivals follow ids
+# 2: decisions have a detail, ties of rivals follow ids; 3: characters of scripts without spaces are words
+CODE_VERSION = "3"
 SERVING_CODE_VERSION = "1"
 
 __all__ = [

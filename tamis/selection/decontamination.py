@@ -31,7 +31,7 @@ def find_contaminated(
 ) -> pl.DataFrame:
     """The documents that share a run of `ngram` words with a held-out text: doc_id, ngram; by doc_id.
 
-    Words are lower-cased runs of letters, digits and underscores. Runs in more than `maximum_share` of the
+    Words are those of `tamis.base.words`, lower-cased. Runs in more than `maximum_share` of the
     documents (and in more than 3) are ignored. A text shorter than `ngram` words counts when it is equal as
     a whole. The n-gram shown is the rarest one shared. Raises `ValueError` for lengths that differ.
     """

@@ -217,3 +217,15 @@ def test_progress_counts_every_document():
     ids, texts = pool_of(0)
     find_near_duplicates(ids, texts, advance=seen.append)
     assert sum(seen) == len(ids)
+
+
+def test_a_changed_character_in_a_script_without_spaces_leaves_a_near_duplicate():
+    draw = random.Random(3)
+
+    def text() -> str:
+        return "，".join("".join(chr(draw.randrange(0x4E00, 0x5A00)) for _ in range(25)) for _ in range(12))
+
+    one, other = text(), text()
+    changed = f"{one[:130]}改{one[131:]}"
+    found = find_near_duplicates(["a", "b", "c"], [one, changed, other])
+    assert found.select("doc_id", "kept").rows() == [("b", "a")]

@@ -1,6 +1,7 @@
 """Planted noise and the area that measures how well it is recognized."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,30 @@ def test_noise_has_every_kind_differs_from_its_text_and_can_be_made_again():
 def test_noise_of_empty_and_one_word_texts_is_text():
     noise = planted_noise(["", "word", " \n"] * 6, seed=0)
     assert noise["text"].str.len_chars().min() > 0
+
+
+def test_noise_of_scripts_without_spaces_is_of_parts_of_clauses():
+    texts = ["".join(chr(0x4E00 + 40 * number + place) for place in range(40)) for number in range(60)]
+    noise = planted_noise(texts).with_columns(clean=pl.Series(texts))
+    shuffled = noise.filter(pl.col("kind") == "shuffled_words")
+    assert len(shuffled) > 3
+    for bad, good in shuffled.select("text", "clean").iter_rows():
+        assert bad != good
+        assert sorted(bad) == sorted(good)
+    repeated = noise.filter(pl.col("kind") == "repeated_ngram")
+    assert all(
+        len(set(bad)) < len(bad) / 2 < len(good) for bad, good in repeated.select("text", "clean").iter_rows()
+    )
+    fragments = noise.filter(pl.col("kind") == "fragments")
+    assert all(bad.count(" ... ") >= 2 for bad in fragments["text"])
+
+
+def test_noise_keeps_the_spaces_that_a_script_without_them_has():
+    text = "ภาษาไทย และ Python 3.12 ดี " * 8
+    noise = planted_noise([f"{text}{number}" for number in range(40)])
+    shuffled = noise.filter(pl.col("kind") == "shuffled_words")["text"]
+    assert len(shuffled) > 2
+    assert (shuffled.str.count_matches(" ") == text.count(" ")).all()
 
 
 @settings(deadline=None, max_examples=25)

@@ -59,3 +59,14 @@ def test_pools_of_nothing_to_tell_have_finite_odds(pool):
 def test_without_a_target_there_is_no_classifier():
     with pytest.raises(ValueError, match="target texts"):
         classifier_log_odds([], ["a"], ids(1))
+
+
+def test_what_is_like_the_target_comes_first_in_a_script_without_spaces():
+    draw = random.Random(7)
+
+    def clauses(first: int) -> str:
+        return "，".join("".join(chr(first + draw.randrange(300)) for _ in range(8)) for _ in range(8))
+
+    pool = [clauses(0x5000) for _ in range(60)] + [clauses(0x6000) for _ in range(20)]
+    odds = classifier_log_odds([clauses(0x6000) for _ in range(20)], pool, ids(80))
+    assert set(np.argsort(-odds)[:20]) == set(range(60, 80))

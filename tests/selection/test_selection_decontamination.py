@@ -110,3 +110,16 @@ def test_progress_counts_every_document():
     )
     assert sum(seen) == 9_000
     assert len(seen) > 1
+
+
+def test_a_leak_in_a_script_without_spaces_is_found_within_other_text():
+    rng = random.Random(4)
+
+    def clauses(count: int) -> str:
+        return "。".join("".join(chr(rng.randrange(0x4E00, 0x5A00)) for _ in range(30)) for _ in range(count))
+
+    held_out = [clauses(6)]
+    texts = [f"{clauses(1)}{held_out[0]}{clauses(2)}", clauses(9)]
+    found = find_contaminated(["a", "b"], texts, held_out)
+    assert found["doc_id"].to_list() == ["a"]
+    assert len(found["ngram"][0].split()) == 20

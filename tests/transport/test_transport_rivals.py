@@ -234,6 +234,12 @@ def test_hashes_tell_words_pairs_and_their_order_apart():
     assert np.flatnonzero(HashedGrams(buckets=10_000).counts(["alpha beta"])).tolist() == [2134, 4947, 7427]
 
 
+def test_characters_of_scripts_without_spaces_are_counted_one_by_one():
+    grams = HashedGrams(buckets=1_000_003)
+    assert (grams.counts(["中文，字"]) == grams.counts(["中 文 ， 字"])).all()
+    assert grams.counts(["中文，字"]).sum() == 7
+
+
 def test_importance_resampling_draws_by_its_weights():
     pool = ["alpha"] * 50 + ["beta"] * 50
     target = ["alpha"] * 8 + ["beta"] * 2

@@ -15,7 +15,7 @@ from tamis.transport.rivals.round_robin import round_robin
 from tamis.transport.rivals.texts import BadTextError
 from tamis.transport.rivals.unbalanced import unbalanced
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"  # 3: characters of scripts without spaces are words
 
 RIVALS: dict[str, Callable[..., Choice]] = {
     "random": chance,

@@ -14,13 +14,15 @@ import numpy.typing as npt
 import polars as pl
 
 from tamis.base.progress import Advance, ignore
+from tamis.base.words import WORD
 from tamis.transport.blocks import BadShapeError, check_positive, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.ordering import gumbel_noise
 from tamis.transport.rivals.choice import Choice, choose
 from tamis.transport.rivals.texts import check_texts
 
-TOKEN = r"\w+|[^\w\s]+"  # that of nltk's WordPunctTokenizer, as published
+# That of nltk's WordPunctTokenizer, as published, but for scripts without spaces.
+TOKEN = rf"{WORD}|[^\w\s]+"
 BATCH_TEXTS = 2_048
 Buckets = npt.NDArray[np.int64]
 

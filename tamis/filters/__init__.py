@@ -7,7 +7,7 @@ from tamis.filters.flags import COUNTS, FAMILIES, MEASURES, Plan, measured
 from tamis.filters.licences import forbidden_by_licence
 from tamis.filters.sources import forbidden_by_source, source_rule
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"  # 4: repetition and items are found in scripts without spaces, too
 
 __all__ = [
     "CODE_VERSION",

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from tamis.base.words import CHARACTER, SPACELESS, words_among
 from tamis.filters.prose import FORM, PROSE
 from tamis.filters.rule import Rule, at_least, at_most, under
 from tamis.filters.text_units import SPOKEN, TEXT, WORDS, ratio, share_matching
@@ -44,15 +45,15 @@ _BROKEN = (
 _TAG = r"<[^<>]{1,300}>"
 _BETWEEN_ITEMS = r"\s*(?:[\n\t|»·•…;>]|\.\.\.+|\s[-–—*/]\s|\s\s)\s*"
 _ITEM_WORDS, _LEAST_ITEMS = 5, 4
+_PIECE = words_among(r"\S")
+_SENTENCE_END = rf"[.!?:,]$|{SPACELESS}.*[。！？：，、；…။၊។][”’」』》）]*$"
 _ITEMS = pl.col("items")
 _LEAST_LABELS = 10
-_GRAM = 3
+# Three characters of a script without spaces repeat by chance in any long text, twelve do not.
+_GRAM, _GRAM_OF_CHARACTERS = 3, 12
 _LEAST_GRAMS = 4
-_PLAIN = WORDS.list.eval(pl.element().str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", ""))
 _WORD = pl.element()
-_GRAMS = _PLAIN.list.eval(
-    pl.concat_str(_WORD, *(_WORD.shift(-place) for place in range(1, _GRAM)), separator=" ").drop_nulls()
-)
+_GRAMS = pl.col("grams")
 _N_GRAMS = _GRAMS.list.len()
 _NOT_BLANK = TEXT.str.count_matches(r"\S")
 _DIFFERENT_WORDS, _FEW_WORDS = TEXT.str.extract_all(r"\b\p{L}{3,}\b").list.n_unique(), 8  # a table has some
@@ -66,10 +67,10 @@ def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) ->
     return pl.when(count >= least).then(share).otherwise(otherwise)
 
 
+# In scripts without spaces two characters are about a word.
+_ITEM_LENGTH = _WORD.str.count_matches(_PIECE) - 0.5 * _WORD.str.count_matches(CHARACTER)
 _SHORT_ITEM = (
-    (_WORD.str.count_matches(r"\S+") <= _ITEM_WORDS)
-    & _WORD.str.contains(r"\p{L}")
-    & ~_WORD.str.contains(r"[.!?:,]$")
+    (_ITEM_LENGTH <= _ITEM_WORDS) & _WORD.str.contains(r"\p{L}") & ~_WORD.str.contains(_SENTENCE_END)
 )
 _SHORT_ITEM_CHARACTERS = _ITEMS.list.eval(pl.when(_SHORT_ITEM).then(_WORD.str.len_chars()).otherwise(0))
 _UNIT_MEASURES: dict[str, pl.Expr] = {
@@ -107,8 +108,27 @@ MEASURES: tuple[str, ...] = (*_UNIT_MEASURES, *_ORDER_MEASURES)
 def noise(units: pl.DataFrame) -> pl.DataFrame:
     """The columns `MEASURES` of a frame that `with_units` made, a row per text in order."""
     items = TEXT.str.replace_all(_TAG, "\n").str.replace_all(_BETWEEN_ITEMS, "\n")
-    with_items = units.with_columns(items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"))
+    with_items = units.with_columns(
+        items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"),
+        grams=_grams_of(units),
+    )
     return with_items.select(**_UNIT_MEASURES).hstack(order(units))
+
+
+def _grams_of(units: pl.DataFrame) -> pl.Expr:
+    """Sequences of three words, or of twelve characters where most words are characters of such a script."""
+    grams = _sequences(WORDS, _GRAM)
+    if not units["text"].str.contains(SPACELESS).any():
+        return grams
+    pieces = TEXT.str.extract_all(_PIECE)
+    mostly = 2 * TEXT.str.count_matches(CHARACTER) > pieces.list.len()
+    return pl.when(mostly).then(_sequences(pieces, _GRAM_OF_CHARACTERS)).otherwise(grams)
+
+
+def _sequences(words: pl.Expr, size: int) -> pl.Expr:
+    plain = words.list.eval(_WORD.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", ""))
+    following = (_WORD.shift(-place) for place in range(1, size))
+    return plain.list.eval(pl.concat_str(_WORD, *following, separator=" ").drop_nulls())
 
 
 _ENGLISH = PROSE & (pl.col("common_word_share") >= 0.2) & (pl.col("capital_word_share") <= 0.6)

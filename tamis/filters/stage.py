@@ -65,12 +65,13 @@ _MEASURES = {
         "Z; 0 if there are fewer than 20 such letters"
     ),
     "repeated_3_gram_share": (
-        "fraction of three-word sequences that repeat an earlier one; 0 if the text has fewer than four "
-        "such sequences"
+        "fraction of three-word sequences (of twelve characters in a script without spaces) that repeat an "
+        "earlier one; 0 if the text has fewer than four such sequences"
     ),
     "short_item_share": (
-        "fraction of characters in items of at most five words, as in menus, when the text is split at line "
-        "breaks and separators such as |; 0 if there are fewer than four items"
+        "fraction of characters in items of at most five words (ten characters in a script without spaces), "
+        "as in menus, when the text is split at line breaks and separators such as |; 0 if there are fewer "
+        "than four items"
     ),
     "label_word_share": (
         "fraction of words that begin with a capital letter; 0 if the text has punctuation (. , ; ! ?) or "

@@ -70,6 +70,39 @@ def test_what_is_sound_breaks_nothing_however_short():
     assert broken(RIVER, CODE, CHAT, SPANISH, *SHORT, "") == [set()] * (5 + len(SHORT))
 
 
+CHINESE = (
+    "人人生而自由，在尊严和权利上一律平等。",
+    "他们赋有理性和良心，并应以兄弟关系的精神相对待！",
+    "任何人不得加以酷刑，或施以残忍的待遇；",
+    "人人有权享有生命、自由和人身安全。”",
+    "法律之前人人平等，并有权享受法律的平等保护，不受任何歧视",
+)
+
+
+def test_paragraphs_in_a_script_without_spaces_are_no_items_and_menus_are():
+    assert broken("\n".join(CHINESE), "\n\n".join(CHINESE), "".join(CHINESE)) == [set()] * 3
+    menu = ("首页", "关于我们", "最新消息", "联系我们", "网站地图", "加入购物车", "用户注册")
+    assert broken(" | ".join(menu), "\n".join(menu)) == [{"noise_items"}] * 2
+
+
+def test_repetition_is_found_in_scripts_without_spaces():
+    assert broken(CHINESE[0][:8] * 6, "สิทธิมนุษยชน" * 6) == [{"noise_repetition"}] * 2
+
+
+def test_a_long_text_in_a_script_without_spaces_repeats_nothing_by_its_length_alone():
+    draw = np.random.default_rng(0)
+    syllables = ["".join(chr(one) for one in draw.integers(0x0E01, 0x0E2F, 3)) for _ in range(150)]
+    long = "".join(draw.choice(syllables, 8_000))
+    assert broken(long, long[:60] * 20) == [set(), {"noise_repetition"}]
+
+
+def test_long_lines_in_a_script_without_spaces_are_the_same_only_as_a_whole():
+    line = "".join(chr(0x4E00 + place) for place in range(150))
+    frame = pl.DataFrame({"text": [line, f"{line[:120]}改{line[121:]}", line]})
+    one, other, again = measured(frame, Plan(heuristics=("boilerplate",)))["unit_hashes"]
+    assert one.to_list() == again.to_list() != other.to_list()
+
+
 def test_code_and_conversations_are_passed_by_for_their_form_alone():
     phrase = "over and over again"
     said = "\n".join(f"{who}: {phrase}" for who in ("ANN", "BOB") * 4)

@@ -1,8 +1,9 @@
 """One loss curve, cleaned: what the methods may use of what was measured, and what was left out and why.
 
 Everything downstream works on natural-log losses at distinct, increasing sizes, so a curve in any order,
-with holes, failed runs or several seeds a size is treated alike. Nothing is dropped silently: each thing
-left out is a remark.
+with holes, failed runs or several seeds a size is treated alike. Sizes less than 2 % apart are one size: two
+seeds seldom read the same number of tokens, and between two such sizes a slope is all noise. Nothing is
+dropped silently: each thing left out is a remark.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tamis.scaling.errors import BadCurveError, BadSettingError
 
-SAME_SIZE = 1e-9  # sizes nearer to one another, as a share, are one size
+SAME_SIZE = 0.02  # sizes nearer than this share to the smallest of them are one size
+ROUNDING = 1e-9  # a factor of 1 + SAME_SIZE, up to rounding, makes two sizes
 Floats = NDArray[np.float64]
 Numbers = Sequence[float] | NDArray[np.floating]
 Curve = tuple[Numbers, Numbers]
@@ -56,6 +58,9 @@ class Measurements:
 def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
     """Clean one curve. NaN = not measured; several losses at one size become their geometric mean.
 
+    Sizes less than 2 % above the smallest of them are one too, at the geometric mean of what was measured,
+    which counts like a size that was measured once. Sizes that differ by a factor of 1.02 or more stay as
+    they are, to the last bit.
     Left out, with a remark: infinite or non-positive losses, sizes that are not finite.
     Raises `BadCurveError` when the two differ in length or hold anything but numbers.
     """
@@ -69,18 +74,16 @@ def measured(sizes: ArrayLike, losses: ArrayLike) -> Measurements:
         remarks.append(f"measurements left out: {unusable} (infinite, or with a loss of zero or less)")
     zero_shot = losses_n[usable & (sizes_n <= 0)]
     positive = usable & (sizes_n > 0)
-    distinct, place, count = _distinct(sizes_n[positive])
-    means = np.exp(np.bincount(place, np.log(losses_n[positive]), len(distinct)) / np.maximum(count, 1))
-    # A single measurement stays as it is, to the last bit.
-    single = np.zeros(len(distinct))
-    single[place] = losses_n[positive]
+    used_sizes, used_losses = sizes_n[positive], losses_n[positive]
+    place = _same_size(used_sizes)
+    count = np.bincount(place)
     if repeated := int((count > 1).sum()):
         remarks.append(
             f"sizes measured more than once: {repeated} (the geometric mean of their losses is used)"
         )
     return Measurements(
-        sizes=distinct,
-        losses=np.where(count == 1, single, means),
+        sizes=_means(used_sizes, place, count),
+        losses=_means(used_losses, place, count),
         zero_shot=float(np.exp(np.log(zero_shot).mean())) if len(zero_shot) else float("nan"),
         remarks=tuple(remarks),
     )
@@ -98,12 +101,28 @@ def measured_curves(curves: Curves) -> dict[str, Measurements]:
     return cleaned
 
 
-def _distinct(sizes: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
-    """Sizes that differ by more than rounding, ascending; the place of each size among them; how often."""
-    distinct, place = np.unique(sizes, return_inverse=True)
-    fresh = np.diff(np.log(distinct), prepend=-np.inf) > SAME_SIZE
-    merged = (np.cumsum(fresh) - 1)[place]
-    return distinct[fresh], merged, np.bincount(merged, minlength=int(fresh.sum()))
+def _same_size(sizes: Floats) -> NDArray[np.intp]:
+    """Return the place [n] of each size among those that differ, ascending.
+
+    A size belongs to the smallest within reach, so that many sizes close together do not become one.
+    """
+    order = np.argsort(sizes, kind="stable")
+    apart, places = np.log1p(SAME_SIZE) - ROUNDING, np.zeros(len(sizes), dtype=np.intp)
+    least, place = -np.inf, -1
+    for row, log_size in zip(order, np.log(sizes[order]), strict=True):
+        if log_size - least >= apart:
+            least, place = log_size, place + 1
+        places[row] = place
+    return places
+
+
+def _means(values: Floats, place: NDArray[np.intp], count: NDArray[np.intp]) -> Floats:
+    """Return the geometric mean at each place; values that are all the same stay as they are, to the last bit."""
+    means = np.exp(np.bincount(place, np.log(values), len(count)) / np.maximum(count, 1))
+    lowest, highest = np.full(len(count), np.inf), np.zeros(len(count))
+    np.minimum.at(lowest, place, values)
+    np.maximum.at(highest, place, values)
+    return np.where(lowest == highest, lowest, means)
 
 
 def target_of(size: float) -> float:

@@ -23,7 +23,6 @@ CHANCE = 0.01  # expected number of coincidences in the whole table
 EDITED = 0.01  # copies are also found under an added multiple of this, where losses have digits to spare
 SCALES = ("loss over log size", "log loss over log size", "loss over size", "log loss over size")
 COMPUTED = 1e-12  # relative rounding error of what was computed from other cells
-LIKELY = 1.0  # expected number of equal pairs in a table that says nothing about a cell
 FAR = 6.0  # robust deviations from the neighbours that make an outlier
 LEAST_OUTLIER = 0.01  # and a departure of 1 %
 
@@ -105,14 +104,18 @@ def _listed(sizes: Floats) -> str:
 
 
 def _repeated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
-    """Equal losses at several sizes, unless losses of so few digits would be equal by chance."""
+    """Equal losses at several sizes, unless losses of so few digits would be equal by chance.
+
+    Any sizes of any curve of the table might have been those with equal losses.
+    """
     values, counts = np.unique(curve.losses, return_counts=True)
     changes = np.abs(np.diff(curve.losses))
     for value, count in zip(values[counts > 1], counts[counts > 1], strict=True):
         usual = float(np.median(changes[changes > 0])) if (changes > 0).any() else np.inf
         resolution = float(_resolution(np.array([value]))[0])
         chance = resolution / max(usual, resolution)
-        if cells * chance ** float(count - 1) > LIKELY:
+        ways = cells / len(curve) * comb(len(curve), int(count))
+        if ways * chance ** float(count - 1) > CHANCE:
             continue
         where = _listed(curve.sizes[curve.losses == value])
         yield Defect(model=model, kind="repeated", detail=f"loss {value:g} is the same at sizes {where}")

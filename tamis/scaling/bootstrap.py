@@ -1,8 +1,9 @@
 """Intervals of a fitted law by parametric bootstrap: the law fitted again to curves drawn from it.
 
-With some fourteen sizes resampling cases would lose the ends of a curve, so noise is drawn instead, as large
-as the residuals say, and added to the fitted curve. All draws are fitted at once. These intervals hold if
-the law is right; for a prediction beyond the data use `predict_full_loss`, which asks the curves themselves.
+With some fourteen sizes resampling cases would lose the ends of a curve, so noise is drawn instead and added
+to the fitted curve: as large as the residuals say, times Student's quantile over the normal one, since a few
+residuals tell a deviation badly. All draws are fitted at once. These intervals hold if the law is right; for
+a prediction beyond the data use `predict_full_loss`, which asks the curves themselves.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tamis.scaling.errors import BadSettingError
+from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import LawFit
 from tamis.scaling.laws import LAWS
 from tamis.scaling.least_squares import descend
@@ -55,7 +57,7 @@ def bootstrap_fit(
         return _none(fit, len(at))
     log_x = curve.log_sizes - np.log(fit.centre)
     fitted = law.log_loss(fit.coordinates[None], log_x)[0]
-    noise = fit.rmsd * np.sqrt(len(curve) / freedom)
+    noise = fit.rmsd * np.sqrt(len(curve) / freedom) * student_widening(freedom, level)
     rng = np.random.default_rng(seed)
     drawn = fitted + noise * rng.standard_normal((draws, len(curve)))
     found = descend(law, log_x, drawn, np.repeat(fit.coordinates[None], draws, axis=0)).coordinates

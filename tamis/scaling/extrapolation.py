@@ -34,8 +34,9 @@ def around(log_loss: float, spread: float, accepted: tuple[float, ...] | None = 
     return Extrapolation(loss=float(np.exp(log_loss)), low=low, high=high, accepted=accepted)
 
 
-def student_widening(freedom: int) -> float:
-    """Student t over normal 90 % quantile, for a deviation estimated with so many degrees of freedom."""
-    from scipy.special import stdtrit
+def student_widening(freedom: int, level: float = 0.9) -> float:
+    """Student t over normal two-sided quantile, for a deviation estimated with so many degrees of freedom."""
+    from scipy.special import ndtri, stdtrit
 
-    return float(stdtrit(max(freedom, 1), 0.95)) / NORMAL_90
+    upper = (1 + level) / 2
+    return float(stdtrit(max(freedom, 1), upper)) / float(ndtri(upper))

@@ -29,6 +29,24 @@ def test_intervals_cover_the_truth_about_nine_times_in_ten():
     assert 0.82 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.parametrize(
+    ("law", "n", "level"), [("rectified", 5, 0.9), ("rectified", 7, 0.9), ("power3", 5, 0.5)]
+)
+def test_intervals_of_few_sizes_know_that_their_noise_is_estimated(law, n, level):
+    """Of the fitted loss and of D_l, from as few sizes as leave one, two or three residuals to judge noise by."""
+    sizes, delay = 200 * 2.0 ** np.linspace(0, 13, n), TRUTH["D_l"] if law == "rectified" else 0.0
+    clean = [TRUTH["B"] / (delay + size ** TRUTH["beta"]) + TRUTH["E"] for size in (*sizes, 3_200)]
+    covered = []
+    for seed in range(80):
+        losses = clean[:n] * np.exp(0.01 * np.random.default_rng(seed).normal(size=n))
+        found = bootstrap_fit(fit_law(law, sizes, losses), sizes, losses, at=[3_200], level=level, draws=60)
+        covered.append([found.losses[0][0] <= clean[n] <= found.losses[0][1]])
+        if law == "rectified":
+            low, high = found.pre_learned_examples
+            covered[-1].append(low <= TRUTH["D_l"] ** (1 / TRUTH["beta"]) <= high)
+    assert (np.abs(np.mean(covered, axis=0) - level) < 0.09).all()
+
+
 def test_intervals_shrink_with_the_noise_and_hold_the_fit():
     widths = []
     for noise in (0.02, 0.005, 0.001):

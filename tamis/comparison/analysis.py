@@ -9,15 +9,15 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.comparison.convergence import Convergence, convergences
-from tamis.comparison.losses import Floats, interval, mean_of_runs, stacked
+from tamis.comparison.losses import Floats, mean_of_runs, stacked
 from tamis.comparison.runs import FULL, RANDOM
 from tamis.comparison.statistics import (
     LEVEL,
-    RESAMPLES,
     Contrast,
     NonInferiority,
     contrasts,
     holm,
+    loss_intervals,
     recoveries,
 )
 from tamis.comparison.storing import DIVERGED, POOL, TARGET, document_bits
@@ -27,9 +27,10 @@ CURVE_POINTS = 41
 
 @dataclass(frozen=True, kw_only=True)
 class ArmLoss:
-    """Mean loss of a sampler at a budget, bits per byte, with its 95 % bootstrap interval.
+    """Mean loss of a sampler at a budget, bits per byte, with its 95 % interval by the t distribution.
 
-    runs: those with a loss, over which the mean is; diverged: trained without a finite loss.
+    low, high: NaN of a single run. runs: those with a loss, over which the mean is; diverged: trained
+    without a finite loss.
     """
 
     sampler: str
@@ -136,12 +137,11 @@ def _measured(runs: pl.DataFrame, arms: list[tuple[str, str]], measured: str, se
     bits = {_place(row): one for row in rows if (one := document_bits(row, measured)) is not None}
     sizes = next(row[f"{measured}_document_bytes"] for row in rows if row[f"{measured}_document_bytes"])
     losses = stacked(arms, bits, np.asarray(sizes, dtype=np.float64), *_seeds(runs))
-    resampled_ar = losses.resampled(RESAMPLES, seed)
     found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL)
     return Measured(
         arms=[
-            _arm(runs, arm, float(losses.loss_a[place]), interval(resampled_ar[place]))
-            for place, arm in enumerate(arms)
+            _arm(runs, arm, float(loss), bounds)
+            for arm, loss, bounds in zip(arms, losses.loss_a, loss_intervals(losses), strict=True)
         ],
         contrasts=found,
         p_holm=holm([one.p for one in found]).tolist(),

@@ -55,6 +55,19 @@ class NonInferiority:
     p_better: float
 
 
+def loss_intervals(losses: PairedLosses) -> list[tuple[float, float]]:
+    """95 % interval of each arm's loss by the t distribution over seeds and documents; NaN of a single run.
+
+    Resampling three seeds would give one that is far too narrow.
+    """
+    found = []
+    for place in range(len(losses.arms)):
+        estimate = _difference(losses, place, None)
+        spread = _quantile(1 - LEVEL / 2, estimate.degrees_of_freedom) * estimate.deviation
+        found.append((estimate.mean - spread, estimate.mean + spread))
+    return found
+
+
 def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]:
     """Every arm against the reference sampler at its own budget, in order of arms."""
     resampled_ar = losses.resampled(RESAMPLES, seed)
@@ -137,9 +150,12 @@ def _reference(losses: PairedLosses, sampler: str, budget: str | None) -> int | 
     return None
 
 
-def _difference(losses: PairedLosses, place: int, against: int) -> _Estimate:
-    """Mean paired difference and its standard error from seeds and from documents (Satterthwaite 1946)."""
-    difference_ij = losses.loss_aij[place] - losses.loss_aij[against]
+def _difference(losses: PairedLosses, place: int, against: int | None) -> _Estimate:
+    """Mean paired difference and its standard error from seeds and from documents (Satterthwaite 1946).
+
+    Against None: of the arm's own loss.
+    """
+    difference_ij = _less(losses.loss_aij, place, against)
     units = _units(difference_ij)
     if not len(units):
         return _Estimate(mean=np.nan, deviation=np.nan, degrees_of_freedom=np.nan, pairs=0)
@@ -152,6 +168,11 @@ def _difference(losses: PairedLosses, place: int, against: int) -> _Estimate:
     spread = by_seed**2 / (len(units) - 1) + by_document**2 / max(documents - 1, 1)
     freedom = total**2 / spread if spread > 0 else float(len(units) - 1)
     return _Estimate(mean=mean, deviation=total**0.5, degrees_of_freedom=freedom, pairs=pairs)
+
+
+def _less(values_a: Floats, place: int, against: int | None) -> Floats:
+    """Values of an arm less those of another, or as they are without another."""
+    return values_a[place] if against is None else values_a[place] - values_a[against]
 
 
 def _spread(loss_ij: Floats) -> float:
@@ -176,9 +197,9 @@ def _units(difference_ij: Floats) -> Floats:
     return means[np.isfinite(means)]
 
 
-def _document_variance(losses: PairedLosses, place: int, against: int) -> tuple[float, int]:
-    """Variance of the difference of two ratios over another draw of held-out documents; their number."""
-    bits_sd = (losses.bits_aijd[place] - losses.bits_aijd[against]).reshape(-1, len(losses.bytes_d))
+def _document_variance(losses: PairedLosses, place: int, against: int | None) -> tuple[float, int]:
+    """Variance of a ratio or of the difference of two over another draw of held-out documents, their number."""
+    bits_sd = _less(losses.bits_aijd, place, against).reshape(-1, len(losses.bytes_d))
     bits_d = bits_sd[np.isfinite(bits_sd).all(1)].mean(0)
     count, total = len(bits_d), losses.bytes_d.sum()
     residual_d = bits_d - bits_d.sum() / total * losses.bytes_d

@@ -117,7 +117,7 @@ def _same_size(sizes: Floats) -> NDArray[np.intp]:
 
 
 def _means(values: Floats, place: NDArray[np.intp], count: NDArray[np.intp]) -> Floats:
-    """Return the geometric mean at each place; values that are all the same stay as they are, to the last bit."""
+    """Return the geometric mean at each place; values that are all the same stay the same to the last bit."""
     means = np.exp(np.bincount(place, np.log(values), len(count)) / np.maximum(count, 1))
     lowest, highest = np.full(len(count), np.inf), np.zeros(len(count))
     np.minimum.at(lowest, place, values)

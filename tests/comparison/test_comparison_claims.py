@@ -5,6 +5,7 @@ import re
 import polars as pl
 import pytest
 from made_comparisons import rows
+from scipy import stats
 
 from tamis.comparison.analysis import analyse
 from tamis.comparison.claims import runs_of, sentences
@@ -23,6 +24,14 @@ def test_a_proven_difference_is_named_with_its_size():
     assert "knn" not in text
     (knn,) = [one for one in report.target.contrasts if one.sampler == "knn"]
     assert knn.low < 0 < knn.high
+
+
+def test_the_interval_of_a_loss_is_that_of_the_t_distribution_over_data_seeds():
+    report = analyse(rows({"full": 2.0, "random": 2.3}, data_seeds=3), 0)
+    units = rows({"full": 2.0, "random": 2.3}, data_seeds=3).filter(pl.col("sampler") == "random")
+    oracle = stats.ttest_1samp(units["target_bits_per_byte"].to_numpy(), 0).confidence_interval()
+    arm = report.target.arms[1]
+    assert (arm.low, arm.high) == pytest.approx((oracle.low, oracle.high), rel=1e-6)
 
 
 def test_nothing_significant_is_said_so():

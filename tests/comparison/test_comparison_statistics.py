@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tamis.comparison import statistics
 from tamis.comparison.losses import PairedLosses, stacked
-from tamis.comparison.statistics import contrasts, holm, recoveries
+from tamis.comparison.statistics import contrasts, holm, loss_intervals, recoveries
 
 BYTES = np.array([200.0, 500.0, 300.0, 1_000.0])
 ARMS = (("full", "100%"), ("random", "10%"), ("good", "10%"))
@@ -73,6 +74,43 @@ def test_luck_is_called_significant_no_more_often_than_one_time_in_twenty():
         found = contrasts(losses_of(loss, noise=0.02, seed=trial, documents=40), "random", trial)
         rejected += sum(one.p < 0.05 for one in found)
     assert rejected / 400 < 0.08  # .05 and three standard errors
+
+
+def test_two_data_seeds_call_luck_significant_more_often_than_that(monkeypatch):
+    """As docs/samplers.md says: the shares of seeds and documents in what varies are estimated badly."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 2)  # no test rests on them
+    rejected = {}
+    for seeds in (2, 3):
+        draw = np.random.default_rng(3)
+        losses = [
+            losses_of(2 + 0.04 * draw.normal(size=(3, seeds, 1)), noise=0.04, seed=trial, documents=60)
+            for trial in range(400)
+        ]
+        rejected[seeds] = np.mean([contrasts(one, "random", 0)[0].p < 0.05 for one in losses])
+    assert rejected[2] > 0.1
+    assert rejected[2] > rejected[3]
+
+
+@pytest.mark.parametrize(("data", "training"), [(3, 2), (5, 1), (1, 4)])
+def test_without_noise_of_documents_a_loss_has_the_t_interval_over_seeds(data, training):
+    loss = 2 + 0.1 * np.random.default_rng(1).normal(size=(3, data, training))
+    for found, loss_ij in zip(loss_intervals(losses_of(loss)), loss, strict=True):
+        units = loss_ij.mean(1) if data > 1 else loss_ij[0]
+        oracle = stats.ttest_1samp(units, 2.0).confidence_interval()
+        assert found == pytest.approx((oracle.low, oracle.high), rel=1e-9)
+    assert np.isnan(loss_intervals(losses_of(loss[:, :1, :1]))).all()
+
+
+@pytest.mark.parametrize(("between_seeds", "between_documents"), [(0.2, 0.02), (0.05, 0.2), (0.0, 0.2)])
+def test_the_interval_of_a_loss_holds_it_as_often_as_it_says(between_seeds, between_documents):
+    draw, held = np.random.default_rng(5), 0
+    for _ in range(300):
+        sizes = draw.integers(200, 1_000, 60).astype(float)
+        own = between_documents * draw.normal(size=60)
+        loss = 2 + between_seeds * draw.normal(size=(1, 3, 1)) + 0.02 * draw.normal(size=(3, 3, 2))
+        low, high = loss_intervals(PairedLosses(ARMS, (loss[..., None] + own) * sizes, sizes))[1]
+        held += low <= 2 <= high
+    assert 0.91 < held / 300 < 0.99
 
 
 def test_a_true_difference_is_found_and_an_interval_holds_it():

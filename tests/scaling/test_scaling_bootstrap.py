@@ -33,7 +33,7 @@ def test_intervals_cover_the_truth_about_nine_times_in_ten():
     ("law", "n", "level"), [("rectified", 5, 0.9), ("rectified", 7, 0.9), ("power3", 5, 0.5)]
 )
 def test_intervals_of_few_sizes_know_that_their_noise_is_estimated(law, n, level):
-    """Of the fitted loss and of D_l, from as few sizes as leave one, two or three residuals to judge noise by."""
+    """Of the fitted loss and of D_l, with one to three sizes more than the law has parameters."""
     sizes, delay = 200 * 2.0 ** np.linspace(0, 13, n), TRUTH["D_l"] if law == "rectified" else 0.0
     clean = [TRUTH["B"] / (delay + size ** TRUTH["beta"]) + TRUTH["E"] for size in (*sizes, 3_200)]
     covered = []

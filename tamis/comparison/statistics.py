@@ -198,7 +198,7 @@ def _units(difference_ij: Floats) -> Floats:
 
 
 def _document_variance(losses: PairedLosses, place: int, against: int | None) -> tuple[float, int]:
-    """Variance of a ratio or of the difference of two over another draw of held-out documents, their number."""
+    """Variance of a ratio, or the difference of two, over other held-out documents, and their number."""
     bits_sd = _less(losses.bits_aijd, place, against).reshape(-1, len(losses.bytes_d))
     bits_d = bits_sd[np.isfinite(bits_sd).all(1)].mean(0)
     count, total = len(bits_d), losses.bytes_d.sum()

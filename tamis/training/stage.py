@@ -285,7 +285,7 @@ TRIALS_STAGE = Stage(
     name="trials",
     group="training",
     partitions="trials",
-    code_version=CODE_VERSION,
+    code_version=f"{CODE_VERSION}.1",  # .1: intervals of figures from few examples, or from nearly all right
     edges=(
         edge("base_models", lambda snapshot, key: (snapshot.trials[key].model,)),
         edge("target_examples", lambda snapshot, key: (target_of_trial(snapshot, key),)),

@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
-from tamis.training import TrainingResult
+from tamis.training import TrainingResult, intervals
 from tamis.training.evaluation import macro_f1
 from tamis.training.intervals import estimates
 from tamis.training.results import Outcomes
+
+CLASSES = [0, 1, 1, 0, 1]
 
 
 def result(**values) -> TrainingResult:
@@ -33,9 +38,63 @@ def test_figures_are_those_of_all_examples():
 
 
 def test_nothing_to_draw_from_is_no_width():
-    always = result(expected=[0, 1, 1], predicted=[0, 1, 1])
-    found = estimates([always, always])["accuracy"]
-    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    alone = result(bits=[300.0], n_bytes=[100])
+    found = estimates([alone, alone])["bits_per_byte"]
+    assert (found.mean, found.low, found.high) == (3.0, 3.0, 3.0)
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4), st.sampled_from([1, 8])
+)
+@settings(max_examples=25, deadline=None)
+def test_shares_are_within_their_interval_which_has_a_width_and_ends_within_one(right_sn, times):
+    runs = [
+        result(
+            expected=CLASSES * times,
+            predicted=[c if r else 1 - c for c, r in zip(CLASSES, row, strict=True)] * times,
+        )
+        for row in right_sn
+    ]
+    found = estimates(runs)
+    assert found["accuracy"].mean == pytest.approx(np.mean(right_sn))
+    for one in found.values():
+        assert 0 <= one.low <= one.mean <= one.high <= 1
+        assert one.high - one.low > 0.03
+
+
+def test_all_answers_right_say_about_what_wilson_says():
+    for count in (10, 30, 100, 1_000):
+        found = estimates([result(expected=[0, 1] * (count // 2), predicted=[0, 1] * (count // 2))])
+        for one in found.values():
+            assert one.high == one.mean == 1.0
+        low, _high = stats.binomtest(count, count).proportion_ci(method="wilson")
+        assert 0 < low - found["accuracy"].low < 0.5 * (1 - low)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("count", [30, 100])
+def test_intervals_of_accuracy_cover_the_truth_near_one(count, seeds, monkeypatch):
+    """Examples as hard for one seed as for the other, as well as seeds that err on their own."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 2)  # accuracy needs none
+    covered, trials, draw = [], 100, np.random.default_rng(count + seeds)
+    for share in (0.8, 0.95, 0.99):
+        for number in range(trials):
+            own = draw.beta(2 * share, 2 * (1 - share), count) if number % 2 else np.full(count, share)
+            runs = [
+                result(expected=[1] * count, predicted=(draw.random(count) < own).astype(int).tolist())
+                for _ in range(seeds)
+            ]
+            found = estimates(runs, number)["accuracy"]
+            covered.append(found.low <= share <= found.high)
+    assert (np.reshape(covered, (3, trials)).mean(1) >= 0.9).all()
+
+
+def test_a_few_examples_vary_as_much_as_the_textbook_says():
+    """Draws from five examples vary by a fifth less than five examples do."""
+    bits = np.array([150.0, 210.0, 180.0, 260.0, 200.0])
+    found = estimates([result(bits=bits.tolist(), n_bytes=[100] * 5)])["bits_per_byte"]
+    oracle = stats.ttest_1samp(bits / 100, 0).confidence_interval()
+    assert found.high - found.low == pytest.approx(oracle.high - oracle.low, rel=0.06)
 
 
 def test_a_run_without_held_out_examples_has_no_figures():

@@ -12,7 +12,9 @@ from tamis.mixture.optimum import Mixture, best_mixture, marginal_values, unimax
 from tamis.mixture.proposing import propose_runs, runs_needed
 from tamis.mixture.reuse import Reuse, plan_reuse
 
-CODE_VERSION = "2"  # 2: runs that are outliers count in no interval and in no deviation
+CODE_VERSION = (
+    "3"  # 2: runs that are outliers count in no interval or deviation; 3: wider intervals of few runs
+)
 
 __all__ = [
     "CODE_VERSION",

@@ -92,7 +92,9 @@ class MixtureLaw:
         """Return bounds between which the loss of a run of these mixtures is, with probability `level`.
 
         The half-width is a quantile of the residuals of held-out runs, wider the less a mixture resembles
-        the runs. Shapes are those of `predict`.
+        the runs. With fewer runs than have such a quantile (at .9 under nine) it is the largest residual,
+        widened as if residuals were normal (`few_runs_widening`): of one form that holds about what is
+        promised, and somewhat less where "best" chose among forms. Shapes are those of `predict`.
         """
         weights_nk = checked_weights(weights, self.sources)
         predicted_nt = self.values(weights_nk)
@@ -116,8 +118,9 @@ class MixtureLaw:
     ) -> tuple[float, float, float]:
         """Return how much larger the goal of the first mixture [k] is than that of the second, with bounds.
 
-        The half-width is a quantile of the differences between residuals of pairs of held-out runs: bounds
-        that cover 0 say that the two cannot be distinguished by the runs at hand.
+        The half-width is a quantile of the differences between residuals of pairs of held-out runs, with few
+        runs widened as in `interval`: bounds that cover 0 say that the two cannot be distinguished by the
+        runs at hand.
         """
         goal_t = self.goal_weights(goal_weights)
         both_2k = np.concatenate([checked_weights(one, self.sources) for one in (first, second)])
@@ -126,6 +129,7 @@ class MixtureLaw:
         above, below = np.triu_indices(len(residual_r), 1)
         gaps = np.abs(residual_r[above] - residual_r[below])
         half = _quantile(gaps, level) * float(np.sqrt((spread_2**2).mean()))
+        half *= few_runs_widening(len(residual_r), self.sources, level)
         difference = float(goal_2[0] - goal_2[1])
         return difference, difference - half, difference + half
 
@@ -145,7 +149,8 @@ class MixtureLaw:
         if not 0 < level < 1:
             raise BadMixtureSettingError("level", level, "a number between 0 and 1")
         residual_r, spread_n = self._scaled_residuals(goal_t, weights_nk)
-        return spread_n * _quantile(np.abs(residual_r), level)
+        widening = few_runs_widening(len(residual_r), self.sources, level)
+        return spread_n * _quantile(np.abs(residual_r), level) * widening
 
     def _scaled_residuals(self, goal_t: Floats, weights_nk: Floats) -> tuple[Floats, Floats]:
         """Return residuals of the goal, held out, of the runs that have it, and the spread [n] at mixtures.
@@ -205,6 +210,21 @@ def _quantile(values: Floats, level: float) -> float:
     """Return the conformal quantile: of n values the ceil((n + 1) level)-th, at most the largest."""
     rank = min(int(np.ceil((len(values) + 1) * level)), len(values))
     return float(np.sort(values)[rank - 1]) if len(values) else float("nan")
+
+
+def few_runs_widening(runs: int, sources: int, level: float) -> float:
+    """Return how much wider than the largest residual an interval must be; 1 where runs have the quantile.
+
+    The largest of n residuals is about the n / (n + 1) quantile of their size, which gives their deviation if
+    they are normal. Student's quantile then has as many degrees of freedom as a law of one slope a source
+    leaves.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if int(np.ceil((runs + 1) * level)) <= runs:
+        return 1.0
+    deviations = float(ndtri((1 + runs / (runs + 1)) / 2))
+    return float(stdtrit(max(runs - sources - 1, 1), (1 + level) / 2)) / deviations
 
 
 def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:

@@ -1,5 +1,7 @@
 """Laws of mixtures: known laws are found again, whatever the scale and the order; bad runs are named."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -11,6 +13,7 @@ from tamis.mixture import (
     UnknownMethodError,
     fit_mixture_law,
 )
+from tamis.mixture.law import few_runs_widening
 
 METHODS = ("best", "root", "log-linear", "gp", "linear", pytest.param("boosting", marks=pytest.mark.slow))
 SLOPES = np.array([-2.0, -0.7, 0.4, 1.1, -0.2])
@@ -130,6 +133,35 @@ def test_intervals_cover_new_runs_as_often_as_they_say(level):
         truth = root(others) + noise[40:]
         covered.append(((low <= truth) & (truth <= high)).mean())
     assert level - 0.08 < np.mean(covered) < level + 0.08
+
+
+def test_intervals_of_few_runs_cover_about_as_often_as_they_say():
+    """Of new runs and of differences of two; the largest residual alone covers seven of ten."""
+    covered, apart = [], []
+    for runs, seed in product((5, 6, 7), range(6)):
+        draw = np.random.default_rng([seed, runs])
+        weights, others = mixtures(runs, 3, seed), mixtures(40, 3, 1_000 + seed)
+        # Targets that differ by their noise: a law is fitted to each.
+        losses, truth = (
+            root(one, SLOPES[:3])[:, None] + 0.05 * draw.normal(size=(len(one), 5))
+            for one in (weights, others)
+        )
+        found = fit_mixture_law(weights, losses, "root", seed=seed)
+        low, high = found.interval(others)
+        covered.append(((low <= truth) & (truth <= high)).mean())
+        for target, goal in enumerate(np.eye(5)):
+            _gap, below, above = found.difference_interval(others[0], others[1], goal)
+            apart.append(below <= truth[0, target] - truth[1, target] <= above)
+    assert 0.83 < np.mean(covered) < 0.97
+    assert np.mean(apart) > 0.83
+
+
+@pytest.mark.parametrize(("level", "enough"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19)])
+def test_runs_that_have_the_quantile_widen_nothing(level, enough):
+    widenings = [few_runs_widening(runs, 3, level) for runs in range(1, 30)]
+    assert all(one > 1 for one in widenings[: enough - 1])
+    assert all(one == 1 for one in widenings[enough - 1 :])
+    assert widenings[4 : enough - 1] == sorted(widenings[4 : enough - 1], reverse=True)
 
 
 def test_the_interval_widens_away_from_the_runs():

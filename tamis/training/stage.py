@@ -285,7 +285,8 @@ TRIALS_STAGE = Stage(
     name="trials",
     group="training",
     partitions="trials",
-    code_version=f"{CODE_VERSION}.1",  # .1: intervals of figures from few examples, or from nearly all right
+    # Not raised for other intervals of stored figures: every trial would be trained again.
+    code_version=CODE_VERSION,
     edges=(
         edge("base_models", lambda snapshot, key: (snapshot.trials[key].model,)),
         edge("target_examples", lambda snapshot, key: (target_of_trial(snapshot, key),)),

@@ -14,12 +14,12 @@ from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain
 from tamis.cli.parts import answer, failed_lines, json_option, platform_module, run
-from tamis.graph.scan import scan
 from tamis.project import Project, read_project
 from tamis.store.home import writing
 from tamis.store.retained import purge_answers
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.telling import (
+    files_there,
     history,
     history_lines,
     places_with_files,
@@ -66,9 +66,10 @@ class Named:
         for name in self.source:
             asking.source(name)
         if self.corpus:
-            shards = {key: shard.corpus for key, shard in scan(project).files.items()}
+            listed = {key: shard.corpus for key, shard in files_there(project).items()}
+            configured = [section.name for section in project.settings.corpus]
             for name in self.corpus:
-                asking.corpus(name, shards)
+                asking.corpus(name, listed, configured)
         return asking.done()
 
 
@@ -141,7 +142,10 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
 
 
 def _withdraw(project: Project, asked: Asked, way: Way) -> int:
-    """Withdraw, and make again what depended on it where that is asked for; 1 where anything is left."""
+    """Withdraw, and make again what depended on it where that is asked for.
+
+    1 where anything is left, or where nothing of what was named was found.
+    """
     withdrawing = platform_module("withdrawing")
     with Heartbeat("withdrawing"):
         done = withdrawing.withdraw_project(project, asked, WithdrawalReason(way.reason))
@@ -150,7 +154,7 @@ def _withdraw(project: Project, asked: Asked, way: Way) -> int:
     failed = failed_lines(run(project)) if way.materialize else []
     for line in failed:
         complain(line)
-    return int(bool(failed or done.still_kept))
+    return int(bool(failed or done.still_kept or done.found_nothing))
 
 
 def _read(name: str) -> str:

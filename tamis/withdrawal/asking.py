@@ -1,6 +1,6 @@
 """What a withdrawal is asked for: ids, texts, shards, sources or corpora, as content ids of the store."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -9,13 +9,15 @@ import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.numbers import counted, named
-from tamis.corpus.shards import SEPARATOR, is_group_key, shard_key
-from tamis.corpus.small_files import files_of
+from tamis.corpus.shards import SEPARATOR, corpus_of_key, is_group_key, shard_key
+from tamis.corpus.small_files import files_of, read_small_files
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
+from tamis.graph.held_back import FILES
 from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
+from tamis.store.withdrawn import read_withdrawals
 
 MOST_NAMED, MOST_COMPARED = 20, 10_000
 FEWEST_DIGITS = 8
@@ -95,6 +97,7 @@ class Asking:
     scopes: dict[str, str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
+    named: bool = False
 
     def ids(self, given: Iterable[str]) -> None:
         """Document ids, or unambiguous beginnings of those in the store; a whole id need not be there.
@@ -134,21 +137,20 @@ class Asking:
             for start in range(0, len(files), 500):
                 self._add(self._where(one_of("shard", files[start : start + 500])), f"shard {key}")
             return
-        known = self._places("shard")
-        bad = set(self.store.read(QUARANTINE.name, ["shard"])["shard"])
-        known |= {one for one in bad if target_of_place(one) is None}
-        if key not in known:
+        known, before = stored_shards(self.store), self._withdrawn(f"shard {key}")
+        if key not in known and not before:
             raise UnknownNameError("shard", key, _likely(key, known))
         self.shards.append(key)
-        self._add(self._where(f"shard = {quoted(key)}"), f"shard {key}")
+        self._add([*self._where(f"shard = {quoted(key)}"), *before], f"shard {key}")
 
     def source(self, name: str) -> None:
         """Every document of a source, as `tamis explain` names it.
 
         Raises `UnknownNameError`, and `AmbiguousSourceError` for a file name that several corpora have.
         """
-        known = self._places("source")
-        if name not in known:
+        known = set(self.store.read(OCCURRENCES.name, ["source"])["source"].unique())
+        before = self._withdrawn(f"source {name}")
+        if name not in known and not before:
             raise UnknownNameError("source", name, _likely(name, known))
         shards = self.store.read(OCCURRENCES.name, ["shard"], f"source = {quoted(name)}")["shard"]
         files = {
@@ -156,20 +158,27 @@ class Asking:
         }
         if len(files) > 1:
             raise AmbiguousSourceError(name, files)
-        self._add(self._where(f"source = {quoted(name)}"), f"source {name}")
+        self._add([*self._where(f"source = {quoted(name)}"), *before], f"source {name}")
 
-    def corpus(self, name: str, shards: Mapping[str, str]) -> None:
-        """Everything in a corpus; `shards`: the corpus of each shard. Raises `UnknownNameError`."""
+    def corpus(self, name: str, listed: Mapping[str, str], configured: Iterable[str] = ()) -> None:
+        """Everything that is stored of a corpus, whether its files are still there or not.
+
+        `listed`: the corpus of each file that is there; `configured`: names in tamis.toml. Raises
+        `UnknownNameError`.
+        """
+        shards = listed | corpora_of_shards(self.store, listed)
         own = sorted(key for key, corpus in shards.items() if corpus == name)
-        if not own:
-            raise UnknownNameError("corpus", name, set(shards.values()))
-        self.shards += own
+        before = self._withdrawn(f"corpus {name}")
+        if not (own or before or name in configured):
+            raise UnknownNameError("corpus", name, {*shards.values(), *configured})
+        self.shards, self.named = [*self.shards, *own], True
         for start in range(0, len(own), 500):
             self._add(self._where(one_of("shard", own[start : start + 500])), f"corpus {name}")
+        self._add(before, f"corpus {name}")
 
     def done(self) -> Asked:
         """What was asked for; raises `NothingAskedError`."""
-        if not (self.scopes or self.shards):
+        if not (self.scopes or self.shards or self.named):
             raise NothingAskedError
         return Asked(scopes=self.scopes, texts=self.texts, shards=self.shards)
 
@@ -180,8 +189,27 @@ class Asking:
     def _where(self, where: str) -> list[str]:
         return self.store.read(OCCURRENCES.name, ["doc_id"], where)["doc_id"].unique().sort().to_list()
 
-    def _places(self, column: str) -> set[str]:
-        return set(self.store.read(OCCURRENCES.name, [column])[column].unique())
+    def _withdrawn(self, scope: str) -> list[str]:
+        """Documents that were withdrawn under this name: to name it again is to ask for them again."""
+        return read_withdrawals(self.store, f"scope = {quoted(scope)}")["doc_id"].to_list()
+
+
+def stored_shards(store: Store) -> set[str]:
+    """Return the keys of all files of corpora of which a row is stored, a quarantined one too."""
+    bad = store.read(QUARANTINE.name, ["shard"])["shard"].unique()
+    found = set(store.read(OCCURRENCES.name, ["shard"])["shard"].unique())
+    return found | {one for one in bad if target_of_place(one) is None}
+
+
+def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, str]:
+    """Return the corpus of each file that was taken in, also of those that are gone.
+
+    As it was noted; of a file that was not, and is not `listed` either, as its key says.
+    """
+    noted = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
+    noted |= dict(read_small_files(store).select("shard", "corpus").iter_rows())
+    unnoted = {key for key in stored_shards(store) if key not in noted and key not in listed}
+    return noted | {key: corpus_of_key(key) for key in unnoted}
 
 
 def _is_file(source: str, shard: str) -> bool:

@@ -6,7 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.errors import TamisError
 from tamis.base.numbers import counted, cut, named
+from tamis.base.progress import say
+from tamis.corpus.shards import Shard
 from tamis.graph.plan import label
 from tamis.graph.scan import scan
 from tamis.project import Project
@@ -17,12 +20,28 @@ from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
 LISTS_ALL, FILES_SHOWN = "--json", 3
+NOTHING_FOUND = (
+    "nothing was found: no stored document is in what was named, so nothing was withdrawn; documents that are "
+    "read from there later are taken in, unless sources_denied names their source (docs/control.md)"
+)
+
+
+def files_there(project: Project) -> dict[str, Shard]:
+    """Return the files that are there now by key; none while a corpus cannot be listed.
+
+    A withdrawal is of what is stored, so it does not wait for a disk or server that is away.
+    """
+    try:
+        return scan(project).files
+    except (TamisError, OSError) as error:
+        say(f"the files of the corpora cannot be listed now, so none is named here: {error}")
+        return {}
 
 
 def places_with_files(project: Project) -> list[dict[str, Any]]:
     """Where raw files hold what is withdrawn, with the path or address of each file."""
     places = read_places(project.home.store)
-    shards = scan(project).files if len(places) else {}
+    shards = files_there(project) if len(places) else {}
     files = {key: found.remote.url if found.remote else str(found.path) for key, found in shards.items()}
     return [row | {"file": files.get(row["shard"], row["shard"])} for row in places.to_dicts()]
 
@@ -44,6 +63,8 @@ def preview_json(found: Preview) -> dict[str, Any]:
 
 def preview_lines(found: Preview) -> list[str]:
     """A preview for a person."""
+    if not (found.doc_ids or found.excerpts):
+        return [NOTHING_FOUND]
     lines = [f"would withdraw {_documents(found.doc_ids)}; this is a dry run, so nothing was changed"]
     lines += [f"  already withdrawn: {len(found.already):,}"] if found.already else []
     if found.unknown:
@@ -95,7 +116,9 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
 
 def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool) -> list[str]:
     """What was done, for a person, and what is left for them to do."""
-    if not (done.new or done.receipts or done.purged.anything):
+    if done.found_nothing:
+        return [NOTHING_FOUND]
+    if not done.changed:
         return ["nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"]
     removed = counted(sum(done.purged.rows.values()), "row")
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]

@@ -72,6 +72,16 @@ class Withdrawn:
     still_kept: str = ""
     """Why it cannot be said that nothing of it is left, "" where it can."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything was withdrawn or removed."""
+        return bool(self.new or self.receipts or self.purged.anything)
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether nothing of what was named is stored, or was withdrawn before."""
+        return not (self.changed or self.already)
+
 
 def preview(home: Home, asked: Asked) -> Preview:
     """Look at what a withdrawal would touch; writes nothing."""

@@ -28,14 +28,32 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) >= NAME_CHARACTERS
 
 
+def _within(value: str) -> dict[str, Any] | list[Any] | str | None:
+    """Return what a string that is JSON text holds, None for any other.
+
+    Columns of chats are often stored so, and an export writes so values that have no type in common.
+    """
+    if value.lstrip()[:1] not in ("{", "[", '"'):
+        return None
+    try:
+        held = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return held if isinstance(held, dict | list | str) else None
+
+
 def texts_among(value: Any, doc_ids: Container[str]) -> Iterator[str]:
-    """Yield the ids of these texts that are strings of a JSON value, and no names."""
-    if _is_text(value):
-        if (doc_id := document_id(value)) in doc_ids:
-            yield doc_id
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from texts_among(one, doc_ids)
+    """Yield the ids of these texts that are strings of a JSON value, in JSON text too, and no names."""
+    left = [value]
+    while left:  # JSON text may be nested deeper than Python calls itself
+        one = left.pop()
+        if _is_text(one):
+            if (doc_id := document_id(one)) in doc_ids:
+                yield doc_id
+            else:
+                left.append(_within(one))
+        elif isinstance(one, dict | list):
+            left += reversed([*one.values()] if isinstance(one, dict) else one)
 
 
 def without_texts(value: Any, doc_ids: Container[str]) -> Any:
@@ -44,7 +62,16 @@ def without_texts(value: Any, doc_ids: Container[str]) -> Any:
         return {name: without_texts(one, doc_ids) for name, one in value.items()}
     if isinstance(value, list):
         return [without_texts(one, doc_ids) for one in value]
-    return None if _is_text(value) and document_id(value) in doc_ids else value
+    if not _is_text(value):
+        return value
+    if document_id(value) in doc_ids:
+        return None
+    if not any(texts_among(held := _within(value), doc_ids)):
+        return value
+    try:
+        return json.dumps(without_texts(held, doc_ids), ensure_ascii=False)
+    except RecursionError:
+        return None
 
 
 def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl.DataFrame:

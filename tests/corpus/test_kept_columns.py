@@ -137,6 +137,19 @@ def test_a_text_is_found_as_a_whole_value_and_a_name_is_none():
     assert without_texts(values, ids) == values | {"a": None, "b": [{"c": None}, 7]}
 
 
+def test_a_text_is_found_in_values_that_are_json_text():
+    text = 'A text that is "long" enough.\nAnd of two lines.'
+    chat = [{"role": "user", "content": text, "n": 1.5}, {"content": json.dumps({"again": text})}]
+    cleared = [{"role": "user", "content": None, "n": 1.5}, {"content": '{"again": null}'}]
+    values = {"chat": json.dumps(chat), "alone": f" {json.dumps(text)}", "bad": f'["{text}', "n": "[1, 2]"}
+    ids = {document_id(text)}
+    assert list(texts_among(values, ids)) == [document_id(text)] * 3
+    assert without_texts(values, ids) == values | {"chat": json.dumps(cleared), "alone": "null"}
+    deep = "[" * 900 + json.dumps(text) + "]" * 900
+    assert list(texts_among(deep, ids)) == [document_id(text)]
+    assert text[:10] not in str(without_texts({"deep": deep}, ids))
+
+
 def file_shard(path) -> Shard:
     return Shard(corpus="web", name=path.name, key=f"web__{path.name}", kind="file", path=path)
 

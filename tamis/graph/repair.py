@@ -15,7 +15,9 @@ from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
+from tamis.store.erasing import temporary_files
 from tamis.store.home import Home
+from tamis.store.places import remove_named
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
@@ -123,12 +125,13 @@ def _is_damaged(store: Store, table: str) -> bool:
 def sweep_unwritten(home: Home) -> None:
     """Remove the drafts that a killed process left: files that have not been given their final name.
 
-    The caller holds the writer's lock. Exports and caches are written without it: there, drafts that were
-    written to within the last hour stay.
+    Those of tables, too, which Lance leaves for good. The caller holds the writer's lock. Exports and caches
+    are written without it: there, drafts that were written to within the last hour stay.
     """
     for folder in (home.manifests, home.reports, home.fitted):
         for path in folder.rglob(DRAFTS):
             path.unlink(missing_ok=True)
+    remove_named(home.store.folder, temporary_files(home.store))
     for path in (path for folder in (home.exports, home.cache) for path in folder.rglob(DRAFTS)):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > UNLOCKED_SECONDS:

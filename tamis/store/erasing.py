@@ -3,21 +3,43 @@
 A deletion in Lance only marks rows: data files and old versions keep them. So the rows left are written
 again, in one commit, and every version but that one is removed. Whoever reads an older one at that moment
 fails and has to read again; the caller holds the writer's lock.
+
+Lance removes versions by their dates, so it keeps those that are dated in the future, since the clock went
+back. And it never removes what a killed write has left under a temporary name. Both are removed here.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from tamis.store.places import holds_files
+from tamis.base.errors import TransientError
+from tamis.base.numbers import named
+from tamis.store.places import holds_files, names_of_files, read_file, remove_named
 from tamis.store.tables import Store, one_of, reading
 
 CHUNK, ROWS_OF_IDS = 1_000, 65_536
+TEMPORARY = ".tmp"
+"""Beginnings of the names of the files that Lance writes to before they have their own."""
 _NOW = timedelta(0)
+_FILES_NAMED = 5
+_DATA, _LAST = ".lance", 2**64 - 1
+
+
+class VersionsLeftError(TransientError):
+    """Earlier versions of a table, or files of a killed write, that could not be removed."""
+
+    def __init__(self, table: str, left: Sequence[str]) -> None:
+        self.table, self.left = table, list(left)
+        super().__init__(
+            f"removed rows of table {table!r} may still be in {named(self.left, _FILES_NAMED)} of its folder "
+            f"lance/{table}.lance, which could not be removed; see that this folder may be written to, then "
+            "run the same command again to complete it"
+        )
 
 
 def count_rows_of(store: Store, table: str, column: str, values: Sequence[str]) -> int:
@@ -43,6 +65,7 @@ def erase_rows(store: Store, table: str, column: str, values: Sequence[str]) -> 
 
 def forget_versions(store: Store, table: str) -> bool:
     """Leave one version of a table, without deleted rows in its files; False where it was so already."""
+    remove_named(store.folder, temporary_files(store, table))
     if is_bare(store, table):
         return False
     with reading(table):
@@ -51,15 +74,71 @@ def forget_versions(store: Store, table: str) -> bool:
             opened.tags.delete(name)
         if _marks(store, table):
             _rewrite(store, table)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail is meant
-            store.open(table).optimize(cleanup_older_than=_NOW, delete_unverified=True)
+        _clean(store, table)
+    if older := _older_versions(store, table):
+        remove_named(store.folder, list(older.values()))
+        with reading(table):
+            _clean(store, table)
+    if not is_bare(store, table):
+        left = [f"version {number}" for number in _older_versions(store, table)]
+        left += [name.partition("/")[2] for name in unwritten_files(store, table)]
+        raise VersionsLeftError(table, left or ["rows that are marked as deleted"])
     return True
 
 
+def _clean(store: Store, table: str) -> None:
+    """Remove what no version has, and the versions that are not dated in the future, but the latest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail is meant
+        store.open(table).optimize(cleanup_older_than=_NOW, delete_unverified=True)
+
+
 def is_bare(store: Store, table: str) -> bool:
-    """Whether a table has one version alone, and no row in its files that is marked as deleted."""
-    return len(store.open(table).list_versions()) == 1 and not _marks(store, table)
+    """Whether a table has one version alone, no row marked as deleted, and no file that it does not name."""
+    one = len(store.open(table).list_versions()) == 1
+    return one and not _marks(store, table) and not unwritten_files(store, table)
+
+
+def unwritten_files(store: Store, table: str) -> list[str]:
+    """Return the files that a killed write has left: under a temporary name, or named by no version.
+
+    The caller knows that nobody writes to the table. A version names its files in its manifest, as they are.
+    """
+    data, versions = f"{table}.lance/data", f"{table}.lance/_versions"
+    files = [name for name in names_of_files(store.folder, data) if name.endswith(_DATA)]
+    lengths, found = {len(name) - len(_DATA) for name in files}, set[bytes]()
+    for name in names_of_files(store.folder, versions) if files else ():
+        if name.endswith(".manifest"):
+            before = read_file(store.folder, f"{versions}/{name}").split(_DATA.encode())[:-1]
+            found |= {part[-length:] for part in before for length in lengths}
+    unnamed = [f"{data}/{name}" for name in files if name.removesuffix(_DATA).encode() not in found]
+    return temporary_files(store, table) + unnamed
+
+
+def temporary_files(store: Store, table: str = "*") -> list[str]:
+    """Return the files that killed writes of a table, or of any, have left under temporary names.
+
+    The caller knows that nobody writes. An object store shows no file before it is whole.
+    """
+    if not isinstance(store.folder, Path):
+        return []
+    found = store.folder.glob(f"{table}.lance/data/{TEMPORARY}*")  # of tables that were never made, too
+    return sorted(path.relative_to(store.folder).as_posix() for path in found)
+
+
+def _older_versions(store: Store, table: str) -> dict[int, str]:
+    """Return the manifests of all versions but the latest, by their numbers.
+
+    Lance names a manifest by the number, counted from the end or, in its older releases, as it is.
+    """
+    opened = store.open(table)
+    latest, folder = opened.version, f"{table}.lance/_versions"
+    older = [int(one["version"]) for one in opened.list_versions() if int(one["version"]) != latest]
+    counted = f"{_LAST - latest:020d}.manifest" in names_of_files(store.folder, folder)
+    return {
+        one: f"{folder}/{_LAST - one:020d}.manifest" if counted else f"{folder}/{one}.manifest"
+        for one in older
+    }
 
 
 def _marks(store: Store, table: str) -> bool:

@@ -1,9 +1,10 @@
 """Places of tables: a folder, or a prefix of an object store. The few verbs that LanceDB has no word for."""
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def holds_files(place: Place, name: str, ending: str = "") -> bool:
             return any(entry.name.endswith(ending) for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def names_of_files(place: Place, name: str) -> list[str]:
+    """Return the names of the files directly under `name`, without it, sorted."""
+    if isinstance(place, ObjectFolder):
+        return sorted(one.removeprefix(f"{name}/") for one in place.listed(f"{name}/"))
+    folder = place / name
+    return sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+
+
+def read_file(place: Place, name: str) -> bytes:
+    """Return the bytes of a small file; raises `FileNotFoundError`."""
+    return place.read(name) if isinstance(place, ObjectFolder) else (place / name).read_bytes()
+
+
+def remove_named(place: Place, names: Sequence[str]) -> None:
+    """Remove files; of one that cannot be removed nothing is said, so the caller looks again."""
+    if isinstance(place, ObjectFolder):
+        place.delete(names)
+        return
+    for name in names:
+        with contextlib.suppress(OSError):
+            (place / name).unlink()
 
 
 def stamp_of_files(folder: Path, name: str) -> Hashable:

@@ -166,7 +166,7 @@ class Asking:
         `listed`: the corpus of each file that is there; `configured`: names in tamis.toml. Raises
         `UnknownNameError`.
         """
-        shards = listed | corpora_of_shards(self.store, listed)
+        shards = {**listed, **corpora_of_shards(self.store, listed)}
         own = sorted(key for key, corpus in shards.items() if corpus == name)
         before = self._withdrawn(f"corpus {name}")
         if not (own or before or name in configured):

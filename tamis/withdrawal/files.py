@@ -20,8 +20,10 @@ from tamis.base.files import whole_file
 from tamis.corpus.kept_columns import json_values
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id
+from tamis.store.erasing import temporary_files
 from tamis.store.exports import DESCRIPTIONS, description_path
 from tamis.store.home import Home
+from tamis.store.places import remove_named
 from tamis.withdrawal.places import FILES, WHOLE_FOLDER, Named, files_named
 
 EXPORTS = "exports"
@@ -158,6 +160,13 @@ def purge_resume_state(home: Home) -> Iterator[Touched]:
         for path in found:
             path.unlink()
             yield Touched(path=home.relative(path), done="removed")
+
+
+def purge_temporary(home: Home) -> Iterator[Touched]:
+    """Remove what killed writes of tables have left: nobody knows whose texts are in it."""
+    for name in temporary_files(home.store):
+        remove_named(home.store.folder, [name])
+        yield Touched(path=f"lance/{name}", done="removed")
 
 
 def purge_folders(home: Home, folders: Iterable[Path]) -> Iterator[Touched]:

@@ -6,7 +6,7 @@ altered.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
-from tamis.corpus.refusing import rows_showing, without_names
+from tamis.corpus.refusing import content_ids, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import target_of_place
@@ -26,9 +26,16 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import ROWS_A_GROUP
 from tamis.stage import Learning
-from tamis.store.erasing import count_rows_of, erase_rows, forget_versions
+from tamis.store.erasing import (
+    VersionsLeftError,
+    count_rows_of,
+    erase_rows,
+    forget_versions,
+    temporary_files,
+    unwritten_files,
+)
 from tamis.store.home import Home
-from tamis.store.schemas import declared, schema_of, tables_of_texts
+from tamis.store.schemas import declaration, declared, schema_of, tables_of_texts
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
@@ -40,6 +47,7 @@ from tamis.withdrawal.files import (
     purge_folders,
     purge_pages,
     purge_resume_state,
+    purge_temporary,
 )
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
@@ -65,7 +73,7 @@ class Purged:
     @property
     def anything(self) -> bool:
         """Whether there was anything to purge."""
-        return bool(self.rows or self.files)
+        return bool(self.rows or self.files or self.bare)
 
 
 def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
@@ -98,7 +106,8 @@ def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
 def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in: Mapping[str, int]) -> Purged:
     """Make the home hold nothing of these documents; doing it again is doing it once.
 
-    `listed_in`: manifests that list them. Raises `UnreadableRowsError` once all else is removed.
+    `listed_in`: manifests that list them. Raises `UnreadableRowsError` or `VersionsLeftError` once all else
+    is removed.
     """
     store, purged = home.store, Purged()
     unreadable: list[UnreadableRowsError] = []
@@ -126,13 +135,14 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
     purged.files += purge_folders(home, _fits(home, tainted))
-    purged.files += purge_kept(home, doc_ids)
+    purged.files += purge_kept(home, doc_ids, unreadable)
     home.publish_all()
     for table, rows in copies.items():
         store.merge(table, rows.drop("shown").to_arrow().cast(schema_of(table)))
-    _purge_tables(store, doc_ids, purged)
-    if unreadable:
-        raise unreadable[0]
+    purged.files += purge_temporary(home)
+    left = _purge_tables(store, doc_ids, purged)
+    for error in (*unreadable, *left):
+        raise error
     return purged
 
 
@@ -167,15 +177,54 @@ def _refitted() -> tuple[str, ...]:
     return names_where(lambda stage: stage.learning == Learning.FITTED and stage.files == "fitted")
 
 
-def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> None:
+def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> list[VersionsLeftError]:
+    """Erase in every table; return what was left of some, since the others must not wait for these."""
+    left: list[VersionsLeftError] = []
     for table in tables_of_documents(store):
         if removed := erase_rows(store, table, "doc_id", doc_ids):
             purged.rows[table] = removed
-        if forget_versions(store, table):
-            purged.bare.append(table)
+        _leave_one_version(store, table, purged, left)
     for table in tables_of_excerpts(store):
+        _leave_one_version(store, table, purged, left)
+    return left
+
+
+def _leave_one_version(store: Store, table: str, purged: Purged, left: list[VersionsLeftError]) -> None:
+    try:
         if forget_versions(store, table):
             purged.bare.append(table)
+    except VersionsLeftError as error:
+        left.append(error)
+
+
+def rows_in_versions(store: Store, doc_ids: Collection[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield every version of every table that names documents, and how many rows of these it has.
+
+    An excerpt counts as the document that it is withdrawn as.
+    """
+    gone = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
+    for table in tables_of_documents(store):
+        for entry in store.open(table).list_versions():
+            version = int(entry["version"])
+            ids = (pl.Series(batch["doc_id"]) for batch in store.batches(table, ["doc_id"], version=version))
+            yield table, version, sum(int(some.is_in(gone).sum()) for some in ids)
+    for table in tables_of_excerpts(store):
+        for entry in store.open(table).list_versions():
+            version = int(entry["version"])
+            shown = store.read(table, list(declaration(table).text), version=version)
+            yield table, version, int(content_ids(shown).is_in(gone).sum())
+
+
+def unwritten(store: Store) -> dict[str, int]:
+    """Return how many files killed writes have left of each table that names documents.
+
+    The caller knows that nobody writes.
+    """
+    found = {table: len(unwritten_files(store, table)) for table in tables_of_documents(store)}
+    found |= {table: len(unwritten_files(store, table)) for table in tables_of_excerpts(store)}
+    for name in temporary_files(store):
+        found.setdefault(name.partition(".lance/")[0], 1)
+    return {table: count for table, count in found.items() if count}
 
 
 def excerpts_of(
@@ -243,12 +292,18 @@ def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
 KEPT = "manifests/rows"
 
 
-def purge_kept(home: Home, doc_ids: Sequence[str]) -> Iterator[Touched]:
-    """Take the rows of documents out of all kept versions."""
+def purge_kept(
+    home: Home, doc_ids: Sequence[str], unreadable: list[UnreadableRowsError]
+) -> Iterator[Touched]:
+    """Take the rows of documents out of all kept versions; what cannot be read is added to `unreadable`."""
     gone = pa.array(sorted(doc_ids), pa.string())
     for path in files_named(home, Named.BY_ROWS, KEPT):
-        rows = pq.read_table(path)
-        left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
+        try:
+            rows = pq.read_table(path)
+            left = rows.filter(pc.invert(pc.is_in(rows["doc_id"], gone)))
+        except (pa.ArrowException, KeyError, OSError) as error:
+            unreadable.append(UnreadableRowsError(path, str(error).partition("\n")[0]))
+            continue
         if left.num_rows < rows.num_rows:
             stream = io.BytesIO()
             pq.write_table(left, stream, compression="zstd", row_group_size=ROWS_A_GROUP)

@@ -21,8 +21,8 @@ from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
 LISTS_ALL, FILES_SHOWN = "--json", 3
 NOTHING_FOUND = (
-    "nothing was found: no stored document is in what was named, so nothing was withdrawn; documents that are "
-    "read from there later are taken in, unless sources_denied names their source (docs/control.md)"
+    "nothing was found: no stored document is in what was named, so nothing was withdrawn; documents that "
+    "are read from there later are taken in, unless sources_denied names their source (docs/control.md)"
 )
 
 
@@ -122,6 +122,9 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
         return ["nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"]
     removed = counted(sum(done.purged.rows.values()), "row")
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
+    if not done.new:
+        tables = counted(len(done.purged.bare), "table")
+        lines = [f"removed what was withdrawn before: {removed}, and old versions of {tables}"]
     if done.unknown:
         lines.append(
             f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"

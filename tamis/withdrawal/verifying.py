@@ -12,17 +12,17 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.refusing import content_ids, near_repeat_lines, refusal
+from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
 from tamis.records.receipts import receipt_ids, receipt_problems
-from tamis.store.home import Home
+from tamis.store.home import Home, writer
 from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
 from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.purging import copies_in_columns
+from tamis.withdrawal.places import Named, files_named, tables_of_excerpts
+from tamis.withdrawal.purging import copies_in_columns, rows_in_versions, unwritten
 
 
 @dataclass(kw_only=True)
@@ -72,6 +72,7 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.files += sum(1 for named in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, named))
         found.problems += [problem for _path, problem in files_holding(stored, gone.to_list())]
     found.problems += _tables(home.store, gone, found)
+    found.problems += _unwritten(home) if len(gone) else ()
     found.near_repeats = _near_repeats(home.store)
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
@@ -97,29 +98,24 @@ def _receipts(home: Home, found: Verification) -> Iterator[str]:
 
 
 def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]:
-    for table in tables_of_documents(store):
-        for entry in store.open(table).list_versions():
-            found.versions += 1
-            for batch in store.batches(table, ["doc_id"], version=int(entry["version"])):
-                held = pl.Series(batch["doc_id"]).is_in(gone.implode())
-                if held.any():
-                    yield (
-                        f"table {table} version {entry['version']}: {counted(int(held.sum()), 'row')} of "
-                        "withdrawn documents"
-                    )
+    excerpts = tables_of_excerpts(store)
+    for table, version, held in rows_in_versions(store, gone.to_list()):
+        found.versions += 1
+        what = "with withdrawn excerpts" if table in excerpts else "of withdrawn documents"
+        if held:
+            yield f"table {table} version {version}: {counted(held, 'row')} {what}"
     for table, rows in copies_in_columns(store, gone.to_list()).items() if len(gone) else ():
         where = f"{counted(len(rows), 'row')} of other documents"
         yield f"table {table}: a withdrawn text is in a column of {where}"
-    for table in tables_of_excerpts(store):
-        for entry in store.open(table).list_versions():
-            found.versions += 1
-            rows = store.read_arrow(table, list(declaration(table).text), version=int(entry["version"]))
-            held = content_ids(pl.DataFrame(rows)).is_in(gone.implode())
-            if held.any():
-                yield (
-                    f"table {table} version {entry['version']}: {counted(int(held.sum()), 'row')} with "
-                    "withdrawn excerpts"
-                )
+
+
+def _unwritten(home: Home) -> Iterator[str]:
+    """What killed writes have left, unless it may be of one that goes on."""
+    for table, count in unwritten(home.store).items() if not writer(home) else ():
+        yield (
+            f"table {table}: {counted(count, 'file')} of an interrupted write may contain withdrawn text; "
+            "repeat the `tamis withdraw` of any withdrawn document to remove it"
+        )
 
 
 def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:

@@ -4,7 +4,7 @@ A row without a receipt is a withdrawal that is not complete: the next `tamis wi
 completes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,17 @@ from tamis.store.withdrawn import (
 from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
 from tamis.withdrawal.excerpts import excerpts_with_ids
 from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.purging import Purged, count_rows, excerpts_of, places_of, purge, withhold_excerpts
+from tamis.withdrawal.purging import (
+    Purged,
+    copies_in_columns,
+    count_rows,
+    excerpts_of,
+    places_of,
+    purge,
+    rows_in_versions,
+    unwritten,
+    withhold_excerpts,
+)
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0
@@ -138,7 +148,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.excerpts = len(excerpts)
         if len(excerpts):
             withhold_excerpts(store, read_current_values(store), excerpts)
-        if done.already and _back(home, done.already):
+        if done.already and _back(home, done.already, gone):
             listed = listing(ManifestFolder.of(home), done.already)
             done.purged = purge(home, read_current_values(store), done.already, listed)
         for completed in finish(home, begun=now):
@@ -149,9 +159,15 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     return done
 
 
-def _back(home: Home, doc_ids: Sequence[str]) -> bool:
-    """Whether a table or a file holds something of these again."""
-    return bool(count_rows(home.store, doc_ids)) or any(files_holding(home, doc_ids))
+def _back(home: Home, doc_ids: Sequence[str], gone: Collection[str]) -> bool:
+    """Whether a table or a file holds something of these again, or a version of anything `gone` still."""
+    held = (rows for _table, _version, rows in rows_in_versions(home.store, gone))
+    return (
+        any(held)
+        or any(copies_in_columns(home.store, doc_ids))
+        or any(files_holding(home, doc_ids))
+        or any(unwritten(home.store))
+    )
 
 
 def _loose_ids(store: Store, doc_ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:

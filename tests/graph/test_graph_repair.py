@@ -57,6 +57,17 @@ def test_a_draft_of_a_killed_process_is_removed_and_one_that_may_be_in_use_stays
     assert draft.exists() is not gone
 
 
+def test_a_draft_of_a_table_is_removed_and_its_files_stay(tmp_path):
+    home = Home(tmp_path)
+    row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
+    home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
+    draft = home.root / "lance" / "quarantine.lance" / "data" / ".tmpAb12Cd"
+    draft.touch()
+    sweep_unwritten(home)
+    assert not draft.exists()
+    assert home.store.count("quarantine") == 1
+
+
 def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):
     home = Home(tmp_path)
     row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}

@@ -3,7 +3,14 @@
 import pyarrow as pa
 import pytest
 
-from tamis.store.erasing import count_rows_of, erase_rows, forget_versions, is_bare
+from tamis.store.erasing import (
+    VersionsLeftError,
+    count_rows_of,
+    erase_rows,
+    forget_versions,
+    is_bare,
+    unwritten_files,
+)
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -66,6 +73,54 @@ def test_a_table_that_is_bare_makes_no_version(store):
     version = store.version("documents")
     assert not forget_versions(store, "documents")
     assert store.version("documents") == version
+
+
+def test_versions_that_are_dated_in_the_future_go_too(store, monkeypatch):
+    """Lance, which is compiled, reads the clock itself, so here it removes no version at all."""
+    from lancedb.table import LanceTable
+
+    real, cleaned = LanceTable.optimize, []
+
+    def optimize(self, **named):
+        cleaned.append(len(self.list_versions()))
+        if len(cleaned) > 1:
+            real(self, **named)
+
+    monkeypatch.setattr(LanceTable, "optimize", optimize)
+    assert erase_rows(store, "documents", "doc_id", [f"{7:032x}"]) == 1
+    assert forget_versions(store, "documents")
+    assert cleaned[0] > 1
+    assert cleaned[1] == 1
+    assert is_bare(store, "documents")
+    assert shown(store, 7) == []
+    assert sorted(Store(store.folder).read("documents")["doc_id"]) == [
+        f"{n:032x}" for n in range(50) if n != 7
+    ]
+
+
+def test_what_cannot_be_removed_is_no_success(store, monkeypatch):
+    from lancedb.table import LanceTable
+
+    erase_rows(store, "documents", "doc_id", [f"{7:032x}"])
+    with monkeypatch.context() as broken:
+        broken.setattr(LanceTable, "optimize", lambda self, **named: None)
+        broken.setattr("tamis.store.erasing.remove_named", lambda place, names: None)
+        with pytest.raises(VersionsLeftError, match=r"still be in version 1, version 2, .* run the same"):
+            forget_versions(store, "documents")
+    assert forget_versions(store, "documents")
+    assert shown(store, 7) == []
+
+
+def test_what_a_killed_write_has_left_goes_from_a_bare_table(store):
+    forget_versions(store, "documents")
+    data = store.folder / "documents.lance" / "data"
+    (whole,) = data.iterdir()
+    (data / ".tmpAb12Cd").write_bytes(whole.read_bytes())
+    (data / whole.name.replace(whole.name[:4], "abcd")).write_bytes(whole.read_bytes())
+    assert len(unwritten_files(store, "documents")) == 2
+    assert forget_versions(store, "documents")
+    assert [path.name for path in data.iterdir()] == [whole.name]
+    assert store.count("documents") == 50
 
 
 def test_a_table_may_lose_all_its_rows(store):

@@ -3,12 +3,18 @@
 import json
 
 import polars as pl
+import pytest
+from projects import rows_of
 from withdrawal_home import IDS, TEXTS
 
-from tamis.store.home import Home
+from tamis.store.erasing import VersionsLeftError
+from tamis.store.home import Home, writing
+from tamis.withdrawal import purging, verifying
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
+from tamis.withdrawal.files import UnreadableRowsError
+from tamis.withdrawal.telling import withdrawn_lines
 from tamis.withdrawal.verifying import verify
-from tamis.withdrawal.withdrawing import withdraw
+from tamis.withdrawal.withdrawing import finish, withdraw
 
 REASON = WithdrawalReason.COPYRIGHT
 
@@ -27,3 +33,79 @@ def test_a_text_in_a_column_that_an_export_writes_as_json_text_goes_with_its_row
     assert pl.read_parquet(home.exports / "best.parquet")["doc_id"].to_list() == [IDS[1]]
     pl.DataFrame(columns).write_parquet(home.exports / "best.parquet")
     assert not verify(home).holds
+
+
+def test_a_kept_version_that_nobody_can_read_is_named_and_all_else_is_removed(home):
+    broken = home.manifests / "rows" / "90" / "9097.parquet"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"PAR1")
+    with pytest.raises(UnreadableRowsError, match=r"9097\.parquet cannot be read as parquet .* remove it"):
+        withdraw(home, asked(home, IDS[0]), REASON)
+    assert home.store.count("documents", f"doc_id = '{IDS[0]}'") == 0
+    broken.unlink()
+    assert withdraw(home, asked(home, IDS[0]), REASON).receipts
+    assert verify(home).holds
+
+
+def test_what_a_killed_write_of_a_table_has_left_is_found_and_goes(home):
+    names = ("documents.lance/data/.tmpAb12Cd", "target_examples.lance/data/.tmpEf34Gh")
+    left = [home.root / "lance" / name for name in names]
+
+    def be_killed() -> None:
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(TEXTS[0])
+
+    be_killed()
+    assert verify(home).holds, "nothing is withdrawn"
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert not any(path.exists() for path in left)
+    be_killed()
+    assert [problem.partition(":")[0] for problem in verify(home).problems] == [
+        "table documents",
+        "table target_examples",
+    ]
+    withdraw(home, asked(home, IDS[0]), REASON)
+    assert verify(home).holds
+    assert not any(path.exists() for path in left)
+
+
+def test_a_file_that_is_being_written_is_no_problem(home, monkeypatch):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    (home.root / "lance" / "documents.lance" / "data" / ".tmpAb12Cd").touch()
+    monkeypatch.setattr(verifying, "writer", lambda home: "process 7 (a run)")
+    assert verify(home).holds
+
+
+def test_a_repeated_withdrawal_removes_what_an_old_version_alone_still_has(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    home.store.append("documents", rows_of("documents", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
+    home.store.delete("documents", f"doc_id = '{IDS[0]}'")
+    assert not verify(home).holds
+    done = withdraw(home, asked(home, IDS[0]), REASON)
+    assert done.purged.bare == ["documents"]
+    assert withdrawn_lines(done, [], True)[0] == (
+        "removed what was withdrawn before: 0 rows, and old versions of 1 table"
+    )
+    assert verify(home).holds
+
+
+def test_a_table_of_which_versions_are_left_gets_no_receipt_and_stops_no_other(home, monkeypatch):
+    real = purging.forget_versions
+
+    def fail(store, table):
+        if table == "documents":
+            raise VersionsLeftError(table, ["version 1"])
+        return real(store, table)
+
+    home.store.append("target_examples", rows_of("target_examples", [{"doc_id": IDS[0], "text": TEXTS[0]}]))
+    monkeypatch.setattr(purging, "forget_versions", fail)
+    with pytest.raises(VersionsLeftError, match="version 1 of its folder"):
+        withdraw(home, asked(home, IDS[0]), REASON)
+    assert home.store.count("target_examples") == 0
+    monkeypatch.undo()
+    assert not verify(home).holds
+    with writing(home, "test"):
+        (completed,) = finish(home)
+    assert completed.receipts
+    assert verify(home).holds

@@ -1,5 +1,6 @@
 """Export: the chosen documents, with the columns of the user's rows, as files that other tools read."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,13 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
 from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, README, description_path, rows_in_folder
+from tamis.store.home import Home, writing
 from tamis.store.tables import Store
+from tamis.withdrawal.meanwhile import Meanwhile, WithdrawnMeanwhileError
 
 FORMS = ("parquet", "jsonl", FOLDER)
 ROWS_A_GROUP = 50_000
+PATIENCE_SECONDS = 30.0
 
 
 class IncompleteSelectionError(PermanentError):
@@ -71,13 +75,14 @@ def export_selection(
     `output`: the file or folder to write, if not in the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
-    `ExportPathError` or, before anything is written, `ManifestError` where the lineage is broken.
+    `ExportPathError`, `WithdrawnMeanwhileError` or, before anything is written, `ManifestError` where the
+    lineage is broken.
     """
     name = f"{selection}.{form}"
     path = output.absolute() if output else project.home.exports / name
     path = path / name if path.is_dir() and form != FOLDER else path
     _require_free(project, path, form)
-    store = project.home.store
+    store, meanwhile = project.home.store, Meanwhile(project.home)
     configured = [section.name for section in project.settings.selection]
     folder = ManifestFolder.of(project.home)
     found = find_published(read_current_values(store), folder, selection, configured)
@@ -93,6 +98,7 @@ def export_selection(
     facts, lineage = describe_subset(project, found, decisions, chosen)
     rows = subset_rows(project, chosen, places)
     rows = _among(rows, columns) if columns else rows
+    meanwhile.require_none(path.name)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == FOLDER:
@@ -107,7 +113,23 @@ def export_selection(
         written = [path, *write_descriptions(facts, lineage, path, rows.schema).paths]
     if path.is_relative_to(project.home.exports):
         project.home.publish(written)
+    _take_back_if_withdrawn(project.home, path, written, meanwhile)
     return Exported(path=path, documents=len(chosen), notes=rows.notes)
+
+
+def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], meanwhile: Meanwhile) -> None:
+    """Remove what was written, and raise, where documents were withdrawn before it had its name."""
+    try:
+        meanwhile.require_none(path.name)
+    except WithdrawnMeanwhileError:
+        if path.is_dir():
+            shutil.rmtree(path)
+        for one in written:
+            one.unlink(missing_ok=True)
+        if home.url:  # the object store loses it, too
+            with writing(home, "tamis export", PATIENCE_SECONDS):
+                home.publish_all()
+        raise
 
 
 def _places(store: Store, chosen: pl.DataFrame) -> pl.DataFrame:
@@ -154,7 +176,8 @@ def _require_free(project: Project, path: Path, form: str) -> None:
     if form == FOLDER:
         rows = rows_in_folder(path)
         ours = {path / README, rows.parent, rows, *(description_path(rows, one) for one in DESCRIPTIONS)}
-        exported = description_path(rows, CROISSANT).is_file()
+        # A withdrawal removes what describes an export; nobody else has such a folder among the exports.
+        exported = description_path(rows, CROISSANT).is_file() or exports in real.parents
         for one in sorted(path.rglob("*")) if path.is_dir() else ():
             if one not in ours or not exported:  # the whole folder would be replaced
                 problem = f"contains {one.relative_to(path)}, which was not written by an export"

@@ -22,6 +22,7 @@ from tamis.base.files import write_atomically
 from tamis.corpus.stage import DOCUMENTS
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.listed_rows import lost_decisions
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.records.pinned_versions import PinnedVersion, pin, read_pinned_versions, unpin
 from tamis.records.published import (
@@ -277,7 +278,11 @@ def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersio
         then = decisions_of(home, version)
         chosen = then.filter(pl.col("verdict") == "selected").select("doc_id")
         gone = repeated(then, home.store.read(DOCUMENTS.name, ["doc_id"])).gone
-        lacking = dict.fromkeys(gone, "is no longer in any corpus")
+        lost = lost_decisions(home, selection, version.rows, version.subset)
+        withdrawn = lost.filter(pl.col("verdict") == "selected")["doc_id"]
+        lacking = dict.fromkeys(gone, "is no longer in any corpus") | dict.fromkeys(
+            withdrawn, "was withdrawn"
+        )
         leaks = leaking(home.store).join(chosen, on="doc_id", how="semi").sort("doc_id")
         lacking = {doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.iter_rows()} | lacking
         made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)

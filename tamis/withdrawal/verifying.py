@@ -19,6 +19,7 @@ from tamis.store.home import Home, writer
 from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
+from tamis.withdrawal.copies import copies_naming
 from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.places import Named, files_named, tables_of_excerpts
@@ -71,6 +72,7 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.problems += _receipts(stored, found)
         found.files += sum(1 for named in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, named))
         found.problems += [problem for _path, problem in files_holding(stored, gone.to_list())]
+        found.problems += copies_naming(stored, gone.to_list())
     found.problems += _tables(home.store, gone, found)
     found.problems += _unwritten(home) if len(gone) else ()
     found.near_repeats = _near_repeats(home.store)

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from projects import SmallProject, corpus, plain_project, selection, settings, texts, write
 
+from tamis import exporting
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.exporting import ExportPathError, export_selection
+from tamis.withdrawal.meanwhile import WithdrawnMeanwhileError
 from tamis.withdrawal.verifying import verify
 
 GOLDEN = Path(__file__).parent / "exported"
@@ -282,6 +284,34 @@ def test_a_withdrawal_leaves_no_column_of_the_row(project):
     project.make(MADE)
     assert "Ann" not in str(project.store.read("kept_rows").to_dicts())
     assert project.audit().status == "green"
+
+
+def test_a_folder_that_a_withdrawal_went_through_is_exported_again(project):
+    export_selection(project.project, "all", "hf")
+    project.withdraw([document_id(TEXTS[0])])
+    project.make(MADE)
+    done = export_selection(project.project, "all", "hf")
+    assert done.documents == 6
+    (done.path / "mine.txt").touch()
+    with pytest.raises(ExportPathError, match=r"contains mine\.txt"):
+        export_selection(project.project, "all", "hf")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "hf"])
+@pytest.mark.parametrize("step", ["subset_rows", "_write"])
+def test_what_is_withdrawn_during_an_export_is_not_left_in_it(project, monkeypatch, step, form):
+    real = getattr(exporting, step)
+
+    def slow(*arguments):
+        made = real(*arguments)
+        project.withdraw([document_id(TEXTS[0])])
+        return made
+
+    monkeypatch.setattr(exporting, step, slow)
+    with pytest.raises(WithdrawnMeanwhileError):
+        export_selection(project.project, "all", form)
+    assert not [path for path in project.home.exports.rglob("*") if path.is_file()]
+    assert verify(project.home).holds
 
 
 def test_a_withdrawn_text_leaves_the_columns_of_other_rows(project):

@@ -12,6 +12,7 @@ from tamis.corpus import document_id
 from tamis.corpus.refusing import WITHHELD
 from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
+from tamis.history.versions import read_versions, restore
 from tamis.status import read_status
 from tamis.store.withdrawn import read_places
 from tamis.withdrawal.verifying import verify
@@ -100,6 +101,13 @@ def test_a_withdrawn_document_is_nowhere_is_refused_and_is_green_again(marked):
     assert shown.rows() == [("web__marked.jsonl", WITHHELD, "")]
     decided = marked.store.read("decisions", ["doc_id"])["doc_id"]
     assert document_id(TEXT) not in decided.to_list()
+
+
+def test_a_restored_version_names_what_was_withdrawn_of_it(marked):
+    chosen_in = read_versions(marked.store, "near")[-1].version
+    withdrawn(marked)
+    _pin, lacking = restore(marked.project, "near", chosen_in)
+    assert lacking == {document_id(TEXT): "was withdrawn"}
 
 
 def test_it_is_refused_when_it_arrives_again(marked):

@@ -1,5 +1,6 @@
 """Files of the home that a withdrawal goes through: as JSON text, unreadable, of unknown kinds."""
 
+import gzip
 import json
 
 import polars as pl
@@ -12,6 +13,7 @@ from tamis.store.home import Home, writing
 from tamis.withdrawal import purging, verifying
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.files import UnreadableRowsError
+from tamis.withdrawal.meanwhile import Meanwhile, WithdrawnMeanwhileError
 from tamis.withdrawal.telling import withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, withdraw
@@ -109,3 +111,28 @@ def test_a_table_of_which_versions_are_left_gets_no_receipt_and_stops_no_other(h
         (completed,) = finish(home)
     assert completed.receipts
     assert verify(home).holds
+
+
+def test_copies_that_no_export_wrote_are_named_by_verifying_alone(home):
+    home.exports.mkdir()
+    rows = pl.DataFrame({"doc_id": IDS, "text": TEXTS})
+    content = rows.write_ndjson().encode()
+    (home.exports / "best.jsonl.bak").write_bytes(content)
+    (home.exports / "best.jsonl.gz").write_bytes(gzip.compress(content))
+    rows.write_parquet(home.exports / "best.bin")
+    (home.exports / "others.txt").write_text(" ".join(IDS[1:]))
+    (home.exports / "cut.bin").write_bytes(b"PAR1")
+    withdraw(home, asked(home, IDS[0]), REASON)
+    named = [problem.partition(" contains the id")[0] for problem in verify(home).problems]
+    assert named == ["exports/best.bin", "exports/best.jsonl.bak", "exports/best.jsonl.gz"]
+    assert (home.exports / "best.jsonl.bak").read_bytes() == content
+
+
+def test_what_was_withdrawn_since_is_noticed(home):
+    withdraw(home, asked(home, IDS[0]), REASON)
+    meanwhile = Meanwhile(home)
+    meanwhile.require_none("best.jsonl")
+    withdraw(home, asked(home, IDS[1]), REASON)
+    with pytest.raises(WithdrawnMeanwhileError, match=r"^best\.jsonl was not written") as raised:
+        meanwhile.require_none("best.jsonl")
+    assert raised.value.documents == 1

@@ -1,0 +1,33 @@
+"""Documents that are withdrawn while something is made of them that is written without the writer's lock.
+
+A withdrawal notes its documents first and goes through the files afterwards. So who has given a file its name
+and then finds nothing new withdrawn leaves the rest to the withdrawal, which will find the file.
+"""
+
+from tamis.base.errors import TransientError
+from tamis.store.home import Home
+from tamis.store.withdrawn import withdrawn_ids
+
+
+class WithdrawnMeanwhileError(TransientError):
+    """A file that was not written, or was removed again, since documents were withdrawn in the meantime."""
+
+    def __init__(self, name: str, documents: int) -> None:
+        self.name, self.documents = name, documents
+        super().__init__(
+            f"{name} was not written, because documents were withdrawn while it was being made; run "
+            "`tamis materialize`, then run the same command again"
+        )
+
+
+class Meanwhile:
+    """What is withdrawn from when this was made on."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._before = frozenset(withdrawn_ids(home.store))
+
+    def require_none(self, name: str) -> None:
+        """Raise `WithdrawnMeanwhileError` where anything was withdrawn since."""
+        if new := set(withdrawn_ids(self.home.store)) - self._before:
+            raise WithdrawnMeanwhileError(name, len(new))

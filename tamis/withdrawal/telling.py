@@ -34,7 +34,7 @@ def files_there(project: Project) -> dict[str, Shard]:
     try:
         return scan(project).files
     except (TamisError, OSError) as error:
-        say(f"the files of the corpora cannot be listed now, so none is named here: {error}")
+        say(f"the files of the corpora cannot be listed now: {error}")
         return {}
 
 

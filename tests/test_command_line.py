@@ -313,6 +313,24 @@ def test_a_restored_selection_that_waits_for_a_new_file_says_so(project, tamis):
     assert "out of date; pinned to version 1 since" in shown
 
 
+def test_what_was_done_is_said_though_a_corpus_cannot_be_listed(project, tamis):
+    doc_id = project.store.read("documents", ["doc_id"])["doc_id"].sort()[0]
+    project.landing.rename(project.root / "unmounted")
+    exported = tamis(project, "export", "near-algebra")
+    assert "near-algebra.parquet: 20 documents" in exported.out
+    assert "whether this selection is current cannot be checked: 'landing': cannot list" in exported.err
+    restored = tamis(project, "restore", "near-algebra", "1", code=1)
+    assert "near-algebra is pinned to version 1" in restored.out
+    assert "not at that version yet: 'landing': cannot list" in restored.err
+    done = tamis(project, "withdraw", doc_id, "--json").json
+    assert done["withdrawn"] == [doc_id]
+    assert (
+        {place["file"] for place in done["still_in_files"]}
+        == {p["shard"] for p in done["still_in_files"]}
+        != set()
+    )
+
+
 def test_the_next_step_of_a_project_that_selects_nothing_is_a_selection(tmp_path):
     project = plain_project(tmp_path, settings()).project
     said = next_step(project, read_status(project), failing=False)

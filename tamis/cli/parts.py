@@ -16,8 +16,10 @@ import click
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import importing
 from tamis.base.progress import Heartbeat, say, show, visible
+from tamis.corpus.listing import ListingError
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
+from tamis.status import due
 
 Verb = Callable[..., int]
 
@@ -143,6 +145,18 @@ def run(project: Project, **wanted: Any) -> Any:
             driver.Wanted(**wanted),
             lambda of: importlib.import_module("definitions").definitions_of(of),
         )
+
+
+def why_out_of_date(project: Project, asset: str, partition: str, of: str) -> str | None:
+    """Return why a value would be made again now, None where it is current or a corpus cannot be listed.
+
+    The latter is said, not raised: whoever asks has done its work. `of`: what is shown of the value.
+    """
+    try:
+        return due(project, asset, partition)
+    except ListingError as error:
+        say(f"whether {of} is current cannot be checked: {error}")
+        return None
 
 
 def failed_lines(outcome: Any) -> list[str]:

@@ -7,7 +7,8 @@ import click
 
 from tamis.base.numbers import counted, cut
 from tamis.base.progress import Heartbeat, complain, say
-from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names
+from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names, why_out_of_date
+from tamis.corpus.listing import ListingError
 from tamis.exporting import FORMS, export_selection
 from tamis.graph.approval import approve as approve_selections
 from tamis.graph.approval import read_approvals, waiting, waiting_lines
@@ -16,10 +17,9 @@ from tamis.history.differences import difference, history, history_lines
 from tamis.history.versions import release
 from tamis.history.versions import restore as restore_version
 from tamis.mapping import LAYOUTS, current_map, map_by_neighbours, write_points
-from tamis.project import read_project
+from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
-from tamis.status import due
 from tamis.store.home import writing
 
 PATIENCE_SECONDS = 30.0
@@ -57,7 +57,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
             f"{done.path} is outside the folder of exports, so `tamis withdraw` will not remove anything "
             "from it"
         )
-    if reason := due(project, SELECTION_STAGE.name, selection):
+    if reason := why_out_of_date(project, SELECTION_STAGE.name, selection, "this selection"):
         say(f"this selection is out of date ({reason}): run `tamis materialize`, then export again")
     return 0
 
@@ -101,17 +101,26 @@ def restore(selection: str, version: int | None, latest: bool) -> int:
         print(f"{selection} {text}")
         return 0
     pin, lacking = restore_version(project, selection, version)
-    outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
-    for line in failed_lines(outcome):
+    failed = _brought_there(project, selection)
+    for line in failed:
         complain(line)
     print(f"{selection} is pinned to version {pin.version}; `tamis restore {selection} --latest` unpins it")
-    if not outcome.failed and (reason := due(project, SELECTION_STAGE.name, selection)):
+    if not failed and (reason := why_out_of_date(project, SELECTION_STAGE.name, selection, "the selection")):
         say(f"the selection is not at that version yet ({reason}): `tamis materialize` will bring it there")
     for line in cut(
         [f"left out: {doc_id} was selected in that version, but {why}" for doc_id, why in lacking.items()]
     ):
         print(line)
-    return int(bool(outcome.failed))
+    return int(bool(failed))
+
+
+def _brought_there(project: Project, selection: str) -> list[str]:
+    """Make a selection as its pin asks for, and return what failed; the pin stays where a listing fails."""
+    try:
+        outcome = run(project, only=frozenset({SELECTION_STAGE.name}), partitions=frozenset({selection}))
+    except ListingError as error:
+        return [f"the selection is not at that version yet: {error}; then run `tamis materialize`"]
+    return failed_lines(outcome)
 
 
 @click.command()
@@ -164,7 +173,7 @@ def map(selection: str, layout: str, *, parquet: bool) -> int:
     project = read_project()
     neighbours = layout == LAYOUTS[1]
     print(map_by_neighbours(project, selection) if neighbours else current_map(project, selection))
-    if reason := due(project, PAGES_STAGE.name, selection):
+    if reason := why_out_of_date(project, PAGES_STAGE.name, selection, "this map"):
         say(f"this map is out of date ({reason}): run `tamis materialize`, then ask again")
     if parquet:
         written = write_points(project, selection, neighbours)

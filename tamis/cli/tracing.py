@@ -13,7 +13,7 @@ from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.cli.parts import answer, json_option, platform_module, target_names
+from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
@@ -26,7 +26,7 @@ from tamis.report.audit import page_of
 from tamis.report.seen import clean
 from tamis.report.serving import served_page_name
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
-from tamis.status import due, values_due, why_due
+from tamis.status import values_due, why_due
 from tamis.store.tables import Store, one_of
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.stored_gaps import read_gaps
@@ -139,7 +139,7 @@ def gaps(target: str, as_json: bool) -> int:
     pages = [project.home.reports / served_page_name(name) for name in selections]
     if len(found.lacking) and (there := next((page for page in pages if page.exists()), None)):
         say(f"{there} shows how the texts of these examples begin")
-    if reason := due(project, GAPS_STAGE.name, ""):
+    if reason := why_out_of_date(project, GAPS_STAGE.name, "", "this list"):
         say(f"this list is out of date ({reason}): run `tamis materialize`, then ask again")
     return 0
 

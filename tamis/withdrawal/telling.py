@@ -39,7 +39,10 @@ def files_there(project: Project) -> dict[str, Shard]:
 
 
 def places_with_files(project: Project) -> list[dict[str, Any]]:
-    """Where raw files hold what is withdrawn, with the path or address of each file."""
+    """Where raw files hold what is withdrawn, with the path or address of each file.
+
+    Where a corpus cannot be listed, its key stands for each file.
+    """
     places = read_places(project.home.store)
     shards = files_there(project) if len(places) else {}
     files = {key: found.remote.url if found.remote else str(found.path) for key, found in shards.items()}

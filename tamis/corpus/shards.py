@@ -104,8 +104,13 @@ def is_group_key(key: str) -> bool:
     return GROUP_SEPARATOR in key
 
 
+def is_said_by_keys(corpus: str) -> bool:
+    """Whether the keys of a corpus name it, up to their first separator; else tables have to say it."""
+    return SEPARATOR not in corpus and not corpus.endswith("_") and not _UNSAFE.search(corpus)
+
+
 def corpus_of_key(key: str) -> str:
-    """Return the corpus of a key, as far as the key alone says it."""
+    """Return the corpus of a key, as far as the key alone says it: see `is_said_by_keys`."""
     return key.partition(GROUP_SEPARATOR if is_group_key(key) else SEPARATOR)[0]
 
 

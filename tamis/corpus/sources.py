@@ -5,22 +5,45 @@ Readers put the name of the file where a row names no source, so the two are dis
 
 import polars as pl
 
+from tamis.store.tables import Store
+
 FEW = 15
 """So many different sources are groups, however few documents each has."""
 _HASHED = r"-[0-9a-f]{8}$"
+_NOTES = ("shard_files", "grouped_files")
+_BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
+
+
+def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
+    """Return places, by `shard`, with the `corpus` of each: as it was noted when the file was read.
+
+    The key of a file does not say it where the name of the corpus holds a separator, or ends as one begins.
+    """
+    notes = pl.concat([store.read(table, ["shard", "corpus"]) for table in _NOTES])
+    unsaid = notes.filter(pl.col("corpus") != _BY_KEY).unique("shard", keep="last", maintain_order=True)
+    if unsaid.is_empty():
+        return places.with_columns(corpus=_BY_KEY)
+    noted = unsaid.rename({"corpus": "noted"})
+    found = places.join(noted, on="shard", how="left", maintain_order="left")
+    return found.with_columns(corpus=pl.coalesce("noted", _BY_KEY)).drop("noted")
+
+
+def stated_licence() -> pl.Expr:
+    """The licence of a document, of its places: that of the first, by shard and row, that states one."""
+    return pl.col("licence").sort_by("shard", "row").drop_nulls().first()
 
 
 def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
     """Return doc_id, `source` and `more`: for each document its sources, folded, in the order of names.
 
-    `more`: the others of a document that is in several. occurrences: doc_id, shard, source, of the whole
-    pool; `of`: the documents to return, all by default. Of an address the host counts. Where nearly each
-    document of a corpus has a source of its own, they are places and no groups: the file or package counts
-    there. So it does in the only corpus, if no row names a source.
+    `more`: the others of a document that is in several. occurrences: doc_id, shard, source, corpus, of the
+    whole pool; `of`: the documents to return, all by default. Of an address the host counts. Where nearly
+    each document of a corpus has a source of its own, they are places and no groups: the file or package
+    counts there. So it does in the only corpus, if no row names a source.
     """
     different = occurrences.select(pl.col("source").approx_n_unique()).item()
     if 2 * different < len(occurrences):
-        places = occurrences.group_by("shard", "source").agg("doc_id")  # far fewer than documents
+        places = occurrences.group_by("corpus", "shard", "source").agg("doc_id")  # far fewer than documents
     else:
         places = occurrences.with_columns(pl.concat_list("doc_id"))
     found = _named(places).explode("doc_id")
@@ -39,13 +62,12 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
 
 
 def _named(places: pl.DataFrame) -> pl.DataFrame:
-    """Return `name` of the source and the documents, of shard, source and their documents (doc_id)."""
-    corpus = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
-    file = pl.col("shard").str.replace(r"^.+?__", "")
+    """Return `name` of the source and the documents, of corpus, shard, source and their doc_ids."""
+    corpus, file = pl.col("corpus"), _file()
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
     alone = (corpus.n_unique() == 1) & ~_is_own().any()
     own = pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus)
-    named = places.with_columns(corpus=corpus, own=own)
+    named = places.with_columns(own=own)
     groups = pl.col("own").n_unique().over("corpus")
     crowded = named.filter(groups > FEW).select("corpus", "own", "doc_id").explode("doc_id")
     counts = crowded.group_by("corpus").agg(pl.col("own").n_unique(), pl.col("doc_id").n_unique())
@@ -59,10 +81,18 @@ def _is_own() -> pl.Expr:
 
     Keys keep letters and digits of the name alone, the first hundred characters, and may end with a hash.
     """
-    key = pl.col("shard").str.replace(r"^.+?__", "")
+    key = _file()
     plain, source = _letters(key), _letters(pl.col("source"))
     cut = key.str.contains(_HASHED) & source.str.starts_with(_letters(key.str.replace(_HASHED, "")))
     return pl.col("source").is_not_null() & (source != plain) & ~cut
+
+
+def _file() -> pl.Expr:
+    """What a key says of its file, after the corpus."""
+    corpus = pl.col("corpus") + "__"
+    after = pl.col("shard").str.slice(corpus.str.len_chars())
+    whole = pl.col("shard").str.replace(r"^.+?__", "")
+    return pl.when(pl.col("shard").str.starts_with(corpus)).then(after).otherwise(whole)
 
 
 def _letters(text: pl.Expr) -> pl.Expr:

@@ -14,11 +14,11 @@ from tamis.filters.patterns import matches, without_free_place
 
 DENIED, NOT_ALLOWED = "source_denied", "source_not_allowed"
 RULES = (DENIED, NOT_ALLOWED)
-PLACE = ("doc_id", "source", "shard")
+PLACE = ("doc_id", "source", "shard", "corpus")
 
 
 def source_rule(allowed: Sequence[str], denied: Sequence[str]) -> pl.Expr:
-    """The rule that a place (columns source, shard) breaks, null when it breaks none."""
+    """The rule that a place (columns source, shard, corpus) breaks, null when it breaks none."""
     return (
         pl.when(_named(denied))
         .then(pl.lit(DENIED))
@@ -30,7 +30,7 @@ def source_rule(allowed: Sequence[str], denied: Sequence[str]) -> pl.Expr:
 def forbidden_by_source(
     occurrences: pl.DataFrame, allowed: Sequence[str], denied: Sequence[str]
 ) -> pl.DataFrame:
-    """doc_id and rule of the documents of `occurrences` (doc_id, source, shard) that no source allows.
+    """doc_id and rule of the documents of `occurrences` (columns of `PLACE`) that no source allows.
 
     Without `allowed` patterns everything is that is not denied.
     """
@@ -38,6 +38,5 @@ def forbidden_by_source(
 
 
 def _named(patterns: Sequence[str]) -> pl.Expr:
-    corpus = pl.col("shard").str.extract(r"^(.+?)__")
-    names = (pl.col("source"), pl.col("shard"), corpus)
+    names = (pl.col("source"), pl.col("shard"), pl.col("corpus"))
     return pl.any_horizontal(matches(name, patterns).fill_null(False) for name in names)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tamis.corpus.shards import Shard, corpus_of_key
+from tamis.corpus.shards import Shard
+from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.coverage.keyed_hash import keyed_uniform
 from tamis.mixture.reuse import REVISED
@@ -39,13 +40,13 @@ def grouped_by(section: MixtureSection) -> Per:
 def source_of_documents(store: Store, section: MixtureSection, files: Mapping[str, Shard]) -> pl.DataFrame:
     """Return doc_id and group of every document: its corpus, the first by name of several, source or topic.
 
-    `files`: those that are there, by key; of one that is gone the key alone says its corpus.
+    `files`: those that are there, by key; of one that is gone the corpus is what was noted of it.
     """
     if section.sources != "corpora":
         return groups(store, grouped_by(section))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
-    keys = places.select(pl.col("shard").unique())
-    found = [files[key].corpus if key in files else corpus_of_key(key) for key in keys["shard"]]
+    keys = with_corpora(store, places.select(pl.col("shard").unique()))
+    found = [files[key].corpus if key in files else noted for key, noted in keys.iter_rows()]
     corpus = keys.with_columns(corpus=pl.Series(found, dtype=pl.String))
     named = places.join(corpus, on="shard").group_by("doc_id").agg(group=pl.col("corpus").min())
     pool = store.read(DOCUMENTS.name, ["doc_id"])

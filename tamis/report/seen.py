@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.sources import document_sources
+from tamis.corpus.sources import document_sources, stated_licence, with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.coverage.keyed_hash import keyed_hash
 from tamis.embedding.layout import Components, Floats, principal_components
@@ -206,11 +206,13 @@ def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
 def documents_known(store: Store) -> pl.DataFrame:
     """Return doc_id, source, licence, language, length and n_bytes of every document of the pool.
 
-    Of one in several places the first source, licence and language by name.
+    Of one in several places the first source and language by name, and the licence of the first place, by
+    shard and row, that states one.
     """
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source", "licence", "language"])
-    sources = document_sources(places.select("doc_id", "shard", "source")).select("doc_id", "source")
-    stated = places.group_by("doc_id").agg(pl.col("licence", "language").min())
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence", "language"])
+    named = with_corpora(store, places.select("doc_id", "shard", "source"))
+    sources = document_sources(named).select("doc_id", "source")
+    stated = places.group_by("doc_id").agg(stated_licence(), pl.col("language").min())
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars", "n_bytes", "language"])
     found = known.rename({"language": "first"}).join(stated, on="doc_id", how="left")
     if store.exists(FLAGS):

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.filters import COUNTS, forbidden_by_licence, forbidden_by_source, source_rule
 from tamis.filters.boilerplate import MEASURES, REPEATED, repeated_share
@@ -48,7 +49,8 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
     found = [pl.DataFrame(schema=_EMPTY)]
     if rules_of_licences(filters) or rules_of_sources(filters):
-        found += _by_place(store.read(OCCURRENCES.name, ["doc_id", "source", "shard", "licence"]), filters)
+        places = store.read(OCCURRENCES.name, ["doc_id", "source", "shard", "licence"])
+        found += _by_place(with_corpora(store, places), filters)
     if rules_of_flags(filters):
         stated = stated_languages(store.read(OCCURRENCES.name, ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tamis.corpus.shards import is_said_by_keys
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import STAGES as FILTER_STAGES
@@ -260,10 +261,15 @@ def _flags_exclude(snapshot: Snapshot) -> bool:
 
 
 def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
-    """The filters that keep documents out; nothing at all without any, so that no key changes."""
-    filters = snapshot.project.settings.filters
+    """The filters that keep documents out; nothing at all without any, so that no key changes.
+
+    Corpora that keys do not name are looked up; formerly they were taken for others, so this is a setting.
+    """
+    settings = snapshot.project.settings
+    filters = settings.filters
     rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
-    return {"filters": rules} if rules else {}
+    unsaid = [corpus.name for corpus in settings.corpus if not is_said_by_keys(corpus.name)]
+    return ({"filters": rules} if rules else {}) | ({"corpora_looked_up": sorted(unsaid)} if unsaid else {})
 
 
 def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
@@ -449,7 +455,7 @@ PAGES_STAGE = Stage(
     name="selection_pages",
     group="selection",
     partitions="selections",
-    code_version="2",
+    code_version="3",  # 3: licences by the first place that states one
     edges=(
         edge("selected_subset", same),
         edge("decisions", same),

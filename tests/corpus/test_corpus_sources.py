@@ -4,16 +4,23 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import rows_of
 
 from tamis.corpus.shards import shard_key
-from tamis.corpus.sources import FEW, document_sources
+from tamis.corpus.sources import FEW, document_sources, with_corpora
+from tamis.store.tables import Store
 
 
 def sources_of(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[str]]:
     """The sources of each document, of rows (document, corpus, file, source that the row names)."""
     frame = pl.DataFrame(
         [
-            {"doc_id": doc_id, "shard": shard_key(corpus, name), "source": own or name}
+            {
+                "doc_id": doc_id,
+                "shard": shard_key(corpus, name),
+                "source": own or name,
+                "corpus": corpus,
+            }
             for doc_id, corpus, name, own in rows
         ]
     )
@@ -45,6 +52,26 @@ def test_files_count_in_the_only_corpus_where_no_row_names_a_source():
     rows = [("a", "web", "x.jsonl", None), ("b", "web", "y.jsonl", None)]
     assert sources_of(rows) == {"a": ["x.jsonl"], "b": ["y.jsonl"]}
     assert sources_of([*rows, ("c", "books", "z.txt", None)])["a"] == ["web"]
+
+
+@pytest.mark.parametrize("corpus", ["web__en", "web_", "web...en"])
+def test_a_corpus_is_a_source_whatever_its_name_holds(corpus):
+    """Keys name a corpus up to the first separator, so this one has to be looked up."""
+    rows = [("a", corpus, "x.jsonl", None), ("b", corpus, "_y.jsonl", None), NAMED]
+    found = sources_of(rows)
+    assert (found["a"], found["b"]) == ([corpus], [corpus])
+
+
+def test_the_corpus_of_a_place_is_the_noted_one_else_what_its_key_says(tmp_path):
+    store = Store(tmp_path / "lance")
+    noted = {"web__en": "x.jsonl", "web_": "x.jsonl", "books": "en__x.jsonl"}
+    keys = {corpus: shard_key(corpus, name) for corpus, name in noted.items()}
+    notes = [{"shard": keys[one], "corpus": one, "name": noted[one]} for one in ("web__en", "books")]
+    store.append("shard_files", rows_of("shard_files", notes))
+    small = {"shard": keys["web_"], "part_of": "web_:.", "corpus": "web_", "name": noted["web_"]}
+    store.append("grouped_files", rows_of("grouped_files", [small]))
+    places = pl.DataFrame({"shard": [*keys.values(), "old__x.jsonl", "bare"]})
+    assert with_corpora(store, places)["corpus"].to_list() == ["web__en", "web_", "books", "old", "bare"]
 
 
 def test_a_source_that_a_file_is_named_for_is_one():
@@ -105,7 +132,15 @@ def test_any_rows_have_the_sources_that_each_row_by_itself_has(data):
     expected = one_by_one(rows)
     assert sources_of(rows) == expected
     frame = pl.DataFrame(
-        [{"doc_id": row[0], "shard": shard_key(*row[1:3]), "source": row[3] or row[2]} for row in rows]
+        [
+            {
+                "doc_id": row[0],
+                "shard": shard_key(*row[1:3]),
+                "source": row[3] or row[2],
+                "corpus": row[1],
+            }
+            for row in rows
+        ]
     )
     wanted = pl.Series(sorted(expected)[::2])
     found = document_sources(frame, wanted)

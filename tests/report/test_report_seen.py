@@ -12,14 +12,15 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_pools import made_pool, pool_texts, shuffled
+from made_pools import made_pool, pool_texts, shuffled, write_pool
+from projects import rows_of
 
 from tamis.report import seen as seeing
 from tamis.report import selection_map
 from tamis.report.browse import browse_page
 from tamis.report.mix import Before, mix_page
 from tamis.report.rendering import as_json, script_policy
-from tamis.report.seen import clean, look_at, page_links, sampled
+from tamis.report.seen import clean, documents_known, look_at, page_links, sampled
 from tamis.report.selection_map import axes_in_words, fitted, map_page, thumbnail_png
 from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
@@ -250,3 +251,16 @@ def test_heads_are_one_line_without_marks_that_turn_or_hide_words():
 def test_places_fit_the_page_whatever_they_are(places):
     found = fitted(np.array(places, dtype=float).reshape(-1, 2))
     assert found.shape == (2, len(places))
+
+
+def test_the_licence_of_a_document_is_that_of_the_first_place_that_states_one(store):
+    texts = pool_texts(1)[:2]
+    ids = write_pool(store, texts)
+    stated = [("b__x", 0, "apache"), ("a__x", 10, "mit"), ("a__x", 9, "zlib"), ("a__x", 2, None)]
+    places = [
+        {"doc_id": ids[0], "shard": shard, "row": row, "licence": licence} for shard, row, licence in stated
+    ]
+    places.append({"doc_id": ids[1], "shard": "a__x", "row": 1})
+    store.append("occurrences", rows_of("occurrences", places))
+    found = documents_known(store)
+    assert dict(found.select("doc_id", "licence").iter_rows()) == {ids[0]: "zlib", ids[1]: None}

@@ -3,7 +3,9 @@
 import polars as pl
 import pyarrow as pa
 import pytest
+from projects import rows_of
 
+from tamis.corpus.shards import shard_key
 from tamis.filters import Plan
 from tamis.filters import storing as flag_storing
 from tamis.filters.stage import plan_of
@@ -143,6 +145,15 @@ def test_a_place_that_is_denied_does_not_lend_its_licence(store):
     }
     assert reasons(store, FiltersSection(sources_denied=("x",))) == {"b": ("source", "source_denied")}
     assert reasons(store, FiltersSection(licences_allowed=("mit",))) == {}
+
+
+def test_a_corpus_is_denied_by_its_name_though_no_key_says_it(store):
+    keys = {corpus: shard_key(corpus, "a.jsonl") for corpus in ("news__en", "news_", "news")}
+    notes = [{"shard": key, "corpus": corpus, "name": "a.jsonl"} for corpus, key in keys.items()]
+    store.append("shard_files", rows_of("shard_files", notes))
+    table(store, "occurrences", {"doc_id": ["a", "b", "c"], "row": [0] * 3, "shard": list(keys.values())})
+    for doc_id, corpus in zip("abc", keys, strict=True):
+        assert set(reasons(store, FiltersSection(sources_denied=(corpus,)))) == {doc_id}
 
 
 def test_decisions_hold_the_rule_of_an_exclusion(store):

@@ -8,12 +8,10 @@ folder must not decide which other files of the machine are read. About 50,000 f
 
 import importlib.util
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from tamis.corpus.remote import local_copy
 from tamis.corpus.saved_datasets import SavedDatasetError, list_saved
 from tamis.corpus.shards import RemoteFile, Shard, shard_key
 from tamis.settings.config import CorpusSection
+from tamis.settings.globs import glob_pattern
 
 TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
 
@@ -105,8 +104,7 @@ def _remote(
     of_folder = corpus.hub is None and not url.startswith(("http://", "https://"))
     try:
         for name, remote in found:
-            temporary = any(map(is_temporary, name.split("/")))
-            if not temporary and _matches(corpus.include, name) and not _matches(corpus.exclude, name):
+            if reads(corpus, name):
                 key = shard_key(corpus.name, name)
                 path = local_copy(cache or Path(tempfile.gettempdir()), key, name)
                 yield Shard(
@@ -155,8 +153,14 @@ def links_out(corpus: CorpusSection, root: Path) -> list[str]:
     return sorted(name for name in wanted if not _matches(corpus.exclude, name))
 
 
+def reads(corpus: CorpusSection, relative: str) -> bool:
+    """Whether the listing of a corpus would read a file at this path below its folder."""
+    hidden = any(map(is_temporary, relative.split("/")))
+    return not hidden and _matches(corpus.include, relative) and not _matches(corpus.exclude, relative)
+
+
 def _matches(globs: tuple[str, ...], relative: str) -> bool:
-    return any(_pattern(glob).fullmatch(relative) for glob in globs)
+    return any(glob_pattern(glob).fullmatch(relative) for glob in globs)
 
 
 def _file_shard(corpus: str, relative: str, path: Path, of_folder: bool = False) -> Shard:
@@ -231,22 +235,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-@lru_cache
-def _pattern(glob: str) -> re.Pattern[str]:
-    """Regular expression of a glob over a relative path: `**/` any folders, `*` and `?` within a name."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", glob)
-    return re.compile("".join(_translated(token, parts) for token in tokens), re.DOTALL)
-
-
-def _translated(token: str, parts: dict[str, str]) -> str:
-    if token in parts:
-        return parts[token]
-    if token.startswith("[") and token.endswith("]"):
-        return token.replace("[!", "[^", 1).replace("\\", "\\\\")
-    return re.escape(token)
 
 
 def _packages(corpus: CorpusSection) -> Iterator[Shard]:

@@ -26,6 +26,8 @@ from tamis.settings.values import wrong_key
 if TYPE_CHECKING:
     from tamis.settings.config import Settings
 
+TWIN = "-twin"
+"""The name of a twin is that of its model and this."""
 Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseModelSection)
 
 
@@ -61,6 +63,8 @@ def check_references(settings: "Settings") -> None:
             "[scaling] models", None, f"{_one_of(models)} (required, since [trial_budget] sets share)"
         )
     _check_trials(settings)
+    _check_trial_names(settings)
+    _check_twins(settings)
     for where, model_name in (
         ("comparison", settings.comparison.model),
         ("perplexity", settings.perplexity.model),
@@ -252,6 +256,43 @@ def _check_trials(settings: "Settings") -> None:
         raise wrong_key("[comparison] model", settings.comparison.model, expected)
     if settings.comparison.two_stage and not settings.target:
         raise wrong_key("[comparison] two_stage", True, "a [[target]] to train on in the second stage")
+
+
+def _check_trial_names(settings: "Settings") -> None:
+    """Names of trials are made of other names, which two of them must not spell alike."""
+    scaling, compared = settings.scaling, settings.comparison
+    laws = [
+        (model, str(size), *([target] if place else []))
+        for place, target in enumerate(scaling.targets)
+        for model in scaling.models
+        for size in settings.sizes_of(target)
+    ]
+    more = compared.on_request
+    warm_ups = [(compared.model, name) for name in compared.selections if compared.model]
+    warm_ups += [(model, name) for model in more.models for name in more.selections]
+    for kind, asked in (("law", laws), ("warm-up", warm_ups)):
+        spelt: dict[str, tuple[str, ...]] = {}
+        for parts in asked:
+            name = "__".join((kind, *parts))
+            if (other := spelt.setdefault(name, parts)) != parts:
+                expected = (
+                    f"names that keep trials apart, since {' and '.join(other)} would have the same trial, "
+                    f"{name!r}; rename one of them, without two underscores in a row"
+                )
+                raise wrong_key("[[base_model]] name", " and ".join(parts), expected)
+
+
+def _check_twins(settings: "Settings") -> None:
+    """A model that measures perplexity has a twin, whose name no other model may have."""
+    models = {model.name: model for model in settings.base_model}
+    samplers = [section.sampler for section in settings.selection]
+    samplers += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    asked = [found for name in samplers if (found := model_of(name))]
+    measuring = [settings.perplexity.model, *(one.model for one in asked if one.family == PERPLEXITY)]
+    for name in dict.fromkeys(measuring):
+        if name in models and models[name].preset and name + TWIN in models:
+            expected = f"another name: Tamis trains a twin of {name!r} with this name, to measure perplexity"
+            raise wrong_key("[[base_model]] name", name + TWIN, expected)
 
 
 def _must_be(name: str | None, valid: set[str], where: str) -> None:

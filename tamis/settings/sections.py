@@ -4,6 +4,7 @@ Every default is one that was measured to work on two CPU cores; a range exclude
 what is unwise. What concerns several tables is checked in `tamis.settings.config`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
@@ -13,9 +14,12 @@ from tamis.settings.shares import ImpossibleSharesError, Per, Shares, check_boun
 from tamis.settings.values import (
     ADDRESS_FORM,
     OWNER_FORM,
+    TRACKER_FORM,
+    TRACKERS_IN_WORDS,
     URL_FORM,
     VARIABLE_FORM,
     Budget,
+    Glob,
     GroupShares,
     Language,
     Name,
@@ -60,7 +64,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 class ProjectSection(Section):
     name: Name = "tamis"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     owner: Annotated[str, StringConstraints(pattern=OWNER_FORM)] = "team:data"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tokenizer: Pattern | None = None
@@ -105,8 +109,8 @@ class CorpusSection(Section):
     packages: tuple[str, ...] = ()
     format: RowFormat = "text"
     text_column: str = "text"
-    include: tuple[str, ...] = ("**/*",)
-    exclude: tuple[str, ...] = ()
+    include: tuple[Glob, ...] = ("**/*",)
+    exclude: tuple[Glob, ...] = ()
     follow_links: bool = False
     licence: str | None = None
     language: str | None = None
@@ -233,7 +237,7 @@ class JudgeSection(Section):
     active_share: float = Field(0.5, ge=0, le=1)
     max_tokens: int = Field(192, ge=16)
     batch_size: int = Field(16, ge=1)
-    url: str | None = None
+    url: Annotated[str, StringConstraints(pattern=URL_FORM)] | None = None
     key_env: str | None = None
     price_per_million_tokens: float | None = Field(None, ge=0)
 
@@ -339,6 +343,12 @@ class TrackingSection(Section):
             raise wrong_key(
                 "uri", "(hidden)", "an address without a password; only TAMIS_MLFLOW_URL may contain one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> "TrackingSection":
+        if self.uri is not None and not re.match(TRACKER_FORM, self.uri):
+            raise wrong_key("uri", "(hidden)" if "@" in self.uri else self.uri, TRACKERS_IN_WORDS)
         return self
 
 

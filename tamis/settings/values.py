@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringCons
 from pydantic_core import PydanticCustomError
 
 from tamis.settings.budget import BUDGET_FORMS, BadBudgetError, parse_budget
+from tamis.settings.globs import checked_glob
 from tamis.settings.language_codes import short_code
 
 RULE_NAMES = (
@@ -46,6 +47,7 @@ LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
 STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
 URL_FORM = r"^https?://[^\s/]+"
+TRACKER_FORM = r"^((https?|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://[^\s]+|file:[^\s]+|databricks)"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 SHARES_FORMS = (
@@ -53,6 +55,10 @@ SHARES_FORMS = (
     "{ web = 0.3, wiki = 0.2 }"
 )
 NAMES_FORMS = 'a name, such as "news", or a list of names, such as ["news", "law"]'
+TRACKERS_IN_WORDS = (
+    "the address of an MLflow server, which begins with https:// or http://, or of a database, which begins "
+    "with postgresql:// or sqlite:///"
+)
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a language code of two or three lower-case letters, such as "en"',
@@ -114,6 +120,7 @@ Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidat
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
+Glob = Annotated[str, AfterValidator(checked_glob)]
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
 StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from tamis.project import Project
 from tamis.settings.config import BaseModelSection
-from tamis.settings.references import named
+from tamis.settings.references import TWIN, named
 from tamis.settings.samplers import PERPLEXITY, ModelOf, model_of
 
-TWIN = "-twin"
 OF_TARGETS = ("law", "direct")
 """Kinds of trials that are trained on the examples of a target alone."""
 

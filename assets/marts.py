@@ -18,6 +18,7 @@ from tamis.base.files import write_atomically
 from tamis.graph.marts import SQL_FOLDER, source_edges
 from tamis.graph.plan import only_grew
 from tamis.graph.stages import stages
+from tamis.records.measured_trials import measured_on
 from tamis.records.published import published_sources
 from tamis.report.sql_model import sql_model_page
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
@@ -38,7 +39,8 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
         with store.work(context) as work:
             choices = published_sources(work.store, work.manifests, work.current)
             trials = all_made(TRIALS_STAGE)(work.snapshot, "")
-            tables = pin_tables(work.store, PROJECT, model.name, trials, choices)
+            targets = measured_on(work.current, work.manifests)
+            tables = pin_tables(work.store, PROJECT, model.name, trials, choices, targets)
             view = model.materialized == "view"
             previous = None if view else _previous(work, model)
             first = SHOWN_ROWS if view else None

@@ -5,6 +5,7 @@ select
     kind,
     model,
     data,
+    target,
     size,
     seed,
     is_current,
@@ -16,12 +17,12 @@ select
     case
         when held_out_bits_per_byte is not null
             then rank() over (
-                partition by kind, model, size, is_current
+                partition by kind, target, model, size, is_current
                 order by held_out_bits_per_byte asc nulls last
             )
     end as place,
     held_out_bits_per_byte - min(held_out_bits_per_byte) over (
-        partition by kind, model, size, is_current
+        partition by kind, target, model, size, is_current
     ) as behind_best,
     held_out_low,
     held_out_high,
@@ -43,4 +44,4 @@ select
     evaluation_seconds,
     peak_memory_bytes
 from {{ ref('stg_trials') }}
-order by kind, model, size, is_current desc, place, trial
+order by kind, target, model, size, is_current desc, place, trial

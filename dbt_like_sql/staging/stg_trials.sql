@@ -36,6 +36,8 @@ with trials as (
 select
     trials.*,
     trials.zero_shot_bits_per_byte - trials.held_out_bits_per_byte as improvement,
+    coalesce(trial_targets.target, case when trials.kind in ('law', 'direct') then trials.data end) as target,
     current_trials.trial is not null as is_current
 from trials
 left join {{ source('lake', 'current_trials') }} as current_trials on trials.trial = current_trials.trial
+left join {{ source('lake', 'trial_targets') }} as trial_targets on trials.trial = trial_targets.trial

@@ -9,7 +9,7 @@ from typing import Any
 from tamis.settings.config import platform_folder
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
 from tamis.sql.plan import tables_read
-from tamis.sql.reading import CURRENT_TRIALS
+from tamis.sql.reading import SUPPLIED
 from tamis.stage import Edge, Growth, Snapshot, Stage, all_made, edge
 from tamis.store.records import stored_rows
 from tamis.store.schemas import declared, table_of_source
@@ -30,8 +30,7 @@ def source_edges(made: Iterable[Stage]) -> dict[str, tuple[Edge, ...]]:
         for table in stage.tables:
             name = table.source or table.name
             found[name] = (*found.get(name, ()), edge(stage.name, all_made(stage)))
-    found[CURRENT_TRIALS] = found[TRIALS.name]
-    return found
+    return found | dict.fromkeys(SUPPLIED, found[TRIALS.name])
 
 
 def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]:

@@ -12,12 +12,13 @@ from tamis.base.progress import visible_name
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
-from tamis.corpus.sources import document_sources
+from tamis.corpus.sources import document_sources, with_corpora
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
+from tamis.records.measured_trials import measured_on
 from tamis.records.published import published, read_decisions
 from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
@@ -29,6 +30,7 @@ from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
+from tamis.training.planned import OF_TARGETS, planned_trials, target_of_warm_up
 from tamis.training.stage import TRIALS
 
 BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
@@ -44,7 +46,7 @@ def summary(project: Project, states: Mapping[str, str] | None = None, timed: bo
     lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
-    lines += cut(_trial_lines(store), most=TRIALS_SHOWN)
+    lines += cut(trial_lines(project), most=TRIALS_SHOWN)
     lines += model_lines(project)
     if timed:
         lines += _time_lines(project)
@@ -107,7 +109,7 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     if not doc_ids:
         return "no source"
     occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    chosen = document_sources(occurrences, pl.Series(doc_ids))
+    chosen = document_sources(with_corpora(store, occurrences), pl.Series(doc_ids))
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [
@@ -118,17 +120,36 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     )
 
 
-def _trial_lines(store: Store) -> list[str]:
-    """What choosing the documents bought: warm-ups, and what was trained after or without them."""
-    trials = store.read(TRIALS.name, schema_of(TRIALS.name).names).filter(
-        pl.col("kind").is_in(list(COMPARED))
-    )
-    ranked = trials.sort("kind", "held_out_bits_per_byte", descending=[True, False])
+def trial_lines(project: Project) -> list[str]:
+    """What choosing the documents bought: warm-ups, and what was trained after or without them, by target.
+
+    Only trials that tamis.toml asks for, measured on the target that it asks for now.
+    """
+    store = project.home.store
+    made = read_current_values(store)
+    measured = measured_on(made, ManifestFolder.of(project.home))
+    asked = {
+        trial.name: trial.data if trial.kind in OF_TARGETS else target_of_warm_up(project, trial.data)
+        for trial in planned_trials(project)
+        if trial.kind in COMPARED
+    }
+    rows = store.read(TRIALS.name, schema_of(TRIALS.name).names).to_dicts()
+    for row in rows:
+        row["target"] = measured.get(row["trial"], asked.get(row["trial"]))
+    current = [row for row in rows if row["trial"] in asked and row["target"] == asked[row["trial"]]]
+    several = len({row["target"] for row in current}) > 1
     return [
-        f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}: {_outcome(row)} "
-        f"({row['size']:,} documents, {row['tokens']:,} tokens)"
-        for row in ranked.iter_rows(named=True)
+        f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}"
+        + (f", measured on {row['target']}" if several else "")
+        + f": {_outcome(row)} ({row['size']:,} documents, {row['tokens']:,} tokens)"
+        for row in sorted(current, key=_order)
     ]
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Trials of a target together, the kinds in the order in which they are trained, the best first."""
+    loss = row["held_out_bits_per_byte"]
+    return row["target"], list(COMPARED).index(row["kind"]), loss is None, loss or 0.0, row["trial"]
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

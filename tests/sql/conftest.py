@@ -116,6 +116,7 @@ SCHEMAS = {
         "mlflow_run": pa.string(),
     },
     "current_trials": {"trial": pa.string()},
+    "trial_targets": {"trial": pa.string(), "target": pa.string()},
     "trained_on": {"checkpoint": pa.string(), "doc_id": pa.string(), "data": pa.string()},
     "withdrawals": {
         "doc_id": pa.string(),
@@ -183,6 +184,7 @@ ROWS = {
         )
     ],
     "current_trials": [{"trial": f"t{i}"} for i in range(1, 5)],
+    "trial_targets": [{"trial": f"t{i}", "target": "stats"} for i in range(1, 5)],
     "target_examples": [
         {"target": "stats", "doc_id": f"e{i}", "split": "train", "source": "examples"} for i in range(3)
     ],

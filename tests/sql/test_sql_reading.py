@@ -75,6 +75,16 @@ def test_trials_are_current_that_the_project_asks_for(project, store):
     assert {row["trial"]: row["is_current"] for row in made.table.to_pylist()} == {"a": False, "b": True}
 
 
+def test_the_targets_that_trials_were_measured_on_are_supplied(project, store):
+    given = dict.fromkeys(schema_of("trials").names)
+    row = {**given, "trial": "a", "model": "m", "kind": "warm_up", "data": "best", "size": 5}
+    store.merge("trials", pa.Table.from_pylist([row], schema=schema_of("trials")))
+    pinned = pin_tables(store, project, "mart_trials", targets={"a": "law"})
+    assert "trial_targets" not in pinned.versions, "no table of the store"
+    made = run_model(project, "mart_trials", pinned.read)
+    assert [one["target"] for one in made.table.to_pylist()] == ["law"]
+
+
 def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     from tamis.graph.marts import mart_stages
 

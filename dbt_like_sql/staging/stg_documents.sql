@@ -1,11 +1,15 @@
 -- A document may stand in many places; its first one (smallest shard, then row) counts as its home,
--- so that shards and licences partition the corpus.
+-- so that shards partition the corpus. Its licence is that of the first place that states one.
 with places as (
     select
         doc_id,
         shard,
         shard_source,
-        licence,
+        first_value(nullif(licence, 'unknown') ignore nulls) over (
+            partition by doc_id
+            order by shard, shard_row
+            rows between unbounded preceding and unbounded following
+        ) as licence,
         row_number() over (partition by doc_id order by shard, shard_row) as place,
         count(*) over (partition by doc_id) as occurrences
     from {{ ref('stg_occurrences') }}
@@ -19,7 +23,7 @@ select
     documents.first_seen,
     places.shard,
     places.shard_source as source,
-    places.licence,
+    case when places.shard is not null then coalesce(places.licence, 'unknown') end as licence,
     coalesce(places.occurrences, 0) as occurrences,
     near_duplicates.kept as duplicate_of
 from {{ source('lake', 'documents') }} as documents

@@ -183,6 +183,34 @@ def test_trials_of_an_earlier_recipe_are_marked_and_ranked_by_themselves(project
     ]
 
 
+def test_trials_that_were_measured_on_other_targets_are_ranked_by_themselves(project, world, to_arrow):
+    targets = {"t1": "law", "t2": "stats", "t3": "law"}
+    measured = [{"trial": trial, "target": target} for trial, target in targets.items()]
+    world.tables["trial_targets"] = to_arrow("trial_targets", measured)
+    result = world.run(project, "mart_trials")
+    found = [(r["trial"], r["target"], r["place"], r["behind_best"]) for r in result.table.to_pylist()]
+    assert result.passed
+    assert found == [
+        ("t4", "stats", 1, 0.0),  # of law trials the target is what they were trained on
+        ("t1", "law", 1, 0.0),
+        ("t3", "law", None, None),
+        ("t2", "stats", 1, 0.0),
+    ]
+
+
+def test_the_licence_of_a_document_is_that_of_the_first_place_that_states_one(project, world, to_arrow, rows):
+    more = [
+        {"doc_id": "d3", "shard": "web/b", "row": row, "source": "text", "licence": licence}
+        for row, licence in ((12, "later"), (11, "mit"), (10, None))
+    ]
+    world.tables["occurrences"] = to_arrow("occurrences", [*rows["occurrences"], *more])
+    table = world.run(project, "stg_documents").table.to_pylist()
+    found = {row["doc_id"]: (row["shard"], row["licence"]) for row in table}
+    assert found["d3"] == ("law/a", "mit")
+    assert found["d1"] == ("law/a", "CC0")
+    assert found["d4"] == ("web/b", "unknown")
+
+
 def test_corpus_mix_counts_each_document_once_at_its_first_source(project, world):
     rows = world.run(project, "mart_corpus_mix").table.to_pylist()
     found = [(r["source"], r["licence"], r["documents"], r["n_bytes"]) for r in rows]
@@ -394,8 +422,8 @@ def test_documents_mart_agrees_with_polars(project, places):
     result = run_model(project, "mart_documents", lambda name, columns: tables[name])
     expected = (
         occurrences.sort("shard", "row")
-        .unique("doc_id", keep="first", maintain_order=True)
-        .with_columns(pl.col("licence").fill_null("unknown"))
+        .group_by("doc_id", maintain_order=True)
+        .agg(pl.col("shard").first(), pl.col("licence").drop_nulls().first().fill_null("unknown"))
         .join(documents, on="doc_id")
         .group_by("shard", "licence")
         .agg(pl.len().cast(pl.Int64).alias("documents"), pl.col("n_bytes").sum().cast(pl.Int64))

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
 from tamis.base.numbers import counted
-from tamis.corpus.listing import is_temporary
+from tamis.corpus.listing import is_temporary, reads
+from tamis.corpus.sources import stated_licence
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_descriptions
 from tamis.interchange.own_columns import json_lines
@@ -21,7 +22,8 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.selection.pool import with_texts
-from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, README, description_path, rows_in_folder
+from tamis.settings.sections import CorpusSection, TargetSection
+from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, description_path, rows_in_folder
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
 from tamis.withdrawal.meanwhile import Meanwhile, WithdrawnMeanwhileError
@@ -68,8 +70,9 @@ def export_selection(
 
     Of a selection that a blocking check refused, or that is being made, it is the last value that passed.
 
-    Columns doc_id, rank, margin, shard, row, source and licence of the first place it occurs in, text, the
-    columns of the row there, and in `other_origins` all other places with theirs; or only some `columns`.
+    Columns doc_id, rank, margin, shard, row and source of the first place it occurs in, the licence of the
+    first that states one, text, the columns of the row of the first place, and in `other_origins` all other
+    places with theirs; or only some `columns`.
     Where documents are in the training set several times, training_count says how often each is.
     Next to it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
     `output`: the file or folder to write, if not in the folder of exports.
@@ -93,8 +96,10 @@ def export_selection(
     if len(chosen) != len(ranks):
         raise IncompleteSelectionError(selection, len(ranks), len(chosen), selection in configured)
     places = _places(store, chosen)
-    first = places.unique("doc_id", keep="first", maintain_order=True)
-    chosen = chosen.join(first, on="doc_id", how="left", maintain_order="left")
+    first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
+    licences = places.group_by("doc_id").agg(stated_licence())
+    for known in (first, licences):
+        chosen = chosen.join(known, on="doc_id", how="left", maintain_order="left")
     facts, lineage = describe_subset(project, found, decisions, chosen)
     rows = subset_rows(project, chosen, places)
     rows = _among(rows, columns) if columns else rows
@@ -156,28 +161,17 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
 
 def _require_free(project: Project, path: Path, form: str) -> None:
     """Refuse a path where an export would destroy something, be read as documents, or escape a withdrawal."""
+    _require_unread(project, path, form)
     real, home = path.resolve(), project.home
-    places = [(one.name, one.path) for one in project.settings.corpus]
-    places += [(one.name, one.path) for one in project.settings.target]
-    for name, source in places:
-        if source and "://" not in source:
-            read = (project.root / source).resolve()
-            inside = real == read or read in real.parents
-            # A corpus that is the project's folder does not read its home, which is hidden.
-            unread = inside and any(map(is_temporary, real.relative_to(read).parts))
-            if (inside and not unread) or (form == FOLDER and real in read.parents):
-                problem = f"{'is' if inside else 'contains'} where the documents of {name!r} are read from"
-                raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
     exports = home.exports.resolve()
     if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
         raise ExportPathError(
             path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
         )
     if form == FOLDER:
-        rows = rows_in_folder(path)
-        ours = {path / README, rows.parent, rows, *(description_path(rows, one) for one in DESCRIPTIONS)}
+        ours = {*_files(path, form), rows_in_folder(path).parent}
         # A withdrawal removes what describes an export; nobody else has such a folder among the exports.
-        exported = description_path(rows, CROISSANT).is_file() or exports in real.parents
+        exported = description_path(rows_in_folder(path), CROISSANT).is_file() or exports in real.parents
         for one in sorted(path.rglob("*")) if path.is_dir() else ():
             if one not in ours or not exported:  # the whole folder would be replaced
                 problem = f"contains {one.relative_to(path)}, which was not written by an export"
@@ -191,10 +185,42 @@ def _require_free(project: Project, path: Path, form: str) -> None:
         raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
     if description_path(path, CROISSANT).is_file() or exports in real.parents:
         return
-    for one in (path, *(description_path(path, ending) for ending in DESCRIPTIONS)):
+    for one in _files(path, form):
         if one.exists():
             raise ExportPathError(
                 one,
                 "already exists and was not written by an export",
                 "choose another path, or remove the file first",
             )
+
+
+def _files(path: Path, form: str) -> list[Path]:
+    """Return all files that an export to a path writes."""
+    rows = rows_in_folder(path) if form == FOLDER else path
+    return [rows, *(description_path(rows, ending) for ending in DESCRIPTIONS)]
+
+
+def _require_unread(project: Project, path: Path, form: str) -> None:
+    """Refuse a path where a corpus or a target reads, or would read a file that an export writes."""
+    real = path.resolve()
+    read: list[CorpusSection | TargetSection] = [*project.settings.corpus, *project.settings.target]
+    for one in read:
+        if not one.path or "://" in one.path:
+            continue
+        folder = (project.root / one.path).resolve()
+        inside = real == folder or folder in real.parents
+        if inside and real != folder:
+            # The project's folder does not read its home, which is hidden, nor what its globs leave out.
+            names = [file.relative_to(folder).as_posix() for file in _files(real, form)]
+            if not any(_reads(one, name) for name in names):
+                continue
+        if inside or (form == FOLDER and real in folder.parents):
+            problem = f"{'is' if inside else 'contains'} where the documents of {one.name!r} are read from"
+            raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
+
+
+def _reads(section: CorpusSection | TargetSection, name: str) -> bool:
+    """Whether a file of this name below the folder of a corpus or target is read; a target has no globs."""
+    if isinstance(section, CorpusSection) and section.kind == "files":
+        return reads(section, name)
+    return not any(map(is_temporary, name.split("/")))

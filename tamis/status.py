@@ -38,7 +38,7 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
-from tamis.store.exports import PROV
+from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
@@ -325,15 +325,27 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
 
 def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
     """Yield the exports whose lineage does not name the choice that their selection publishes now."""
-    folder = ManifestFolder.of(project.home)
-    for path in sorted(project.home.exports.glob(f"*{PROV}")):
-        name = path.name.removesuffix(PROV)
+    folder, exports = ManifestFolder.of(project.home), project.home.exports
+    found = {path: path.name.removesuffix(PROV) for path in exports.glob(f"*{PROV}")}
+    for path in exports.glob(f"*.{FOLDER}"):
+        found[description_path(rows_in_folder(path), PROV)] = path.stem
+    for path, name in sorted(found.items()):
         try:
-            found = published(current, folder, name)
-            if found and folder.read(found.subset).data_version not in path.read_text(encoding="utf-8"):
-                yield f"the export of {name} is out of date; run `tamis export {name}` to renew the export"
+            choice = published(current, folder, name)
+            lineage = path.read_text(encoding="utf-8")
+            is_current = choice is None or folder.read(choice.subset).data_version in lineage
         except (ManifestError, OSError):
             continue  # what is damaged is said elsewhere
+        if path.parent != exports:
+            forms = [FOLDER]
+        else:
+            forms = [form for form in ("parquet", "jsonl") if (exports / f"{name}.{form}").is_file()]
+        for form in forms:
+            cure = f"run `tamis export {name} --format {form}` to renew it"
+            if not is_current:
+                yield f"the export of {name} is out of date: {name}.{form}; {cure}"
+            elif choice and form != FOLDER and f'"{name}.{form}"' not in lineage:
+                yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
 
 
 def _links_left_out(project: Project) -> list[str]:

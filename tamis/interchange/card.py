@@ -69,7 +69,7 @@ def _filters(facts: Facts) -> str:
     parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
     reasons = [
         [
-            reason.replace("_", " ") + (f" ({detail})" if detail else ""),
+            reason.replace("_", " ") + (f" ({_cell(detail)})" if detail else ""),
             f"{count:,}",
             SENTENCES.get(reason, ""),
         ]

@@ -1,6 +1,7 @@
 """A Croissant 1.0 description (JSON-LD, schema.org) of an exported subset, with its SHA-256 and columns."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -63,7 +64,10 @@ COLUMNS = {
         "sc:Text",
         "Origin of the text: the source named by the row, or a file name or Python object.",
     ),
-    "licence": ("sc:Text", "Licence stated by the source of the text; null if the source states none."),
+    "licence": (
+        "sc:Text",
+        "Licence of the first place of the text, by shard and row, that states one; null if none does.",
+    ),
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no leading or trailing white space."),
 }
 
@@ -125,17 +129,22 @@ def _records(written: Written) -> dict[str, Any]:
 
 
 def _described(column: pa.Field) -> tuple[str, str, str] | None:
-    """Return name, type and meaning of a column; None of a nested one, which the format cannot say."""
+    """Return name, type and meaning of a column; None of one that is nested or has no name.
+
+    The format cannot say these.
+    """
     if column.name in COLUMNS:
         return column.name, *COLUMNS[column.name]
     data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
-    return (column.name, data_type, "A column of the original rows, unchanged.") if data_type else None
+    if not (data_type and column.name.strip()):
+        return None
+    return column.name, data_type, "A column of the original rows, unchanged."
 
 
 def _field(name: str, data_type: str, meaning: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
-        "@id": f"documents/{name}",
+        "@id": f"documents/{quote(name, safe='')}",  # a URI, which holds no space
         "name": name,
         "description": meaning,
         "dataType": data_type,

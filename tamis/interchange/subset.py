@@ -1,7 +1,10 @@
 """The files that describe an exported subset, written next to it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -89,13 +92,37 @@ def write_descriptions(facts: Facts, lineage: Lineage, subset: Path, columns: pa
         size=subset.stat().st_size,
         sha256=file_digest(subset),
     )
+    beside = _other_forms(files.prov, facts.manifest, written.name)
     others = [files.croissant.name, files.openlineage.name, files.prov.name]
     texts = {
         files.card: data_card(facts, written, others),
         files.croissant: canonical_json(croissant(facts, written)) + "\n",
         files.openlineage: openlineage_lines(lineage),
-        files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)}),
+        files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)} | beside),
     }
     for path, text in texts.items():
         write_atomically(path, text.encode())
     return files
+
+
+def _other_forms(prov: Path, manifest: str, name: str) -> dict[str, tuple[str, str]]:
+    """Return files of the same value that an earlier export wrote next to this one, as its lineage has them.
+
+    So the status tells which of the files of a selection are of its present choice.
+    """
+    try:
+        earlier = json.loads(prov.read_text(encoding="utf-8"))
+        labels = {file: earlier["entity"][file]["prov:label"] for file in _derived(earlier, manifest)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # there was none, or it is not ours
+    return {
+        file.removeprefix("file:"): (label, manifest)
+        for file, label in labels.items()
+        if label != name and (prov.parent / label).is_file()
+    }
+
+
+def _derived(document: Mapping[str, Any], manifest: str) -> list[str]:
+    """Return the entities of files that were made of the value of a manifest."""
+    pairs = document["wasDerivedFrom"].values()
+    return [one["prov:generatedEntity"] for one in pairs if one["prov:usedEntity"] == f"manifest:{manifest}"]

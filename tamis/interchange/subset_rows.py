@@ -59,7 +59,7 @@ def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) ->
     printed: dict[str, list[Any]] = {}
     for name, values in mine.columns.items():
         called = name
-        if name in (*known, OTHERS):
+        if name in (*COLUMNS, COUNT, OTHERS):  # the count also where this selection repeats nothing
             if name in top and _repeats(mine.printed[name], top[name]):
                 continue
             called = f"original_{name}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,6 +19,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.exporting import ExportPathError, export_selection
+from tamis.status import read_status
 from tamis.withdrawal.meanwhile import WithdrawnMeanwhileError
 from tamis.withdrawal.verifying import verify
 
@@ -176,6 +178,45 @@ def test_a_corpus_that_is_the_folder_of_the_project_leaves_its_exports_free(proj
     assert done.path.is_file()
     with pytest.raises(ExportPathError, match="are read from"):
         export_selection(project.project, "all", "jsonl", output=project.root / "new.jsonl")
+
+
+@pytest.mark.parametrize("globs", [{"exclude": ["home/**"]}, {"include": ["*.jsonl"]}])
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "hf"])
+def test_a_corpus_that_leaves_the_home_out_leaves_its_exports_free(project, monkeypatch, globs, form):
+    monkeypatch.setenv("TAMIS_HOME", str(project.root / "web" / "home"))
+    shutil.move(project.root / ".tamis", project.root / "web" / "home")
+    project.configure(settings_of(**globs))
+    assert export_selection(project.project, "all", form).path.exists()
+
+
+def test_a_corpus_that_reads_what_describes_an_export_refuses_it(project):
+    project.configure(settings_of(exclude=["new/*.parquet", "new/*.jsonl", "new/*.json"]))
+    with pytest.raises(ExportPathError, match="are read from"):
+        export_selection(project.project, "all", "parquet", output=project.root / "web" / "new" / "x.parquet")
+
+
+def test_exports_of_an_earlier_choice_are_named_whatever_their_format(project):
+    for form in ("parquet", "jsonl", "hf"):
+        export_selection(project.project, "all", form)
+    assert not _out_of_date(project)
+    project.reconfigure("budget = 100", "budget = 3")
+    project.make(MADE)
+    assert [line.split("; ")[0].split(": ")[-1] for line in _out_of_date(project)] == [
+        "all.hf",
+        "all.parquet",
+        "all.jsonl",
+    ]
+    export_selection(project.project, "all", "jsonl")
+    (folder, parquet) = _out_of_date(project)
+    assert "the export of all is out of date: all.hf; run `tamis export all --format hf`" in folder
+    assert "all.prov.json does not list all.parquet, so it may be out of date" in parquet
+    export_selection(project.project, "all", "parquet")
+    export_selection(project.project, "all", "hf")
+    assert not _out_of_date(project)
+
+
+def _out_of_date(project: SmallProject) -> list[str]:
+    return [line for line in read_status(project.project).warnings if "out of date" in line]
 
 
 @pytest.mark.parametrize(

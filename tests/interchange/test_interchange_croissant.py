@@ -7,6 +7,7 @@ import sys
 import mlcroissant
 import pytest
 from absl.logging import get_absl_handler
+from projects import rows_of
 
 from tamis.exporting import export_selection
 from tamis.interchange.subset import SubsetFiles
@@ -53,3 +54,26 @@ def test_it_names_licences_version_and_columns(exported):
     assert described["datePublished"] == "2026-01-02T03:05:00+00:00"
     names = [field["name"] for field in described["recordSet"][0]["field"]]
     assert names == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_columns_of_any_name_are_described_or_left_out(project, form, caplog):
+    """An identifier holds no space, and a column without a name cannot be described."""
+    own = {"page title": "a", "": "b", "a/b#c%20?": "c", "training_count": "often", "größe": "d"}
+    content = {"doc_id": f"d{0:031x}", "shard": "web__a.jsonl", "row": 0, "content": json.dumps(own)}
+    project.home.store.append("kept_rows", rows_of("kept_rows", [content]))
+    path = export_selection(project, "near", form).path
+    with caplog.at_level(logging.WARNING):
+        dataset = mlcroissant.Dataset(jsonld=SubsetFiles.of(path).croissant)
+        records = list(dataset.records("documents"))
+    assert [record.getMessage() for record in caplog.records] == []
+    named = {field.name: field.id for field in dataset.metadata.record_sets[0].fields}
+    assert {*own} - {*named} == {"", "training_count"}
+    assert {
+        column: records[0][named[column]].decode() for column in ("page title", "a/b#c%20?", "größe")
+    } == {
+        "page title": "a",
+        "a/b#c%20?": "c",
+        "größe": "d",
+    }
+    assert records[0][named["original_training_count"]].decode() == "often"

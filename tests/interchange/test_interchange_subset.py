@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import DOCUMENTS
-from projects import heads_of, manifests_of
+from conftest import DECISIONS, DOCUMENTS, project_of
+from projects import heads_of, manifests_of, rows_of
 
 from tamis.exporting import export_selection
 from tamis.graph import trial_data
@@ -138,3 +138,43 @@ def test_decisions_kept_before_a_column_was_introduced_are_read(project):
     assert read_decisions(store, folder, found).equals(whole)
     (version,) = read_versions(store, "near")
     assert len(decisions_of(project.home, version)) == len(whole)
+
+
+def test_a_licence_is_that_of_the_first_place_that_states_one(project):
+    more = [
+        {"doc_id": DOCUMENTS[0]["doc_id"], "shard": "web__b.jsonl", "row": row, "licence": licence}
+        for row, licence in ((9, None), (10, "mit"), (11, "apache"))
+    ]
+    project.home.store.append("occurrences", rows_of("occurrences", more))
+    path = export_selection(project, "near", "parquet").path
+    first = pl.read_parquet(path).row(0, named=True)
+    assert (first["shard"], first["licence"]) == ("web__a.jsonl", "mit")
+    assert [one["licence"] for one in first["other_origins"]] == [None, "mit", "apache"]
+    assert "| mit | 1 |" in card(path)
+
+
+def test_a_detail_of_a_reason_leaves_the_table_of_the_card_whole(tmp_path):
+    decisions = [
+        row | {"detail": "a|b" if row["reason"] == "over_budget" else row["detail"]} for row in DECISIONS
+    ]
+    text = card(export_selection(project_of(tmp_path, decisions), "near", "parquet").path)
+    assert "| over budget (a\\|b) | 1 |" in text
+
+
+def test_the_lineage_lists_the_files_of_each_format_that_are_of_the_same_choice(project):
+    exports = project.home.exports
+
+    def listed() -> set[str]:
+        described = json.loads((exports / "near.prov.json").read_text())
+        return {one["prov:label"] for key, one in described["entity"].items() if key.startswith("file:")}
+
+    for form in ("parquet", "jsonl", "parquet"):
+        export_selection(project, "near", form)
+    assert listed() == {"near.parquet", "near.jsonl"}
+    (exports / "near.jsonl").unlink()
+    export_selection(project, "near", "parquet")
+    assert listed() == {"near.parquet"}
+    (exports / "near.jsonl").write_text("")
+    (exports / "near.prov.json").write_text("{")
+    export_selection(project, "near", "parquet")
+    assert listed() == {"near.parquet"}

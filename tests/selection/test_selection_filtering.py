@@ -3,7 +3,7 @@
 import polars as pl
 import pyarrow as pa
 import pytest
-from projects import rows_of
+from projects import Imagined, corpus, plain_project, rows_of, settings
 
 from tamis.corpus.shards import shard_key
 from tamis.filters import Plan
@@ -14,6 +14,7 @@ from tamis.selection import select
 from tamis.selection.evidence import evidence_of
 from tamis.selection.filtering import filtered, rules_of_flags, rules_of_licences, with_heirs
 from tamis.selection.pool import exclusions
+from tamis.selection.stage import filter_settings
 from tamis.settings.sections import FiltersSection
 from tamis.settings.values import RULE_NAMES
 from tamis.store.schemas import schema_of
@@ -154,6 +155,12 @@ def test_a_corpus_is_denied_by_its_name_though_no_key_says_it(store):
     table(store, "occurrences", {"doc_id": ["a", "b", "c"], "row": [0] * 3, "shard": list(keys.values())})
     for doc_id, corpus in zip("abc", keys, strict=True):
         assert set(reasons(store, FiltersSection(sources_denied=(corpus,)))) == {doc_id}
+
+
+@pytest.mark.parametrize(("name", "looked_up"), [("web", {}), ("web_", {"corpora_looked_up": ["web_"]})])
+def test_only_selections_that_a_corpus_may_have_been_mistaken_in_are_made_again(tmp_path, name, looked_up):
+    made = plain_project(tmp_path, settings(corpus(name)))
+    assert filter_settings(Imagined(made.project).snapshot()) == looked_up
 
 
 def test_decisions_hold_the_rule_of_an_exclusion(store):

@@ -113,52 +113,6 @@ WRONG = {
         CORPUS + TARGET.replace("path", "#"),
         ["target[0].path is missing", 'path = "target"'],
     ),
-    "a judge without a scheme": (
-        CORPUS + '[judge]\nurl = "localhost:8000/v1"\n',
-        ["judge.url = 'localhost:8000/v1'", "begins with https:// or http://"],
-    ),
-    "a tracker without a scheme": (
-        CORPUS + '[tracking]\nuri = "mlflow:5000"\n',
-        ["tracking.uri = 'mlflow:5000'", "http://", "postgresql://", "sqlite:///"],
-    ),
-    "a tracker without a scheme, with a password": (
-        CORPUS + '[tracking]\nuri = "me:secret@mlflow:5000"\n',
-        ["tracking.uri = '(hidden)'", "postgresql://"],
-    ),
-    "a seed that no library takes": (
-        CORPUS + f"[project]\nseed = {2**63}\n",
-        ["project.seed", "less than or equal to 9223372036854775807"],
-    ),
-    "a range that goes down": (
-        CORPUS + 'include = ["[z-a]*"]\n',
-        ["corpus[0].include[0] = '[z-a]*'", "a range such as [a-z] goes upwards"],
-    ),
-    "a model named as another's twin": (
-        CORPUS + MODEL + MODEL.replace("small", "small-twin") + '[perplexity]\nmodel = "small"\n',
-        ["[[base_model]] name = 'small-twin'", "a twin of 'small'"],
-    ),
-    "a model named as the twin of one that a sampler names": (
-        CORPUS + MODEL + MODEL.replace("small", "small-twin") + selection(sampler="perplexity:small"),
-        ["[[base_model]] name = 'small-twin'", "a twin of 'small'"],
-    ),
-    "trials of one name": (
-        CORPUS
-        + MODEL
-        + MODEL.replace("small", "small__a")
-        + selection(name="b")
-        + selection(name="a__b")
-        + '[comparison.on_request]\nmodels = ["small", "small__a"]\nselections = ["b", "a__b"]\n',
-        ["[[base_model]] name", "'warm-up__small__a__b'", "without two underscores"],
-    ),
-    "law trials of one name": (
-        CORPUS
-        + TARGET
-        + TARGET.replace("law", "20")
-        + MODEL
-        + MODEL.replace("small", "small__10")
-        + '[scaling]\ntarget = ["law", "20"]\nmodels = ["small", "small__10"]\nsizes = [10, 20]\n',
-        ["[[base_model]] name", "'law__small__10__20'"],
-    ),
     "repeated names": (CORPUS + CORPUS, ["[[corpus]] name", "'web'", "unique"]),
     "repeated selections": (
         CORPUS + selection() + selection(),
@@ -338,25 +292,6 @@ def test_correct_parts_of_the_wrong_files_load():
     text = CORPUS + TARGET + MODEL + selection() + selection(name="near", sampler="knn", target="law")
     settings = parse_settings(tomllib.loads(text))
     assert [entry.name for entry in settings.selection] == ["best", "near"]
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://mlflow:5000",
-        "postgresql+psycopg2://host/db",
-        "sqlite:///runs.db",
-        "file:///runs",
-        "databricks",
-    ],
-)
-def test_addresses_that_mlflow_takes_are_taken(uri):
-    assert parse_settings(tomllib.loads(f'{CORPUS}[tracking]\nuri = "{uri}"\n')).tracking.uri == uri
-
-
-def test_a_model_may_be_named_as_a_twin_that_nothing_trains():
-    settings = parse_settings(tomllib.loads(CORPUS + MODEL + MODEL.replace("small", "small-twin")))
-    assert [model.name for model in settings.base_model] == ["small", "small-twin"]
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

@@ -149,12 +149,12 @@ def test_a_place_that_is_denied_does_not_lend_its_licence(store):
 
 
 def test_a_corpus_is_denied_by_its_name_though_no_key_says_it(store):
-    keys = {corpus: shard_key(corpus, "a.jsonl") for corpus in ("news__en", "news_", "news")}
-    notes = [{"shard": key, "corpus": corpus, "name": "a.jsonl"} for corpus, key in keys.items()]
+    keys = {name: shard_key(name, "a.jsonl") for name in ("news__en", "news_", "news")}
+    notes = [{"shard": key, "corpus": name, "name": "a.jsonl"} for name, key in keys.items()]
     store.append("shard_files", rows_of("shard_files", notes))
     table(store, "occurrences", {"doc_id": ["a", "b", "c"], "row": [0] * 3, "shard": list(keys.values())})
-    for doc_id, corpus in zip("abc", keys, strict=True):
-        assert set(reasons(store, FiltersSection(sources_denied=(corpus,)))) == {doc_id}
+    for doc_id, name in zip("abc", keys, strict=True):
+        assert set(reasons(store, FiltersSection(sources_denied=(name,)))) == {doc_id}
 
 
 @pytest.mark.parametrize(("name", "looked_up"), [("web", {}), ("web_", {"corpora_looked_up": ["web_"]})])

@@ -18,6 +18,7 @@ from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
 from tamis.store.home import Home
 from tamis.store.places import remove_named
+from tamis.store.salvaging import salvage
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
@@ -141,12 +142,17 @@ def sweep_unwritten(home: Home) -> None:
 def forget_damaged(home: Home, damage: Damage) -> list[str]:
     """Forget damaged values and drop unreadable tables, so that a plan makes them again.
 
+    Of answers that were paid for nothing is dropped.
+
     Return a line for a person for each table, and for each asset and reason.
     """
     lines = []
     for table in unreadable_tables(home.store):
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
+        if known and known.paid:
+            lines.append(salvage(home.store, table))
+            continue
         home.store.drop(table)
         lines.append(f"table {table} cannot be read and will be rebuilt")
     forget_current_values(home.store, damage)

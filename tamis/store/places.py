@@ -99,6 +99,18 @@ def remove_files(place: Place, name: str) -> None:
         shutil.rmtree(place / name)
 
 
+def move_files(place: Place, name: str, to: str) -> None:
+    """Move everything under `name` to under `to`, which must be new."""
+    if isinstance(place, ObjectFolder):
+        found = list(place.listed(f"{name}/"))
+        for one in found:
+            place.write(f"{to}{one.removeprefix(name)}", place.read(one))
+        place.delete(found)
+    else:
+        (place / to).parent.mkdir(exist_ok=True)
+        (place / name).rename(place / to)
+
+
 def anywhere(place: Place) -> Place:
     """The place as another process finds it."""
     return place if isinstance(place, ObjectFolder) else place.absolute()

@@ -6,6 +6,7 @@ A merge of 10,000 rows costs 60-90 ms, so callers hand over batches, never singl
 
 import contextlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tamis.store.places import (
     connection_options,
     costs_a_request,
     holds_files,
+    move_files,
     remove_files,
     stamp_of_files,
 )
@@ -31,6 +33,7 @@ from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
 
 ROWS_AT_ONCE = 8_192
+ASIDE = "damaged"
 
 
 @cache
@@ -378,11 +381,21 @@ class Store:
 
     def drop(self, table: str) -> None:
         """Remove the files of a table, whether it can be opened or not."""
+        self._forget(table)
+        remove_files(self.folder, f"{table}.lance")
+
+    def _forget(self, table: str) -> None:
         self._seen.discard(table)
         self.changed(table)
         if self._memory is not None:
             self._memory.clear()
-        remove_files(self.folder, f"{table}.lance")
+
+    def move_aside(self, table: str) -> str:
+        """Move the files of a damaged table to where no table is looked for, and return that place."""
+        aside = f"{ASIDE}/{table}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.lance"
+        move_files(self.folder, f"{table}.lance", aside)
+        self._forget(table)
+        return aside
 
     @contextlib.contextmanager
     def _writing(self, table: str, schema: pa.Schema) -> Iterator[Any]:

@@ -3,9 +3,10 @@
 Without [checkpoints] all checkpoints stay. With keep_superseded = n the n latest of each trial stay. Of the
 others the weights are removed: the folder then holds a note with the rule, the manifest stays and with it the
 proof of how the checkpoint came about, and MLflow's model version says that it was removed. A checkpoint that
-is current, is being made, or has an alias in MLflow is never touched. A checkpoint that only the object store
-holds is removed only where this home's MLflow has registered it: aliases in the MLflow of another home are
-not visible here.
+is current, is being made, or has an alias in MLflow is never touched, also where the experiment had another
+name when it was registered. A checkpoint is removed only where this home's MLflow has registered it: aliases
+in another MLflow are not visible here. Of a trial without a current value nothing is removed unless a person
+has let the trial go: else that value was lost, and nobody knows which checkpoint it named.
 
 What is fitted on the pool and kept as files (the density sketch: 24 MB or more for each arrival) is read for
 the current value alone, so of these files only the current ones stay, those before them, and the last that
@@ -14,7 +15,7 @@ passed their checks.
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,11 @@ from tamis.base.numbers import counted
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
+from tamis.records.removals import removed_values
 from tamis.store.home import Home
 from tamis.store.schemas import declared
 from tamis.training.errors import TrackerUnavailableError
+from tamis.training.planned import planned_trials
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import aliased_checkpoints, mark_removed, registered_manifests, require_tracker
 
@@ -50,11 +53,18 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     if keep is None:
         return []
     trials = _with_surplus(home, current, keep)
+    let_go = _let_go(project, current, trials)
+    trials = [trial for trial in trials if (ASSET, trial) in current or trial in let_go]
     stated = _manifests(home, set(trials))
-    surplus = [checkpoint for trial in trials for checkpoint in _surplus(home, current, stated, trial, keep)]
+    surplus = [
+        checkpoint
+        for trial in trials
+        for checkpoint in _surplus(home, current, stated, trial, keep)
+        if trial not in let_go or checkpoint.made_at < let_go[trial]
+    ]
     if not surplus:
         return []
-    uri, experiment = project.tracking_uri, project.settings.tracking.experiment
+    uri = project.tracking_uri
     try:
         require_tracker(uri)
     except TrackerUnavailableError as error:
@@ -63,14 +73,12 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     counts: dict[str, int] = {}
     for checkpoint in surplus:
         place = home.relative(checkpoint.folder)
-        if place in aliased_checkpoints(uri, experiment, checkpoint.trial):
+        if place in aliased_checkpoints(uri, checkpoint.trial):
             continue
-        if not checkpoint.folder.is_dir() and checkpoint.manifest not in registered_manifests(
-            uri, experiment, checkpoint.trial
-        ):
-            continue
+        if checkpoint.manifest not in registered_manifests(uri, checkpoint.trial):
+            continue  # this MLflow does not know it, so its aliases are somewhere else
         # MLflow first: after a crash in between, the folder is found again and the removal repeated.
-        mark_removed(uri, experiment, checkpoint.trial, checkpoint.manifest, rule)
+        mark_removed(uri, checkpoint.trial, checkpoint.manifest, rule)
         home.files.drop(checkpoint.folder)
         _leave_note(checkpoint, rule)
         counts[checkpoint.trial] = counts.get(checkpoint.trial, 0) + 1
@@ -170,6 +178,18 @@ def _with_surplus(home: Home, current: CurrentValues, keep: int) -> list[str]:
     """Return the trials with more superseded folders than the rule keeps, without reading manifests."""
     trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
     return [trial for trial in trials if len(list(_superseded(home, current, ASSET, trial))) > keep]
+
+
+def _let_go(project: Project, current: CurrentValues, trials: Sequence[str]) -> dict[str, str]:
+    """Return the trials without a current value that a person let go, with when: others have lost it."""
+    without = {trial for trial in trials if (ASSET, trial) not in current}
+    if not without:
+        return {}
+    without -= {one.name for one in planned_trials(project)}
+    removed = removed_values(project.home.store)
+    return {
+        trial: removed[entry].isoformat() for trial in without if (entry := f"{ASSET}[{trial}]") in removed
+    }
 
 
 def _superseded(home: Home, current: CurrentValues, asset: str, partition: str) -> Iterator[Path]:

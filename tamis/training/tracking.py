@@ -133,30 +133,35 @@ def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> s
     return str(found.version)
 
 
-def mark_removed(uri: str, experiment: str, trial: str, manifest: str, rule: str) -> None:
+def mark_removed(uri: str, trial: str, manifest: str, rule: str) -> None:
     """Let the model versions of a manifest say that their weights were removed, and by which rule."""
-    client, name = open_tracker(uri), model_name(experiment, trial)
-    for version in client.search_model_versions(f"name = '{name}'"):
+    client = open_tracker(uri)
+    for version in _versions_of(client, trial):
         if version.tags.get(MANIFEST) == manifest:
-            client.set_model_version_tag(name, version.version, REMOVED, rule)
+            client.set_model_version_tag(version.name, version.version, REMOVED, rule)
             said = f"The weights were removed by the rule {rule}; the manifest is kept."
-            client.update_model_version(name, version.version, said)
+            client.update_model_version(version.name, version.version, said)
 
 
-def registered_manifests(uri: str, experiment: str, trial: str) -> set[str]:
+def registered_manifests(uri: str, trial: str) -> set[str]:
     """Manifests of a trial's model versions."""
-    client, name = open_tracker(uri), model_name(experiment, trial)
-    return {one.tags.get(MANIFEST, "") for one in client.search_model_versions(f"name = '{name}'")}
+    return {one.tags.get(MANIFEST, "") for one in _versions_of(open_tracker(uri), trial)}
 
 
-def aliased_checkpoints(uri: str, experiment: str, trial: str) -> set[str]:
+def aliased_checkpoints(uri: str, trial: str) -> set[str]:
     """Folders, relative to the home, of the model versions that somebody gave an alias."""
-    client, name = open_tracker(uri), model_name(experiment, trial)
+    client = open_tracker(uri)
     return {
         client.get_model_version(name, version).tags.get(CHECKPOINT, "")
+        for name in {one.name for one in _versions_of(client, trial)}
         for model in client.search_registered_models(f"name = '{name}'")
         for version in set(model.aliases.values())
     }
+
+
+def _versions_of(client: "MlflowClient", trial: str) -> list["ModelVersion"]:
+    """The versions of a trial, whatever the experiment was called when they were registered."""
+    return list(client.search_model_versions(f"tags.`{TRIAL}` = '{trial}'"))
 
 
 def _version(client: "MlflowClient", name: str, tags: dict[str, str]) -> "ModelVersion | None":

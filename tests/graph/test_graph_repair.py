@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-from projects import head_of, manifest_of
+from projects import CORPUS, head_of, manifest_of, plain_project, rows_of, settings
 
 from tamis import health
 from tamis.graph.repair import find_damage, forget_damaged, lost_tables, sweep_unwritten
@@ -15,8 +15,16 @@ from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.records.pinned_versions import pin, read_pinned_versions
 from tamis.store.digests import NO_ROWS
 from tamis.store.home import Home
+from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError
+
+
+def torn(home: Home, table: str) -> None:
+    """Cut off the latest version of a table, so that it cannot even be opened."""
+    folder = home.root / "lance" / f"{table}.lance" / "_versions"
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:20])
 
 
 def taken_in(home: Home, shard: str, quarantine: str) -> CurrentValue:
@@ -157,3 +165,50 @@ def test_a_table_of_a_persons_decisions_is_not_dropped(tmp_path):
     ]
     with pytest.raises(DamagedTableError, match="the table cannot be rebuilt, so restore lance"):
         read_pinned_versions(home.store)
+
+
+@pytest.mark.parametrize("table", ["heads", "attempts"])
+@pytest.mark.parametrize("damage", [cut, torn])
+def test_an_index_of_current_values_that_cannot_be_read_is_made_again(tmp_path, table, damage):
+    graph = plain_project(tmp_path, settings())
+    graph.make(CORPUS)
+    versions = graph.versions()
+    damage(graph.home, table)
+    graph.make(CORPUS)
+    assert any("the index of current values cannot be read" in line for line in graph.said)
+    assert graph.versions() == versions
+
+
+def answer(number: int) -> dict[str, object]:
+    return {"doc_id": f"{number:032x}", "margin": 1.0, "by_server": True, "fingerprint": "judge"}
+
+
+def test_answers_that_were_paid_for_are_kept_where_a_file_of_them_is_damaged(tmp_path):
+    home, table = Home(tmp_path), "scores_judge"
+    data = tmp_path / "lance" / f"{table}.lance" / "data"
+    for numbers in (range(20), range(20, 23), range(23, 40)):
+        before = set(data.iterdir()) if data.is_dir() else set()
+        home.store.append(table, rows_of(table, map(answer, numbers)))
+        if len(numbers) == 3:
+            (bad,) = set(data.iterdir()) - before
+    bad.write_bytes(bad.read_bytes()[:100])
+    content = {path.name: path.read_bytes() for path in data.iterdir()}
+    (said,) = forget_damaged(home, {})
+    assert "37 of its answers were saved" in said
+    (aside,) = (tmp_path / "lance" / "damaged").iterdir()
+    assert f"lance/damaged/{aside.name}" in said
+    assert {path.name: path.read_bytes() for path in (aside / "data").iterdir()} == content
+    assert table not in home.store.names()
+    ids = [f"{number:032x}" for number in range(40)]
+    assert take_back(home.store, table, ids, "judge") == 37
+    assert home.store.count(table, "by_server") == 37
+
+
+def test_of_paid_answers_that_cannot_be_opened_the_files_are_kept(tmp_path):
+    home, table = Home(tmp_path), "scores_judge_again"
+    home.store.append(table, rows_of(table, [answer(1)]))
+    torn(home, table)
+    (said,) = forget_damaged(home, {})
+    assert "0 of its answers were saved" in said
+    assert [path.name.startswith(table) for path in (tmp_path / "lance" / "damaged").iterdir()] == [True]
+    assert home.store.names() == []

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from datetime import datetime
 from typing import Any
 
 import pytest
 from projects import (
+    CORPUS,
     SmallProject,
     head_of,
     heads_of,
@@ -19,7 +21,7 @@ from projects import (
 )
 
 from tamis.history.explain import explain_document, explanation_lines
-from tamis.project import read_project
+from tamis.project import open_project, read_project
 from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
 from tamis.records.retention import (
     NOTE,
@@ -144,12 +146,66 @@ def test_what_is_current_being_made_or_has_an_alias_is_never_touched(tmp_path):
     assert weights(project) == {"1", "3", "9"}
 
 
+def let_go(project, begun_at: datetime) -> None:
+    """Note that a person let the trial go, and forget its current value, as a removal does."""
+    note = {"removal": "r", "entries": f'["trials[{TRIAL}]"]', "documents": 0, "allowed": "[]"}
+    project.home.store.merge_values("removals", [note | {"begun_at": begun_at, "ended_at": begun_at}])
+    project.home.store.delete("heads", "true")
+
+
 def test_of_a_trial_that_is_gone_the_checkpoints_are_superseded(tmp_path):
     project = project_with(tmp_path, 0)
     trained(project, 1)
-    project.home.store.delete("heads", "true")
+    let_go(project, datetime(2026, 1, 2))
     run(project)
     assert weights(project) == set()
+
+
+def test_of_a_trial_whose_current_value_is_lost_the_checkpoints_stay(tmp_path):
+    project = project_with(tmp_path, 0)
+    for number in (1, 3):
+        trained(project, number)
+    project.home.store.delete("heads", "true")
+    assert run(project) == []
+    let_go(project, datetime(2026, 1, 2))
+    run(project)
+    assert weights(project) == {"3"}, "it was made again after it was let go"
+
+
+def test_a_run_that_has_lost_the_index_of_current_values_removes_no_weights(tmp_path):
+    project = project_with(tmp_path, 0)
+    trained(project, 1)
+    let_go(project, datetime(2026, 1, 2))
+    project.home.store.drop("heads")
+    graph = SmallProject(tmp_path)
+    graph.make(CORPUS)
+    assert weights(project) == {"1"}
+    graph.make(CORPUS)
+    assert weights(project) == set()
+
+
+@pytest.mark.parametrize("alias", [True, False])
+def test_an_alias_holds_a_checkpoint_under_the_earlier_name_of_the_experiment(tmp_path, alias):
+    project = project_with(tmp_path, 0)
+    for number in (1, 2):
+        trained(project, number)
+    if alias:
+        client = open_tracker(project.tracking_uri)
+        client.set_registered_model_alias(f"tamis.{TRIAL}", "champion", "1")
+    file = tmp_path / "tamis.toml"
+    file.write_text(f'{file.read_text()}\n[tracking]\nexperiment = "second"\n')
+    run(open_project(tmp_path))
+    assert weights(project) == ({"1", "2"} if alias else {"2"})
+    assert bool(removed_versions(project)["1"]) is not alias
+
+
+def test_a_checkpoint_that_this_mlflow_does_not_know_stays(tmp_path, monkeypatch):
+    project = project_with(tmp_path, 0)
+    for number in (1, 2):
+        trained(project, number)
+    monkeypatch.setenv("TAMIS_MLFLOW_URL", f"sqlite:///{tmp_path / 'another.db'}")
+    assert run(open_project(tmp_path)) == []
+    assert weights(project) == {"1", "2"}
 
 
 def test_what_is_trained_again_after_its_removal_is_a_checkpoint_like_any_other(tmp_path):

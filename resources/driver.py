@@ -5,6 +5,7 @@ processes. Nothing out of date means no run at all.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dagster as dg
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
@@ -23,9 +24,10 @@ from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import hold
+from tamis.graph.permissions import permitted
 from tamis.graph.plan import full_plan, input_key, label
 from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
-from tamis.graph.reconciliation import end_removals, forget_regrouped, removals, set_aside
+from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
@@ -35,10 +37,12 @@ from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
+from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
 from tamis.store.home import claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
+from tamis.store.tables import DamagedTableError
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
@@ -69,17 +73,19 @@ def materialize(
             say(f"retrying {counted(count, 'partition')} that crashed the process")
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
-            repair(project, instance, say)
+            knows_current = repair(project, instance, say)
+            asked, allowed = wanted.allow_removal, permitted(project, wanted.allow_removal)
+            wanted = replace(wanted, allow_removal=allowed)
             chosen_precision(project, say, wanted.choose_precision)
             snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
             current = read_current_values(project.home.store)
-        if wanted.allow_removal and not (outcome.removed or outcome.let_go):
-            say(f"nothing is held back under {', '.join(sorted(wanted.allow_removal))} (see `tamis plan`)")
+        if asked and not (outcome.removed or outcome.let_go):
+            say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
         if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
         if wanted.only is None and not plan:
-            conclude(project, instance, snapshot, say)
+            conclude(project, instance, snapshot, say, knows_current)
             return outcome
         plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
         with Heartbeat("checking new files"):
@@ -103,7 +109,7 @@ def materialize(
                 before, snapshot = snapshot, _scan_and_reconcile(project, instance, wanted, outcome)
             removed = len(outcome.removed) + len(outcome.let_go) > gone_before
             if snapshot.same_files(before) and not removed:
-                conclude(project, instance, snapshot, say)
+                conclude(project, instance, snapshot, say, knows_current)
                 return outcome
             if not removed:
                 say("files arrived or changed during the run; processing them now")
@@ -140,11 +146,18 @@ def _tried_again(
 
 
 def conclude(
-    project: Project, instance: dg.DagsterInstance, snapshot: ProjectSnapshot, say: Callable[[str], None]
+    project: Project,
+    instance: dg.DagsterInstance,
+    snapshot: ProjectSnapshot,
+    say: Callable[[str], None],
+    knows_current: bool,
 ) -> None:
-    """Remove what a rule of the project no longer keeps, and log which assets are current now."""
+    """Remove what a rule of the project no longer keeps, and log which assets are current now.
+
+    Nothing is removed where it is not known what was current before.
+    """
     current = read_current_values(project.home.store)
-    for line in remove_superseded(project, current):
+    for line in remove_superseded(project, current) if knows_current else ():
         say(line)
     log_current_checks(instance, scan_again(snapshot, current), current, used_by(project).assets)
 
@@ -191,19 +204,16 @@ def _next(project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: 
     return next((group for group in groups if group.keys not in outcome.tried), None)
 
 
-def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> None:
-    """Forget what was damaged, so that it is made again, and log again what the event log has lost."""
+def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> bool:
+    """Forget what was damaged, so that it is made again, and log again what the event log has lost.
+
+    Return whether it is known what was current: False where that index was dropped or is gone.
+    """
     sweep_unwritten(project.home)
+    knows_current = _readable_index(project, say)
     for withdrawn in finish(project.home):
         say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")
     log_taints(instance, project.home, read_current_values(project.home.store))
-    if unreadable_tables(project.home.store, {TABLE, ATTEMPTS}):
-        for table in {TABLE, ATTEMPTS}.intersection(project.home.store.names()):
-            project.home.store.drop(table)
-        say(
-            "the index of current values cannot be read and was dropped; "
-            "everything will be materialized again"
-        )
     unpaid = {
         table
         for table in retained_tables(project.home.store)
@@ -222,6 +232,25 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
+    return knows_current
+
+
+def _readable_index(project: Project, say: Callable[[str], None]) -> bool:
+    """Drop the index of current values where it cannot be read; return whether there still is one.
+
+    It comes first: whatever else is repaired asks for current values.
+    """
+    store = project.home.store
+    try:
+        read_current_values(store)
+    except DamagedTableError:
+        for table in {TABLE, ATTEMPTS}.intersection(store.names()):
+            store.drop(table)
+        say(
+            "the index of current values cannot be read and was dropped; "
+            "everything will be materialized again"
+        )
+    return store.exists(TABLE)
 
 
 def materialize_project(

@@ -1,7 +1,8 @@
 """The removal job: deletes what left the corpora and tamis.toml, and what a person let go.
 
 Sensors only request it, and `tamis materialize` runs it before everything else. What is held back stays, but
-for the names in the run tag `tamis/allow_removal` (separated by commas, or `all`).
+for the names in the run tag `tamis/allow_removal` (separated by commas, or `all`). A name that fits losses of
+several kinds removes nothing: the run fails and says which names tell them apart.
 """
 
 import dagster as dg
@@ -14,6 +15,7 @@ from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
 from resources.timeline import IN_TIMELINE, show_in_timeline
 from tamis.graph.held_back import held_back
+from tamis.graph.permissions import permitted
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import remove
 from tamis.graph.scan import scan, scan_again
@@ -32,7 +34,8 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     home = store.home
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
-        snapshot = scan(store.project, allowed=allowed_removals(context.run))
+        allowed = permitted(store.project, allowed_removals(context.run))
+        snapshot = scan(store.project, allowed=allowed)
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
         register_partitions(context.instance, snapshot)
         current = read_current_values(home.store)

@@ -19,6 +19,7 @@ from tamis.base.numbers import counted, named
 from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone, find_regrouped, forget_regrouped, set_aside
+from tamis.records.removals import begun_removals
 from tamis.store.home import HomeLockedError, writing
 
 NOTHING = "no changes"
@@ -44,10 +45,11 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
             return dg.SkipReason(f"{change}; the webserver was asked to reload the definitions")
         parts.append(f"{change}; {by_hand}")
     sight = snapshot, current = store.scan()
-    if not parts and UNCHANGED.since(store.home.root, sight):
+    begun = begun_removals(store.tables)
+    if not parts and not begun and UNCHANGED.since(store.home.root, sight):
         return dg.SkipReason(NOTHING)
     changes = register_partitions(context.instance, snapshot, remove=False)
-    if snapshot.held or snapshot.lost or find_regrouped(store.tables, snapshot, current):
+    if snapshot.held or snapshot.lost or begun or find_regrouped(store.tables, snapshot, current):
         with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
             set_aside(store.tables, snapshot)
             forget_regrouped(store.tables, snapshot)
@@ -61,7 +63,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     parts += [one.line for one in held_back(snapshot, current)]
     gone = [label(*entry) for entry in find_gone(store.tables, snapshot, current)]
     if not gone and not any(left for _added, left in changes.values()):
-        if not parts:
+        if not parts and not begun:
             UNCHANGED.note(store.home.root, sight)
         return dg.SkipReason("; ".join(parts) or NOTHING)
     # Nothing leaves while somebody writes: a run in flight may name it.

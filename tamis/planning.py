@@ -50,7 +50,7 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     gone = find_gone(project.home.store, snapshot, current)
     removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(snapshot, *entry)) for entry in gone]
     removed += [
-        Due(asset=HELD_BACK, partition=one.name, reason=one.line) for one in held_back(snapshot, current)
+        Due(asset=HELD_BACK, partition=one.allow, reason=one.line) for one in held_back(snapshot, current)
     ]
     found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
     entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]

@@ -106,7 +106,8 @@ def plan(on_request: bool, as_json: bool) -> int:
     "--allow-removal",
     multiple=True,
     metavar="NAME ...",
-    help="Carry out the removals that are held back under these names; `all` means all of them.",
+    help="Carry out the removals that are held back under these names; `all` means all of them. A kind may "
+    "precede a name: `selection:web`.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 also if any file or row is in quarantine.")
 @spoken

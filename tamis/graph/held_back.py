@@ -12,16 +12,30 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from functools import partial
 from types import MappingProxyType
 
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.shards import SEPARATOR, Shard, corpus_of_key, is_group_key
+from tamis.corpus.shards import Shard, corpus_of_key, is_group_key
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
+from tamis.graph.moved_files import FILES, Arriving, arriving, moved, to_be_read_elsewhere
 from tamis.graph.plan import input_key, label
+from tamis.graph.removal_names import (
+    ALL,
+    CORPUS,
+    FILE,
+    MODEL,
+    SELECTION,
+    TARGET,
+    TRIALS,
+    Losses,
+    allows,
+    allows_trial,
+    to_print,
+)
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.mixture.stage import SWARM_SETS
@@ -29,6 +43,7 @@ from tamis.project import Project
 from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
+from tamis.records.removals import begun_removals, take_off_returned
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.digests import read_records
 from tamis.store.home import Home
@@ -38,35 +53,38 @@ from tamis.store.tables import Store
 from tamis.training.planned import TWIN, model_names, planned_trials
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
-FILES, ABSENT, SHRUNKEN, REMOVALS = "shard_files", "absent_files", "shrunken_files", "removals"
-ALL, TRIALS = "all", "trials"
+ABSENT, SHRUNKEN = "absent_files", "shrunken_files"
 FEWEST_FILES, FILES_SHARE = 5, 5
 """Held back are at least `FEWEST_FILES` lost files that are more than one in `FILES_SHARE`."""
 FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 2
 SHOWN = 3
 _NAMED_BY = {
-    "targets": (EXAMPLES_STAGE.name, "target"),
-    "selections": (SELECTION_STAGE.name, "selection"),
-    "models": (BASE_MODELS_STAGE.name, "model"),
+    "targets": (EXAMPLES_STAGE.name, TARGET),
+    "selections": (SELECTION_STAGE.name, SELECTION),
+    "models": (BASE_MODELS_STAGE.name, MODEL),
 }
 """The stage whose values show that a name was in tamis.toml, and the word for such a name in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """A loss that is held back: the finding, what a removal would delete, and the name that allows it."""
+    """A loss that is held back: the finding, what a removal would delete, and the name that allows it.
+
+    `allow`: the name, with its kind where the name alone fits other losses, too.
+    """
 
     kind: str
     name: str
     found: str
     goes: str
+    allow: str = ""
 
     @property
     def line(self) -> str:
         """A line for a person: the loss, what it would remove, and both ways out."""
         return (
             f"held back: {self.found}; nothing was removed. Restore what is missing, or allow the "
-            f"removal of {self.goes}: `tamis materialize --allow-removal {self.name}`"
+            f"removal of {self.goes}: `tamis materialize --allow-removal {self.allow or self.name}`"
         )
 
     def to_json(self) -> dict[str, str]:
@@ -98,12 +116,12 @@ def absent_shards(
     listed: Mapping[str, Shard],
     project: Project,
     allowed: Collection[str] = (),
-    arriving: Mapping[str, str] = MappingProxyType({}),
+    expected: Arriving = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return the files and packages whose removal is held back, by key, with the corpus of each.
 
     `listed` are the files that exist now, `allowed` the names of corpora and files whose removal a person
-    allows; `arriving`: versions of listed files that may be counted as read, though no run has read them yet.
+    allows; `expected`: listed files that may be counted as read, though no run has read them yet.
     A file that was noted as held back stays so, since later arrivals do not make the loss smaller.
     """
     small = read_small_files(store)
@@ -117,12 +135,13 @@ def absent_shards(
     corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
     corpus_of |= dict(small.select("shard", "corpus").iter_rows())
     corpora = {key: corpus_of.get(key, corpus_of_key(key)) for key in files}
-    had, moved = Counter(corpora.values()), _moved(project.home, current, lost, listed, small)
-    if arriving:
-        moved |= _arriving(project.home, current, set(lost) - moved, listed, small, arriving)
+    had, elsewhere = Counter(corpora.values()), moved(project.home, current, lost, listed, small)
+    if expected:
+        left = set(lost) - elsewhere
+        elsewhere |= to_be_read_elsewhere(project.home, current, left, listed, small, expected)
     missing: dict[str, list[str]] = {}
     for key in sorted(lost):
-        if key not in moved:
+        if key not in elsewhere:
             missing.setdefault(corpora[key], []).append(key)
     configured = {corpus.name for corpus in project.settings.corpus}
     noted = set(store.read(ABSENT, ["shard"])["shard"])
@@ -135,76 +154,9 @@ def absent_shards(
         for corpus, keys in missing.items()
         for key in keys
         if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
-        if corpus not in allowed and (key not in allowed or (corpus not in configured and key in small_keys))
+        if not allows(allowed, CORPUS, corpus)
+        and (not allows(allowed, FILE, key) or (corpus not in configured and key in small_keys))
     }
-
-
-def _moved(
-    home: Home,
-    current: CurrentValues,
-    lost: Sequence[str],
-    listed: Collection[str],
-    small: pl.DataFrame,
-) -> set[str]:
-    """Return the lost files whose bytes were read from another file, with at least as many documents.
-
-    The same bytes under a name that is read in another format, or not at all, are a loss. `small`: the files
-    of groups as they were read last.
-    """
-    folder = ManifestFolder.of(home)
-    versions: dict[str, str] = dict(small.select("shard", "version").iter_rows())
-
-    def read_of(key: str) -> str | None:
-        made = current.get((DOCUMENTS_STAGE.name, key))
-        return versions.get(key) or (_bytes_read(folder, made) if made and made.finished else None)
-
-    bytes_of = {
-        key: versions.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost
-    }
-    same_bytes: dict[str, list[str]] = {}
-    alone = {key: value.data_version for (asset, key), value in current.items() if asset == RAW_STAGE.name}
-    for key, version in {**alone, **versions}.items():
-        if key in listed:
-            same_bytes.setdefault(version, []).append(key)
-    elsewhere = {key: same_bytes.get(found or "", []) for key, found in bytes_of.items()}
-    if not any(elsewhere.values()):
-        return set()
-    counts = _documents_of(home.store)
-
-    def taken_in(key: str, new: str) -> bool:
-        return read_of(new) == bytes_of[key] and counts.get(new, 0) >= counts.get(key, 0)
-
-    return {key for key, places in elsewhere.items() if any(taken_in(key, new) for new in places)}
-
-
-def _arriving(
-    home: Home,
-    current: CurrentValues,
-    lost: Collection[str],
-    listed: Mapping[str, Shard],
-    small: pl.DataFrame,
-    versions: Mapping[str, str],
-) -> set[str]:
-    """Return the lost files whose bytes are in a new file, of a name that is read in the same way."""
-    folder, read_last = ManifestFolder.of(home), dict(small.select("shard", "version").iter_rows())
-    new = {
-        (version, _ending(listed[key].name))
-        for key, version in versions.items()
-        if key in listed and key not in read_last and (DOCUMENTS_STAGE.name, key) not in current
-    }
-    if not new:
-        return set()
-    names = dict(home.store.read(FILES, ["shard", "name"]).iter_rows())
-    names |= dict(small.select("shard", "name").iter_rows())
-    bytes_of = {
-        key: read_last.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost
-    }
-    return {key for key, found in bytes_of.items() if (found, _ending(names.get(key, key))) in new}
-
-
-def _ending(name: str) -> str:
-    """Return the suffixes of a file's name, by which its format is known."""
-    return "".join(PurePosixPath(name).suffixes[-2:]).lower()
 
 
 def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
@@ -215,10 +167,8 @@ def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSn
     """
     if not snapshot.lost:
         return snapshot
-    alone = {key: found for key, found in snapshot.fingerprints.items() if not is_group_key(key)}
-    store, files = snapshot.project.home.store, snapshot.files
-    arriving = {key: found for key, found in {**alone, **snapshot.versions}.items() if key in files}
-    lost = absent_shards(store, current, files, snapshot.project, snapshot.allowed, arriving)
+    store, expected = snapshot.project.home.store, arriving(snapshot)
+    lost = absent_shards(store, current, snapshot.files, snapshot.project, snapshot.allowed, expected)
     corpora = set(lost.values())
     return replace(
         snapshot,
@@ -232,23 +182,8 @@ def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSn
     )
 
 
-def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
-    """Return the version of the raw shard that documents were read from, None where its manifest is lost."""
-    try:
-        inputs = folder.read(value.manifest).inputs
-    except ManifestError:
-        return None
-    return next((entry.data_version for entry in inputs if entry.asset == RAW_STAGE.name), None)
-
-
-def begun_removals(store: Store) -> set[str]:
-    """Return `asset[partition]` of all values of interrupted removals, which may be half deleted."""
-    open_notes = store.read(REMOVALS, ["entries"], "ended_at IS NULL")["entries"]
-    return {entry for note in open_notes for entry in json.loads(note)}
-
-
 def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
-    """Note the files that are held back, and forget those that are back.
+    """Note the files that are held back, and forget those that are back, of interrupted removals, too.
 
     To be called before new files are read, which would change the share that was lost.
     """
@@ -257,6 +192,21 @@ def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
     new = sorted(snapshot.lost.keys() - noted)
     store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
     delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.files.keys()))
+    take_off_returned(store, partial(_is_back, snapshot))
+
+
+def _is_back(snapshot: ProjectSnapshot, entry: str) -> bool:
+    """Return whether the file or name of an entry of a removal, `asset[partition]`, is there."""
+    asset, _, rest = entry.partition("[")
+    partition, stage = rest.removesuffix("]"), stages().get(asset)
+    if stage is None:
+        return False
+    if stage.partitions != "shards":
+        return stage.active(snapshot) and partition in snapshot.keys(stage.partitions)
+    if partition in snapshot.files or partition in snapshot.held:
+        return True
+    shard = snapshot.shards.get(partition)
+    return shard is not None and any(file.key in snapshot.files for file in shard.members)
 
 
 def kept_names(
@@ -292,14 +242,16 @@ def _allows(allowed: Collection[str], partition_set: str, partition: str) -> boo
     That is its own name, of a model also without the suffix of its twin, of a trial also the name of its
     model, target or selection.
     """
-    if partition_set == "models":
-        return partition in allowed or partition.removesuffix(TWIN) in allowed
     if partition_set in SWARM_SETS:
         return partition_set in allowed
     if partition_set == TRIALS:
-        parts = f"{partition}{SEPARATOR}"
-        return TRIALS in allowed or any(f"{SEPARATOR}{name}{SEPARATOR}" in parts for name in allowed)
-    return partition in allowed
+        return allows_trial(allowed, partition)
+    _asset, kind = _NAMED_BY[partition_set]
+    return allows(allowed, kind, partition, *_without_twin(kind, partition))
+
+
+def _without_twin(kind: str, name: str) -> list[str]:
+    return [name.removesuffix(TWIN)] if kind == MODEL else []
 
 
 def read_shrunken(store: Store, shards: Collection[str]) -> dict[str, Shrunken]:
@@ -332,7 +284,8 @@ def shrunken_to_allow(
     for one in _in_effect(snapshot, current):
         shard = snapshot.shards[one.shard]
         is_as_read = current[RAW_STAGE.name, one.shard].data_version == snapshot.fingerprints.get(one.shard)
-        if is_as_read and not {ALL, one.shard, shard.corpus, shard.name}.isdisjoint(allowed):
+        named = allows(allowed, FILE, one.shard, shard.name) or allows(allowed, CORPUS, shard.corpus)
+        if is_as_read and (ALL in allowed or named):
             found.append(one)
     return found
 
@@ -347,7 +300,27 @@ def _in_effect(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Sh
 
 def held_back(snapshot: ProjectSnapshot, current: CurrentValues) -> list[HeldBack]:
     """Return all losses that are held back now, corpora first."""
-    return [*_corpora(snapshot), *_shrunken(snapshot, current), *_names(snapshot)]
+    found = [*_corpora(snapshot), *_shrunken(snapshot, current), *_names(snapshot)]
+    losses = losses_by_name(snapshot, current) if found else {}
+    return [replace(one, allow=to_print(one.kind, one.name, losses)) for one in found]
+
+
+def losses_by_name(snapshot: ProjectSnapshot, current: CurrentValues) -> Losses:
+    """Return kind and name of the losses that are held back, by each name that a person may give for one."""
+    found: list[tuple[str, str, str]] = []
+    for key, corpus in snapshot.lost.items():
+        found += [(corpus, CORPUS, corpus), (key, FILE, key)]
+    for one in _in_effect(snapshot, current):
+        shard = snapshot.shards[one.shard]
+        found += [(shard.corpus, CORPUS, shard.corpus)]
+        found += [(name, FILE, one.shard) for name in {one.shard, shard.name}]
+    for partition_set, (_asset, kind) in _NAMED_BY.items():
+        for name in snapshot.kept.get(partition_set, ()):
+            found += [(given, kind, name) for given in (name, *_without_twin(kind, name))]
+    losses: dict[str, set[tuple[str, str]]] = {}
+    for given, kind, name in found:
+        losses.setdefault(given, set()).add((kind, name))
+    return losses
 
 
 def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
@@ -389,7 +362,7 @@ def _corpora(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
             found = f"corpus {corpus!r} is no longer in tamis.toml; it had {files} ({some})"
         count = sum(documents.get(key, 0) for key in keys)
         yield HeldBack(
-            kind="corpus", name=corpus, found=found, goes=f"all documents of these files ({count:,})"
+            kind=CORPUS, name=corpus, found=found, goes=f"all documents of these files ({count:,})"
         )
 
 
@@ -402,7 +375,7 @@ def _documents_of(store: Store) -> dict[str, int]:
 def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
     for one in _in_effect(snapshot, current):
         goes = counted(one.before - one.now, "document")
-        yield HeldBack(kind="file", name=one.shard, found=one.found, goes=goes)
+        yield HeldBack(kind=FILE, name=one.shard, found=one.found, goes=goes)
 
 
 def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:

@@ -20,13 +20,8 @@ from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_
 from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
-from tamis.graph.held_back import (
-    FILES,
-    REMOVALS,
-    forget_shards,
-    note_shrunken,
-    shrunken_to_allow,
-)
+from tamis.graph.held_back import forget_shards, note_shrunken, shrunken_to_allow
+from tamis.graph.moved_files import FILES
 from tamis.graph.plan import full_plan, gone_partitions, label
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
@@ -35,6 +30,8 @@ from tamis.records import attempts
 from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.pinned_versions import unpin
+from tamis.records.removals import TABLE as REMOVALS
+from tamis.records.removals import end_removals
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.home import Home
@@ -204,13 +201,6 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
     forget_shards(store, sorted(shards))
     end_removals(store)
     return gone
-
-
-def end_removals(store: Store) -> None:
-    """Note all removals as ended, those included that were interrupted and repeated."""
-    ended = {"ended_at": datetime.now(UTC).replace(tzinfo=None)}
-    begun = store.read(REMOVALS, where="ended_at IS NULL").to_dicts()
-    store.merge_values(REMOVALS, [note | ended for note in begun])
 
 
 def collect_orphans(store: Store, snapshot: ProjectSnapshot) -> None:

@@ -22,6 +22,7 @@ from tamis.store.control_schemas import FORM
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
 from tamis.store.remote_lock import RemoteLock, holder_of
+from tamis.store.table_errors import DamagedTableError, UnknownTableError
 from tamis.store.tables import Store
 from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
@@ -203,7 +204,13 @@ def placed(home: Home) -> Home:
 
 
 def _require_form(home: Home) -> None:
-    if home.store.exists(HEADS):
+    """Raise `HomeFormError` where another version of Tamis has written the home.
+
+    A damaged table says nothing of it: `tamis materialize` opens the home to repair the table.
+    """
+    with contextlib.suppress(DamagedTableError, UnknownTableError):
+        if not home.store.exists(HEADS):
+            return
         found = (home.store.schema(HEADS).field("asset").metadata or {}).get(b"form")
         if found is None or found.decode() != FORM:
             raise HomeFormError(home.place, found.decode() if found else None)

@@ -2,7 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+from projects import CORPUS, plain_project, settings, write_jsonl
+
+from tamis.graph import reconciliation
 from tamis.graph.held_back import Shrunken, forget_shrunken, held_back, note_shrunken, read_shrunken
+from tamis.graph.scan import scan
 
 A, B = "web__a", "web__b"
 
@@ -30,3 +35,34 @@ def test_a_corpus_that_left_the_settings_is_named_with_the_command_that_lets_it_
     assert found.line.endswith("`tamis materialize --allow-removal old`")
     (found,) = held_back(replace(lost, absent={A: "web"}), {})
     assert found.found == f"corpus 'web' lost 1 file ({A})"
+
+
+class KilledError(BaseException):
+    """The process died."""
+
+
+def test_a_removal_that_was_killed_and_undone_allows_no_later_loss(tmp_path, monkeypatch):
+    """The sensors alone see that the files are back."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    graph, folder = plain_project(tmp_path, settings()), tmp_path / "documents"
+    write_jsonl(folder / "b.jsonl", ["documents two"])
+    graph.make(CORPUS)
+    assert graph.arrive() == "no changes"
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+
+    def die(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reconciliation, "forget_gone", die)
+        with pytest.raises(KilledError):
+            reconciliation.remove(scan(graph.project, allowed={"web"}), graph.current)
+    folder.rmdir()
+    (tmp_path / "away").rename(folder)
+    graph.arrive()
+    assert graph.store.read("removals")["ended_at"].null_count() == 0
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    assert "--allow-removal web" in graph.arrive()
+    assert graph.store.count("documents") == 2

@@ -40,7 +40,7 @@ def take_off_returned(store: Store, is_back: Callable[[str], bool]) -> None:
 
 
 def removed_values(store: Store) -> dict[str, datetime]:
-    """Return `asset[partition]` of all values that some removal deletes, with when its last one began, UTC."""
+    """Return when the last removal of each value, `asset[partition]`, began, UTC."""
     notes = store.read(TABLE, ["entries", "begun_at"]).sort("begun_at")
     return {entry: begun_at for note, begun_at in notes.iter_rows() for entry in json.loads(note)}
 

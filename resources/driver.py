@@ -4,7 +4,7 @@ A run makes all that can be made with one set of partitions, so 1,000 shards cos
 processes. Nothing out of date means no run at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -74,13 +74,11 @@ def materialize(
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
             knows_current = repair(project, instance, say)
-            asked, allowed = wanted.allow_removal, permitted(project, wanted.allow_removal)
-            wanted = replace(wanted, allow_removal=allowed)
+            asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             chosen_precision(project, say, wanted.choose_precision)
             snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
             current = read_current_values(project.home.store)
-        if asked and not (outcome.removed or outcome.let_go):
-            say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
+        _say_unneeded(asked, outcome, say)
         if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
@@ -116,6 +114,17 @@ def materialize(
             outcome.tried.clear()
         outcome.failed["corpus"] = "files kept changing; run `tamis materialize` again once they stop"
     return outcome
+
+
+def _permitted(project: Project, wanted: Wanted) -> Wanted:
+    """Return what is wanted, with the kinds of the losses to let go; raises `AmbiguousRemovalError`."""
+    return replace(wanted, allow_removal=permitted(project, wanted.allow_removal))
+
+
+def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str], None]) -> None:
+    """Say that nothing is held back under the names that a person gave, where that is so."""
+    if asked and not (outcome.removed or outcome.let_go):
+        say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
 
 
 def _check_first(found: Precheck, wanted: Wanted, say: Callable[[str], None]) -> None:

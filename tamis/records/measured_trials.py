@@ -7,15 +7,13 @@ from tamis.training.stage import TRIALS_STAGE
 
 
 def measured_on(current: CurrentValues, folder: ManifestFolder) -> dict[str, str]:
-    """Return the target of each trial that has a value, also of one that nobody asks for now."""
-    made = {
-        trial: folder.read(one.manifest)
-        for (asset, trial), one in current.items()
-        if asset == TRIALS_STAGE.name
-    }
-    examples = EXAMPLES_STAGE.name
+    """Return the target of each trial that has a value, also of one that nobody asks for now.
+
+    One whose manifest cannot be read has none; the audit names the manifest.
+    """
+    trials = {one.manifest: trial for (asset, trial), one in current.items() if asset == TRIALS_STAGE.name}
     inputs = {
-        trial: [one.partition for one in value.inputs if one.asset == examples]
-        for trial, value in made.items()
+        trials[key]: [one.partition for one in manifest.inputs if one.asset == EXAMPLES_STAGE.name]
+        for key, manifest in folder.readable(trials).items()
     }
     return {trial: targets[0] for trial, targets in inputs.items() if targets}

@@ -188,7 +188,8 @@ def test_what_vanished_from_the_settings_is_kept_until_a_person_lets_it_go(graph
     assert held(graph) == {}
     gone = {"selection": "thin", "target": "goal", "corpus": "web__cooking.jsonl"}[kind]
     assert gone not in {partition for _asset, partition in graph.current}
-    assert [path.name for path in graph.home.reports.glob("*thin*")] == []
+    if "thin" in names:
+        assert [path.name for path in graph.home.reports.glob("*thin*")] == []
 
 
 def test_a_file_that_lost_most_of_its_documents_is_held_back_and_everything_else_goes_on(graph):

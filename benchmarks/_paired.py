@@ -4,17 +4,15 @@ The variance of a mean difference is that over seeds plus that of drawing the he
 same draws for both arms and all seeds; degrees of freedom by Satterthwaite, as for the figures of a trial.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.training.intervals import CLASSES, CODE_LENGTH
+from tamis.training.intervals import Statistic, bits_per_byte, macro_f1
 from tamis.training.results import Outcomes
 
 RESAMPLES = 1_000
-METRICS = {**CLASSES, **CODE_LENGTH}
-Statistic = Callable[[Outcomes, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +24,18 @@ class Difference:
     high: float
     p: float
     seeds: tuple[float, ...]
+
+
+def _accuracy(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
+    right = np.asarray(outcomes.expected) == np.asarray(outcomes.predicted)
+    return np.asarray((draws_rd @ right) / draws_rd.shape[1])
+
+
+METRICS: dict[str, Statistic] = {
+    "accuracy": _accuracy,
+    "macro_f1": macro_f1,
+    "bits_per_byte": bits_per_byte,
+}
 
 
 def values(metric: str, outcomes: Sequence[Outcomes], seed: int = 0) -> np.ndarray:

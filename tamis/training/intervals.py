@@ -38,14 +38,14 @@ def estimates(results: Sequence[TrainingResult], seed: int = 0) -> dict[str, Est
     outcomes = [result.outcomes for result in results if result.outcomes]
     draws_rd = _draws(len(first.bits or first.expected), seed)
     if first.bits:
-        by_seed, of_examples = _drawn(_bits_per_byte, outcomes, draws_rd)
+        by_seed, of_examples = _drawn(bits_per_byte, outcomes, draws_rd)
         return {"bits_per_byte": _around(by_seed, of_examples, len(first.bits))}
     right_sd = np.stack([np.equal(one.expected, one.predicted) for one in outcomes]).astype(np.float64)
     more_sd = np.concatenate([right_sd, np.tile(MORE_EXAMPLES, (len(outcomes), 1))], axis=1)
     examples = more_sd.shape[1]
     least = float(more_sd.mean(0).var(ddof=1)) / examples
     accuracy = _within_one(_around(more_sd.mean(1), least, examples))
-    by_seed, of_examples = _drawn(_macro_f1, outcomes, draws_rd)
+    by_seed, of_examples = _drawn(macro_f1, outcomes, draws_rd)
     return {
         "accuracy": replace(accuracy, mean=float(right_sd.mean(1).mean())),
         # Where all are right, every draw is right: macro-F1 is known no better than accuracy.
@@ -90,11 +90,12 @@ def _within_one(found: Estimate) -> Estimate:
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
-def _bits_per_byte(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
+def bits_per_byte(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
+    """Return bits per byte of every draw."""
     return (draws_rd @ np.asarray(outcomes.bits)) / np.maximum(draws_rd @ np.asarray(outcomes.n_bytes), 1)
 
 
-def _macro_f1(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
+def macro_f1(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
     """Return the mean of every draw over the classes that occur in it."""
     expected, predicted = np.asarray(outcomes.expected), np.asarray(outcomes.predicted)
     total, present = np.zeros(len(draws_rd)), np.zeros(len(draws_rd))

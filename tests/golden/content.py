@@ -205,7 +205,7 @@ TABLES = {
     "mart_trials": Table(
         store="mart_trials",
         key="trial",
-        exact=f"{TRIAL_EXACT} is_current place",
+        exact=f"{TRIAL_EXACT} target is_current place",
         loss=f"{TRIAL_LOSSES} improvement behind_best",
         share=TRIAL_SHARES,
     ),

@@ -64,7 +64,7 @@ def test_an_earlier_version_comes_back_stays_and_is_let_go_of(project):
     rows = {row["version"]: row for row in project.json("diff", "best", "--list")}
     said = project.tamis("restore", "best", "2").stdout
     assert "pinned to version 2" in said
-    gone = [line.split()[1] for line in said.splitlines() if line.startswith("gone: ")]
+    gone = [line.split()[2] for line in said.splitlines() if line.startswith("left out: ")]
     assert gone
     assert len(chosen(project)) + len(gone) == 20
     last = project.json("diff", "best")

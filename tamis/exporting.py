@@ -26,7 +26,7 @@ from tamis.settings.sections import CorpusSection, TargetSection
 from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, description_path, rows_in_folder
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
-from tamis.withdrawal.meanwhile import Meanwhile, WithdrawnMeanwhileError
+from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
 
 FORMS = ("parquet", "jsonl", FOLDER)
 ROWS_A_GROUP = 50_000
@@ -78,14 +78,14 @@ def export_selection(
     `output`: the file or folder to write, if not in the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
-    `ExportPathError`, `WithdrawnMeanwhileError` or, before anything is written, `ManifestError` where the
+    `ExportPathError`, `WithdrawnSinceError` or, before anything is written, `ManifestError` where the
     lineage is broken.
     """
     name = f"{selection}.{form}"
     path = output.absolute() if output else project.home.exports / name
     path = path / name if path.is_dir() and form != FOLDER else path
     _require_free(project, path, form)
-    store, meanwhile = project.home.store, Meanwhile(project.home)
+    store, since = project.home.store, WithdrawnSince(project.home)
     configured = [section.name for section in project.settings.selection]
     folder = ManifestFolder.of(project.home)
     found = find_published(read_current_values(store), folder, selection, configured)
@@ -103,7 +103,7 @@ def export_selection(
     facts, lineage = describe_subset(project, found, decisions, chosen)
     rows = subset_rows(project, chosen, places)
     rows = _among(rows, columns) if columns else rows
-    meanwhile.require_none(path.name)
+    since.require_none(path.name)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == FOLDER:
@@ -118,15 +118,15 @@ def export_selection(
         written = [path, *write_descriptions(facts, lineage, path, rows.schema).paths]
     if path.is_relative_to(project.home.exports):
         project.home.publish(written)
-    _take_back_if_withdrawn(project.home, path, written, meanwhile)
+    _take_back_if_withdrawn(project.home, path, written, since)
     return Exported(path=path, documents=len(chosen), notes=rows.notes)
 
 
-def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], meanwhile: Meanwhile) -> None:
+def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], since: WithdrawnSince) -> None:
     """Remove what was written, and raise, where documents were withdrawn before it had its name."""
     try:
-        meanwhile.require_none(path.name)
-    except WithdrawnMeanwhileError:
+        since.require_none(path.name)
+    except WithdrawnSinceError:
         if path.is_dir():
             shutil.rmtree(path)
         for one in written:

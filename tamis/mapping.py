@@ -22,7 +22,7 @@ from tamis.selection.deciding import used_score_columns
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.store.home import writing
-from tamis.withdrawal.meanwhile import Meanwhile
+from tamis.withdrawal.since import WithdrawnSince
 
 LAYOUTS = ("components", "neighbours")
 LAYOUT_VERSION = "1"
@@ -40,9 +40,9 @@ def current_map(project: Project, selection: str) -> Path:
 def map_by_neighbours(project: Project, selection: str) -> Path:
     """Write a map laid out by nearest neighbours next to the other one, and return its path.
 
-    Raises `WithdrawnMeanwhileError`.
+    Raises `WithdrawnSinceError`.
     """
-    meanwhile, seen = Meanwhile(project.home), _seen(project, selection)
+    since, seen = WithdrawnSince(project.home), _seen(project, selection)
     place_n2 = _neighbour_places(project, seen)
     kept = [percent(neighbours_kept(seen.point_nk, found), 0) for found in (place_n2, seen.point_nk[:, :2])]
     axes = (
@@ -54,7 +54,7 @@ def map_by_neighbours(project: Project, selection: str) -> Path:
     page = project.home.reports / f"neighbours_{selection}.html"
     content = map_page(seen, place_n2, axes, page_links(selection))
     with writing(project.home, "tamis map", PATIENCE_SECONDS):
-        meanwhile.require_none(page.name)
+        since.require_none(page.name)
         write_atomically(page, content.encode())
         project.home.publish([page])
     return page
@@ -64,9 +64,9 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
     """Write the points of a map as parquet into the folder of exports, and return its path.
 
     `neighbors` holds numbers of rows and distances, as Embedding Atlas reads them. Raises
-    `WithdrawnMeanwhileError`.
+    `WithdrawnSinceError`.
     """
-    meanwhile, seen = Meanwhile(project.home), _seen(project, selection)
+    since, seen = WithdrawnSince(project.home), _seen(project, selection)
     place_n2 = _neighbour_places(project, seen) if by_neighbours else seen.point_nk[:, :2]
     count, asked_n = min(NEIGHBOURS, max(len(place_n2) - 1, 0)), np.arange(len(place_n2))
     near_nc = nearest(seen.point_nk, asked_n, count) if count else np.zeros((len(place_n2), 0), np.int64)
@@ -96,7 +96,7 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
     path, stream = project.home.exports / f"{selection}.map.parquet", io.BytesIO()
     rows.write_parquet(stream)
     with writing(project.home, "tamis map", PATIENCE_SECONDS):
-        meanwhile.require_none(path.name)
+        since.require_none(path.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, stream.getvalue())
         project.home.publish([path])

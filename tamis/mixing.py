@@ -176,10 +176,8 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
     lines += [Priced(**one).line for one in found["runs"] if one["runs"]]
     if found["agreement"]:
         lines.append(Agreement(**found["agreement"]).words)
-    made, value = (
-        mixture_lines(project.home.store),
-        read_current_values(project.home.store).get((MIXTURE, "")),
-    )
+    made = mixture_lines(project.home.store)
+    value = read_current_values(project.home.store).get((MIXTURE, ""))
     refused = value is not None and value.finished and not value.passed
     if refused:
         kept = "what follows is an earlier mixture" if made else "there is no earlier mixture"

@@ -1,6 +1,7 @@
 """The verbs that trace what was made: `explain` of a document or checkpoint, `gaps` of a target, `audit`."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,38 +156,23 @@ class Files:
     prov: str | None
 
 
+def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return the option of a file that the audit writes; a folder is refused before anything is hashed."""
+    return click.option(option, type=click.Path(dir_okay=False), metavar="FILE", help=text)
+
+
 @click.command()
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
 @click.option("--quick", is_flag=True, help="Save time: do not hash the stored content again.")
-@click.option(
-    "--html",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Also write the audit as one HTML page, with a picture of the graph.",
-)
-@click.option(
-    "--anchor",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Write the ids of all manifests to this file; keep it elsewhere, for --against.",
-)
+@_written("--html", "Also write the audit as one HTML page, with a picture of the graph.")
+@_written("--anchor", "Write the ids of all manifests to this file; keep it elsewhere, for --against.")
 @click.option(
     "--against",
     metavar="FILE",
     help="Also check that the manifests listed in this file, written by --anchor, are unaltered.",
 )
-@click.option(
-    "--openlineage",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Write the lineage to this file as OpenLineage events.",
-)
-@click.option(
-    "--prov",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Write the lineage to this file as W3C PROV-JSON.",
-)
+@_written("--openlineage", "Write the lineage to this file as OpenLineage events.")
+@_written("--prov", "Write the lineage to this file as W3C PROV-JSON.")
 @json_option
 def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""

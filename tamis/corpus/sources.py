@@ -14,13 +14,18 @@ _NOTES = ("shard_files", "grouped_files")
 _BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
 
 
+def noted_corpora(store: Store) -> pl.DataFrame:
+    """Return the corpus of each file that was taken in, as it was noted then: shard, corpus."""
+    notes = pl.concat([store.read(table, ["shard", "corpus"]) for table in _NOTES])
+    return notes.unique("shard", keep="last", maintain_order=True)
+
+
 def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
     """Return places, by `shard`, with the `corpus` of each: as it was noted when the file was read.
 
     The key of a file does not say it where the name of the corpus holds a separator, or ends as one begins.
     """
-    notes = pl.concat([store.read(table, ["shard", "corpus"]) for table in _NOTES])
-    unsaid = notes.filter(pl.col("corpus") != _BY_KEY).unique("shard", keep="last", maintain_order=True)
+    unsaid = noted_corpora(store).filter(pl.col("corpus") != _BY_KEY)
     if unsaid.is_empty():
         return places.with_columns(corpus=_BY_KEY)
     noted = unsaid.rename({"corpus": "noted"})

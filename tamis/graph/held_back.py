@@ -162,8 +162,7 @@ def absent_shards(
 def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
     """Return the snapshot in which files that were renamed are not held back, for plans and the status.
 
-    A run holds them back until it has read them under their new names, so that no document is missing
-    meanwhile.
+    A run holds them back until it has read them under their new names, so that no document is ever missing.
     """
     if not snapshot.lost:
         return snapshot

@@ -19,7 +19,7 @@ from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.graph.stages import stages
-from tamis.records.current_values import read_current_values
+from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
@@ -63,7 +63,8 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
         store.read(TARGET_EXAMPLES.name, ["target", "split", "source"], where).sort("target").to_dicts()
     )
     aside = store.read(SET_ASIDE, ["stage", "reason", "detail"], where).sort("stage").to_dicts()
-    decided = _decisions(store, doc_id, manifests)
+    current = read_current_values(store)
+    decided = _decisions(store, doc_id, manifests, current)
     places = store.read(OCCURRENCES.name, ["shard", "row", "source"], where).sort("shard", "row").to_dicts()
     return (
         ({"withdrawn": withdrawn[0]} if withdrawn else {})
@@ -81,17 +82,17 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
             .sort("checkpoint")
             .to_dicts(),
         }
-        | ({"superseded": earlier} if (earlier := _superseded(home, doc_id)) else {})
+        | ({"superseded": earlier} if (earlier := _superseded(home, doc_id, current)) else {})
     )
 
 
-def _superseded(home: Home, doc_id: str) -> list[dict[str, Any]]:
+def _superseded(home: Home, doc_id: str, current: CurrentValues) -> list[dict[str, Any]]:
     """Return the superseded checkpoints that list a document as trained on, and the folder of each."""
     names = [stage.name for stage in stages().values() if stage.learning in KINDS]
     search = Listing(ManifestFolder.of(home), [doc_id])
     return [
         {"checkpoint": manifest.partition, "manifest": manifest.id, "folder": home.relative(folder)}
-        for folder, manifest in superseded_checkpoints(home, read_current_values(home.store), names)
+        for folder, manifest in superseded_checkpoints(home, current, names)
         if search.lists(manifest, TRAINED_ON.name)
     ]
 
@@ -112,9 +113,11 @@ def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> lis
     return [[place | named.get(place["shard"], {}) for place in places] for places in found]
 
 
-def _decisions(store: Store, doc_id: str, manifests: ManifestFolder) -> list[dict[str, Any]]:
+def _decisions(
+    store: Store, doc_id: str, manifests: ManifestFolder, current: CurrentValues
+) -> list[dict[str, Any]]:
     decided = []
-    for found in all_published(read_current_values(store), manifests):
+    for found in all_published(current, manifests):
         # The filters of that decision: those in tamis.toml may have changed since.
         config = manifests.read(found.decisions).config
         filters = FiltersSection.model_validate(config.get("filters", {}))

@@ -46,8 +46,8 @@ from tamis.store.tables import Store, quoted
 
 TABLE = "selection_versions"
 LEAK_IN_WORDS = {
-    Reason.HELD_OUT_EXAMPLE: "is a held-out example of a target by now",
-    Reason.CONTAMINATED: "shares long runs of words with held-out examples of now",
+    Reason.HELD_OUT_EXAMPLE: "is now a held-out example of a target",
+    Reason.CONTAMINATED: "shares long runs of words with present held-out examples",
 }
 
 

@@ -92,13 +92,13 @@ def write_descriptions(facts: Facts, lineage: Lineage, subset: Path, columns: pa
         size=subset.stat().st_size,
         sha256=file_digest(subset),
     )
-    beside = _other_forms(files.prov, facts.manifest, written.name)
+    other_forms = _other_forms(files.prov, facts.manifest, written.name)
     others = [files.croissant.name, files.openlineage.name, files.prov.name]
     texts = {
         files.card: data_card(facts, written, others),
         files.croissant: canonical_json(croissant(facts, written)) + "\n",
         files.openlineage: openlineage_lines(lineage),
-        files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)} | beside),
+        files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)} | other_forms),
     }
     for path, text in texts.items():
         write_atomically(path, text.encode())

@@ -263,7 +263,8 @@ def _flags_exclude(snapshot: Snapshot) -> bool:
 def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
     """The filters that keep documents out; nothing at all without any, so that no key changes.
 
-    Corpora that keys do not name are looked up; formerly they were taken for others, so this is a setting.
+    Corpora that keys do not name are looked up. They are a setting, so that what was chosen by the keys alone
+    is chosen again.
     """
     settings = snapshot.project.settings
     filters = settings.filters

@@ -10,11 +10,11 @@ import polars as pl
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.numbers import counted, named
 from tamis.corpus.shards import SEPARATOR, corpus_of_key, is_group_key, shard_key
-from tamis.corpus.small_files import files_of, read_small_files
+from tamis.corpus.small_files import files_of
+from tamis.corpus.sources import noted_corpora
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
-from tamis.graph.held_back import FILES
 from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import read_withdrawals
@@ -206,8 +206,7 @@ def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, st
 
     As it was noted; of a file that was not, and is not `listed` either, as its key says.
     """
-    noted = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
-    noted |= dict(read_small_files(store).select("shard", "corpus").iter_rows())
+    noted = dict(noted_corpora(store).iter_rows())
     unnoted = {key for key in stored_shards(store) if key not in noted and key not in listed}
     return noted | {key: corpus_of_key(key) for key in unnoted}
 

@@ -62,6 +62,6 @@ def _has_bytes(path: Path, doc_ids: Sequence[str]) -> bool:
                 if shown.str.contains_any(list(doc_ids))[0]:
                     return True
                 rest = block[-ID_DIGITS:]
-    except OSError:  # it was removed meanwhile, or is nobody's to read
+    except OSError:  # it has just been removed, or is nobody's to read
         return False
     return False

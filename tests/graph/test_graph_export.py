@@ -20,7 +20,7 @@ from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.exporting import ExportPathError, export_selection
 from tamis.status import read_status
-from tamis.withdrawal.meanwhile import WithdrawnMeanwhileError
+from tamis.withdrawal.since import WithdrawnSinceError
 from tamis.withdrawal.verifying import verify
 
 GOLDEN = Path(__file__).parent / "exported"
@@ -349,7 +349,7 @@ def test_what_is_withdrawn_during_an_export_is_not_left_in_it(project, monkeypat
         return made
 
     monkeypatch.setattr(exporting, step, slow)
-    with pytest.raises(WithdrawnMeanwhileError):
+    with pytest.raises(WithdrawnSinceError):
         export_selection(project.project, "all", form)
     assert not [path for path in project.home.exports.rglob("*") if path.is_file()]
     assert verify(project.home).holds

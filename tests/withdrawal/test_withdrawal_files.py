@@ -13,7 +13,7 @@ from tamis.store.home import Home, writing
 from tamis.withdrawal import purging, verifying
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.files import UnreadableRowsError
-from tamis.withdrawal.meanwhile import Meanwhile, WithdrawnMeanwhileError
+from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
 from tamis.withdrawal.telling import withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, withdraw
@@ -130,9 +130,9 @@ def test_copies_that_no_export_wrote_are_named_by_verifying_alone(home):
 
 def test_what_was_withdrawn_since_is_noticed(home):
     withdraw(home, asked(home, IDS[0]), REASON)
-    meanwhile = Meanwhile(home)
-    meanwhile.require_none("best.jsonl")
+    since = WithdrawnSince(home)
+    since.require_none("best.jsonl")
     withdraw(home, asked(home, IDS[1]), REASON)
-    with pytest.raises(WithdrawnMeanwhileError, match=r"^best\.jsonl was not written") as raised:
-        meanwhile.require_none("best.jsonl")
+    with pytest.raises(WithdrawnSinceError, match=r"^best\.jsonl was not written") as raised:
+        since.require_none("best.jsonl")
     assert raised.value.documents == 1

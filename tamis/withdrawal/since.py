@@ -9,7 +9,7 @@ from tamis.store.home import Home
 from tamis.store.withdrawn import withdrawn_ids
 
 
-class WithdrawnMeanwhileError(TransientError):
+class WithdrawnSinceError(TransientError):
     """A file that was not written, or was removed again, since documents were withdrawn in the meantime."""
 
     def __init__(self, name: str, documents: int) -> None:
@@ -20,7 +20,7 @@ class WithdrawnMeanwhileError(TransientError):
         )
 
 
-class Meanwhile:
+class WithdrawnSince:
     """What is withdrawn from when this was made on."""
 
     def __init__(self, home: Home) -> None:
@@ -28,6 +28,6 @@ class Meanwhile:
         self._before = frozenset(withdrawn_ids(home.store))
 
     def require_none(self, name: str) -> None:
-        """Raise `WithdrawnMeanwhileError` where anything was withdrawn since."""
+        """Raise `WithdrawnSinceError` where anything was withdrawn since."""
         if new := set(withdrawn_ids(self.home.store)) - self._before:
-            raise WithdrawnMeanwhileError(name, len(new))
+            raise WithdrawnSinceError(name, len(new))

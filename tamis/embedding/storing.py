@@ -124,8 +124,3 @@ def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarra
 
 def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
     return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
-
-
-def as_half(vectors_nd: np.ndarray) -> np.ndarray:
-    """Vectors as they are stored, back in 32 bits: what every later step computes with."""
-    return np.asarray(vectors_nd, dtype=np.float16).astype(np.float32)

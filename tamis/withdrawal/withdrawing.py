@@ -24,7 +24,6 @@ from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import (
     CHUNK,
     Withdrawal,
-    read_withdrawals,
     unfinished,
     withdrawn_ids,
     write_withdrawals,
@@ -235,10 +234,3 @@ def _said(
         "listed_in": listed,
         **({"counts": "of the run that completed it, after one that was cut short"} if cut_short else {}),
     }
-
-
-def withdrawals_of(home: Home, doc_ids: Sequence[str]) -> pl.DataFrame:
-    """The rows of these documents."""
-    chunks = [doc_ids[start : start + CHUNK] for start in range(0, len(doc_ids), CHUNK)]
-    found = [read_withdrawals(home.store, one_of("doc_id", chunk)) for chunk in chunks]
-    return pl.concat(found) if found else read_withdrawals(home.store, "false")

@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def console() -> None:
     """Entry point of the installed command; a request to terminate ends it as Ctrl-C does."""
     ended: list[int] = []
-    atexit.register(_exit_as_interrupted, ended)  # before all others, so that it runs after them
+    atexit.register(_exit_at_once, ended)  # before all others, so that it runs after them
     record_signals()
     for ending in (signal.SIGINT, signal.SIGTERM):
         # What a script runs in the background has SIGINT ignored, and Dagster treats SIGTERM as SIGINT.
@@ -206,13 +206,23 @@ def console() -> None:
     sys.exit(ended[0])
 
 
-def _exit_as_interrupted(ended: Sequence[int]) -> None:
-    """Exit with the code of an interrupted command.
+def _exit_at_once(ended: Sequence[int]) -> None:
+    """Exit with the code of the command, without tearing down the interpreter.
 
-    Python kills itself by SIGINT instead where the interrupt came within `exec`, though it was caught.
+    With torch and Dagster loaded that takes a second, to free memory which the system frees anyway. Python
+    would also kill itself by SIGINT where the interrupt came within `exec`, though it was caught.
     """
-    if ended and ended[0] in INTERRUPTED:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(ended[0])
+    if not ended:  # an error that nobody expected: Python ends as usual
+        return
+    code = ended[0]
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        if not code:
+            code = 1
+            with contextlib.suppress(OSError):
+                os.write(2, f"tamis: the output is incomplete: {error.strerror or error}\n".encode())
+    os._exit(code)

@@ -45,6 +45,14 @@ class UnknownNameError(PermanentError):
         super().__init__(f"unknown {kind} {name!r}; valid: {', '.join(self.valid) or 'none'}{meant}")
 
 
+class BadArgumentError(PermanentError, ValueError):
+    """An argument that no result follows from; names it, what was found and what would be right."""
+
+    def __init__(self, argument: str, found: object, expected: str) -> None:
+        self.argument, self.found, self.expected = argument, found, expected
+        super().__init__(f"{argument}: {found}; expected {expected}")
+
+
 class NotMadeError(PermanentError):
     """Something that tamis.toml names but that has not been made yet."""
 

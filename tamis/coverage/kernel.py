@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.base.arguments import as_floats, as_number
 from tamis.coverage.errors import SketchError
 
 CALIBRATION_ROWS = 2_000
@@ -24,15 +25,22 @@ def collision_probability(distances: NDArray[np.floating], width: float) -> NDAr
     """Probability that h(x) = floor((a.x + b) / width) agrees for two points at these L2 distances.
 
     a ~ N(0, I), b ~ U[0, width). Distances >= 0 of any shape, same unit as `width`; 1 at distance 0.
-    Datar et al. 2004, section 3.2.
+    Datar et al. 2004, section 3.2. Raises `SketchError` for a width that is not above 0.
     """
     from scipy.special import erf
 
     with np.errstate(divide="ignore"):
-        t = width / np.asarray(distances, dtype=np.float64)
+        t = positive_width(width) / as_floats("distances", distances, "numbers")
     with np.errstate(invalid="ignore"):
         k = erf(t / math.sqrt(2)) + np.expm1(-(t**2) / 2) * 2 / (math.sqrt(2 * math.pi) * t)
     return np.where(np.isinf(t), 1.0, k)
+
+
+def positive_width(width: float | str) -> float:
+    """Return a width as a float; raise `SketchError` unless it is a number above 0, and finite."""
+    if not 0 < as_number(width) < float("inf"):
+        raise SketchError("width", f'must be a positive number or "auto", got {width!r}')
+    return float(width)
 
 
 def calibrated_width(vectors_nd: NDArray[np.float64], hashes: int, expected: int) -> float:

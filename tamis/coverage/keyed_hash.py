@@ -10,19 +10,27 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.base.errors import BadArgumentError
+
 
 def keyed_hash(doc_ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.uint64]:
     """[n] uint64, uniform. `purpose` (at most 16 bytes) keeps draws of one seed independent of each other.
 
-    `seed`: any whole number under 2^127, NumPy's too.
+    `seed`: any whole number under 2^127, NumPy's too. Raises `BadArgumentError` for others and for ids that
+    are no strings.
     """
-    keyed = hashlib.blake2b(
-        digest_size=8, key=int(seed).to_bytes(16, "little", signed=True), person=purpose.encode()
-    )
+    try:
+        key = int(seed).to_bytes(16, "little", signed=True)
+    except (TypeError, ValueError, OverflowError):
+        raise BadArgumentError("seed", repr(seed), "a whole number under 2^127") from None
+    keyed = hashlib.blake2b(digest_size=8, key=key, person=purpose.encode())
     digests = bytearray()
     for doc_id in doc_ids:
         one = keyed.copy()
-        one.update(doc_id.encode())
+        try:
+            one.update(doc_id.encode())
+        except AttributeError:
+            raise BadArgumentError("doc_ids", f"a {type(doc_id).__name__}", "strings") from None
         digests += one.digest()
     return np.frombuffer(bytes(digests), dtype="<u8").astype(np.uint64)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import as_list, is_whole
 from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import ClusteringError
 from tamis.coverage.keyed_hash import keyed_hash
@@ -68,12 +69,15 @@ def fit_prototypes(
     There are fewer when the sample holds fewer distinct vectors. The result depends on the documents and
     the seed, not on their order. Raises `ClusteringError` or `BadVectorsError` (both `ValueError`).
     """
+    doc_ids = as_list("doc_ids", doc_ids, "a list of strings")
     rows_nd = as_rows(vectors, len(doc_ids))
     wanted = clusters if clusters is not None else -(-len(doc_ids) // DOCUMENTS_PER_CLUSTER)
-    if not 1 <= wanted <= len(doc_ids):
+    if not (is_whole(wanted, 1) and wanted <= len(doc_ids)):
         raise ClusteringError(
-            "clusters", f"must be from 1 to the number of documents ({len(doc_ids)}), got {wanted}"
+            "clusters",
+            f"must be a whole number from 1 to the number of documents ({len(doc_ids)}), got {wanted}",
         )
+    wanted = int(wanted)
     draw = keyed_hash(doc_ids, seed, "prototypes")
     order = np.lexsort((np.asarray(doc_ids), draw))[: SAMPLE_PER_CLUSTER * wanted]
     sample_sd = unit_vectors(rows_nd[order])

@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import as_list
+from tamis.base.errors import BadArgumentError
 from tamis.base.progress import Advance, ignore
 from tamis.coverage.errors import ClusteringError
 from tamis.coverage.prototypes import (
@@ -121,7 +123,10 @@ def most_similar(
 
 
 def _by_id(doc_ids: Sequence[str], vectors: ArrayLike) -> tuple[pl.Series, NDArray[np.float32]]:
-    ids = pl.Series("doc_id", doc_ids, dtype=pl.String)
+    try:
+        ids = pl.Series("doc_id", as_list("doc_ids", doc_ids, "a list of strings"), dtype=pl.String)
+    except TypeError:
+        raise BadArgumentError("doc_ids", "elements of another type", "strings") from None
     if ids.n_unique() < len(ids):
         raise ClusteringError("doc_ids", "are repeated")
     vectors_nd = unit_vectors(as_rows(vectors, len(ids)))

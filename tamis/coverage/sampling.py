@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import as_floats, as_list, is_whole
 from tamis.coverage.errors import BadDensityError, UniformDrawWarning
 from tamis.coverage.keyed_hash import keyed_gumbel
 
@@ -38,7 +39,8 @@ def inverse_propensity_keys(doc_ids: Sequence[str], density: ArrayLike, seed: in
     log weight + Gumbel noise from a hash of (seed, doc_id) (Efraimidis and Spirakis 2006). Raises
     `BadDensityError` (a `ValueError`) for lengths that differ or, naming the row, a density that is NaN.
     """
-    densities = np.asarray(density, dtype=np.float64)
+    doc_ids = as_list("doc_ids", doc_ids, "a list of strings")
+    densities = as_floats("density", density, "numbers [n]")
     if densities.shape != (len(doc_ids),):
         raise BadDensityError(
             f"expected densities of shape [{len(doc_ids)}], one per doc_id, got {list(densities.shape)}"
@@ -55,12 +57,13 @@ def inverse_propensity_sample(doc_ids: Sequence[str], density: ArrayLike, k: int
     The draw from a union is the draw from the draws of its parts. Raises `BadDensityError` (a `ValueError`)
     for a negative k, repeated doc_ids, lengths that differ or a density that is NaN.
     """
-    if k < 0:
-        raise BadDensityError(f"cannot draw {k} documents")
+    doc_ids = as_list("doc_ids", doc_ids, "a list of strings")
+    if not is_whole(k, 0):
+        raise BadDensityError(f"cannot draw {k!r} documents")
     if len(set(doc_ids)) != len(doc_ids):
         raise BadDensityError("doc_ids are repeated")
     order = np.argsort(-inverse_propensity_keys(doc_ids, density, seed), kind="stable")
-    return [doc_ids[position] for position in order[:k].tolist()]
+    return [doc_ids[position] for position in order[: int(k)].tolist()]
 
 
 def effective_sample_size(density: ArrayLike) -> float:
@@ -68,7 +71,7 @@ def effective_sample_size(density: ArrayLike) -> float:
 
     It is in (0, 1]; above 0.99 the draw is practically uniform. Raises `BadDensityError` for none or a NaN.
     """
-    densities = np.asarray(density, dtype=np.float64)
+    densities = as_floats("density", density, "numbers [n]")
     if not densities.size or np.isnan(densities).any():
         raise BadDensityError("densities must not be empty or contain NaN")
     weights = 1.0 / np.maximum(densities, 1.0)
@@ -81,12 +84,13 @@ def draw_report(density: ArrayLike, *, limit: float = UNIFORM_ABOVE) -> DrawRepo
     The warning is `UniformDrawWarning`: an effective share above `limit`. The published setting reaches .998
     (densities 1.50e8 to 1.75e8, figure 9 of Sachdeva et al.). Raises `BadDensityError` for none or a NaN.
     """
-    share = effective_sample_size(density)
-    low, high = np.percentile(np.maximum(np.asarray(density, dtype=np.float64), 1.0), [5, 95])
+    densities = as_floats("density", density, "numbers [n]")
+    share = effective_sample_size(densities)
+    low, high = np.percentile(np.maximum(densities, 1.0), [5, 95])
     if share > limit:
         warnings.warn(UniformDrawWarning(share, limit), stacklevel=2)
     return DrawReport(
-        documents=int(np.size(density)),
+        documents=densities.size,
         effective_share=share,
         density_spread=float(high / low),
         uniform_in_disguise=share > limit,

@@ -15,12 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tamis.base.files import whole_file
+from tamis.base.archives import UnreadableFileError, read_npz, write_npz
+from tamis.base.arguments import as_number, is_whole
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import on_slices
 from tamis.coverage.errors import BadVectorsError, SketchError
 from tamis.coverage.hashing import HashFamily, hash_family
-from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, width_in_distances
+from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, positive_width, width_in_distances
 from tamis.coverage.vectors import checked_vectors
 
 _FORMAT = 2
@@ -51,16 +52,16 @@ class DensitySketch:
         # NumPy's integers could not be written as JSON.
         whole = map(int, (dim, rows, hashes, buckets, seed))
         self.dim, self.rows, self.hashes, self.buckets, self.seed = whole
-        self.width = None if width == "auto" else _positive_width(width)
-        self.expected = None if expected is None else int(expected)
+        self.width = None if width == "auto" else positive_width(width)
         self._chooses_width = width == "auto"
-        if self._chooses_width and (expected is None or expected < 1):
+        if self._chooses_width and not 1 <= as_number(expected) < float("inf"):
             raise SketchError(
                 "expected", f'width="auto" needs the expected number of documents, at least 1; got {expected}'
             )
+        self.expected = None if expected is None else int(expected)
         self._distances: float | None = None  # the width in median distances, where "auto" means that
         self.count = 0
-        self._counts = np.zeros((rows, buckets), dtype=np.int64)
+        self._counts = np.zeros((self.rows, self.buckets), dtype=np.int64)
         self._hashing: HashFamily | None = None
         self._digest: str | None = None
 
@@ -220,21 +221,25 @@ class DensitySketch:
         narrow = self._counts.astype(_narrowest(self._counts))
         settings = {**self._likeness(), "count": self.count, "expected": self.expected}
         settings |= {"format": _FORMAT, "chooses_width": self._chooses_width, "distances": self._distances}
-        with whole_file(Path(path)) as draft, draft.open("wb") as file:
-            np.savez(file, settings=np.array(json.dumps(settings)), counts=narrow)
+        write_npz(Path(path), settings=np.array(json.dumps(settings)), counts=narrow)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DensitySketch":
-        """Read what `save` wrote; raises `SketchError` for another format."""
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as parts:
-            settings, counts = json.loads(str(parts["settings"])), parts["counts"].astype(np.int64)
-        if settings.pop("format") != _FORMAT:
+        """Read what `save` wrote; raises `SketchError` for another file or format."""
+        try:
+            parts = read_npz(Path(path))
+            settings, counts = dict(json.loads(str(parts["settings"]))), parts["counts"].astype(np.int64)
+        except (UnreadableFileError, KeyError, TypeError, ValueError) as error:
+            raise SketchError("format", f"{path} is not a file written by DensitySketch.save") from error
+        if settings.pop("format", None) != _FORMAT:
             raise SketchError(
                 "format", f"{path} was written by another version of Tamis; build the sketch again"
             )
         count, width, chooses = settings.pop("count"), settings.pop("width"), settings.pop("chooses_width")
         distances = settings.pop("distances")
         sketch = cls(**settings, width="auto" if chooses else width)
+        if counts.shape != sketch._counts.shape:
+            raise SketchError("format", f"{path} is not a whole sketch; build it again")
         sketch.width, sketch.count, sketch._counts, sketch._distances = width, count, counts, distances
         return sketch
 
@@ -277,13 +282,7 @@ def _narrowest(counts: NDArray[np.int64]) -> np.dtype[Any]:
 def _must_be_valid(**settings: int) -> None:
     for name, value in settings.items():
         least = {"seed": 0, "buckets": 2}.get(name, 1)
-        if value < least:
-            raise SketchError(name, f"must be at least {least}, got {value}")
+        if not is_whole(value, least):
+            raise SketchError(name, f"must be a whole number of at least {least}, got {value!r}")
     if settings["buckets"] >= 2**31:
         raise SketchError("buckets", f"must be below 2^31, got {settings['buckets']}")
-
-
-def _positive_width(width: float | str) -> float:
-    if isinstance(width, str) or not 0 < width < float("inf"):
-        raise SketchError("width", f'must be a positive number or "auto", got {width!r}')
-    return float(width)

@@ -1,22 +1,26 @@
 """Vectors as callers have them (numpy or torch, any float type) to what hashing and cosines work on."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import NO_NUMBERS, dense
 from tamis.coverage.errors import BadVectorsError
 
 _ROWS_PER_BLOCK = 65_536
 
 
 def checked_vectors(vectors: ArrayLike, dim: int) -> NDArray[np.float64]:
-    """[n, dim] float64 of a numpy array or a torch tensor on any device.
+    """[n, dim] float64 of an array, a torch tensor on any device, a frame, or a list or column of vectors.
 
-    Raises `BadVectorsError` (a `ValueError`) for another shape, and naming the row for a value that is
-    not finite or for a vector of zeros, which is what a failed encoder leaves.
+    Raises `BadVectorsError` (a `ValueError`) for another shape and what are no numbers, and naming the row
+    for a value that is not finite or for a vector of zeros, which is what a failed encoder leaves.
     """
-    vectors_nd = _as_float64(vectors)
+    try:
+        vectors_nd = np.asarray(dense(vectors), dtype=np.float64)
+    except NO_NUMBERS:
+        raise _no_numbers(vectors) from None
     if vectors_nd.ndim != 2 or vectors_nd.shape[1] != dim:
         raise BadVectorsError(f"expected vectors of shape [n, {dim}], got {list(vectors_nd.shape)}")
     squares = np.einsum("nd,nd->n", vectors_nd, vectors_nd)
@@ -30,14 +34,14 @@ def unit_vectors(vectors: ArrayLike, dim: int | None = None) -> NDArray[np.float
 
     Raises as `checked_vectors`; `dim` None takes any. Worked through in blocks of 65,536 rows.
     """
-    rows = vectors if hasattr(vectors, "shape") else np.asarray(vectors)
-    shape = tuple(cast(Any, rows).shape)
+    rows = _to_slice(vectors)
+    shape = tuple(rows.shape)
     if len(shape) != 2 or dim not in (None, shape[1]):
         raise BadVectorsError(f"expected vectors of shape [n, {dim or 'd'}], got {list(shape)}")
     unit_nd = np.empty(shape, dtype=np.float32)
     for start in range(0, shape[0], _ROWS_PER_BLOCK):
         try:
-            block_nd = checked_vectors(cast(Any, rows)[start : start + _ROWS_PER_BLOCK], shape[1])
+            block_nd = checked_vectors(rows[start : start + _ROWS_PER_BLOCK], shape[1])
         except BadVectorsError as error:
             raise BadVectorsError(error.problem, start + (error.row or 0)) from None
         largest_n = np.abs(block_nd).max(axis=1, keepdims=True)  # so that no square over- or underflows
@@ -49,7 +53,7 @@ def unit_vectors(vectors: ArrayLike, dim: int | None = None) -> NDArray[np.float
 
 def as_rows(vectors: ArrayLike, count: int) -> Any:
     """Vectors as an array or a tensor to take rows from; raises `BadVectorsError` unless [count, d]."""
-    rows = cast(Any, vectors if hasattr(vectors, "shape") else np.asarray(vectors))
+    rows = _to_slice(vectors)
     if len(rows.shape) != 2 or rows.shape[0] != count:
         raise BadVectorsError(
             f"expected vectors of shape [{count}, d], one row per doc_id, got {list(rows.shape)}"
@@ -64,8 +68,15 @@ def _must_be_usable(vectors_nd: NDArray[np.float64]) -> None:
         raise BadVectorsError("is a vector of zeros", int(empty[0]))
 
 
-def _as_float64(vectors: ArrayLike) -> NDArray[np.float64]:
-    tensor = cast(Any, vectors)
-    if hasattr(tensor, "detach"):
-        return np.asarray(tensor.detach().cpu().double().numpy())
-    return np.asarray(vectors, dtype=np.float64)
+def _to_slice(vectors: Any) -> Any:
+    """Vectors as they are if they are an array or a tensor, which a block at a time is copied of."""
+    if isinstance(vectors, np.ndarray) or hasattr(vectors, "detach"):
+        return vectors
+    try:
+        return dense(vectors)
+    except NO_NUMBERS:
+        raise _no_numbers(vectors) from None
+
+
+def _no_numbers(vectors: object) -> BadVectorsError:
+    return BadVectorsError(f"expected vectors of numbers, got a {type(vectors).__name__} that is not")

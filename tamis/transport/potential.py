@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.archives import UnreadableFileError, content_digest, read_npz, write_npz
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, as_floats
 from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
-from tamis.transport.files import UnreadableFileError, content_digest, read_npz, write_npz
 from tamis.transport.sinkhorn import Kernel, RowWeights, chunk_rows, exact_products
 from tamis.transport.target_side import TargetSide
 

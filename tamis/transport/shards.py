@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tamis.base.archives import UnreadableFileError, read_npz, write_npz
 from tamis.base.errors import PermanentError
 from tamis.transport.blocks import Matrix, Rows, RowSource, as_matrix, is_array
 from tamis.transport.certificate import UnionCertificate, union_certificate
 from tamis.transport.cost import Floats
-from tamis.transport.files import UnreadableFileError, read_npz, write_npz
 from tamis.transport.potential import Float32s, TargetPotential
 
 FILE_FORMAT = 1

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import centred, clustered, costs, prepared
 
+from tamis.base.archives import write_npz
 from tamis.transport import TargetPotential, UnreadablePotentialError, nearest_cost, solve_potential
-from tamis.transport.files import write_npz
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 seeds = st.integers(0, 10_000)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_problems import clustered
 
+from tamis.base.archives import UnreadableFileError
 from tamis.transport import (
     OtherPotentialError,
     ShardNameError,
@@ -15,7 +16,6 @@ from tamis.transport import (
     leave,
     solve_potential,
 )
-from tamis.transport.files import UnreadableFileError
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 seeds = st.integers(0, 10_000)

@@ -40,11 +40,10 @@ def write_npz(path: Path, **arrays: Any) -> None:
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays by name. Raises FileNotFoundError and `UnreadableFileError`."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise UnreadableFileError(str(path), f"{type(error).__name__}: {error}") from error
+    """Return arrays by name. Raises OSError where the file cannot be opened, and `UnreadableFileError`."""
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:
+            raise UnreadableFileError(str(path), "not a whole archive of arrays") from error

@@ -4,13 +4,14 @@ Blocks are cut again into equal chunks, so a pool read as 3 blocks or as 3,000 m
 and gives the same bits. The price is a copy where blocks meet: 0.3 % of a pass at M = 1,000, d = 384.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.arguments import NO_NUMBERS, dense, is_whole
 from tamis.base.errors import PermanentError
 
 Floats = npt.NDArray[np.float64]
@@ -32,17 +33,27 @@ def check_whole(name: str, value: Any) -> None:
         raise BadShapeError(name, repr(value), "a whole number, 1 or more")
 
 
+def check_seed(seed: Any) -> None:
+    """Raise `BadShapeError` unless the seed is a whole number, 0 or more."""
+    if not is_whole(seed, 0):
+        raise BadShapeError("seed", repr(seed), "a whole number, 0 or more")
+
+
+def check_named(name: str, rows: Any) -> None:
+    """Raise `BadShapeError` unless these are rows by name, of one name or more."""
+    if not (isinstance(rows, Mapping) and rows):
+        found = "none" if isinstance(rows, Mapping) else f"a {type(rows).__name__}"
+        raise BadShapeError(name, found, "a dict of rows [n, d] by name, with at least one")
+
+
 def as_floats(values: Any, name: str, expected: str) -> Floats:
     """Values as float64, from numpy, torch (any device and type, with or without gradient) or a list.
 
     Raises `BadShapeError` on what are no numbers, and on sparse tensors.
     """
-    import torch
-
     try:
-        plain = values.detach().cpu().double() if isinstance(values, torch.Tensor) else values
-        return np.asarray(plain, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
+        return np.asarray(dense(values), dtype=np.float64)
+    except NO_NUMBERS:
         raise BadShapeError(
             name, f"a {type(values).__name__} that is not an array of numbers", expected
         ) from None
@@ -92,7 +103,10 @@ def as_matrix(values: Matrix, name: str) -> "torch.Tensor":
         _check_dense(values, name)
         tensor = values.detach()
     else:
-        array = np.asarray(values)
+        try:
+            array = dense(values)
+        except NO_NUMBERS:
+            raise BadShapeError(name, f"a {type(values).__name__} of unequal rows", "[rows, d]") from None
         if array.dtype.kind not in "fiu":
             raise BadShapeError(name, f"dtype {array.dtype}", "numbers")
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
@@ -121,6 +135,17 @@ def is_array(values: object) -> bool:
     return isinstance(values, np.ndarray | torch.Tensor)
 
 
+def as_rows(values: Any) -> Rows:
+    """Return a frame, a column of vectors or a list of them as one array; anything else as it is."""
+    blocks = isinstance(values, list | tuple) and not (values and np.ndim(values[0]) == 1)
+    if is_array(values) or blocks or not (isinstance(values, list | tuple) or hasattr(values, "__array__")):
+        return values  # type: ignore[no-any-return]
+    try:
+        return dense(values)
+    except NO_NUMBERS:
+        return values  # type: ignore[no-any-return]
+
+
 class RowSource:
     """Rows [n, d] that can be read again and again, in chunks of any size.
 
@@ -129,6 +154,7 @@ class RowSource:
     """
 
     def __init__(self, rows: Rows, name: str, *, once: bool = False) -> None:
+        rows = as_rows(rows)
         self.name = name
         self._rows, self._may_be_empty = rows, once
         self.count: int | None = None

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.arguments import is_whole
 from tamis.transport.anderson import SLOWEST
-from tamis.transport.blocks import BadShapeError
+from tamis.transport.blocks import BadShapeError, as_floats
 from tamis.transport.cost import Floats, as_weights
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def estimated_top_k(potential: "TargetPotential", gradient: npt.ArrayLike, k: in
     `potential.error_estimate`; out: above the k-th by more than that. Right where the error is as estimated.
     Raises ValueError unless 1 <= k <= n.
     """
-    score_n = np.asarray(gradient, dtype=np.float64)
-    if score_n.ndim != 1 or not 1 <= k <= len(score_n):
+    score_n = as_floats(gradient, "gradient", "[n]")
+    if score_n.ndim != 1 or not (is_whole(k, 1) and k <= len(score_n)):
         raise BadShapeError("gradient", f"shape {list(score_n.shape)} with k = {k}", "[n] with 1 <= k <= n")
+    k = int(k)
     # A score is a difference of terms as large as the squared norms, which lose digits without centring.
     largest = max(float(np.abs(score_n).max()), float(np.square(potential.points).sum(1).max()))
     error = potential.error_estimate + FLOAT32_ROUNDING * largest
@@ -104,7 +106,7 @@ def calibrate(gradient: npt.ArrayLike, weights: Any = None) -> npt.NDArray[np.fl
     2305.00054). The order never changes and the weighted mean is 0. Raises ValueError on weights that do
     not fit.
     """
-    score_n = np.asarray(gradient, dtype=np.float64)
+    score_n = as_floats(gradient, "gradient", "[n]")
     if score_n.ndim != 1 or len(score_n) == 0:
         raise BadShapeError("gradient", f"shape {list(score_n.shape)}", "[n]")
     mass_n = as_weights(weights, len(score_n), "weights")
@@ -137,11 +139,11 @@ def union_certificate(
     by .91 (refine: a few warm passes), above it down to .69 (solve: warm start). With 60 to 200 target points
     and 500 to 3,000 rows accepted cases went down to .88. Raises ValueError on sums that do not fit.
     """
-    sums_pm = np.asarray(column_sums, dtype=np.float64)
-    share_p = np.asarray(rows, dtype=np.float64)
-    if not share_p.size or share_p.sum() <= 0:
-        raise BadShapeError("rows", f"{int(share_p.sum())} rows in {share_p.size} parts", "at least one row")
-    if sums_pm.shape != (len(share_p), len(potential.g)) or (share_p < 0).any() or share_p.sum() <= 0:
+    sums_pm = as_floats(column_sums, "column_sums", "[parts, M]")
+    share_p = np.atleast_1d(as_floats(rows, "rows", "[parts]"))
+    if not share_p.sum() > 0:
+        raise BadShapeError("rows", f"{share_p.sum():g} rows in {share_p.size} parts", "at least one row")
+    if sums_pm.shape != (len(share_p), len(potential.g)) or (share_p < 0).any():
         raise BadShapeError(
             "column_sums", f"shape {list(sums_pm.shape)}", f"[{len(share_p)}, {len(potential.g)}]"
         )

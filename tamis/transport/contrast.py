@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tamis.base.arguments import as_number
 from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, OneShotIterableError, Rows, as_floats, is_array
 from tamis.transport.potential import Float32s, TargetPotential
@@ -31,7 +32,7 @@ def contrast(
     appendix C). So the largest gradient to a bad target comes first, the reverse of `gradient`. Candidates
     are read once a potential. Raises ValueError on a weight below 0 and as `gradient`, and on generators.
     """
-    if not (np.isfinite(weight) and weight >= 0):
+    if not 0 <= as_number(weight) < np.inf:
         raise BadShapeError("weight", repr(weight), "a finite, non-negative number")
     if good is None:
         opposite = None if row_cost is None else -as_floats(row_cost, "row_cost", "one number a candidate")

@@ -18,6 +18,7 @@ from tamis.transport.blocks import (
     RowSource,
     as_floats,
     as_matrix,
+    as_rows,
     is_array,
 )
 
@@ -147,9 +148,10 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
 
 def target_points(target: Matrix, geometry: Geometry, like: "torch.Tensor") -> "torch.Tensor":
     """Points [M, d] of the target. Raises `BadShapeError` and `BadVectorError`."""
-    if not is_array(target):
+    rows = as_rows(target)
+    if not is_array(rows):
         raise BadShapeError("target", f"a {type(target).__name__}", "one array [M, d]")
-    raw_md = as_matrix(target, "target")
+    raw_md = as_matrix(rows, "target")  # type: ignore[arg-type]
     if len(raw_md) == 0:
         raise BadShapeError("target", "no rows", "at least one")
     return geometry.points(raw_md, first_row=0, name="target", like=like)

@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.arguments import is_whole
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_named, check_whole
 from tamis.transport.cost import Floats, Geometry
 from tamis.transport.mixture import BLOCK_ROWS, as_numpy
 from tamis.transport.potential import TargetPotential
@@ -65,10 +66,8 @@ def rank_domains(
     Raises ValueError on no domains and as `solve_potential`; a row that is no point, sampled or not, is named
     with its domain.
     """
-    if not domains or sample_rows < 1:
-        raise BadShapeError(
-            "domains", f"{len(domains)} domains, sample_rows = {sample_rows}", "1 or more of each"
-        )
+    check_named("domains", domains)
+    check_whole("sample_rows", sample_rows)
     if by not in get_args(By):
         raise BadShapeError("by", repr(by), f"one of {', '.join(get_args(By))}")
     options = (sample_rows, seed, advance, normalize)
@@ -127,12 +126,13 @@ def nearest_domains(
     Kang et al. keep 2 to 4 of 7. Raises ValueError unless 1 <= keep <= number of domains, and on generators,
     which the ranking would use up.
     """
-    if not 1 <= keep <= len(domains):
-        raise BadShapeError("keep", f"{keep} of {len(domains)} domains", f"1 to {len(domains)}")
+    check_named("domains", domains)
+    if not (is_whole(keep, 1) and keep <= len(domains)):
+        raise BadShapeError("keep", f"{keep!r} of {len(domains)} domains", f"1 to {len(domains)}")
     for name, rows in domains.items():
         RowSource(rows, f"domain {name}")
     ranking = rank_domains(target, domains, **options)
-    return {ranked.domain: domains[ranked.domain] for ranked in ranking[:keep]}
+    return {ranked.domain: domains[ranked.domain] for ranked in ranking[: int(keep)]}
 
 
 def _value(

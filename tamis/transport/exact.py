@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tamis.base.partial_packages import without_code_of
 from tamis.base.ranks import spearman
-from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_named, check_seed, check_whole
 from tamis.transport.cost import Floats, Geometry, as_weights, center_vector
 from tamis.transport.potential import TargetPotential
 
@@ -146,10 +146,15 @@ def distances_to(
     """
     check_whole("rows", rows)
     check_whole("draws", draws)
+    check_named("documents", documents)
+    check_seed(seed)
     geometry = Geometry(center_d=None if center is None else center_vector(center), normalize=normalize)
     y_md = _points(examples, geometry, "examples")
     sets = {name: _points(found, geometry, name) for name, found in documents.items()}
-    count = min(rows, *(len(x_nd) for x_nd in sets.values()))
+    for name, x_nd in sets.items():
+        if x_nd.shape[1] != y_md.shape[1]:
+            raise BadShapeError(name, f"width {x_nd.shape[1]}", f"width {y_md.shape[1]}, as the examples")
+    count = min([rows, *(len(x_nd) for x_nd in sets.values())])
     found: dict[str, list[float]] = {name: [] for name in sets}
     rng = np.random.default_rng(seed)
     for _ in range(draws):

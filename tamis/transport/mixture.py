@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tamis.transport.blocks import Matrix, Rows, RowSource, is_array
+from tamis.transport.blocks import Matrix, Rows, RowSource, as_rows, is_array
 from tamis.transport.cost import Floats, as_weights
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Mixture:
     """Rows [N, d] of a pool with masses, to which documents are added."""
 
     def __init__(self, pool: Rows, weights: Any) -> None:
-        self._pool = pool
+        self._pool = pool = as_rows(pool)
         count = len(pool) if is_array(pool) else sum(len(block) for block in pool)  # type: ignore[arg-type]
         self._mass_n = as_weights(weights, count, "reference_weights")
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.arguments import is_whole
 from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash
-from tamis.transport.blocks import BadShapeError
+from tamis.transport.blocks import BadShapeError, as_floats
 from tamis.transport.cost import Floats
 
 Indices = npt.NDArray[np.int64]
@@ -24,7 +25,7 @@ def smallest_first(
     Equal scores are ordered by a hash of (seed, id), without ids by position. Raises ValueError on NaN,
     unless 1 <= k <= n, and on ids of another length.
     """
-    score_n = np.asarray(score, dtype=np.float64)
+    score_n = as_floats(score, "score", "[n] without NaN")
     if score_n.ndim != 1 or np.isnan(score_n).any():
         raise BadShapeError("score", f"shape {list(score_n.shape)} or NaN", "[n] without NaN")
     count = len(score_n) if k is None else check_k(k, len(score_n))
@@ -32,15 +33,16 @@ def smallest_first(
     order_n = np.argsort(score_n, kind="stable")
     if ids is None:
         return order_n[:count]
-    ties_n = _tie_hashes(score_n[order_n], [ids[position] for position in order_n], seed)
+    listed = list(ids)
+    ties_n = _tie_hashes(score_n[order_n], [listed[position] for position in order_n], seed)
     return order_n[np.lexsort((ties_n, score_n[order_n]))][:count]
 
 
 def check_k(k: int, count: int) -> int:
-    """k as given; raises `BadShapeError` unless 1 <= k <= count."""
-    if not 1 <= k <= count:
-        raise BadShapeError("k", f"{k} of {count} candidates", f"1 to {count}")
-    return k
+    """k as an int; raises `BadShapeError` unless it is a whole number and 1 <= k <= count."""
+    if not (is_whole(k, 1) and k <= count):
+        raise BadShapeError("k", f"{k!r} of {count} candidates", f"a whole number from 1 to {count}")
+    return int(k)
 
 
 def gumbel_noise(count: int, *, ids: Sequence[str] | None, seed: int, purpose: str) -> Floats:

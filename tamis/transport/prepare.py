@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance
-from tamis.transport.blocks import BadShapeError, Matrix, check_positive, check_whole
+from tamis.transport.blocks import BadShapeError, Matrix, check_positive, check_seed, check_whole
 from tamis.transport.cost import Floats, as_weights, squared_norms, target_points
 from tamis.transport.rows import StreamedRows
 from tamis.transport.shared_rows import keeps_plan
@@ -64,11 +64,12 @@ class SolveOptions:
     def __post_init__(self) -> None:
         for name in ("epsilon", "relative_epsilon", "tolerance"):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name != "epsilon":
                 check_positive(name, value)
         check_whole("max_passes", self.max_passes)
         if self.memory != 0:
             check_whole("memory", self.memory)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

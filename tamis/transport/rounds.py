@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tamis.base.arguments import as_number, is_whole
 from tamis.base.progress import Advance, ignore
 from tamis.transport.blocks import BadShapeError, Matrix, Rows, as_floats
 from tamis.transport.cost import Floats
@@ -68,9 +69,9 @@ def select_in_rounds(
     round is returned where it is no worse; equal scores go by a hash of the id. `solver`: other arguments of
     `solve_potential`, which raises; D_S sets epsilon and centre, OT is the entropic dual value.
     """
-    if not (0 < mixing <= 1 and rounds >= 1):
+    if not (0 < as_number(mixing) <= 1 and is_whole(rounds, 1)):
         raise BadShapeError(
-            "mixing, rounds", f"{mixing!r}, {rounds}", "mixing above 0 and at most 1, rounds at least 1"
+            "mixing, rounds", f"{mixing!r}, {rounds!r}", "mixing above 0 and at most 1, rounds at least 1"
         )
     pool = candidates if reference is None else reference
     first = solve_potential(target, pool, reference_weights=reference_weights, advance=advance, **solver)
@@ -85,7 +86,7 @@ def select_in_rounds(
         solver=solver,
         advance=advance,
     )
-    return problem.best(first, gradient_n.astype(np.float64), k, rounds)
+    return problem.best(first, gradient_n.astype(np.float64), check_k(k, len(gradient_n)), int(rounds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,6 @@ class _Joint:
 
     def best(self, first: TargetPotential, gradient_n: Floats, k: int, rounds: int) -> RoundsSelection:
         """The choice of all rounds, or of one where that is no worse."""
-        check_k(k, len(gradient_n))
         single = self._choose(first, gradient_n, k, 1)
         if min(rounds, k) == 1:
             return single
@@ -161,6 +161,8 @@ def _center(warm: TargetPotential) -> Any:
 
 def _costs(quality: Any, quality_weight: float, row_cost: Any, count: int) -> Floats:
     cost_n = np.zeros(count)
+    if not np.isfinite(as_number(quality_weight)):
+        raise BadShapeError("quality_weight", repr(quality_weight), "a finite number")
     if quality is not None:
         cost_n += quality_weight * (1.0 - _column(quality, count, "quality"))
     if row_cost is not None:

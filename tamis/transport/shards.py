@@ -14,7 +14,7 @@ import numpy as np
 
 from tamis.base.archives import UnreadableFileError, read_npz, write_npz
 from tamis.base.errors import PermanentError
-from tamis.transport.blocks import Matrix, Rows, RowSource, as_matrix, is_array
+from tamis.transport.blocks import Matrix, Rows, RowSource, as_matrix, as_rows, is_array
 from tamis.transport.certificate import UnionCertificate, union_certificate
 from tamis.transport.cost import Floats
 from tamis.transport.potential import Float32s, TargetPotential
@@ -143,6 +143,7 @@ def _check_name(shard: object) -> None:
 
 def _rows_if_any(vectors: Rows) -> "Rows | None":
     """The rows as they came, to be read once; None when there are none."""
+    vectors = as_rows(vectors)
     if is_array(vectors):
         return vectors if len(vectors) else None  # type: ignore[arg-type]
     RowSource(vectors, "candidates", once=True)

@@ -115,6 +115,9 @@ def _solve(
     keep_gradient: bool,
     certified: bool = True,
 ) -> tuple[TargetPotential, Float32s | None]:
+    if not isinstance(options.warm_start, TargetPotential | None):
+        found = f"a {type(options.warm_start).__name__}"
+        raise BadShapeError("warm_start", found, "a TargetPotential, such as TargetPotential.load(path)")
     if options.epsilon is None and options.warm_start is not None:
         options = replace(options, epsilon=options.warm_start.epsilon)
     place = resolve_device(options.device)

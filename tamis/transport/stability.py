@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
+from tamis.base.arguments import is_whole
+from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, check_seed, check_whole
 from tamis.transport.cost import Floats
 from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.prepare import FewTargetPoints, spread_sample
@@ -50,13 +51,13 @@ def bootstrap_stability(
     target [M, d] and reference [N, d] (or blocks that can be iterated again) as given to the solve. Points
     drawn twice weigh double. Raises ValueError unless 1 <= k <= N and resamples >= 2.
     """
-    if resamples < 2:
-        raise BadShapeError("resamples", resamples, "2 or more")
-    if sample < 1:
-        raise BadShapeError("sample", sample, "1 or more")
+    if not is_whole(resamples, 2):
+        raise BadShapeError("resamples", repr(resamples), "a whole number, 2 or more")
+    check_whole("sample", sample)
+    check_seed(seed)
     rows_nd, count = spread_rows(reference, sample, seed)
-    if not 1 <= k <= count:
-        raise BadShapeError("k", k, f"1 to {count}, the number of rows in the reference")
+    if not (is_whole(k, 1) and k <= count):
+        raise BadShapeError("k", repr(k), f"1 to {count}, the number of rows in the reference")
     sample_k = max(1, round(k * len(rows_nd) / count))
     rng = np.random.default_rng(seed)
     chosen = []

@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import as_floats, as_list, as_share, as_whole
+from tamis.base.errors import BadArgumentError
 from tamis.quality.kernel_ridge import weighted
 from tamis.quality.sample import HOLD_OUT_SHARE, choose_sample, hash_order, split_sample
 
@@ -29,7 +31,7 @@ DIGITS = 4  # of a gain; what rounding differs in must not decide, the order by 
 
 def candidates(doc_ids: Sequence[str], size: int, seed: int) -> list[str]:
     """Documents whose features `choose_actively` looks at: a uniform draw that holds every smaller one."""
-    return choose_sample(doc_ids, max(CANDIDATES, CANDIDATES_PER_CHOICE * size), seed)
+    return choose_sample(doc_ids, max(CANDIDATES, CANDIDATES_PER_CHOICE * as_whole("size", size, 0)), seed)
 
 
 def choose_actively(
@@ -45,15 +47,16 @@ def choose_actively(
 
     doc_ids and features_nk: the pool, or its `candidates`; the first `vector_columns` are an embedding.
     `active_share` of the training part is chosen one by one; the rest and the hold-out, as large as without,
-    are those with the smallest keys. The order of rows changes nothing. Raises `ValueError` for a share
+    are those with the smallest keys. The order of rows changes nothing. Raises `BadArgumentError` for a share
     outside [0, 1], rows that do not fit or repeated ids.
     """
-    if not 0 <= active_share <= 1:
-        raise ValueError(f"active_share = {active_share} must be between 0 and 1")
-    if len(features := np.asarray(features_nk, dtype=np.float64)) != len(doc_ids):
-        raise ValueError(
-            f"there are {len(features)} rows of features for {len(doc_ids)} documents, not one for each"
-        )
+    active_share, size = as_share("active_share", active_share), as_whole("size", size, 0)
+    vector_columns = as_whole("vector_columns", vector_columns, 0)
+    doc_ids = as_list("doc_ids", doc_ids, "strings")
+    features = as_floats("features_nk", features_nk, "numbers [n, k]")
+    if features.ndim != 2 or len(features) != len(doc_ids):
+        found, expected = f"shape {list(features.shape)}", f"[{len(doc_ids)}, k], a row for each document"
+        raise BadArgumentError("features_nk", found, expected)
     order = hash_order(doc_ids, seed)
     ids = np.asarray(doc_ids, dtype=np.str_)[order].tolist()
     wanted = min(size, len(ids))

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.arguments import as_whole, strings
 from tamis.base.errors import UnknownNameError
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, Unfit, read_each
@@ -27,7 +28,14 @@ from tamis.quality.endpoint import (
     MissingLogProbabilitiesError,
     first_token_log_probabilities,
 )
-from tamis.quality.identity import DTYPES, JudgeModelError, judge_identity, judge_prompt, judge_source
+from tamis.quality.identity import (
+    DTYPES,
+    JudgeModelError,
+    judge_identity,
+    judge_prompt,
+    judge_source,
+    model_name,
+)
 from tamis.quality.judge_loading import NO, YES, asked_with, load_local_judge
 from tamis.quality.local_judge import LocalJudge
 from tamis.quality.prompts import Prompt, neutralised
@@ -67,7 +75,7 @@ class AskLLM:
     bounds the document, never the question; for an endpoint a token counts as four characters. batch_size
     is an upper bound, and the number of requests in flight for an endpoint. dtype "bfloat16" is another
     scorer: padding moves its margins by .1. Raises `UnknownNameError`, `JudgeModelError`,
-    `MissingPackageError`; `ValueError` for sizes below 1.
+    `MissingPackageError`; `BadArgumentError` for sizes below 1.
     """
 
     def __init__(
@@ -80,13 +88,10 @@ class AskLLM:
         dtype: str = "float32",
         device: str = "auto",
     ) -> None:
-        if batch_size < 1 or max_tokens < 1:
-            raise ValueError(
-                f"batch_size and max_tokens must each be at least 1, but are {batch_size} and {max_tokens}"
-            )
+        batch_size, max_tokens = as_whole("batch_size", batch_size, 1), as_whole("max_tokens", max_tokens, 1)
         if dtype not in DTYPES:
             raise UnknownNameError("dtype", dtype, DTYPES)
-        self.model = model if isinstance(model, Endpoint) else str(model)
+        self.model = model if isinstance(model, Endpoint) else model_name(model)
         self.batch_size, self.max_tokens = batch_size, max_tokens
         self.dtype, self.device = dtype, device
         self.prompt = judge_prompt(self.model, prompt)
@@ -136,6 +141,7 @@ class AskLLM:
 
     def ask(self, texts: Sequence[str], advance: Advance = ignore) -> Asked:
         """The same with the reason for each text without a score; answers survive an error of the server."""
+        texts = strings("texts", texts)
         with self.usage.asking(len(texts)):
             if isinstance(self.model, Endpoint):
                 return _ask_endpoint(self, self.model, texts, advance)

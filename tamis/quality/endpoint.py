@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from tamis.base.errors import PermanentError, TransientError
+from tamis.base.arguments import as_whole
+from tamis.base.errors import BadArgumentError, PermanentError, TransientError
 from tamis.base.progress import Advance, ignore
 from tamis.quality.prompts import CHAT_REMINDER, Prompt
 
@@ -124,7 +125,7 @@ class Endpoint:
 
     url: ".../completions", ".../chat/completions", or their parent (".../v1": chat for the prompt "ask-llm",
     completions for "examples"). key_env: name of the environment variable with the key, None for no key.
-    Raises `ValueError` for anything but http and https.
+    Raises `BadArgumentError` for anything but http and https.
     """
 
     url: str
@@ -135,10 +136,9 @@ class Endpoint:
     first_wait_seconds: float = field(default=0.5, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"endpoint url {self.url!r} must start with http:// or https://")
-        if self.attempts < 1:
-            raise ValueError(f"attempts = {self.attempts} must be at least 1")
+        if not str(self.url).startswith(("http://", "https://")):
+            raise BadArgumentError("url", repr(self.url), "an address that starts with http:// or https://")
+        as_whole("attempts", self.attempts, 1)
 
     def address(self, prompt: Prompt) -> str:
         """The URL that a prompt is sent to."""

@@ -7,14 +7,17 @@ must beat: on crowd-judged arguments length had a rank correlation of .64 and a 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tamis.base.errors import PermanentError
+from tamis.base.archives import UnreadableFileError, read_npz
+from tamis.base.arguments import as_floats, as_list, as_share, as_whole
+from tamis.base.errors import BadArgumentError, PermanentError
 from tamis.quality.grader_report import NOT_TESTED, GraderReport, HoldOut, length_sign, report_from, report_on
 from tamis.quality.kernel_ridge import KernelRidge, choose_setting, fit_kernel_ridge, weighted
 from tamis.quality.sample import hash_order
@@ -53,13 +56,13 @@ class Grader:
     def predict(self, features_nk: ArrayLike) -> NDArray[np.float32]:
         """The judge's margin [n], predicted. NaN features take the training median.
 
-        Raises `ValueError` when the columns do not fit.
+        Raises `BadArgumentError` when the columns do not fit.
         """
-        features = np.asarray(features_nk)
+        expected = f"[n, {len(self.medians_k)}], the columns that it was fitted on"
+        given = isinstance(features_nk, np.ndarray)  # float32 is widened a block at a time
+        features = np.asarray(features_nk) if given else as_floats("features_nk", features_nk, expected)
         if features.ndim != 2 or features.shape[1] != len(self.medians_k):
-            raise ValueError(
-                f"features must have {len(self.medians_k)} columns, but have the shape {features.shape}"
-            )
+            raise BadArgumentError("features_nk", f"shape {list(features.shape)}", expected)
         blocks = [self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
 
@@ -104,27 +107,34 @@ class Grader:
 
     @staticmethod
     def load(path: str | Path) -> "Grader":
-        """Read what `save` wrote; predictions are equal to the bit."""
-        with np.load(path, allow_pickle=False) as arrays:
-            numbers = json.loads(str(arrays["numbers"]))
-            regression = KernelRidge(
-                kernel=numbers["kernel"],
-                gamma=numbers["gamma"],
-                anchors=arrays["anchors"],
-                coefficients=arrays["coefficients"],
-                intercept=numbers["intercept"],
-            )
-            return Grader(
-                medians_k=arrays["medians"],
-                means_k=arrays["means"],
-                scales_k=arrays["scales"],
-                vector_columns=numbers["vector_columns"],
-                vector_weight=numbers["vector_weight"],
-                regression=regression,
-                margin_mean=numbers["margin_mean"],
-                margin_deviation=numbers["margin_deviation"],
-                report=report_from(numbers["report"]),
-            )
+        """Read what `save` wrote; predictions are equal to the bit. Raises `UnreadableFileError`."""
+        arrays = read_npz(Path(path))
+        try:
+            return _grader_from(arrays, json.loads(str(arrays["numbers"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableFileError(str(path), "not a file written by Grader.save") from error
+
+
+def _grader_from(arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> Grader:
+    """Return a grader from its arrays and numbers as they were stored."""
+    regression = KernelRidge(
+        kernel=numbers["kernel"],
+        gamma=numbers["gamma"],
+        anchors=arrays["anchors"],
+        coefficients=arrays["coefficients"],
+        intercept=numbers["intercept"],
+    )
+    return Grader(
+        medians_k=arrays["medians"],
+        means_k=arrays["means"],
+        scales_k=arrays["scales"],
+        vector_columns=numbers["vector_columns"],
+        vector_weight=numbers["vector_weight"],
+        regression=regression,
+        margin_mean=numbers["margin_mean"],
+        margin_deviation=numbers["margin_deviation"],
+        report=report_from(numbers["report"]),
+    )
 
 
 def grader_features(
@@ -132,17 +142,27 @@ def grader_features(
 ) -> NDArray[np.float32]:
     """Columns of the grader [n, d+k+2]: embedding, surface, perplexity, whether that is missing.
 
-    A missing perplexity stays NaN here; the grader puts its training median in. Raises `ValueError` for
-    rows that do not fit.
+    A missing perplexity stays NaN here; the grader puts its training median in. Raises `BadArgumentError`
+    for rows that do not fit.
     """
-    vectors, surface = np.asarray(vectors_nd, np.float32), np.asarray(surface_nk, np.float32)
-    bits = np.asarray(bits_per_byte_n, np.float32).reshape(-1, 1)
+    vectors = _matrix("vectors_nd", vectors_nd).astype(np.float32)
+    surface = _matrix("surface_nk", surface_nk).astype(np.float32)
+    bits = as_floats("bits_per_byte_n", bits_per_byte_n, "numbers [n]").astype(np.float32).reshape(-1, 1)
     if not len(vectors) == len(surface) == len(bits):
-        raise ValueError(
-            f"the inputs must have the same number of rows, but there are {len(vectors)} vectors, "
-            f"{len(surface)} rows of surface features and {len(bits)} values of bits per byte"
+        raise BadArgumentError(
+            "vectors_nd, surface_nk, bits_per_byte_n",
+            f"{len(vectors)}, {len(surface)} and {len(bits)} rows",
+            "the same number of rows",
         )
     return np.concatenate([vectors, surface, bits, np.isnan(bits)], axis=1)
+
+
+def _matrix(argument: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return features [n, k] as float64; raise `BadArgumentError` for another shape."""
+    matrix_nk = as_floats(argument, values, "numbers [n, k]")
+    if matrix_nk.ndim != 2:
+        raise BadArgumentError(argument, f"shape {list(matrix_nk.shape)}", "numbers [n, k]")
+    return matrix_nk
 
 
 def fit_grader(
@@ -163,17 +183,20 @@ def fit_grader(
     none, such rows are left out. lengths_n: characters, for the baseline. margins_again_n: of a second
     asking, for the noise ceiling; NaN = not asked. cut_share: the share a selection keeps, for AUC and
     recall. The result does not depend on the order of rows (folds follow hashed ids and
-    the seed). Raises `TooFewJudgedError`; `ValueError` for lengths that differ or repeated ids.
+    the seed). Raises `TooFewJudgedError`; `BadArgumentError` for lengths that differ, repeated ids and
+    features that are infinite.
     """
-    features = np.asarray(features_nk, dtype=np.float64)
-    margins = np.asarray(margins_n, dtype=np.float64)
-    hold_out, lengths = np.asarray(hold_out_n, dtype=np.bool_), np.asarray(lengths_n, dtype=np.float64)
-    again = np.full(len(margins), np.nan) if margins_again_n is None else np.asarray(margins_again_n, float)
-    if any(len(given) != len(features) for given in (margins, hold_out, lengths, again, doc_ids)):
-        raise ValueError(
-            "features, margins, margins_again, hold_out, lengths and doc_ids must each have one row per "
-            "document"
-        )
+    doc_ids = as_list("doc_ids", doc_ids, "strings")
+    features, count = _matrix("features_nk", features_nk), len(doc_ids)
+    margins, lengths = _column("margins_n", margins_n, count), _column("lengths_n", lengths_n, count)
+    hold_out = _column("hold_out_n", hold_out_n, count).astype(np.bool_)
+    again = np.full(count, np.nan)
+    if margins_again_n is not None:
+        again = _column("margins_again_n", margins_again_n, count)
+    if len(features) != count:
+        raise BadArgumentError("features_nk", f"{len(features)} rows", f"{count}, one per document")
+    vector_columns, seed = as_whole("vector_columns", vector_columns, 0), as_whole("seed", seed, 0)
+    cut_share = as_share("cut_share", cut_share)
     order = hash_order(doc_ids, seed)
     order = order[~np.isnan(margins[order])]
     train, held = order[~hold_out[order]], order[hold_out[order]]
@@ -194,12 +217,24 @@ def fit_grader(
     return replace(grader, report=report)
 
 
+def _column(argument: str, values: ArrayLike, count: int) -> NDArray[np.float64]:
+    column_n = as_floats(argument, values, f"[{count}], one number per document")
+    if column_n.shape != (count,):
+        found, expected = f"shape {list(column_n.shape)}", f"[{count}], one number per document"
+        raise BadArgumentError(argument, found, expected)
+    return column_n
+
+
 def _fitted(features: NDArray[np.float64], margins: NDArray[np.float64], vector_columns: int) -> Grader:
     present = ~np.isnan(features).all(axis=0)
     medians = np.zeros(features.shape[1])
     medians[present] = np.nanmedian(features[:, present], axis=0)
     filled = np.where(np.isnan(features), medians, features)
-    means, deviations = filled.mean(axis=0), filled.std(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means, deviations = filled.mean(axis=0), filled.std(axis=0)
+    if (wrong := np.flatnonzero(~np.isfinite(deviations))).size:
+        found = f"column {wrong[0]} is infinite or too large"
+        raise BadArgumentError("features_nk", found, "finite numbers, or NaN for missing ones")
     scales = np.where(
         deviations > 1e-9, deviations, 1.0
     )  # a constant column says nothing and must not explode

@@ -47,6 +47,13 @@ class JudgeSource:
     revision: str | None = None
 
 
+def model_name(model: object) -> str:
+    """Return the name of a judge or its folder as text; raise `JudgeModelError` for what is neither."""
+    if not isinstance(model, str | Path):
+        raise JudgeModelError(str(model), f"a {type(model).__name__} names no model; pass a str or a folder")
+    return str(model)
+
+
 def judge_source(model: str | Endpoint) -> JudgeSource:
     """What a judge's name means.
 
@@ -55,6 +62,7 @@ def judge_source(model: str | Endpoint) -> JudgeSource:
     """
     if isinstance(model, Endpoint):
         return JudgeSource(kind="endpoint", location=model.url)
+    model = model_name(model)
     if model == EMBEDDED_JUDGE:
         return JudgeSource(kind="embedded", location=str(embedded_model_file()))
     if Path(model).is_dir():

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from tamis.base.arguments import as_frame, strings
+from tamis.base.errors import BadArgumentError
 from tamis.base.progress import Advance, ignore
 from tamis.quality.noise import AreaUnderCurve, auc, planted_noise
 
@@ -52,11 +54,14 @@ def check_judge(
     """Score texts [n] and one piece of noise made of each, 2n questions in all.
 
     `answers`: margin and answer_mass [n] of the texts where the judge has given them already: n questions.
-    Raises `ValueError` when the judge gives no score to either side.
+    Raises `NoScoresError` when the judge gives no score to either side, `BadArgumentError` for answers of
+    other texts.
     """
+    texts = strings("texts", texts)
     noise = planted_noise(texts, seed)
-    if answers is None:
-        answers = judge.score(texts, advance)
+    answers = judge.score(texts, advance) if answers is None else as_frame("answers", answers)
+    if len(answers) != len(texts):
+        raise BadArgumentError("answers", f"{len(answers)} rows", f"{len(texts)}, one for each text")
     both = [answers, judge.score(noise["text"].to_list(), advance)]
     asked = pl.concat([frame.select("margin", "answer_mass") for frame in both], how="vertical_relaxed")
     margins = asked["margin"].cast(pl.Float64).fill_null(np.nan).to_numpy()

@@ -81,11 +81,15 @@ def choose_setting(rows_nk: Float64, targets_n: Float64, vector_columns: int) ->
 
 
 def fit_kernel_ridge(rows_nk: Float64, targets_n: Float64, setting: Setting) -> KernelRidge:
-    """Fit on rows already weighted by `weighted(rows, vector_columns, setting.vector_weight)`."""
+    """Fit on rows already weighted by `weighted(rows, vector_columns, setting.vector_weight)`.
+
+    From rows that are all the same the mean is predicted.
+    """
     gamma = _gamma(rows_nk, setting)
     gram = _gram(rows_nk, rows_nk, setting.kernel, gamma)
     centred = _centred(gram)
-    damped = centred + setting.ridge * np.trace(centred) / len(gram) * np.eye(len(gram))
+    spread = np.trace(centred) or 1.0
+    damped = centred + setting.ridge * spread / len(gram) * np.eye(len(gram))
     dual = np.linalg.solve(damped, targets_n - targets_n.mean())
     intercept = float(targets_n.mean() - (gram @ dual).mean())
     if setting.kernel == "linear":
@@ -124,9 +128,11 @@ def _out_of_fold(rows: Float64, targets: Float64, fold_n: NDArray[np.intp], sett
         values, vectors = np.linalg.eigh(centred)
         projected = vectors.T @ (targets[~out] - mean)
         ridges = np.asarray(RIDGES) * np.trace(centred) / len(inside)
-        duals = vectors @ (projected[:, None] / (np.maximum(values, 0.0)[:, None] + ridges))
-        intercepts = mean - (inside @ duals).mean(axis=0)
-        predictions_nr[out] = intercepts + gram[np.ix_(out, ~out)] @ duals
+        # Rows that are all the same give NaN, which is never the best.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            duals = vectors @ (projected[:, None] / (np.maximum(values, 0.0)[:, None] + ridges))
+            intercepts = mean - (inside @ duals).mean(axis=0)
+            predictions_nr[out] = intercepts + gram[np.ix_(out, ~out)] @ duals
     return predictions_nr
 
 

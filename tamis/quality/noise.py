@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from tamis.base.arguments import as_floats, as_whole, strings
 from tamis.base.errors import PermanentError
 from tamis.base.words import CHARACTER, SPACELESS
 from tamis.corpus.text import without_surrogates
@@ -66,6 +67,7 @@ def planted_noise(texts: Sequence[str], seed: int = 0) -> pl.DataFrame:
     A row depends on its text and the seed alone, so that what is said about it can be kept. Texts in scripts
     without spaces are taken apart into pairs of characters.
     """
+    texts, seed = strings("texts", texts), as_whole("seed", seed, 0)
     kinds = sorted(MAKERS)
     rows = []
     for text, words in zip(texts, _words(texts), strict=True):
@@ -91,7 +93,8 @@ def auc(clean_n: ArrayLike, noisy_m: ArrayLike, *, seed: int = 0, resamples: int
 
     Raises `NoScoresError` when either side has no score.
     """
-    clean, noisy = (np.asarray(side, dtype=np.float64) for side in (clean_n, noisy_m))
+    clean, noisy = as_floats("clean_n", clean_n, "scores [n]"), as_floats("noisy_m", noisy_m, "scores [m]")
+    seed, resamples = as_whole("seed", seed, 0), as_whole("resamples", resamples, 1)
     clean, noisy = clean[~np.isnan(clean)], noisy[~np.isnan(noisy)]
     if not len(clean) or not len(noisy):
         raise NoScoresError(len(clean), len(noisy))

@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.arguments import as_list, as_share, as_whole
+from tamis.base.errors import BadArgumentError
+
 HOLD_OUT_SHARE = 0.3
 
 
@@ -19,10 +22,9 @@ def choose_sample(doc_ids: Sequence[str], size: int, seed: int) -> list[str]:
 
     Bottom-k of a keyed hash (Cohen and Kaplan 2007): the samples of two pools merge into that of their
     union, and a document added elsewhere never brings an unsampled one in. All documents when there are
-    fewer. Raises `ValueError` for a negative size.
+    fewer. Raises `BadArgumentError` for a negative size.
     """
-    if size < 0:
-        raise ValueError(f"size = {size} must not be negative")
+    size = as_whole("size", size, 0)
     unique = np.unique(np.asarray(doc_ids, dtype=np.str_))
     keys = _keys(unique.tolist(), "sample", seed)
     return unique[np.lexsort((unique, keys))[:size]].tolist()
@@ -38,16 +40,13 @@ def split_sample(
     """A row per document in order: `doc_id` and `part`, "train" or "hold_out".
 
     A document's part depends on its id, the seed and the share alone. With `groups` (near-duplicate groups,
-    say) all members of a group fall on one side. Raises `ValueError` for a share outside [0, 1] or unequal
-    lengths.
+    say) all members of a group fall on one side. Raises `BadArgumentError` for a share outside [0, 1] or
+    unequal lengths.
     """
-    if not 0 <= hold_out <= 1:
-        raise ValueError(f"hold_out = {hold_out} must be between 0 and 1")
-    members = doc_ids if groups is None else groups
+    hold_out, doc_ids = as_share("hold_out", hold_out), as_list("doc_ids", doc_ids, "strings")
+    members = doc_ids if groups is None else as_list("groups", groups, "strings")
     if len(members) != len(doc_ids):
-        raise ValueError(
-            f"members has {len(members)} groups for {len(doc_ids)} documents; pass one group per document"
-        )
+        raise BadArgumentError("groups", f"{len(members)} groups", f"{len(doc_ids)}, one per document")
     share_n = _keys(members, "part", seed) / 2.0**64
     part = np.where(share_n < hold_out, "hold_out", "train")
     return pl.DataFrame(
@@ -58,16 +57,19 @@ def split_sample(
 def hash_order(doc_ids: Sequence[str], seed: int) -> NDArray[np.intp]:
     """Positions that put documents in an order random with respect to everything but their ids.
 
-    Raises `ValueError` for a repeated id.
+    Raises `BadArgumentError` for a repeated id.
     """
     ids = np.asarray(doc_ids, dtype=np.str_)
     if len(np.unique(ids)) != len(ids):
-        raise ValueError("doc_ids must not repeat")
+        raise BadArgumentError("doc_ids", "an id in several rows", "an id in one row only")
     return np.lexsort((ids, _keys(ids.tolist(), "order", seed)))
 
 
 def _keys(names: Sequence[str], purpose: str, seed: int) -> NDArray[np.uint64]:
     # Separate purposes give separate keys: else the hold-out would be the sample's own head.
     key = f"{purpose}:{seed}".encode()
-    digests = b"".join([blake2b(name.encode(), digest_size=8, key=key).digest() for name in names])
+    try:
+        digests = b"".join([blake2b(name.encode(), digest_size=8, key=key).digest() for name in names])
+    except AttributeError:
+        raise BadArgumentError("doc_ids", "elements that are no strings", "strings") from None
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)

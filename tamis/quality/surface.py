@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.base.arguments import strings
+
 LONGEST = 20_000
 HEAD = 700  # characters; about what 128 to 192 tokens cover
 COMPRESSED = 4_000  # bytes; zlib is two thirds of the time
@@ -28,7 +30,9 @@ def surface_features(texts: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.
 
     Finite for every text; all 0 for an empty one. A value depends on no other text.
     """
-    whole = pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(TEXT.str.slice(0, LONGEST))
+    whole = pl.DataFrame({"text": strings("texts", texts)}, schema={"text": pl.String}).select(
+        TEXT.str.slice(0, LONGEST)
+    )
     names, values_nk = _features(whole)
     _, head_nk = _features(whole.select(TEXT.str.slice(0, HEAD)))
     return (*names, *(f"head_{name}" for name in names)), np.concatenate([values_nk, head_nk], axis=1)

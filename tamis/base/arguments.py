@@ -56,14 +56,14 @@ def as_number(value: object) -> float:
 
 def is_whole(value: object, least: int) -> bool:
     """Whether a value is a whole number, of numpy too, and not below `least`."""
-    return isinstance(value, Real) and value == value // 1 and value >= least
+    return isinstance(value, Real) and bool(value == value // 1 >= least)
 
 
 def as_whole(argument: str, value: object, least: int) -> int:
     """Return a whole number as an int; raise `BadArgumentError` for any other and for less than `least`."""
     if not is_whole(value, least):
         raise BadArgumentError(argument, repr(value), f"a whole number, {least} or more")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(value)  # type: ignore[call-overload]
 
 
 def as_share(argument: str, value: object) -> float:
@@ -81,6 +81,15 @@ def as_list(argument: str, values: Iterable[Element], expected: str) -> list[Ele
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise BadArgumentError(argument, f"a {type(values).__name__}", expected)
     return list(values)
+
+
+def strings(argument: str, values: Iterable[str]) -> list[str]:
+    """Return the elements of a list, a column or an iterator of str; raise `BadArgumentError` for others."""
+    found = as_list(argument, values, "a list of str")
+    for row, value in enumerate(found):
+        if not isinstance(value, str):
+            raise BadArgumentError(argument, f"row {row} is a {type(value).__name__}", "a list of str")
+    return found
 
 
 def as_frame(argument: str, values: Any) -> "pl.DataFrame":

@@ -70,7 +70,9 @@ def encode_each(
     return vectors_nd, refused | empty
 
 
-def load_encoder(name: str, *, cache: Path, device: str = "auto", precision: str = AUTO) -> Encoder:
+def load_encoder(
+    name: str | Path, *, cache: str | Path, device: str = "auto", precision: str = AUTO
+) -> Encoder:
     """Load an encoder: `static`, `minilm`, a sentence-transformers folder, or a hub id.
 
     cache: folder in which the static model is kept once it is distilled (12 s on two cores).
@@ -81,5 +83,5 @@ def load_encoder(name: str, *, cache: Path, device: str = "auto", precision: str
     files, precision = locate(name), resolved_precision(name, precision)
     fingerprint = fingerprint_of(name, files, precision)
     if name == "static":
-        return load_static(files.folder, cache, fingerprint)
-    return SentenceEncoder(name, files.folder, fingerprint, device, precision)
+        return load_static(files.folder, Path(cache), fingerprint)
+    return SentenceEncoder(str(name), files.folder, fingerprint, device, precision)

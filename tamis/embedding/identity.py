@@ -44,7 +44,7 @@ class ModelFiles:
     content: str
 
 
-def encoder_identity(name: str, precision: str = AUTO) -> str:
+def encoder_identity(name: str | Path, precision: str = AUTO) -> str:
     """Fingerprint (32 hex digits) of an encoder: model files, code version, settings and precision.
 
     Of a hub id: the id and the commit in the local cache, which is downloaded first when it is missing.
@@ -53,14 +53,14 @@ def encoder_identity(name: str, precision: str = AUTO) -> str:
     return fingerprint_of(name, locate(name), resolved_precision(name, precision))
 
 
-def resolved_precision(name: str, precision: str) -> str:
+def resolved_precision(name: str | Path, precision: str) -> str:
     """What an encoder computes in; the static model, which adds up rows of a table, always in float32."""
     if name == "static":
         return FLOAT32
     return precision_in_force() if precision == AUTO else precision
 
 
-def fingerprint_of(name: str, files: ModelFiles, precision: str) -> str:
+def fingerprint_of(name: str | Path, files: ModelFiles, precision: str) -> str:
     """Fingerprint of an encoder whose files have been found."""
     recipe = RECIPE if name == "static" else POOLING
     parts = ["tamis.embedding", CODE_VERSION, recipe, files.content]
@@ -68,15 +68,16 @@ def fingerprint_of(name: str, files: ModelFiles, precision: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def locate(name: str) -> ModelFiles:
+def locate(name: str | Path) -> ModelFiles:
     """Find the files of an encoder: `minilm`, `static` (which is made from it), a folder, or a hub id.
 
     A hub id may end in `@revision`. Raises as `encoder_identity` does.
     """
+    given, name = name, str(name)
     if name in BUILT_IN:
         folder = _minilm_folder(name)
         return ModelFiles(folder=folder, content=_folder_digest(name, folder))
-    if Path(name).is_dir():
+    if isinstance(given, str | Path) and Path(name).is_dir():
         return ModelFiles(folder=Path(name), content=_folder_digest(name, Path(name)))
     if match := _HUB_ID.fullmatch(name):
         folder = _snapshot(name, match["repository"], match["revision"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from tamis.base.arguments import as_frame
 from tamis.base.numbers import tokens_in_words
 from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.coverage.sampling import inverse_propensity_keys
@@ -33,6 +34,8 @@ def select(
 ) -> pl.DataFrame:
     """Decisions of one sampler over a pool: a row per candidate, ordered by doc_id.
 
+    Frames are of polars or pandas.
+
     `candidates`: doc_id and the sampler's score columns (numbers, nullable), for a budget in tokens also
     n_tokens, and is_estimated where no tokenizer counted them. `budget`: documents (1000), a share of the
     eligible candidates ("10%", rounded down, at least one), or tokens ("2Mtok", "500ktok": best first,
@@ -50,6 +53,8 @@ def select(
     """
     limit = parse_budget(budget)
     ranking = Ranking(sampler=find_sampler(sampler), seed=seed, options=complete_options(options))
+    candidates = as_frame("candidates", candidates)
+    exclusions = None if exclusions is None else as_frame("exclusions", exclusions)
     pool = with_exclusions(candidates, ranking, limit, exclusions)
     ranked = ranked_by(pool.filter(pl.col("reason").is_null()), ranking)
     shown = ["detail"] if exclusions is not None and "detail" in exclusions.columns else []
@@ -107,8 +112,12 @@ def with_verdicts(
 def selection_digest(decisions: pl.DataFrame) -> str:
     """SHA-256 (hex) over the chosen doc_ids, a line each, in rank order: the data version of a selection.
 
-    After the id comes `training_count`, where the document is in the training set several times.
+    After the id comes `training_count`, where the document is in the training set several times. Raises
+    `MissingColumnsError` for a frame without decisions.
     """
+    decisions = as_frame("decisions", decisions)
+    if missing := [name for name in ("doc_id", "verdict", "rank") if name not in decisions.columns]:
+        raise MissingColumnsError("decisions", missing, "the digest of a selection", decisions.columns)
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
     lines = chosen["doc_id"].to_list()
     if "training_count" in chosen.columns:

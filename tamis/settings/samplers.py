@@ -9,6 +9,7 @@ sampler, "perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL", and no
 in advance.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,8 @@ from typing import Literal
 
 import polars as pl
 
-from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.arguments import as_number
+from tamis.base.errors import BadArgumentError, PermanentError, UnknownNameError
 
 Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]
@@ -326,15 +328,22 @@ def find_sampler(name: str) -> Sampler:
 
     Raises `UnknownNameError` that lists the valid names, `BadModelSamplerError`.
     """
-    found = SAMPLERS.get(name) or sampler_of_model(name)
+    found = (SAMPLERS.get(name) or sampler_of_model(name)) if isinstance(name, str) else None
     if found is None:
-        raise UnknownNameError("sampler", name, [*SAMPLERS, FORMS])
+        raise UnknownNameError("sampler", str(name), [*SAMPLERS, FORMS])
     return found
 
 
 def complete_options(given: Options | None) -> Options:
-    """Defaults overlaid with `given`; raises `UnknownNameError` for a key that no sampler knows."""
-    for key in given or {}:
+    """Defaults overlaid with `given`.
+
+    Raises `UnknownNameError` for a key that no sampler knows, `BadArgumentError` for a value that is none.
+    """
+    found = {**DEFAULT_OPTIONS, **(given or {})}
+    for key, value in found.items():
         if key not in DEFAULT_OPTIONS:
             raise UnknownNameError("sampler option", key, DEFAULT_OPTIONS)
-    return {**DEFAULT_OPTIONS, **(given or {})}
+        if not math.isfinite(as_number(value)) or (key == "temperature" and value <= 0):
+            expected = "a positive number" if key == "temperature" else "a finite number"
+            raise BadArgumentError(f"sampler option {key}", repr(value), expected)
+    return found

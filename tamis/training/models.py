@@ -56,7 +56,8 @@ def model_files(name: str | Path) -> tuple[Path, list[Path]]:
     if str(name) == SMOLLM2:
         root = _smollm2_folder()
         return root, [root / SMOLLM2_FILE]
-    root = Path(name) if Path(name).is_dir() else _cached_snapshot(str(name))
+    given = Path(name) if isinstance(name, str | Path) else None
+    root = given if given is not None and given.is_dir() else _cached_snapshot(str(name))
     files = sorted(path for path in root.rglob("*") if path.is_file())
     if not files:
         raise UnknownModelError(str(name), "the folder of the model is empty")

@@ -10,9 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from tamis.base.arguments import as_number
 from tamis.scaling.errors import BadSettingError, one_of
 from tamis.scaling.extrapolation import Extrapolation, around
-from tamis.scaling.measurements import Floats, Measurements, Numbers, measured, number_of, target_of
+from tamis.scaling.measurements import Floats, Measurements, Numbers, measured, target_of
 
 Variant = Literal["published", "literal"]
 VARIANTS = ("published", "literal")
@@ -34,9 +35,9 @@ def accept_then_stop(
     `BadSettingError` for k < 2, delta <= 0 or a target that is not positive, `UnknownChoiceError` for
     another variant, `BadCurveError` for lengths that differ: all are `ValueError`.
     """
-    if not (number_of(k).is_integer() and k >= 2):
+    if not (as_number(k).is_integer() and k >= 2):
         raise BadSettingError("k", k, "a whole number, at least 2")
-    if not number_of(delta) > 0:
+    if not as_number(delta) > 0:
         raise BadSettingError("delta", delta, "a positive number")
     one_of("variant", variant, VARIANTS)
     target = target_of(target_size)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tamis.base.arguments import as_number, is_whole
 from tamis.scaling.errors import BadSettingError
 from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import LawFit
@@ -47,10 +48,13 @@ def bootstrap_fit(
     `at`: sizes at which the fitted loss gets an interval too. Raises `BadSettingError` for a level outside
     0 to 1 or fewer than 20 draws.
     """
-    if not 0 < level < 1:
+    if not 0 < as_number(level) < 1:
         raise BadSettingError("level", level, "a number between 0 and 1")
-    if draws < 20:
-        raise BadSettingError("draws", draws, "at least 20")
+    if not is_whole(draws, 20):
+        raise BadSettingError("draws", draws, "a whole number, at least 20")
+    if not is_whole(seed, 0):
+        raise BadSettingError("seed", seed, "a whole number, at least 0")
+    draws = int(draws)
     curve, law = measured(sizes, losses), LAWS[fit.law]
     freedom = len(curve) - len(law.free)
     if not fit.basins or freedom <= 0:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.base.arguments import as_list, as_number
 from tamis.scaling.errors import BadSettingError, one_of
-from tamis.scaling.measurements import Floats, measured, number_of, positive_number
+from tamis.scaling.measurements import Floats, measured, positive_number
 from tamis.scaling.methods import by_trend
 from tamis.scaling.schedule import FEWEST, choose_start, next_round
 
@@ -246,7 +247,9 @@ def _grid(models: Iterable[str], sizes: Iterable[float]) -> list[Run]:
 
 
 def _checked_models(models: Sequence[str], costs: Mapping[str, float]) -> list[str]:
-    names = list(models)
+    names = as_list("models", models, "names of models")
+    if not isinstance(costs, Mapping):
+        raise BadSettingError("cost_per_example", costs, "a cost for each model by its name")
     if not names or len(set(names)) != len(names):
         raise BadSettingError("models", names, "at least one model, each named once")
     for name in names:
@@ -255,8 +258,8 @@ def _checked_models(models: Sequence[str], costs: Mapping[str, float]) -> list[s
 
 
 def _checked_sizes(sizes: Sequence[float]) -> list[float]:
-    given = list(sizes)
-    if not given or not all(np.isfinite(number_of(size)) and number_of(size) > 0 for size in given):
+    given = as_list("sizes", sizes.tolist() if hasattr(sizes, "tolist") else sizes, "numbers of examples")
+    if not given or not all(np.isfinite(as_number(size)) and as_number(size) > 0 for size in given):
         raise BadSettingError("sizes", given, "positive numbers of examples")
     return sorted(set(given))
 
@@ -265,7 +268,7 @@ def _loss_told(loss: float | None) -> float:
     # What is no number at all is a mistake and not a failed run.
     if loss is None:
         return float("nan")
-    found = number_of(loss)
+    found = as_number(loss)
     if np.isnan(found) and not isinstance(loss, float | np.floating):
         raise BadSettingError("loss", loss, "a number, or NaN for a run that failed")
     return found

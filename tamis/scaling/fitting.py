@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tamis.base.arguments import as_floats
 from tamis.scaling.errors import one_of
 from tamis.scaling.laws import ALPHA, BETA, DELAY, LAWS, LOWER, PRIOR_SPREAD, SHARE, UPPER, Law
 from tamis.scaling.least_squares import EXACT, Solutions, solve
@@ -52,7 +53,7 @@ class LawFit:
 
     def predict(self, D: float | Numbers) -> float | Floats:
         """Loss at D examples: a float for one number, [n] for several; D <= 0 is the limit at no data."""
-        sizes = np.asarray(D, dtype=np.float64)
+        sizes = as_floats("D", D, "one number of examples, or several")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             log_x = np.log(np.maximum(sizes.reshape(-1), 0.0) / self.centre)
             losses = np.exp(LAWS[self.law].log_loss(self.coordinates[None], log_x)[0][0])

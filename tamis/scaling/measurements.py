@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tamis.base.arguments import NO_NUMBERS, as_number
 from tamis.scaling.errors import BadCurveError, BadSettingError
 
 SAME_SIZE = 0.02  # sizes nearer than this share to the smallest of them are one size
@@ -132,30 +133,22 @@ def target_of(size: float) -> float:
 
 def positive_number(setting: str, value: object, expected: str = "a positive number") -> float:
     """The value as a float; raises `BadSettingError` unless it is a number, positive and finite."""
-    number = number_of(value)
+    number = as_number(value)
     if not (np.isfinite(number) and number > 0):
         raise BadSettingError(setting, value, expected)
     return number
 
 
-def number_of(value: object) -> float:
-    """The value as a float, NaN for what is no number (text is none) or beyond the range of floats."""
-    if isinstance(value, str | bytes):
-        return float("nan")
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
-
-
 def _numbers(name: str, values: ArrayLike) -> Floats:
+    if hasattr(values, "detach"):  # a tensor, whose elements numpy refuses while they have a gradient
+        values = values.tolist()
     try:
         absent = (None, np.ma.masked)
         array = np.array(
             [np.nan if any(value is one for one in absent) else value for value in values],  # type: ignore[union-attr]
             dtype=np.float64,
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except NO_NUMBERS as error:
         raise BadCurveError(f"{name}: {error}") from error
     if array.ndim != 1:
         raise BadCurveError(f"{name} has {array.ndim} dimensions")

@@ -14,7 +14,7 @@ from tamis.scaling.acceptance import read_line
 from tamis.scaling.errors import BadSettingError
 from tamis.scaling.extrapolation import student_widening
 from tamis.scaling.fitting import fit_measurements, log_loss_spread
-from tamis.scaling.measurements import Floats, Measurements
+from tamis.scaling.measurements import Floats, Measurements, positive_number
 from tamis.scaling.trend import follow
 
 LEAST_NOISE = 1e-3  # a tenth of a per cent: no training run repeats better than that
@@ -116,7 +116,7 @@ def model_size_scores(parameters: Mapping[str, float]) -> dict[str, float]:
     It predicts no loss, so it is no method of `predict_full_loss`. Published correlations are those of plus
     the logarithm with the loss. Raises `BadSettingError` for a number that is not positive.
     """
-    for model, number in parameters.items():
-        if not (np.isfinite(number) and number > 0):
-            raise BadSettingError(f"parameters[{model!r}]", number, "a positive number")
-    return {model: -float(np.log(number)) for model, number in parameters.items()}
+    if not isinstance(parameters, Mapping):
+        raise BadSettingError("parameters", parameters, "numbers of parameters by the name of a model")
+    counts = {model: positive_number(f"parameters[{model!r}]", one) for model, one in parameters.items()}
+    return {model: -float(np.log(count)) for model, count in counts.items()}

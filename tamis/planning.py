@@ -1,8 +1,8 @@
 """What `tamis materialize` would do, and what that would take."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from tamis.base.numbers import brief, counted, named, tokens_in_words
@@ -13,10 +13,10 @@ from tamis.graph.out_of_date import INTERRUPTED, REASONS
 from tamis.graph.plan import Due, full_plan, label
 from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
-from tamis.graph.repair import find_damage
+from tamis.graph.repair import Damage, find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.selection.stage import SELECTION_STAGE
@@ -46,7 +46,7 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     snapshot = as_once_read(snapshot, current)
     damage = find_damage(project.home, current)
     current = {entry: value for entry, value in current.items() if entry not in damage}
-    plan = full_plan(snapshot, current)
+    plan = with_damage(full_plan(snapshot, current), damage)
     gone = find_gone(project.home.store, snapshot, current)
     removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(snapshot, *entry)) for entry in gone]
     removed += [
@@ -56,6 +56,29 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
     empty = bool(without_documents(project, entries))
     return entries, Precheck() if empty else precheck(snapshot, current, plan)
+
+
+def with_damage(plan: Sequence[Due], damage: Damage) -> list[Due]:
+    """Return a plan with the reason why values cannot be read any more, one for all such of an asset."""
+    own = {(due.asset, due.partition): _problems(due, damage) for due in plan}
+    of_asset: dict[str, dict[str, None]] = {}
+    for (asset, _partition), problems in own.items():
+        of_asset.setdefault(asset, {}).update(dict.fromkeys(problems))
+    return [
+        replace(due, reason=_first_of([*of_asset[due.asset]])) if own[due.asset, due.partition] else due
+        for due in plan
+    ]
+
+
+def _problems(due: Due, damage: Damage) -> list[str]:
+    """Return why the values that the step of an entry makes cannot be read."""
+    return [
+        damage[name, due.partition] for name in made_together(due.asset) if (name, due.partition) in damage
+    ]
+
+
+def _first_of(problems: Sequence[str]) -> str:
+    return problems[0] + (f", and {len(problems) - 1:,} more like it" if len(problems) > 1 else "")
 
 
 def _why(snapshot: ProjectSnapshot, asset: str, partition: str) -> str:

@@ -458,12 +458,13 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-def values_due(project: Project, asset: str) -> dict[str, Due]:
+def values_due(project: Project, asset: str, snapshot: ProjectSnapshot | None = None) -> dict[str, Due]:
     """Return the entries of the plan that would make values of an asset again, by partition.
 
-    What was kept within a certificate is current, as in the status.
+    What was kept within a certificate is current, as in the status. `snapshot`: of the files as they are now,
+    which are scanned without one.
     """
-    snapshot = scan(project, project.settings.automation.settle_seconds)
+    snapshot = snapshot or scan(project, project.settings.automation.settle_seconds)
     found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
     return {one.partition: one for one in found if one.asset == asset}
 

@@ -27,6 +27,9 @@ from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
+from tamis.graph.plan import Due
+from tamis.graph.scan import scan_files
+from tamis.planning import with_damage
 from tamis.report.address import pages_address
 from tamis.status import read_status
 from tamis.store.retained import retain
@@ -111,6 +114,20 @@ def test_explain_says_when_its_answer_is_out_of_date(project, tamis):
     assert "selection near-algebra (and 1 more) is out of date: it waits for " in said
     unread = tamis(project, "explain", "--file", "landing/more.jsonl", code=2).err
     assert "has not been read yet" in unread
+
+
+def test_a_question_about_a_file_scans_the_files_once(built, tamis, monkeypatch):
+    scans, scanned = [], scan_files
+
+    def counting(*given, **more):
+        scans.append(given)
+        return scanned(*given, **more)
+
+    monkeypatch.setattr("tamis.graph.scan.scan_files", counting)
+    assert "found in landing__algebra.jsonl, row 1 " in (
+        tamis(built, "explain", "--file", "landing/algebra.jsonl", "--row", "1").out
+    )
+    assert len(scans) == 1
 
 
 def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
@@ -267,6 +284,27 @@ def test_the_plan_of_a_project_without_documents_says_where_they_go(tmp_path, ta
     said = tamis(empty, "plan", code=1)
     assert "raw_shards: new, 1 shard" in said.out.splitlines()
     assert said.err.startswith("problem: 'goal': cannot list")
+
+
+def test_the_plan_says_what_of_a_value_is_missing(project, tamis):
+    lost = project.home.root / next(iter(project.manifest("selected_subset", "uniform").files))
+    lost.unlink()
+    name = project.home.relative(lost)
+    assert f"selected_subset: file {name} is missing, 1 selection" in tamis(project, "plan").out
+    for selection in ("uniform", "near-algebra"):
+        project.manifests.path(project.current["selected_subset", selection].manifest).unlink()
+    assert "selected_subset: the manifest is missing, 2 selections" in tamis(project, "plan").out
+
+
+def test_several_problems_of_an_asset_have_one_line_in_the_plan():
+    plan = [
+        Due(asset="raw_shards", partition="new", reason="new"),
+        *(Due(asset="documents", partition=name, reason="new") for name in "abc"),
+    ]
+    damage = {("documents", name): f"file {name} is missing" for name in "ab"}
+    reasons = {one.partition: one.reason for one in with_damage(plan, damage)}
+    both = "file a is missing, and 1 more like it"
+    assert reasons == {"new": "new", "a": both, "b": both, "c": "new"}
 
 
 def test_export_writes_the_chosen_documents(project, tamis):

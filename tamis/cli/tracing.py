@@ -1,7 +1,7 @@
 """The verbs that trace what was made: `explain` of a document or checkpoint, `gaps` of a target, `audit`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,15 @@ from tamis.cli.parts import answer, json_option, platform_module, target_names, 
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
-from tamis.history.explain import explain_document, explanation_lines, training_documents, training_lines
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.history.explain import (
+    Paths,
+    explain_document,
+    explanation_lines,
+    paths_in_groups,
+    training_documents,
+    training_lines,
+)
 from tamis.history.finding import document_of_place, document_of_text, resolve_document
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.project import Project, read_project
@@ -54,15 +62,16 @@ class Document:
                 "give exactly one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
             )
 
-    def found_in(self, project: Project) -> str:
-        """Return the content id of the document."""
+    def found_in(self, project: Project) -> tuple[str, ProjectSnapshot | None]:
+        """Return the content id of the document, and the snapshot of the files where they were scanned."""
         store = project.home.store
         if self.doc_id is not None:
-            return resolve_document(store, self.doc_id)
+            return resolve_document(store, self.doc_id), None
         if self.text is not None:
             raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
-            return document_of_text(store, raw.decode("utf-8-sig", "replace"))
-        return document_of_place(store, scan(project).files, str(self.file), self.row or 0)
+            return document_of_text(store, raw.decode("utf-8-sig", "replace")), None
+        snapshot = scan(project, project.settings.automation.settle_seconds)
+        return document_of_place(store, snapshot.files, str(self.file), self.row or 0), snapshot
 
 
 @click.command()
@@ -85,18 +94,27 @@ def explain(as_json: bool, **given: Any) -> int:
     if asked.checkpoint is not None:
         configured = {*model_names(project), *(trial.name for trial in planned_trials(project))}
         trained = training_documents(project.home, asked.checkpoint, configured)
-        answer(as_json, trained, training_lines(trained))
+        documents = [document for stage in trained["stages"] for document in stage["documents"]]
+        answer(as_json, trained, training_lines(trained, {} if as_json else _paths(project, documents)))
         return 0
-    home = project.home
-    found = explain_document(home, asked.found_in(project))
-    answer(as_json, found, explanation_lines(found, {} if as_json else _beginnings(home.store, found)))
-    _say_what_is_out_of_date(project)
+    doc_id, snapshot = asked.found_in(project)
+    found = explain_document(project.home, doc_id)
+    known = ({}, {}) if as_json else (_beginnings(project.home.store, found), _paths(project, [found]))
+    answer(as_json, found, explanation_lines(found, *known))
+    _say_what_is_out_of_date(project, snapshot)
     return 0
 
 
-def _say_what_is_out_of_date(project: Project) -> None:
+def _paths(project: Project, documents: Sequence[dict[str, Any]]) -> Paths:
+    """Return the paths of the small files that contain documents."""
+    places = [place for document in documents for place in document["occurrences"]]
+    return paths_in_groups(project.home.store, project.settings.corpus, places)
+
+
+def _say_what_is_out_of_date(project: Project, snapshot: ProjectSnapshot | None) -> None:
+    """Say which selection is out of date; `snapshot`: of the files, where they were scanned already."""
     try:
-        outdated = values_due(project, SELECTION_STAGE.name)
+        outdated = values_due(project, SELECTION_STAGE.name, snapshot)
     except ListingError as error:
         say(f"whether this explanation is current cannot be checked: {error}")
         return

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.corpus.shards import Shard, is_group_key
+from tamis.settings.config import CorpusSection
 from tamis.store.digests import RECORD_BYTES, row_records
 from tamis.store.schemas import declaration
 from tamis.store.tables import Store, one_of, quoted
@@ -55,6 +56,23 @@ def rows_of_files(store: Store, table: str, columns: Sequence[str], files: Seque
 def group_of_files(store: Store) -> pl.DataFrame:
     """Return the group of each file that is in one: columns shard and partition."""
     return store.read(TABLE, ["shard", "part_of"]).rename({"part_of": "partition"})
+
+
+def paths_of_files(store: Store, corpora: Sequence[CorpusSection], scope: str) -> pl.DataFrame:
+    """Return files of groups with their paths as a person writes them: columns shard, part_of, name, path.
+
+    `scope`: a filter on the files. A path begins at the project's folder; that of a file whose corpus left
+    tamis.toml begins at the folder of the corpus.
+    """
+    folders = {section.name: section.path for section in corpora}
+    files = store.read(TABLE, ["shard", "part_of", "corpus", "name"], scope).sort("shard")
+    paths = [_below(folders.get(corpus), name) for corpus, name in files.select("corpus", "name").iter_rows()]
+    return files.select("shard", "part_of", "name", pl.Series("path", paths, pl.String))
+
+
+def _below(folder: str | None, name: str) -> str:
+    """Return the path of a file below the folder or address of a corpus."""
+    return name if folder in (None, ".", "./") else f"{str(folder).rstrip('/')}/{name}"
 
 
 def forget_small_files(store: Store, files: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.numbers import counted, cut, percent
 from tamis.corpus.setting_aside import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
-from tamis.corpus.small_files import rows_of_files
+from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -27,7 +27,7 @@ from tamis.records.retention import superseded_checkpoints
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.selection.reasons import OVER_GROUP
 from tamis.selection.stage import SERVED_EXAMPLES
-from tamis.settings.sections import FiltersSection
+from tamis.settings.sections import CorpusSection, FiltersSection
 from tamis.stage import Learning
 from tamis.store.columns import Table
 from tamis.store.home import Home
@@ -113,6 +113,31 @@ def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> lis
     return [[place | named.get(place["shard"], {}) for place in places] for places in found]
 
 
+Paths = Mapping[tuple[str, str], str]
+"""Paths of files as a person writes them, by the group and the name that places have."""
+
+
+def paths_in_groups(
+    store: Store, corpora: Sequence[CorpusSection], places: Sequence[Mapping[str, Any]]
+) -> Paths:
+    """Return the paths of the files of groups among places that an explanation names."""
+    if not (groups := {place["shard"] for place in places if isinstance(place["row"], str)}):
+        return {}
+    files = paths_of_files(store, corpora, one_of("part_of", sorted(groups)))
+    return {
+        (group, PurePosixPath(name).name): path
+        for group, name, path in files.select("part_of", "name", "path").iter_rows()
+    }
+
+
+def _place_line(place: Mapping[str, Any], paths: Paths | None, source: str = "") -> str:
+    """Return a place for a person: the path of a small file, else shard and row, and the source."""
+    shard, row = place["shard"], place["row"]
+    if path := (paths or {}).get((shard, str(row))):
+        return path
+    return f"{shard}, row {row}" + (f" ({source})" if source else "")
+
+
 def _decisions(
     store: Store, doc_id: str, manifests: ManifestFolder, current: CurrentValues
 ) -> list[dict[str, Any]]:
@@ -193,8 +218,13 @@ def _percentile(store: Store, table: str, column: str, value: float, scope: str 
     return round(100.0 * store.count(table, f"{column} <= {value!r}{within}") / scored, 2)
 
 
-def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = None) -> list[str]:
-    """Return an explanation as lines for a person; `begins`: how the texts of some of the ids in it begin."""
+def explanation_lines(
+    found: dict[str, Any], begins: Mapping[str, str] | None = None, paths: Paths | None = None
+) -> list[str]:
+    """Return an explanation as lines for a person.
+
+    `begins`: how the texts of some of the ids in it begin; `paths`: of the small files in it.
+    """
 
     def with_text(doc_id: str) -> str:
         return f'{doc_id} "{begins[doc_id]}"' if begins and begins.get(doc_id) else doc_id
@@ -205,7 +235,7 @@ def explanation_lines(found: dict[str, Any], begins: Mapping[str, str] | None = 
         lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
     elif not found["occurrences"] and not found.get("examples"):
         lines.append("  no longer in the pool: the files that contained the document were changed or removed")
-    places = [f"found in {row['shard']}, row {row['row']} ({row['source']})" for row in found["occurrences"]]
+    places = [f"found in {_place_line(row, paths, row['source'])}" for row in found["occurrences"]]
     lines += [f"  {line}" for line in cut(places, "--json", SHOWN)]
     for row in found.get("examples", []):
         lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
@@ -314,8 +344,11 @@ def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     ]
 
 
-def training_lines(found: dict[str, Any]) -> list[str]:
-    """Return training documents as lines for a person: the count and the first documents of each stage."""
+def training_lines(found: dict[str, Any], paths: Paths | None = None) -> list[str]:
+    """Return training documents as lines for a person: the count and the first documents of each stage.
+
+    `paths`: of the small files in it.
+    """
     lines = [f"checkpoint {found['checkpoint']} (manifest {found['manifest'][:16]})"]
     for stage in found["stages"]:
         documents = stage["documents"]
@@ -323,7 +356,7 @@ def training_lines(found: dict[str, Any]) -> list[str]:
         value = f"  {stage['checkpoint']} was {stage['how']} {trained} of {stage['data']}"
         lines.append(value)
         for document in documents[:SHOWN]:
-            places = [f"{place['shard']}, row {place['row']}" for place in document["occurrences"]]
+            places = [_place_line(place, paths) for place in document["occurrences"]]
             several = f" ({document['training_count']} times)" if document["training_count"] > 1 else ""
             found_at = "; ".join(places) or "an example of the target"
             lines.append(f"    {document['doc_id']}{several}  {found_at}")

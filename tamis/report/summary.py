@@ -12,6 +12,7 @@ from tamis.base.progress import visible_name
 from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.corpus.small_files import paths_of_files
 from tamis.corpus.sources import document_sources, with_corpora
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
@@ -87,19 +88,25 @@ def selection_lines(project: Project, section: SelectionSection, state: str = ""
         f"  from {_mix(store, chosen['doc_id'].to_list())}; dropped: {dropped or 'nothing'}",
     ]
     best = chosen.head(BEST_SHOWN)
-    places = _places(store, best["doc_id"].to_list())
+    places = first_places(project, best["doc_id"].to_list())
     for doc_id, rank, margin in best.select("doc_id", "rank", "margin").iter_rows():
         lines.append(f"  #{rank} {doc_id[:12]}, {places.get(doc_id, '')}; {margin:.4g} inside the cut")
     page = project.home.reports / f"selection_{section.name}.html"
     return [*lines, f"  page: {page}"] if page.exists() else lines
 
 
-def _places(store: Store, doc_ids: list[str]) -> dict[str, str]:
-    """Return the first place of each document, for a person."""
+def first_places(project: Project, doc_ids: list[str]) -> dict[str, str]:
+    """Return the first place of each document, for a person: the path of a small file, else shard and row."""
+    store = project.home.store
     rows = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source"], one_of("doc_id", doc_ids))
     first = rows.sort("shard", "row").unique("doc_id", keep="first", maintain_order=True)
+    scope = one_of("shard", first["shard"].to_list())
+    small = paths_of_files(store, project.settings.corpus, scope).select("shard", "path")
+    paths: dict[str, str] = dict(small.iter_rows())
     return {
-        doc_id: f"found in {shard}, row {row} ({visible_name(source)})"
+        doc_id: f"found in {visible_name(path)}"
+        if (path := paths.get(shard))
+        else f"found in {shard}, row {row} ({visible_name(source)})"
         for doc_id, source, shard, row in first.select("doc_id", "source", "shard", "row").iter_rows()
     }
 

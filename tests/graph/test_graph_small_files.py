@@ -13,7 +13,8 @@ from tamis.corpus.shards import group_key, shard_key
 from tamis.graph import reconciliation
 from tamis.graph.held_back import held_back
 from tamis.graph.scan import scan
-from tamis.history.explain import explain_document
+from tamis.history.explain import explain_document, explanation_lines, paths_in_groups, training_lines
+from tamis.report.summary import first_places
 
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)
@@ -118,6 +119,24 @@ def test_a_changed_file_is_read_alone(notes, reads):
 def test_explain_names_the_file_as_a_row_of_its_group(notes):
     found = explain_document(notes.home, id_of(notes, NOTES[3]))
     assert found["occurrences"] == [{"shard": "web:notes", "row": "n03.txt", "source": "notes/n03.txt"}]
+
+
+def test_a_person_reads_the_path_of_a_small_file(notes):
+    found = explain_document(notes.home, id_of(notes, NOTES[3]))
+    corpora = notes.project.settings.corpus
+    for sections, path in ((corpora, "landing/notes/n03.txt"), ((), "notes/n03.txt")):
+        paths = paths_in_groups(notes.home.store, sections, found["occurrences"])
+        assert f"  found in {path}" in explanation_lines(found, {}, paths)
+    trained = {"checkpoint": "small", "how": "fine-tuned on", "data": "documents", "documents": []}
+    trained["documents"] = [{"doc_id": "0f", "training_count": 1, "occurrences": found["occurrences"]}]
+    paths = paths_in_groups(notes.home.store, corpora, found["occurrences"])
+    lines = training_lines({"checkpoint": "small", "manifest": "1" * 64, "stages": [trained]}, paths)
+    assert lines[-1] == "    0f  landing/notes/n03.txt"
+
+
+def test_the_best_documents_of_a_selection_are_named_by_the_path_of_a_small_file(notes):
+    doc_id = id_of(notes, NOTES[3])
+    assert first_places(notes.project, [doc_id]) == {doc_id: "found in landing/notes/n03.txt"}
 
 
 def test_one_bad_file_costs_itself_only(notes):

@@ -418,7 +418,7 @@ def test_an_export_is_described_in_the_forms_of_other_tools(project, tamis):
 
 def test_an_audit_writes_a_tree_a_page_openlineage_and_prov(built, tamis, tmp_path):
     page, events, document = (str(tmp_path / name) for name in ("audit.html", "all.jsonl", "one.json"))
-    said = tamis(built, "audit", "--html", page, "--openlineage", events)
+    said = tamis(built, "audit", "--tree", "--html", page, "--openlineage", events)
     assert said.out.startswith("GREEN")
     assert "└─ raw_shards[landing__algebra.jsonl]: green" in said.out
     assert "<svg" in (tmp_path / "audit.html").read_text()

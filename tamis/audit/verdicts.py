@@ -133,20 +133,32 @@ class Branch:
         return ", ".join(f"{counts[status]:,} {status}" for status in (RED, AMBER, GREEN) if counts[status])
 
 
-def audit_lines(audit: Audit) -> list[str]:
-    """Return an audit as lines for a person."""
+def audit_lines(audit: Audit, tree: bool = False) -> list[str]:
+    """Return an audit as lines for a person; the graph as a tree where it is red or asked for."""
     if not audit.nodes:
         return ["nothing has been materialized yet, so there is nothing to audit"]
-    named = ", ".join(audit.nodes[root].name for root in audit.roots)
-    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
-    lines = [f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"]
+    lines = [_verdict_line(audit)]
     if audit.status == RED:
         lines += [f"  red: {node.name}: {'; '.join(node.details)}" for node in audit.lowest_broken()]
     amber = [node for node in audit.nodes.values() if node.status == AMBER]
     lines += [f"  amber: {node.name}: {'; '.join(node.details)}" for node in amber[:SHOWN]]
     if len(amber) > SHOWN:
         lines.append(f"  amber: {len(amber) - SHOWN:,} more; --json lists all")
-    return [*lines, *tree_lines(audit)]
+    if tree or audit.status == RED:
+        return [*lines, *tree_lines(audit)]
+    return [*lines, "add --tree to see what was made from what, --html FILE to see it drawn"]
+
+
+def _verdict_line(audit: Audit) -> str:
+    """Return the status, what was checked, and where all is green what that means."""
+    named = ", ".join(audit.nodes[root].name for root in audit.roots)
+    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
+    line = f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"
+    if audit.status != GREEN:
+        return line
+    if all(node.intact is None for node in audit.nodes.values()):
+        return f"{line}; all are there, consistent and current (--quick: their content was not hashed)"
+    return f"{line}; all are there, consistent and current, and their content, hashed again, is unaltered"
 
 
 def tree_lines(audit: Audit) -> list[str]:

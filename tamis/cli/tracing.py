@@ -182,6 +182,9 @@ def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[
 @click.command()
 @click.argument("name", required=False, metavar="[CHECKPOINT|SELECTION]")
 @click.option("--quick", is_flag=True, help="Save time: do not hash the stored content again.")
+@click.option(
+    "--tree", is_flag=True, help="Print the graph as a tree, which is otherwise printed only if it is red."
+)
 @_written("--html", "Also write the audit as one HTML page, with a picture of the graph.")
 @_written("--anchor", "Write the ids of all manifests to this file; keep it elsewhere, for --against.")
 @click.option(
@@ -192,7 +195,7 @@ def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[
 @_written("--openlineage", "Write the lineage to this file as OpenLineage events.")
 @_written("--prov", "Write the lineage to this file as W3C PROV-JSON.")
 @json_option
-def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> int:
+def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""
     asked, project = Files(**given), read_project()
     found = platform_module("auditing").audit_project(project, name, quick, say)
@@ -213,5 +216,5 @@ def audit(name: str | None, quick: bool, as_json: bool, **given: str | None) -> 
                 write_atomically(Path(file), write(lineage).encode())
                 say(f"{file}: {len(lineage.manifests):,} manifests")
     # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.
-    answer(as_json, found.to_json(), audit_lines(found))
+    answer(as_json, found.to_json(), audit_lines(found, tree))
     return int(found.status == "red")

@@ -259,9 +259,12 @@ def test_prove_a_checkpoint(trained):
         return trained.tamis(*page.words(written, NAME=name, **named), code=code).stdout
 
     assert len(re.findall(r"\b[0-9a-f]{32}\b", run("tamis explain --checkpoint NAME"))) >= 8
-    said = run("tamis audit NAME")
+    said = run("tamis audit NAME --tree")
     first, *tree = said.splitlines()
-    printed = page.text.partition(f"$ tamis audit {name}\n")[2].partition("```")[0]
+    page.says("Where all is green it prints two lines")
+    green = run("tamis audit NAME").splitlines()
+    assert (len(green), green[0]) == (2, first)
+    printed = page.text.partition(f"$ tamis audit {name} --tree\n")[2].partition("```")[0]
     assert first.startswith("GREEN: ")
     assert re.sub(r"\d+", "N", first) == re.sub(r"\d+", "N", printed.splitlines()[0])
     pattern = re.compile(r"[├└│─ ]+")

@@ -68,13 +68,11 @@ def materialize(
     outcome = Outcome()
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         claim(project.home, project.settings.project.name)
-        forgotten = forget_failures(project.home.store) if wanted.try_again else []
-        if wanted.try_again and (count := forget_aborts(project.home)):
-            say(f"retrying {counted(count, 'partition')} that crashed the process")
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
             knows_current = repair(project, instance, say)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
+            forgotten = _forgotten(project, say) if wanted.try_again else []
             chosen_precision(project, say, wanted.choose_precision)
             snapshot = _scan_and_reconcile(project, instance, wanted, outcome)
             current = read_current_values(project.home.store)
@@ -119,6 +117,14 @@ def materialize(
 def _permitted(project: Project, wanted: Wanted) -> Wanted:
     """Return what is wanted, with the kinds of the losses to let go; raises `AmbiguousRemovalError`."""
     return replace(wanted, allow_removal=permitted(project, wanted.allow_removal))
+
+
+def _forgotten(project: Project, say: Callable[[str], None]) -> list[Failure]:
+    """Forget which trials failed and which partitions crashed the process; return the failures of trials."""
+    forgotten = forget_failures(project.home.store)
+    if count := forget_aborts(project.home):
+        say(f"retrying {counted(count, 'partition')} that crashed the process")
+    return forgotten
 
 
 def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str], None]) -> None:

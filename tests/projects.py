@@ -423,9 +423,10 @@ class SmallProject:
         certified: bool = False,
         allowed: Collection[str] = (),
         partitions: Collection[str] | None = None,
+        try_again: bool = False,
     ) -> "Outcome":
         """The same where stages may fail, of some partitions alone, or where names are let go that are held
-        back."""
+        back or what failed is tried again."""
         from definitions import definitions_of
         from resources.driver import materialize
         from resources.running import Wanted
@@ -435,6 +436,7 @@ class SmallProject:
             partitions=None if partitions is None else frozenset(partitions),
             certified=certified,
             allow_removal=frozenset(allowed),
+            try_again=try_again,
         )
         return materialize(
             self.project,

@@ -15,6 +15,7 @@ from tamis.graph.removal_names import (
     to_print,
     with_kinds,
 )
+from tamis.training.failures import failures_of, note_failure
 
 GROUP = "selection:thin"
 """The key of a group of small files in the folder thin of a corpus called selection."""
@@ -130,6 +131,20 @@ def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path)
     assert graph.store.count("documents") == 1
     outcome = graph.try_making(CORPUS, allowed=["web"])
     assert "documents[web__a.jsonl]" in outcome.removed, "now the name fits one loss"
+
+
+def test_a_refused_name_forgets_no_failure(tmp_path):
+    graph = plain_project(tmp_path, settings(selection("web")))
+    graph.make(CORPUS)
+    record(graph.home, "selected_subset", "web")
+    graph.configure(settings())
+    (tmp_path / "documents" / "a.jsonl").unlink()
+    note_failure(graph.store, "law__small__8", "key", "it broke", permanent=True)
+    with pytest.raises(AmbiguousRemovalError):
+        graph.try_making(CORPUS, allowed=["web"], try_again=True)
+    assert [one.permanent for one in failures_of(graph.store)] == [True]
+    graph.try_making(CORPUS, allowed=["selection:web"], try_again=True)
+    assert [one.permanent for one in failures_of(graph.store)] == [False]
 
 
 def test_a_selection_called_all_goes_alone(tmp_path):

@@ -10,6 +10,8 @@ import psutil
 
 LOOKED_AT_SECONDS, PATIENCE_SECONDS = 5.0, 20.0
 SERVICES = {"dagster_webserver": "webserver", "dagster._daemon": "daemon"}
+CODE_SERVERS = {"code-server", "grpc"}
+"""Words on the command lines of the services that load the code."""
 OF_ANOTHER = "--shutdown-pipe"
 """How `tamis ui` and `dagster dev` start a service; one that somebody runs by itself has no such option."""
 
@@ -29,6 +31,15 @@ def end_left_over(project_file: Path) -> list[str]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     return sorted(found.values())
+
+
+def kill_services() -> None:
+    """Kill Dagster's services below this process; a run that they have begun goes on."""
+    services = {*SERVICES, *CODE_SERVERS}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if services.intersection(process.cmdline()):
+                process.kill()
 
 
 def _alive_after_waiting(processes: Collection[psutil.Process]) -> list[psutil.Process]:

@@ -5,10 +5,12 @@ import http.client
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from dagster._cli.dev import dev_command
 
+from resources.children import kill_services
 from resources.instance import open_instance, register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
@@ -41,23 +43,54 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
 
     While it runs, the home notes the address for the sensors. Its services print warnings and errors; with
     `verbose` every tick of every sensor too. Raises `KeyboardInterrupt` once it was ended by Ctrl-C or
-    SIGTERM, after which Dagster closes its services and comes back as if nothing had happened;
-    `ServicesEndedError` where it ended for another reason.
+    SIGTERM, after which Dagster closes its services and comes back as if nothing had happened; services that
+    do not answer yet are killed. `ServicesEndedError` where it ended for another reason.
     """
     warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
     level = "info" if verbose else "warning"
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]
-    ended = threading.Event()
+    ended, answers = threading.Event(), threading.Event()
+
+    def when_it_answers() -> None:
+        answers.set()
+        ready()
+
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    threading.Thread(target=_when_it_answers, args=(here, port, ready, ended), daemon=True).start()
+    threading.Thread(target=_when_it_answers, args=(here, port, when_it_answers, ended), daemon=True).start()
     try:
-        with noted(home, here, port), dev_command.make_context("dagster dev", arguments) as context:
+        with (
+            noted(home, here, port),
+            _services_killed_before(answers),
+            dev_command.make_context("dagster dev", arguments) as context,
+        ):
             dev_command.invoke(context)
     finally:
         ended.set()
     if received_signals().isdisjoint({signal.SIGINT, signal.SIGTERM}):
         raise ServicesEndedError
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _services_killed_before(answers: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM kill the services as long as they are loading.
+
+    Asked to end, each would print a traceback of the import that it was at.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if not answers.is_set():
+            kill_services()
+        raise KeyboardInterrupt
+
+    # Dagster handles SIGTERM as it finds SIGINT handled.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _when_it_answers(host: str, port: int, ready: Callable[[], None], ended: threading.Event) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from resources import children
-from resources.children import children_awaited, end_left_over
+from resources.children import children_awaited, end_left_over, kill_services
 
 SLEEPS = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
 PARENT = """
@@ -70,6 +70,17 @@ def test_services_whose_ui_was_killed_are_ended_and_no_others(tmp_path, processe
     assert not any(lives(one) for one in left)
     assert all(lives(one) for one in kept)
     assert end_left_over(project) == []
+
+
+def test_services_below_this_process_are_killed_and_a_run_goes_on(tmp_path, processes):
+    project = tmp_path / "one.toml"
+    code = ("-m", "dagster", "api", "grpc", "--lazy-load-user-code")
+    services = [started(processes, project, *words, parent="tamis") for words in (DAEMON, code)]
+    run = started(processes, project, "-m", "dagster", "api", "execute_run", parent="tamis")
+    kill_services()
+    for one in services:
+        one.wait(10)
+    assert lives(run)
 
 
 def test_what_was_started_meanwhile_is_waited_for_though_it_is_an_orphan_and_what_was_there_is_not(

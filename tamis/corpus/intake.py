@@ -21,6 +21,7 @@ from tamis.corpus.known_ids import KnownIds
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
+from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.small_files import (
     OF_PLACES,
     GroupIntake,
@@ -81,14 +82,19 @@ class Intake:
 
 
 class ShardShrunkError(PermanentError):
-    """A file lost most of the documents that it had; `bad_rows` counts unreadable rows by reason."""
+    """A file lost most of the documents that it had, or a group most of its files with a document.
+
+    `before` and `now` count these, `bad_rows` unreadable rows by reason.
+    """
 
     def __init__(self, shard: str, before: int, now: int, bad_rows: dict[str, int]) -> None:
         self.shard, self.before, self.now, self.bad_rows = shard, before, now, bad_rows
+        several = is_group_key(shard)
+        # With the kind, since what else is held back under a name is not known here.
         super().__init__(
-            f"the number of documents in shard {shard} fell from {before:,} to {now:,}, so the documents "
-            "stored earlier are kept. Restore the file, or, to remove the missing documents, run "
-            f"`tamis materialize --allow-removal {shard}`"
+            f"{number_of_documents(shard)} fell from {before:,} to {now:,}, so the documents stored earlier "
+            f"are kept. Restore the {'files' if several else 'file'}, or, to remove the missing documents, "
+            f"run `tamis materialize --allow-removal file:{shard}`"
         )
 
 

@@ -104,6 +104,15 @@ def is_group_key(key: str) -> bool:
     return GROUP_SEPARATOR in key
 
 
+def number_of_documents(key: str) -> str:
+    """Return what shrank, for a message, where documents of a file or files of a group are lost."""
+    if not is_group_key(key):
+        return f"the number of documents in file {key}"
+    corpus, folder = key.split(GROUP_SEPARATOR)[:2]
+    where = f"corpus {corpus}" if folder == "." else f"{folder}/ of corpus {corpus}"
+    return f"the number of small files with a document in {where}"
+
+
 def is_said_by_keys(corpus: str) -> bool:
     """Whether the keys of a corpus name it, up to their first separator; else tables have to say it."""
     return SEPARATOR not in corpus and not corpus.endswith("_") and not _UNSAFE.search(corpus)

@@ -373,7 +373,12 @@ def _documents_of(store: Store) -> dict[str, int]:
 
 def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
     for one in _in_effect(snapshot, current):
-        goes = counted(one.before - one.now, "document")
+        lost = one.before - one.now
+        goes = (
+            f"the documents of {counted(lost, 'file')}"
+            if is_group_key(one.shard)
+            else counted(lost, "document")
+        )
         yield HeldBack(kind=FILE, name=one.shard, found=one.found, goes=goes)
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
-from tamis.corpus.shards import corpus_of_key, is_group_key
+from tamis.corpus.shards import corpus_of_key, is_group_key, number_of_documents
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
@@ -28,10 +28,10 @@ from tamis.training.planned import Trial, model_names, planned_trials
 
 @dataclass(frozen=True, kw_only=True)
 class Shrunken:
-    """A file that lost most of its documents in the state of `input_key`.
+    """A file that lost most of its documents in the state of `input_key`, or a group most of its files.
 
-    `before` and `now` count documents, `bad_rows` counts rows by the reason of their quarantine; `allowed`:
-    a person allowed the loss.
+    `before` and `now` count documents, of a group the files that have any; `bad_rows` counts rows by the
+    reason of their quarantine; `allowed`: a person allowed the loss.
     """
 
     shard: str
@@ -46,7 +46,7 @@ class Shrunken:
         """A clause for a person: `the number of documents in file KEY fell from 40 to 3`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} would be put in quarantine)" if bad else ""
-        return f"the number of documents in file {self.shard} fell from {self.before:,} to {self.now:,}{rows}"
+        return f"{number_of_documents(self.shard)} fell from {self.before:,} to {self.now:,}{rows}"
 
 
 @dataclass(frozen=True)

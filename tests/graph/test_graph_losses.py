@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from projects import CORPUS, plain_project, settings, write_jsonl
 
+from tamis.corpus.intake import ShardShrunkError
 from tamis.graph import reconciliation
 from tamis.graph.held_back import Shrunken, forget_shrunken, held_back, note_shrunken, read_shrunken
+from tamis.graph.removal_names import FILE, allows
 from tamis.graph.scan import scan
 
 A, B = "web__a", "web__b"
@@ -35,6 +37,21 @@ def test_a_corpus_that_left_the_settings_is_named_with_the_command_that_lets_it_
     assert found.line.endswith("`tamis materialize --allow-removal old`")
     (found,) = held_back(replace(lost, absent={A: "web"}), {})
     assert found.found == f"corpus 'web' lost 1 file ({A})"
+
+
+def test_a_file_loses_documents_and_a_group_files_with_a_document():
+    words = "the number of small files with a document in"
+    for key, found, file in (
+        (A, "the number of documents in file web__a", "the file"),
+        ("web:notes", f"{words} notes/ of corpus web", "the files"),
+        ("web:.:3f", f"{words} corpus web", "the files"),
+    ):
+        assert shrunken(key, allowed=False).found.startswith(f"{found} fell from 100 to 3 (")
+        said = str(ShardShrunkError(key, 100, 3, {}))
+        assert said.startswith(f"{found} fell from 100 to 3, so the documents stored earlier are kept")
+        assert f"Restore {file}, or" in said
+        assert said.endswith(f"`tamis materialize --allow-removal file:{key}`")
+        assert allows({f"file:{key}"}, FILE, key)
 
 
 class KilledError(BaseException):

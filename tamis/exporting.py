@@ -54,6 +54,18 @@ class ExportPathError(PermanentError):
         super().__init__(f"{path} {problem}; {cure}")
 
 
+class NothingToLoadError(PermanentError):
+    """A selection without documents, as a folder for `datasets`, which loads none without rows."""
+
+    def __init__(self, selection: str) -> None:
+        self.selection = selection
+        super().__init__(
+            f"nothing was written: selection {selection!r} contains no documents, and `datasets` cannot load "
+            f"a folder without rows; the page selection_{selection}.html says why each document was dropped "
+            "(parquet and jsonl can be exported without rows)"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     """What was written: a file or folder, how many documents, and what to know of their columns."""
@@ -78,12 +90,11 @@ def export_selection(
     `output`: the file or folder to write, if not in the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
-    `ExportPathError`, `WithdrawnSinceError` or, before anything is written, `ManifestError` where the
-    lineage is broken.
+    `ExportPathError`, `NothingToLoadError`, `WithdrawnSinceError` or, before anything is written,
+    `ManifestError` where the lineage is broken.
     """
-    name = f"{selection}.{form}"
-    path = output.absolute() if output else project.home.exports / name
-    path = path / name if path.is_dir() and form != FOLDER else path
+    path = output.absolute() if output else project.home.exports / f"{selection}.{form}"
+    path = path / f"{selection}.{form}" if path.is_dir() and form != FOLDER else path
     _require_free(project, path, form)
     store, since = project.home.store, WithdrawnSince(project.home)
     configured = [section.name for section in project.settings.selection]
@@ -95,6 +106,7 @@ def export_selection(
     chosen = with_texts(store, ranks)
     if len(chosen) != len(ranks):
         raise IncompleteSelectionError(selection, len(ranks), len(chosen), selection in configured)
+    _require_rows(selection, form, chosen)
     places = _places(store, chosen)
     first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
     licences = places.group_by("doc_id").agg(stated_licence())
@@ -157,6 +169,11 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
         else:
             with draft.open("w", encoding="utf-8") as stream:
                 stream.writelines(f"{line}\n" for line in json_lines(rows.objects()))
+
+
+def _require_rows(selection: str, form: str, chosen: pl.DataFrame) -> None:
+    if form == FOLDER and chosen.is_empty():
+        raise NothingToLoadError(selection)
 
 
 def _require_free(project: Project, path: Path, form: str) -> None:

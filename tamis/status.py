@@ -318,6 +318,8 @@ def _small_pools(project: Project, selections: Sequence[Mapping[str, Any]]) -> I
                 f"selected {counted(count, 'document')}; no more are eligible within the configured shares"
                 if section.per or section.mixture
                 else f"all eligible documents were selected ({count:,})"
+                if count
+                else "no document is eligible"
             )
             most = counted(int(budget.amount), "document")
             yield f"selection {section.name}: {chosen}; the budget is {most}"

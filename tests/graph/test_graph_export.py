@@ -18,7 +18,7 @@ from tamis import exporting
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
-from tamis.exporting import ExportPathError, export_selection
+from tamis.exporting import ExportPathError, NothingToLoadError, export_selection
 from tamis.status import read_status
 from tamis.withdrawal.since import WithdrawnSinceError
 from tamis.withdrawal.verifying import verify
@@ -122,6 +122,24 @@ def test_datasets_opens_the_folder_as_it_is(project, tmp_path):
     assert described["distribution"][0]["contentUrl"] == "data/train-00000-of-00001.parquet"
     names = [one["name"] for one in described["recordSet"][0]["field"]]
     assert {"id", "day", "price"} & set(names) == {"id", "day"}, "no decimals and nothing nested"
+
+
+def test_a_folder_without_rows_is_refused_and_a_file_without_rows_is_written(tmp_path):
+    languages = '[filters]\nlanguages = ["de"]\n'
+    empty = plain_project(tmp_path / "project", settings(languages, selection("none", "random", 5)), {})
+    write(
+        empty.root / "documents" / "a.jsonl", [json.dumps({"text": text, "language": "en"}) for text in TEXTS]
+    )
+    empty.make(MADE | {"document_flags"})
+    with pytest.raises(NothingToLoadError, match="contains no documents"):
+        export_selection(empty.project, "none", "hf")
+    assert not empty.home.exports.exists() or not any(empty.home.exports.iterdir())
+    for form, read in (("parquet", pl.read_parquet), ("jsonl", Path.read_text)):
+        assert len(read(export_selection(empty.project, "none", form).path)) == 0
+    assert any(
+        "no document is eligible; the budget is 5" in line for line in read_status(empty.project).lines()
+    )
+    empty.close()
 
 
 def test_columns_are_chosen_and_a_file_may_be_anywhere(project, tmp_path):

@@ -22,6 +22,7 @@ from tamis.settings.config import (
     storage_url,
 )
 from tamis.settings.references import named
+from tamis.transport.prepare import FEW_TARGET_POINTS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEMO = CHECKOUT / "tamis.toml"
@@ -392,6 +393,10 @@ def test_the_folder_of_the_demos_landing_corpus_is_there():
     landing = named(load_settings(DEMO).corpus, "landing")
     assert landing.path is not None
     assert (CHECKOUT / landing.path).is_dir()
+
+
+def test_the_template_and_the_library_call_a_target_small_at_the_same_number():
+    assert f"with fewer than {FEW_TARGET_POINTS}, treat the choice as provisional" in TEMPLATE.read_text()
 
 
 def test_the_template_loads_as_it_is():

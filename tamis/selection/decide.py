@@ -198,12 +198,14 @@ def _number_selected(ranked: pl.DataFrame, limit: Budget) -> int:
     running = ranked["n_tokens"].cast(pl.Int64).cum_sum() if in_tokens else ranked["rank"]
     total = int(running[-1]) if len(running) else 0
     if limit.amount > total:
-        asked = f"the budget is {float(limit.amount):,.0f} {limit.unit}"
+        unit = limit.unit.removesuffix("s") if limit.amount == 1 else limit.unit
+        asked = f"the budget is {float(limit.amount):,.0f} {unit}"
         there = f"only {total:,} {'is' if total == 1 else 'are'} eligible"
         if in_tokens:
             words = tokens_in_words(total, ranked.height, int(ranked["is_estimated"].sum()))
             there = f"the eligible documents have only {words}"
-        warnings.warn(f"{asked}, but {there}: all are selected", BudgetExceedsPool, stacklevel=3)
+        result = f"{there}: all are selected" if len(ranked) else "no document is eligible"
+        warnings.warn(f"{asked}, but {result}", BudgetExceedsPool, stacklevel=3)
     return int((running <= math.floor(limit.amount)).sum())
 
 

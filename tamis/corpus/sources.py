@@ -3,8 +3,11 @@
 Readers put the name of the file where a row names no source, so the two are distinguished here.
 """
 
+from collections.abc import Collection
+
 import polars as pl
 
+from tamis.corpus.shards import corpus_of_key
 from tamis.store.tables import Store
 
 FEW = 15
@@ -31,6 +34,15 @@ def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
     noted = unsaid.rename({"corpus": "noted"})
     found = places.join(noted, on="shard", how="left", maintain_order="left")
     return found.with_columns(corpus=pl.coalesce("noted", _BY_KEY)).drop("noted")
+
+
+def corpora_of(store: Store, keys: Collection[str]) -> dict[str, str]:
+    """Return the corpus of each of these files, by key: as it was noted, else as the key says.
+
+    Of the key of a group, which is noted nowhere, what it says.
+    """
+    noted: dict[str, str] = dict(noted_corpora(store).iter_rows()) if keys else {}
+    return {key: noted.get(key) or corpus_of_key(key) for key in keys}
 
 
 def stated_licence() -> pl.Expr:

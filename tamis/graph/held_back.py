@@ -18,8 +18,9 @@ from types import MappingProxyType
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.shards import Shard, corpus_of_key, is_group_key
+from tamis.corpus.shards import Shard, is_group_key
 from tamis.corpus.small_files import read_small_files
+from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.graph.moved_files import FILES, Arriving, arriving, moved, to_be_read_elsewhere
 from tamis.graph.plan import input_key, label
@@ -132,9 +133,7 @@ def absent_shards(
     begun = begun_removals(store)
     files = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
     lost = [key for key in files if key not in listed]
-    corpus_of = dict(store.read(FILES, ["shard", "corpus"]).iter_rows())
-    corpus_of |= dict(small.select("shard", "corpus").iter_rows())
-    corpora = {key: corpus_of.get(key, corpus_of_key(key)) for key in files}
+    corpora = corpora_of(store, files)
     had, elsewhere = Counter(corpora.values()), moved(project.home, current, lost, listed, small)
     if expected:
         left = set(lost) - elsewhere

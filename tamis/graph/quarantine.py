@@ -10,9 +10,11 @@ from typing import Any
 from tamis.base.numbers import counted, named, percent
 from tamis.corpus.file_rows import COMPRESSIONS, READERS, WHOLE_FILES
 from tamis.corpus.records import WHOLE_SHARD, Reason
+from tamis.corpus.setting_aside import place_of
 from tamis.corpus.shards import SEPARATOR, Shard
+from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import OCCURRENCES
-from tamis.corpus.targets import PREFIX
+from tamis.corpus.targets import PREFIX, place_in_target, target_of_place
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 
@@ -78,19 +80,20 @@ def _ending(name: PurePosixPath) -> str:
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:
     """Return a line for each cause: types that nothing reads by corpus, files that fail, rows by file."""
+    corpora = corpora_of(snapshot.project.home.store, {_file_of(row["shard"]) for row in rows})
     unread: list[Shard] = []
     causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
             unread.append(snapshot.files[row["shard"]])
             continue
-        place, file = _place(row["shard"], snapshot)
+        place, file = _place(row["shard"], snapshot, corpora)
         whole = row["row"] == WHOLE_SHARD
         causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
     lines = unread_lines(unread, snapshot.project)
     for (place, reason, file), found in causes.items():
         first, words = found[0], reason.replace("_", " ")
-        files = [_place(row["shard"], snapshot)[1] for row in found]
+        files = [_place(row["shard"], snapshot, corpora)[1] for row in found]
         if not file and len(found) > 1:
             lines.append(
                 f"{place}: {counted(len(found), 'whole file')}, {words}: {named(files)}; "
@@ -109,17 +112,22 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
     return lines
 
 
-def _place(shard: str, snapshot: ProjectSnapshot) -> tuple[str, str]:
+def _file_of(place: str) -> str:
+    """Return the file of a row in quarantine, also of one that a stage has set aside."""
+    return place.rsplit("/", 1)[-1]
+
+
+def _place(shard: str, snapshot: ProjectSnapshot, corpora: Mapping[str, str]) -> tuple[str, str]:
     """Return corpus or target, and the file, of a row in quarantine."""
-    if shard.startswith(PREFIX):
-        target, _, file = shard.removeprefix(PREFIX).partition("/")
-        return f"target {target}", file
-    if shard.count("/") > 2:  # what a stage has set aside of a file of a group: the file is what counts
-        stage, _group, shard = shard.rsplit("/", 2)
-        shard = f"{stage}/{shard}"
-    corpus, _, name = shard.partition(SEPARATOR)
-    found = snapshot.files.get(shard)
-    return f"corpus {found.corpus if found else corpus}", found.name if found else name
+    if (target := target_of_place(shard)) is not None:
+        return f"target {target}", shard.removeprefix(place_in_target(target, ""))
+    key = _file_of(shard)
+    if key != shard and SEPARATOR not in key:  # no file: of all documents of a stage, or of a target there
+        stage, _, of = shard.removeprefix(place_of("")).partition("/")
+        return f"stage {stage}", of
+    if (found := snapshot.files.get(key)) is not None:
+        return f"corpus {found.corpus}", found.name
+    return f"corpus {corpora[key]}", key.removeprefix(f"{corpora[key]}{SEPARATOR}")
 
 
 def quarantine_shares(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Share]:

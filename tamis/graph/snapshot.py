@@ -11,7 +11,8 @@ from functools import cached_property
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
-from tamis.corpus.shards import corpus_of_key, is_group_key, number_of_documents
+from tamis.corpus.shards import is_group_key, number_of_documents
+from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.embedding import encoder_identity
 from tamis.graph.stages import stages
@@ -135,16 +136,17 @@ class ProjectSnapshot:
         Their rows are still in the tables that a step reads, so they are among its inputs; once they have
         been removed, what was made with them is out of date.
         """
-        absent, kept = dict(self.absent), dict(self.kept)
+        absent, kept, shards = dict(self.absent), dict(self.kept), set[str]()
         for asset, partition in gone:
             stage = stages().get(asset)
             name = stage.partitions if stage is not None and stage.active(self) else None
             if name is None or partition in self.keys(name) or partition in self.left:
                 continue
             if name == "shards":
-                absent[partition] = corpus_of_key(partition)
+                shards.add(partition)
             else:
                 kept[name] = kept.get(name, frozenset()) | {partition}
+        absent |= corpora_of(self.project.home.store, shards)
         return self if (absent, kept) == (self.absent, self.kept) else replace(self, absent=absent, kept=kept)
 
     def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "ProjectSnapshot":

@@ -9,11 +9,10 @@ import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.numbers import counted, named
-from tamis.corpus.shards import SEPARATOR, corpus_of_key, is_group_key, shard_key
+from tamis.corpus.shards import corpus_of_key, is_group_key, shard_key
 from tamis.corpus.small_files import files_of
-from tamis.corpus.sources import noted_corpora
+from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
-from tamis.corpus.targets import target_of_place
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.store.tables import Store, one_of, quoted
@@ -153,8 +152,11 @@ class Asking:
         if name not in known and not before:
             raise UnknownNameError("source", name, _likely(name, known))
         shards = self.store.read(OCCURRENCES.name, ["shard"], f"source = {quoted(name)}")["shard"]
+        corpora = corpora_of(self.store, set(shards))
         files = {
-            key: rows for key, rows in shards.value_counts().sort("shard").iter_rows() if _is_file(name, key)
+            key: rows
+            for key, rows in shards.value_counts().sort("shard").iter_rows()
+            if key == shard_key(corpora[key], name)  # the source is no more than the name of the file
         }
         if len(files) > 1:
             raise AmbiguousSourceError(name, files)
@@ -198,7 +200,7 @@ def stored_shards(store: Store) -> set[str]:
     """Return the keys of all files of corpora of which a row is stored, a quarantined one too."""
     bad = store.read(QUARANTINE.name, ["shard"])["shard"].unique()
     found = set(store.read(OCCURRENCES.name, ["shard"])["shard"].unique())
-    return found | {one for one in bad if target_of_place(one) is None}
+    return found | {one for one in bad if "/" not in one}  # others are places in targets and stages
 
 
 def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, str]:
@@ -209,11 +211,6 @@ def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, st
     noted = dict(noted_corpora(store).iter_rows())
     unnoted = {key for key in stored_shards(store) if key not in noted and key not in listed}
     return noted | {key: corpus_of_key(key) for key in unnoted}
-
-
-def _is_file(source: str, shard: str) -> bool:
-    """Whether a source is no more than the name of the file that the shard is."""
-    return shard == shard_key(shard.partition(SEPARATOR)[0], source)
 
 
 def _likely(name: str, known: Iterable[str]) -> list[str]:

@@ -13,13 +13,13 @@ from tamis.store.tables import Store
 FEW = 15
 """So many different sources are groups, however few documents each has."""
 _HASHED = r"-[0-9a-f]{8}$"
-_NOTES = ("shard_files", "grouped_files")
+NOTES = ("shard_files", "grouped_files")
 _BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
 
 
 def noted_corpora(store: Store) -> pl.DataFrame:
     """Return the corpus of each file that was taken in, as it was noted then: shard, corpus."""
-    notes = pl.concat([store.read(table, ["shard", "corpus"]) for table in _NOTES])
+    notes = pl.concat([store.read(table, ["shard", "corpus"]) for table in NOTES])
     return notes.unique("shard", keep="last", maintain_order=True)
 
 

@@ -14,7 +14,7 @@ from tamis.corpus.setting_aside import place_of
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import OCCURRENCES
-from tamis.corpus.targets import PREFIX, place_in_target, target_of_place
+from tamis.corpus.targets import place_in_target, target_of_place
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 

@@ -4,19 +4,22 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cached_property
 
 import polars as pl
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.numbers import counted, named
 from tamis.corpus.shards import corpus_of_key, is_group_key, shard_key
-from tamis.corpus.small_files import files_of
+from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
-from tamis.corpus.stage import NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
+from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.corpus.text import normalise_text, normalised_id
 from tamis.history.finding import ID_DIGITS, resolve_document
-from tamis.store.tables import Store, one_of, quoted
+from tamis.records.removals import removed_values
+from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import read_withdrawals
+from tamis.withdrawal.departed import departed_places
 
 MOST_NAMED, MOST_COMPARED = 20, 10_000
 FEWEST_DIGITS = 8
@@ -76,11 +79,17 @@ class AmbiguousSourceError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Content ids with how each was named, the texts that were given, and the shards meant as a whole."""
+    """Content ids with how each was named, the texts that were given, and the shards meant as a whole.
+
+    `departed`: those of the ids that are in earlier versions of tables alone; `of_places`: shards, sources or
+    corpora were named that something is or was stored of, so no earlier version may stay.
+    """
 
     scopes: Mapping[str, str]
     texts: Sequence[str] = ()
     shards: Sequence[str] = ()
+    departed: frozenset[str] = frozenset()
+    of_places: bool = False
 
     @property
     def doc_ids(self) -> list[str]:
@@ -96,7 +105,19 @@ class Asking:
     scopes: dict[str, str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
+    departed: set[str] = field(default_factory=set)
+    of_places: bool = False
     named: bool = False
+
+    @cached_property
+    def _places_before(self) -> pl.DataFrame:
+        return departed_places(self.store)
+
+    @cached_property
+    def _removed(self) -> set[str]:
+        """Return the keys of all shards that were ever removed."""
+        names = {name.removesuffix("]").partition("[") for name in removed_values(self.store)}
+        return {key for asset, _, key in names if asset == DOCUMENTS_STAGE.name}
 
     def ids(self, given: Iterable[str]) -> None:
         """Document ids, or unambiguous beginnings of those in the store; a whole id need not be there.
@@ -131,16 +152,13 @@ class Asking:
 
         Raises `UnknownNameError`.
         """
-        if is_group_key(key) and (files := files_of(self.store, [key])["shard"].to_list()):
-            self.shards += files
-            for start in range(0, len(files), 500):
-                self._add(self._where(one_of("shard", files[start : start + 500])), f"shard {key}")
-            return
-        known, before = stored_shards(self.store), self._withdrawn(f"shard {key}")
-        if key not in known and not before:
+        files, scope = files_of(self.store, [key])["shard"].to_list(), f"shard {key}"
+        left = self._left(pl.col("shard").is_in([*files, key]), scope)
+        is_group = is_group_key(key) and bool(files)
+        if not (is_group or left or key in self._removed or key in (known := stored_shards(self.store))):
             raise UnknownNameError("shard", key, _likely(key, known))
-        self.shards.append(key)
-        self._add([*self._where(f"shard = {quoted(key)}"), *before], f"shard {key}")
+        self.shards, self.of_places = [*self.shards, *files], True
+        self._add([*self._of_files(files), *left], scope)
 
     def source(self, name: str) -> None:
         """Every document of a source, as `tamis explain` names it.
@@ -148,10 +166,12 @@ class Asking:
         Raises `UnknownNameError`, and `AmbiguousSourceError` for a file name that several corpora have.
         """
         known = set(self.store.read(OCCURRENCES.name, ["source"])["source"].unique())
-        before = self._withdrawn(f"source {name}")
-        if name not in known and not before:
+        scope, named_so = f"source {name}", pl.col("source") == name
+        left = self._left(named_so, scope)
+        if name not in known and not left:
             raise UnknownNameError("source", name, _likely(name, known))
         shards = self.store.read(OCCURRENCES.name, ["shard"], f"source = {quoted(name)}")["shard"]
+        shards = pl.concat([shards, self._places_before.filter(named_so)["shard"]])
         corpora = corpora_of(self.store, set(shards))
         files = {
             key: rows
@@ -160,7 +180,8 @@ class Asking:
         }
         if len(files) > 1:
             raise AmbiguousSourceError(name, files)
-        self._add([*self._where(f"source = {quoted(name)}"), *before], f"source {name}")
+        self.of_places = True
+        self._add([*self._where(f"source = {quoted(name)}"), *left], scope)
 
     def corpus(self, name: str, listed: Mapping[str, str], configured: Iterable[str] = ()) -> None:
         """Everything that is stored of a corpus, whether its files are still there or not.
@@ -169,20 +190,26 @@ class Asking:
         `UnknownNameError`.
         """
         shards = {**listed, **corpora_of_shards(self.store, listed)}
-        own = sorted(key for key, corpus in shards.items() if corpus == name)
-        before = self._withdrawn(f"corpus {name}")
-        if not (own or before or name in configured):
+        own, scope = sorted(key for key, corpus in shards.items() if corpus == name), f"corpus {name}"
+        left = self._left(pl.col("corpus") == name, scope)
+        was = any(corpus_of_key(key) == name for key in self._removed)
+        if not (own or left or was or name in configured):
             raise UnknownNameError("corpus", name, {*shards.values(), *configured})
         self.shards, self.named = [*self.shards, *own], True
-        for start in range(0, len(own), 500):
-            self._add(self._where(one_of("shard", own[start : start + 500])), f"corpus {name}")
-        self._add(before, f"corpus {name}")
+        self.of_places |= bool(own or left or was)
+        self._add([*self._of_files(own), *left], scope)
 
     def done(self) -> Asked:
         """What was asked for; raises `NothingAskedError`."""
         if not (self.scopes or self.shards or self.named):
             raise NothingAskedError
-        return Asked(scopes=self.scopes, texts=self.texts, shards=self.shards)
+        return Asked(
+            scopes=self.scopes,
+            texts=self.texts,
+            shards=self.shards,
+            departed=frozenset(self.departed),
+            of_places=self.of_places,
+        )
 
     def _add(self, doc_ids: Iterable[str], scope: str) -> None:
         for doc_id in doc_ids:
@@ -191,9 +218,19 @@ class Asking:
     def _where(self, where: str) -> list[str]:
         return self.store.read(OCCURRENCES.name, ["doc_id"], where)["doc_id"].unique().sort().to_list()
 
-    def _withdrawn(self, scope: str) -> list[str]:
-        """Documents that were withdrawn under this name: to name it again is to ask for them again."""
-        return read_withdrawals(self.store, f"scope = {quoted(scope)}")["doc_id"].to_list()
+    def _of_files(self, files: Sequence[str]) -> list[str]:
+        rows = rows_of_files(self.store, OCCURRENCES.name, ["doc_id"], files)
+        return rows["doc_id"].unique().sort().to_list()
+
+    def _left(self, where: pl.Expr, scope: str) -> list[str]:
+        """Documents that left such places, and those that were withdrawn under this name.
+
+        To name it again is to ask for them again.
+        """
+        left = self._places_before.filter(where)["doc_id"].unique().sort().to_list()
+        before = read_withdrawals(self.store, f"scope = {quoted(scope)}")["doc_id"].to_list()
+        self.departed.update(left)
+        return [*left, *before]
 
 
 def stored_shards(store: Store) -> set[str]:

@@ -31,13 +31,15 @@ from tamis.store.erasing import (
     count_rows_of,
     erase_rows,
     forget_versions,
+    is_bare,
     temporary_files,
     unwritten_files,
 )
 from tamis.store.home import Home
-from tamis.store.schemas import declaration, declared, schema_of, tables_of_texts
+from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import add_places
+from tamis.withdrawal.departed import texts_of
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
 from tamis.withdrawal.files import (
     Touched,
@@ -51,8 +53,6 @@ from tamis.withdrawal.files import (
 )
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
-
-TEXTS_AT_ONCE = 5_000
 
 
 @dataclass(kw_only=True)
@@ -81,15 +81,6 @@ def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
     tables = tables_of_documents(store)
     found = {table: count_rows_of(store, table, "doc_id", doc_ids) for table in tables}
     return {table: count for table, count in found.items() if count}
-
-
-def texts_in_blocks(store: Store, doc_ids: Sequence[str]) -> Iterator[list[str]]:
-    """Texts of the documents, as far as they are there."""
-    for start in range(0, len(doc_ids), TEXTS_AT_ONCE):
-        some = doc_ids[start : start + TEXTS_AT_ONCE]
-        for table in tables_of_texts():
-            for block in store.by_ids(table, some, ["doc_id", "text"]):
-                yield block["text"].to_pylist()
 
 
 def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
@@ -197,6 +188,12 @@ def _leave_one_version(store: Store, table: str, purged: Purged, left: list[Vers
         left.append(error)
 
 
+def has_old_versions(store: Store) -> bool:
+    """Return whether a table that names documents, or shows excerpts, may hold more than its rows."""
+    tables = (*tables_of_documents(store), *tables_of_excerpts(store))
+    return not all(is_bare(store, table) for table in tables)
+
+
 def rows_in_versions(store: Store, doc_ids: Collection[str]) -> Iterator[tuple[str, int, int]]:
     """Yield every version of every table that names documents, and how many rows of these it has.
 
@@ -232,7 +229,7 @@ def excerpts_of(
 ) -> pl.DataFrame:
     """Return quarantined rows, with `doc_id`, that show a piece of these texts, or are in the shards."""
     found = [excerpts_showing(store, texts, shards)]
-    found += [excerpts_showing(store, some) for some in texts_in_blocks(store, doc_ids)]
+    found += [excerpts_showing(store, [*some.values()]) for some in texts_of(store, doc_ids)]
     return pl.concat(found).unique(["shard", "row", "reason"])
 
 

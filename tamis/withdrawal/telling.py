@@ -55,6 +55,7 @@ def preview_json(found: Preview) -> dict[str, Any]:
         "doc_ids": found.doc_ids,
         "already_withdrawn": found.already,
         "not_in_the_store": found.unknown,
+        "in_earlier_versions": found.departed,
         "rows": found.rows,
         "excerpts": found.excerpts,
         "places": found.places.to_dicts(),
@@ -72,6 +73,8 @@ def preview_lines(found: Preview) -> list[str]:
     lines += [f"  already withdrawn: {len(found.already):,}"] if found.already else []
     if found.unknown:
         lines.append(f"  not in the store: {_documents(found.unknown)}, to be refused if read later")
+    if found.departed:
+        lines.append(f"  left all files, but in earlier versions of tables: {_documents(found.departed)}")
     held = Counter(found.places["shard"].to_list())
     lines += cut([f"  {shard}: {counted(rows, 'row')}" for shard, rows in held.most_common()], LISTS_ALL)
     rows = [f"{table} {count:,}" for table, count in found.rows.items()]
@@ -106,6 +109,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "withdrawn": done.new,
         "already_withdrawn": done.already,
         "not_in_the_store": done.unknown,
+        "in_earlier_versions": done.departed,
         "near_repeats": done.near_repeats.to_dicts(),
         "excerpts": done.excerpts,
         "receipts": done.receipts,
@@ -127,10 +131,15 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if not done.new:
         tables = counted(len(done.purged.bare), "table")
-        lines = [f"removed what was withdrawn before: {removed}, and old versions of {tables}"]
+        what = "what was withdrawn before" if done.already else "what may be left of it"
+        lines = [f"removed {what}: {removed}, and old versions of {tables}"]
     if done.unknown:
         lines.append(
             f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"
+        )
+    if done.departed:
+        lines.append(
+            f"{_documents(done.departed)} had left all files before: removed from old versions of the tables"
         )
     lines += [f"receipt {receipt}" for receipt in done.receipts]
     files: dict[str, list[str]] = {}

@@ -19,7 +19,6 @@ from tamis.records.published import chosen_now
 from tamis.records.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
-from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import (
     CHUNK,
@@ -29,6 +28,7 @@ from tamis.store.withdrawn import (
     write_withdrawals,
 )
 from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
+from tamis.withdrawal.departed import texts_of
 from tamis.withdrawal.excerpts import excerpts_with_ids
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.purging import (
@@ -36,6 +36,7 @@ from tamis.withdrawal.purging import (
     copies_in_columns,
     count_rows,
     excerpts_of,
+    has_old_versions,
     places_of,
     purge,
     rows_in_versions,
@@ -55,6 +56,7 @@ class Preview:
     doc_ids: list[str]
     already: list[str]
     unknown: list[str]
+    departed: list[str]
     rows: dict[str, int]
     excerpts: int
     places: pl.DataFrame
@@ -67,12 +69,14 @@ class Preview:
 class Withdrawn:
     """What a withdrawal did; `receipts` are manifests.
 
-    `unknown`: ids that nothing in the store had; `near_repeats`: documents that stay (doc_id, repeats).
+    `unknown`: ids that nothing in the store had; `departed`: those that earlier versions of tables alone had;
+    `near_repeats`: documents that stay (doc_id, repeats).
     """
 
     new: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    departed: list[str] = field(default_factory=list)
     near_repeats: pl.DataFrame = field(default_factory=pl.DataFrame)
     excerpts: int = 0
     receipts: list[str] = field(default_factory=list)
@@ -102,7 +106,8 @@ def preview(home: Home, asked: Asked) -> Preview:
     return Preview(
         doc_ids=doc_ids,
         already=[one for one in doc_ids if one in gone],
-        unknown=_unknown(store, doc_ids, gone, places),
+        unknown=_unknown(store, asked, gone, places),
+        departed=sorted(asked.departed - gone),
         rows=rows,
         excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
         places=pl.concat(
@@ -117,11 +122,10 @@ def preview(home: Home, asked: Asked) -> Preview:
     )
 
 
-def _unknown(
-    store: Store, doc_ids: Sequence[str], gone: set[str], places: Mapping[str, pl.DataFrame]
-) -> list[str]:
-    known = gone.union(*(frame["doc_id"] for frame in places.values()), retained_ids(store))
-    return [one for one in doc_ids if one not in known]
+def _unknown(store: Store, asked: Asked, gone: set[str], places: Mapping[str, pl.DataFrame]) -> list[str]:
+    read = (frame["doc_id"] for frame in places.values())
+    known = gone.union(*read, retained_ids(store), asked.departed)
+    return [one for one in asked.doc_ids if one not in known]
 
 
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
@@ -134,7 +138,8 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]
-        done.unknown = _unknown(store, asked.doc_ids, gone, places_of(store, done.new))
+        done.unknown = _unknown(store, asked, gone, places_of(store, done.new))
+        done.departed = sorted(asked.departed - gone)
         done.near_repeats = near_repeats(store, asked.doc_ids)
         loose = _loose_ids(store, done.new, asked.texts)
         rows = [
@@ -147,7 +152,9 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.excerpts = len(excerpts)
         if len(excerpts):
             withhold_excerpts(store, read_current_values(store), excerpts)
-        if done.already and _back(home, done.already, gone):
+        if (done.already and _back(home, done.already, gone)) or (
+            asked.of_places and not rows and has_old_versions(store)
+        ):
             listed = listing(ManifestFolder.of(home), done.already)
             done.purged = purge(home, read_current_values(store), done.already, listed)
         for completed in finish(home, begun=now):
@@ -170,12 +177,10 @@ def _back(home: Home, doc_ids: Sequence[str], gone: Collection[str]) -> bool:
 
 
 def _loose_ids(store: Store, doc_ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
-    """Loose ids of those documents whose texts are in the store or were given."""
+    """Loose ids of those documents whose texts are in the store, in old versions too, or were given."""
     found = {normalised_id(text): loose_id(text) for text in texts}
-    for table in tables_of_texts():
-        for start in range(0, len(doc_ids), CHUNK):
-            rows = store.read(table, ["doc_id", "text"], one_of("doc_id", doc_ids[start : start + CHUNK]))
-            found |= {doc_id: loose_id(text) for doc_id, text in rows.iter_rows()}
+    for some in texts_of(store, doc_ids):
+        found |= {doc_id: loose_id(text) for doc_id, text in some.items()}
     return found
 
 

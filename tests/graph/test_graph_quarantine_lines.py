@@ -1,4 +1,4 @@
-"""Lines on quarantine name the corpus as it was noted, also of files that are gone or that a stage set aside."""
+"""Lines on quarantine name the noted corpus, also of files that are gone or that a stage set aside."""
 
 from projects import corpus, plain_project, rows_of, settings
 

@@ -1,15 +1,22 @@
 """What a shard, source or corpus is to a withdrawal: all that is stored of it, whatever is listed now."""
 
+import json
+from datetime import datetime
+
 import pytest
 from projects import plain_project, rows_of, settings
-from withdrawal_home import IDS
+from withdrawal_home import IDS, TEXTS
 
 from tamis.base.errors import UnknownNameError
 from tamis.corpus.listing import ListingError
+from tamis.corpus.text import loose_id
+from tamis.store.erasing import forget_versions
 from tamis.store.home import Home
+from tamis.store.withdrawn import read_withdrawals
 from tamis.withdrawal import telling
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason, corpora_of_shards
 from tamis.withdrawal.telling import NOTHING_FOUND, files_there, preview_lines, withdrawn_lines
+from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import preview, withdraw
 
 REASON = WithdrawalReason.COPYRIGHT
@@ -75,3 +82,72 @@ def test_a_corpus_that_cannot_be_listed_stops_no_withdrawal(tmp_path, monkeypatc
     monkeypatch.setattr(telling, "scan", unlisted)
     assert files_there(plain_project(tmp_path / "project", settings(), {}).project) == {}
     assert "not mounted" in capsys.readouterr().err
+
+
+def left(home: Home, *shards: str) -> None:
+    """Let files leave: their rows, and the documents that no other file has, are in old versions alone."""
+    home.store.delete("occurrences", f"shard IN ({', '.join(map(repr, shards))})")
+    stays = set(home.store.read("occurrences", ["doc_id"])["doc_id"])
+    for doc_id in set(IDS) - stays:
+        home.store.delete("documents", f"doc_id = '{doc_id}'")
+
+
+def shown(home: Home, text: str) -> list[str]:
+    """Names of the files of the home that have the bytes of a text."""
+    files = (path for path in home.root.rglob("*") if path.is_file())
+    return [path.name for path in files if text.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("verb", "values"),
+    [("shard", ["web__b"]), ("source", ["web__b.jsonl"]), ("corpus", ["web", {}])],
+)
+def test_what_left_before_is_found_in_old_versions_and_goes_from_them(home, verb, values):
+    """The last document is in both files, so it stays while the other file has it, unless that goes too."""
+    left(home, "web__b")
+    assert shown(home, TEXTS[3])
+    bad = {"shard": "news__bad", "row": 0, "reason": "malformed_row", "detail": "", "excerpt": TEXTS[4][:50]}
+    home.store.append("quarantine", rows_of("quarantine", [bad]))
+    asked = named(home, verb, *values)
+    expected = sorted(IDS) if verb == "corpus" else sorted(IDS[3:5])
+    assert asked.doc_ids == expected
+    assert sorted(asked.departed) == sorted(IDS[3:5])
+    assert preview(home, asked).unknown == []
+    assert "left all files, but in earlier versions of tables: 2 documents" in str(
+        preview_lines(preview(home, asked))
+    )
+    done = withdraw(home, asked, REASON)
+    assert (done.new, done.unknown, done.excerpts) == (expected, [], 1)
+    assert "2 documents had left all files before" in str(withdrawn_lines(done, [], True))
+    assert [shown(home, text) for text in TEXTS[3:5]] == [[], []]
+    assert shown(home, TEXTS[0]) == ([] if verb == "corpus" else shown(home, TEXTS[1]))
+    loose = read_withdrawals(home.store, f"doc_id = '{IDS[3]}'")["loose_id"].to_list()
+    assert loose == [loose_id(TEXTS[3])]
+    assert verify(home).holds
+
+
+def test_what_another_corpus_has_now_is_not_withdrawn_with_the_one_that_it_left(home):
+    place = {"shard": "news__c", "row": 0, "doc_id": IDS[3], "source": "c.jsonl"}
+    home.store.append("occurrences", rows_of("occurrences", [place]))
+    left(home, "web__a", "web__b")
+    asked = named(home, "corpus", "web", {})
+    assert asked.doc_ids == sorted({*IDS} - {IDS[3]})
+    withdraw(home, asked, REASON)
+    assert [bool(shown(home, text)) for text in TEXTS] == [number == 3 for number in range(6)]
+
+
+def test_a_corpus_of_which_no_version_says_anything_leaves_no_old_version(home):
+    """The index has been compacted since, but not the table of texts."""
+    note = {"removal": "1", "entries": json.dumps(["documents[web__a]", "documents[web__b]"])}
+    note |= {"begun_at": datetime(2026, 1, 1), "ended_at": datetime(2026, 1, 1), "allowed": "[]"}
+    home.store.append("removals", rows_of("removals", [note]))
+    left(home, "web__a", "web__b")
+    forget_versions(home.store, "occurrences")
+    assert shown(home, TEXTS[0])
+    asked = named(home, "corpus", "web", {})
+    assert (asked.doc_ids, asked.of_places) == ([], True)
+    done = withdraw(home, asked, REASON)
+    said = withdrawn_lines(done, [], True)
+    assert said[0].startswith("removed what may be left of it: 0 rows, and old versions of ")
+    assert [shown(home, text) for text in TEXTS] == [[]] * 6
+    assert withdraw(home, asked, REASON).found_nothing

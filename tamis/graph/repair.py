@@ -15,7 +15,7 @@ from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
-from tamis.store.erasing import temporary_files
+from tamis.store.erasing import files_of_no_version
 from tamis.store.home import Home
 from tamis.store.places import remove_named
 from tamis.store.salvaging import salvage
@@ -132,7 +132,7 @@ def sweep_unwritten(home: Home) -> None:
     for folder in (home.manifests, home.reports, home.fitted):
         for path in folder.rglob(DRAFTS):
             path.unlink(missing_ok=True)
-    remove_named(home.store.folder, temporary_files(home.store))
+    remove_named(home.store.folder, files_of_no_version(home.store))
     for path in (path for folder in (home.exports, home.cache) for path in folder.rglob(DRAFTS)):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > UNLOCKED_SECONDS:

@@ -115,15 +115,25 @@ def unwritten_files(store: Store, table: str) -> list[str]:
     return temporary_files(store, table) + unnamed
 
 
-def temporary_files(store: Store, table: str = "*") -> list[str]:
-    """Return the files that killed writes of a table, or of any, have left under temporary names.
+def temporary_files(store: Store, table: str) -> list[str]:
+    """Return the files that killed writes of a table have left under temporary names.
 
     The caller knows that nobody writes. An object store shows no file before it is whole.
     """
     if not isinstance(store.folder, Path):
         return []
-    found = store.folder.glob(f"{table}.lance/data/{TEMPORARY}*")  # of tables that were never made, too
+    found = store.folder.glob(f"{table}.lance/data/{TEMPORARY}*")
     return sorted(path.relative_to(store.folder).as_posix() for path in found)
+
+
+def files_of_no_version(store: Store) -> list[str]:
+    """Return what killed writes have left under temporary names, and all data of tables without a version.
+
+    To make such a table, or to remove it, was cut short. The caller knows that nobody writes.
+    """
+    halves = [f"{table}.lance/data" for table in store.unmade()]
+    whole = [f"{data}/{name}" for data in halves for name in names_of_files(store.folder, data)]
+    return sorted({*temporary_files(store, "*"), *whole})
 
 
 def _older_versions(store: Store, table: str) -> dict[int, str]:

@@ -45,6 +45,15 @@ def names_of_files(place: Place, name: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
+def names_of_folders(place: Place, name: str) -> list[str]:
+    """Return the names of the folders directly under `name`, without it, sorted."""
+    if isinstance(place, ObjectFolder):
+        under = (one.removeprefix(f"{name}/") for one in place.listed(f"{name}/"))
+        return sorted({one.partition("/")[0] for one in under if "/" in one})
+    folder = place / name
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
 def read_file(place: Place, name: str) -> bytes:
     """Return the bytes of a small file; raises `FileNotFoundError`."""
     return place.read(name) if isinstance(place, ObjectFolder) else (place / name).read_bytes()

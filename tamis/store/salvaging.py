@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from tamis.store.columns import LEFT_AT
+from tamis.store.places import names_of_folders
 from tamis.store.schemas import RETAINED
 from tamis.store.seals import SEAL, broken_seals, unsealed
-from tamis.store.tables import DamagedTableError, Store
+from tamis.store.tables import ASIDE, DamagedTableError, Store
 
 
 def salvage(store: Store, table: str) -> str:
@@ -30,6 +31,15 @@ def salvage(store: Store, table: str) -> str:
         f"table {table} cannot be read; {count:,} of its answers were saved and will be used again, and the "
         f"damaged files were moved to lance/{aside} in the home: they may contain answers that were paid for"
     )
+
+
+def aside_lines(store: Store) -> list[str]:
+    """Return what a withdrawal does not reach, for a person: rows of numbers in files that cannot be read."""
+    return [
+        f"lance/{ASIDE}/{name}, files of a damaged table that were moved aside, may hold scores of withdrawn "
+        "documents under their ids, but no text; delete this folder once no answer in it is worth saving"
+        for name in names_of_folders(store.folder, ASIDE)
+    ]
 
 
 def _readable(store: Store, table: str) -> Iterator[pa.Table]:

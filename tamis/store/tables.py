@@ -134,9 +134,15 @@ class Store:
 
     def names(self) -> list[str]:
         """Names of the tables that exist, sorted."""
+        return sorted(name for name in self._listed() if self.exists(name))
+
+    def unmade(self) -> list[str]:
+        """Return the names of tables that have files but no version, sorted."""
+        return sorted(name for name in self._listed() if not self.exists(name))
+
+    def _listed(self) -> list[str]:
         with asking():
-            found = self._connect().list_tables().tables
-        return sorted(name for name in found if self.exists(name))
+            return list(self._connect().list_tables().tables)
 
     def exists(self, table: str) -> bool:
         """Whether the table has been made: a process that dies while making one leaves a folder alone."""

@@ -20,7 +20,7 @@ from tamis.base.files import whole_file
 from tamis.corpus.kept_columns import json_values
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id
-from tamis.store.erasing import temporary_files
+from tamis.store.erasing import files_of_no_version
 from tamis.store.exports import DESCRIPTIONS, description_path
 from tamis.store.home import Home
 from tamis.store.places import remove_named
@@ -164,7 +164,7 @@ def purge_resume_state(home: Home) -> Iterator[Touched]:
 
 def purge_temporary(home: Home) -> Iterator[Touched]:
     """Remove what killed writes of tables have left: nobody knows whose texts are in it."""
-    for name in temporary_files(home.store):
+    for name in files_of_no_version(home.store):
         remove_named(home.store.folder, [name])
         yield Touched(path=f"lance/{name}", done="removed")
 

@@ -30,9 +30,9 @@ from tamis.store.erasing import (
     VersionsLeftError,
     count_rows_of,
     erase_rows,
+    files_of_no_version,
     forget_versions,
     is_bare,
-    temporary_files,
     unwritten_files,
 )
 from tamis.store.home import Home
@@ -219,7 +219,7 @@ def unwritten(store: Store) -> dict[str, int]:
     """
     found = {table: len(unwritten_files(store, table)) for table in tables_of_documents(store)}
     found |= {table: len(unwritten_files(store, table)) for table in tables_of_excerpts(store)}
-    for name in temporary_files(store):
+    for name in files_of_no_version(store):
         found.setdefault(name.partition(".lance/")[0], 1)
     return {table: count for table, count in found.items() if count}
 

@@ -117,6 +117,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "files": [{"path": one.path, "done": one.done} for one in done.purged.files],
         "tainted": [one.to_json() for one in done.tainted],
         "still_in_files": places,
+        "moved_aside": done.aside,
         "still_kept": done.still_kept,
     }
 
@@ -162,6 +163,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
         for file, rows in held.most_common()
     ]
     lines += cut(in_files, LISTS_ALL)
+    lines += done.aside
     if done.still_kept:
         lines.append(f"NOT erased: {done.still_kept}")
     if not goes_on:

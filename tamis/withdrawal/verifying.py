@@ -16,6 +16,7 @@ from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.text import document_id, normalise_text
 from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home, writer
+from tamis.store.salvaging import aside_lines
 from tamis.store.schemas import declaration, tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
@@ -37,6 +38,8 @@ class Verification:
     problems: list[str] = field(default_factory=list)
     near_repeats: dict[str, str] = field(default_factory=dict)
     """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
+    aside: list[str] = field(default_factory=list)
+    """What holds no text and is not looked into; no problem either."""
 
     @property
     def holds(self) -> bool:
@@ -55,7 +58,7 @@ class Verification:
         )
         state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
-        return lines + [f"  {line}" for line in near_repeat_lines(self.near_repeats)]
+        return lines + [f"  {line}" for line in (*near_repeat_lines(self.near_repeats), *self.aside)]
 
 
 def verify(home: Home, text: str | None = None) -> Verification:
@@ -76,6 +79,7 @@ def verify(home: Home, text: str | None = None) -> Verification:
     found.problems += _tables(home.store, gone, found)
     found.problems += _unwritten(home) if len(gone) else ()
     found.near_repeats = _near_repeats(home.store)
+    found.aside = aside_lines(home.store) if len(gone) else []
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
     if text is not None:

@@ -19,6 +19,7 @@ from tamis.records.published import chosen_now
 from tamis.records.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
+from tamis.store.salvaging import aside_lines
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import (
     CHUNK,
@@ -70,7 +71,7 @@ class Withdrawn:
     """What a withdrawal did; `receipts` are manifests.
 
     `unknown`: ids that nothing in the store had; `departed`: those that earlier versions of tables alone had;
-    `near_repeats`: documents that stay (doc_id, repeats).
+    `near_repeats`: documents that stay (doc_id, repeats); `aside`: files without text that are not reached.
     """
 
     new: list[str] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Withdrawn:
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
     tainted: list[Tainted] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
     still_kept: str = ""
     """Why it cannot be said that nothing of it is left, "" where it can."""
 
@@ -161,6 +163,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
             done.receipts += completed.receipts
             done.tainted += completed.tainted
             done.purged += completed.purged
+        done.aside = aside_lines(store)
         done.still_kept = home.files.still_kept() if done.purged.anything else ""
     return done
 

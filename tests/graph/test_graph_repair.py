@@ -70,9 +70,13 @@ def test_a_draft_of_a_table_is_removed_and_its_files_stay(tmp_path):
     row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
     home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
     draft = home.root / "lance" / "quarantine.lance" / "data" / ".tmpAb12Cd"
-    draft.touch()
+    cut_short = home.root / "lance" / "documents.lance" / "data" / "0a1b.lance"
+    cut_short.parent.mkdir(parents=True)
+    for path in (draft, cut_short):
+        path.touch()
     sweep_unwritten(home)
     assert not draft.exists()
+    assert not cut_short.exists(), "of a table without a version, all data"
     assert home.store.count("quarantine") == 1
 
 

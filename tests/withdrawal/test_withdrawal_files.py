@@ -19,6 +19,7 @@ from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, withdraw
 
 REASON = WithdrawalReason.COPYRIGHT
+GONE = "kept_rows.lance/data"
 
 
 def asked(home: Home, *doc_ids: str) -> Asked:
@@ -50,7 +51,8 @@ def test_a_kept_version_that_nobody_can_read_is_named_and_all_else_is_removed(ho
 
 
 def test_what_a_killed_write_of_a_table_has_left_is_found_and_goes(home):
-    names = ("documents.lance/data/.tmpAb12Cd", "target_examples.lance/data/.tmpEf34Gh")
+    """Of a table that has no version, making or removing it was cut short: all its data goes."""
+    names = ("documents.lance/data/.tmpAb12Cd", "target_examples.lance/data/.tmpEf34Gh", f"{GONE}/0a1b.lance")
     left = [home.root / "lance" / name for name in names]
 
     def be_killed() -> None:
@@ -65,6 +67,7 @@ def test_what_a_killed_write_of_a_table_has_left_is_found_and_goes(home):
     be_killed()
     assert [problem.partition(":")[0] for problem in verify(home).problems] == [
         "table documents",
+        "table kept_rows",
         "table target_examples",
     ]
     withdraw(home, asked(home, IDS[0]), REASON)
@@ -136,3 +139,16 @@ def test_what_was_withdrawn_since_is_noticed(home):
     with pytest.raises(WithdrawnSinceError, match=r"^best\.jsonl was not written") as raised:
         since.require_none("best.jsonl")
     assert raised.value.documents == 1
+
+
+def test_a_damaged_table_that_was_moved_aside_is_named_and_no_problem(home):
+    """Its files cannot be read: they may hold numbers under the id, and never a text."""
+    home.store.append("scores_judge", rows_of("scores_judge", [{"doc_id": IDS[0], "margin": 1.0}]))
+    assert withdraw(home, asked(home, IDS[1]), REASON).aside == []
+    aside = home.store.move_aside("scores_judge")
+    assert verify(home).holds
+    done = withdraw(home, asked(home, IDS[0]), REASON)
+    assert f"lance/{aside}, files of a damaged table" in "".join(withdrawn_lines(done, [], True))
+    found = verify(home)
+    assert found.holds
+    assert any(f"lance/{aside}" in line for line in found.lines())

@@ -52,7 +52,7 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     print(f"{done.path}: {counted(done.documents, 'document')}")
     for note in done.notes:
         complain(note)
-    if output and not done.path.is_relative_to(project.home.exports):
+    if output and not done.path.resolve().is_relative_to(project.home.exports.resolve()):
         say(
             f"{done.path} is outside the folder of exports, so `tamis withdraw` will not remove anything "
             "from it"

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.text import document_id, loose_id
+from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import read_withdrawals
 
@@ -159,6 +160,15 @@ def refusal(store: Store) -> Refusal:
     rows = read_withdrawals(store)
     loose = rows.drop_nulls("loose_id").select("loose_id", "doc_id")
     return Refusal(doc_ids=rows["doc_id"], loose_ids=dict(loose.iter_rows()))
+
+
+def stored_near_repeats(store: Store, barred: Refusal) -> dict[str, str]:
+    """Return the near repeats among all stored documents and examples, by id, with what each repeats."""
+    found: dict[str, str] = {}
+    for table in tables_of_texts() if barred.loose_ids else ():
+        for batch in store.batches(table, ["doc_id", "text"]):
+            found |= barred.near_repeats(pl.DataFrame(batch))
+    return found
 
 
 def content_ids(quarantined: pl.DataFrame) -> pl.Series:

@@ -9,6 +9,7 @@ import polars as pl
 from tamis.base.errors import TamisError
 from tamis.base.numbers import counted, cut, named
 from tamis.base.progress import say
+from tamis.corpus.refusing import near_repeat_lines
 from tamis.corpus.shards import Shard
 from tamis.graph.plan import label
 from tamis.graph.scan import scan
@@ -56,6 +57,7 @@ def preview_json(found: Preview) -> dict[str, Any]:
         "already_withdrawn": found.already,
         "not_in_the_store": found.unknown,
         "in_earlier_versions": found.departed,
+        "other_case_or_spaces": found.loose_repeats,
         "rows": found.rows,
         "excerpts": found.excerpts,
         "places": found.places.to_dicts(),
@@ -73,6 +75,7 @@ def preview_lines(found: Preview) -> list[str]:
     lines += [f"  already withdrawn: {len(found.already):,}"] if found.already else []
     if found.unknown:
         lines.append(f"  not in the store: {_documents(found.unknown)}, to be refused if read later")
+    lines += [f"  {line}" for line in near_repeat_lines(found.loose_repeats)]
     if found.departed:
         lines.append(f"  left all files, but in earlier versions of tables: {_documents(found.departed)}")
     held = Counter(found.places["shard"].to_list())
@@ -110,6 +113,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "already_withdrawn": done.already,
         "not_in_the_store": done.unknown,
         "in_earlier_versions": done.departed,
+        "other_case_or_spaces": done.loose_repeats,
         "near_repeats": done.near_repeats.to_dicts(),
         "excerpts": done.excerpts,
         "receipts": done.receipts,
@@ -138,6 +142,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
         lines.append(
             f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"
         )
+    lines += near_repeat_lines(done.loose_repeats)
     if done.departed:
         lines.append(
             f"{_documents(done.departed)} had left all files before: removed from old versions of the tables"

@@ -12,12 +12,12 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.refusing import near_repeat_lines, refusal
+from tamis.corpus.refusing import near_repeat_lines, refusal, stored_near_repeats
 from tamis.corpus.text import document_id, normalise_text
 from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home, writer
 from tamis.store.salvaging import aside_lines
-from tamis.store.schemas import declaration, tables_of_texts
+from tamis.store.schemas import declaration
 from tamis.store.tables import Store
 from tamis.store.withdrawn import unfinished, withdrawn_ids
 from tamis.withdrawal.copies import copies_naming
@@ -78,22 +78,12 @@ def verify(home: Home, text: str | None = None) -> Verification:
         found.problems += copies_naming(stored, gone.to_list())
     found.problems += _tables(home.store, gone, found)
     found.problems += _unwritten(home) if len(gone) else ()
-    found.near_repeats = _near_repeats(home.store)
+    found.near_repeats = stored_near_repeats(home.store, refusal(home.store))
     found.aside = aside_lines(home.store) if len(gone) else []
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
     if text is not None:
         found.problems += _text(home.store, normalise_text(text), gone)
-    return found
-
-
-def _near_repeats(store: Store) -> dict[str, str]:
-    """All documents and examples that nearly repeat a withdrawn one, those from before its withdrawal too."""
-    barred = refusal(store)
-    found: dict[str, str] = {}
-    for table in tables_of_texts() if barred.loose_ids else ():
-        for batch in store.batches(table, ["doc_id", "text"]):
-            found |= barred.near_repeats(pl.DataFrame(batch))
     return found
 
 

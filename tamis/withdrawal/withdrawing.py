@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.refusing import Refusal, stored_near_repeats
 from tamis.corpus.text import loose_id, normalised_id
 from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
@@ -58,6 +59,7 @@ class Preview:
     already: list[str]
     unknown: list[str]
     departed: list[str]
+    loose_repeats: dict[str, str]
     rows: dict[str, int]
     excerpts: int
     places: pl.DataFrame
@@ -71,6 +73,7 @@ class Withdrawn:
     """What a withdrawal did; `receipts` are manifests.
 
     `unknown`: ids that nothing in the store had; `departed`: those that earlier versions of tables alone had;
+    `loose_repeats`: stored documents that differ in case or white space alone from a text that is not stored;
     `near_repeats`: documents that stay (doc_id, repeats); `aside`: files without text that are not reached.
     """
 
@@ -78,6 +81,7 @@ class Withdrawn:
     already: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     departed: list[str] = field(default_factory=list)
+    loose_repeats: dict[str, str] = field(default_factory=dict)
     near_repeats: pl.DataFrame = field(default_factory=pl.DataFrame)
     excerpts: int = 0
     receipts: list[str] = field(default_factory=list)
@@ -105,10 +109,12 @@ def preview(home: Home, asked: Asked) -> Preview:
     rows = count_rows(store, doc_ids)
     chosen = chosen_now(store, folder).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
+    unknown = _unknown(store, asked, gone, places)
     return Preview(
         doc_ids=doc_ids,
         already=[one for one in doc_ids if one in gone],
-        unknown=_unknown(store, asked, gone, places),
+        unknown=unknown,
+        loose_repeats=_loose_repeats(store, asked, unknown),
         departed=sorted(asked.departed - gone),
         rows=rows,
         excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
@@ -130,6 +136,12 @@ def _unknown(store: Store, asked: Asked, gone: set[str], places: Mapping[str, pl
     return [one for one in asked.doc_ids if one not in known]
 
 
+def _loose_repeats(store: Store, asked: Asked, unknown: Collection[str]) -> dict[str, str]:
+    """Return the stored documents that are given texts but for case and white space, with the given ones."""
+    given = {loose_id(text): doc_id for text in asked.texts if (doc_id := normalised_id(text)) in unknown}
+    return stored_near_repeats(store, Refusal(doc_ids=pl.Series(asked.doc_ids), loose_ids=given))
+
+
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """Withdraw what is asked for, at once and from everywhere in the home.
 
@@ -142,6 +154,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.already = [one for one in asked.doc_ids if one in gone]
         done.unknown = _unknown(store, asked, gone, places_of(store, done.new))
         done.departed = sorted(asked.departed - gone)
+        done.loose_repeats = _loose_repeats(store, asked, done.unknown)
         done.near_repeats = near_repeats(store, asked.doc_ids)
         loose = _loose_ids(store, done.new, asked.texts)
         rows = [

@@ -163,6 +163,11 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
     assert (
         "is outside the folder of exports, so `tamis withdraw` will not remove anything from it" in found.err
     )
+    (project.home.exports / "link").parent.mkdir(exist_ok=True)
+    (project.home.exports / "link").symlink_to(project.root)
+    linked = project.home.exports / "link" / "linked.jsonl"
+    assert main(["export", "all", "--output", str(linked)]) == 0
+    assert "is outside the folder of exports" in capsys.readouterr().err, "a withdrawal follows no links"
     assert main(["export", "all", "--columns", "ids"]) != 0
     assert "unknown column 'ids'; valid: at, body, day" in capsys.readouterr().err
 

@@ -15,7 +15,13 @@ from tamis.store.home import Home
 from tamis.store.withdrawn import read_withdrawals
 from tamis.withdrawal import telling
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason, corpora_of_shards
-from tamis.withdrawal.telling import NOTHING_FOUND, files_there, preview_lines, withdrawn_lines
+from tamis.withdrawal.telling import (
+    NOTHING_FOUND,
+    files_there,
+    preview_lines,
+    withdrawn_json,
+    withdrawn_lines,
+)
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import preview, withdraw
 
@@ -151,3 +157,14 @@ def test_a_corpus_of_which_no_version_says_anything_leaves_no_old_version(home):
     assert said[0].startswith("removed what may be left of it: 0 rows, and old versions of ")
     assert [shown(home, text) for text in TEXTS] == [[]] * 6
     assert withdraw(home, asked, REASON).found_nothing
+
+
+def test_a_given_text_that_is_stored_with_other_white_space_is_said_to_stay(home):
+    """As somebody copies it from a page; the whole text is stored under another id."""
+    asked = named(home, "text", TEXTS[0].replace(" ", "\n", 1).upper(), "page.txt")
+    said = f"document {IDS[0]} differs from withdrawn document {asked.doc_ids[0]} only in case or white space"
+    assert said in str(preview_lines(preview(home, asked)))
+    done = withdraw(home, asked, REASON)
+    assert said in str(withdrawn_lines(done, [], True))
+    assert withdrawn_json(done, [])["other_case_or_spaces"] == {IDS[0]: asked.doc_ids[0]}
+    assert home.store.count("documents") == len(IDS)

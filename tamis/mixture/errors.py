@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tamis.base.arguments import NO_NUMBERS, dense, is_whole
 from tamis.base.errors import PermanentError, UnknownNameError
 
 
@@ -54,3 +58,18 @@ class BadMixtureSettingError(PermanentError, ValueError):
 
 class UnknownMethodError(UnknownNameError, ValueError):
     """A method that does not exist; the message lists those that do."""
+
+
+def setting_numbers(setting: str, values: ArrayLike, expected: str) -> NDArray[np.float64]:
+    """Return values of a setting as float64; raise `BadMixtureSettingError` for what are no numbers."""
+    try:
+        return np.asarray(dense(values), dtype=float)
+    except NO_NUMBERS:
+        raise BadMixtureSettingError(setting, values, expected) from None
+
+
+def checked_seed(seed: int) -> int:
+    """Return a seed as an int; raise `BadMixtureSettingError` for what is no whole number of 0 or more."""
+    if not is_whole(seed, 0):
+        raise BadMixtureSettingError("seed", seed, "a whole number of 0 or more")
+    return int(seed)

@@ -340,7 +340,7 @@ def _fit_trees(swarm: Swarm, used_tr: Flags, seed: int) -> Trees:
             max_leaf_nodes=15,
             min_samples_leaf=min(20, max(2, int(used_r.sum()) // 10)),
             early_stopping=False,
-            random_state=seed,
+            random_state=seed % 2**32,
         )
         # Rounded, so that losses of another scale split at the same places.
         models.append(model.fit(swarm.weights_rk[used_r], np.round(away_r[used_r] / scale, 9)))

@@ -7,7 +7,15 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError, TooFewRunsError, UnknownMethodError
+from tamis.base.arguments import NO_NUMBERS, as_number, dense
+from tamis.mixture.errors import (
+    BadMixtureSettingError,
+    BadWeightsError,
+    TooFewRunsError,
+    UnknownMethodError,
+    checked_seed,
+    setting_numbers,
+)
 from tamis.mixture.exponential import Flags, Floats
 from tamis.mixture.forms import Candidate, Constants, Fitted, Swarm, boosted, gaussian, mean_of, parametric
 
@@ -123,7 +131,8 @@ class MixtureLaw:
         runs at hand.
         """
         goal_t = self.goal_weights(goal_weights)
-        both_2k = np.concatenate([checked_weights(one, self.sources) for one in (first, second)])
+        both_2k = np.stack([checked_mixture(one, self.sources) for one in (first, second)])
+        level = _checked_level(level)
         goal_2 = self.values(both_2k) @ goal_t
         residual_r, spread_2 = self._scaled_residuals(goal_t, both_2k)
         above, below = np.triu_indices(len(residual_r), 1)
@@ -137,17 +146,15 @@ class MixtureLaw:
         """Return weights [t] of the targets in the goal, uniform by default; they sum to 1."""
         if goal_weights is None:
             return np.full(self.targets, 1.0 / self.targets)
-        found_t = np.atleast_1d(np.asarray(goal_weights, dtype=float))
+        expected = f"{self.targets} non-negative numbers that add up to 1"
+        found_t = np.atleast_1d(setting_numbers("goal_weights", goal_weights, expected))
         right = found_t.shape == (self.targets,) and np.isfinite(found_t).all() and (found_t >= 0).all()
         if not right or abs(found_t.sum() - 1.0) > OFF:
-            raise BadMixtureSettingError(
-                "goal_weights", goal_weights, f"{self.targets} non-negative numbers that add up to 1"
-            )
+            raise BadMixtureSettingError("goal_weights", goal_weights, expected)
         return found_t / found_t.sum()
 
     def _half_width(self, weights_nk: Floats, goal_t: Floats, level: float) -> Floats:
-        if not 0 < level < 1:
-            raise BadMixtureSettingError("level", level, "a number between 0 and 1")
+        level = _checked_level(level)
         residual_r, spread_n = self._scaled_residuals(goal_t, weights_nk)
         widening = few_runs_widening(len(residual_r), self.sources, level)
         return spread_n * _quantile(np.abs(residual_r), level) * widening
@@ -234,8 +241,8 @@ def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
     2 % and for another number of sources.
     """
     try:
-        found_nk = np.atleast_2d(np.asarray(weights, dtype=float))
-    except (TypeError, ValueError):
+        found_nk = np.atleast_2d(np.asarray(dense(weights), dtype=float))
+    except NO_NUMBERS:
         raise BadWeightsError(
             "weights must be numbers, one row per mixture and one column per source"
         ) from None
@@ -255,6 +262,20 @@ def checked_weights(weights: ArrayLike, sources: int | None = None) -> Floats:
     return found_nk / sum_n[:, None]
 
 
+def checked_mixture(weights: ArrayLike, sources: int | None = None) -> Floats:
+    """Return one mixture [k], summing to 1; raise `BadWeightsError` as `checked_weights`, and for several."""
+    found_nk = checked_weights(weights, sources)
+    if len(found_nk) != 1:
+        raise BadWeightsError(f"found {len(found_nk)} mixtures; expected one, [sources]")
+    return found_nk[0]
+
+
+def _checked_level(level: float) -> float:
+    if not 0 < as_number(level) < 1:
+        raise BadMixtureSettingError("level", level, "a number between 0 and 1")
+    return float(level)
+
+
 def fit_mixture_law(
     weights: ArrayLike, losses: ArrayLike, method: Method = "best", seed: int = 0
 ) -> MixtureLaw:
@@ -268,7 +289,7 @@ def fit_mixture_law(
     """
     if method not in get_args(Method):
         raise UnknownMethodError("method", str(method), get_args(Method))
-    weights_rk = checked_weights(weights)
+    weights_rk, seed = checked_weights(weights), checked_seed(seed)
     losses_rt, one_target = _checked_losses(losses, weights_rk)
     used_rt = np.isfinite(losses_rt)
     varied_t = np.array(
@@ -314,8 +335,8 @@ def _checked_losses(losses: ArrayLike, weights_rk: Floats) -> tuple[Floats, bool
     """Return losses [R, t], NaN where a run failed, and whether they came as [R]."""
     runs, sources = weights_rk.shape
     try:
-        given = np.asarray(losses, dtype=float)
-    except (TypeError, ValueError):
+        given = np.asarray(dense(losses), dtype=float)
+    except NO_NUMBERS:
         raise BadWeightsError("losses must be numbers, one row per run and one column per target") from None
     if given.ndim not in (1, 2) or given.shape[0] != runs or given.size == 0:
         raise BadWeightsError(f"losses have the shape {given.shape}; expected [{runs}] or [{runs}, targets]")

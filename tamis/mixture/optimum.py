@@ -9,11 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError, InfeasibleCapsError
+from tamis.base.arguments import as_number
+from tamis.mixture.errors import (
+    BadMixtureSettingError,
+    BadWeightsError,
+    InfeasibleCapsError,
+    setting_numbers,
+)
 from tamis.mixture.exponential import Floats
-from tamis.mixture.law import MixtureLaw, checked_weights
+from tamis.mixture.law import MixtureLaw, checked_mixture
 
 BINDS = 1e-4
 """A share is at its cap when it is nearer than so much."""
@@ -73,8 +79,8 @@ def best_mixture(
     available / train, the runs by the largest share seen. With `stay_near` over 0 a source of prior 0 gets
     nothing. Raises `InfeasibleCapsError`, `BadWeightsError`, `BadMixtureSettingError`: all `ValueError`.
     """
-    prior_k = checked_weights(prior, law.sources)[0]
-    if not (np.isfinite(stay_near) and stay_near >= 0):
+    prior_k = checked_mixture(prior, law.sources)
+    if not 0 <= as_number(stay_near) < np.inf:
         raise BadMixtureSettingError("stay_near", stay_near, "a non-negative number")
     goal_t = law.goal_weights(goal_weights)
     passes_k = _shares_of_a_pass(law.sources, available_tokens, train_tokens, max_repetition)
@@ -149,20 +155,19 @@ def _shares_of_a_pass(
     sources: int, available_tokens: ArrayLike | None, train_tokens: float | None, max_repetition: float
 ) -> Floats | None:
     """Return the share [k] that one pass over each source is of a training; None without tokens."""
-    if not (np.isfinite(max_repetition) and max_repetition > 0):
+    if not 0 < as_number(max_repetition) < np.inf:
         raise BadMixtureSettingError("max_repetition", max_repetition, "a number over 0")
     if (available_tokens is None) != (train_tokens is None):
         missing = "available_tokens" if available_tokens is None else "train_tokens"
         raise BadMixtureSettingError(missing, None, "available_tokens and train_tokens together, or neither")
     if available_tokens is None or train_tokens is None:
         return None
-    if not (np.isfinite(train_tokens) and train_tokens > 0):
+    if not 0 < as_number(train_tokens) < np.inf:
         raise BadMixtureSettingError("train_tokens", train_tokens, "a number over 0")
-    available_k = np.asarray(available_tokens, dtype=float)
+    expected = f"{sources} non-negative numbers, one per source"
+    available_k = setting_numbers("available_tokens", available_tokens, expected)
     if available_k.shape != (sources,) or not np.isfinite(available_k).all() or (available_k < 0).any():
-        raise BadMixtureSettingError(
-            "available_tokens", available_tokens, f"{sources} non-negative numbers, one per source"
-        )
+        raise BadMixtureSettingError("available_tokens", available_tokens, expected)
     return available_k / float(train_tokens)
 
 
@@ -301,8 +306,8 @@ def marginal_values(
     The others give in proportion to their shares. Below 0: more of the source is better.
     """
     goal_t = law.goal_weights(goal_weights)
-    weights_k = checked_weights(weights, law.sources)[0]
-    if not 0 < step < 1:
+    weights_k = checked_mixture(weights, law.sources)
+    if not 0 < as_number(step) < 1:
         raise BadMixtureSettingError("step", step, "a number between 0 and 1")
     moved_kk = (1 - step) * weights_k + step * np.eye(law.sources)
     found_k: Floats = (law.values(moved_kk) - law.values(weights_k[None])) @ goal_t
@@ -315,7 +320,7 @@ def unimax(available_tokens: ArrayLike, train_tokens: float, max_repetition: flo
     From the smallest source on, each gets an equal share of the tokens left, at most that many passes. With
     fewer tokens than the training needs, all sources get that many passes and shares are those of tokens.
     """
-    count = len(np.atleast_1d(np.asarray(available_tokens, dtype=float)))
+    count = setting_numbers("available_tokens", available_tokens, "numbers, one per source").size
     passes_k = _shares_of_a_pass(count, available_tokens, train_tokens, max_repetition)
     if passes_k is None or not passes_k.sum() > 0:
         raise BadMixtureSettingError("available_tokens", available_tokens, "tokens in at least one source")
@@ -331,7 +336,9 @@ def worth_of_repeats(passes: ArrayLike, worthless_after: float = REPEATS_UNTIL_W
 
     D' / U = 1 + R* (1 - exp(-R / R*)) with R = passes - 1 repeats; up to one pass they are worth themselves.
     """
-    passes_n: NDArray[np.float64] = np.asarray(passes, dtype=float)
+    passes_n = setting_numbers("passes", passes, "numbers of passes")
+    if not 0 < as_number(worthless_after) < np.inf:
+        raise BadMixtureSettingError("worthless_after", worthless_after, "a number over 0")
     if not (np.isfinite(passes_n).all() and (passes_n >= 0).all()):
         raise BadWeightsError("passes must be finite and not negative")
     repeats_n = np.maximum(passes_n - 1.0, 0.0)

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tamis.mixture.errors import BadMixtureSettingError, InfeasibleCapsError
+from tamis.base.arguments import is_whole
+from tamis.mixture.errors import BadMixtureSettingError, InfeasibleCapsError, checked_seed, setting_numbers
 from tamis.mixture.exponential import Floats
-from tamis.mixture.law import checked_weights
+from tamis.mixture.law import checked_mixture
 from tamis.mixture.optimum import under_caps
 
 GRID = 5_000
@@ -35,14 +36,14 @@ def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike 
     min(1, 15 x prior). Shares are multiples of .0002. Raises `BadWeightsError`, `BadMixtureSettingError`
     and `InfeasibleCapsError`, all `ValueError`.
     """
-    prior_k = checked_weights(prior)[0]
-    if isinstance(runs, bool) or int(runs) != runs or runs < 1:
+    prior_k = checked_mixture(prior)
+    if isinstance(runs, bool) or not is_whole(runs, 1):
         raise BadMixtureSettingError("runs", runs, "a whole number of 1 or more")
     runs = int(runs)
     caps_k = _caps(prior_k, maximum)
     if len(prior_k) == 1:
         return np.ones((runs, 1))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(checked_seed(seed))
     tempered_k = np.sqrt(prior_k)
     tempered_k /= tempered_k.sum()
     strength_n = random.permutation(np.resize(STRENGTHS, CANDIDATES * runs))
@@ -75,9 +76,9 @@ def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike 
 def _caps(prior_k: Floats, maximum: ArrayLike | None) -> Floats:
     if maximum is None:
         return np.minimum(1.0, TIMES_PRIOR * prior_k)
-    given = np.asarray(maximum, dtype=float)
+    expected = f"a non-negative number, or a list of {len(prior_k)}, one per source"
+    given = setting_numbers("maximum", maximum, expected)
     if given.shape not in ((), prior_k.shape) or not (np.isfinite(given).all() and (given >= 0).all()):
-        expected = f"a non-negative number, or a list of {len(prior_k)}, one per source"
         raise BadMixtureSettingError("maximum", maximum, expected)
     caps_k = np.where(prior_k > 0, np.minimum(1.0, np.broadcast_to(given, prior_k.shape)), 0.0)
     caps_k = np.floor(caps_k * GRID + 1e-9) / GRID

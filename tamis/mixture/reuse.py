@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError
+from tamis.base.arguments import as_number
+from tamis.mixture.errors import BadMixtureSettingError, BadWeightsError, setting_numbers
 from tamis.mixture.exponential import Floats
 from tamis.mixture.law import checked_weights
 from tamis.mixture.proposing import runs_needed, runs_to_extend
@@ -76,9 +77,10 @@ class Reuse:
 
         The virtual source has as many as keep its ratios until its scarcest part is used up.
         """
-        available_k = np.asarray(available_tokens, dtype=float)
+        expected = f"{len(self.sources)} numbers"
+        available_k = setting_numbers("available_tokens", available_tokens, expected)
         if available_k.shape != (len(self.sources),):
-            raise BadMixtureSettingError("available_tokens", available_tokens, f"{len(self.sources)} numbers")
+            raise BadMixtureSettingError("available_tokens", available_tokens, expected)
         found_c = []
         for part_k in self._parts():
             used = part_k > 0
@@ -112,6 +114,9 @@ def plan_reuse(
     all are free and the runs are those of a first swarm. Raises `BadMixtureSettingError`.
     """
     names, changed = tuple(sources), changed or {}
+    for setting, shares in (("weights", weights), ("changed", changed)):
+        if not (isinstance(shares, Mapping) and all(np.isfinite(as_number(one)) for one in shares.values())):
+            raise BadMixtureSettingError(setting, shares, "finite shares by the name of a source")
     if len(set(names)) != len(names) or not names:
         raise BadMixtureSettingError("sources", list(names), "at least one name and no repeated names")
     for setting, given in (("changed", changed), ("free", free)):

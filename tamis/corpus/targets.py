@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tamis.base.arguments import as_frame, as_whole
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
@@ -209,6 +210,8 @@ def split_target(
     groups: doc_id and group, for near-duplicates; an example without one is a group of its own. No group
     has examples in both parts. Raises `TooFewExamplesError`, which tells how many rows are quarantined.
     """
+    examples = as_frame("examples", examples)
+    train, held_out = as_whole("train", train, 0), as_whole("held_out", held_out, 0)
     ordered = _in_keyed_order(examples, groups, seed)
     own_group_held = pl.col("place").min().over("group") < held_out
     placed = ordered.with_columns(
@@ -234,6 +237,7 @@ def set_aside(
 
     groups as for `split_target`. Both in order of id.
     """
+    examples, count = as_frame("examples", examples), as_whole("count", count, 0)
     ordered = _in_keyed_order(examples, groups, seed)
     shared = pl.col("place").min().over("group") < count
     columns, first = examples.columns, pl.col("place") < count
@@ -247,7 +251,8 @@ def _in_keyed_order(examples: pl.DataFrame, groups: pl.DataFrame | None, seed: i
     if groups is None:
         grouped = examples.with_columns(pl.col("doc_id").alias("group"))
     else:
-        grouped = examples.join(groups.select("doc_id", "group"), on="doc_id", how="left").with_columns(
+        members = as_frame("groups", groups).select("doc_id", "group")
+        grouped = examples.join(members, on="doc_id", how="left").with_columns(
             pl.coalesce(pl.col("group").cast(pl.Utf8), "doc_id").alias("group")
         )
     keys = [_keys(grouped[column], seed).alias(f"{column}_key") for column in ("group", "doc_id")]

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tamis.base.arguments import strings
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import PLAIN, Refusal, Unfit, read_each
 from tamis.embedding.identity import AUTO, fingerprint_of, locate, resolved_precision
@@ -47,6 +48,8 @@ def encode_each(
 
     Raises what the encoder raises when a plain sentence has no vector either.
     """
+
+    texts = strings("texts", texts)
 
     def read(some: list[str]) -> np.ndarray:
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tamis.base.arguments import strings
 from tamis.base.errors import PermanentError
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.precision import BFLOAT16, FLOAT32
@@ -75,7 +76,8 @@ class SentenceEncoder:
 
         Raises `UnusableVectorError` when the model gives one that is zero or not finite.
         """
-        if not len(texts):
+        texts = strings("texts", texts)
+        if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         blocks = []
         for group in groups(texts):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tamis.base.arguments import strings
 from tamis.base.files import user_cache
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.progress import Advance, ignore, say
@@ -70,6 +71,7 @@ class StaticEncoder:
 
     def encode(self, texts: Sequence[str], advance: Advance = ignore) -> np.ndarray:
         """Vectors [n, d], float32, of length 1, in the order of the texts; bit-equal in any batch."""
+        texts = strings("texts", texts)
         vectors_nd = np.empty((len(texts), self.dimension), dtype=np.float32)
         batches = list(_batches(texts))
         with ThreadPoolExecutor(THREADS) as pool:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import polars as pl
 
+from tamis.base.arguments import as_frame
+from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
@@ -73,9 +75,16 @@ def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """The measures and broken rules of a frame with a column text, a row per text in order.
 
     Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `broken`,
-    `detected_language`, `language_confidence`.
+    `detected_language`, `language_confidence`. Raises `BadArgumentError` for a plan that asks for nothing,
+    `UnknownNameError` for a family that is none.
     """
-    assert plan, "a plan that asks for nothing"
+    if not (isinstance(plan, Plan) and plan):
+        raise BadArgumentError(
+            "plan", repr(plan), "a Plan that asks for heuristics, language or personal data"
+        )
+    texts = as_frame("texts", texts)
+    if unknown := [family for family in plan.heuristics if family not in FAMILIES]:
+        raise UnknownNameError("family of heuristics", unknown[0], FAMILIES)
     frames = []
     if plan.heuristics:
         frames.append(_heuristics(texts, plan.heuristics))

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from tamis.base.arguments import as_frame, strings
+
 
 def matches(stated: pl.Expr, patterns: Sequence[str]) -> pl.Expr:
     """Whether a text matches one of the patterns as a whole; null where there is no text."""
     if not patterns:
         return pl.lit(False)
-    whole = "|".join(_expression(pattern) for pattern in patterns)
+    whole = "|".join(_expression(pattern) for pattern in strings("patterns", patterns))
     return plain(stated).str.contains(f"(?s)^(?:{whole})$")
 
 
@@ -29,7 +31,8 @@ def without_free_place(occurrences: pl.DataFrame, verdict: pl.Expr, rules: Seque
     Of several rules the first one in `rules` is given.
     """
     return (
-        occurrences.select("doc_id", rule=verdict.cast(pl.Enum(list(rules))))
+        as_frame("occurrences", occurrences)
+        .select("doc_id", rule=verdict.cast(pl.Enum(list(rules))))
         .group_by("doc_id")
         .agg(pl.col("rule").has_nulls().alias("free"), pl.col("rule").drop_nulls().sort().first())
         .filter(~pl.col("free"))

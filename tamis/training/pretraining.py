@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from tamis.base.errors import BadArgumentError
 from tamis.base.progress import Advance, ignore
 from tamis.training.device import choose_device
 from tamis.training.loop import checkpoint_folder, finish, save_checkpoint, train
@@ -39,14 +40,13 @@ def pretrain(
 
     `checkpoints`: shares of the training after which the model is kept too (`checkpoint_folder`). `resume` is
     a folder for the state of an interrupted run, removed at the end; calling again with the same arguments
-    continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`; `ValueError` when the
-    tokenizer is too large for the shape.
+    continues it. `advance` counts tokens. Raises `EmptyTextError`, `DivergedError`, and `BadArgumentError`
+    when the tokenizer is too large for the shape.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     if len(tokenizer) > shape.vocabulary:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens, but the model's shape allows only {shape.vocabulary}"
-        )
+        allowed = f"{shape.vocabulary} at most, as the shape of the model allows"
+        raise BadArgumentError("tokenizer_folder", f"{len(tokenizer)} tokens", allowed)
     documents = pack(tokenizer, texts, options.tokens)
     device = choose_device(runtime.device)
     model = new_model(shape, options.seed, tokenizer)

@@ -9,6 +9,9 @@ parameters) 2.66, 15 % slower; 256 x 2 reaches 2.73, 192 x 4 2.78.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tamis.base.arguments import as_whole
+from tamis.base.errors import UnknownNameError
+
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -47,9 +50,14 @@ PRESETS: dict[str, ModelShape] = {
 
 
 def preset_shape(name: str, vocabulary: int) -> ModelShape:
-    """The shape of a preset, with as many outputs as a tokenizer of that vocabulary may need."""
+    """The shape of a preset, with as many outputs as a tokenizer of that vocabulary may need.
+
+    Raises `UnknownNameError` for a name that is no preset.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UnknownNameError("preset", str(name), PRESETS)
     shape = PRESETS[name]
-    return replace(shape, vocabulary=max(shape.vocabulary, vocabulary))
+    return replace(shape, vocabulary=max(shape.vocabulary, as_whole("vocabulary", vocabulary, 1)))
 
 
 def new_model(shape: ModelShape, seed: int, tokenizer: "PreTrainedTokenizerBase") -> "LlamaForCausalLM":

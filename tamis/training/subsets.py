@@ -11,6 +11,9 @@ from typing import overload
 import numpy as np
 import polars as pl
 
+from tamis.base.arguments import as_whole, strings
+from tamis.base.errors import BadArgumentError
+
 FOLD_KEY = b"tamis.training.fold"
 
 
@@ -26,21 +29,21 @@ def fold_of(doc_ids: str | list[str] | pl.Series) -> int | np.ndarray:
     """
     if isinstance(doc_ids, str):
         return int(_keyed([doc_ids], FOLD_KEY)[0] >> np.uint64(63))
-    return (_keyed(doc_ids, FOLD_KEY) >> np.uint64(63)).astype(np.int8)
+    return (_keyed(strings("doc_ids", doc_ids), FOLD_KEY) >> np.uint64(63)).astype(np.int8)
 
 
 def nested_subset(doc_ids: Sequence[str] | pl.Series, size: int, seed: int) -> list[str]:
     """`size` ids drawn at random without replacement; a smaller size gives a prefix of a larger one.
 
-    The draw depends on the set of ids and the seed, never on the order of `doc_ids`. Raises `ValueError`
-    when ids repeat or there are fewer than `size` of them.
+    The draw depends on the set of ids and the seed, never on the order of `doc_ids`. Raises
+    `BadArgumentError` when ids repeat or there are fewer than `size` of them.
     """
-    ids = list(doc_ids)
+    ids, size = strings("doc_ids", doc_ids), as_whole("size", size, 0)
     if len(set(ids)) != len(ids):
-        raise ValueError("doc_ids contains duplicates; a subset can be drawn only from distinct documents")
-    if not 0 <= size <= len(ids):
-        raise ValueError(f"a subset of {size} documents cannot be drawn from {len(ids)} documents")
-    keys = _keyed(ids, b"tamis.training.subset:%d" % seed)
+        raise BadArgumentError("doc_ids", "duplicates", "distinct documents to draw a subset from")
+    if size > len(ids):
+        raise BadArgumentError("size", repr(size), f"{len(ids)} at most, the number of documents")
+    keys = _keyed(ids, b"tamis.training.subset:%d" % as_whole("seed", seed, 0))
     return [doc_id for _, doc_id in sorted(zip(keys.tolist(), ids, strict=True))[:size]]
 
 

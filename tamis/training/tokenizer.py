@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tamis.base.arguments import as_whole
 from tamis.base.files import replace_folder
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def train_tokenizer(texts: Iterable[str], folder: Path, vocabulary: int = 4_096)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=as_whole("vocabulary", vocabulary, 1),
         min_frequency=2,
         special_tokens=[BOS, EOS, PAD],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -55,11 +56,11 @@ def _configuration() -> dict[str, object]:
     }
 
 
-def count_tokens(tokenizer_folder: Path, texts: Iterable[str]) -> np.ndarray:
+def count_tokens(tokenizer_folder: str | Path, texts: Iterable[str]) -> np.ndarray:
     """Tokens of each text, without special tokens: int32 [n], in the order of `texts`."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_buffer((Path(tokenizer_folder) / "tokenizer.json").read_bytes())
     tokenizer.encode_special_tokens = True
     counts: list[int] = []
     for block in blocks(texts, COUNT_BLOCK):

@@ -56,7 +56,7 @@ def as_number(value: object) -> float:
 
 def is_whole(value: object, least: int) -> bool:
     """Whether a value is a whole number, of numpy too, and not below `least`."""
-    return isinstance(value, Real) and bool(value == value // 1 >= least)
+    return isinstance(value, Real) and value == value // 1 and value >= least  # type: ignore[operator]
 
 
 def as_whole(argument: str, value: object, least: int) -> int:

@@ -8,6 +8,7 @@ dropped silently: each thing left out is a remark.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -139,13 +140,13 @@ def positive_number(setting: str, value: object, expected: str = "a positive num
     return number
 
 
-def _numbers(name: str, values: ArrayLike) -> Floats:
+def _numbers(name: str, values: Any) -> Floats:
     if hasattr(values, "detach"):  # a tensor, whose elements numpy refuses while they have a gradient
         values = values.tolist()
     try:
         absent = (None, np.ma.masked)
         array = np.array(
-            [np.nan if any(value is one for one in absent) else value for value in values],  # type: ignore[union-attr]
+            [np.nan if any(value is one for one in absent) else value for value in values],
             dtype=np.float64,
         )
     except NO_NUMBERS as error:

@@ -139,11 +139,11 @@ def as_rows(values: Any) -> Rows:
     """Return a frame, a column of vectors or a list of them as one array; anything else as it is."""
     blocks = isinstance(values, list | tuple) and not (values and np.ndim(values[0]) == 1)
     if is_array(values) or blocks or not (isinstance(values, list | tuple) or hasattr(values, "__array__")):
-        return values  # type: ignore[no-any-return]
+        return values
     try:
         return dense(values)
     except NO_NUMBERS:
-        return values  # type: ignore[no-any-return]
+        return values
 
 
 class RowSource:

@@ -22,6 +22,7 @@ from tamis.withdrawal.telling import (
     files_there,
     history,
     history_lines,
+    paths_of_files,
     places_with_files,
     preview_json,
     preview_lines,
@@ -136,7 +137,8 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
     if way.dry_run:
         with Heartbeat("checking what would be removed"):
             found = preview(project.home, asked)
-        answer(as_json, preview_json(found), preview_lines(found))
+        files = {} if as_json or found.places.is_empty() else paths_of_files(project)
+        answer(as_json, preview_json(found), preview_lines(found, files))
         return 0
     return _withdraw(project, asked, way)
 

@@ -31,8 +31,9 @@ from tamis.store.tables import Store, quoted
 FEW = 100
 """Training examples under which every run and status warns: two draws of 100 share .63 to .76 of the choice.
 
-The library warns under 500, where two draws share .80 (`FEW_TARGET_POINTS` of tamis.transport), and the comment in the
-template of tamis.toml names that number. A run that did so would warn of every project with the default `train = 300`.
+The library warns under 500, where two draws share .80 (`FEW_TARGET_POINTS` of tamis.transport), and the
+comment in the template of tamis.toml names that number. A run that did so would warn of every project with
+the default `train = 300`.
 """
 
 

@@ -1,13 +1,14 @@
 """Finding the id of a document: by its first digits, by the document's text, or by its file and row."""
 
+from collections.abc import Collection
 from pathlib import Path
 
-from tamis.base.errors import PermanentError
+from tamis.base.errors import NotMadeError, PermanentError
 from tamis.base.numbers import counted
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.shards import is_group_key
-from tamis.corpus.stage import OCCURRENCES, QUARANTINE
+from tamis.corpus.stage import DOCUMENTS, DOCUMENTS_STAGE, OCCURRENCES, QUARANTINE
 from tamis.corpus.text import document_id, excerpt
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
@@ -60,11 +61,15 @@ class UnknownPlaceError(PermanentError):
 
 
 def resolve_document(store: Store, doc_id: str) -> str:
-    """Return the full id of a document from an unambiguous prefix. Raises `UnknownDocumentError`."""
+    """Return the full id of a document from an unambiguous prefix.
+
+    Raises `UnknownDocumentError`, `NotMadeError`.
+    """
     doc_id = doc_id.strip().lower()
     if not doc_id or set(doc_id) - set("0123456789abcdef"):
         raise UnknownDocumentError(doc_id, 0)
     found = sorted(_beginning_with(store, doc_id))
+    _require_documents(store, found)
     if len(found) != 1:
         raise UnknownDocumentError(doc_id, len(found))
     return found[0]
@@ -86,11 +91,19 @@ def _beginning_with(store: Store, doc_id: str) -> set[str]:
 
 
 def document_of_text(store: Store, text: str) -> str:
-    """Return the id of the document with this text. Raises `UnknownTextError`."""
+    """Return the id of the document with this text. Raises `UnknownTextError`, `NotMadeError`."""
     doc_id = document_id(text)
-    if not _beginning_with(store, doc_id):
+    found = _beginning_with(store, doc_id)
+    _require_documents(store, found)
+    if not found:
         raise UnknownTextError(text, doc_id)
     return doc_id
+
+
+def _require_documents(store: Store, found: Collection[str]) -> None:
+    """Raise `NotMadeError` where nothing was found because there are no documents yet."""
+    if not found and not store.count(DOCUMENTS.name):
+        raise NotMadeError(DOCUMENTS_STAGE.name)
 
 
 def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: int) -> str:

@@ -31,7 +31,9 @@ KEPT_SAMPLE_ROWS, KEPT_SAMPLE_PER_TARGET = 5_000, 2
 READING_WIDTH = 1_000
 LARGE_EPSILON = 0.1
 FEW_TARGET_POINTS = 500
-"""Points under which a call warns, as the template of tamis.toml does; runs warn under `FEW` of corpus.targets."""
+"""Points under which a call warns, as the template of tamis.toml does; runs warn under fewer
+(`FEW` of tamis.corpus.targets).
+"""
 # Similarities are about mean cost / epsilon, and their last float32 bits show up in the column sums.
 FLOAT32_FLOOR = 2.0**-22
 

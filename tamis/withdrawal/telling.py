@@ -1,7 +1,7 @@
 """What `tamis withdraw` says, for a person and as JSON: never any text of a document."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -39,14 +39,19 @@ def files_there(project: Project) -> dict[str, Shard]:
         return {}
 
 
+def paths_of_files(project: Project) -> dict[str, str]:
+    """Return the path or address of each file that is there now by key; none while they cannot be listed."""
+    files = files_there(project).items()
+    return {key: found.remote.url if found.remote else str(found.path) for key, found in files}
+
+
 def places_with_files(project: Project) -> list[dict[str, Any]]:
     """Where raw files hold what is withdrawn, with the path or address of each file.
 
     Where a corpus cannot be listed, its key stands for each file.
     """
     places = read_places(project.home.store)
-    shards = files_there(project) if len(places) else {}
-    files = {key: found.remote.url if found.remote else str(found.path) for key, found in shards.items()}
+    files = paths_of_files(project) if len(places) else {}
     return [row | {"file": files.get(row["shard"], row["shard"])} for row in places.to_dicts()]
 
 
@@ -67,8 +72,8 @@ def preview_json(found: Preview) -> dict[str, Any]:
     }
 
 
-def preview_lines(found: Preview) -> list[str]:
-    """A preview for a person."""
+def preview_lines(found: Preview, files: Mapping[str, str] | None = None) -> list[str]:
+    """A preview for a person; `files`: paths by key. A file that is not there is named by its key."""
     if not (found.doc_ids or found.excerpts):
         return [NOTHING_FOUND]
     lines = [f"would withdraw {_documents(found.doc_ids)}; this is a dry run, so nothing was changed"]
@@ -79,7 +84,10 @@ def preview_lines(found: Preview) -> list[str]:
     if found.departed:
         lines.append(f"  left all files, but in earlier versions of tables: {_documents(found.departed)}")
     held = Counter(found.places["shard"].to_list())
-    lines += cut([f"  {shard}: {counted(rows, 'row')}" for shard, rows in held.most_common()], LISTS_ALL)
+    paths = files or {}
+    lines += cut(
+        [f"  {paths.get(key, key)}: {counted(rows, 'row')}" for key, rows in held.most_common()], LISTS_ALL
+    )
     rows = [f"{table} {count:,}" for table, count in found.rows.items()]
     lines += [f"  rows to be removed from each table: {', '.join(rows)}"] if rows else []
     lines += [f"  quarantine: {counted(found.excerpts, 'excerpt')} to be erased"] if found.excerpts else []

@@ -3,9 +3,16 @@
 import pytest
 from projects import plain_project, rows_of, settings
 
+from tamis.base.errors import NotMadeError
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
-from tamis.history.finding import UnknownPlaceError, document_of_place
+from tamis.history.finding import (
+    UnknownDocumentError,
+    UnknownPlaceError,
+    document_of_place,
+    document_of_text,
+    resolve_document,
+)
 
 
 def quarantined(store, shard: str, row: int, reason: str) -> None:
@@ -31,6 +38,15 @@ def test_a_row_in_quarantine_and_a_row_of_a_file_in_quarantine_give_the_reason(t
     ):
         with pytest.raises(UnknownPlaceError, match=said):
             document_of_place(store, shards, shard, row)
+
+
+def test_before_anything_is_made_the_command_to_run_is_said(tmp_path):
+    store = plain_project(tmp_path, settings()).store
+    for find, given in ((resolve_document, "0f79"), (document_of_text, "a text")):
+        with pytest.raises(NotMadeError, match="'documents' has not been materialized yet"):
+            find(store, given)
+    with pytest.raises(UnknownDocumentError, match="'nonsense'"):
+        resolve_document(store, "nonsense")
 
 
 def test_a_name_of_several_lines_is_shown_in_one(tmp_path):

@@ -69,6 +69,13 @@ def test_a_corpus_of_which_nothing_is_stored_is_found_nothing_of(home):
     assert withdrawn_lines(done, [], True) == [NOTHING_FOUND]
 
 
+def test_a_dry_run_names_the_paths_of_files_and_the_key_of_a_file_that_is_gone(home):
+    found = preview(home, named(home, "corpus", "web", {}))
+    lines = preview_lines(found, {"web__a": "documents/a.jsonl"})
+    assert any(line.startswith("  documents/a.jsonl: ") for line in lines)
+    assert any(line.startswith("  web__b: ") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("verb", "values"),
     [("shard", ["web__b"]), ("source", ["web__b.jsonl"]), ("corpus", ["web", {}])],

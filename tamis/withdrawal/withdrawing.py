@@ -17,13 +17,14 @@ from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_now
-from tamis.records.receipts import write_receipt
+from tamis.records.receipts import restore_lost, write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.salvaging import aside_lines
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import (
     CHUNK,
+    EXCERPT,
     Withdrawal,
     unfinished,
     withdrawn_ids,
@@ -48,7 +49,6 @@ from tamis.withdrawal.purging import (
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0
-EXCERPT = "excerpt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +149,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """
     store, done = home.store, Withdrawn()
     with writing(home, "tamis withdraw", PATIENCE_SECONDS):
+        restore_lost(home)
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]

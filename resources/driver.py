@@ -230,7 +230,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     if count := restore_lost(project.home):
         say(
             "the table of withdrawals was gone; it was written again from the receipts "
-            f"({counted(count, 'row')}), without the hashes that recognise a text in other case or white space"
+            f"({counted(count, 'row')}), without the hashes that recognise a text with other case or spaces"
         )
     for withdrawn in finish(project.home):
         say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")

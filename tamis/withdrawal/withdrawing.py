@@ -21,9 +21,8 @@ from tamis.records.receipts import restore_lost, write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.salvaging import aside_lines
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store
 from tamis.store.withdrawn import (
-    CHUNK,
     EXCERPT,
     Withdrawal,
     unfinished,

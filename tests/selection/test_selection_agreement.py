@@ -54,7 +54,7 @@ def test_only_documents_ranked_by_both_are_compared():
     found = compare_decisions({"a": select(gaps, "got-d", 30), "b": select(gaps, "knn", 30)})
     assert found["ranked_by_both"].item() == 50
     nothing = gaps.with_columns(nearest_cost=pl.lit(None))
-    with pytest.warns(UserWarning, match="all are selected"):
+    with pytest.warns(UserWarning, match="no document is eligible"):
         empty = select(nothing, "knn", 30)
     found = compare_decisions({"a": empty, "b": empty})
     assert found.row(0)[2:] == (None, None, 0)

@@ -284,8 +284,10 @@ def _shown(report: SelectionReport, chosen: pl.DataFrame) -> dict[str, Any]:
     """Say in Dagster what was chosen: by numbers and ids, since texts are on the page alone."""
     mix = source_mix(report).select("source", selected="chosen", rejected=pl.col("pool") - pl.col("chosen"))
     assert report.tokens is not None
+    # Dagster has no table without rows: a pool without documents has no sources.
+    sources = [dg.TableRecord(row) for row in mix.iter_rows(named=True)]
     return {
-        "sources": dg.MetadataValue.table([dg.TableRecord(row) for row in mix.iter_rows(named=True)]),
+        "sources": dg.MetadataValue.table(sources) if sources else "none",
         "tokens": report.tokens.words,
         "token_count": report.tokens.tokens,
         "best_documents": ", ".join(chosen["doc_id"].head(BEST_SHOWN)),

@@ -9,6 +9,7 @@ from tamis.base.numbers import counted, cut
 from tamis.base.progress import Heartbeat, complain, say
 from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names, why_out_of_date
 from tamis.corpus.listing import ListingError
+from tamis.corpus.stage import DOCUMENTS
 from tamis.exporting import FORMS, export_selection
 from tamis.graph.approval import approve as approve_selections
 from tamis.graph.approval import read_approvals, waiting, waiting_lines
@@ -19,6 +20,7 @@ from tamis.history.versions import restore as restore_version
 from tamis.mapping import LAYOUTS, current_map, map_by_neighbours, write_points
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
+from tamis.report.seen import beginnings
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
 from tamis.store.home import writing
 
@@ -81,7 +83,9 @@ def diff(
         answer(as_json, rows, history_lines(rows))
     else:
         found = difference(project, selection, start, end)
-        answer(as_json, found.to_json(), found.lines(limit))
+        first = found.changes["doc_id"].head(limit)
+        begins = {} if as_json else beginnings(project.home.store, DOCUMENTS.name, first)
+        answer(as_json, found.to_json(), found.lines(limit, begins))
     return 0
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import polars as pl
 
 from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
+from tamis.base.numbers import MOST_LISTED
 from tamis.base.progress import say
 from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date
 from tamis.corpus.listing import ListingError
@@ -32,15 +32,13 @@ from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.audit import page_of
-from tamis.report.seen import clean
+from tamis.report.seen import beginnings
 from tamis.report.serving import served_page_name
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.status import values_due, why_due
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.stored_gaps import read_gaps
-
-BEGINNING_CHARACTERS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +57,16 @@ class Document:
         ways = [self.doc_id, self.text, self.file, self.checkpoint]
         if sum(way is not None for way in ways) != 1:
             raise click.UsageError(
-                "give exactly one of: a document id, --text FILE, --file FILE with --row N, --checkpoint NAME"
+                "give exactly one of: a document id, --text FILE, --file FILE (with --row N unless the file "
+                "is one document), --checkpoint NAME"
             )
 
     def found_in(self, project: Project) -> tuple[str, ProjectSnapshot | None]:
         """Return the content id of the document, and the snapshot of the files where they were scanned."""
         store = project.home.store
         if self.doc_id is not None:
+            if Path(self.doc_id).is_file():
+                raise click.UsageError(f"{self.doc_id} is a file: pass it as --file {self.doc_id}")
             return resolve_document(store, self.doc_id), None
         if self.text is not None:
             raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
@@ -126,18 +127,12 @@ def _say_what_is_out_of_date(project: Project, snapshot: ProjectSnapshot | None)
 
 
 def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
-    """Return how the texts of the ids in an explanation begin.
-
-    For a terminal: `--json` is written to files and logs, and holds no text.
-    """
+    """Return how the texts of the ids in an explanation begin."""
     repeated = {row["duplicate_of"] for row in found["decisions"] if row["duplicate_of"]}
     served = {row["example_id"] for row in found["serves"]}
-    begins: dict[str, str] = {}
-    for table, ids in ((TARGET_EXAMPLES.name, served), (DOCUMENTS.name, {found["doc_id"], *repeated})):
-        if ids:
-            rows = store.read(table, ["doc_id", "text"], one_of("doc_id", sorted(ids)))
-            begins |= dict(rows.select("doc_id", clean(pl.col("text"), BEGINNING_CHARACTERS)).iter_rows())
-    return begins
+    return beginnings(store, TARGET_EXAMPLES.name, served) | beginnings(
+        store, DOCUMENTS.name, {found["doc_id"], *repeated}
+    )
 
 
 @click.command()
@@ -153,11 +148,13 @@ def gaps(target: str, as_json: bool) -> int:
     found = read_gaps(store, target)
     if (GAPS_STAGE.name, "") not in read_current_values(store) or not len(found.gaps.supply_m):
         raise NotMadeError(GAPS_STAGE.name)
-    answer(as_json, found.to_json(store), found.lines(store))
+    first = found.lacking["example_id"].head(MOST_LISTED)
+    begins = {} if as_json else beginnings(store, TARGET_EXAMPLES.name, first)
+    answer(as_json, found.to_json(store), found.lines(store, begins))
     selections = [one.name for one in project.settings.selection if one.target == target]
     pages = [project.home.reports / served_page_name(name) for name in selections]
     if len(found.lacking) and (there := next((page for page in pages if page.exists()), None)):
-        say(f"{there} shows how the texts of these examples begin")
+        say(f"{there} shows the texts of all these examples")
     if reason := why_out_of_date(project, GAPS_STAGE.name, "", "this list"):
         say(f"this list is out of date ({reason}): run `tamis materialize`, then ask again")
     return 0
@@ -204,6 +201,7 @@ def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str
         say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")
     if asked.html:
         write_atomically(Path(asked.html), page_of(found).encode())
+        say(f"{asked.html}: the audit as a page")
     if asked.anchor:
         root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
         say(f"anchor {asked.anchor}: root {root}")

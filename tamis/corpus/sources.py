@@ -27,12 +27,14 @@ def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
     """Return places, by `shard`, with the `corpus` of each: as it was noted when the file was read.
 
     The key of a file does not say it where the name of the corpus holds a separator, or ends as one begins.
+    `folder`: of a small file that shares a shard, its folder in the corpus, such as `notes/`, else null.
     """
     unsaid = noted_corpora(store).filter(pl.col("corpus") != _BY_KEY)
-    if unsaid.is_empty():
-        return places.with_columns(corpus=_BY_KEY)
+    small = store.read(NOTES[1], ["shard", "name"])
     noted = unsaid.rename({"corpus": "noted"})
+    folders = small.select("shard", folder=pl.col("name").str.extract(r"^(.*/)").fill_null(""))
     found = places.join(noted, on="shard", how="left", maintain_order="left")
+    found = found.join(folders, on="shard", how="left", maintain_order="left")
     return found.with_columns(corpus=pl.coalesce("noted", _BY_KEY)).drop("noted")
 
 
@@ -53,14 +55,17 @@ def stated_licence() -> pl.Expr:
 def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
     """Return doc_id, `source` and `more`: for each document its sources, folded, in the order of names.
 
-    `more`: the others of a document that is in several. occurrences: doc_id, shard, source, corpus, of the
-    whole pool; `of`: the documents to return, all by default. Of an address the host counts. Where nearly
-    each document of a corpus has a source of its own, they are places and no groups: the file or package
-    counts there. So it does in the only corpus, if no row names a source.
+    `more`: the others of a document that is in several. occurrences: doc_id, shard, source, corpus, folder,
+    of the whole pool; `of`: the documents to return, all by default. Of an address the host counts. Where
+    nearly each document of a corpus has a source of its own, they are places and no groups: the file or
+    package counts there. So it does in the only corpus, if no row names a source. Small files that share a
+    shard count as their folder.
     """
     different = occurrences.select(pl.col("source").approx_n_unique()).item()
     if 2 * different < len(occurrences):
-        places = occurrences.group_by("corpus", "shard", "source").agg("doc_id")  # far fewer than documents
+        places = occurrences.group_by("corpus", "folder", "shard", "source").agg(
+            "doc_id"
+        )  # far fewer than documents
     else:
         places = occurrences.with_columns(pl.concat_list("doc_id"))
     found = _named(places).explode("doc_id")
@@ -79,8 +84,9 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
 
 
 def _named(places: pl.DataFrame) -> pl.DataFrame:
-    """Return `name` of the source and the documents, of corpus, shard, source and their doc_ids."""
-    corpus, file = pl.col("corpus"), _file()
+    """Return `name` of the source and the documents, of corpus, folder, shard, source and their doc_ids."""
+    corpus, folder = pl.col("corpus"), pl.col("folder")
+    file = pl.when(folder == "").then(corpus).otherwise(pl.coalesce(folder, _file()))
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
     alone = (corpus.n_unique() == 1) & ~_is_own().any()
     own = pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus)

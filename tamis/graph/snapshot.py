@@ -11,6 +11,7 @@ from functools import cached_property
 
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
+from tamis.corpus.records import Reason
 from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE
@@ -47,6 +48,8 @@ class Shrunken:
         """A clause for a person: `the number of documents in file KEY fell from 40 to 3`."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} would be put in quarantine)" if bad else ""
+        if Reason.MISSING_TEXT_COLUMN in self.bad_rows:
+            rows += ": text_column of the corpus may name a column that the file does not have"
         return f"{number_of_documents(self.shard)} fell from {self.before:,} to {self.now:,}{rows}"
 
 

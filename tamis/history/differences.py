@@ -1,6 +1,7 @@
 """Differences between two versions of a selection, and the list of its versions, for `tamis diff`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,11 @@ class Difference:
             "changes": self.changes.to_dicts(),
         }
 
-    def lines(self, limit: int = SHOWN) -> list[str]:
-        """Return the difference as lines for a person: counts, then at most `limit` documents."""
+    def lines(self, limit: int = SHOWN, begins: Mapping[str, str] | None = None) -> list[str]:
+        """Return the difference as lines for a person: counts, then at most `limit` documents.
+
+        `begins`: how the texts of documents begin, by id.
+        """
         before, after, counts = self.before, self.after, self.counts()
         lines = [
             f"{after.selection}: version {before.version} ({_moment(before)}) to version {after.version} "
@@ -87,7 +91,9 @@ class Difference:
         for change, causes in counts.items():
             listed = ", ".join(f"{_words(change, cause)} ({number:,})" for cause, number in causes.items())
             lines += [f"{change}: {listed}"] if listed else []
-        lines += [_document_line(row) for row in self.changes.head(limit).iter_rows(named=True)]
+        for row in self.changes.head(limit).iter_rows(named=True):
+            text = (begins or {}).get(row["doc_id"])
+            lines.append(_document_line(row) + (f'  "{text}"' if text else ""))
         if len(self.changes) > limit:
             lines.append(
                 f"  and {len(self.changes) - limit:,} more; --limit {len(self.changes)} or --json lists all"

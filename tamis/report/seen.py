@@ -3,6 +3,7 @@
 Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from tamis.selection.stage import DECISIONS
 from tamis.settings.references import uses_topics
 from tamis.settings.samplers import find_sampler
 from tamis.settings.sections import SelectionSection
-from tamis.store.tables import Store, matrix_of, quoted
+from tamis.store.tables import Store, matrix_of, one_of, quoted
 from tamis.store.vectors import MOST_A_SPAN
 from tamis.topics.clusters import (
     AXES_OF_TOPICS,
@@ -37,6 +38,7 @@ from tamis.transport.stage import TARGET_GAPS
 from tamis.transport.storing import target_rows
 
 MOST_DOCUMENTS, MOST_CHOSEN, MOST_EXAMPLES = 20_000, 8_000, 2_000
+BEGINNING_CHARACTERS = 60
 FEWEST_A_REASON = 100
 TEXT_CHARACTERS = 1_000
 SHOWN_COLUMNS = ("doc_id", "verdict", "reason", "detail", "rank", "margin", "duplicate_of", "training_count")
@@ -221,6 +223,17 @@ def documents_known(store: Store) -> pl.DataFrame:
     return found.join(sources, on="doc_id", how="left").select(
         "doc_id", "source", "licence", pl.coalesce(languages).alias("language"), _length("n_chars"), "n_bytes"
     )
+
+
+def beginnings(store: Store, table: str, doc_ids: Collection[str]) -> dict[str, str]:
+    """Return how the texts of these documents or examples begin, by id.
+
+    For a terminal: `--json` is written to files and logs, and holds no text.
+    """
+    if not len(doc_ids):
+        return {}
+    rows = store.read(table, ["doc_id", "text"], one_of("doc_id", sorted(set(doc_ids))))
+    return dict(rows.select("doc_id", clean(pl.col("text"), BEGINNING_CHARACTERS)).iter_rows())
 
 
 def clean(text: pl.Expr, characters: int) -> pl.Expr:

@@ -33,6 +33,7 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 from tamis.training.planned import OF_TARGETS, planned_trials, target_of_warm_up
 from tamis.training.stage import TRIALS
+from tamis.transport.stored_gaps import read_gaps
 
 BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
@@ -47,6 +48,7 @@ def summary(project: Project, states: Mapping[str, str] | None = None, timed: bo
     lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
+    lines += gap_lines(project)
     lines += cut(trial_lines(project), most=TRIALS_SHOWN)
     lines += model_lines(project)
     if timed:
@@ -54,6 +56,16 @@ def summary(project: Project, states: Mapping[str, str] | None = None, timed: bo
     if (index := project.home.reports / INDEX).exists():
         lines.append(f"All pages: {index}")
     return "\n".join(lines)
+
+
+def gap_lines(project: Project) -> list[str]:
+    """Return a line for each target for which the pool lacks documents: of half of the examples or more."""
+    found = [read_gaps(project.home.store, target.name) for target in project.settings.target]
+    return [
+        f"{gaps.answer} `tamis gaps {gaps.target}` lists them."
+        for gaps in found
+        if len(gaps.lacking) and 2 * len(gaps.lacking) >= len(gaps.gaps.supply_m)
+    ]
 
 
 def pool_line(store: Store) -> str:

@@ -295,6 +295,8 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     used = section.model_dump(exclude=sampler.ignored | undivided) | _mixture_settings(
         snapshot, section.mixture
     )
+    if section.per == "source":
+        used["small_files"] = "by folder"  # what counts as a source has changed for them
     if sampler.method is None:
         return used
     if model_of(section.sampler):
@@ -456,7 +458,7 @@ PAGES_STAGE = Stage(
     name="selection_pages",
     group="selection",
     partitions="selections",
-    code_version="3",  # 3: licences by the first place that states one
+    code_version="4",  # 4: small files count as their folder
     edges=(
         edge("selected_subset", same),
         edge("decisions", same),

@@ -15,8 +15,8 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok|tok)", re.ASCII)
 MOST_DOCUMENTS = 10**12
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000, "tok": 1}
 BUDGET_FORMS = (
-    "a positive number of documents (such as 1000), a percentage of the eligible documents (such as "
-    '"10%") or a number of tokens (such as "2Mtok", "500ktok" or "9000tok")'
+    "a positive number of documents (such as 1000, without quotes), a percentage of the eligible documents "
+    '(such as "10%") or a number of tokens (such as "2Mtok", "500ktok" or "9000tok")'
 )
 
 

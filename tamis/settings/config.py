@@ -124,7 +124,8 @@ def project_file(start: Path | None = None) -> Path:
             return candidate / PROJECT_FILE
     raise UnreadableProjectError(
         folder / PROJECT_FILE,
-        "there is no tamis.toml in this folder or any parent folder; run `tamis init` to create one",
+        "there is no tamis.toml in this folder or any parent folder; change to the folder of your project, "
+        "or name it with `tamis -C FOLDER`; `tamis init` starts a new project",
     )
 
 

@@ -1,5 +1,6 @@
 """Gaps of a target as they are stored: how many there are, which, and what that means in a sentence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +57,14 @@ class TargetGaps:
             "gaps": self._with_sources(store).to_dicts(),
         }
 
-    def lines(self, store: Store) -> list[str]:
-        """Return the answer and the first of the gaps, for a person."""
+    def lines(self, store: Store, begins: Mapping[str, str]) -> list[str]:
+        """Return the answer and the first of the gaps, for a person; `begins`: how texts of them begin."""
         shown = self._with_sources(store).select("example_id", "supply", "source").iter_rows()
-        named = [f"{example}  supply {supply:.2g} ({source})" for example, supply, source in shown]
+        named = [
+            f"{example}  supply {supply:.2g} ({source})"
+            + (f'  "{begins[example]}"' if example in begins else "")
+            for example, supply, source in shown
+        ]
         return [self.answer, *(f"  {line}" for line in cut(named, "--json"))]
 
     def _with_sources(self, store: Store) -> pl.DataFrame:

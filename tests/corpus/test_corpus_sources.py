@@ -20,9 +20,11 @@ def sources_of(rows: list[tuple[str, str, str, str | None]]) -> dict[str, list[s
                 "shard": shard_key(corpus, name),
                 "source": own or name,
                 "corpus": corpus,
+                "folder": None,
             }
             for doc_id, corpus, name, own in rows
-        ]
+        ],
+        schema_overrides={"folder": pl.String},
     )
     found = document_sources(frame)
     return {doc_id: [source, *more] for doc_id, source, more in found.iter_rows()}
@@ -138,12 +140,37 @@ def test_any_rows_have_the_sources_that_each_row_by_itself_has(data):
                 "shard": shard_key(*row[1:3]),
                 "source": row[3] or row[2],
                 "corpus": row[1],
+                "folder": None,
             }
             for row in rows
-        ]
+        ],
+        schema_overrides={"folder": pl.String},
     )
     wanted = pl.Series(sorted(expected)[::2])
     found = document_sources(frame, wanted)
     assert {doc_id: [source, *more] for doc_id, source, more in found.iter_rows()} == {
         doc_id: expected[doc_id] for doc_id in wanted
+    }
+
+
+def test_small_files_count_as_their_folder(tmp_path):
+    store = Store(tmp_path / "lance")
+    names = ["notes/a.txt", "notes/b.txt", "deep/er/c.txt", "d.txt"]
+    keys = [shard_key("web", name) for name in names]
+    small = [
+        {"shard": key, "part_of": "web:.", "corpus": "web", "name": name}
+        for key, name in zip(keys, names, strict=True)
+    ]
+    store.append("grouped_files", rows_of("grouped_files", small))
+    alone = shard_key("web", "rows.csv")
+    places = pl.DataFrame(
+        {"doc_id": ["a", "b", "c", "d", "e"], "shard": [*keys, alone], "source": [*names, "rows.csv"]}
+    )
+    found = document_sources(with_corpora(store, places))
+    assert dict(found.select("doc_id", "source").iter_rows()) == {
+        "a": "notes/",
+        "b": "notes/",
+        "c": "deep/er/",
+        "d": "web",
+        "e": "rows.csv",
     }

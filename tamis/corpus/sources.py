@@ -8,12 +8,13 @@ from collections.abc import Collection
 import polars as pl
 
 from tamis.corpus.shards import corpus_of_key
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.store.tables import Store
 
 FEW = 15
 """So many different sources are groups, however few documents each has."""
 _HASHED = r"-[0-9a-f]{8}$"
-NOTES = ("shard_files", "grouped_files")
+NOTES = ("shard_files", GROUPED_FILES)
 _BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
 
 
@@ -27,15 +28,22 @@ def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
     """Return places, by `shard`, with the `corpus` of each: as it was noted when the file was read.
 
     The key of a file does not say it where the name of the corpus holds a separator, or ends as one begins.
-    `folder`: of a small file that shares a shard, its folder in the corpus, such as `notes/`, else null.
     """
     unsaid = noted_corpora(store).filter(pl.col("corpus") != _BY_KEY)
-    small = store.read(NOTES[1], ["shard", "name"])
+    if unsaid.is_empty():
+        return places.with_columns(corpus=_BY_KEY)
     noted = unsaid.rename({"corpus": "noted"})
-    folders = small.select("shard", folder=pl.col("name").str.extract(r"^(.*/)").fill_null(""))
     found = places.join(noted, on="shard", how="left", maintain_order="left")
-    found = found.join(folders, on="shard", how="left", maintain_order="left")
     return found.with_columns(corpus=pl.coalesce("noted", _BY_KEY)).drop("noted")
+
+
+def _with_folders(store: Store, places: pl.DataFrame) -> pl.DataFrame:
+    """Return places with the `folder` of small files that share a shard, such as `notes/`, else null."""
+    small = store.read(GROUPED_FILES, ["shard", "name"])
+    if small.is_empty():
+        return places.with_columns(folder=pl.lit(None, pl.String))
+    folders = small.select("shard", folder=pl.col("name").str.extract(r"^(.*/)").fill_null(""))
+    return places.join(folders, on="shard", how="left", maintain_order="left")
 
 
 def corpora_of(store: Store, keys: Collection[str]) -> dict[str, str]:
@@ -52,6 +60,11 @@ def stated_licence() -> pl.Expr:
     return pl.col("licence").sort_by("shard", "row").drop_nulls().first()
 
 
+def stored_sources(store: Store, places: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
+    """Return `document_sources` of places (doc_id, shard, source), with what was noted of their files."""
+    return document_sources(_with_folders(store, with_corpora(store, places)), of)
+
+
 def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
     """Return doc_id, `source` and `more`: for each document its sources, folded, in the order of names.
 
@@ -63,9 +76,8 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
     """
     different = occurrences.select(pl.col("source").approx_n_unique()).item()
     if 2 * different < len(occurrences):
-        places = occurrences.group_by("corpus", "folder", "shard", "source").agg(
-            "doc_id"
-        )  # far fewer than documents
+        # Far fewer than documents.
+        places = occurrences.group_by("corpus", "folder", "shard", "source").agg("doc_id")
     else:
         places = occurrences.with_columns(pl.concat_list("doc_id"))
     found = _named(places).explode("doc_id")

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.sources import document_sources, stated_licence, with_corpora
+from tamis.corpus.sources import stated_licence, stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.coverage.keyed_hash import keyed_hash
 from tamis.embedding.layout import Components, Floats, principal_components
@@ -212,8 +212,7 @@ def documents_known(store: Store) -> pl.DataFrame:
     shard and row, that states one.
     """
     places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence", "language"])
-    named = with_corpora(store, places.select("doc_id", "shard", "source"))
-    sources = document_sources(named).select("doc_id", "source")
+    sources = stored_sources(store, places.select("doc_id", "shard", "source")).select("doc_id", "source")
     stated = places.group_by("doc_id").agg(stated_licence(), pl.col("language").min())
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars", "n_bytes", "language"])
     found = known.rename({"language": "first"}).join(stated, on="doc_id", how="left")

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import MISSING, percent
-from tamis.corpus.sources import document_sources, with_corpora
+from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
@@ -85,7 +85,7 @@ def selection_report(
 ) -> SelectionReport:
     """Return one selection's report; texts are read only for the documents that are shown."""
     places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    sources = document_sources(with_corpora(store, places))
+    sources = stored_sources(store, places)
     shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
     texts += [

@@ -13,7 +13,7 @@ from tamis.comparison.analysis import analyse
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files
-from tamis.corpus.sources import document_sources, with_corpora
+from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
@@ -128,7 +128,7 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     if not doc_ids:
         return "no source"
     occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    chosen = document_sources(with_corpora(store, occurrences), pl.Series(doc_ids))
+    chosen = stored_sources(store, occurrences, pl.Series(doc_ids))
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [

@@ -8,7 +8,7 @@ import math
 import polars as pl
 
 from tamis.corpus.setting_aside import read_refused
-from tamis.corpus.sources import document_sources, with_corpora
+from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_EXAMPLES
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
 from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
@@ -70,8 +70,7 @@ def groups(store: Store, per: Per) -> pl.DataFrame:
     """
     if per == "source":
         places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-        found = document_sources(with_corpora(store, places))
-        found = found.rename({"source": "group"})
+        found = stored_sources(store, places).rename({"source": "group"})
     elif per == "topic":
         found = read_topics(store).rename({"topic": "group"})
     else:

@@ -296,7 +296,7 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         snapshot, section.mixture
     )
     if section.per == "source":
-        used["small_files"] = "by folder"  # what counts as a source has changed for them
+        used["small_files"] = "by folder"  # what a source is decides, too, which documents are chosen
     if sampler.method is None:
         return used
     if model_of(section.sampler):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from projects import rows_of
 
 from tamis.corpus.shards import shard_key
-from tamis.corpus.sources import FEW, document_sources, with_corpora
+from tamis.corpus.sources import FEW, document_sources, stored_sources, with_corpora
 from tamis.store.tables import Store
 
 
@@ -166,7 +166,7 @@ def test_small_files_count_as_their_folder(tmp_path):
     places = pl.DataFrame(
         {"doc_id": ["a", "b", "c", "d", "e"], "shard": [*keys, alone], "source": [*names, "rows.csv"]}
     )
-    found = document_sources(with_corpora(store, places))
+    found = stored_sources(store, places)
     assert dict(found.select("doc_id", "source").iter_rows()) == {
         "a": "notes/",
         "b": "notes/",

@@ -4,7 +4,7 @@ A data frame, a list or a tensor says the same as an array, so each is taken. Wh
 `BadArgumentError` where it enters, not an error of numpy or polars further down.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,13 +35,19 @@ def dense(values: Any) -> NDArray[Any]:
     return np.asarray(array.tolist()) if array.dtype == object and array.ndim == 1 else array
 
 
-def as_floats(argument: str, values: Any, expected: str) -> NDArray[np.float64]:
-    """Return values as float64 of any shape, None as NaN; raise `BadArgumentError` for other things."""
+def as_floats(
+    argument: str,
+    values: Any,
+    expected: str,
+    dtype: type[np.floating[Any]] = np.float64,
+    error: Callable[[str, object, str], Exception] = BadArgumentError,
+) -> NDArray[Any]:
+    """Return values as floats of any shape, None as NaN; raise `BadArgumentError`, or `error`, for others."""
     try:
-        return np.asarray(dense(values), dtype=np.float64)
+        return np.asarray(dense(values), dtype=dtype)
     except NO_NUMBERS:
         found = f"a {type(values).__name__} that is not an array of numbers"
-        raise BadArgumentError(argument, found, expected) from None
+        raise error(argument, found, expected) from None
 
 
 def as_number(value: object) -> float:

@@ -145,9 +145,9 @@ def grader_features(
     A missing perplexity stays NaN here; the grader puts its training median in. Raises `BadArgumentError`
     for rows that do not fit.
     """
-    vectors = _matrix("vectors_nd", vectors_nd).astype(np.float32)
-    surface = _matrix("surface_nk", surface_nk).astype(np.float32)
-    bits = as_floats("bits_per_byte_n", bits_per_byte_n, "numbers [n]").astype(np.float32).reshape(-1, 1)
+    vectors = _matrix("vectors_nd", vectors_nd, np.float32)
+    surface = _matrix("surface_nk", surface_nk, np.float32)
+    bits = as_floats("bits_per_byte_n", bits_per_byte_n, "numbers [n]", np.float32).reshape(-1, 1)
     if not len(vectors) == len(surface) == len(bits):
         raise BadArgumentError(
             "vectors_nd, surface_nk, bits_per_byte_n",
@@ -157,9 +157,9 @@ def grader_features(
     return np.concatenate([vectors, surface, bits, np.isnan(bits)], axis=1)
 
 
-def _matrix(argument: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return features [n, k] as float64; raise `BadArgumentError` for another shape."""
-    matrix_nk = as_floats(argument, values, "numbers [n, k]")
+def _matrix(argument: str, values: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Return features [n, k] as floats; raise `BadArgumentError` for another shape."""
+    matrix_nk = as_floats(argument, values, "numbers [n, k]", dtype)
     if matrix_nk.ndim != 2:
         raise BadArgumentError(argument, f"shape {list(matrix_nk.shape)}", "numbers [n, k]")
     return matrix_nk
@@ -187,7 +187,7 @@ def fit_grader(
     features that are infinite.
     """
     doc_ids = as_list("doc_ids", doc_ids, "strings")
-    features, count = _matrix("features_nk", features_nk), len(doc_ids)
+    features, count = _matrix("features_nk", features_nk, np.float64), len(doc_ids)
     margins, lengths = _column("margins_n", margins_n, count), _column("lengths_n", lengths_n, count)
     hold_out = _column("hold_out_n", hold_out_n, count).astype(np.bool_)
     again = np.full(count, np.nan)

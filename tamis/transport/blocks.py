@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 import numpy.typing as npt
 
-from tamis.base.arguments import NO_NUMBERS, dense, is_whole
+from tamis.base import arguments
+from tamis.base.arguments import NO_NUMBERS, as_number, dense, is_whole
 from tamis.base.errors import PermanentError
 
 Floats = npt.NDArray[np.float64]
@@ -19,11 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 def check_positive(name: str, value: Any) -> None:
     """Raise `BadShapeError` unless the value is a finite number above 0."""
-    try:
-        fits = bool(np.isfinite(value) and value > 0)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
+    if not 0 < as_number(value) < np.inf:
         raise BadShapeError(name, repr(value), "a positive finite number")
 
 
@@ -51,12 +48,7 @@ def as_floats(values: Any, name: str, expected: str) -> Floats:
 
     Raises `BadShapeError` on what are no numbers, and on sparse tensors.
     """
-    try:
-        return np.asarray(dense(values), dtype=np.float64)
-    except NO_NUMBERS:
-        raise BadShapeError(
-            name, f"a {type(values).__name__} that is not an array of numbers", expected
-        ) from None
+    return arguments.as_floats(name, values, expected, error=BadShapeError)
 
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from tamis.store.home import writing
 from tamis.store.retained import purge_answers
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.telling import (
+    addresses_of_files,
     files_there,
     history,
     history_lines,
-    paths_of_files,
     places_with_files,
     preview_json,
     preview_lines,
@@ -137,7 +137,7 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
     if way.dry_run:
         with Heartbeat("checking what would be removed"):
             found = preview(project.home, asked)
-        files = {} if as_json or found.places.is_empty() else paths_of_files(project)
+        files = {} if as_json or found.places.is_empty() else addresses_of_files(project)
         answer(as_json, preview_json(found), preview_lines(found, files))
         return 0
     return _withdraw(project, asked, way)

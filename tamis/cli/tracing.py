@@ -27,7 +27,12 @@ from tamis.history.explain import (
     training_documents,
     training_lines,
 )
-from tamis.history.finding import document_of_place, document_of_text, resolve_document
+from tamis.history.finding import (
+    UnknownDocumentError,
+    document_of_place,
+    document_of_text,
+    resolve_document,
+)
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
@@ -65,9 +70,13 @@ class Document:
         """Return the content id of the document, and the snapshot of the files where they were scanned."""
         store = project.home.store
         if self.doc_id is not None:
-            if Path(self.doc_id).is_file():
-                raise click.UsageError(f"{self.doc_id} is a file: pass it as --file {self.doc_id}")
-            return resolve_document(store, self.doc_id), None
+            try:
+                return resolve_document(store, self.doc_id), None
+            except UnknownDocumentError:
+                if not Path(self.doc_id).is_file():
+                    raise
+                where = f"{self.doc_id} is a file: pass it as --file {self.doc_id}"
+                raise click.UsageError(where) from None
         if self.text is not None:
             raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
             return document_of_text(store, raw.decode("utf-8-sig", "replace")), None

@@ -154,8 +154,9 @@ class Asking:
         """
         files, scope = files_of(self.store, [key])["shard"].to_list(), f"shard {key}"
         left = self._left(pl.col("shard").is_in([*files, key]), scope)
+        known = stored_shards(self.store)
         is_group = is_group_key(key) and bool(files)
-        if not (is_group or left or key in self._removed or key in (known := stored_shards(self.store))):
+        if not (is_group or left or key in self._removed or key in known):
             raise UnknownNameError("shard", key, _likely(key, known))
         self.shards, self.of_places = [*self.shards, *files], True
         self._add([*self._of_files(files), *left], scope)

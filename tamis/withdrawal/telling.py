@@ -39,7 +39,7 @@ def files_there(project: Project) -> dict[str, Shard]:
         return {}
 
 
-def paths_of_files(project: Project) -> dict[str, str]:
+def addresses_of_files(project: Project) -> dict[str, str]:
     """Return the path or address of each file that is there now by key; none while they cannot be listed."""
     files = files_there(project).items()
     return {key: found.remote.url if found.remote else str(found.path) for key, found in files}
@@ -51,7 +51,7 @@ def places_with_files(project: Project) -> list[dict[str, Any]]:
     Where a corpus cannot be listed, its key stands for each file.
     """
     places = read_places(project.home.store)
-    files = paths_of_files(project) if len(places) else {}
+    files = addresses_of_files(project) if len(places) else {}
     return [row | {"file": files.get(row["shard"], row["shard"])} for row in places.to_dicts()]
 
 

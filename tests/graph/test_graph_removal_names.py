@@ -116,12 +116,18 @@ def test_a_loss_is_printed_with_its_kind_where_another_one_has_its_name(imagined
     assert losses_by_name(lost, {})["old__a"] == {("file", "old__a")}
 
 
-def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path):
-    graph = plain_project(tmp_path, settings(selection("web")))
+def with_two_losses(root):
+    """A project that lost all files of a corpus, and a selection of the same name."""
+    graph = plain_project(root, settings(selection("web")))
     graph.make(CORPUS)
     record(graph.home, "selected_subset", "web")
     graph.configure(settings())
-    (tmp_path / "documents" / "a.jsonl").unlink()
+    (root / "documents" / "a.jsonl").unlink()
+    return graph
+
+
+def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path):
+    graph = with_two_losses(tmp_path)
     with pytest.raises(AmbiguousRemovalError, match="corpus:web` or `--allow-removal selection:web"):
         graph.try_making(CORPUS, allowed=["web"])
     assert "selection:web" in run_removal(graph.instance, graph.project, frozenset({"web"}))
@@ -134,11 +140,7 @@ def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path)
 
 
 def test_a_refused_name_forgets_no_failure(tmp_path):
-    graph = plain_project(tmp_path, settings(selection("web")))
-    graph.make(CORPUS)
-    record(graph.home, "selected_subset", "web")
-    graph.configure(settings())
-    (tmp_path / "documents" / "a.jsonl").unlink()
+    graph = with_two_losses(tmp_path)
     note_failure(graph.store, "law__small__8", "key", "it broke", permanent=True)
     with pytest.raises(AmbiguousRemovalError):
         graph.try_making(CORPUS, allowed=["web"], try_again=True)

@@ -46,7 +46,9 @@ def test_the_page_and_the_table_name_the_same_gaps(served):
     assert some.lacking["supply"].is_sorted()
     listed = some.to_json(served.store)["gaps"]
     assert [row["example_id"] for row in listed] == some.lacking["example_id"].to_list()
-    assert len(some.lines(served.store)) == 9
+    lines = some.lines(served.store, {listed[0]["example_id"]: "Do you cook?"})
+    assert len(lines) == 9
+    assert [line for line in lines if line.endswith(' "Do you cook?"')] == [lines[1]]
     assert found.answer.replace("&", "&amp;") in (served.home.reports / "served_near.html").read_text()
 
 

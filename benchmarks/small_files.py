@@ -53,7 +53,11 @@ def first_selection(folder: Path) -> tuple[float, float]:
     began = time.perf_counter()
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tamis.cli", "materialize"], cwd=folder, env=environment, stderr=said
+            [sys.executable, "-m", "tamis.cli", "materialize"],
+            cwd=folder,
+            env=environment,
+            stdout=said,
+            stderr=said,
         )
         selected = None
         while process.poll() is None:

@@ -70,7 +70,7 @@ def build(folder: Path, files: int) -> dict[str, str]:
         "TAMIS_PROJECT": str(folder / "tamis.toml"),
         "TAMIS_HOME": str(folder / "home"),
     }
-    subprocess.run(tamis("materialize", "--quiet"), env=environment, check=True)
+    subprocess.run(tamis("materialize", "--quiet"), env=environment, stdout=sys.stderr, check=True)
     return environment
 
 

@@ -11,6 +11,7 @@ from resources.specification import PROJECT_FILE_CHECK
 from resources.store import StoreResource
 from resources.used_stages import Used, loaded_with, used_by
 from resources.webserver import address, ask_reload
+from tamis.base.progress import complain
 from tamis.corpus.stage import RAW_STAGE
 
 LOADING_SECONDS = 60.0
@@ -29,11 +30,14 @@ BY_HAND = (
 
 
 def log_check(instance: dg.DagsterInstance, problem: str) -> None:
-    """Log whether tamis.toml can be used, unless that is what was logged last."""
+    """Log whether tamis.toml can be used, unless that is what was logged last; the terminal shows it, too."""
     key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE_CHECK)
     record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
     logged = record.event.asset_check_evaluation if record and record.event else None
-    if logged is None or (logged.description or "") != problem:
+    before = logged and logged.description
+    if logged is None or (before or "") != problem:
+        if problem or before:
+            complain(problem or "tamis.toml can be used again; the sensors continue")
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
                 asset_key=key.asset_key,

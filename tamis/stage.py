@@ -144,6 +144,7 @@ class Stage:
     `tables`: tables that it writes. `files`: folder of the home that holds its files.
     `from_files`: it reads files of the corpora; while the loss of a file is held back, its value stays.
     `result`: audits begin with it. `growth`: None means as its inputs: the pool, if it reads shards.
+    `description`: the rows of a SQL model, in words.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Stage:
     result: bool = False
     automation: Automation = Automation.WHEN_READ
     growth: Growth | None = None
+    description: str = ""
     price: Callable[[Snapshot], Price | None] = field(default=lambda snapshot: None)
 
 

@@ -86,6 +86,7 @@ def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...
         code_version=model.code_version,
         by_content=model.materialized != "view",
         growth=Growth.OWN_ROWS if model.layer == "marts" else None,
+        description=model.description,
         edges=tuple(edges.values()),
     )
     if WITHDRAWALS not in read:

@@ -95,7 +95,10 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Lineage": [page("lineage_audit.html", "how every result was made", AUDIT_ASSET)],
-        "Tables": [page(name, model, model) for name, model in (marts | staged).items()],
+        "Tables": [
+            page(name, ": ".join(filter(None, (model, stages()[model].description))), model)
+            for name, model in (marts | staged).items()
+        ],
     }
     index = IndexPage(
         project=settings.project.name,

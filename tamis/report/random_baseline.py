@@ -40,12 +40,9 @@ class RandomBaseline:
 
     @property
     def noise(self) -> str | None:
-        """A sentence where the choice or the pool looks noisy and nothing keeps that out, else None."""
+        """A sentence where the choice looks noisy and nothing keeps that out, else None."""
         (chosen, drawn), (of_chosen, of_drawn) = self.noisy, self.looked_at
-        if not any(
-            bad >= max(NOISY_LEAST, NOISY_SHARE * seen)
-            for bad, seen in zip(self.noisy, self.looked_at, strict=True)
-        ):
+        if chosen < max(NOISY_LEAST, NOISY_SHARE * of_chosen):
             return None
         return (
             f"the rules for noise and boilerplate would drop {100 * chosen / of_chosen:.3g} % of the choice "

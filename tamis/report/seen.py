@@ -213,7 +213,11 @@ def documents_known(store: Store) -> pl.DataFrame:
     """
     places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence", "language"])
     sources = stored_sources(store, places.select("doc_id", "shard", "source")).select("doc_id", "source")
-    stated = places.group_by("doc_id").agg(stated_licence(), pl.col("language").min())
+    several = pl.col("doc_id").is_duplicated()
+    alone = places.filter(~several).select("doc_id", "licence", "language")
+    folded = places.filter(several).group_by("doc_id").agg(stated_licence(), pl.col("language").min())
+    stated = pl.concat([alone, folded])
+    del places, alone, folded
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars", "n_bytes", "language"])
     found = known.rename({"language": "first"}).join(stated, on="doc_id", how="left")
     if store.exists(FLAGS):

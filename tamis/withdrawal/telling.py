@@ -17,6 +17,7 @@ from tamis.project import Project
 from tamis.records.receipts import read_receipts
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
+from tamis.withdrawal.files import EXPORTS
 from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
@@ -160,6 +161,10 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     for one in done.purged.files:
         files.setdefault(one.done, []).append(str(one.path))
     lines += [f"{what}: {named(paths, FILES_SHOWN)}" for what, paths in files.items()]
+    if any(path.startswith(f"{EXPORTS}/") for path in files.get("removed", ())):
+        lines.append(
+            "the files that describe an export stated an old count and hash; `tamis export` writes them again"
+        )
     lines += _tainted_lines(done.tainted)
     trained = checkpoints()
     if any(one.asset in trained for one in done.tainted):

@@ -99,6 +99,8 @@ def test_a_page_leads_to_all_others_and_says_which_are_out_of_date(graph):
     pages = {page.name for page in graph.home.reports.glob("*.html")} - {"index.html"}
     assert {"selection_near.html", "selection_thin.html"} <= shown().keys() == pages
     assert shown()["selection_near.html"] == "current"
+    assert "mart_reasons: Why documents were kept or dropped." in index.read_text()
+    assert all('<a href="index.html">' in (graph.home.reports / page).read_text() for page in pages)
     before = index.stat().st_mtime_ns
     graph.arrive()
     assert index.stat().st_mtime_ns == before

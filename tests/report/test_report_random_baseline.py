@@ -1,4 +1,4 @@
-"""A choice compared with a random one: what is compared, and when it is said that the pool looks noisy."""
+"""A choice compared with a random one: what is compared, and when the choice is said to look noisy."""
 
 import hashlib
 import random
@@ -130,6 +130,12 @@ def test_nothing_is_measured_or_said_where_the_rules_are_on(store, read_page):
     text = read_page(selection_page(report))
     assert "Looks noisy" not in text
     assert "Compared with a random choice of the same size" in text
+
+
+def test_a_sound_choice_from_a_noisy_pool_is_not_called_noisy(store):
+    found = selection_report(store, SECTION, chosen(store, ~NUMBERS), FiltersSection()).baseline
+    assert (found.noisy[0], found.noise) == (0, None)
+    assert found.noisy[1] == pytest.approx(20, abs=12)
 
 
 def test_a_sound_choice_from_a_sound_pool_is_not_called_noisy(store):

@@ -209,7 +209,7 @@ def evaluations(project: SmallProject) -> list[tuple[bool, str]]:
     return [(one.passed, one.description or "") for one in found]
 
 
-def test_a_broken_file_fails_a_check_once_until_it_is_right(project):
+def test_a_broken_file_fails_a_check_once_until_it_is_right(project, capsys):
     good = project.text
     said(project)
     assert evaluations(project) == [(True, "")]
@@ -220,6 +220,9 @@ def test_a_broken_file_fails_a_check_once_until_it_is_right(project):
     assert "No such file" in said(project, loaded=good)
     project.configure(good)
     said(project)
+    lines = capsys.readouterr().err.splitlines()
+    assert ["judge.samples" in line for line in lines] == [True, False, False]
+    assert lines[2] == "tamis.toml can be used again; the sensors continue"
     passed = [passed for passed, _ in evaluations(project)]
     assert passed == [True, False, False, True]
     assert "judge.samples" in evaluations(project)[1][1]

@@ -319,7 +319,10 @@ def test_exports_and_pages_lose_it_and_keep_their_other_rows(home):
     rows.write_ndjson(home.exports / "best.jsonl")
     (home.reports / "selection_best.html").write_text(f"<td>{IDS[0]}<td>{TEXTS[0]}")
     (home.reports / "selection_other.html").write_text(f"<td>{IDS[1]}<td>{TEXTS[1]}")
-    withdraw(home, asked(home, IDS[0]), REASON)
+    (home.exports / "best.card.md").write_text("two rows")
+    lines = withdrawn_lines(withdraw(home, asked(home, IDS[0]), REASON), [], True)
+    assert not (home.exports / "best.card.md").exists()
+    assert ["`tamis export` writes them again" in line for line in lines].count(True) == 1
     assert pl.read_parquet(home.exports / "best.parquet")["doc_id"].to_list() == IDS[1:]
     assert pl.read_ndjson(home.exports / "best.jsonl")["text"].to_list() == TEXTS[1:]
     assert [path.name for path in home.reports.iterdir()] == ["selection_other.html"]

@@ -147,6 +147,7 @@ def test_gaps_lists_the_examples_that_nothing_serves(built, tamis, empty):
     ("words", "said"),
     [
         (("explain", "nonsense"), "pass all 32 digits of the id"),
+        (("explain", 300 * "a pasted text "), "pass all 32 digits of the id"),
         (("explain", "--file", "letter.txt"), "or the key of a shard"),
         (("explain", "--file", "landing/algebra.jsonl", "--row", "-1"), "x>=0"),
         (("export", "nothing"), "near-algebra"),

@@ -5,7 +5,7 @@ A data frame, a list or a tensor says the same as an array, so each is taken. Wh
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -61,13 +61,13 @@ def as_number(value: object) -> float:
 
 
 def is_whole(value: object, least: int) -> bool:
-    """Whether a value is a whole number, of numpy too, and not below `least`."""
-    return isinstance(value, Real) and value == value // 1 and value >= least  # type: ignore[operator]
+    """Whether a value is of a type of whole numbers, of numpy too, and not below `least`."""
+    return isinstance(value, Integral) and int(value) >= least
 
 
 def as_whole(argument: str, value: object, least: int) -> int:
-    """Return a whole number as an int; raise `BadArgumentError` for any other and for less than `least`."""
-    if not is_whole(value, least):
+    """Return a whole number, 5.0 too, as an int; raise `BadArgumentError` for others and below `least`."""
+    if not (isinstance(value, Real) and value == value // 1 and value >= least):  # type: ignore[operator]
         raise BadArgumentError(argument, repr(value), f"a whole number, {least} or more")
     return int(value)  # type: ignore[call-overload]
 

@@ -1,5 +1,6 @@
 """The verbs that trace what was made: `explain` of a document or checkpoint, `gaps` of a target, `audit`."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
+    SHOWN,
     Paths,
     explain_document,
     explanation_lines,
@@ -73,7 +75,7 @@ class Document:
             try:
                 return resolve_document(store, self.doc_id), None
             except UnknownDocumentError:
-                if not Path(self.doc_id).is_file():
+                if not os.path.isfile(self.doc_id):  # a pasted text is too long a name for Path
                     raise
                 where = f"{self.doc_id} is a file: pass it as --file {self.doc_id}"
                 raise click.UsageError(where) from None
@@ -104,7 +106,7 @@ def explain(as_json: bool, **given: Any) -> int:
     if asked.checkpoint is not None:
         configured = {*model_names(project), *(trial.name for trial in planned_trials(project))}
         trained = training_documents(project.home, asked.checkpoint, configured)
-        documents = [document for stage in trained["stages"] for document in stage["documents"]]
+        documents = [document for stage in trained["stages"] for document in stage["documents"][:SHOWN]]
         answer(as_json, trained, training_lines(trained, {} if as_json else _paths(project, documents)))
         return 0
     doc_id, snapshot = asked.found_in(project)

@@ -108,8 +108,10 @@ def number_of_documents(key: str) -> str:
     """Return what shrank, for a message, where documents of a file or files of a group are lost."""
     if not is_group_key(key):
         return f"the number of documents in file {key}"
-    corpus, folder = key.split(GROUP_SEPARATOR)[:2]
+    corpus, folder, *digits = key.split(GROUP_SEPARATOR)
     where = f"corpus {corpus}" if folder == "." else f"{folder}/ of corpus {corpus}"
+    if digits or _HASHED.search(folder):  # a part of a folder, or one whose path a key cannot hold
+        where = f"shard {key}"
     return f"the number of small files with a document in {where}"
 
 

@@ -13,6 +13,8 @@ from tamis.store.tables import Store
 
 FEW = 15
 """So many different sources are groups, however few documents each has."""
+SOURCES_AS_COUNTED = {"small_files": "by folder"}
+"""What a source is, as a setting of the stages that divide by sources: it decides what they choose."""
 _HASHED = r"-[0-9a-f]{8}$"
 NOTES = ("shard_files", GROUPED_FILES)
 _BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))

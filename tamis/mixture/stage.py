@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from tamis import training
+from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.mixture import CODE_VERSION
 from tamis.mixture.swarm import SWARM_CODE_VERSION
@@ -352,11 +353,13 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     own = {"preset": mixture_presets(settings)[0], "recipe": recipe_settings(snapshot)}
     repetition = {"max_repetition": section.max_repetition}
     computed = {"transport": transport} if computes_itself(section.sampler) else {}
+    counted = SOURCES_AS_COUNTED if section.sources == "source" else {}
     return (
         read
         | own
         | repetition
         | computed
+        | counted
         | measured_by(snapshot, [section.sampler])
         | filter_settings(snapshot)
     )

@@ -138,7 +138,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not str(self.url).startswith(("http://", "https://")):
             raise BadArgumentError("url", repr(self.url), "an address that starts with http:// or https://")
-        as_whole("attempts", self.attempts, 1)
+        object.__setattr__(self, "attempts", as_whole("attempts", self.attempts, 1))
 
     def address(self, prompt: Prompt) -> str:
         """The URL that a prompt is sent to."""

@@ -121,7 +121,7 @@ def selection_digest(decisions: pl.DataFrame) -> str:
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
     lines = chosen["doc_id"].to_list()
     if "training_count" in chosen.columns:
-        times = chosen["training_count"].to_list()
+        times = chosen["training_count"].cast(pl.Int64).to_list()  # of pandas they are floats
         lines = [f"{one} {count}" if count else one for one, count in zip(lines, times, strict=True)]
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from tamis.corpus.shards import is_said_by_keys
+from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import STAGES as FILTER_STAGES
@@ -296,7 +297,7 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         snapshot, section.mixture
     )
     if section.per == "source":
-        used["small_files"] = "by folder"  # what a source is decides, too, which documents are chosen
+        used |= SOURCES_AS_COUNTED
     if sampler.method is None:
         return used
     if model_of(section.sampler):
@@ -310,7 +311,8 @@ def _mixture_settings(snapshot: Snapshot, followed: bool) -> dict[str, Any]:
     section = snapshot.project.settings.mixture
     if not followed or section is None:
         return {}
-    return {"mixture_of": section.model_dump(include={"sources", "max_repetition"})}
+    counted = SOURCES_AS_COUNTED if section.sources == "source" else {}
+    return {"mixture_of": section.model_dump(include={"sources", "max_repetition"})} | counted
 
 
 def _by_topic(snapshot: Snapshot, partition: str) -> tuple[str, ...]:

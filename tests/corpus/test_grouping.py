@@ -10,7 +10,7 @@ from shard_files import corpus
 
 from tamis.corpus import Shard, list_shards, shard_key
 from tamis.corpus.grouping import SMALL_BYTES, group_version, grouped, path_hash
-from tamis.corpus.shards import KEY_CHARACTERS, corpus_of_key, group_key, is_group_key
+from tamis.corpus.shards import KEY_CHARACTERS, corpus_of_key, group_key, is_group_key, number_of_documents
 
 NAMES = st.sets(
     st.tuples(st.sampled_from(["", "a/", "a/b/", "a-b/"]), st.integers(0, 400)).map(
@@ -79,6 +79,17 @@ def test_keys_of_groups_are_safe_and_distinct(folder):
     assert all(
         len(key) <= KEY_CHARACTERS and set(key).isdisjoint(",[]/\n") and "..." not in key for key in keys
     )
+
+
+@pytest.mark.parametrize(
+    ("folder", "digits", "where"),
+    [("notes", "", "notes/ of corpus web"), (".", "", "corpus web"), ("notes", "3", "shard web:notes:3")],
+)
+def test_a_loss_in_a_group_names_the_folder_where_the_group_is_all_of_it(folder, digits, where):
+    found = number_of_documents(group_key("web", folder, digits))
+    assert found == f"the number of small files with a document in {where}"
+    key = group_key("web", "a/b", digits)
+    assert number_of_documents(key).endswith(f"shard {key}")
 
 
 def test_the_version_of_a_group_is_of_paths_and_contents_in_any_order():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from projects import Imagined, plain_project, selection, settings, target
 
 from tamis.graph.plan import due_partitions, input_key
 from tamis.graph.stages import stages
@@ -69,3 +70,23 @@ def test_a_refused_or_interrupted_value_is_no_input(made, state):
     value = made.current["density_sketch", ""]
     current = made.current | {("density_sketch", ""): CurrentValue(**value.__dict__ | state)}
     assert input_key(stages()[ENTRY[0]], "", made.snapshot(), current) is None
+
+
+def test_what_divides_by_sources_depends_on_what_a_source_is(tmp_path):
+    def counted(sources: str) -> list[bool]:
+        """Return of the mixture's design and of the selections whether it does."""
+        text = settings(
+            target(),
+            f'[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsources = "{sources}"\n',
+            selection("mixed", budget="4ktok", mixture=True),
+            selection("divided", "random", 4, per="source", maximum_shares=0.5),
+            selection("spoken", "random", 4, per="language", maximum_shares=0.5),
+        )
+        snapshot = Imagined(plain_project(tmp_path / sources, text, {}).project).snapshot()
+        chosen = stages()["selected_subset"].settings
+        found = [stages()["mixture_design"].settings(snapshot, "")]
+        found += [chosen(snapshot, name) for name in ("mixed", "divided", "spoken")]
+        return ["small_files" in one for one in found]
+
+    assert counted("source") == [True, True, True, False]
+    assert counted("corpora") == [False, False, True, False]

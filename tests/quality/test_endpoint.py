@@ -186,3 +186,4 @@ def test_only_web_addresses_and_positive_attempts_are_accepted():
         Endpoint("file:///etc/passwd", "m")
     with pytest.raises(ValueError, match="attempts"):
         Endpoint("http://localhost", "m", attempts=0)
+    assert range(Endpoint("http://localhost", "m", attempts=2.0).attempts) == range(2)

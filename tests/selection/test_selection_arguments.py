@@ -25,6 +25,8 @@ def test_frames_of_any_kind_make_the_same_selection(form):
     found = select(form(POOL), "got-d", 3, exclusions=form(EXCLUDED))
     assert found.equals(select(POOL, "got-d", 3, exclusions=EXCLUDED))
     assert selection_digest(form(found)) == selection_digest(found)
+    counted = found.with_columns(training_count=pl.when(pl.col("rank") == 1).then(2))
+    assert selection_digest(form(counted)) == selection_digest(counted) != selection_digest(found)
 
 
 @pytest.mark.parametrize("wrong", [None, "x", [1], POOL.to_numpy()], ids=["None", "text", "list", "array"])

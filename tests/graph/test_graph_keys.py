@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from projects import Imagined, plain_project, selection, settings, target
+from projects import Imagined, corpus, plain_project, selection, settings, target
 
 from tamis.graph.plan import due_partitions, input_key
 from tamis.graph.stages import stages
@@ -76,8 +76,11 @@ def test_what_divides_by_sources_depends_on_what_a_source_is(tmp_path):
     def counted(sources: str) -> list[bool]:
         """Return of the mixture's design and of the selections whether it does."""
         text = settings(
+            corpus("web"),
+            corpus("books"),
             target(),
             f'[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsources = "{sources}"\n',
+            "train_tokens = 4_000\n",
             selection("mixed", budget="4ktok", mixture=True),
             selection("divided", "random", 4, per="source", maximum_shares=0.5),
             selection("spoken", "random", 4, per="language", maximum_shares=0.5),

@@ -27,6 +27,7 @@ from sensors.requests import (
 )
 from sensors.unchanged import Unchanged
 from tamis.base.numbers import counted, named
+from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.approval import (
     Approval,
     note_waiting,
@@ -35,7 +36,7 @@ from tamis.graph.approval import (
     waiting,
     waiting_lines,
 )
-from tamis.graph.automation import Group, next_groups
+from tamis.graph.automation import Group, next_groups, targets_without_files
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone
 from tamis.graph.snapshot import ProjectSnapshot
@@ -45,6 +46,9 @@ from tamis.store.home import HomeLockedError, writing
 
 SHOWN = 5
 NOTHING = "every selection is current"
+NO_FILES = "no corpus contains a file yet (`tamis plan` names the folders); the sensor waits for files"
+FROM_FILES = frozenset({RAW_STAGE.name, SELECTION_STAGE.name})
+"""What is made once a corpus had files: without any of these there is nothing to keep current."""
 UNCHANGED = Unchanged()
 
 
@@ -69,12 +73,16 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
-    wanted = unattended_work(snapshot, current, approvals)
-    group, given_up = _first_allowed(context, store, next_groups(snapshot, current, wanted, refit=False))
+    if not snapshot.shards and FROM_FILES.isdisjoint(asset for asset, _key in current):
+        return dg.SkipReason(NO_FILES)
+    wanted, empty = unattended_work(snapshot, current, approvals), targets_without_files(snapshot, current)
+    groups = next_groups(snapshot, current, wanted, refit=False, without=empty)
+    group, given_up = _first_allowed(context, store, groups)
     if group is None:
         held = waiting(snapshot, current, approvals)
         _note(store, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
+        reasons += [f"target {name} contains no file with examples yet" for _asset, name in sorted(empty)]
         if not reasons:
             UNCHANGED.note(store.home.root, sight)
         return dg.SkipReason("; ".join(reasons) or _at_rest(snapshot, current))

@@ -28,6 +28,8 @@ from tamis.settings.config import CorpusSection, TargetSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
+WITHOUT_FILES = hashlib.sha256().hexdigest()
+"""Fingerprint of a target whose folder contains no file with examples."""
 FEW = 100
 """Training examples under which every run and status warns: two draws of 100 share .63 to .76 of the choice.
 
@@ -187,7 +189,10 @@ def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
 
 
 def fingerprint_target(target: TargetSection, root: Path) -> str:
-    """Return the SHA-256, hex, of the names and bytes of a target's files; of a `module`, its files only."""
+    """Return the SHA-256, hex, of the names and bytes of a target's files; of a `module`, its files only.
+
+    Of a folder that contains no file with examples it is `WITHOUT_FILES`.
+    """
     digest = hashlib.sha256()
     for shard in _shards(target, root):
         if target.module is None:

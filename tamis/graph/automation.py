@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from tamis.corpus.stage import DOCUMENTS
+from tamis.corpus.stage import DOCUMENTS, EXAMPLES_STAGE
+from tamis.corpus.targets import WITHOUT_FILES
 from tamis.graph.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import ancestors, made_together, names_where, stages
@@ -66,6 +67,15 @@ def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tup
     if until == "reports" and any(asset == SELECTION_STAGE.name for asset, _key in wanted):
         wanted |= _readable(snapshot, wanted | current.keys(), stages().keys())
     return wanted
+
+
+def targets_without_files(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tuple[str, str]]:
+    """Return (asset, partition) of the targets that were never made and have no file yet.
+
+    Their step could only fail, so automation waits for the files.
+    """
+    empty = {name for name, digest in snapshot.target_fingerprints.items() if digest == WITHOUT_FILES}
+    return {(EXAMPLES_STAGE.name, name) for name in empty} - current.keys()
 
 
 def _readable(

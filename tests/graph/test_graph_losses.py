@@ -44,7 +44,8 @@ def test_a_file_loses_documents_and_a_group_files_with_a_document():
     for key, found, file in (
         (A, "the number of documents in file web__a", "the file"),
         ("web:notes", f"{words} notes/ of corpus web", "the files"),
-        ("web:.:3f", f"{words} corpus web", "the files"),
+        ("web:.", f"{words} corpus web", "the files"),
+        ("web:.:3f", f"{words} shard web:.:3f", "the files"),
     ):
         assert shrunken(key, allowed=False).found.startswith(f"{found} fell from 100 to 3 (")
         said = str(ShardShrunkError(key, 100, 3, {}))

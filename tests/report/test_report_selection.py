@@ -194,7 +194,7 @@ def test_names_texts_and_settings_are_escaped(hostile, read_page):
         settings={**report.settings, hostile: hostile},
     )
     text = read_page(selection_page(report))
-    assert text.startswith(f"Selection {hostile} Selection {hostile}")
+    assert text.startswith(f"Selection {hostile} All pages Selection {hostile}")
     assert f"{hostile} 1 0.2 %" in text  # a reason
     assert f"{hostile} 399 99.8 % 40 100.0 %" in text  # a source
     assert f"{hostile} {hostile} mean margin of the chosen documents" in text  # a setting

@@ -58,6 +58,29 @@ def test_a_new_file_is_registered_before_anything_is_requested(ticks):
     assert requests[0].tags[CERTIFIED_TAG] == "yes"
 
 
+def test_a_new_project_waits_for_documents_and_for_examples(ticks):
+    documents, examples = (ticks.root / name / "a.jsonl" for name in ("documents", "target"))
+    texts = {path: path.read_text() for path in (documents, examples)}
+    for path in texts:
+        path.unlink()
+    ticks.arrive()
+    requests, said = ticks.tick()
+    assert requests == []
+    assert said.startswith("no corpus contains a file yet")
+    documents.write_text(texts[documents])
+    assert "registered 1 shard" in ticks.arrive()
+    requested = []
+    while requests := ticks.tick()[0]:
+        requested += names(requests[0])
+        ticks.succeed(requests[0])
+    assert "embeddings" in requested
+    assert not any("target" in name or "transport" in name for name in requested)
+    assert "target goal contains no file with examples yet" in ticks.tick()[1]
+    examples.write_text(texts[examples])
+    ticks.arrive()
+    assert names(ticks.tick()[0][0])[0] == "target_examples"
+
+
 def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_afterwards(ticks):
     ticks.arrive()
     ticks.succeed(ticks.tick()[0][0])

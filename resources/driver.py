@@ -36,8 +36,8 @@ from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
+from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
-from tamis.records.receipts import restore_lost
 from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
 from tamis.store.home import claim, writing
@@ -225,13 +225,11 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
 
     Return whether it is known what was current: False where that index was dropped or is gone.
     """
-    sweep_unwritten(project.home)
+    for line in sweep_unwritten(project.home):
+        say(line)
     knows_current = _readable_index(project, say)
-    if count := restore_lost(project.home):
-        say(
-            "the table of withdrawals was gone; it was written again from the receipts "
-            f"({counted(count, 'row')}), without the hashes that recognise a text with other case or spaces"
-        )
+    for line in restore_lost(project.home):
+        say(line)
     for withdrawn in finish(project.home):
         say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")
     log_taints(instance, project.home, read_current_values(project.home.store))

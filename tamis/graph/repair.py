@@ -15,17 +15,17 @@ from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
-from tamis.store.erasing import files_of_no_version
+from tamis.store.erasing import temporary_files
 from tamis.store.home import Home
 from tamis.store.places import remove_named
-from tamis.store.salvaging import salvage
+from tamis.store.salvaging import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 
 AT_ONCE = 8
 LOOKED_AT = 20
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
-"""Names of drafts (tamis/base/files.py), and the age up to which one may still be in use."""
+"""Names of drafts (tamis/base/files.py), and the age up to which a file may be one of work that goes on."""
 Damage = dict[tuple[str, str], str]
 
 
@@ -123,20 +123,23 @@ def _is_damaged(store: Store, table: str) -> bool:
     return False
 
 
-def sweep_unwritten(home: Home) -> None:
+def sweep_unwritten(home: Home) -> list[str]:
     """Remove the drafts that a killed process left: files that have not been given their final name.
 
     Those of tables, too, which Lance leaves for good. The caller holds the writer's lock. Exports and caches
-    are written without it: there, drafts that were written to within the last hour stay.
+    are written without it: there, drafts that were written to within the last hour stay. So does data of
+    tables without a version. Return a line for a person for each table whose files were moved aside.
     """
     for folder in (home.manifests, home.reports, home.fitted):
         for path in folder.rglob(DRAFTS):
             path.unlink(missing_ok=True)
-    remove_named(home.store.folder, files_of_no_version(home.store))
+    remove_named(home.store.folder, temporary_files(home.store, "*"))
+    moved = sweep_unmade(home.store, UNLOCKED_SECONDS)
     for path in (path for folder in (home.exports, home.cache) for path in folder.rglob(DRAFTS)):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > UNLOCKED_SECONDS:
                 path.unlink()
+    return moved
 
 
 def forget_damaged(home: Home, damage: Damage) -> list[str]:

@@ -34,9 +34,11 @@ from tamis.graph.snapshot import ProjectSnapshot, stamp_of
 from tamis.mixture.planned import read_swarm
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.lost_withdrawals import require_withdrawals
 from tamis.records.pinned_versions import read_pinned_versions
 from tamis.store.digests import canonical_digest
-from tamis.store.withdrawn import withdrawn_versions
+from tamis.store.home import Home
+from tamis.store.withdrawn import Entry, withdrawn_versions
 from tamis.training.planned import planned_trials
 from tamis.training.stage import TRIALS
 
@@ -115,7 +117,13 @@ def scan_files(
         absent_files={key: corpus for key, corpus in lost.items() if key in gone},
         left=frozenset(gone.keys() - lost.keys()),
     )
-    return replace(snapshot, withdrawn=withdrawn_versions(store, snapshot.group_of))
+    return replace(snapshot, withdrawn=_withdrawn(project.home, snapshot.group_of))
+
+
+def _withdrawn(home: Home, group_of: Mapping[str, str]) -> dict[Entry, str]:
+    """Return what is withdrawn of each value; raises `WithdrawalsLostError`, or texts would come back."""
+    require_withdrawals(home)
+    return withdrawn_versions(home.store, group_of)
 
 
 def _fingerprints(
@@ -238,7 +246,7 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     """
     store = snapshot.project.home.store
     shrunken = read_shrunken(store, snapshot.shards)
-    withdrawn = withdrawn_versions(store, snapshot.group_of)
+    withdrawn = _withdrawn(snapshot.project.home, snapshot.group_of)
     swarm = read_swarm(snapshot.project)
     return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn, swarm=swarm), current)
 

@@ -4,32 +4,24 @@ Each has the previous receipt as its input, so that none can be taken out of the
 lists its rows of the table `withdrawals`, so that the audit finds a row that was changed or lost.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
-from tamis.records.manifest import InputReference, Manifest, ManifestError, ManifestFolder
-from tamis.store.digests import canonical_digest, hashed_columns, read_records, row_digests
+from tamis.base.files import write_atomically
+from tamis.records.manifest import InputReference, Manifest, ManifestError, ManifestFolder, canonical_json
+from tamis.store.digests import canonical_digest
 from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
 from tamis.store.records import BY_DOC_IDS, stored_rows
-from tamis.store.schemas import schema_of, tables_of_texts
+from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
-from tamis.store.withdrawn import (
-    EXCERPT,
-    TABLE,
-    Withdrawal,
-    WithdrawalsLostError,
-    is_lost,
-    read_withdrawals,
-    write_withdrawals,
-)
+from tamis.store.withdrawn import TABLE, read_withdrawals
 
 ASSET = "withdrawals"
 CODE_VERSION = "1"
+LATEST = "manifests/withdrawals.json"
+"""A file of a home in which documents were withdrawn: which receipt is the latest."""
 
 
 def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> str:
@@ -58,12 +50,31 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
         )
     )
     home.publish(folder.take_unpublished())
+    note_latest(home, receipt)
     return receipt
 
 
 def _reference(folder: ManifestFolder, receipt: str) -> InputReference:
     version = folder.read(receipt).data_version
     return InputReference(asset=ASSET, partition="", data_version=version, manifest=receipt)
+
+
+def latest_receipt(home: Home) -> str | None:
+    """Return the id of the latest receipt; None where the home does not say it."""
+    try:
+        return str(json.loads((home.root / LATEST).read_bytes())["receipt"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_latest(home: Home, receipt: str | None = None) -> None:
+    """Note which receipt is the latest; without one, in a home that has receipts and says nothing of them."""
+    path = home.root / LATEST
+    if receipt is None and not path.exists():
+        receipt = next(reversed(receipt_ids(home.store)), None)
+    if receipt is not None:
+        write_atomically(path, canonical_json({"receipt": receipt}).encode())
+        home.publish([path])
 
 
 def receipt_ids(store: Store) -> list[str]:
@@ -79,53 +90,16 @@ def read_receipts(home: Home) -> dict[str, Manifest]:
     return ManifestFolder.of(home).readable(receipt_ids(home.store))
 
 
-def restore_lost(home: Home) -> int:
-    """Write the table `withdrawals` again from the receipts where it is gone; return how many rows that are.
-
-    Else what was withdrawn would be read again. What no receipt says is lost: the hashes that recognise a
-    text with other case or white space, and withdrawals that were not complete. The caller holds the
-    writer's lock. Raises `WithdrawalsLostError` where a file of a receipt is gone, too.
-    """
-    if not is_lost(home.store):
-        return 0
-    folder, rows = ManifestFolder.of(home), list[Withdrawal]()
-    for receipt, manifest in folder.readable(folder.ids()).items():
-        if manifest.asset == ASSET:
-            listed = folder.rows_path(manifest.rows[TABLE])
-            if not listed.is_file():
-                raise WithdrawalsLostError
-            rows += _rows_of(receipt, manifest, listed.read_bytes())
-    write_withdrawals(home.store, rows)
-    return len(rows)
-
-
-def _rows_of(receipt: str, manifest: Manifest, listed: bytes) -> list[Withdrawal]:
-    """Return the rows that a receipt lists, each with the scope under which its digest is that of the row.
-
-    That of a row with a lost hash fits none. Excerpts have no such hash.
-    """
-    when, reason = datetime.fromisoformat(manifest.config["withdrawn_at"]), manifest.config["reason"]
-    digests = dict(read_records(listed))
-    found: dict[str, Withdrawal] = {}
-    for scope in sorted(manifest.config["scopes"], key=lambda one: (one == EXCERPT, one)):
-        rows = [
-            Withdrawal(doc_id=one, withdrawn_at=when, reason=reason, scope=scope, receipt=receipt)
-            for one in digests
-        ]
-        table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(TABLE))
-        for row, digest in zip(rows, row_digests(table, hashed_columns(table.schema.names)), strict=True):
-            if row.doc_id not in found or digest.hex() == digests[row.doc_id]:
-                found[row.doc_id] = row
-    return list(found.values())
-
-
 def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> list[str]:
-    """Return the problems of a receipt: it cannot be read, or its rows of `withdrawals` have changed.
+    """Return the problems of a receipt: it or the one before cannot be read, or its rows have changed.
 
     `missing_only` does not compare the rows.
     """
+    folder = ManifestFolder.of(home)
     try:
-        manifest = ManifestFolder.of(home).read(receipt)
+        manifest = folder.read(receipt)
+        for before in manifest.inputs:
+            folder.read(before.manifest)
     except ManifestError as error:
         return [str(error)]
     if missing_only:

@@ -87,6 +87,17 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
     return frozenset(found)
 
 
+def last_arrival(place: Place, name: str) -> float:
+    """Return when a file under `name` last came or changed, in seconds of the epoch; 0 where there is none.
+
+    On a disk the time of the change of the file counts: a copy may keep the date of writing of its original.
+    """
+    if isinstance(place, ObjectFolder):
+        return max((one.modified.timestamp() for one in place.listed(f"{name}/").values()), default=0.0)
+    files = (path for path in (place / name).rglob("*") if path.is_file())
+    return max((path.stat().st_ctime for path in files), default=0.0)
+
+
 def count_files(place: Place, name: str, ending: str) -> int:
     """How many files with this ending there are directly under `name`."""
     if isinstance(place, ObjectFolder):

@@ -1,17 +1,20 @@
 """Salvaging: what a damaged table of paid answers can still give is retained, and its files are moved aside.
 
+The files of such a table without any version are moved aside, too, and those of decisions of people.
+
 Answers of a judge's server cannot be computed again for nothing. What is readable is put where answers wait
 for their documents (tamis/store/retained.py), so the next asking takes it back. No file is deleted.
 """
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from tamis.store.columns import LEFT_AT
-from tamis.store.places import names_of_folders
-from tamis.store.schemas import RETAINED
+from tamis.store.places import last_arrival, names_of_files, names_of_folders, remove_named
+from tamis.store.schemas import RETAINED, declared
 from tamis.store.seals import SEAL, broken_seals, unsealed
 from tamis.store.tables import ASIDE, DamagedTableError, Store
 
@@ -31,6 +34,32 @@ def salvage(store: Store, table: str) -> str:
         f"table {table} cannot be read; {count:,} of its answers were saved and will be used again, and the "
         f"damaged files were moved to lance/{aside} in the home: they may contain answers that were paid for"
     )
+
+
+def sweep_unmade(store: Store, patience_seconds: float) -> list[str]:
+    """Remove the data of tables that have no version; return a line for a person where it is not removed.
+
+    Mostly, to make such a table or to remove it was cut short. It may also be a backup that is being copied
+    back, so nothing happens where a file came within the last `patience_seconds`. Answers that were paid for
+    and decisions of people are moved aside: a new table of this name would not name the files, and so lose
+    them. A withdrawal removes all of it at once (`files_of_no_version`). The caller holds the writer's lock.
+    """
+    lines = []
+    for table in store.unmade():
+        data, known = f"{table}.lance/data", declared(table)
+        names = names_of_files(store.folder, data)
+        if not names or time.time() - last_arrival(store.folder, f"{table}.lance") <= patience_seconds:
+            continue
+        if known and (known.paid or known.decided):
+            aside = store.move_aside(table)
+            lines.append(
+                f"table {table} has files of data but no version, so it cannot be read; its files, which may "
+                f"contain answers that were paid for or decisions of people, were moved to lance/{aside} in "
+                f"the home: to have the table back, restore all of lance/{table}.lance from a backup"
+            )
+        else:
+            remove_named(store.folder, [f"{data}/{name}" for name in names])
+    return lines
 
 
 def aside_lines(store: Store) -> list[str]:

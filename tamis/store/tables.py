@@ -298,13 +298,19 @@ class Store:
         return pl.DataFrame(pl.from_arrow(self.read_arrow(table, columns, where, version=version)))
 
     def by_ids(
-        self, table: str, doc_ids: Sequence[str], columns: Sequence[str] | None = None, at_once: int = 0
+        self,
+        table: str,
+        doc_ids: Sequence[str],
+        columns: Sequence[str] | None = None,
+        at_once: int = 0,
+        *,
+        version: int | None = None,
     ) -> Iterator[pa.Table]:
         """Rows of these documents in blocks, by one scan of the ids; `at_once`: of so many in their order."""
         if not doc_ids or not self.exists(table):
             return
         with reading(table):
-            opened = self._opened(table)
+            opened = self._opened(table, version)
             blocks = row_ids_of(opened, doc_ids, at_once)
         for rows_n in blocks:
             with reading(table):

@@ -12,29 +12,19 @@ from typing import Literal
 import polars as pl
 import pyarrow as pa
 
-from tamis.base.errors import PermanentError
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 
 TABLE, PLACES = "withdrawals", "withdrawn_places"
 CHUNK = 1_000
-EXCERPT = "excerpt"
-"""Scope of a quarantined row that is withdrawn with a document."""
+DOCUMENT, EXCERPT = "document", "excerpt"
+"""Scopes of a document that is named by its id, and of a quarantined row that is withdrawn with one."""
+NO_REASON = "not_stated"
+"""The reason of a withdrawal for which none was given."""
 
 Entry = tuple[str, str]
 """(asset, partition)."""
-
-
-class WithdrawalsLostError(PermanentError):
-    """The table of what is withdrawn is gone, so nothing may be read; says what writes it again."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"table {TABLE!r} is gone although documents were withdrawn, so nothing is read, since withdrawn "
-            f"texts would come back: restore lance/{TABLE}.lance in the home from a backup, or run "
-            "`tamis materialize`, which writes the table again from the receipts"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +38,6 @@ class Withdrawal:
     receipt: str | None = None
     loose_id: str | None = None
     """Recognises the text where it comes back with other case or spaces; no text is kept."""
-
-
-def is_lost(store: Store) -> bool:
-    """Return whether documents were withdrawn but the table that says so is gone."""
-    return not store.exists(TABLE) and store.count(PLACES) > 0
 
 
 def read_withdrawals(store: Store, where: str | None = None) -> pl.DataFrame:
@@ -114,10 +99,7 @@ def withdrawn_versions(store: Store, group_of: Mapping[str, str] | None = None) 
     """Of each (asset, partition) that holds anything withdrawn: a digest of what that is.
 
     `group_of`: the group of each file that is in one now, whatever it was in when the place was noted.
-    Raises `WithdrawalsLostError`.
     """
-    if is_lost(store):
-        raise WithdrawalsLostError
     if not (store.exists(TABLE) and store.exists(PLACES)):
         return {}
     now = pl.col("shard").replace_strict(group_of or {}, default=None, return_dtype=pl.String)

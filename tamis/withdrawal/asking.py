@@ -18,8 +18,8 @@ from tamis.corpus.text import normalise_text, normalised_id
 from tamis.history.finding import ID_DIGITS, resolve_document
 from tamis.records.removals import removed_values
 from tamis.store.tables import Store, quoted
-from tamis.store.withdrawn import read_withdrawals
-from tamis.withdrawal.departed import departed_places
+from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
+from tamis.withdrawal.departed import departed_places, files_before
 
 MOST_NAMED, MOST_COMPARED = 20, 10_000
 FEWEST_DIGITS = 8
@@ -129,7 +129,7 @@ class Asking:
             found = one.lower() if whole else resolve_document(self.store, one)
             if len(one) < FEWEST_DIGITS:
                 raise ShortIdError(one, found)
-            self._add([found], "document")
+            self._add([found], DOCUMENT)
 
     def ids_of_file(self, content: str, name: str) -> None:
         """Ids of a file, one or more a line; raises `BadIdsError`, which names the line."""
@@ -150,15 +150,16 @@ class Asking:
     def shard(self, key: str) -> None:
         """Everything in a shard, or in a file of a group, its quarantined rows too.
 
-        Raises `UnknownNameError`.
+        Of a group, also what files had that left it. Raises `UnknownNameError`.
         """
         files, scope = files_of(self.store, [key])["shard"].to_list(), f"shard {key}"
-        left = self._left(pl.col("shard").is_in([*files, key]), scope)
+        before = files_before(self.store, key) if is_group_key(key) else set[str]()
+        left = self._left(pl.col("shard").is_in([*files, *before, key]), scope)
         known = stored_shards(self.store)
-        is_group = is_group_key(key) and bool(files)
+        is_group = is_group_key(key) and bool(files or before)
         if not (is_group or left or key in self._removed or key in known):
             raise UnknownNameError("shard", key, _likely(key, known))
-        self.shards, self.of_places = [*self.shards, *files], True
+        self.shards, self.of_places, self.named = [*self.shards, *files], True, True
         self._add([*self._of_files(files), *left], scope)
 
     def source(self, name: str) -> None:
@@ -271,7 +272,7 @@ def near_repeats(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
 class WithdrawalReason(StrEnum):
     """The reasons that `tamis withdraw --reason` takes."""
 
-    NOT_STATED = "not_stated"
+    NOT_STATED = NO_REASON
     OWNER_REQUEST = "owner_request"
     PERSONAL_DATA = "personal_data"
     COPYRIGHT = "copyright"

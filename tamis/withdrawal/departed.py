@@ -5,15 +5,16 @@ A version that cannot be read any more is passed over: a withdrawal removes all 
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 
 import polars as pl
 
 from tamis.corpus.shards import corpus_of_key
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.sources import NOTES
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.store.schemas import tables_of_texts
-from tamis.store.tables import DamagedTableError, Store, one_of
-from tamis.store.withdrawn import CHUNK
+from tamis.store.tables import DamagedTableError, Store, quoted
 
 TEXTS_AT_ONCE = 5_000
 _TEXT = ["doc_id", "text"]
@@ -28,51 +29,56 @@ def earlier_versions(store: Store, table: str) -> list[int]:
     return [one for one in found if one != opened.version]
 
 
-def _earlier(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _earlier(
+    store: Store, table: str, columns: Sequence[str], where: str | None = None
+) -> Iterator[pl.DataFrame]:
     for version in earlier_versions(store, table):
         with contextlib.suppress(DamagedTableError):
-            yield store.read(table, columns, version=version)
+            yield store.read(table, columns, where, version=version)
 
 
 def departed_places(store: Store) -> pl.DataFrame:
     """Return where documents were that no corpus and no target has now: doc_id, shard, source, corpus."""
     now = pl.concat([store.read(one.name, ["doc_id"]) for one in (OCCURRENCES, TARGET_EXAMPLES)])
     columns = ["doc_id", "shard", "source"]
-    earlier = _earlier(store, OCCURRENCES.name, columns)
-    places = [found.join(now, on="doc_id", how="anti").unique() for found in earlier]
-    if not any(map(len, places)):
-        return pl.DataFrame(schema=dict.fromkeys([*columns, "corpus"], pl.String))
+    left = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    for found in _earlier(store, OCCURRENCES.name, columns):  # of which each may be as large as the pool
+        left = pl.concat([left, found.join(now, on="doc_id", how="anti")]).unique()
     noted: dict[str, str] = {}
-    for table in NOTES:
+    for table in NOTES if len(left) else ():
         names = ["shard", "corpus"]
-        for notes in (*_earlier(store, table, names), store.read(table, names)):
-            noted |= dict(notes.iter_rows())
-    left = pl.concat(places).unique()
+        for notes in chain([store.read(table, names)], _earlier(store, table, names)):
+            noted = dict(notes.iter_rows()) | noted  # the last word counts
     return left.with_columns(
         corpus=pl.Series([noted.get(key) or corpus_of_key(key) for key in left["shard"]], dtype=pl.String)
     )
 
 
-def texts_of(store: Store, doc_ids: Sequence[str]) -> Iterator[dict[str, str]]:
+def files_before(store: Store, group: str) -> set[str]:
+    """Return the files that a group of small files has had in earlier versions of the notes on groups."""
+    earlier = _earlier(store, GROUPED_FILES, ["shard"], f"part_of = {quoted(group)}")
+    return set[str]().union(*(found["shard"] for found in earlier))
+
+
+def texts_of(store: Store, doc_ids: Collection[str]) -> Iterator[dict[str, str]]:
     """Yield the texts of documents by id, in blocks: as tables have them, else as an earlier version had."""
     left = set(doc_ids)
-    for start in range(0, len(doc_ids), TEXTS_AT_ONCE):
-        for table in tables_of_texts():
-            for block in store.by_ids(table, doc_ids[start : start + TEXTS_AT_ONCE], _TEXT):
-                texts = dict(pl.DataFrame(pl.from_arrow(block)).iter_rows())
-                left -= texts.keys()
-                yield texts
     for table in tables_of_texts():
-        for version in earlier_versions(store, table) if left else ():
+        for texts in _texts_in(store, table, doc_ids):
+            left -= texts.keys()
+            yield texts
+    for table in tables_of_texts() if left else ():
+        for version in earlier_versions(store, table):
             with contextlib.suppress(DamagedTableError):
-                for texts in _texts_in(store, table, version, left):
+                for texts in _texts_in(store, table, left, version):
                     left -= texts.keys()
                     yield texts
+            if not left:  # most departed texts are in the last version that was superseded
+                return
 
 
-def _texts_in(store: Store, table: str, version: int, doc_ids: Collection[str]) -> Iterator[dict[str, str]]:
-    there = store.read(table, ["doc_id"], version=version)["doc_id"].unique()
-    found = sorted(set(doc_ids).intersection(there))
-    for start in range(0, len(found), CHUNK):
-        where = one_of("doc_id", found[start : start + CHUNK])
-        yield dict(store.read(table, _TEXT, where, version=version).iter_rows())
+def _texts_in(
+    store: Store, table: str, doc_ids: Collection[str], version: int | None = None
+) -> Iterator[dict[str, str]]:
+    blocks = store.by_ids(table, sorted(doc_ids), _TEXT, TEXTS_AT_ONCE, version=version)
+    return (dict(pl.DataFrame(pl.from_arrow(block)).iter_rows()) for block in blocks)

@@ -20,6 +20,7 @@ from tamis.corpus.refusing import content_ids, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import target_of_place
+from tamis.corpus.text import loose_id, normalised_id
 from tamis.graph.stages import names_where
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues
@@ -226,11 +227,17 @@ def unwritten(store: Store) -> dict[str, int]:
 
 def excerpts_of(
     store: Store, doc_ids: Sequence[str], texts: Sequence[str] = (), shards: Sequence[str] = ()
-) -> pl.DataFrame:
-    """Return quarantined rows, with `doc_id`, that show a piece of these texts, or are in the shards."""
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return quarantined rows, with `doc_id`, that show a piece of these texts, or are in the shards.
+
+    With them, since old versions are read once for both: the loose ids of the texts, by content id.
+    """
     found = [excerpts_showing(store, texts, shards)]
-    found += [excerpts_showing(store, [*some.values()]) for some in texts_of(store, doc_ids)]
-    return pl.concat(found).unique(["shard", "row", "reason"])
+    loose = {normalised_id(text): loose_id(text) for text in texts}
+    for some in texts_of(store, doc_ids):
+        found.append(excerpts_showing(store, [*some.values()]))
+        loose |= {doc_id: loose_id(text) for doc_id, text in some.items()}
+    return pl.concat(found).unique(["shard", "row", "reason"]), loose
 
 
 def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:

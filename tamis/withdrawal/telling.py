@@ -14,6 +14,7 @@ from tamis.corpus.shards import Shard
 from tamis.graph.plan import label
 from tamis.graph.scan import scan
 from tamis.project import Project
+from tamis.records.lost_withdrawals import require_withdrawals
 from tamis.records.receipts import read_receipts
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
@@ -26,6 +27,8 @@ NOTHING_FOUND = (
     "nothing was found: no stored document is in what was named, so nothing was withdrawn; documents that "
     "are read from there later are taken in, unless sources_denied names their source (docs/control.md)"
 )
+
+NOTHING_TO_DO = "nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"
 
 
 def files_there(project: Project) -> dict[str, Shard]:
@@ -131,6 +134,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "tainted": [one.to_json() for one in done.tainted],
         "still_in_files": places,
         "moved_aside": done.aside,
+        "restored": done.restored,
         "still_kept": done.still_kept,
     }
 
@@ -138,15 +142,15 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
 def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool) -> list[str]:
     """What was done, for a person, and what is left for them to do."""
     if done.found_nothing:
-        return [NOTHING_FOUND]
+        return [*done.restored, NOTHING_FOUND]
     if not done.changed:
-        return ["nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"]
+        return [*done.restored, NOTHING_TO_DO]
     removed = counted(sum(done.purged.rows.values()), "row")
-    lines = [f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
+    lines = [*done.restored, f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
     if not done.new:
         tables = counted(len(done.purged.bare), "table")
         what = "what was withdrawn before" if done.already else "what may be left of it"
-        lines = [f"removed {what}: {removed}, and old versions of {tables}"]
+        lines = [*done.restored, f"removed {what}: {removed}, and old versions of {tables}"]
     if done.unknown:
         lines.append(
             f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"
@@ -196,7 +200,11 @@ def _documents(doc_ids: list[str]) -> str:
 
 
 def history(home: Home) -> list[dict[str, Any]]:
-    """Each withdrawal, oldest first: when, why, how it was named, how much, and its receipt."""
+    """Each withdrawal, oldest first: when, why, how it was named, how much, and its receipt.
+
+    Raises `WithdrawalsLostError`.
+    """
+    require_withdrawals(home)
     rows = read_withdrawals(home.store)
     receipts = read_receipts(home)
     grouped = rows.group_by("withdrawn_at", "reason", "receipt", maintain_order=True)

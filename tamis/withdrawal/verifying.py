@@ -14,6 +14,7 @@ import polars as pl
 from tamis.base.numbers import counted
 from tamis.corpus.refusing import near_repeat_lines, refusal, stored_near_repeats
 from tamis.corpus.text import document_id, normalise_text
+from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost
 from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home, writer
 from tamis.store.salvaging import aside_lines
@@ -65,6 +66,8 @@ def verify(home: Home, text: str | None = None) -> Verification:
     """Look for everything that is withdrawn, and for one text where it is given."""
     gone = withdrawn_ids(home.store)
     found = Verification(withdrawn=len(gone))
+    if is_lost(home):
+        found.problems.append(str(WithdrawalsLostError()))
     waiting = unfinished(home.store)
     if len(waiting):
         found.problems.append(

@@ -15,9 +15,10 @@ from tamis.corpus.refusing import Refusal, stored_near_repeats
 from tamis.corpus.text import loose_id, normalised_id
 from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
+from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_now
-from tamis.records.receipts import restore_lost, write_receipt
+from tamis.records.receipts import write_receipt
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.salvaging import aside_lines
@@ -30,7 +31,6 @@ from tamis.store.withdrawn import (
     write_withdrawals,
 )
 from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
-from tamis.withdrawal.departed import texts_of
 from tamis.withdrawal.excerpts import excerpts_with_ids
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.purging import (
@@ -73,7 +73,8 @@ class Withdrawn:
 
     `unknown`: ids that nothing in the store had; `departed`: those that earlier versions of tables alone had;
     `loose_repeats`: stored documents that differ in case or white space alone from a text that is not stored;
-    `near_repeats`: documents that stay (doc_id, repeats); `aside`: files without text that are not reached.
+    `near_repeats`: documents that stay (doc_id, repeats); `aside`: files without text that are not reached;
+    `restored`: what was done first, for a person, since the table of withdrawals was lost.
     """
 
     new: list[str] = field(default_factory=list)
@@ -87,6 +88,7 @@ class Withdrawn:
     purged: Purged = field(default_factory=Purged)
     tainted: list[Tainted] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
     still_kept: str = ""
     """Why it cannot be said that nothing of it is left, "" where it can."""
 
@@ -116,7 +118,7 @@ def preview(home: Home, asked: Asked) -> Preview:
         loose_repeats=_loose_repeats(store, asked, unknown),
         departed=sorted(asked.departed - gone),
         rows=rows,
-        excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)),
+        excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)[0]),
         places=pl.concat(
             [
                 frame.select(pl.lit(asset).alias("asset"), "partition", "shard", pl.col("row").cast(pl.Int64))
@@ -148,7 +150,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """
     store, done = home.store, Withdrawn()
     with writing(home, "tamis withdraw", PATIENCE_SECONDS):
-        restore_lost(home)
+        done.restored = restore_lost(home)
         gone, now = set(withdrawn_ids(store)), datetime.now(UTC).replace(tzinfo=None)
         done.new = [one for one in asked.doc_ids if one not in gone]
         done.already = [one for one in asked.doc_ids if one in gone]
@@ -156,11 +158,10 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.departed = sorted(asked.departed - gone)
         done.loose_repeats = _loose_repeats(store, asked, done.unknown)
         done.near_repeats = near_repeats(store, asked.doc_ids)
-        loose = _loose_ids(store, done.new, asked.texts)
+        excerpts, loose = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
         rows = [
             replace(_row(one, now, reason, asked.scopes[one]), loose_id=loose.get(one)) for one in done.new
         ]
-        excerpts = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
         shown = sorted(set(excerpts["doc_id"]) - gone)
         rows += [_row(one, now, reason, EXCERPT) for one in shown]
         write_withdrawals(store, rows)
@@ -192,14 +193,6 @@ def _back(home: Home, doc_ids: Sequence[str], gone: Collection[str]) -> bool:
     )
 
 
-def _loose_ids(store: Store, doc_ids: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
-    """Loose ids of those documents whose texts are in the store, in old versions too, or were given."""
-    found = {normalised_id(text): loose_id(text) for text in texts}
-    for some in texts_of(store, doc_ids):
-        found |= {doc_id: loose_id(text) for doc_id, text in some.items()}
-    return found
-
-
 def _row(doc_id: str, now: datetime, reason: WithdrawalReason, scope: str) -> Withdrawal:
     return Withdrawal(doc_id=doc_id, withdrawn_at=now, reason=str(reason), scope=scope)
 
@@ -220,8 +213,9 @@ def _complete(home: Home, rows: pl.DataFrame, cut_short: bool) -> Withdrawn:
     store, folder, current = home.store, ManifestFolder.of(home), read_current_values(home.store)
     excerpt = pl.col("scope") == EXCERPT
     doc_ids, shown = rows.filter(~excerpt)["doc_id"].to_list(), rows.filter(excerpt)["doc_id"].to_list()
-    left = excerpts_with_ids(store, shown)
-    if len(left):  # a withdrawal that was cut short
+    # Of a withdrawal that was cut short; where its row was lost, nobody knows an excerpt by its scope.
+    left = excerpts_with_ids(store, [*doc_ids, *shown])
+    if len(left):
         withhold_excerpts(store, current, left)
     listed = listing(folder, doc_ids)
     tainted = find_tainted(folder, current, listed)

@@ -1,6 +1,7 @@
 """Repair: an unreadable value is forgotten, so that it is made again; a person's decisions are left alone."""
 
 import os
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -9,7 +10,13 @@ import pytest
 from projects import CORPUS, head_of, manifest_of, plain_project, rows_of, settings
 
 from tamis import health
-from tamis.graph.repair import find_damage, forget_damaged, lost_tables, sweep_unwritten
+from tamis.graph.repair import (
+    UNLOCKED_SECONDS,
+    find_damage,
+    forget_damaged,
+    lost_tables,
+    sweep_unwritten,
+)
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.records.pinned_versions import pin, read_pinned_versions
@@ -70,14 +77,75 @@ def test_a_draft_of_a_table_is_removed_and_its_files_stay(tmp_path):
     row = {"shard": "bad", "row": 1, "reason": "giant_row", "detail": "", "excerpt": ""}
     home.store.append("quarantine", pa.Table.from_pylist([row], schema=schema_of("quarantine")))
     draft = home.root / "lance" / "quarantine.lance" / "data" / ".tmpAb12Cd"
-    cut_short = home.root / "lance" / "documents.lance" / "data" / "0a1b.lance"
-    cut_short.parent.mkdir(parents=True)
-    for path in (draft, cut_short):
-        path.touch()
-    sweep_unwritten(home)
+    draft.touch()
+    assert sweep_unwritten(home) == []
     assert not draft.exists()
-    assert not cut_short.exists(), "of a table without a version, all data"
     assert home.store.count("quarantine") == 1
+
+
+def without_versions(home: Home, table: str, row: dict[str, object]) -> dict[str, bytes]:
+    """Lose the versions of a table of one row, and return what its files of data hold."""
+    home.store.append(table, rows_of(table, [row]))
+    folder = home.root / "lance" / f"{table}.lance"
+    shutil.rmtree(folder / "_versions")
+    return {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
+
+
+@pytest.fixture
+def hours_later(monkeypatch) -> None:
+    """Let more time pass than a backup may take to be copied back from one file to the next."""
+    now = time.time() + 2 * UNLOCKED_SECONDS
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
+TEXT = {"doc_id": "a" * 32, "text": "a text"}
+PIN = {"selection": "best", "version": 1, "decisions": "d", "subset": "s", "rows": "r"}
+ANSWER = {"doc_id": "a" * 32, "margin": 1.0, "by_server": True, "fingerprint": "judge"}
+RETAINED = ("retained_scores_judge", ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [("documents", TEXT), ("pins", PIN), ("scores_judge", ANSWER), RETAINED]
+)
+def test_data_without_a_version_that_came_within_the_hour_stays(tmp_path, table, row):
+    """A backup that is being copied back looks so, whatever the dates that its files keep."""
+    home = Home(tmp_path)
+    content = without_versions(home, table, row)
+    data = tmp_path / "lance" / f"{table}.lance" / "data"
+    for path in data.iterdir():
+        os.utime(path, (0, 0))
+    assert sweep_unwritten(home) == []
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == content
+
+
+def test_data_without_a_version_goes_after_an_hour(tmp_path, hours_later):
+    home = Home(tmp_path)
+    assert without_versions(home, "documents", TEXT)
+    assert sweep_unwritten(home) == []
+    assert list((tmp_path / "lance" / "documents.lance" / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(("table", "row"), [("pins", PIN), ("scores_judge", ANSWER), RETAINED])
+def test_data_that_nothing_can_make_again_is_moved_aside_and_named(tmp_path, hours_later, table, row):
+    home = Home(tmp_path)
+    content = without_versions(home, table, row)
+    (said,) = sweep_unwritten(home)
+    (aside,) = (tmp_path / "lance" / "damaged").iterdir()
+    assert f"lance/damaged/{aside.name}" in said
+    assert {path.name: path.read_bytes() for path in (aside / "data").iterdir()} == content
+    assert sweep_unwritten(home) == []
+
+
+def test_a_table_that_was_moved_aside_without_its_versions_can_be_put_back(tmp_path, hours_later):
+    home, folder = Home(tmp_path), tmp_path / "lance" / "scores_judge.lance"
+    home.store.append("scores_judge", rows_of("scores_judge", [ANSWER]))
+    shutil.copytree(folder / "_versions", tmp_path / "backup")
+    shutil.rmtree(folder / "_versions")
+    sweep_unwritten(home)
+    (aside,) = (tmp_path / "lance" / "damaged").iterdir()
+    aside.rename(folder)
+    shutil.copytree(tmp_path / "backup", folder / "_versions")
+    assert home.store.read("scores_judge")["margin"].to_list() == [1.0]
 
 
 def test_a_lost_table_is_damage_to_every_shard_that_had_rows_there(tmp_path):

@@ -188,6 +188,21 @@ def test_a_deleted_folder_is_held_back_by_its_files(notes):
     assert_rows(notes)
 
 
+def test_a_folder_that_left_is_withdrawn_by_the_key_of_its_group(notes):
+    kept = NOTES[0]
+    put(notes, "n12.md", kept)
+    for number in range(12):
+        (notes.landing / "notes" / f"n{number:02d}.txt").unlink()
+    assert not notes.try_making(MADE, allowed=["web"]).failed
+    (notes.landing / "notes" / "n12.md").rename(notes.landing / "moved.md")
+    assert not notes.try_making(MADE, allowed=["all"]).failed
+    assert groups(notes) == {"web:."}
+    done = notes.withdraw([], ["web:notes"])
+    assert len(done.new) == len(done.departed) == 11
+    files = [path.read_bytes() for path in notes.home.root.rglob("*") if path.is_file()]
+    assert [any(text.encode() in one for one in files) for text in NOTES] == [True] + [False] * 11
+
+
 @pytest.mark.slow
 def test_a_corpus_that_left_the_settings_keeps_its_groups_until_it_is_let_go(notes):
     before = notes.rows("occurrences")

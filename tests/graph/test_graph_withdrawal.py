@@ -13,8 +13,9 @@ from tamis.corpus.refusing import WITHHELD
 from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
 from tamis.history.versions import read_versions, restore
+from tamis.records.manifest import ManifestFolder
 from tamis.status import read_status
-from tamis.store.withdrawn import read_places
+from tamis.store.withdrawn import read_places, read_withdrawals
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import Withdrawn
 
@@ -122,6 +123,18 @@ def test_it_is_refused_when_it_arrives_again(marked):
     places = read_places(marked.store).filter(shard="web__back.jsonl")
     assert places["row"].to_list() == [1]
     marked.assert_sound(of=CORPUS)
+
+
+def test_it_is_refused_although_the_table_of_withdrawals_and_the_receipt_are_lost(marked):
+    (receipt,) = withdrawn(marked).receipts
+    marked.store.drop("withdrawals")
+    ManifestFolder.of(marked.home).path(receipt).unlink()
+    marked.make(CORPUS)
+    assert where(marked) == set()
+    assert any("the ids were taken from the places" in line for line in marked.said)
+    rows = read_withdrawals(marked.store)
+    assert document_id(TEXT) in set(rows["doc_id"])
+    assert rows["receipt"].null_count() == 0
 
 
 def test_a_withdrawn_text_that_comes_back_in_other_case_and_spaces_is_named(marked):

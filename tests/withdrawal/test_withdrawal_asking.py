@@ -166,6 +166,64 @@ def test_a_corpus_of_which_no_version_says_anything_leaves_no_old_version(home):
     assert withdraw(home, asked, REASON).found_nothing
 
 
+GROUP = "web:notes"
+NOTES = ["web__notes-a.txt-0a1b2c3d", "web__notes-b.txt-0a1b2c3d"]
+
+
+@pytest.fixture
+def grouped(home) -> Home:
+    """The home with a folder of two small files, which hold a document each that no other file has."""
+    home.store.delete("occurrences", f"doc_id IN ('{IDS[0]}', '{IDS[1]}')")
+    files = [{"shard": key, "part_of": GROUP, "corpus": "web"} for key in NOTES]
+    home.store.append("grouped_files", rows_of("grouped_files", files))
+    places = [{"shard": key, "row": 0, "doc_id": one} for key, one in zip(NOTES, IDS[:2], strict=True)]
+    home.store.append("occurrences", rows_of("occurrences", places))
+    return home
+
+
+def left_group(home: Home, *files: str) -> None:
+    """Let small files leave, as a removal does: the notes on them go, too."""
+    left(home, *files)
+    home.store.delete("grouped_files", f"shard IN ({', '.join(map(repr, files))})")
+    note = {"removal": "1", "entries": json.dumps([f"documents[{one}]" for one in (*files, GROUP)])}
+    note |= {"begun_at": datetime(2026, 1, 1), "ended_at": datetime(2026, 1, 1), "allowed": "[]"}
+    home.store.append("removals", rows_of("removals", [note]))
+
+
+@pytest.mark.parametrize("files", [NOTES, NOTES[:1]])
+def test_files_that_left_a_group_are_found_in_old_versions(grouped, files):
+    left_group(grouped, *files)
+    asked = named(grouped, "shard", GROUP)
+    assert asked.doc_ids == sorted(IDS[:2])
+    assert sorted(asked.departed) == sorted(IDS[: len(files)])
+    done = withdraw(grouped, asked, REASON)
+    assert (done.new, done.unknown) == (sorted(IDS[:2]), [])
+    assert [bool(shown(grouped, text)) for text in TEXTS] == [False] * 2 + [True] * 4
+    assert verify(grouped).holds
+
+
+def test_a_group_that_left_and_of_which_no_version_says_anything_leaves_no_old_version(grouped):
+    left_group(grouped, *NOTES)
+    forget_versions(grouped.store, "occurrences")
+    forget_versions(grouped.store, "grouped_files")
+    assert shown(grouped, TEXTS[0])
+    done = withdraw(grouped, named(grouped, "shard", GROUP), REASON)
+    assert withdrawn_lines(done, [], True)[0].startswith("removed what may be left of it: ")
+    assert [shown(grouped, text) for text in TEXTS[:2]] == [[], []]
+
+
+def test_a_document_of_a_group_that_another_file_has_now_stays(grouped):
+    place = {"shard": "web__a", "row": 9, "doc_id": IDS[0]}
+    grouped.store.append("occurrences", rows_of("occurrences", [place]))
+    left_group(grouped, *NOTES)
+    assert named(grouped, "shard", GROUP).doc_ids == [IDS[1]]
+
+
+def test_a_group_that_never_was_is_unknown(grouped):
+    with pytest.raises(UnknownNameError):
+        named(grouped, "shard", "web:others")
+
+
 def test_a_given_text_that_is_stored_with_other_white_space_is_said_to_stay(home):
     """As somebody copies it from a page; the whole text is stored under another id."""
     asked = named(home, "text", TEXTS[0].replace(" ", "\n", 1).upper(), "page.txt")

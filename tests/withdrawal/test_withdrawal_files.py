@@ -19,7 +19,6 @@ from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, withdraw
 
 REASON = WithdrawalReason.COPYRIGHT
-GONE = "kept_rows.lance/data"
 
 
 def asked(home: Home, *doc_ids: str) -> Asked:
@@ -51,8 +50,9 @@ def test_a_kept_version_that_nobody_can_read_is_named_and_all_else_is_removed(ho
 
 
 def test_what_a_killed_write_of_a_table_has_left_is_found_and_goes(home):
-    """Of a table that has no version, making or removing it was cut short: all its data goes."""
-    names = ("documents.lance/data/.tmpAb12Cd", "target_examples.lance/data/.tmpEf34Gh", f"{GONE}/0a1b.lance")
+    """Of a table that has no version, all data goes, also where answers were paid for: no row can be read."""
+    names = ["documents.lance/data/.tmpAb12Cd", "target_examples.lance/data/.tmpEf34Gh"]
+    names += [f"{table}.lance/data/0a1b.lance" for table in ("kept_rows", "scores_judge")]
     left = [home.root / "lance" / name for name in names]
 
     def be_killed() -> None:
@@ -68,6 +68,7 @@ def test_what_a_killed_write_of_a_table_has_left_is_found_and_goes(home):
     assert [problem.partition(":")[0] for problem in verify(home).problems] == [
         "table documents",
         "table kept_rows",
+        "table scores_judge",
         "table target_examples",
     ]
     withdraw(home, asked(home, IDS[0]), REASON)

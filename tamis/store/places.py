@@ -88,14 +88,17 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
 
 
 def last_arrival(place: Place, name: str) -> float:
-    """Return when a file under `name` last came or changed, in seconds of the epoch; 0 where there is none.
+    """Return when anything under `name` last came or changed, in seconds of the epoch; 0 for nothing.
 
     On a disk the time of the change of the file counts: a copy may keep the date of writing of its original.
     """
     if isinstance(place, ObjectFolder):
         return max((one.modified.timestamp() for one in place.listed(f"{name}/").values()), default=0.0)
-    files = (path for path in (place / name).rglob("*") if path.is_file())
-    return max((path.stat().st_ctime for path in files), default=0.0)
+    last = 0.0
+    for path in (place / name).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a draft of a copy may go meanwhile
+            last = max(last, path.stat().st_ctime)
+    return last
 
 
 def count_files(place: Place, name: str, ending: str) -> int:

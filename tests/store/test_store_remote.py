@@ -5,12 +5,14 @@ import time
 
 import pyarrow as pa
 import pytest
+from projects import rows_of
 
 from tamis.graph.repair import unreadable_tables
 from tamis.store import objects
 from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare
 from tamis.store.objects import ObjectFolder, StorageUnavailableError
+from tamis.store.salvaging import sweep_unmade
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store, UnknownTableError
 from tamis.store.vectors import VectorBlocks
@@ -51,6 +53,21 @@ def test_writes_reads_and_versions_are_those_of_a_folder(store, tmp_path):
         found.append((kept, one.version(TABLE), one.count(TABLE), one.schema(TABLE)))
     assert found[0] == found[1]
     assert set(map(len, found[0][0])) == {32}
+
+
+def test_data_without_a_version_waits_and_is_then_moved_aside(store):
+    """As in a folder (tests/graph/test_graph_repair.py): the store says when an object came."""
+    answer = {"doc_id": "a" * 32, "margin": 1.0, "by_server": True, "fingerprint": "judge"}
+    store.append("scores_judge", rows_of("scores_judge", [answer]))
+    listed = sorted(store.folder.listed("scores_judge.lance/data/"))
+    store.folder.delete(store.folder.listed("scores_judge.lance/_versions/"))
+    again = Store(store.folder)
+    assert sweep_unmade(again, 3_600) == []
+    assert sorted(store.folder.listed("scores_judge.lance/data/")) == listed
+    (said,) = sweep_unmade(again, -60)
+    assert "were moved to lance/damaged/scores_judge-" in said
+    moved = [name for name in store.folder.listed("damaged/") if "/data/" in name]
+    assert [name.rpartition("/")[2] for name in moved] == [name.rpartition("/")[2] for name in listed]
 
 
 def test_a_read_is_of_the_version_of_its_beginning(store):

@@ -73,16 +73,16 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     registered = set(context.instance.get_dynamic_partitions("shards"))
     if not registered.issuperset(snapshot.shards):
         return dg.SkipReason("new shards are being registered")
-    if not snapshot.shards and FROM_FILES.isdisjoint(asset for asset, _key in current):
-        return dg.SkipReason(NO_FILES)
-    wanted, empty = unattended_work(snapshot, current, approvals), targets_without_files(snapshot, current)
+    wanted: set[tuple[str, str]] = set()
+    if _had_files(snapshot, current):
+        wanted = unattended_work(snapshot, current, approvals)
+    empty = targets_without_files(snapshot, current)
     groups = next_groups(snapshot, current, wanted, refit=False, without=empty)
     group, given_up = _first_allowed(context, store, groups)
     if group is None:
         held = waiting(snapshot, current, approvals)
         _note(store, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
-        reasons += [f"target {name} contains no file with examples yet" for _asset, name in sorted(empty)]
         if not reasons:
             UNCHANGED.note(store.home.root, sight)
         return dg.SkipReason("; ".join(reasons) or _at_rest(snapshot, current))
@@ -90,8 +90,17 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
     return dg.SensorResult(run_requests=requests_for(context.instance, group))
 
 
+def _had_files(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
+    """Return whether a corpus contains a file, or something was made of one."""
+    return bool(snapshot.shards) or not FROM_FILES.isdisjoint(asset for asset, _key in current)
+
+
 def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
-    """Say that there is nothing to do; a first selection is left to a person, who may not know that."""
+    """Say why there is nothing to do; a first selection is left to a person, who may not know that."""
+    if not _had_files(snapshot, current):
+        return NO_FILES
+    if empty := [name for _asset, name in sorted(targets_without_files(snapshot, current))]:
+        return f"no file with examples yet: {named(empty, SHOWN)}; the sensor waits for files of targets"
     made = {key for asset, key in current if asset == SELECTION_STAGE.name}
     if new := [key for key in snapshot.keys("selections") if key not in made]:
         return (

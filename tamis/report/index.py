@@ -1,7 +1,7 @@
 """The page that leads to all others: what was chosen, which model, and which pages are out of date."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
+from tamis.settings.config import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +74,29 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         )
         for section in settings.selection
     ]
+    groups = _groups(settings, page)
+    index = IndexPage(
+        project=settings.project.name,
+        pool=pool_line(home.store),
+        state=state,
+        selections=chosen,
+        models=model_lines(snapshot.project),
+        pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
+    )
+    write_atomically(file, render(INDEX, index).encode())
+    return True
+
+
+def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Page]]:
+    """Return the pages by what they are about, whether they are made or not.
+
+    `page`: makes one of its file, its title, and the asset and partition that write it.
+    """
     laws = [f"scaling_law_{target.name}.html" for target in settings.target]
     marts = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "marts"}
     staged = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "staging"}
     seen = [(section, *link) for section in settings.selection for link in page_links(section.name)[1:]]
-    groups = {
+    return {
         "Documents of a selection": [
             page(file, f"{section.name}: {what}", PAGES_STAGE.name, section.name)
             for section, file, what in seen
@@ -100,16 +119,6 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
             for name, model in (marts | staged).items()
         ],
     }
-    index = IndexPage(
-        project=settings.project.name,
-        pool=pool_line(home.store),
-        state=state,
-        selections=chosen,
-        models=model_lines(snapshot.project),
-        pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
-    )
-    write_atomically(file, render(INDEX, index).encode())
-    return True
 
 
 def _state(

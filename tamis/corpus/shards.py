@@ -109,9 +109,10 @@ def number_of_documents(key: str) -> str:
     if not is_group_key(key):
         return f"the number of documents in file {key}"
     corpus, folder, *digits = key.split(GROUP_SEPARATOR)
-    where = f"corpus {corpus}" if folder == "." else f"{folder}/ of corpus {corpus}"
     if digits or _HASHED.search(folder):  # a part of a folder, or one whose path a key cannot hold
         where = f"shard {key}"
+    else:
+        where = f"corpus {corpus}" if folder == "." else f"{folder}/ of corpus {corpus}"
     return f"the number of small files with a document in {where}"
 
 

@@ -349,19 +349,13 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = settings.mixture
     assert section is not None
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
-    read = section.model_dump(include={"target", "sampler", "sources", "runs", "run_tokens", "train_tokens"})
+    names = {"target", "sampler", "sources", "runs", "run_tokens", "train_tokens", "max_repetition"}
+    read = section.model_dump(include=names)
     own = {"preset": mixture_presets(settings)[0], "recipe": recipe_settings(snapshot)}
-    repetition = {"max_repetition": section.max_repetition}
     computed = {"transport": transport} if computes_itself(section.sampler) else {}
     counted = SOURCES_AS_COUNTED if section.sources == "source" else {}
     return (
-        read
-        | own
-        | repetition
-        | computed
-        | counted
-        | measured_by(snapshot, [section.sampler])
-        | filter_settings(snapshot)
+        read | own | computed | counted | measured_by(snapshot, [section.sampler]) | filter_settings(snapshot)
     )
 
 

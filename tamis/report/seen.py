@@ -213,7 +213,7 @@ def documents_known(store: Store) -> pl.DataFrame:
     """
     places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence", "language"])
     sources = stored_sources(store, places.select("doc_id", "shard", "source")).select("doc_id", "source")
-    several = pl.col("doc_id").is_duplicated()
+    several = pl.col("doc_id").is_duplicated()  # few: to group a million documents takes memory and seconds
     alone = places.filter(~several).select("doc_id", "licence", "language")
     folded = places.filter(several).group_by("doc_id").agg(stated_licence(), pl.col("language").min())
     stated = pl.concat([alone, folded])

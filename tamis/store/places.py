@@ -96,7 +96,7 @@ def last_arrival(place: Place, name: str) -> float:
         return max((one.modified.timestamp() for one in place.listed(f"{name}/").values()), default=0.0)
     last = 0.0
     for path in (place / name).rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # a draft of a copy may go meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the draft of a copy has been renamed
             last = max(last, path.stat().st_ctime)
     return last
 

@@ -155,9 +155,8 @@ class Asking:
         files, scope = files_of(self.store, [key])["shard"].to_list(), f"shard {key}"
         before = files_before(self.store, key) if is_group_key(key) else set[str]()
         left = self._left(pl.col("shard").is_in([*files, *before, key]), scope)
-        known = stored_shards(self.store)
         is_group = is_group_key(key) and bool(files or before)
-        if not (is_group or left or key in self._removed or key in known):
+        if not (is_group or left or key in self._removed or key in (known := stored_shards(self.store))):
             raise UnknownNameError("shard", key, _likely(key, known))
         self.shards, self.of_places, self.named = [*self.shards, *files], True, True
         self._add([*self._of_files(files), *left], scope)

@@ -27,7 +27,6 @@ NOTHING_FOUND = (
     "nothing was found: no stored document is in what was named, so nothing was withdrawn; documents that "
     "are read from there later are taken in, unless sources_denied names their source (docs/control.md)"
 )
-
 NOTHING_TO_DO = "nothing to do: all of this is already withdrawn (see `tamis withdraw --list`)"
 
 
@@ -141,16 +140,18 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
 
 def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool) -> list[str]:
     """What was done, for a person, and what is left for them to do."""
+    lines = [*done.restored]
     if done.found_nothing:
-        return [*done.restored, NOTHING_FOUND]
+        return [*lines, NOTHING_FOUND]
     if not done.changed:
-        return [*done.restored, NOTHING_TO_DO]
+        return [*lines, NOTHING_TO_DO]
     removed = counted(sum(done.purged.rows.values()), "row")
-    lines = [*done.restored, f"withdrew {_documents(done.new)}: {removed} removed from the tables"]
-    if not done.new:
+    if done.new:
+        lines.append(f"withdrew {_documents(done.new)}: {removed} removed from the tables")
+    else:
         tables = counted(len(done.purged.bare), "table")
         what = "what was withdrawn before" if done.already else "what may be left of it"
-        lines = [*done.restored, f"removed {what}: {removed}, and old versions of {tables}"]
+        lines.append(f"removed {what}: {removed}, and old versions of {tables}")
     if done.unknown:
         lines.append(
             f"not in the store, so these documents will be refused if they ever arrive: {named(done.unknown)}"

@@ -213,7 +213,7 @@ def _complete(home: Home, rows: pl.DataFrame, cut_short: bool) -> Withdrawn:
     store, folder, current = home.store, ManifestFolder.of(home), read_current_values(home.store)
     excerpt = pl.col("scope") == EXCERPT
     doc_ids, shown = rows.filter(~excerpt)["doc_id"].to_list(), rows.filter(excerpt)["doc_id"].to_list()
-    # Of a withdrawal that was cut short; where its row was lost, nobody knows an excerpt by its scope.
+    # Left by a withdrawal that was cut short. Also by ids of documents: restored rows have lost their scope.
     left = excerpts_with_ids(store, [*doc_ids, *shown])
     if len(left):
         withhold_excerpts(store, current, left)

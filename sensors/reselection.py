@@ -99,15 +99,19 @@ def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
     """Say why there is nothing to do; a first selection is left to a person, who may not know that."""
     if not _had_files(snapshot, current):
         return NO_FILES
-    if empty := [name for _asset, name in sorted(targets_without_files(snapshot, current))]:
-        return f"no file with examples yet: {named(empty, SHOWN)}; the sensor waits for files of targets"
+    reasons = []
+    empty = {name for _asset, name in targets_without_files(snapshot, current)}
+    if empty:
+        names = named(sorted(empty), SHOWN)
+        reasons.append(f"no file with examples yet: {names}; the sensor waits for files of targets")
     made = {key for asset, key in current if asset == SELECTION_STAGE.name}
-    if new := [key for key in snapshot.keys("selections") if key not in made]:
-        return (
+    sections = snapshot.project.settings.selection
+    if new := [one.name for one in sections if one.name not in made and one.target not in empty]:
+        reasons.append(
             f"not materialized yet: {named(new, SHOWN)}; run `tamis materialize` or materialize "
             "selected_subset; from then on the sensor keeps each materialized selection current"
         )
-    return NOTHING
+    return "; ".join(reasons) or NOTHING
 
 
 def _note(store: StoreResource, held: Sequence[Approval]) -> None:

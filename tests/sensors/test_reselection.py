@@ -81,6 +81,18 @@ def test_a_new_project_waits_for_documents_and_for_examples(ticks):
     assert names(ticks.tick()[0][0])[0] == "target_examples"
 
 
+def test_a_selection_that_can_be_made_is_named_although_a_target_has_no_file(ticks):
+    with (ticks.root / "tamis.toml").open("a") as file:
+        file.write("\n" + selection("any", "random"))
+    (ticks.root / "target" / "a.jsonl").unlink()
+    ticks.arrive()
+    while requests := ticks.tick()[0]:
+        ticks.succeed(requests[0])
+    said = ticks.tick()[1]
+    assert said.startswith("no file with examples yet: goal; the sensor waits for files of targets; ")
+    assert "not materialized yet: any; run `tamis materialize`" in said
+
+
 def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_afterwards(ticks):
     ticks.arrive()
     ticks.succeed(ticks.tick()[0][0])

@@ -11,7 +11,8 @@ its paired difference to random; between sizes the rank correlation of the sampl
 95 % interval over seeds and held-out examples; what choosing costs next to the training that it serves.
 
 Settings of the sizes were fixed before the first run and are those of RUNGS: none was tuned. With --home an
-interrupted ladder goes on where it stopped; a size that cannot be trained here is left out, with the reason.
+interrupted ladder goes on where it stopped, and with --chosen it trains on choices that another machine made
+in a folder of the same path; a size that cannot be trained here is left out, with the reason.
 """
 
 import argparse
@@ -166,7 +167,8 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         held_out=flags.held_out,
         pretraining_tokens=flags.pretraining_tokens,
     )
-    study.materialize()
+    if not flags.chosen:
+        study.materialize()
     made: dict[str, Scores] = {}
     for name in flags.rungs:
         if missing := RUNGS[name].missing:
@@ -200,6 +202,7 @@ def main() -> None:
     parser.add_argument("--fine-tunings", type=at_least(1), default=1, help="of each warmed-up model")
     parser.add_argument("--workers", type=at_least(1), default=2, help="runs at a time, one thread each")
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
+    parser.add_argument("--chosen", action="store_true", help="--home holds all choices: only train")
     flags = begin(parser)
     sys.exit(not in_its_folder(flags, run))
 

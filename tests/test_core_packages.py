@@ -25,7 +25,7 @@ IMPORTED = {
     "click": "tamis/cli/__init__.py",
     "dagster": "definitions.py",
     "duckdb": "tamis/sql/run.py",
-    "gguf": "tamis/quality/gguf_model.py",
+    "gguf": "tamis/training/gguf_model.py",
     "huggingface-hub": "tamis/embedding/identity.py",
     "jinja2": "tamis/sql/template.py",
     "lancedb": "tamis/store/tables.py",
@@ -61,10 +61,6 @@ READ = {
 }
 # ... or one that makes a call, by the words given, for which a file of another package says that it needs it.
 CALLED = {
-    "accelerate": (
-        ("tamis/training/models.py", ["gguf_file"]),
-        ("transformers", "modeling_utils.py", "accelerate is required when loading a GGUF file"),
-    ),
     "dagster-webserver": (
         ("resources/serving.py", ["dagster dev"]),
         ("dagster", "_cli/dev.py", "dagster_webserver"),

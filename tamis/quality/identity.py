@@ -15,8 +15,8 @@ from typing import Literal
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import content_digest
 from tamis.quality.endpoint import Endpoint
-from tamis.quality.gguf_model import embedded_model_file
 from tamis.quality.prompts import PROMPT_NAMES, PROMPTS, Prompt, PromptName
+from tamis.training.gguf_model import embedded_model_file
 
 CODE_VERSION = "1"  # raised by hand when the scores of an unchanged judge change
 EMBEDDED_JUDGE = "smollm2-135m"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
-from tamis.quality.gguf_model import load_gguf
 from tamis.quality.identity import JudgeModelError, JudgeSource
 from tamis.quality.local_judge import AnswerTokens, LocalJudge, prefix_cache, question_ids
 from tamis.quality.prompts import CHAT_REMINDER, DOCUMENT_MARK, Prompt, with_chat_template
+from tamis.training.gguf_model import load_gguf
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")

@@ -14,10 +14,10 @@ import numpy as np
 
 from tamis.base.files import write_atomically
 from tamis.base.unfit import Refusal, read_each
-from tamis.quality.gguf_model import embedded_model_file, load_gguf_tokenizer
 from tamis.tokens.identity import UnknownTokenizerError, tokenizer_folder, tokenizer_identity
 from tamis.training.errors import NoTokenizerError, UnknownModelError
 from tamis.training.fitting import tokenizer_in
+from tamis.training.gguf_model import embedded_model_file, load_gguf_tokenizer
 from tamis.training.models import SMOLLM2
 from tamis.training.tokenizer import encode
 
@@ -73,7 +73,7 @@ def _counting(name: str) -> Callable[[list[str]], list[int]]:
     try:
         if not any(path.is_file() for path in named) and (folder / FILE).is_file():
             return _of_file(folder / FILE)
-        tokenizer: Any = tokenizer_in(name, str(folder), {})
+        tokenizer: Any = tokenizer_in(name, str(folder))
     except (NoTokenizerError, UnknownModelError, OSError, ValueError) as error:
         raise UnknownTokenizerError(name, str(error).split("\n", 1)[0]) from error
     if tokenizer.is_fast:

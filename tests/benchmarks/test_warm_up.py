@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from PIL import Image
+from projects import write
 
 from benchmarks._picked import _shares
 from benchmarks._real_graph import Study
@@ -120,21 +121,26 @@ def test_shares_of_what_was_picked():
     assert (nobody_knows["right_domain"], nobody_knows["right_domain_bytes"]) == (None, None)
 
 
-def test_results_of_another_recipe_or_budget_are_not_taken_up():
+def test_results_of_another_recipe_or_budget_are_not_taken_up(tmp_path):
+    base, copied, other = (str(tmp_path / name) for name in ("model", "elsewhere", "other"))
+    for folder, weights in ((base, "a"), (copied, "a"), (other, "b")):
+        write(Path(folder) / "weights", [weights])
     study = Study(
         folder=Path("x"), tasks=TASKS, samplers=("random",), budget="10%", documents=9, shares=PoolShares()
     )
     options = FineTuningOptions()
-    recipe = Recipe(base="m", warm_up=options, fine_tuning=options, fine_tunings=1)
+    recipe = Recipe(base=base, warm_up=options, fine_tuning=options, fine_tunings=1)
     same = _digest(study, recipe)
     assert _digest(replace(study, samplers=("knn",), tasks=TASKS[:1], folder=Path("y")), recipe) == same
+    assert _digest(study, replace(recipe, base=copied)) == same, "the content counts, not the place"
     others = [
         _digest(replace(study, budget="20%"), recipe),
         _digest(replace(study, shares=PoolShares(noise=0.2)), recipe),
+        _digest(study, replace(recipe, base=other)),
         _digest(study, replace(recipe, fine_tunings=9)),
         _digest(study, replace(recipe, fine_tuning=FineTuningOptions(epochs=9))),
     ]
-    assert len({same, *others}) == 5
+    assert len({same, *others}) == 6
 
 
 def test_the_picture_has_a_panel_a_figure(capsys):
@@ -144,5 +150,9 @@ def test_the_picture_has_a_panel_a_figure(capsys):
     both = Image.open(BytesIO(plot_png(lines)))
     one = Image.open(BytesIO(plot_png([line for line in lines if line["kind"] == "score"])))
     assert both.width > 1.8 * one.width
+    sizes = [line | {"benchmark": "ladder", "rung": rung} for rung in ("8m", "22m") for line in lines]
+    assert (
+        Image.open(BytesIO(plot_png(figures_in("\n".join(map(json.dumps, sizes)))))).width > 3.6 * one.width
+    )
     text = "\n".join([*map(json.dumps, lines), "", "no JSON", "[1]", json.dumps(lines[0])[:30]])
     assert figures_in(text) == lines

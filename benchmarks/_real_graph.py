@@ -136,6 +136,11 @@ class Study:
         (self.folder / "tamis.toml").write_text(self._settings())
         materialize(self.folder)
 
+    def is_written(self) -> bool:
+        """Whether the folder is that of `materialize` for the same study; not whether that ended."""
+        written = self.folder / "tamis.toml"
+        return written.is_file() and written.read_text() == self._settings()
+
     def _settings(self) -> str:
         text = SETTINGS.format(
             seed=self.seed,

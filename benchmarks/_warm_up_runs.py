@@ -19,6 +19,7 @@ from benchmarks._real_graph import Study
 from benchmarks._real_tasks import Task
 from benchmarks._workers import in_workers
 from benchmarks._zero_shot import zero_shot_outcomes
+from tamis.base.precision import precision_in_force
 from tamis.corpus.intake import texts_of
 from tamis.training import FineTuningOptions, evaluate, fine_tune, model_identity
 from tamis.training.examples import Labelled
@@ -69,9 +70,21 @@ def make_runs(
     folder = study.folder / "runs" / _digest(study, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     if not are_made(study, recipe, seeds, arms):
+        _require_precision(folder)
         units = [(study, recipe, sampler, seed, folder) for seed in seeds for sampler in _arms(study, arms)]
         in_workers(_runs_of_sampler, units, workers)
     return [_read(path) for path in _results(study, recipe, seeds, arms)]
+
+
+def _require_precision(folder: Path) -> None:
+    """Note in which precision runs are made; exits where those before were made in another."""
+    note, here = folder / "precision", precision_in_force()
+    if not note.exists():
+        note.write_text(here)
+    elif (before := note.read_text()) != here:
+        sys.exit(
+            f"runs in {folder} were made in {before}, and this machine computes in {here}: name another --home"
+        )
 
 
 def are_made(study: Study, recipe: Recipe, seeds: Sequence[int], arms: Sequence[str] = ()) -> bool:

@@ -34,6 +34,7 @@ from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
 from benchmarks._warm_up_runs import NONE, Recipe, are_made, make_runs
 from benchmarks.warm_up import Scores
+from tamis.base.errors import MissingPackageError
 from tamis.base.ranks import spearman
 from tamis.embedding.identity import locate
 from tamis.training import FineTuningOptions
@@ -169,11 +170,17 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     )
     if not flags.chosen:
         study.materialize()
+    elif not study.is_written():
+        sys.exit(f"{folder} does not hold the choices of this study: leave out --chosen to make them")
     made: dict[str, Scores] = {}
     for name in flags.rungs:
         recipe, seeds = RUNGS[name].recipe(study, flags.fine_tunings), range(flags.seeds)
-        if RUNGS[name].missing and not are_made(study, recipe, seeds):
-            report(NAME, "left out", rung=name, reason=RUNGS[name].missing)
+        try:
+            missing = "" if are_made(study, recipe, seeds) else RUNGS[name].missing
+        except MissingPackageError as error:
+            missing = str(error)
+        if missing:
+            report(NAME, "left out", rung=name, reason=missing)
             continue
         runs = make_runs(study, recipe, seeds, flags.workers)
         made[name] = Scores(study.tasks, runs)
@@ -203,6 +210,8 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="project folder to use and keep")
     parser.add_argument("--chosen", action="store_true", help="--home holds all choices: only train")
     flags = begin(parser)
+    if flags.chosen and flags.home is None:
+        parser.error("--chosen needs --home, the folder that holds the choices")
     sys.exit(not in_its_folder(flags, run))
 
 

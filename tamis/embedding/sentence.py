@@ -138,7 +138,7 @@ class SentenceEncoder:
         return np.asarray(vectors_bd.float().cpu())
 
     def _padded(self, ids: list[list[int]]) -> dict[str, np.ndarray]:
-        """Token ids and attention mask [b, t], equal to those of `tokenizer.pad`.
+        """Token ids and attention mask [b, t], equal to those of `tokenizer.pad`; id 0 where no token pads.
 
         That takes 25 times as long, and a GPU would wait for it.
         """

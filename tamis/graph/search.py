@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from tamis.base.errors import MissingPackageError
 from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
@@ -135,7 +136,8 @@ def _parameters(snapshot: ProjectSnapshot, current: CurrentValues, model: str) -
     except (ManifestError, KeyError):
         try:
             return count_parameters(snapshot.project.model(str(section.path)))
-        except UnknownModelError:  # the model's own asset reports it; raised here it would stop every command
+        except (UnknownModelError, MissingPackageError):
+            # The model's own asset reports it; raised here it would stop every command.
             return None
 
 

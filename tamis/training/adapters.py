@@ -93,7 +93,8 @@ def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
     """Write the matrices alone into a checkpoint that is being made; nothing without an adapter."""
     if loaded.adapter is None:
         return
-    loaded.adapter.save_pretrained(checkpoint / FOLDER)
+    # Embeddings have no adapter; left to itself, peft asks the hub whether their size has changed.
+    loaded.adapter.save_pretrained(checkpoint / FOLDER, save_embedding_layers=False)
     (checkpoint / FOLDER / "README.md").unlink(missing_ok=True)
     path = checkpoint / FOLDER / "adapter_config.json"
     path.write_text(json.dumps(_everywhere_the_same(json.loads(path.read_text())), indent=2))

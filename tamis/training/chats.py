@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tamis.base.errors import TamisError
+from tamis.base.errors import MissingPackageError, TamisError
 from tamis.corpus.conversations import SEPARATOR, Turn, turns_of
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.text import excerpt
@@ -80,7 +80,8 @@ def refused_by(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[Chat]) -> d
 def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str]:
     """Return which conversations (text, turns) a template of these models does not take, and why.
 
-    A model that cannot be loaded refuses none here: training on it says what is wrong.
+    A model that cannot be loaded refuses none here: training on it says what is wrong. Raises
+    `MissingPackageError`.
     """
     columns = examples.select("text", "turns").iter_rows()
     chats = [Chat(turns=turns_of(text, json.loads(turns))) for text, turns in columns]
@@ -88,6 +89,8 @@ def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str
     for model in models:
         try:
             tokenizer = tokenizer_of(model)
+        except MissingPackageError:  # once it is installed, nothing would ask again
+            raise
         except (OSError, ValueError, TamisError):
             continue
         for position, reason in refused_by(tokenizer, chats).items():

@@ -22,7 +22,7 @@ SMOLLM2_READ_BY = b"its own vocabulary"
 
 
 def tokenizer_of(name: str | Path) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer of a model; raises as `load_model` does."""
+    """Return the tokenizer of a model; raises `MissingPackageError`, or as `tokenizer_in` does."""
     if str(name) == SMOLLM2:
         return load_gguf_tokenizer(embedded_model_file())
     return tokenizer_in(str(name), str(name))

@@ -82,9 +82,7 @@ def _require_precision(folder: Path) -> None:
     if not note.exists():
         note.write_text(here)
     elif (before := note.read_text()) != here:
-        sys.exit(
-            f"runs in {folder} were made in {before}, and this machine computes in {here}: name another --home"
-        )
+        sys.exit(f"runs in {folder} were made in {before}, and this machine uses {here}: name another --home")
 
 
 def are_made(study: Study, recipe: Recipe, seeds: Sequence[int], arms: Sequence[str] = ()) -> bool:

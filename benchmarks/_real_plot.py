@@ -87,9 +87,8 @@ def figures_in(text: str) -> list[Line]:
             values = json.loads(line)
         except ValueError:
             continue
-        if not isinstance(values, dict) or values.get("benchmark") not in ("warm_up", "ladder"):
-            continue
-        if values.get("kind") in TITLES:
+        named = isinstance(values, dict) and values.get("benchmark") in ("warm_up", "ladder")
+        if named and values.get("kind") in TITLES:
             found.append(values)
     return found
 

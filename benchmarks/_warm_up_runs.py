@@ -67,13 +67,14 @@ def make_runs(
 
     Of every sampler of the study and of no warm-up, unless `arms` says of which.
     """
-    folder = study.folder / "runs" / _digest(study, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not are_made(study, recipe, seeds, arms):
+    paths = _results(study, recipe, seeds, arms)
+    if not all(path.is_file() for path in paths):
+        folder = paths[0].parent
+        folder.mkdir(parents=True, exist_ok=True)
         _require_precision(folder)
         units = [(study, recipe, sampler, seed, folder) for seed in seeds for sampler in _arms(study, arms)]
         in_workers(_runs_of_sampler, units, workers)
-    return [_read(path) for path in _results(study, recipe, seeds, arms)]
+    return [_read(path) for path in paths]
 
 
 def _require_precision(folder: Path) -> None:

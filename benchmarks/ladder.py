@@ -33,7 +33,7 @@ from benchmarks._real_graph import Study, report
 from benchmarks._real_pool import PoolShares
 from benchmarks._real_tasks import TASKS, Task, tasks_named
 from benchmarks._warm_up_runs import NONE, Recipe, are_made, make_runs
-from benchmarks.warm_up import Scores
+from benchmarks.warm_up import Scores, print_scores
 from tamis.base.errors import MissingPackageError
 from tamis.base.ranks import spearman
 from tamis.embedding.identity import locate
@@ -135,12 +135,7 @@ def choosing_seconds(study: Study) -> float:
 
 def print_rung(name: str, rung: Rung, scores: Scores, study: Study) -> None:
     """Score and bits per byte of every sampler at one size, by task and over all; what choosing cost."""
-    measured = ("score",) if rung.is_encoder else ("score", "text")
-    groups = [*((task.name, [task]) for task in study.tasks), ("all tasks", study.tasks)]
-    for (task_name, tasks), arm, kind in itertools.product(groups, (NONE, *study.samplers), measured):
-        gap = scores.gap(tasks, arm, "random", kind)
-        figures = {"mean": scores.mean(tasks, arm, kind), "over_random": gap.mean}
-        report(NAME, kind, rung=name, task=task_name, sampler=arm, low=gap.low, high=gap.high, **figures)
+    print_scores(scores, study.samplers, ["score"] if rung.is_encoder else ["score", "text"], NAME, rung=name)
     training = sum(run.seconds for run in scores.runs.values())
     chosen = choosing_seconds(study)
     report(

@@ -73,10 +73,13 @@ class Scores:
         return float(np.mean([self.of(task, sampler, figure)[:, 0].mean() for task in tasks]))
 
 
-def print_scores(scores: Scores, samplers: Sequence[str], figures: Sequence[str]) -> None:
+def print_scores(
+    scores: Scores, samplers: Sequence[str], figures: Sequence[str], benchmark: str = NAME, **stated: str
+) -> None:
     """A line a task, sampler and figure, and the same over all tasks.
 
-    p_holm: of a sampler being no different from random, corrected for the number of samplers.
+    stated: what else every line says. p_holm: of a sampler being no different from random, corrected for the
+    number of samplers.
     """
     groups = [(task.name, [task]) for task in scores.tasks] + [(ALL_TASKS, list(scores.tasks))]
     arms = (NONE, *samplers)
@@ -88,8 +91,9 @@ def print_scores(scores: Scores, samplers: Sequence[str], figures: Sequence[str]
             for arm in arms:
                 gap, over_none = over_random[arm], scores.gap(tasks, arm, NONE, figure)
                 report(
-                    NAME,
+                    benchmark,
                     figure,
+                    **stated,
                     task=name,
                     sampler=arm,
                     mean=scores.mean(tasks, arm, figure),

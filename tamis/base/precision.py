@@ -26,7 +26,8 @@ LEAST_GAIN = 1.1
 ROWS, WIDTH, INNER = {"cpu": 1_024, "cuda": 65_536}, 256, 768
 """Of the layer that is timed: a batch of four windows through a model of six million parameters.
 
-A GPU starts so little as fast in either precision, so there it is a batch of the encoder.
+On a GPU so few rows take the time of starting the products, the same in both; there it is a batch of the
+encoder.
 """
 ROUNDS = 7
 

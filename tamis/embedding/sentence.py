@@ -130,17 +130,16 @@ class SentenceEncoder:
         """Vectors of windows [b, d], float32."""
         import torch
 
-        padded = {name: torch.from_numpy(rows) for name, rows in self._padded(ids).items()}
-        on_device = {name: rows.to(self._device) for name, rows in padded.items()}
+        padded = {name: torch.from_numpy(rows).to(self._device) for name, rows in self._padded(ids).items()}
         reduced = torch.autocast(self._device, torch.bfloat16, enabled=self._precision == BFLOAT16)
         with torch.inference_mode(), reduced:
-            vectors_bd = self._model(on_device)["sentence_embedding"]
+            vectors_bd = self._model(padded)["sentence_embedding"]
         return np.asarray(vectors_bd.float().cpu())
 
     def _padded(self, ids: list[list[int]]) -> dict[str, np.ndarray]:
         """Token ids and attention mask [b, t], equal to those of `tokenizer.pad`; id 0 where no token pads.
 
-        That takes 25 times as long, and a GPU would wait for it.
+        That takes many times as long (`minilm_padding` of benchmarks.encoding), and a GPU would wait for it.
         """
         tokenizer = self._model.tokenizer
         length_b = np.array([len(window) for window in ids])

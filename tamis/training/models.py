@@ -17,8 +17,8 @@ from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.gguf_model import embedded_model_file, load_gguf, load_gguf_tokenizer
 
 SMOLLM2 = "smollm2-135m"
-SMOLLM2_READ_BY = b"its own vocabulary"
-"""Changed when the same file gives another model or tokenizer."""
+SMOLLM2_VERSION = b"2"
+"""Raised by hand when the same file gives another model or tokenizer."""
 
 
 def tokenizer_of(name: str | Path) -> "PreTrainedTokenizerBase":
@@ -35,7 +35,7 @@ def model_identity(name: str | Path) -> str:
     `UnknownModelError` when there are no files.
     """
     root, files = model_files(name)
-    total = sha256(SMOLLM2_READ_BY if str(name) == SMOLLM2 else b"")
+    total = sha256(SMOLLM2_VERSION if str(name) == SMOLLM2 else b"")
     for path in files:
         total.update(f"{path.relative_to(root).as_posix()}\n{content_digest(path)}\n".encode())
     return total.hexdigest()

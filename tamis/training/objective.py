@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLOCK_ELEMENTS = 1 << 24  # logits held at once
 TINY = 1.2e-38  # smallest normal float32: a target's loss is capped at 87 nats
 CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 24}
-"""Logits in float32 at once: 2 MiB stay in a processor's cache; a GPU waits for every operation to start."""
+"""Logits in float32 at once: 2 MiB stay in a processor's cache; what a GPU needs is few operations."""
 
 
 def linear_cross_entropy(
@@ -60,7 +60,7 @@ def _to_gradient(logits: "Tensor", targets: "Tensor") -> "Tensor":
     import torch
 
     total = torch.zeros((), device=logits.device)
-    rows = _chunk(logits.device, logits.shape[1])
+    rows = _chunk_rows(logits.device, logits.shape[1])
     for start in range(0, len(logits), rows):
         chunk = logits[start : start + rows]
         target = targets[start : start + rows, None]
@@ -71,7 +71,7 @@ def _to_gradient(logits: "Tensor", targets: "Tensor") -> "Tensor":
     return total
 
 
-def _chunk(device: "torch.device", vocabulary: int) -> int:
+def _chunk_rows(device: "torch.device", vocabulary: int) -> int:
     """Rows of logits in float32 at once."""
     return max(1, CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS["cuda"]) // vocabulary)
 
@@ -81,7 +81,7 @@ def token_losses(hidden: "Tensor", weight: "Tensor", targets: "Tensor") -> "Tens
     import torch
 
     losses = torch.empty(len(targets), device=hidden.device)
-    rows = _chunk(hidden.device, len(weight))
+    rows = _chunk_rows(hidden.device, len(weight))
     for start in range(0, len(targets), rows):
         chunk = slice(start, start + rows)
         logits = (hidden[chunk] @ weight.T).float()

@@ -145,6 +145,10 @@ def test_windows_are_padded_as_the_tokenizer_pads_them(minilm, monkeypatch, side
         assert padded[name].dtype == np.int64
         assert min(padded[name].strides) > 0  # torch takes no others
         np.testing.assert_array_equal(padded[name], rows)
+    monkeypatch.setattr(tokenizer, "pad_token", None)
+    unfilled = minilm._padded(ids)
+    np.testing.assert_array_equal(unfilled["attention_mask"], padded["attention_mask"])
+    np.testing.assert_array_equal(unfilled["input_ids"], padded["input_ids"] * padded["attention_mask"])
 
 
 def test_groups_hold_every_text_in_order():

@@ -81,7 +81,7 @@ def graph(tmp_path, made_graph, nowhere) -> Iterator[SmallProject]:
 
 @pytest.fixture(scope="module")
 def exporting_made(tmp_path_factory) -> Iterator[SmallProject]:
-    """A project with these corpora, made."""
+    """The project of exports.py, made."""
     root = tmp_path_factory.mktemp("exporting") / "project"
     write_corpora(root)
     project = plain_project(root, settings_of(), {})

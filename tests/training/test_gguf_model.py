@@ -55,7 +55,6 @@ def test_training_starts_from_the_model_as_it_is(tmp_path):
     fine_tune(SMOLLM2, texts, options, [], tmp_path / "tuned", tmp_path / "state")
     before, after = (evaluate(name, texts[:1], dtype="float32") for name in (SMOLLM2, tmp_path / "tuned"))
     assert after.bits_per_byte == pytest.approx(before.bits_per_byte, rel=1e-3)
-    assert before.bits_per_byte < 1.5
 
 
 @pytest.mark.slow

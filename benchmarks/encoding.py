@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -59,6 +59,7 @@ BATCH_SIZES = (8, 16, 32, 64, 128)
 PADDED, PADDINGS = 512, ("product", "tokenizer")
 WAYS = ("words", "tokenizer", "model2vec")
 Encode = Callable[[list[str]], np.ndarray]
+_Row, _Made = TypeVar("_Row"), TypeVar("_Made")
 
 
 def cut(text: str, count: int) -> list[str]:
@@ -139,11 +140,11 @@ def fresh(way: str, cache: Path) -> Iterator[Encode]:
         yield lambda texts: np.concatenate([encoder.encode(group) for group in groups(texts)])
 
 
-def seconds_of(encode: Encode, texts: list[str]) -> tuple[float, np.ndarray]:
-    """Seconds, and the vectors."""
+def seconds_of(work: Callable[[list[_Row]], _Made], rows: list[_Row]) -> tuple[float, _Made]:
+    """Seconds, and what was made: vectors of texts, or padded windows."""
     began = time.perf_counter()
-    vectors_nd = encode(texts)
-    return time.perf_counter() - began, vectors_nd
+    made = work(rows)
+    return time.perf_counter() - began, made
 
 
 def bench_speed(kind: str, texts: list[str], rounds: int, cache: Path, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,10 +146,14 @@ def test_windows_are_padded_as_the_tokenizer_pads_them(minilm, monkeypatch, side
         assert padded[name].dtype == np.int64
         assert min(padded[name].strides) > 0  # torch takes no others
         np.testing.assert_array_equal(padded[name], rows)
-    monkeypatch.setattr(tokenizer, "pad_token", None)
-    unfilled = minilm._padded(ids)
-    np.testing.assert_array_equal(unfilled["attention_mask"], padded["attention_mask"])
-    np.testing.assert_array_equal(unfilled["input_ids"], padded["input_ids"] * padded["attention_mask"])
+
+
+def test_a_tokenizer_without_a_token_that_pads_gets_zeros(minilm, monkeypatch):
+    bare = SimpleNamespace(padding_side="right", pad_token_id=None)
+    monkeypatch.setattr(minilm, "_model", SimpleNamespace(tokenizer=bare))
+    padded = minilm._padded([[7, 8, 9], [5]])
+    assert padded["input_ids"].tolist() == [[7, 8, 9], [5, 0, 0]]
+    assert padded["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 def test_groups_hold_every_text_in_order():

@@ -18,8 +18,8 @@ of the Chinese declaration of human rights drawn at random ("chinese"); that dec
 - minilm_speed: documents a second of MiniLM as the product runs it, in the faster precision, and of
   `SentenceTransformer.encode` in float32 with the best of five batch sizes, by turns, on whole texts of the
   pool that fit the model's window. Wanted: 1.5 times; cosines are at least .999.
-- minilm_padding: milliseconds to fill up the windows of 512 of these texts, as the product does and by
-  `tokenizer.pad`, by turns.
+- minilm_windows, minilm_padding: milliseconds to cut 512 of these texts into windows of tokens and to fill
+  these up, as the product does and by the tokenizer (in one thread unless TOKENIZERS_PARALLELISM is set).
 
 Exits 1 when a figure misses its limit. Without model2vec its figures are missing and a line says so. Text is
 found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Five minutes on two cores.
@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -56,10 +56,9 @@ LEAST_RATE, LEAST_RATIO = 10_000.0, 2.0
 JUDGED = ("sentences", "prose")
 LEAST_MINILM_RATIO, LEAST_COSINE = 1.5, 0.999
 BATCH_SIZES = (8, 16, 32, 64, 128)
-PADDED, PADDINGS = 512, ("product", "tokenizer")
+TOKENIZED = 512
 WAYS = ("words", "tokenizer", "model2vec")
 Encode = Callable[[list[str]], np.ndarray]
-_Row, _Made = TypeVar("_Row"), TypeVar("_Made")
 
 
 def cut(text: str, count: int) -> list[str]:
@@ -140,11 +139,22 @@ def fresh(way: str, cache: Path) -> Iterator[Encode]:
         yield lambda texts: np.concatenate([encoder.encode(group) for group in groups(texts)])
 
 
-def seconds_of(work: Callable[[list[_Row]], _Made], rows: list[_Row]) -> tuple[float, _Made]:
-    """Seconds, and what was made: vectors of texts, or padded windows."""
+def seconds_of(encode: Encode, texts: list[str]) -> tuple[float, np.ndarray]:
+    """Seconds, and vectors of the texts."""
     began = time.perf_counter()
-    made = work(rows)
-    return time.perf_counter() - began, made
+    vectors_nd = encode(texts)
+    return time.perf_counter() - began, vectors_nd
+
+
+def least_ms(rounds: int, ours: Callable[[], object], theirs: Callable[[], object]) -> dict[str, float]:
+    """Milliseconds of the product's way and of the tokenizer's, by turns."""
+    least = {"product_ms": np.inf, "tokenizer_ms": np.inf}
+    for _ in range(rounds):
+        for way, work in zip(least, (ours, theirs), strict=True):
+            began = time.perf_counter()
+            work()
+            least[way] = min(least[way], 1e3 * (time.perf_counter() - began))
+    return least
 
 
 def bench_speed(kind: str, texts: list[str], rounds: int, cache: Path, report: Report) -> None:
@@ -176,10 +186,22 @@ def bench_speed(kind: str, texts: list[str], rounds: int, cache: Path, report: R
     report.line("encoding_speed", wanted, documents=kind, **figures, **rates, **stated)
 
 
-def by_tokenizer(tokenizer: Any, ids: list[list[int]]) -> Any:
-    """Windows filled up by the tokenizer itself."""
+def bench_tokens(encoder: SentenceEncoder, texts: list[str], rounds: int, report: Report) -> None:
+    """What comes before the model: windows of tokens, and filling them up to the longest."""
+    tokenizer, cutter = encoder._model.tokenizer, encoder._cutter
+    assert cutter is not None
+    cut = partial(tokenizer, truncation=True, max_length=encoder._model.max_seq_length)
+    least = least_ms(rounds, lambda: cutter.cut(texts), lambda: cut(texts, return_overflowing_tokens=True))
+    windows = cutter.cut(texts)
+    report.line("minilm_windows", texts=len(texts), **least)
+    ids = [window.tolist() for window in np.split(windows.ids_t, np.cumsum(windows.lengths_w)[:-1])]
     features = {"input_ids": ids, "attention_mask": [[1] * len(window) for window in ids]}
-    return tokenizer.pad(features, padding=True, return_tensors="pt")
+    least = least_ms(
+        rounds,
+        lambda: windows.padded(np.arange(len(ids)), tokenizer.padding_side, tokenizer.pad_token_id),
+        lambda: tokenizer.pad(features, padding=True, return_tensors="pt"),
+    )
+    report.line("minilm_padding", windows=len(ids), **least)
 
 
 def bench_minilm(count: int, rounds: int, report: Report) -> None:
@@ -201,18 +223,13 @@ def bench_minilm(count: int, rounds: int, report: Report) -> None:
         ways[f"batch_{size}"] = partial(
             model.encode, batch_size=size, normalize_embeddings=True, show_progress_bar=False
         )
-    least = dict.fromkeys((*ways, *PADDINGS), np.inf)
+    least = dict.fromkeys(ways, np.inf)
     vectors: dict[str, np.ndarray] = {}
-    ids = encoder._cut(texts[:PADDED]).ids
-    paddings = dict(zip(PADDINGS, (encoder._padded, partial(by_tokenizer, model.tokenizer)), strict=True))
     for _ in range(rounds):
         for way, encode in ways.items():
             seconds, vectors[way] = seconds_of(encode, texts)
             least[way] = min(least[way], seconds)
-        for way, pad in paddings.items():
-            least[way] = min(least[way], seconds_of(pad, ids)[0])
-    padding = {way: 1e3 * least.pop(way) for way in PADDINGS}
-    report.line("minilm_padding", windows=len(ids), **{f"{way}_ms": ms for way, ms in padding.items()})
+    bench_tokens(encoder, texts[:TOKENIZED], rounds, report)
     rates = {way: len(texts) / seconds for way, seconds in least.items()}
     best = max(rate for way, rate in rates.items() if way != "tamis")
     report.line(

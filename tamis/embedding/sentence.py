@@ -6,8 +6,7 @@ and between batches, so they have a fingerprint of their own.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,14 @@ from tamis.base.errors import PermanentError
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.precision import BFLOAT16, FLOAT32
 from tamis.base.progress import Advance, ignore
+from tamis.base.threads import ahead
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate
 from tamis.embedding.quiet import quiet_libraries
+from tamis.embedding.windows import BLANK_TEXT, WindowCutter, Windows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-BLANK_TEXT = "."
 DEFAULT_WINDOW = 512
 GROUP_DOCUMENTS = 2_048
 GROUP_CHARACTERS = 8_000_000
@@ -42,14 +42,6 @@ class UnusableVectorError(PermanentError, ValueError):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Windows:
-    """Token ids of each window, and the position of the document it belongs to [w]."""
-
-    ids: list[list[int]]
-    document_w: np.ndarray
-
-
 class SentenceEncoder:
     """An `Encoder` from a folder in sentence-transformers format; no remote code, no network.
 
@@ -64,7 +56,7 @@ class SentenceEncoder:
         self._asked_device, self._precision = device, precision
         self._model = _load(name, folder, device)
         self._device = self._model.device.type
-        self._has_windows = hasattr(self._model[0], "auto_model") and self._model.tokenizer.is_fast
+        self._cutter = _cutter(self._model)
         self._prompt = (self._model.prompts or {}).get(self._model.default_prompt_name or "") or ""
         self.dimension = int(self.encode([BLANK_TEXT]).shape[1])
 
@@ -81,9 +73,9 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         blocks = []
-        for group in groups(texts):
-            sums_nd = self._encode_group([self._prompt + _valid(text) for text in group], advance)
-            blocks.append(sums_nd)
+        with closing(ahead(map(self._prepared, groups(texts)))) as prepared:
+            for group, windows in prepared:
+                blocks.append(self._encode_group(group, windows, advance))
         vectors_nd = np.concatenate(blocks)
         norms_n = np.linalg.norm(vectors_nd, axis=1)
         unusable_n = ~(np.isfinite(norms_n) & (norms_n > 0))
@@ -92,63 +84,46 @@ class SentenceEncoder:
             raise UnusableVectorError(self.name, int(np.argmax(unusable_n)), unit_nd)
         return unit_nd
 
-    def _encode_group(self, texts: list[str], advance: Advance) -> np.ndarray:
+    def _prepared(self, texts: Sequence[str]) -> tuple[list[str], Windows | None]:
+        """What the model reads of a group; made of the next while it works on the last, so no GPU waits."""
+        prompted = [self._prompt + _valid(text) for text in texts]
+        return prompted, self._cutter.cut(prompted) if self._cutter else None
+
+    def _encode_group(self, texts: list[str], windows: Windows | None, advance: Advance) -> np.ndarray:
         """Sums over windows, each weighted by its tokens [n, d], not normalised."""
-        if not self._has_windows:
+        if windows is None:
             with quiet_libraries():
                 vectors_nd = self._model.encode(texts, show_progress_bar=False, convert_to_numpy=True)
             advance(len(texts))
             return np.asarray(vectors_nd, dtype=np.float64)
-        windows = self._cut(texts)
         left_n = np.bincount(windows.document_w, minlength=len(texts))
         sums_nd: np.ndarray | None = None
-        for batch in _batches(windows, TOKENS_PER_BATCH.get(self._device, TOKENS_PER_BATCH["cuda"])):
-            vectors_bd = self._forward([windows.ids[index] for index in batch])
-            documents_b = windows.document_w[batch]
+        for batch in windows.batches(TOKENS_PER_BATCH.get(self._device, TOKENS_PER_BATCH["cuda"])):
+            vectors_bd = self._forward(windows, batch)
             if sums_nd is None:
                 sums_nd = np.zeros((len(texts), vectors_bd.shape[1]))
-            tokens_b = np.array([len(windows.ids[index]) for index in batch])
-            np.add.at(sums_nd, documents_b, vectors_bd * tokens_b[:, None])
-            np.subtract.at(left_n, documents_b, 1)
-            advance(int((left_n[np.unique(documents_b)] == 0).sum()))
+            weighted_bd = vectors_bd * windows.lengths_w[batch][:, None]
+            documents_b, windows_b = np.unique(windows.document_w[batch], return_counts=True)
+            if len(documents_b) == len(batch):  # np.add.at would take five times as long
+                sums_nd[windows.document_w[batch]] += weighted_bd
+            else:
+                np.add.at(sums_nd, windows.document_w[batch], weighted_bd)
+            left_n[documents_b] -= windows_b
+            advance(int((left_n[documents_b] == 0).sum()))
         assert sums_nd is not None
         return sums_nd
 
-    def _cut(self, texts: list[str]) -> _Windows:
-        tokens = self._model.tokenizer(
-            texts,
-            truncation=True,
-            max_length=int(self._model.max_seq_length or DEFAULT_WINDOW),
-            return_overflowing_tokens=True,
-            return_attention_mask=False,
-            padding=False,
-        )
-        ids = [window or self._model.tokenizer(BLANK_TEXT)["input_ids"] for window in tokens["input_ids"]]
-        return _Windows(ids=ids, document_w=np.array(tokens["overflow_to_sample_mapping"]))
-
-    def _forward(self, ids: list[list[int]]) -> np.ndarray:
-        """Vectors of windows [b, d], float32."""
+    def _forward(self, windows: Windows, batch: np.ndarray) -> np.ndarray:
+        """Vectors of windows [b, d], float32; filled up with id 0 where no token pads."""
         import torch
 
-        padded = {name: torch.from_numpy(rows).to(self._device) for name, rows in self._padded(ids).items()}
+        tokenizer = self._model.tokenizer
+        padded = windows.padded(batch, tokenizer.padding_side, tokenizer.pad_token_id or 0)
+        on_device = {name: torch.from_numpy(rows).to(self._device) for name, rows in padded.items()}
         reduced = torch.autocast(self._device, torch.bfloat16, enabled=self._precision == BFLOAT16)
         with torch.inference_mode(), reduced:
-            vectors_bd = self._model(padded)["sentence_embedding"]
+            vectors_bd = self._model(on_device)["sentence_embedding"]
         return np.asarray(vectors_bd.float().cpu())
-
-    def _padded(self, ids: list[list[int]]) -> dict[str, np.ndarray]:
-        """Token ids and attention mask [b, t], equal to those of `tokenizer.pad`; id 0 where no token pads.
-
-        That takes many times as long (`minilm_padding` of benchmarks.encoding), and a GPU would wait for it.
-        """
-        tokenizer = self._model.tokenizer
-        length_b = np.array([len(window) for window in ids])
-        mask_bt = np.arange(length_b.max()) < length_b[:, None]
-        if tokenizer.padding_side == "left":
-            mask_bt = mask_bt[:, ::-1]
-        ids_bt = np.full(mask_bt.shape, tokenizer.pad_token_id or 0)
-        ids_bt[mask_bt] = np.fromiter(chain.from_iterable(ids), np.int64, count=int(length_b.sum()))
-        return {"input_ids": ids_bt, "attention_mask": mask_bt.astype(np.int64)}
 
 
 def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> SentenceEncoder:
@@ -179,6 +154,12 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
     return model.eval()
 
 
+def _cutter(model: "SentenceTransformer") -> WindowCutter | None:
+    if not hasattr(model[0], "auto_model") or not model.tokenizer.is_fast:
+        return None
+    return WindowCutter(model.tokenizer, int(model.max_seq_length or DEFAULT_WINDOW))
+
+
 def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Runs of texts that are tokenized and sorted together, bounded in documents and characters."""
     start, characters = 0, 0
@@ -189,17 +170,6 @@ def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
             start, characters = position + 1, 0
     if start < len(texts):
         yield texts[start:]
-
-
-def _batches(windows: _Windows, tokens_per_batch: int) -> Iterator[np.ndarray]:
-    """Positions of windows of like length, longest first, padded size at most `tokens_per_batch`."""
-    lengths_w = np.array([len(window) for window in windows.ids])
-    order_w = np.argsort(-lengths_w, kind="stable")
-    start = 0
-    while start < len(order_w):
-        size = max(tokens_per_batch // int(lengths_w[order_w[start]]), 1)
-        yield order_w[start : start + size]
-        start += size
 
 
 def _valid(text: str) -> str:

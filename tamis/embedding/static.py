@@ -27,7 +27,7 @@ from tamis.base.files import user_cache
 from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
-from tamis.embedding.words import word_counter
+from tamis.embedding.words import word_tokenizer
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -62,7 +62,7 @@ class StaticEncoder:
         self._exact = vectors_vd.dtype == np.float16 or np.array_equal(
             self._vectors_vd.astype(np.float16), self._vectors_vd
         )
-        self._words = word_counter(tokenizer, self._unknown) if self._exact else None
+        self._words = word_tokenizer(tokenizer, self._unknown) if self._exact else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As what it was made of: 16 bits a number where that is all they hold."""

@@ -83,8 +83,9 @@ def embed_missing(
     done: list[pa.Table] = []
     refused: dict[str, Refusal] = {}
     # Texts are read, and vectors written, while others are encoded.
-    with Behind() as behind, contextlib.closing(ahead(_parts(store, missing))) as parts:
-        for part, (vectors_nd, failed) in current_engine().map(_encoded, encoder, parts, advance):
+    engine = current_engine()
+    with Behind() as behind, contextlib.closing(ahead(_parts(store, missing, engine.parts == 1))) as parts:
+        for part, (vectors_nd, failed) in engine.map(_encoded, encoder, parts, advance):
             behind.check()
             refused |= {part.ids[place]: why for place, why in failed.items()}
             kept = [place for place in range(len(part.ids)) if place not in failed]
@@ -106,12 +107,12 @@ class _Part:
     ends_batch: bool
 
 
-def _parts(store: Store, missing: list[str]) -> Iterator[_Part]:
-    """The documents a batch at a time, cut where an encoder would cut a batch itself."""
+def _parts(store: Store, missing: list[str], whole: bool) -> Iterator[_Part]:
+    """The documents a batch at a time; unless `whole`, cut where an encoder would cut a batch itself."""
     for rows in store.by_ids(DOCUMENTS.name, missing, ["doc_id", "text"], at_once=BATCH):
         ids, texts = rows["doc_id"].to_pylist(), rows["text"].to_pylist()
         end = 0
-        for group in groups(texts):
+        for group in [texts] if whole else groups(texts):
             first, end = end, end + len(group)
             yield _Part(ids=ids[first:end], texts=texts[first:end], ends_batch=end == len(ids))
 

@@ -1,7 +1,7 @@
-"""Token counts of texts by their words: what the tokenizer gives, in a fraction of its time.
+"""Tokens of texts by their words: what the tokenizer gives, in a fraction of its time.
 
 A text is cut where the tokens on one side cannot depend on the other side. The tokenizer reads each distinct
-piece once, and the counts of a text are the sum over its pieces. Why these places are safe (tokenizers 0.22):
+piece once, and a text has the tokens of its pieces. Why these places are safe (tokenizers 0.22):
 
 - `BertNormalizer` changes one character at a time, except that decomposition puts the marks after a character
   in order, and moves none across a character that is no mark itself. White space, ASCII punctuation and
@@ -11,13 +11,14 @@ piece once, and the counts of a text are the sum over its pieces. Why these plac
 - Added tokens such as "[SEP]" are looked for in the text as it was; a text that holds one is not cut.
 
 Accents, other scripts, control characters and long words are within a piece, so the tokenizer decides them.
-Any other tokenizer has no `WordCounter`.
+Any other tokenizer has no `WordTokenizer`.
 """
 
 import json
 import re
 import string
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -50,24 +51,69 @@ def _kinds_of_bytes() -> np.ndarray:
 KIND_OF_BYTE = _kinds_of_bytes()
 
 
-class WordCounter:
-    """Counts the tokens of texts, all but the unknown one.
+@dataclass(frozen=True, kw_only=True)
+class _Pieces:
+    """Texts in pieces.
+
+    word_p: the distinct piece that each is. first_n: the first piece of each text, and how many there are in
+    all [n + 1]. tokens: the ids of each distinct piece, as bytes of int32.
+    """
+
+    word_p: np.ndarray
+    first_n: np.ndarray
+    tokens: list[bytes]
+
+
+def runs(starts_r: np.ndarray, lengths_r: np.ndarray) -> np.ndarray:
+    """Return the numbers from each start on, as many as its length says, run after run."""
+    ends_r = np.cumsum(lengths_r)
+    total = int(ends_r[-1]) if len(ends_r) else 0
+    return np.repeat(starts_r - (ends_r - lengths_r), lengths_r) + np.arange(total)
+
+
+class WordTokenizer:
+    """Reads the tokens of texts, all but `left_out`.
 
     separator: a mark that the tokenizer knows, put between pieces that it reads at once. added: the
     tokenizer's added tokens, as they are written in a text.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", unknown: int, separator: str, added: Sequence[str]) -> None:
-        self._tokenizer, self._unknown = tokenizer, unknown
+    def __init__(
+        self, tokenizer: "Tokenizer", left_out: int | None, separator: str, added: Sequence[str]
+    ) -> None:
+        self._tokenizer, self._left_out = tokenizer, left_out
         self._separator, self._separator_id = separator.encode(), tokenizer.token_to_id(separator)
         self._vocabulary = tokenizer.get_vocab_size()
         self._added = [token.encode() for token in added]
         self._remembered: dict[bytes, bytes] = {}
 
     def count(self, texts: Sequence[str]) -> "csr_matrix":
-        """Return how often each known token is in each text [n, V], float64."""
+        """Return how often each token is in each text [n, V], float64."""
         from scipy import sparse
 
+        pieces = self._pieces(texts)
+        ids_t = np.frombuffer(b"".join(pieces.tokens), dtype=np.int32)
+        counts_nw = sparse.csr_matrix(
+            (np.ones(len(pieces.word_p)), pieces.word_p, pieces.first_n),
+            shape=(len(texts), len(pieces.tokens)),
+        )
+        counts_wv = sparse.csr_matrix(
+            (np.ones(len(ids_t)), ids_t, np.cumsum([0, *map(len, pieces.tokens)]) // ids_t.itemsize),
+            shape=(len(pieces.tokens), self._vocabulary),
+        )
+        return counts_nw @ counts_wv
+
+    def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of the texts, one text after the other [t], int32, and how many each has [n]."""
+        pieces = self._pieces(texts)
+        ids_t = np.frombuffer(b"".join(pieces.tokens), dtype=np.int32)
+        lengths_w = np.fromiter(map(len, pieces.tokens), np.int64, len(pieces.tokens)) // ids_t.itemsize
+        starts_w = np.cumsum(lengths_w) - lengths_w
+        lengths_p = lengths_w[pieces.word_p]
+        ends_p = np.concatenate([[0], np.cumsum(lengths_p)])
+        return ids_t[runs(starts_w[pieces.word_p], lengths_p)], np.diff(ends_p[pieces.first_n])
+
+    def _pieces(self, texts: Sequence[str]) -> _Pieces:
         raw = [text.encode() for text in texts]
         content = b"".join(raw)
         starts_n = np.cumsum([0, *map(len, raw)])
@@ -76,16 +122,9 @@ class WordCounter:
             pa.large_binary(), len(cuts_p) - 1, [None, pa.py_buffer(cuts_p), pa.py_buffer(content)]
         ).dictionary_encode()
         tokens = self._tokens(pieces.dictionary.to_pylist())
-        ids = np.frombuffer(b"".join(tokens), dtype=np.int32)
-        counts_nw = sparse.csr_matrix(
-            (np.ones(len(pieces)), pieces.indices.to_numpy(), np.searchsorted(cuts_p, starts_n)),
-            shape=(len(texts), len(tokens)),
+        return _Pieces(
+            word_p=pieces.indices.to_numpy(), first_n=np.searchsorted(cuts_p, starts_n), tokens=tokens
         )
-        counts_wv = sparse.csr_matrix(
-            (np.ones(len(ids)), ids, np.cumsum([0, *map(len, tokens)]) // ids.itemsize),
-            shape=(len(tokens), self._vocabulary),
-        )
-        return counts_nw @ counts_wv
 
     def _cuts(self, content: bytes, starts_n: np.ndarray) -> np.ndarray:
         """Return where pieces begin, and the end [p + 1]: a word or a mark each, and the space after it.
@@ -107,7 +146,7 @@ class WordCounter:
         return np.flatnonzero(cut_b)
 
     def _tokens(self, words: list[bytes]) -> list[bytes]:
-        """Return the known tokens of each word, their ids as bytes of int32."""
+        """Return the tokens of each word, their ids as bytes of int32."""
         found = list(map(self._remembered.get, words))
         read = self._read([word for word, tokens in zip(words, found, strict=True) if tokens is None])
         if len(self._remembered) + len(read) > MOST_WORDS:
@@ -117,7 +156,7 @@ class WordCounter:
         return [read[word] if tokens is None else tokens for word, tokens in zip(words, found, strict=True)]
 
     def _read(self, words: list[bytes]) -> dict[bytes, bytes]:
-        """Return the known tokens of each word, read many at once with the separator after each.
+        """Return the tokens of each word, read many at once with the separator after each.
 
         Where a word gives a separator of its own, words are read one by one.
         """
@@ -131,12 +170,12 @@ class WordCounter:
             if len(ends_w) != len(block):
                 alone += block
                 continue
-            known = (ids != self._unknown) & (ids != self._separator_id)
-            tokens, ends = ids[known].tobytes(), (ids.itemsize * np.cumsum(known)[ends_w]).tolist()
+            kept = (ids != self._left_out) & (ids != self._separator_id)
+            tokens, ends = ids[kept].tobytes(), (ids.itemsize * np.cumsum(kept)[ends_w]).tolist()
             parts = (tokens[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True))
             read.update(zip(block, parts, strict=True))
         for word, ids in zip(alone, self._ids(alone), strict=True):
-            read[word] = ids[ids != self._unknown].tobytes()
+            read[word] = ids[ids != self._left_out].tobytes()
         return read
 
     def _ids(self, texts: list[bytes]) -> Iterator[np.ndarray]:
@@ -147,8 +186,13 @@ class WordCounter:
         return (np.array(encoding.ids, dtype=np.int32) for encoding in encodings)
 
 
-def word_counter(tokenizer: "Tokenizer", unknown: int) -> WordCounter | None:
-    """Return a counter that gives what this tokenizer gives; None where that is not proven."""
+def word_tokenizer(
+    tokenizer: "Tokenizer", unknown: int, *, keep_unknown: bool = False
+) -> WordTokenizer | None:
+    """Return what reads as this tokenizer does, without the unknown token unless it is kept.
+
+    None where that is not proven.
+    """
     config: dict[str, Any] = json.loads(tokenizer.to_str())
     normalizer, pre_tokenizer = config["normalizer"] or {}, config["pre_tokenizer"] or {}
     added = [token["content"] for token in config["added_tokens"]]
@@ -163,4 +207,6 @@ def word_counter(tokenizer: "Tokenizer", unknown: int) -> WordCounter | None:
     )
     marks = (mark for mark in reversed(string.punctuation) if not any(mark in token for token in added))
     separator = next((mark for mark in marks if tokenizer.token_to_id(mark) not in (None, unknown)), None)
-    return WordCounter(tokenizer, unknown, separator, added) if proven and separator else None
+    if not proven or separator is None:
+        return None
+    return WordTokenizer(tokenizer, None if keep_unknown else unknown, separator, added)

@@ -2,13 +2,12 @@
 
 import shutil
 import socket
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tamis.embedding import EncoderUnavailableError, encoder_identity, load_encoder
-from tamis.embedding.sentence import _batches, _Windows, groups
+from tamis.embedding.sentence import groups
 
 TOLERANCE = 3e-3  # of bfloat16: design, section 3
 TEXTS = [
@@ -125,35 +124,13 @@ def test_a_folder_that_is_no_model_says_so(tmp_path):
         load_encoder(str(tmp_path), cache=tmp_path)
 
 
-def test_batches_hold_every_window_once_within_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 50, 500)
-    windows = _Windows(ids=[[0] * length for length in lengths], document_w=np.arange(500))
-    batches = list(_batches(windows, 100))
-    assert sorted(np.concatenate(batches)) == list(range(500))
-    assert all(len(batch) * lengths[batch].max() <= 100 or len(batch) == 1 for batch in batches)
-    assert max(lengths[batch].max() - lengths[batch].min() for batch in batches) < 10
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_windows_are_padded_as_the_tokenizer_pads_them(minilm, monkeypatch, side):
-    tokenizer = minilm._model.tokenizer
-    monkeypatch.setattr(tokenizer, "padding_side", side)
-    lengths = np.random.default_rng(0).integers(1, 40, 30)
-    ids = [list(range(1_000, 1_000 + length)) for length in lengths]
-    features = {"input_ids": ids, "attention_mask": [[1] * len(window) for window in ids]}
-    padded = minilm._padded(ids)
-    for name, rows in tokenizer.pad(features, padding=True, return_tensors="np").items():
-        assert padded[name].dtype == np.int64
-        assert min(padded[name].strides) > 0  # torch takes no others
-        np.testing.assert_array_equal(padded[name], rows)
-
-
-def test_a_tokenizer_without_a_token_that_pads_gets_zeros(minilm, monkeypatch):
-    bare = SimpleNamespace(padding_side="right", pad_token_id=None)
-    monkeypatch.setattr(minilm, "_model", SimpleNamespace(tokenizer=bare))
-    padded = minilm._padded([[7, 8, 9], [5]])
-    assert padded["input_ids"].tolist() == [[7, 8, 9], [5, 0, 0]]
-    assert padded["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+def test_a_tokenizer_without_a_token_that_pads_fills_up_with_zeros(tiny_folder, tmp_path):
+    encoder = load_encoder(str(tiny_folder), cache=tmp_path, device="cpu")
+    texts = ["abc " * 40, "def"]
+    expected_nd = encoder.encode(texts)
+    encoder._model.tokenizer.pad_token = None
+    assert encoder._model.tokenizer.pad_token_id is None
+    assert np.array_equal(encoder.encode(texts), expected_nd)
 
 
 def test_groups_hold_every_text_in_order():

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tamis.embedding import words
 from tamis.embedding.identity import locate
 from tamis.embedding.static import StaticEncoder
-from tamis.embedding.words import word_counter
+from tamis.embedding.words import word_tokenizer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ADDED = ["[CLS]", "[SEP]", "[UNK]", "[MASK]", "[PAD]", "[CLS", "UNK]", " ~ "]
@@ -229,7 +229,7 @@ PADDING = {
 )
 def test_another_tokenizer_reads_whole_texts(changes):
     tokenizer = with_config(**changes)
-    assert word_counter(tokenizer, tokenizer.token_to_id("[UNK]")) is None
+    assert word_tokenizer(tokenizer, tokenizer.token_to_id("[UNK]")) is None
     encoder = encoder_of(tokenizer)
     assert encoder._words is None
     ids = tokenizer.encode("The mean of a normal distribution.", add_special_tokens=False).ids

@@ -7,6 +7,7 @@ nor network is behind it: everything else stops the stage.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -55,12 +56,13 @@ class NoNumbersError(PermanentError):
 
 
 def read_each(
-    read: Callable[[list[str]], Result], texts: Sequence[str]
+    read: Callable[[list[str]], Result], texts: Sequence[str], cuts: Sequence[int] = ()
 ) -> tuple[list[tuple[list[int], Result]], dict[int, Refusal]]:
     """Results of `read` with the positions of their texts, and refusals of texts it fails on, by position.
 
-    Texts are read together; what fails is halved until the texts at fault are alone. Raises what `read`
-    raises when memory, disk or network is the cause, or when it fails on a plain sentence too.
+    Texts are read together; what fails is cut, first at `cuts` if there are any, then into halves, until the
+    texts at fault are alone. Raises what `read` raises when memory, disk or network is the cause, or when it
+    fails on a plain sentence too.
     """
     try:
         return [(list(range(len(texts))), read(list(texts)))], {}
@@ -72,7 +74,9 @@ def read_each(
     )  # not within the handler: what fails here would carry the first message, which may quote texts
     results: list[tuple[list[int], Result]] = []
     refused: dict[int, Refusal] = {}
-    _halve(read, texts, list(range(len(texts))), results, refused)
+    ends = [0, *(cuts or [len(texts) // 2]), len(texts)]
+    parts = [list(range(start, end)) for start, end in pairwise(ends)]
+    _read_parts(read, texts, parts, results, refused)
     return results, refused
 
 
@@ -94,16 +98,15 @@ def finite_each(
     return found_n, dict.fromkeys(empty, why) | refused
 
 
-def _halve(
+def _read_parts(
     read: Callable[[list[str]], Result],
     texts: Sequence[str],
-    places: list[int],
+    parts: Sequence[list[int]],
     results: list[tuple[list[int], Result]],
     refused: dict[int, Refusal],
 ) -> None:
-    """Read the texts at `places`, which failed together, in two halves."""
-    middle = len(places) // 2
-    for part in (places[:middle], places[middle:]):
+    """Read texts that failed together in these parts, and a part that fails in halves."""
+    for part in parts:
         if not part:
             continue
         try:
@@ -114,7 +117,8 @@ def _halve(
                 raise
             failure = type(error).__name__  # the message may repeat the text
         if len(part) > 1:
-            _halve(read, texts, part, results, refused)
+            middle = len(part) // 2
+            _read_parts(read, texts, (part[:middle], part[middle:]), results, refused)
         else:
             detail = f"the model or its tokenizer failed on it with {failure}"
             refused[part[0]] = Refusal(reason=Unfit.MODEL_FAILED, detail=detail)

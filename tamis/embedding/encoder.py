@@ -5,6 +5,7 @@ with; `minilm` understands word order and takes 90 ms of a core for 1,300 charac
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from tamis.base.arguments import strings
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import PLAIN, Refusal, Unfit, read_each
 from tamis.embedding.identity import AUTO, fingerprint_of, locate, resolved_precision
-from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError
+from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError, groups
 from tamis.embedding.static import load_static
 
 
@@ -50,14 +51,23 @@ def encode_each(
     """
 
     texts = strings("texts", texts)
+    left = len(texts)
+
+    def count(rows: int) -> None:
+        nonlocal left
+        left -= rows
+        advance(rows)
 
     def read(some: list[str]) -> np.ndarray:
         try:
-            return encoder.encode(some, advance if len(some) == len(texts) else ignore)
+            return encoder.encode(some, count if len(some) == len(texts) else ignore)
         except UnusableVectorError as error:
             return error.vectors_nd
 
-    parts, refused = read_each(read, texts)
+    *cuts, _end = accumulate(map(len, groups(texts)), initial=0)
+    parts, refused = read_each(read, texts, cuts[1:])  # so that vectors are those of the same batches
+    if left:
+        count(left)
     vectors_nd = np.full((len(texts), encoder.dimension), np.nan, dtype=np.float32)
     for places, found_md in parts:
         norms_m = np.linalg.norm(found_md, axis=1)

@@ -45,7 +45,7 @@ class UnusableVectorError(PermanentError, ValueError):
 class SentenceEncoder:
     """An `Encoder` from a folder in sentence-transformers format; no remote code, no network.
 
-    A text without tokens is encoded as a full stop, so that its vector is finite and not zero. A model's
+    A blank text is encoded as a full stop, so that its vector is finite and not zero. A model's
     default prompt is put before each text. Models that are no transformers (static ones) have no window.
     """
 
@@ -73,7 +73,7 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         blocks = []
-        with closing(ahead(map(self._prepared, groups(texts)))) as prepared:
+        with closing(ahead(self._prepared(group) for group in groups(texts))) as prepared:
             for group, windows in prepared:
                 blocks.append(self._encode_group(group, windows, advance))
         vectors_nd = np.concatenate(blocks)
@@ -85,7 +85,10 @@ class SentenceEncoder:
         return unit_nd
 
     def _prepared(self, texts: Sequence[str]) -> tuple[list[str], Windows | None]:
-        """What the model reads of a group; made of the next while it works on the last, so no GPU waits."""
+        """Return a group's texts after the prompt, and their windows, if the model has a window.
+
+        A thread does this for the next group while the model works on the one before: a GPU would wait.
+        """
         prompted = [self._prompt + _valid(text) for text in texts]
         return prompted, self._cutter.cut(prompted) if self._cutter else None
 

@@ -80,6 +80,8 @@ def embed_missing(
     missing = sorted(set(doc_ids) - known - set(refused_before))
     if not store.exists(table):
         store.insert_new(table, schema.empty_table())
+    if not missing:  # so that no cluster is started, either
+        return []
     done: list[pa.Table] = []
     refused: dict[str, Refusal] = {}
     # Texts are read, and vectors written, while others are encoded.

@@ -1,7 +1,7 @@
-"""Texts as windows of tokens, cut as their own tokenizer cuts them.
+"""Texts as windows of tokens, as a model's own tokenizer cuts them.
 
-A tokenizer of BERT's kind is read by words (tamis.embedding.words): in the time that it takes itself, a GPU
-could encode several times as much. Any other reads slices of the texts in threads.
+Where the tokenizer is of BERT's kind, texts are read by words (tamis.embedding.words), since a GPU encodes
+faster than such a tokenizer reads. Any other tokenizer reads slices of the texts in threads.
 """
 
 import json
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 BLANK_TEXT = "."
 LEAST_TEXTS = 64
-"""That a thread tokenizes."""
+"""A thread reads at least so many."""
+BY_WORDS = ["WordPiece", "BertNormalizer", "BertPreTokenizer"]
+"""Model, normalizer and pre-tokenizer of a tokenizer whose texts may be read by words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Windows:
     document_w: np.ndarray
 
     def batches(self, tokens: int) -> Iterator[np.ndarray]:
-        """Positions of windows of like length, longest first, at most so many `tokens` once padded."""
+        """Yield positions of windows of like length, longest first, at most so many `tokens` once padded."""
         order_w = np.argsort(-self.lengths_w, kind="stable")
         start = 0
         while start < len(order_w):
@@ -43,9 +45,9 @@ class Windows:
             start += size
 
     def padded(self, batch: np.ndarray, side: str, padding: int) -> dict[str, np.ndarray]:
-        """Token ids and attention mask [b, t], int64, equal to those of `tokenizer.pad`.
+        """Return token ids and attention mask [b, t], int64, equal to those of `tokenizer.pad`.
 
-        That takes many times as long (`minilm_padding` of benchmarks.encoding).
+        `tokenizer.pad` takes many times as long (`minilm_padding` of benchmarks.encoding).
         """
         starts_w = np.cumsum(self.lengths_w) - self.lengths_w
         lengths_b = self.lengths_w[batch]
@@ -58,19 +60,26 @@ class Windows:
 
 
 class WindowCutter:
-    """Cuts texts into windows of at most `window` tokens; one without a token reads as a full stop."""
+    """Cuts texts into windows of at most `window` tokens.
+
+    A window without a token, not even one that opens or closes it, has those of a full stop.
+    """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast", window: int) -> None:
-        blank = tokenizer(BLANK_TEXT, truncation=True, max_length=window, padding=False)
-        self._blank: list[int] = blank["input_ids"]
-        # That call set how it cuts. Threads share the copy, whose settings no other call can change.
-        self._tokenizer = deepcopy(tokenizer.backend_tokenizer)
-        self._tokenizer.encode_special_tokens = tokenizer.backend_tokenizer.encode_special_tokens
-        self._words, self._opening, self._closing = _by_words(self._tokenizer)
+        self._tokenizer, self._window = tokenizer, window
+        self._blank = self._set()
+        self._settings = tokenizer.backend_tokenizer.truncation
+        self._words, self._opening, self._closing = _by_words(tokenizer.backend_tokenizer)
         self._room = window - len(self._opening) - len(self._closing)
 
+    def _set(self) -> list[int]:
+        """Make the tokenizer cut into windows, and not pad them; return the ids of a full stop."""
+        found = self._tokenizer(BLANK_TEXT, truncation=True, max_length=self._window, padding=False)
+        ids: list[int] = found["input_ids"]
+        return ids
+
     def cut(self, texts: Sequence[str]) -> Windows:
-        """Windows of the texts, in their order."""
+        """Return the windows of the texts, in their order."""
         if self._words is None or self._room < 1:
             return self._cut_whole(texts)
         ids_t, lengths_n = self._words.read(texts)
@@ -89,8 +98,12 @@ class WindowCutter:
         return Windows(ids_t=framed_t, lengths_w=lengths_w, document_w=document_w)
 
     def _cut_whole(self, texts: Sequence[str]) -> Windows:
+        backend = self._tokenizer.backend_tokenizer
+        if backend.truncation != self._settings or backend.padding is not None:
+            self._set()  # somebody else has used the tokenizer
+
         def encoded(rows: slice) -> list[list[list[int]]]:
-            found = self._tokenizer.encode_batch_fast(list(texts[rows]))
+            found = backend.encode_batch_fast(list(texts[rows]))
             return [[one.ids or self._blank for one in (first, *first.overflowing)] for first in found]
 
         ids = [of_text for part in on_slices(encoded, len(texts), LEAST_TEXTS) for of_text in part]
@@ -103,23 +116,23 @@ class WindowCutter:
         )
 
 
-def _by_words(cutting: "Tokenizer") -> tuple[WordTokenizer | None, list[int], list[int]]:
-    """What reads the tokens between those that open and close a window, and these; None where none is proven.
+def _by_words(backend: "Tokenizer") -> tuple[WordTokenizer | None, list[int], list[int]]:
+    """Return what reads texts by words, and the ids that open and close each window.
 
-    cutting: the tokenizer with its truncation set. It must cut on the right and read added tokens as such.
+    Without the first where that is not proven to give what the tokenizer gives, which must cut on the right
+    and know its added tokens in a text.
     """
-    truncation, unread = cutting.truncation, cutting.encode_special_tokens
-    tokenizer = deepcopy(cutting)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    unknown = json.loads(tokenizer.to_str())["model"].get("unk_token")
-    unknown_id = tokenizer.token_to_id(unknown) if isinstance(unknown, str) else None
-    if truncation["direction"] != "right" or truncation["stride"] or unread or unknown_id is None:
+    kinds = [type(part).__name__ for part in (backend.model, backend.normalizer, backend.pre_tokenizer)]
+    if kinds != BY_WORDS or backend.truncation["direction"] != "right" or backend.encode_special_tokens:
         return None, [], []
+    tokenizer = deepcopy(backend)
+    tokenizer.no_truncation()
+    unknown = tokenizer.token_to_id(json.loads(tokenizer.to_str())["model"]["unk_token"])
     bare = tokenizer.encode(BLANK_TEXT, add_special_tokens=False).ids
     framed = tokenizer.encode(BLANK_TEXT).ids
     places = [place for place in range(len(framed)) if framed[place : place + len(bare)] == bare]
-    if not bare or len(places) != 1 or len(framed) == len(bare):
+    # Without tokens around it, a text that has none would give a window of none.
+    if unknown is None or not bare or len(places) != 1 or len(framed) == len(bare):
         return None, [], []
-    words = word_tokenizer(tokenizer, unknown_id, keep_unknown=True)
+    words = word_tokenizer(tokenizer, unknown, keep_unknown=True)
     return words, framed[: places[0]], framed[places[0] + len(bare) :]

@@ -139,7 +139,8 @@ class WordTokenizer:
         cut_b[chinese_c] = cut_b[chinese_c + BYTES_OF_CHINESE] = True
         for token in self._added:
             if token in content:
-                found = [match.start() for match in re.finditer(re.escape(token), content)]
+                # Matches may overlap: one across two texts must not hide one in the second.
+                found = [match.start() for match in re.finditer(b"(?=" + re.escape(token) + b")", content)]
                 for text in np.unique(np.searchsorted(starts_n, found, side="right")) - 1:
                     cut_b[starts_n[text] : starts_n[text + 1]] = False
         cut_b[starts_n] = True

@@ -6,7 +6,8 @@ import socket
 import numpy as np
 import pytest
 
-from tamis.embedding import EncoderUnavailableError, encoder_identity, load_encoder
+from tamis.embedding import EncoderUnavailableError, encoder_identity, load_encoder, sentence
+from tamis.embedding.encoder import encode_each
 from tamis.embedding.sentence import groups
 
 TOLERANCE = 3e-3  # of bfloat16: design, section 3
@@ -124,13 +125,57 @@ def test_a_folder_that_is_no_model_says_so(tmp_path):
         load_encoder(str(tmp_path), cache=tmp_path)
 
 
-def test_a_tokenizer_without_a_token_that_pads_fills_up_with_zeros(tiny_folder, tmp_path):
+def test_a_tokenizer_without_a_token_that_pads_fills_up_with_zeros(tiny_folder, tmp_path, monkeypatch):
     encoder = load_encoder(str(tiny_folder), cache=tmp_path, device="cpu")
-    texts = ["abc " * 40, "def"]
-    expected_nd = encoder.encode(texts)
     encoder._model.tokenizer.pad_token = None
     assert encoder._model.tokenizer.pad_token_id is None
-    assert np.array_equal(encoder.encode(texts), expected_nd)
+    given, whole = [], encoder._model.forward
+    monkeypatch.setattr(encoder._model, "forward", lambda rows: given.append(dict(rows)) or whole(rows))
+    encoder.encode(["abc " * 40, "def"])
+    (rows,) = given
+    assert set(rows["input_ids"][rows["attention_mask"] == 0].tolist()) == {0}
+
+
+@pytest.fixture
+def in_groups(tiny_folder, tmp_path, monkeypatch):
+    """A sentence encoder that reads 13 texts at once, 40 texts, and their vectors."""
+    monkeypatch.setattr(sentence, "GROUP_DOCUMENTS", 13)
+    encoder = load_encoder(str(tiny_folder), cache=tmp_path, device="cpu")
+    texts = [f"text {number} " + "abc " * (number % 7) for number in range(40)]
+    return encoder, texts, np.concatenate([encoder.encode(group) for group in groups(texts)])
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_the_next_group_is_read_while_one_is_encoded_with_the_same_vectors(in_groups, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    encoder, texts, expected_nd = in_groups
+    done = []
+    assert np.array_equal(encoder.encode(texts, done.append), expected_nd)
+    assert sum(done) == len(texts)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_text_that_cannot_be_read_costs_the_other_groups_nothing(in_groups, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    encoder, texts, expected_nd = in_groups
+    cut, tried = encoder._cutter.cut, []
+
+    def broken(some):
+        tried.append(len(some))
+        if texts[20] in some:
+            raise IndexError(texts[20])
+        return cut(some)
+
+    monkeypatch.setattr(encoder._cutter, "cut", broken)
+    done = []
+    vectors_nd, refused = encode_each(encoder, texts, done.append)
+    assert list(refused) == [20]
+    assert np.isnan(vectors_nd[20]).all()
+    others = [place for place in range(40) if not 13 <= place < 26]
+    assert np.array_equal(vectors_nd[others], expected_nd[others])
+    np.testing.assert_allclose(np.delete(vectors_nd, 20, 0), np.delete(expected_nd, 20, 0), atol=TOLERANCE)
+    assert sum(done) == len(texts)
+    assert sum(tried) < 5 * len(texts)
 
 
 def test_groups_hold_every_text_in_order():

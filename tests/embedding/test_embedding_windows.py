@@ -1,6 +1,7 @@
 """Windows are those of the model's own tokenizer on any text, by words or by the tokenizer itself."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from test_words import EDGES, NORMALIZER, pools
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from tamis.embedding import words
 from tamis.embedding.identity import locate
 from tamis.embedding.windows import WindowCutter, Windows
 
@@ -36,18 +38,17 @@ def split(windows):
     return [windows.ids_t[start:end].tolist() for start, end in pairwise(ends)], windows.document_w.tolist()
 
 
-def by_itself(tokenizer, texts):
+def by_itself(tokenizer, texts, window=WINDOW):
     """What transformers gives; a full stop where it gives nothing."""
     found = tokenizer(
-        texts, truncation=True, max_length=WINDOW, return_overflowing_tokens=True, padding=False
+        texts, truncation=True, max_length=window, return_overflowing_tokens=True, padding=False
     )
     blank = tokenizer(".")["input_ids"]
     return [ids or blank for ids in found["input_ids"]], found["overflow_to_sample_mapping"]
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("threads", ["1", "3"])
-@pytest.mark.parametrize("way", ["words", "tokenizer"])
+@pytest.mark.parametrize(("way", "threads"), [("words", "1"), ("tokenizer", "1"), ("tokenizer", "3")])
 def test_windows_are_those_of_the_tokenizer(tokenizer, monkeypatch, way, threads, seed):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     cutter = WindowCutter(tokenizer, WINDOW)
@@ -115,6 +116,34 @@ def test_settings_that_words_do_not_know_are_left_to_the_tokenizer(setting):
     assert cutter._words is None
     texts = [text for text in texts_of(9) if text.strip()]
     assert split(cutter.cut(texts)) == by_itself(changed, texts)
+
+
+@pytest.mark.parametrize(("window", "by_words"), [(2, False), (3, True), (4, True), (100_000, True)])
+def test_windows_of_any_size_are_those_of_the_tokenizer(tokenizer, window, by_words):
+    cutter = WindowCutter(tokenizer, window)
+    assert (cutter._room > 0) == by_words
+    texts = [text for text in texts_of(10, 20) if len(text) < 100]
+    assert split(cutter.cut(texts)) == by_itself(tokenizer, texts, window)
+
+
+@pytest.mark.parametrize(
+    ("token", "texts"), [("|a|", ["x |a", "|a| y"]), ("---", ["a-", "---"]), ("__b__", ["__b", "__b__b__"])]
+)
+def test_a_token_across_two_texts_hides_none_in_the_second(token, texts):
+    changed = AutoTokenizer.from_pretrained(str(locate("minilm").folder))
+    changed.add_tokens([token], special_tokens=True)
+    cutter = WindowCutter(changed, WINDOW)
+    assert cutter._words is not None
+    assert split(cutter.cut(texts)) == by_itself(changed, texts)
+
+
+def test_threads_may_share_a_cutter_whose_words_are_forgotten(tokenizer, monkeypatch):
+    monkeypatch.setattr(words, "MOST_WORDS", 50)
+    cutter = WindowCutter(tokenizer, WINDOW)
+    texts = [texts_of(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(cutter.cut, texts * 3))
+    assert list(map(split, found)) == [by_itself(tokenizer, some) for some in texts] * 3
 
 
 def windows_of(lengths):

@@ -8,6 +8,9 @@ from tamis.corpus.intake import remove_shards
 from tamis.corpus.setting_aside import show_refused
 from tamis.embedding import load_encoder, storing
 from tamis.embedding.storing import embed_missing
+from tamis.engine import using
+from tamis.engine.ray_engine import RayEngine
+from tamis.settings.sections import EngineSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -110,6 +113,12 @@ def test_what_no_text_can_cause_stops_at_once(store, encoder, monkeypatch, error
     with pytest.raises(type(error)):
         embed_missing(store, encoder, IDS)
     assert len(given) == len(IDS)
+
+
+def test_nothing_missing_starts_no_cluster(store, static):
+    assert embed_missing(store, static, IDS) == IDS
+    with using(RayEngine(EngineSection(kind="ray", address="127.0.0.1:1"))):
+        assert embed_missing(store, static, IDS) == []
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

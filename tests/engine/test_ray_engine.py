@@ -132,15 +132,17 @@ def test_a_node_that_dies_in_mid_run_costs_its_blocks_again(ray_cluster, ray_eng
     doomed = ray_cluster.add_node(num_cpus=2)
     ray_engine.section = ray_engine.section.model_copy(update={"workers": 3})
     with using(ray_engine, notes.append):
-        results = ray_engine.map(multiply_slowly, Counted(tmp_path, 2), range(30))
-        found = list(itertools.islice(results, 6))
+        results = ray_engine.map(multiply_slowly, Counted(tmp_path, 2), range(60))
+        found = [next(results)]
+        while len({path.name.split("-")[2] for path in tmp_path.glob("began-*")}) < 3:
+            found.append(next(results))  # until a worker of each node is in the middle of a block
         ray_cluster.remove_node(doomed, allow_graceful=False)
         found += list(results)
-    assert found == [(block, 2 * block) for block in range(30)]
+    assert found == [(block, 2 * block) for block in range(60)]
     assert any("was lost during multiply slowly" in note for note in notes)
     began = [path.name.split("-")[1] for path in tmp_path.glob("began-*")]
-    assert 30 < len(began) <= 30 + 3 * 2  # what the lost workers had, and nothing else
-    assert len(set(began)) == 30
+    assert 60 < len(began) <= 60 + 3 * 2  # what the lost workers had, and nothing else
+    assert len(set(began)) == 60
 
 
 @pytest.mark.slow

@@ -191,8 +191,10 @@ def test_a_state_that_the_project_keeps_elsewhere_is_left_alone(project, tmp_pat
     assert not (project.home.dagster / "history").exists()
 
 
-def die_while_opening(folder: Path, table: str) -> None:
+def die_while_opening(folder: Path, table: str, environment: dict[str, str]) -> None:
     """In a process of its own: kill -9 once Dagster has made a table of the log of events."""
+    os.environ.clear()  # that of the test that first started the server of forks
+    os.environ.update(environment)
 
     def kill(connection, _cursor, statement, _parameters, _context, _many):
         if "index" in str(connection.engine.url) and f"CREATE TABLE {table}" in statement:
@@ -206,7 +208,7 @@ def die_while_opening(folder: Path, table: str) -> None:
 def test_after_kill_9_the_next_command_materializes(tmp_path):
     killed = tmp_path / "killed"
     project_in(killed)
-    process = SERVER.Process(target=die_while_opening, args=(killed, "asset_keys"))
+    process = SERVER.Process(target=die_while_opening, args=(killed, "asset_keys", dict(os.environ)))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

@@ -19,7 +19,8 @@ of the Chinese declaration of human rights drawn at random ("chinese"); that dec
   `SentenceTransformer.encode` in float32 with the best of five batch sizes, by turns, on whole texts of the
   pool that fit the model's window. Wanted: 1.5 times; cosines are at least .999.
 - minilm_windows, minilm_padding: milliseconds to cut 512 of these texts into windows of tokens and to fill
-  these up, as the product does and by the tokenizer (in one thread unless TOKENIZERS_PARALLELISM is set).
+  these up, as the product does and by the tokenizer: with TOKENIZERS_PARALLELISM=false in one thread, as in
+  the processes of the platform.
 
 Exits 1 when a figure misses its limit. Without model2vec its figures are missing and a line says so. Text is
 found through TAMIS_BENCH_DATA (default ../shared/data next to the checkout). Five minutes on two cores.

@@ -64,8 +64,8 @@ def encode_each(
         except UnusableVectorError as error:
             return error.vectors_nd
 
-    *cuts, _end = accumulate(map(len, groups(texts)), initial=0)
-    parts, refused = read_each(read, texts, cuts[1:])  # so that vectors are those of the same batches
+    cuts = list(accumulate(map(len, groups(texts))))[:-1]
+    parts, refused = read_each(read, texts, cuts)  # so that vectors are those of the same batches
     if left:
         count(left)
     vectors_nd = np.full((len(texts), encoder.dimension), np.nan, dtype=np.float32)

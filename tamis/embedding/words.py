@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_WORDS, LONGEST_WORD = 262_144, 64
 """How many pieces are remembered, and of how many bytes; when they become too many, all are forgotten."""
 WORDS_AT_ONCE = 1_024
+NO_TOKEN = -1
 WORD, MARK, SPACE, CHINESE = range(4)
 BYTES_OF_CHINESE = 3
 
@@ -78,9 +79,7 @@ class WordTokenizer:
     tokenizer's added tokens, as they are written in a text.
     """
 
-    def __init__(
-        self, tokenizer: "Tokenizer", left_out: int | None, separator: str, added: Sequence[str]
-    ) -> None:
+    def __init__(self, tokenizer: "Tokenizer", left_out: int, separator: str, added: Sequence[str]) -> None:
         self._tokenizer, self._left_out = tokenizer, left_out
         self._separator, self._separator_id = separator.encode(), tokenizer.token_to_id(separator)
         self._vocabulary = tokenizer.get_vocab_size()
@@ -210,4 +209,4 @@ def word_tokenizer(
     separator = next((mark for mark in marks if tokenizer.token_to_id(mark) not in (None, unknown)), None)
     if not proven or separator is None:
         return None
-    return WordTokenizer(tokenizer, None if keep_unknown else unknown, separator, added)
+    return WordTokenizer(tokenizer, NO_TOKEN if keep_unknown else unknown, separator, added)

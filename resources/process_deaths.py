@@ -8,6 +8,7 @@ All is in the cache: without it a partition is only tried twice more, so a note 
 import contextlib
 import faulthandler
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,10 +104,12 @@ def watching(home: Home, asset: str, log: Callable[[str], None] = silent) -> Ite
         try:
             yield Watch(home=home, asset=asset, file=file, suspected=suspected)
         finally:
-            faulthandler.disable()
-            if elsewhere:
-                faulthandler.enable(STDERR)
-            (folder / "partitions").unlink()
+            # A step that Dagster gave up may be closed after the next one of this process has begun.
+            if not _noted_by_another(folder / "partitions", file):
+                faulthandler.disable()
+                if elsewhere:
+                    faulthandler.enable(STDERR)
+                (folder / "partitions").unlink(missing_ok=True)
 
 
 def read_aborts(home: Home, log: Callable[[str], None] = silent) -> list[Abort]:
@@ -147,6 +150,14 @@ def _count(home: Home, log: Callable[[str], None]) -> None:
             reasons = (*earlier, reason)
             known[asset, partition] = Abort(asset=asset, partition=partition, input_key=key, reasons=reasons)
         _write(home, list(known.values()))
+
+
+def _noted_by_another(path: Path, file: BinaryIO) -> bool:
+    """Whether the file of this name is a later one; there may be none, since a cache may be deleted."""
+    try:
+        return not os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _reason(fault: str, noted: Mapping[str, object]) -> str:

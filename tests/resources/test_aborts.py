@@ -1,5 +1,6 @@
 """Which partitions a process died of: of a fault or for want of memory, never because somebody killed it."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,36 @@ def test_a_damaged_note_is_logged_and_counts_for_nothing(home, name, content):
     assert (
         f"{path.parent / ('aborts.json' if name == 'aborts.json' else 'partitions')} cannot be read" in line
     )
+
+
+def test_a_step_whose_cache_is_deleted_meanwhile_ends_well(home):
+    with watching(home, "documents") as watch:
+        watch.begin({"made": "k0"})
+        shutil.rmtree(home.cache)
+        watch.end(["made"], made=True)
+    assert counted(home) == {}
+
+
+CLOSED_LATE = """
+import os, signal, sys
+from pathlib import Path
+from resources.process_deaths import watching
+from tamis.store.home import Home
+
+home = Home(Path(sys.argv[1]))
+given_up = watching(home, "embeddings")
+given_up.__enter__().begin({"other": "k0"})
+with watching(home, "documents") as watch:
+    watch.begin({"bad": "k1"})
+    given_up.__exit__(None, None, None)
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_step_that_is_closed_late_leaves_the_notes_of_the_next_one(home):
+    done = subprocess.run([sys.executable, "-c", CLOSED_LATE, str(home.root)], cwd=CHECKOUT, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert counted(home) == {("documents", "bad"): ("segmentation fault",)}
 
 
 def test_a_field_that_is_not_known_leaves_the_others_as_they_are(home):

@@ -1,8 +1,8 @@
-"""Parts of the incremental benchmark that run in a process of their own; each prints one JSON line.
+"""Parts of the incremental benchmark that run in a process of their own; each prints JSON lines.
 
 `ingest`: files into the documents table. `ticks`: the sensors' way, ticks and the runs that they request,
-until nothing is left to do. `arrivals`: the same for one file after another. `idle`: ticks with nothing to
-do.
+until nothing is left to do. `arrivals`: the same for each file whose number comes on stdin. `idle`: ticks
+with nothing to do.
 """
 
 import json
@@ -68,19 +68,18 @@ def ticks(folder: Path) -> dict[str, Any]:
     }
 
 
-def arrivals(folder: Path) -> dict[str, Any]:
-    """Seconds of the sensors' work for each of many files of ten documents that come one after another."""
-    instance, store, job, sensors = _open(folder)
+def arrivals(folder: Path) -> Iterator[float]:
+    """Seconds of the sensors' work for each file of ten documents whose number comes on stdin."""
+    opened = _open(folder)
     coming = pl.read_parquet(folder / "coming.parquet")
-    seconds = []
-    for number, start in enumerate(range(0, coming.height, DOCUMENTS_EACH)):
-        coming.slice(start, DOCUMENTS_EACH).write_ndjson(folder / "pool" / f"later-{number:05d}.jsonl")
+    for number in map(int, sys.stdin):
+        documents = coming.slice(number * DOCUMENTS_EACH, DOCUMENTS_EACH)
+        documents.write_ndjson(folder / "pool" / f"later-{number:05d}.jsonl")
         time.sleep(SETTLED_SECONDS)
         began = time.perf_counter()
-        requested, selected, _said = _until_rest(instance, store, job, sensors)
+        requested, selected, _said = _until_rest(*opened)
         assert selected > began, requested
-        seconds.append(time.perf_counter() - began)
-    return {"seconds": seconds}
+        yield time.perf_counter() - began
 
 
 def idle(folder: Path) -> dict[str, Any]:
@@ -166,5 +165,7 @@ def _rows(store: Any) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    parts = {"ingest": ingest, "ticks": ticks, "arrivals": arrivals, "idle": idle}
-    print(json.dumps(parts[sys.argv[1]](Path(sys.argv[2]))))
+    parts = {"ingest": ingest, "ticks": ticks, "idle": idle}
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    for line in arrivals(folder) if name == "arrivals" else [parts[name](folder)]:
+        print(json.dumps(line), flush=True)

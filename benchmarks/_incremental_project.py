@@ -6,6 +6,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -83,18 +85,32 @@ def command(folder: Path, *arguments: str, home: Path | None = None) -> tuple[fl
 
 def in_process_of_its_own(part: str, folder: Path) -> dict[str, object]:
     """What `python -m benchmarks._incremental_parts PART FOLDER` prints, as JSON."""
+    with _process(part, folder) as process:
+        said, _ = process.communicate()
+    assert not process.returncode, f"{part} ended with {process.returncode}"
+    found: dict[str, object] = json.loads(said.splitlines()[-1])
+    return found
+
+
+@contextmanager
+def arriving(folder: Path) -> Iterator[Callable[[int], float]]:
+    """Yield a function that lets a file of coming.parquet come, by its number, and returns its seconds."""
+    with _process("arrivals", folder) as process:
+
+        def seconds(number: int) -> float:
+            print(number, file=process.stdin, flush=True)
+            assert process.stdout
+            return float(process.stdout.readline())
+
+        yield seconds
+
+
+def _process(part: str, folder: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "TAMIS_PROJECT": str(folder / "tamis.toml"), "PYTHONPATH": str(CHECKOUT)}
     environment["TAMIS_HOME"] = str(folder / ".tamis")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks._incremental_parts", part, str(folder)],
-        cwd=CHECKOUT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    program = [sys.executable, "-m", "benchmarks._incremental_parts", part, str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(program, cwd=CHECKOUT, env=environment, text=True, stdin=pipe, stdout=pipe)
 
 
 def peak_megabytes() -> float:

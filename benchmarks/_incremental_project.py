@@ -105,7 +105,7 @@ def arriving(folder: Path) -> Iterator[Callable[[int], float]]:
         yield seconds
 
 
-def _process(part: str, folder: Path) -> "subprocess.Popen[str]":
+def _process(part: str, folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "TAMIS_PROJECT": str(folder / "tamis.toml"), "PYTHONPATH": str(CHECKOUT)}
     environment["TAMIS_HOME"] = str(folder / ".tamis")
     program = [sys.executable, "-m", "benchmarks._incremental_parts", part, str(folder)]

@@ -12,7 +12,7 @@ selected before the next comes; what the last twenty cost next to the first twen
 them to a copy of the project from before. `nothing`: `tamis materialize` when nothing changed, 1,000 files.
 `tick`: both sensors when nothing changed, 10,000 files. `ingest`: files to the documents table, 100,000 and
 1,000,000 short documents. Exits 1 when a figure misses its limit. Two hours on two cores, most of it building
-what is measured, and 45 minutes of it part many.
+what is measured, and 45 minutes or more of it part many.
 """
 
 import argparse

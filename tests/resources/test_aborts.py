@@ -38,9 +38,9 @@ def home(tmp_path) -> Home:
     return Home(tmp_path)
 
 
-def die(home: Home, number: signal.Signals) -> None:
+def die(home: Home, number: signal.Signals, program: str = PROGRAM) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(home.root), str(int(number))], cwd=CHECKOUT, capture_output=True
+        [sys.executable, "-c", program, str(home.root), str(int(number))], cwd=CHECKOUT, capture_output=True
     )
     assert done.returncode == -number, done.stderr.decode()
 
@@ -147,7 +147,7 @@ def test_a_step_whose_cache_is_deleted_meanwhile_ends_well(home):
 
 
 CLOSED_LATE = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from resources.process_deaths import watching
 from tamis.store.home import Home
@@ -158,13 +158,12 @@ given_up.__enter__().begin({"other": "k0"})
 with watching(home, "documents") as watch:
     watch.begin({"bad": "k1"})
     given_up.__exit__(None, None, None)
-    os.kill(os.getpid(), signal.SIGSEGV)
+    os.kill(os.getpid(), int(sys.argv[2]))
 """
 
 
 def test_a_step_that_is_closed_late_leaves_the_notes_of_the_next_one(home):
-    done = subprocess.run([sys.executable, "-c", CLOSED_LATE, str(home.root)], cwd=CHECKOUT, check=False)
-    assert done.returncode == -signal.SIGSEGV
+    die(home, signal.SIGSEGV, CLOSED_LATE)
     assert counted(home) == {("documents", "bad"): ("segmentation fault",)}
 
 

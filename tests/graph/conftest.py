@@ -43,6 +43,12 @@ def once_in_a_worker() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def settled(monkeypatch) -> None:
+    """Let sensors act on a tamis.toml that was written a moment ago, however fast the graph was made."""
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+
+
 @pytest.fixture
 def new_graph(tmp_path, encoder_cache, nowhere) -> Iterator[Callable[..., SmallProject]]:
     """Projects with nothing made yet, in folders of these names."""

@@ -26,9 +26,8 @@ def first(tmp_path_factory, encoder_cache) -> Iterator[SmallProject]:
 
 
 @pytest.fixture
-def graph(tmp_path, first, nowhere, monkeypatch) -> Iterator[SmallProject]:
+def graph(tmp_path, first, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
     graph = first.copy(tmp_path / "graph")
     register_partitions(graph.instance, graph.snapshot)  # as the first run did with the first instance
     yield graph

@@ -12,13 +12,6 @@ BACKFILL = {"dagster/backfill": "all"}
 PAIR = ("decisions", "selected_subset")
 
 
-@pytest.fixture
-def graph(graph, monkeypatch):
-    """The finished graph, whose tamis.toml is acted on as soon as it changes."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-    return graph
-
-
 def run(graph: SmallProject, *assets: str, **more: object) -> dg.ExecuteInProcessResult:
     """Run these assets as a backfill of the UI does."""
     register_partitions(graph.instance, graph.snapshot)

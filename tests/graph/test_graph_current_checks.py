@@ -11,13 +11,6 @@ from tamis.graph.stages import made_together
 from tamis.status import read_status
 
 
-@pytest.fixture
-def graph(graph, monkeypatch):
-    """The finished graph, whose tamis.toml is acted on as soon as it changes."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-    return graph
-
-
 def checks(graph: SmallProject) -> dict[str, str | None]:
     """Return the latest answer of each asset's check: "" where it passed, else the reason; None without."""
     keys = [dg.AssetCheckKey(dg.AssetKey(name), CURRENT) for name in used_by(graph.project).assets]

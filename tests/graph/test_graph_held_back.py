@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
+from sensors.requests import SETTLED_SECONDS
 from tamis.graph.held_back import held_back, lost_too_many, shrank_too_much
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
@@ -270,7 +271,8 @@ def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
     assert set(notes["entries"]) == {note["entries"]}
 
 
-def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph):
+def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph, monkeypatch):
+    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", SETTLED_SECONDS)
     before, current = rows(graph), graph.current
     graph.file.touch()
     assert "tamis.toml has just changed" in graph.arrive()

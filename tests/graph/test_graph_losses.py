@@ -61,7 +61,6 @@ class KilledError(BaseException):
 
 def test_a_removal_that_was_killed_and_undone_allows_no_later_loss(tmp_path, monkeypatch):
     """The sensors alone see that the files are back."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
     graph, folder = plain_project(tmp_path, settings()), tmp_path / "documents"
     write_jsonl(folder / "b.jsonl", ["documents two"])
     graph.make(CORPUS)

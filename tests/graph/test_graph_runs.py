@@ -26,12 +26,6 @@ def first(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
     graph.close()
 
 
-@pytest.fixture(autouse=True)
-def settled(monkeypatch) -> None:
-    """Let sensors act on a tamis.toml that was written a moment ago, however fast the graph was made."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-
-
 @pytest.fixture
 def two_targets(tmp_path, first, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
@@ -140,7 +134,6 @@ def test_a_listing_that_cannot_be_kept_leaves_no_earlier_one(graph):
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_file_that_changes_while_it_is_read_fails_no_step_of_the_run(graph, monkeypatch, count):
     """What reads it waits for the next run."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)  # tamis.toml may be new, too
     drop(graph, count)
     monkeypatch.setattr("assets.corpus.as_hashed", partial(_changed, corpus.as_hashed))
     graph.arrive()

@@ -1,18 +1,10 @@
 """What Dagster's pages show of runs and of a selection."""
 
 import dagster as dg
-import pytest
 from projects import lines, texts, write
 
 from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, SENSOR
 from tamis.report.address import page_url
-
-
-@pytest.fixture
-def graph(graph, monkeypatch):
-    """The finished graph, whose tamis.toml is acted on as soon as it changes."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
-    return graph
 
 
 def test_runs_of_the_command_line_are_in_the_timeline_and_hashes_are_hidden(graph):

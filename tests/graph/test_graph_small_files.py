@@ -376,8 +376,7 @@ def test_files_that_are_being_written_wait_alone(notes):
 
 
 @pytest.mark.slow
-def test_the_sensors_take_one_more_file_into_its_group(graph, reads, monkeypatch):
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)  # tamis.toml may be new
+def test_the_sensors_take_one_more_file_into_its_group(graph, reads):
     put_all(graph)
     graph.make()
     reads.clear()

@@ -13,7 +13,7 @@ from tamis.store.tables import Store
 
 FEW = 15
 """So many different sources are groups, however few documents each has."""
-SOURCES_AS_COUNTED = {"small_files": "by folder"}
+SOURCES_AS_COUNTED = {"small_files": "by folder", "files": "by name"}
 """What a source is, as a setting of the stages that divide by sources: it decides what they choose."""
 _HASHED = r"-[0-9a-f]{8}$"
 NOTES = ("shard_files", GROUPED_FILES)
@@ -100,7 +100,8 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
 def _named(places: pl.DataFrame) -> pl.DataFrame:
     """Return `name` of the source and the documents, of corpus, folder, shard, source and their doc_ids."""
     corpus, folder = pl.col("corpus"), pl.col("folder")
-    file = pl.when(folder == "").then(corpus).otherwise(pl.coalesce(folder, _file()))
+    # Readers note the whole name, folders included; a key keeps letters and digits of it, and a hash.
+    file = pl.when(folder == "").then(corpus).otherwise(pl.coalesce(folder, "source", _file()))
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
     alone = (corpus.n_unique() == 1) & ~_is_own().any()
     own = pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus)

@@ -56,6 +56,11 @@ def test_files_count_in_the_only_corpus_where_no_row_names_a_source():
     assert sources_of([*rows, ("c", "books", "z.txt", None)])["a"] == ["web"]
 
 
+@pytest.mark.parametrize("name", ["2024/jan.jsonl", "part one/a+b.jsonl", "x" * 150 + ".jsonl", "été.csv"])
+def test_a_file_that_counts_has_its_name_and_not_that_of_its_key(name):
+    assert sources_of([("a", "web", name, None), ("b", "web", "y.jsonl", None)])["a"] == [name]
+
+
 @pytest.mark.parametrize("corpus", ["web__en", "web_", "web...en"])
 def test_a_corpus_is_a_source_whatever_its_name_holds(corpus):
     """Keys name a corpus up to the first separator, so this one has to be looked up."""

@@ -41,7 +41,7 @@ class MixtureLaw:
     `method` names the form of each target; `cross_validated`: for each target the rank correlation of every
     form tried, between predictions for held-out runs and their losses; `held_out` [R, t]: those predictions,
     of the form chosen; `losses` [R, t]; `outliers`: runs (rows) of each target that were left out;
-    `largest_seen` [k]: the largest share of each source in a run.
+    `largest_seen` [k]: the largest share of each source in a run that counts.
     """
 
     weights: Floats
@@ -65,10 +65,21 @@ class MixtureLaw:
 
     @property
     def largest_seen(self) -> Floats:
-        """[k] the largest share of each source in a finished run."""
-        finished_r = np.isfinite(self.losses).any(1)
-        seen: Floats = self.weights[finished_r].max(0)
+        """[k] the largest share of each source in a run that counts for a target."""
+        return self.largest_counted(np.ones(self.targets))
+
+    def largest_counted(self, goal_t: Floats) -> Floats:
+        """Return the largest share [k] of each source in a run that counts for any target of the goal."""
+        counted_r = np.isfinite(self.kept_losses[:, goal_t > 0]).any(1)
+        seen: Floats = self.weights[counted_r].max(0)
         return seen
+
+    def _counted_runs(self, goal_t: Floats) -> Flags:
+        """Return which runs [R] count: those with all losses of the goal, or any if hardly one has all."""
+        known_rt: Flags = np.isfinite(self.kept_losses[:, goal_t > 0])
+        losses_r = known_rt.sum(axis=1)
+        whole_r: Flags = losses_r == known_rt.shape[1]
+        return whole_r if whole_r.sum() >= self.sources + 2 else losses_r > 0
 
     @property
     def kept_losses(self) -> Floats:
@@ -170,21 +181,18 @@ class MixtureLaw:
         """
         counted_t = goal_t > 0
         residual_rt = (self.kept_losses - self.held_out)[:, counted_t]
-        known_rt, share_t = np.isfinite(residual_rt), goal_t[counted_t]
-        whole_r = known_rt.all(1)
-        if whole_r.sum() < self.sources + 2:
-            whole_r = known_rt.any(1)
-            residual_rt = (
-                np.where(known_rt, residual_rt, 0.0) / np.maximum(known_rt @ share_t, 1e-12)[:, None]
-            )
-        leverage_r = leverage(self.weights, self.weights)[whole_r]
-        residual_r = residual_rt[whole_r] @ share_t
+        share_t, runs_r = goal_t[counted_t], self._counted_runs(goal_t)
+        residual_rt, runs_rk = residual_rt[runs_r], self.weights[runs_r]
+        known_rt = np.isfinite(residual_rt)
+        if not known_rt.all():
+            residual_rt = np.where(known_rt, residual_rt, 0.0) / (known_rt @ share_t)[:, None]
+        leverage_r = leverage(runs_rk, runs_rk)
+        residual_r = residual_rt @ share_t
         residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
-        runs_rk = self.weights[whole_r]
         near_rr, near_nr = _distances(runs_rk, runs_rk), _distances(weights_nk, runs_rk)
         np.fill_diagonal(near_rr, np.inf)
         local_r, local_n = (_nearby(near, np.abs(residual_r)) for near in (near_rr, near_nr))
-        return residual_r / local_r, local_n * np.sqrt(1.0 + leverage(weights_nk, self.weights))
+        return residual_r / local_r, local_n * np.sqrt(1.0 + leverage(weights_nk, runs_rk))
 
 
 def leverage(weights_nk: Floats, runs_rk: Floats) -> Floats:
@@ -305,7 +313,7 @@ def fit_mixture_law(
             weights_rk=weights_rk,
             losses_tr=np.where(used_rt, losses_rt, 0.0).T[varied_t],
             used_tr=used_rt.T[varied_t],
-            fold_r=_folds(len(weights_rk), seed),
+            fold_r=_folds(weights_rk, seed),
         )
         found |= dict(zip(np.flatnonzero(varied_t).tolist(), _fit_targets(swarm, method, seed), strict=True))
     rows = [found[target] for target in range(losses_rt.shape[1])]
@@ -353,10 +361,19 @@ def varies(losses_n: Floats) -> bool:
     return bool(np.ptp(losses_n) > ROUNDING * np.abs(losses_n).max())
 
 
-def _folds(runs: int, seed: int) -> NDArray[np.intp]:
-    """Return the fold of each run: the fewer runs, the more folds, so that fits without one are alike."""
-    count = min(runs, 16 if runs <= 64 else 10 if runs <= 256 else 5)
-    found_r: NDArray[np.intp] = np.random.default_rng(seed).permutation(runs) % count
+def _folds(weights_rk: Floats, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each run: the fewer mixtures, the more folds, so that fits without one are alike.
+
+    Runs of one mixture are in one fold, since a run is no stranger to another with its weights; unless there
+    are too few mixtures to fit a law without one.
+    """
+    _, first_m, mixture_r = np.unique(weights_rk, axis=0, return_index=True, return_inverse=True)
+    if len(first_m) < weights_rk.shape[1] + 2:
+        first_m = mixture_r = np.arange(len(weights_rk))
+    mixtures = len(first_m)
+    count = min(mixtures, 16 if mixtures <= 64 else 10 if mixtures <= 256 else 5)
+    fold_m = np.random.default_rng(seed).permutation(mixtures) % count
+    found_r: NDArray[np.intp] = fold_m[np.argsort(np.argsort(first_m))[mixture_r.reshape(-1)]]
     return found_r
 
 
@@ -410,8 +427,9 @@ def _outliers(swarm: Swarm, roots: list[Candidate], given_tr: Flags) -> Flags:
 def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags:
     """Return which runs [t, R] the best of the candidates misses."""
     found_tr = np.zeros_like(given_tr)
-    near_r = np.sqrt(np.maximum(1.0 - leverage(swarm.weights_rk, swarm.weights_rk), LEAST_NEARNESS))
     for row, given_r in enumerate(given_tr):
+        leverage_r = leverage(swarm.weights_rk, swarm.weights_rk[given_r])
+        near_r = np.sqrt(np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
         chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in candidates])
         losses_r = swarm.losses_tr[row]
         away_r = np.abs(losses_r - chosen.held_out_tr[0]) * near_r

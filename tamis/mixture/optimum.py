@@ -38,9 +38,9 @@ class Mixture:
     `predicted`, with 90 % bounds `low` and `high`, and `predicted_at_prior` are in units of the goal;
     `difference` is the first less the second, with 90 % bounds, `better_than_prior` whether these exclude 0.
     `repetition` [k]: passes over each source (NaN where no tokens were given); `caps` [k] on the shares;
-    `binding`: sources whose cap by tokens binds; `at_largest_seen`: sources at the largest share that a run
-    had, beyond which the law says nothing; `worth_of_a_pass` [k]: how much the goal would fall with one more
-    pass allowed over a source whose cap binds, NaN for the others.
+    `binding`: sources whose cap by tokens binds; `at_largest_seen`: sources at the largest share of a run
+    that counts, beyond which the law says nothing; `worth_of_a_pass` [k]: how much the goal would fall with
+    one more pass allowed over a source whose cap binds, NaN for the others.
     """
 
     weights: Floats
@@ -87,16 +87,17 @@ def best_mixture(
     by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
     objective = _objective(law, prior_k, stay_near, goal_t)
     starts_sk = _starts(law, prior_k, goal_t)
+    largest_k = law.largest_counted(goal_t)
 
     def solve(token_caps_k: Floats, starts_sk: Floats) -> tuple[Floats, Floats]:
-        caps_k = _caps(token_caps_k, law.largest_seen, prior_k, stay_near)
+        caps_k = _caps(token_caps_k, largest_k, prior_k, stay_near)
         if law.smooth:
             return _descend(law, objective, starts_sk, caps_k, prior_k, stay_near, goal_t), caps_k
         return _search(objective, starts_sk, caps_k), caps_k
 
     weights_k, caps_k = solve(by_tokens_k, starts_sk)
     at_cap_k = (weights_k >= caps_k - BINDS) & (caps_k > 0) & (caps_k < 1)
-    by_tokens = at_cap_k & (by_tokens_k <= law.largest_seen)
+    by_tokens = at_cap_k & (by_tokens_k <= largest_k)
     worth_k = np.full(law.sources, np.nan)
     for source in np.flatnonzero(by_tokens):
         assert passes_k is not None  # only tokens bound a share below 1
@@ -198,7 +199,7 @@ def _divergence(weights_nk: Floats, prior_k: Floats) -> Floats:
 def _starts(law: MixtureLaw, prior_k: Floats, goal_t: Floats) -> Floats:
     """Return mixtures [s, k] to start from: prior, uniform, best runs, corners blended with the prior."""
     counted = goal_t > 0
-    goal_r = law.losses[:, counted] @ goal_t[counted]
+    goal_r = law.kept_losses[:, counted] @ goal_t[counted]
     best = np.argsort(np.where(np.isfinite(goal_r), goal_r, np.inf), kind="stable")[:BEST_RUNS]
     uniform_k = np.full(law.sources, 1.0 / law.sources)
     drawn_sk = np.random.default_rng(0).dirichlet(np.ones(law.sources), 64 * DRAWS_AS_STARTS)

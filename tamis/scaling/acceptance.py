@@ -31,9 +31,10 @@ def accept_then_stop(
     """Predict the loss at `target_size` (examples) from one curve by Accept then Stop.
 
     `k` sizes are accepted untested, `delta` is the tolerance in standard deviations (ddof 0) of residuals
-    of log losses. One size predicts its own loss, none NaN; under three sizes there is no interval. Raises
-    `BadSettingError` for k < 2, delta <= 0 or a target that is not positive, `UnknownChoiceError` for
-    another variant, `BadCurveError` for lengths that differ: all are `ValueError`.
+    of log losses. Sizes above the target do not count. One size predicts its own loss, none NaN; under three
+    sizes there is no interval. Raises `BadSettingError` for k < 2, delta <= 0 or a target that is not
+    positive, `UnknownChoiceError` for another variant, `BadCurveError` for lengths that differ: all are
+    `ValueError`.
     """
     if not (as_number(k).is_integer() and k >= 2):
         raise BadSettingError("k", k, "a whole number, at least 2")
@@ -41,7 +42,7 @@ def accept_then_stop(
         raise BadSettingError("delta", delta, "a positive number")
     one_of("variant", variant, VARIANTS)
     target = target_of(target_size)
-    return around(*read_line(measured(sizes, losses), target, int(k), delta, variant))
+    return around(*read_line(measured(sizes, losses).up_to(target), target, int(k), delta, variant))
 
 
 def read_line(

@@ -15,6 +15,7 @@ from tamis.scaling import audit_curves, bootstrap_fit, fit_law, predict_full_los
 from tamis.scaling.choice import caveats_of, choose, with_chances
 from tamis.scaling.costs import Cost, FailedRun, ModelCosts
 from tamis.scaling.fitting import least_sizes
+from tamis.scaling.measurements import measured
 from tamis.scaling.report_values import (
     BITS_PER_BYTE,
     Backtest,
@@ -180,9 +181,9 @@ def _backtests(curves: Curves) -> dict[str, Backtest]:
     """Backtests of the models with enough sizes; those of one largest size are predicted together."""
     last: dict[str, float] = {}
     for name, (sizes, losses) in curves.items():
-        measured = [n for n, v in zip(sizes, losses, strict=True) if n > 0 and math.isfinite(v)]
-        if len({n for n in measured if n <= _half(measured)}) >= LEAST_SIZES_BACKTEST:
-            last[name] = max(measured)
+        known = [n for n, v in zip(sizes, losses, strict=True) if n > 0 and math.isfinite(v)]
+        if len({n for n in known if n <= _half(known)}) >= LEAST_SIZES_BACKTEST:
+            last[name] = max(known)
     cut = {name: _cut(curves[name], _half([size])) for name, size in last.items()}
     found: dict[str, Backtest] = {}
     for size in sorted(set(last.values())):
@@ -191,9 +192,7 @@ def _backtests(curves: Curves) -> dict[str, Backtest]:
         for name in together:
             found[name] = Backtest(
                 size=size,
-                measured=next(
-                    v for n, v in zip(*curves[name], strict=True) if n == size and math.isfinite(v)
-                ),
+                measured=float(measured(*curves[name]).losses[-1]),
                 sizes_used=sum(n > 0 for n in together[name][0]),
                 predictions={method: predicted[name] for method, predicted in by_method.items()},
             )

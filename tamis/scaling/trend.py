@@ -215,13 +215,17 @@ def _update(
 
 
 def _acceleration(aligned: Aligned, slopes: Floats) -> tuple[float, float]:
-    """Median over curves of the trend of the slope in the last five octaves, shrunk by its error."""
+    """Median over curves of the trend of the slope in the last five octaves, shrunk by its error.
+
+    The error of a slope is that of two losses over the octaves between them, so slopes weigh as these.
+    """
     middles = (aligned.octaves[:, 1:] + aligned.octaves[:, :-1]) / 2
+    steps = np.diff(aligned.octaves, axis=1)
     trends = []
-    for middle, slope in zip(middles, slopes, strict=True):
+    for middle, slope, step in zip(middles, slopes, steps, strict=True):
         recent = ~np.isnan(slope) & (middle >= middle[-1:] - RECENT_OCTAVES - ROUNDING)
         if recent.sum() >= 2:
-            trends.append(np.polyfit(middle[recent], slope[recent], 1)[0])
+            trends.append(np.polyfit(middle[recent], slope[recent], 1, w=step[recent])[0])
     if not trends:
         return 0.0, 5 * LEAST_ACCELERATION
     median = float(np.median(trends))

@@ -32,7 +32,7 @@ class DomainDistance:
     """The distance of a domain from a target, in units of the cost.
 
     distance: entropic transport distance of its sample. divergence: the same less half the distance of each
-    side to itself (Feydy et al. 1810.08278): 0 for a domain that is the target. mean_gradient: mean GOT-D
+    side to itself (Feydy et al. 1810.08278): 0 for the target itself. mean_gradient: mean GOT-D
     score in a pool of equal parts of all domains, less the mean over the pool: negative where the pool has
     too little. rows: of the domain; sampled: how many of them were used.
     """
@@ -63,6 +63,8 @@ def rank_domains(
     domains: vectors [n, d] a name, an array or an iterable of blocks (a generator will do: read once). Centre
     and epsilon are shared: those of a pool of equal parts. The sample of a domain depends on seed, name and
     its rows in order, not on blocks or other domains; a target of more than sample_rows is sampled too.
+    Few rows are farther from a target than many of the same distribution: where domains have under
+    sample_rows, give the rows of the smallest as sample_rows.
     Raises ValueError on no domains and as `solve_potential`; a row that is no point, sampled or not, is named
     with its domain.
     """

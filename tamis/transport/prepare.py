@@ -96,10 +96,15 @@ class Problem:
         return replace(self, sample_nd=self.sample_nd[picked], sample_mass_n=self.sample_mass_n[picked])
 
     @property
-    def rounding(self) -> float:
-        """2 |x| |y| / epsilon times 2^-9 / sqrt(d): coordinates round independently of each other."""
+    def largest_similarity(self) -> float:
+        """2 |x| |y| / epsilon of the longest points."""
         largest = float(self.points_md.norm(dim=1).max()) * float(self.sample_nd.norm(dim=1).max())
-        return 2 * largest / self.epsilon * 2.0**-9 / self.points_md.shape[1] ** 0.5
+        return 2 * largest / self.epsilon
+
+    @property
+    def rounding(self) -> float:
+        """The largest similarity times 2^-9 / sqrt(d): coordinates round independently of each other."""
+        return self.largest_similarity * 2.0**-9 / self.points_md.shape[1] ** 0.5
 
 
 def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, device: str) -> Problem:
@@ -117,7 +122,9 @@ def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, devi
         mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
         problem = _read(points_md, mass_m, reference, options)
         relative = problem.epsilon / problem.mean_cost
-        if options.tolerance >= FLOAT32_FLOOR / relative:
+        # Uncentred points may be far from the origin, and similarities of any size next to the mean cost.
+        largest = problem.largest_similarity if reference.geometry.center_d is None else 0.0
+        if options.tolerance >= FLOAT32_FLOOR * max(1 / relative, largest):
             break
     _warn(relative, len(mass_m))
     return problem

@@ -12,8 +12,9 @@ from tamis.mixture import (
     TooFewRunsError,
     UnknownMethodError,
     fit_mixture_law,
+    propose_runs,
 )
-from tamis.mixture.law import few_runs_widening
+from tamis.mixture.law import _folds, few_runs_widening
 
 METHODS = ("best", "root", "log-linear", "gp", "linear", pytest.param("boosting", marks=pytest.mark.slow))
 SLOPES = np.array([-2.0, -0.7, 0.4, 1.1, -0.2])
@@ -169,6 +170,26 @@ def test_the_interval_widens_away_from_the_runs():
     found = fit_mixture_law(weights, root(weights) + 0.01 * np.random.default_rng(0).normal(size=30), "root")
     low, high = found.interval(np.stack([weights.mean(0), np.eye(5)[0]]))
     assert high[1] - low[1] > 2 * (high[0] - low[0])
+
+
+def test_runs_of_one_mixture_are_held_out_together():
+    weights = np.repeat(mixtures(12), 3, axis=0)
+    folds = _folds(weights, seed=0).reshape(12, 3)
+    assert (folds == folds[:, :1]).all()
+    assert len(np.unique(folds)) == 12
+
+
+def test_failed_runs_support_no_mixture_near_them():
+    weights = propose_runs(np.full(4, 0.25), 40, seed=1)
+    slopes = np.array([-1.5, -0.6, 0.0, 0.0])
+    losses = root(weights, slopes) + 0.02 * np.random.default_rng(0).normal(size=40)
+    failed = weights[:, 3] > 0.25
+    with_them = fit_mixture_law(weights, np.where(failed, np.nan, losses), "root")
+    without = fit_mixture_law(weights[~failed], losses[~failed], "root")
+    there = [[0.05, 0.05, 0.0, 0.9], [0.25, 0.25, 0.25, 0.25]]
+    width, expected = (np.subtract(*law.interval(there)) for law in (with_them, without))
+    assert width == pytest.approx(expected, rel=0.35)  # held out by other folds
+    assert width[0] / width[1] == pytest.approx(expected[0] / expected[1], rel=0.1)
 
 
 def test_a_diverged_run_is_reported_and_left_out():

@@ -12,6 +12,7 @@ from tamis.mixture import (
     best_mixture,
     fit_mixture_law,
     marginal_values,
+    propose_runs,
     unimax,
     worth_of_repeats,
 )
@@ -122,6 +123,23 @@ def test_nothing_is_taken_beyond_the_largest_share_seen():
     assert found.weights[2] == pytest.approx(weights[:, 2].max(), abs=1e-6)
     assert 2 in found.at_largest_seen
     assert found.binding == ()
+
+
+@pytest.mark.parametrize("goal", ["of all targets", "of the first"])
+def test_a_share_that_only_a_failed_run_had_is_not_proposed(goal):
+    """A run that diverged, or has no loss of the goal, says nothing of what lies beyond the other runs."""
+    weights = propose_runs([0.4, 0.3, 0.3], 60, seed=0, maximum=0.7)
+    largest = weights[:, 0].argmax()
+    weights = np.concatenate([weights[weights[:, 0] < 0.45], weights[largest, None]])
+    losses = 3 - 0.8 * np.sqrt(weights[:, 0]) - 0.2 * np.sqrt(weights[:, 1])
+    losses += 0.01 * np.random.default_rng(0).normal(size=len(weights))
+    losses = np.stack([losses, losses], axis=1)
+    losses[-1] = (np.nan, 2.0) if goal == "of the first" else 9.0
+    law = fit_mixture_law(weights, losses)
+    goal_weights = [1.0, 0.0] if goal == "of the first" else None
+    found = best_mixture(law, [0.4, 0.3, 0.3], stay_near=0, goal_weights=goal_weights)
+    assert found.weights[0] <= weights[:-1, 0].max() + 1e-9
+    assert 0 in found.at_largest_seen
 
 
 def test_a_source_of_prior_zero_gets_nothing_near_the_prior():

@@ -58,9 +58,10 @@ def test_asked_in_another_order_the_same_weights_answer_under_another_fingerprin
     assert judge.usage.documents == len(TEXTS)
 
 
-def test_an_encoder_decoder_judge_equals_transformers_by_hand(tmp_path, word_tokenizer, save_t5):
+@pytest.mark.parametrize("save", ["save_t5", "save_bart"])
+def test_an_encoder_decoder_judge_equals_transformers_by_hand(tmp_path, word_tokenizer, request, save):
     tokenizer = word_tokenizer(template="$A </s>")
-    model = save_t5(tmp_path, tokenizer)
+    model = request.getfixturevalue(save)(tmp_path, tokenizer)
     judge = AskLLM(str(tmp_path), batch_size=2, max_tokens=200)
     assert judge.prompt.name == "ask-llm"
     scores = judge.score(TEXTS).select("logp_yes_raw", "logp_yes", "logp_no").to_numpy()

@@ -95,6 +95,12 @@ def test_zero_shot_and_failed_runs_are_not_used():
     assert other == plain
 
 
+def test_sizes_above_the_target_are_not_used():
+    losses = 8 / (40 + SIZES**0.4) + 1
+    seen = SIZES <= 800
+    assert accept_then_stop(SIZES, losses, 800) == accept_then_stop(SIZES[seen], losses[seen], 800)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -49,6 +49,13 @@ def test_laws_are_those_of_the_package(report, curves):
     assert shown.grid_losses == pytest.approx(fit.predict(np.array(report.grid)))
 
 
+def test_a_backtest_is_measured_by_all_seeds_of_the_largest_size():
+    sizes = [100, 200, 400, 800, 1600, 1600]
+    for last in ([1.8, 2.0], [2.0, 1.8]):
+        found = build_scaling_report({"a": (sizes, [3, 2.6, 2.3, 2.1, *last])}, 3200, {})
+        assert found.models[0].backtest.measured == pytest.approx(3.6**0.5)
+
+
 def test_choice_and_cost(report):
     assert report.chosen == "large"
     assert "small" in report.why

@@ -100,6 +100,25 @@ def test_unequal_grids_missing_cells_and_failed_models():
     assert best["single"].low < best["single"].loss < best["single"].high
 
 
+@pytest.mark.parametrize("extra", [[830.0], [105.0], [205.0, 810.0]])
+def test_a_size_next_to_another_makes_no_prediction_worse(extra):
+    """The slope between two such sizes is nearly all noise, and must not decide the curvature."""
+
+    def loss(size):
+        return 5 * size**-0.15
+
+    def error(sizes):
+        random, errors = np.random.default_rng(1), []
+        for _ in range(20):
+            noise = np.exp(0.005 * random.normal(size=(3, len(sizes))))
+            found = predict_full_loss({f"m{i}": (sizes, loss(sizes) * noise[i]) for i in range(3)}, 6400)
+            errors += [np.log(one.loss / loss(6400)) for one in found.values()]
+        return np.sqrt(np.mean(np.square(errors)))
+
+    sizes = 100 * 2.0 ** np.arange(4)
+    assert error(np.sort([*sizes, *extra])) < 1.3 * error(sizes)
+
+
 def test_sizes_above_the_target_are_not_used():
     curves, _, _ = rectified_curves(1, models=4)
     target = SIZES[7]

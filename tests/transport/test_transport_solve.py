@@ -236,6 +236,17 @@ def test_a_warm_start_supplies_potential_centre_and_epsilon():
         solve_potential(problem.y[:9], problem.x, warm_start=cold)
 
 
+def test_points_far_from_the_origin_are_scored_as_those_around_it():
+    """Costs do not change with the origin, but similarities of uncentred points grow with their distance."""
+    problem = clustered(12, n=600, m=80)
+    y, x = problem.y.astype(np.float64), problem.x.astype(np.float64)
+    near = solve_potential(y, x, tolerance=1e-5, center=False, normalize=False)
+    far = solve_potential(y + 1000, x + 1000, tolerance=1e-3, center=False, normalize=False)
+    assert far.converged
+    scores = centred(far.gradient(x + 1000)), centred(near.gradient(x))
+    assert np.abs(scores[0] - scores[1]).max() < 0.02 * scores[1].std()
+
+
 def test_a_warm_start_that_no_longer_fits_is_solved_on_a_sample_first(monkeypatch):
     monkeypatch.setattr(prepare, "SAMPLE_ROWS", 200)
     problem = clustered(13, n=887, m=20)

@@ -18,6 +18,7 @@ from tamis.transport.blocks import BadShapeError, Matrix, Rows, check_positive, 
 from tamis.transport.cost import Floats
 from tamis.transport.rivals.choice import Choice, choose
 from tamis.transport.rivals.neighbours import READING_ROWS, Sides, sides_of
+from tamis.transport.sinkhorn import exact_products
 from tamis.transport.solve import NotConverged
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class _Relaxed:
             if points_nd.shape[1] != points_md.shape[1]:
                 found, expected = f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}"
                 raise BadShapeError("candidates", found, expected)
-            cost_nm = torch.addmm(squared_m, points_nd, points_md.T, alpha=-2.0)
+            with exact_products():
+                cost_nm = torch.addmm(squared_m, points_nd, points_md.T, alpha=-2.0)
             yield (cost_nm + points_nd.square().sum(1)[:, None]).clamp_min(0)
             self.advance(len(points_nd))

@@ -108,8 +108,18 @@ def judge_identity(
         raise UnknownNameError("dtype", dtype, DTYPES)
     asked = judge_prompt(model, prompt)
     content = (asked.name, asked.prefix, asked.suffix, asked.answer, asked.delimiters)
-    parts = [CODE_VERSION, _model_key(model), content, max_tokens, dtype]
+    parts = [_code_version(model), _model_key(model), content, max_tokens, dtype]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _code_version(model: str | Endpoint) -> str:
+    """Return another version for encoder-decoders with absolute positions: 1 shifted these in batches."""
+    source = judge_source(model)
+    if source.kind != "folder":
+        return CODE_VERSION
+    config = json.loads((Path(source.location) / "config.json").read_text())
+    shifted = config.get("is_encoder_decoder") and "relative_attention_num_buckets" not in config
+    return f"{CODE_VERSION}.1" if shifted else CODE_VERSION
 
 
 def _model_key(model: str | Endpoint) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tamis.base.errors import UnknownNameError
 from tamis.quality import AskLLM, Endpoint, JudgeModelError, judge_identity
-from tamis.quality.identity import judge_prompt, judge_source
+from tamis.quality.identity import CODE_VERSION, _code_version, judge_prompt, judge_source
 
 
 def test_a_fingerprint_is_known_without_torch():
@@ -40,6 +40,17 @@ def test_everything_that_moves_a_score_moves_the_fingerprint(tmp_path, word_toke
     assert len(set(found)) == len(found)
     assert judge_identity(folder, prompt="examples") == judge_identity(folder)
     assert AskLLM(folder, batch_size=1).fingerprint == AskLLM(folder, batch_size=8).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("save", "version"),
+    [("save_llama", CODE_VERSION), ("save_t5", CODE_VERSION), ("save_bart", f"{CODE_VERSION}.1")],
+)
+def test_only_judges_whose_positions_were_shifted_in_batches_judge_again(
+    tmp_path, word_tokenizer, request, save, version
+):
+    request.getfixturevalue(save)(tmp_path, word_tokenizer())
+    assert _code_version(str(tmp_path)) == version
 
 
 def test_the_prompt_follows_the_size_of_the_model(tmp_path, word_tokenizer, save_llama, save_t5):

@@ -78,7 +78,6 @@ PREDICTS = (
     False,
 )
 PREDICTS_FROM = 0.8
-DISTANCE_ROWS = 2_000  # vectors of a source that its distance from a target is computed from, at most
 
 
 @asset(
@@ -239,10 +238,8 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
     if any(len(one) == 0 for one in (*vectors.values(), *examples)):
         return {}
     found: dict[str, list[float]] = {}
-    # Few vectors are farther from a target than many of the same distribution: each source gives as many.
-    fewest = min(DISTANCE_ROWS, *map(len, vectors.values()))
     for target_md in examples:
-        for one in rank_domains(target_md, vectors, sample_rows=fewest, seed=work.project.seed):
+        for one in rank_domains(target_md, vectors, seed=work.project.seed):
             found.setdefault(one.domain, []).append(one.divergence)
     return {name: float(np.mean(values)) for name, values in found.items()}
 

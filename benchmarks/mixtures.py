@@ -261,7 +261,7 @@ class Bench:
             names = dict(zip([self.sources[place] for place in others], in_use, strict=True))
             plan = plan_reuse(names, self.sources)
             columns = np.array([1 - prior[source], prior[source]])
-            mixtures = propose_runs(columns, plan.runs, draw, [1.0, whole.largest_seen[source]])
+            mixtures = propose_runs(columns, plan.runs, draw, [1.0, whole.largest_seen()[source]])
             noise = residuals[random.integers(0, len(residuals), plan.runs)]
             law = fit_mixture_law(mixtures, whole.predict(plan.expand(mixtures)) + noise)
             reused = plan.expand(best_mixture(law, columns).weights)[0]

@@ -40,8 +40,8 @@ class MixtureLaw:
 
     `method` names the form of each target; `cross_validated`: for each target the rank correlation of every
     form tried, between predictions for held-out runs and their losses; `held_out` [R, t]: those predictions,
-    of the form chosen; `losses` [R, t]; `outliers`: runs (rows) of each target that were left out;
-    `largest_seen` [k]: the largest share of each source in a run that counts.
+    of the form chosen, NaN for runs without any loss; `losses` [R, t]; `outliers`: runs (rows) of each target
+    that were left out.
     """
 
     weights: Floats
@@ -63,23 +63,11 @@ class MixtureLaw:
         """t."""
         return self.losses.shape[1]
 
-    @property
-    def largest_seen(self) -> Floats:
-        """[k] the largest share of each source in a run that counts for a target."""
-        return self.largest_counted(np.ones(self.targets))
-
-    def largest_counted(self, goal_t: Floats) -> Floats:
-        """Return the largest share [k] of each source in a run that counts for any target of the goal."""
-        counted_r = np.isfinite(self.kept_losses[:, goal_t > 0]).any(1)
+    def largest_seen(self, goal_weights: ArrayLike | None = None) -> Floats:
+        """Return the largest share [k] of each source in a run with a loss of the goal that is no outlier."""
+        counted_r = np.isfinite(self.kept_losses[:, self.goal_weights(goal_weights) > 0]).any(1)
         seen: Floats = self.weights[counted_r].max(0)
         return seen
-
-    def _counted_runs(self, goal_t: Floats) -> Flags:
-        """Return which runs [R] count: those with all losses of the goal, or any if hardly one has all."""
-        known_rt: Flags = np.isfinite(self.kept_losses[:, goal_t > 0])
-        losses_r = known_rt.sum(axis=1)
-        whole_r: Flags = losses_r == known_rt.shape[1]
-        return whole_r if whole_r.sum() >= self.sources + 2 else losses_r > 0
 
     @property
     def kept_losses(self) -> Floats:
@@ -181,14 +169,16 @@ class MixtureLaw:
         """
         counted_t = goal_t > 0
         residual_rt = (self.kept_losses - self.held_out)[:, counted_t]
-        share_t, runs_r = goal_t[counted_t], self._counted_runs(goal_t)
-        residual_rt, runs_rk = residual_rt[runs_r], self.weights[runs_r]
-        known_rt = np.isfinite(residual_rt)
-        if not known_rt.all():
-            residual_rt = np.where(known_rt, residual_rt, 0.0) / (known_rt @ share_t)[:, None]
-        leverage_r = leverage(runs_rk, runs_rk)
-        residual_r = residual_rt @ share_t
-        residual_r = residual_r / np.sqrt(1.0 / np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
+        known_rt, share_t = np.isfinite(residual_rt), goal_t[counted_t]
+        counted_r = known_rt.all(1)
+        if counted_r.sum() < self.sources + 2:
+            counted_r = known_rt.any(1)
+            residual_rt = (
+                np.where(known_rt, residual_rt, 0.0) / np.maximum(known_rt @ share_t, 1e-12)[:, None]
+            )
+        runs_rk = self.weights[counted_r]
+        residual_r = residual_rt[counted_r] @ share_t
+        residual_r = residual_r * np.sqrt(np.maximum(1.0 - leverage(runs_rk, runs_rk), LEAST_NEARNESS))
         near_rr, near_nr = _distances(runs_rk, runs_rk), _distances(weights_nk, runs_rk)
         np.fill_diagonal(near_rr, np.inf)
         local_r, local_n = (_nearby(near, np.abs(residual_r)) for near in (near_rr, near_nr))
@@ -299,6 +289,36 @@ def fit_mixture_law(
         raise UnknownMethodError("method", str(method), get_args(Method))
     weights_rk, seed = checked_weights(weights), checked_seed(seed)
     losses_rt, one_target = _checked_losses(losses, weights_rk)
+    # A run without losses is as if it had never been: no form is fitted to where it was.
+    counted_r = np.isfinite(losses_rt).any(1)
+    rows = _fit_losses(weights_rk[counted_r], losses_rt[counted_r], method, seed)
+    held_out_rt = np.full(losses_rt.shape, np.nan)
+    held_out_rt[counted_r] = np.stack([row.held_out_r for row in rows], axis=1)
+    places_r = np.flatnonzero(counted_r)
+    return MixtureLaw(
+        weights=weights_rk,
+        losses=losses_rt,
+        method=tuple(row.method for row in rows),
+        cross_validated=tuple(row.cross_validated for row in rows),
+        held_out=held_out_rt,
+        outliers=tuple(tuple(places_r[list(row.outliers)].tolist()) for row in rows),
+        parts=tuple(row.fitted for row in rows),
+        one_target=one_target,
+    )
+
+
+class _Found(NamedTuple):
+    """What was fitted to one target."""
+
+    method: str
+    cross_validated: dict[str, float]
+    held_out_r: Floats
+    outliers: tuple[int, ...]
+    fitted: Fitted
+
+
+def _fit_losses(weights_rk: Floats, losses_rt: Floats, method: Method, seed: int) -> list[_Found]:
+    """Fit a law to each target, those without a difference a constant; every run has a loss."""
     used_rt = np.isfinite(losses_rt)
     varied_t = np.array(
         [varies(column_r[used_r]) for column_r, used_r in zip(losses_rt.T, used_rt.T, strict=True)]
@@ -316,27 +336,7 @@ def fit_mixture_law(
             fold_r=_folds(weights_rk, seed),
         )
         found |= dict(zip(np.flatnonzero(varied_t).tolist(), _fit_targets(swarm, method, seed), strict=True))
-    rows = [found[target] for target in range(losses_rt.shape[1])]
-    return MixtureLaw(
-        weights=weights_rk,
-        losses=losses_rt,
-        method=tuple(row.method for row in rows),
-        cross_validated=tuple(row.cross_validated for row in rows),
-        held_out=np.stack([row.held_out_r for row in rows], axis=1),
-        outliers=tuple(row.outliers for row in rows),
-        parts=tuple(row.fitted for row in rows),
-        one_target=one_target,
-    )
-
-
-class _Found(NamedTuple):
-    """What was fitted to one target."""
-
-    method: str
-    cross_validated: dict[str, float]
-    held_out_r: Floats
-    outliers: tuple[int, ...]
-    fitted: Fitted
+    return [found[target] for target in range(losses_rt.shape[1])]
 
 
 def _checked_losses(losses: ArrayLike, weights_rk: Floats) -> tuple[Floats, bool]:
@@ -364,16 +364,18 @@ def varies(losses_n: Floats) -> bool:
 def _folds(weights_rk: Floats, seed: int) -> NDArray[np.intp]:
     """Return the fold of each run: the fewer mixtures, the more folds, so that fits without one are alike.
 
-    Runs of one mixture are in one fold, since a run is no stranger to another with its weights; unless there
-    are too few mixtures to fit a law without one.
+    Runs of one mixture share a fold: predicted from one another, they would show the noise of seeds alone.
+    With too few mixtures to fit a law without some of them, each run counts as one.
     """
     _, first_m, mixture_r = np.unique(weights_rk, axis=0, return_index=True, return_inverse=True)
+    # Mixtures count in the order of their first runs.
+    _, place_r = np.unique(first_m[mixture_r], return_inverse=True)
     if len(first_m) < weights_rk.shape[1] + 2:
-        first_m = mixture_r = np.arange(len(weights_rk))
-    mixtures = len(first_m)
+        place_r = np.arange(len(weights_rk))
+    mixtures = int(place_r.max()) + 1
     count = min(mixtures, 16 if mixtures <= 64 else 10 if mixtures <= 256 else 5)
     fold_m = np.random.default_rng(seed).permutation(mixtures) % count
-    found_r: NDArray[np.intp] = fold_m[np.argsort(np.argsort(first_m))[mixture_r.reshape(-1)]]
+    found_r: NDArray[np.intp] = fold_m[place_r]
     return found_r
 
 

@@ -87,7 +87,7 @@ def best_mixture(
     by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
     objective = _objective(law, prior_k, stay_near, goal_t)
     starts_sk = _starts(law, prior_k, goal_t)
-    largest_k = law.largest_counted(goal_t)
+    largest_k = law.largest_seen(goal_t)
 
     def solve(token_caps_k: Floats, starts_sk: Floats) -> tuple[Floats, Floats]:
         caps_k = _caps(token_caps_k, largest_k, prior_k, stay_near)

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import content_digest
@@ -19,6 +19,7 @@ from tamis.quality.prompts import PROMPT_NAMES, PROMPTS, Prompt, PromptName
 from tamis.training.gguf_model import embedded_model_file
 
 CODE_VERSION = "1"  # raised by hand when the scores of an unchanged judge change
+PADDED_AT_THE_END = "padded at the end"  # these alone scored otherwise in batches when padded at the front
 EMBEDDED_JUDGE = "smollm2-135m"
 DTYPES = ("bfloat16", "float32")
 CAPABLE_PARAMETERS = (
@@ -108,18 +109,8 @@ def judge_identity(
         raise UnknownNameError("dtype", dtype, DTYPES)
     asked = judge_prompt(model, prompt)
     content = (asked.name, asked.prefix, asked.suffix, asked.answer, asked.delimiters)
-    parts = [_code_version(model), _model_key(model), content, max_tokens, dtype]
+    parts = [CODE_VERSION, _model_key(model), content, max_tokens, dtype]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _code_version(model: str | Endpoint) -> str:
-    """Return another version for encoder-decoders with absolute positions: 1 shifted these in batches."""
-    source = judge_source(model)
-    if source.kind != "folder":
-        return CODE_VERSION
-    config = json.loads((Path(source.location) / "config.json").read_text())
-    shifted = config.get("is_encoder_decoder") and "relative_attention_num_buckets" not in config
-    return f"{CODE_VERSION}.1" if shifted else CODE_VERSION
 
 
 def _model_key(model: str | Endpoint) -> list[str]:
@@ -130,7 +121,21 @@ def _model_key(model: str | Endpoint) -> list[str]:
         return [source.kind, source.location, source.revision or "main"]
     path = Path(source.location)
     files = [path] if path.is_file() else sorted({file for glob in MODEL_FILES for file in path.glob(glob)})
-    return [file.name + ":" + content_digest(file) for file in files]
+    key = [file.name + ":" + content_digest(file) for file in files]
+    if source.kind == "folder" and _has_absolute_encoder(path):
+        key.append(PADDED_AT_THE_END)
+    return key
+
+
+def _has_absolute_encoder(folder: Path) -> bool:
+    """Whether the model is an encoder-decoder with absolute positions; T5 and its kin have relative ones."""
+    config = _config(folder)
+    return bool(config.get("is_encoder_decoder")) and "relative_attention_num_buckets" not in config
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
 
 
 def _fitting_prompt(source: JudgeSource) -> PromptName:
@@ -142,7 +147,7 @@ def _fitting_prompt(source: JudgeSource) -> PromptName:
         stated = _stated_parameters(source.location)
         return "examples" if stated is not None and stated < CAPABLE_PARAMETERS else "ask-llm"
     folder = Path(source.location)
-    if json.loads((folder / "config.json").read_text()).get("is_encoder_decoder"):
+    if _config(folder).get("is_encoder_decoder"):
         return "ask-llm"
     return "examples" if _stored_parameters(folder) < CAPABLE_PARAMETERS else "ask-llm"
 

@@ -131,7 +131,7 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
     import torch
 
     if judge.model.config.is_encoder_decoder:
-        ids, mask = padded(judge, rows, end=True)
+        ids, mask = padded(judge, rows)
         start = torch.full((len(rows), 1), _decoder_start(judge), device=judge.model.device)
         return judge.model(input_ids=ids, attention_mask=mask, decoder_input_ids=start).logits[:, -1]
     past = judge.prefix
@@ -160,19 +160,19 @@ def token_positions(mask: "torch.Tensor") -> "torch.Tensor":
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def padded(
-    judge: LocalJudge, rows: list[list[int]], *, end: bool = False
-) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Token ids and mask [b, width] of rows that end together, or with `end` begin together.
+def padded(judge: LocalJudge, rows: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Token ids and mask [b, width] of rows that end together, or of an encoder begin together.
 
-    Encoders are padded at the end: those with absolute positions, as BART, count them from the first column.
+    The answer follows the last token of a causal model. Some encoders, such as BART's, have absolute
+    positions, which count from the first column.
     """
     import torch
 
     lengths = np.array([len(row) for row in rows])
     width = int(lengths.max())
+    first = np.zeros_like(lengths) if judge.model.config.is_encoder_decoder else width - lengths
     columns = np.arange(width)
-    mask = columns < lengths[:, None] if end else columns >= (width - lengths)[:, None]
+    mask = (columns >= first[:, None]) & (columns < (first + lengths)[:, None])
     ids = np.full(mask.shape, judge.tokenizer.pad_token_id or 0, dtype=np.int64)
     ids[mask] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
     device = judge.model.device

@@ -217,7 +217,7 @@ def _update(
 def _acceleration(aligned: Aligned, slopes: Floats) -> tuple[float, float]:
     """Median over curves of the trend of the slope in the last five octaves, shrunk by its error.
 
-    The error of a slope is that of two losses over the octaves between them, so slopes weigh as these.
+    The noise of a slope is that of two losses divided by the octaves between them: a slope counts by these.
     """
     middles = (aligned.octaves[:, 1:] + aligned.octaves[:, :-1]) / 2
     steps = np.diff(aligned.octaves, axis=1)

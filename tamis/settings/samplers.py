@@ -93,7 +93,7 @@ class ModelOf:
 
 
 def _gradient_and_quality(options: Options) -> pl.Expr:
-    # Gradient of OT((1-l) D_S + l D_U, D_R) + l a E_U[1 - quality] by the mass of a document, divided by l.
+    # Gradient of OT((1-l) D_S + l D_U, D_R) / l + a E_U[1 - quality] with respect to the mass of a document.
     return pl.col("transport_gradient") + options["quality_weight"] * (1.0 - pl.col("quality"))
 
 

@@ -25,16 +25,19 @@ from tamis.transport.prepare import FewTargetPoints, LargeEpsilon
 from tamis.transport.solve import solve_potential
 
 By = Literal["divergence", "distance", "gradient"]
+MOST_PARTS = 20
+"""More parts of a sample than these move the mean of their distances by less than parts differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DomainDistance:
     """The distance of a domain from a target, in units of the cost.
 
-    distance: entropic transport distance of its sample. divergence: the same less half the distance of each
-    side to itself (Feydy et al. 1810.08278): 0 for the target itself. mean_gradient: mean GOT-D
-    score in a pool of equal parts of all domains, less the mean over the pool: negative where the pool has
-    too little. rows: of the domain; sampled: how many of them were used.
+    distance: entropic transport distance of as many rows as the smallest sample has, in the mean over parts
+    of the sample. divergence: the same less half the distance of each side to itself (Feydy et al.
+    1810.08278), 0 for the target itself if no domain is smaller. mean_gradient: mean GOT-D score in a pool
+    of equal parts of all domains, less the mean over the pool: negative where the pool has too little.
+    rows: of the domain; sampled: how many of them were used.
     """
 
     domain: str
@@ -63,8 +66,8 @@ def rank_domains(
     domains: vectors [n, d] a name, an array or an iterable of blocks (a generator will do: read once). Centre
     and epsilon are shared: those of a pool of equal parts. The sample of a domain depends on seed, name and
     its rows in order, not on blocks or other domains; a target of more than sample_rows is sampled too.
-    Few rows are farther from a target than many of the same distribution: where domains have under
-    sample_rows, give the rows of the smallest as sample_rows.
+    Few rows are farther from a target than many of the same distribution, so distances of all domains are of
+    as many rows as the smallest has.
     Raises ValueError on no domains and as `solve_potential`; a row that is no point, sampled or not, is named
     with its domain.
     """
@@ -89,7 +92,7 @@ def rank_domains(
     pooled = solve_potential(
         target_md, parts, reference_weights=weights, relative_epsilon=relative_epsilon, **solver
     )
-    found = _distances(target_md, samples, pooled, solver)
+    found = _distances(target_md, samples, pooled, solver, seed)
     field = "mean_gradient" if by == "gradient" else by
     return sorted(found, key=lambda domain: (getattr(domain, field), domain.domain))
 
@@ -99,19 +102,23 @@ def _distances(
     samples: dict[str, tuple[npt.NDArray[Any], int]],
     pooled: TargetPotential,
     solver: dict[str, Any],
+    seed: int,
 ) -> list[DomainDistance]:
     """Return distances of samples, each given with the rows of its domain, in the geometry of `pooled`."""
+    fewest = min(len(vectors_nd) for vectors_nd, _ in samples.values())
     own = _value(target_md, target_md, pooled, solver)
     means = {name: float(pooled.gradient(vectors_nd).mean()) for name, (vectors_nd, _) in samples.items()}
     level = float(np.mean(list(means.values())))
     found = []
     for name, (vectors_nd, rows) in samples.items():
-        distance = _value(target_md, vectors_nd, pooled, solver)
+        parts = _parts(vectors_nd, fewest, name, seed)
+        distance = float(np.mean([_value(target_md, part, pooled, solver) for part in parts]))
+        itself = float(np.mean([_value(part, part, pooled, solver) for part in parts]))
         found.append(
             DomainDistance(
                 domain=name,
                 distance=distance,
-                divergence=distance - (own + _value(vectors_nd, vectors_nd, pooled, solver)) / 2,
+                divergence=distance - (own + itself) / 2,
                 mean_gradient=means[name] - level,
                 rows=rows,
                 sampled=len(vectors_nd),
@@ -137,6 +144,13 @@ def nearest_domains(
     return {ranked.domain: domains[ranked.domain] for ranked in ranking[: int(keep)]}
 
 
+def _parts(vectors_nd: npt.NDArray[Any], size: int, name: str, seed: int) -> list[npt.NDArray[Any]]:
+    """Return disjoint random parts [size, d] of a sample [n, d], as many as fit and `MOST_PARTS` at most."""
+    order = _generator(f"{name} parts", seed).permutation(len(vectors_nd))
+    starts = range(0, len(vectors_nd) - size + 1, size)[:MOST_PARTS]
+    return [vectors_nd[np.sort(order[start : start + size])] for start in starts]
+
+
 def _value(
     target_md: npt.NDArray[Any], vectors_nd: npt.NDArray[Any], shared: TargetPotential, solver: dict[str, Any]
 ) -> float:
@@ -160,8 +174,7 @@ def _sample(
 
     The draw depends on name and seed. Raises `BadVectorError` and `BadShapeError`.
     """
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    draw = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    draw = _generator(name, seed)
     raw = Geometry(center_d=None, normalize=normalize)
     keys: Floats = np.zeros(0)
     kept: npt.NDArray[Any] | None = None
@@ -178,3 +191,9 @@ def _sample(
         raise BadShapeError(source.name, "no rows", "at least one")
     assert source.count is not None
     return kept, source.count
+
+
+def _generator(name: str, seed: int) -> np.random.Generator:
+    """Return a generator that depends on name and seed."""
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

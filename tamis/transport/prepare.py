@@ -34,7 +34,8 @@ FEW_TARGET_POINTS = 500
 """Points under which a call warns, as the template of tamis.toml does; runs warn under fewer
 (`FEW` of tamis.corpus.targets).
 """
-# Similarities are about mean cost / epsilon, and their last float32 bits show up in the column sums.
+# Similarities are about mean cost / epsilon, or larger where points are farther from the origin than from
+# each other; their last float32 bits show up in the column sums.
 FLOAT32_FLOOR = 2.0**-22
 
 
@@ -122,9 +123,7 @@ def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, devi
         mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
         problem = _read(points_md, mass_m, reference, options)
         relative = problem.epsilon / problem.mean_cost
-        # Uncentred points may be far from the origin, and similarities of any size next to the mean cost.
-        largest = problem.largest_similarity if reference.geometry.center_d is None else 0.0
-        if options.tolerance >= FLOAT32_FLOOR * max(1 / relative, largest):
+        if options.tolerance >= FLOAT32_FLOOR * max(1 / relative, problem.largest_similarity):
             break
     _warn(relative, len(mass_m))
     return problem

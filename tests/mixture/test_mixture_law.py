@@ -14,7 +14,7 @@ from tamis.mixture import (
     fit_mixture_law,
     propose_runs,
 )
-from tamis.mixture.law import _folds, few_runs_widening
+from tamis.mixture.law import few_runs_widening
 
 METHODS = ("best", "root", "log-linear", "gp", "linear", pytest.param("boosting", marks=pytest.mark.slow))
 SLOPES = np.array([-2.0, -0.7, 0.4, 1.1, -0.2])
@@ -172,24 +172,27 @@ def test_the_interval_widens_away_from_the_runs():
     assert high[1] - low[1] > 2 * (high[0] - low[0])
 
 
-def test_runs_of_one_mixture_are_held_out_together():
+@pytest.mark.parametrize("method", ["root", "gp"])
+def test_runs_of_one_mixture_are_held_out_together(method):
     weights = np.repeat(mixtures(12), 3, axis=0)
-    folds = _folds(weights, seed=0).reshape(12, 3)
-    assert (folds == folds[:, :1]).all()
-    assert len(np.unique(folds)) == 12
+    noise = 0.05 * np.random.default_rng(0).normal(size=36)
+    held_out = fit_mixture_law(weights, root(weights) + noise, method).held_out.reshape(12, 3)
+    assert held_out == pytest.approx(np.repeat(held_out[:, :1], 3, axis=1), rel=1e-9)
 
 
-def test_failed_runs_support_no_mixture_near_them():
+@pytest.mark.parametrize("method", METHODS)
+def test_a_failed_run_is_as_if_it_had_never_been(method):
     weights = propose_runs(np.full(4, 0.25), 40, seed=1)
     slopes = np.array([-1.5, -0.6, 0.0, 0.0])
     losses = root(weights, slopes) + 0.02 * np.random.default_rng(0).normal(size=40)
     failed = weights[:, 3] > 0.25
-    with_them = fit_mixture_law(weights, np.where(failed, np.nan, losses), "root")
-    without = fit_mixture_law(weights[~failed], losses[~failed], "root")
+    with_them = fit_mixture_law(weights, np.where(failed, np.nan, losses), method)
+    without = fit_mixture_law(weights[~failed], losses[~failed], method)
     there = [[0.05, 0.05, 0.0, 0.9], [0.25, 0.25, 0.25, 0.25]]
-    width, expected = (np.subtract(*law.interval(there)) for law in (with_them, without))
-    assert width == pytest.approx(expected, rel=0.35)  # held out by other folds
-    assert width[0] / width[1] == pytest.approx(expected[0] / expected[1], rel=0.1)
+    assert failed.any()
+    for ends, expected in zip(with_them.interval(there), without.interval(there), strict=True):
+        assert ends == pytest.approx(expected, rel=1e-6)
+    assert with_them.largest_seen() == pytest.approx(without.largest_seen())
 
 
 def test_a_diverged_run_is_reported_and_left_out():

@@ -12,60 +12,45 @@ def smollm():
     return judge
 
 
-@pytest.fixture(scope="session")
-def save_t5():
-    """Saves a random T5 of two layers with a tokenizer as a transformers folder; returns the model."""
-    import torch
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    def save(folder, tokenizer):
-        torch.manual_seed(0)
-        config = T5Config(
-            vocab_size=len(tokenizer),
-            d_model=32,
-            d_kv=8,
-            d_ff=64,
-            num_layers=2,
-            num_heads=4,
-            initializer_factor=3.0,
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            eos_token_id=3,
-        )
-        model = T5ForConditionalGeneration(config).eval()
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return model
-
-    return save
+BART_SIZES = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 512,
+    "init_std": 0.5,
+    "bos_token_id": 2,
+    "forced_eos_token_id": None,
+}
+T5_SIZES = {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "initializer_factor": 3.0,
+}
 
 
 @pytest.fixture(scope="session")
-def save_bart():
-    """Saves a random BART of two layers, which has absolute positions, as `save_t5`."""
+def save_encoder_decoder():
+    """Saves a random T5 (relative positions) or BART (absolute) with a tokenizer; returns the model."""
     import torch
-    from transformers import BartConfig, BartForConditionalGeneration
+    from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
-    def save(folder, tokenizer):
+    families = {
+        "t5": (T5Config, T5ForConditionalGeneration, T5_SIZES),
+        "bart": (BartConfig, BartForConditionalGeneration, BART_SIZES),
+    }
+
+    def save(folder, tokenizer, family):
         torch.manual_seed(0)
-        config = BartConfig(
-            vocab_size=len(tokenizer),
-            d_model=32,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_attention_heads=4,
-            decoder_attention_heads=4,
-            encoder_ffn_dim=64,
-            decoder_ffn_dim=64,
-            max_position_embeddings=512,
-            init_std=0.5,
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            bos_token_id=2,
-            eos_token_id=3,
-            forced_eos_token_id=None,
-        )
-        model = BartForConditionalGeneration(config).eval()
+        config, model_class, sizes = families[family]
+        ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 3}
+        model = model_class(config(vocab_size=len(tokenizer), **ends, **sizes)).eval()
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return model

@@ -58,10 +58,12 @@ def test_asked_in_another_order_the_same_weights_answer_under_another_fingerprin
     assert judge.usage.documents == len(TEXTS)
 
 
-@pytest.mark.parametrize("save", ["save_t5", "save_bart"])
-def test_an_encoder_decoder_judge_equals_transformers_by_hand(tmp_path, word_tokenizer, request, save):
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_an_encoder_decoder_judge_equals_transformers_by_hand(
+    tmp_path, word_tokenizer, save_encoder_decoder, family
+):
     tokenizer = word_tokenizer(template="$A </s>")
-    model = request.getfixturevalue(save)(tmp_path, tokenizer)
+    model = save_encoder_decoder(tmp_path, tokenizer, family)
     judge = AskLLM(str(tmp_path), batch_size=2, max_tokens=200)
     assert judge.prompt.name == "ask-llm"
     scores = judge.score(TEXTS).select("logp_yes_raw", "logp_yes", "logp_no").to_numpy()

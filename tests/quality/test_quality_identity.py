@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from tamis.base.errors import UnknownNameError
-from tamis.quality import AskLLM, Endpoint, JudgeModelError, judge_identity
-from tamis.quality.identity import CODE_VERSION, _code_version, judge_prompt, judge_source
+from tamis.quality import AskLLM, Endpoint, JudgeModelError, identity, judge_identity
+from tamis.quality.identity import judge_prompt, judge_source
 
 
 def test_a_fingerprint_is_known_without_torch():
@@ -42,20 +42,21 @@ def test_everything_that_moves_a_score_moves_the_fingerprint(tmp_path, word_toke
     assert AskLLM(folder, batch_size=1).fingerprint == AskLLM(folder, batch_size=8).fingerprint
 
 
-@pytest.mark.parametrize(
-    ("save", "version"),
-    [("save_llama", CODE_VERSION), ("save_t5", CODE_VERSION), ("save_bart", f"{CODE_VERSION}.1")],
-)
-def test_only_judges_whose_positions_were_shifted_in_batches_judge_again(
-    tmp_path, word_tokenizer, request, save, version
+def test_only_encoders_with_absolute_positions_depend_on_where_they_are_padded(
+    tmp_path, word_tokenizer, save_llama, save_encoder_decoder, monkeypatch
 ):
-    request.getfixturevalue(save)(tmp_path, word_tokenizer())
-    assert _code_version(str(tmp_path)) == version
-
-
-def test_the_prompt_follows_the_size_of_the_model(tmp_path, word_tokenizer, save_llama, save_t5):
     save_llama(tmp_path / "llama", word_tokenizer())
-    save_t5(tmp_path / "t5", word_tokenizer())
+    for family in ("t5", "bart"):
+        save_encoder_decoder(tmp_path / family, word_tokenizer(), family)
+    folders = ("llama", "t5", "bart")
+    now = {name: judge_identity(str(tmp_path / name)) for name in folders}
+    monkeypatch.setattr(identity, "PADDED_AT_THE_END", "padded otherwise")
+    assert [name for name in folders if judge_identity(str(tmp_path / name)) != now[name]] == ["bart"]
+
+
+def test_the_prompt_follows_the_size_of_the_model(tmp_path, word_tokenizer, save_llama, save_encoder_decoder):
+    save_llama(tmp_path / "llama", word_tokenizer())
+    save_encoder_decoder(tmp_path / "t5", word_tokenizer(), "t5")
     expected = {
         "smollm2-135m": "examples",
         str(tmp_path / "llama"): "examples",

@@ -39,7 +39,7 @@ def entropic(y, x, epsilon):
 @given(seed=seeds)
 @settings(deadline=None, max_examples=2)
 def test_distances_are_those_of_pot(seed):
-    target, domains = domains_of(seed)
+    target, domains = domains_of(seed, sizes=(80,) * 4)
     ranking = rank_domains(target, domains, relative_epsilon=0.1, tolerance=1e-6)
     centre = np.mean([rows.mean(0) for rows in domains.values()], axis=0)
     points = {
@@ -72,8 +72,18 @@ def test_the_domain_the_target_is_made_of_is_nearest(by, seed):
     assert sum(found.mean_gradient for found in ranking) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("by", ["divergence", "distance"])
+@pytest.mark.parametrize("size", [30, 100])
+def test_a_domain_is_not_farther_because_it_is_small(by, size):
+    target, domains = domains_of(7, sizes=(400, 400, 400))
+    far, near = domains["d0"], domains["d1"]
+    ranking = rank_domains(target, {"large": near[size:], "small": near[:size], "far": far}, by=by)
+    found = {one.domain: getattr(one, by) for one in ranking}
+    assert abs(found["small"] - found["large"]) < 0.1 * (found["far"] - found["large"])
+
+
 def test_a_domain_that_is_the_target_has_no_divergence():
-    target, domains = domains_of(3)
+    target, domains = domains_of(3, sizes=(90, 150, 220, 100))
     ranking = rank_domains(target, {"same": target, **domains}, tolerance=1e-6)
     assert ranking[0].domain == "same"
     assert ranking[0].divergence == pytest.approx(0, abs=1e-6)

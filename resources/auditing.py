@@ -1,6 +1,7 @@
 """The audit as the command line asks for it: the store against the event log."""
 
 import os
+import time
 from collections.abc import Callable
 
 import dagster as dg
@@ -10,17 +11,58 @@ from resources.instance import POSTGRES_URL, dagster_state, open_instance
 from tamis.audit.events import judge_empty_log
 from tamis.audit.verdicts import Audit
 from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, result_stages
-from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.base.progress import Progress
 from tamis.graph.scan import scan
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.store.home import last_writing, writer
 from tamis.store.probing import crashing_tables
 from tamis.store.table_errors import DamagedTableError
 
+PATIENCE_SECONDS = 30.0
 
-def audit_project(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
-    """Audit a checkpoint or selection, or all of them; raises `UnknownNameError`."""
+
+class WrittenMeanwhileError(PermanentError):
+    """No verdict: values that are being written would be reported as altered. Names who writes."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(
+            f"no verdict: {holder} was writing to the home, and values that are being written look altered; "
+            "run `tamis audit` again when that process has finished"
+        )
+
+
+def audit_project(
+    project: Project,
+    name: str | None,
+    quick: bool,
+    say: Callable[[str], None],
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Audit:
+    """Audit a checkpoint or selection, or all of them, in a home that nobody writes to.
+
+    What is written meanwhile can make an audit red: it starts again when the writer has finished. Raises
+    `UnknownNameError` and, after `patience_seconds`, `WrittenMeanwhileError`.
+    """
+    home, deadline = project.home, time.monotonic() + patience_seconds
+    while True:
+        before, holder = last_writing(home), writer(home)
+        audit = _whole_audit(project, name, quick, say)
+        holder = holder or writer(home)
+        if audit.status != "red" or (not holder and last_writing(home) == before):
+            return audit
+        holder = holder or "another process"
+        say(f"{holder} writes to the home; the audit starts again when it has finished")
+        while writer(home) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if time.monotonic() >= deadline:
+            raise WrittenMeanwhileError(holder)
+
+
+def _whole_audit(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
+    """Audit, with a verdict on damage that leaves nothing to walk."""
     if not quick and (crashing := crashing_tables(project.home.store)):
         return audit_of_crashes(crashing)
     try:

@@ -90,8 +90,8 @@ def export_selection(
     `output`: the file or folder to write, if not in the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
-    `ExportPathError`, `NothingToLoadError`, `WithdrawnSinceError` or, before anything is written,
-    `ManifestError` where the lineage is broken.
+    `ExportPathError`, `NothingToLoadError`, `WithdrawnSinceError`, `UnfinishedWithdrawalError` or, before
+    anything is written, `ManifestError` where the lineage is broken.
     """
     path = output.absolute() if output else project.home.exports / f"{selection}.{form}"
     path = path / f"{selection}.{form}" if path.is_dir() and form != FOLDER else path

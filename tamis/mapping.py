@@ -40,7 +40,7 @@ def current_map(project: Project, selection: str) -> Path:
 def map_by_neighbours(project: Project, selection: str) -> Path:
     """Write a map laid out by nearest neighbours next to the other one, and return its path.
 
-    Raises `WithdrawnSinceError`.
+    Raises `WithdrawnSinceError` and `UnfinishedWithdrawalError`.
     """
     since, seen = WithdrawnSince(project.home), _seen(project, selection)
     place_n2 = _neighbour_places(project, seen)
@@ -64,7 +64,7 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
     """Write the points of a map as parquet into the folder of exports, and return its path.
 
     `neighbors` holds numbers of rows and distances, as Embedding Atlas reads them. Raises
-    `WithdrawnSinceError`.
+    `WithdrawnSinceError` and `UnfinishedWithdrawalError`.
     """
     since, seen = WithdrawnSince(project.home), _seen(project, selection)
     place_n2 = _neighbour_places(project, seen) if by_neighbours else seen.point_nk[:, :2]

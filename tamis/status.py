@@ -42,7 +42,7 @@ from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
-from tamis.store.withdrawn import read_places
+from tamis.store.withdrawn import read_places, unfinished_line
 from tamis.training.failures import Failure, failures_of
 from tamis.training.stage import TRIALS_STAGE
 from tamis.withdrawal.tainting import Tainted, tainted_values
@@ -271,6 +271,7 @@ def read_status(project: Project) -> Status:
         ),
         searches=snapshot.searches,
         warnings=[
+            *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
             *_small_pools(project, selections),

@@ -348,6 +348,14 @@ def writer(home: Home) -> str:
     return holder_of(ObjectFolder(home.url)) if home.url else ""
 
 
+def last_writing(home: Home) -> int:
+    """Return a number that changes whenever a process here begins or ends to write; 0 before the first."""
+    try:
+        return (home.root / "writer.lock").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _acquire(descriptor: int, home: Home, path: Path, patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
     while True:

@@ -12,6 +12,7 @@ from typing import Literal
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.numbers import counted
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
@@ -58,6 +59,16 @@ def write_withdrawals(store: Store, rows: Iterable[Withdrawal]) -> None:
 def unfinished(store: Store) -> pl.DataFrame:
     """Withdrawals whose purge was cut short."""
     return read_withdrawals(store, "receipt IS NULL")
+
+
+def unfinished_line(store: Store) -> str:
+    """Return that withdrawals have not been completed, and what completes them; "" where all have."""
+    if not (waiting := len(unfinished(store))):
+        return ""
+    some = counted(waiting, "document or excerpt", "documents or excerpts")
+    return (
+        f"the withdrawal of {some} is at work or was interrupted; run `tamis materialize`, which completes it"
+    )
 
 
 def note_places(

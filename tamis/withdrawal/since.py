@@ -6,7 +6,7 @@ and then finds nothing new withdrawn leaves the rest to the withdrawal, which wi
 
 from tamis.base.errors import TransientError
 from tamis.store.home import Home
-from tamis.store.withdrawn import withdrawn_ids
+from tamis.store.withdrawn import unfinished_line, withdrawn_ids
 
 
 class WithdrawnSinceError(TransientError):
@@ -20,10 +20,20 @@ class WithdrawnSinceError(TransientError):
         )
 
 
+class UnfinishedWithdrawalError(TransientError):
+    """Nothing is written of tables that may contain what is withdrawn: `line` says why, and what to do."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(f"nothing was written: {line}; then run the same command again")
+
+
 class WithdrawnSince:
-    """What is withdrawn from when this was made on."""
+    """What is withdrawn from when this was made on; raises `UnfinishedWithdrawalError`."""
 
     def __init__(self, home: Home) -> None:
+        if line := unfinished_line(home.store):
+            raise UnfinishedWithdrawalError(line)
         self.home = home
         self._before = frozenset(withdrawn_ids(home.store))
 

@@ -20,7 +20,7 @@ from tamis.store.home import Home, writer
 from tamis.store.salvaging import aside_lines
 from tamis.store.schemas import declaration
 from tamis.store.tables import Store
-from tamis.store.withdrawn import unfinished, withdrawn_ids
+from tamis.store.withdrawn import unfinished_line, withdrawn_ids
 from tamis.withdrawal.copies import copies_naming
 from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
@@ -68,12 +68,8 @@ def verify(home: Home, text: str | None = None) -> Verification:
     found = Verification(withdrawn=len(gone))
     if is_lost(home):
         found.problems.append(str(WithdrawalsLostError()))
-    waiting = unfinished(home.store)
-    if len(waiting):
-        found.problems.append(
-            f"the withdrawal of {counted(len(waiting), 'document or excerpt', 'documents or excerpts')} was "
-            "interrupted; run `tamis materialize` to complete it"
-        )
+    if line := unfinished_line(home.store):
+        found.problems.append(line)
     with home.as_stored("manifests", "exports", "reports") as stored:
         found.problems += _receipts(stored, found)
         found.files += sum(1 for named in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, named))

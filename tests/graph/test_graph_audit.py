@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from dataclasses import replace
 from itertools import chain
 
@@ -9,8 +11,9 @@ import pyarrow as pa
 import pytest
 from projects import VECTORS, SmallProject, key_of
 
-from resources.auditing import audit_project
+from resources.auditing import WrittenMeanwhileError, audit_project
 from tamis.graph.snapshot import stamp_of
+from tamis.store.home import writing
 
 ALTERED = {
     "documents": ("text", "documents[web__cooking.jsonl]"),
@@ -175,6 +178,30 @@ def test_a_table_that_cannot_be_read_ends_in_a_verdict(graph, table):
     audit = audit_project(graph.project, None, quick=False, say=str)
     details = [detail for node in audit.nodes.values() if node.status == "red" for detail in node.details]
     assert any(f"table '{table}' is damaged" in detail for detail in details)
+
+
+def test_values_that_are_being_written_are_not_called_altered(graph):
+    file = next((graph.home.fitted / "density_sketch").rglob("sketch.npz"))
+    written = file.read_bytes()
+    file.write_bytes(written[:-1])
+    begun, said = threading.Event(), []
+
+    def write() -> None:
+        with writing(graph.home, "tamis materialize"):
+            begun.set()
+            while not said:
+                time.sleep(0.05)
+            file.write_bytes(written)
+
+    other = threading.Thread(target=write)
+    other.start()
+    begun.wait()
+    with pytest.raises(WrittenMeanwhileError, match=r"materialize\) was writing"):
+        audit_project(graph.project, None, quick=False, say=str, patience_seconds=0.0)
+    audit = audit_project(graph.project, None, quick=False, say=said.append)
+    other.join()
+    assert len(said) == 1
+    assert all(node.intact for node in audit.nodes.values())
 
 
 def test_index_and_event_log_that_disagree_are_found(graph):

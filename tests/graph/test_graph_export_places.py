@@ -14,7 +14,9 @@ from projects import SmallProject, write
 from tamis import exporting
 from tamis.corpus import document_id
 from tamis.exporting import ExportPathError, export_selection
-from tamis.withdrawal.since import WithdrawnSinceError
+from tamis.status import read_status
+from tamis.withdrawal import withdrawing
+from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSinceError
 from tamis.withdrawal.verifying import verify
 
 
@@ -141,6 +143,22 @@ def test_what_is_withdrawn_during_an_export_is_not_left_in_it(project, monkeypat
         export_selection(project.project, "all", form)
     assert not [path for path in project.home.exports.rglob("*") if path.is_file()]
     assert verify(project.home).holds
+
+
+def test_a_withdrawal_that_was_cut_short_is_completed_before_an_export(project, monkeypatch):
+    def be_killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut_short:
+        cut_short.setattr(withdrawing, "purge", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            project.withdraw([document_id(TEXTS[0])])
+    with pytest.raises(UnfinishedWithdrawalError):
+        export_selection(project.project, "all", "jsonl")
+    assert not list(project.home.exports.rglob("*"))
+    assert "was interrupted" in "\n".join(read_status(project.project).lines())
+    project.make(MADE)
+    assert export_selection(project.project, "all", "jsonl").documents == 6
 
 
 def test_a_withdrawn_text_leaves_the_columns_of_other_rows(project):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -10,10 +11,11 @@ from withdrawal_home import IDS, TEXTS
 
 from tamis.store.erasing import VersionsLeftError
 from tamis.store.home import Home, writing
+from tamis.store.withdrawn import DOCUMENT, Withdrawal, write_withdrawals
 from tamis.withdrawal import purging, verifying
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
 from tamis.withdrawal.files import UnreadableRowsError
-from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
+from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSince, WithdrawnSinceError
 from tamis.withdrawal.telling import withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, withdraw
@@ -140,6 +142,20 @@ def test_what_was_withdrawn_since_is_noticed(home):
     with pytest.raises(WithdrawnSinceError, match=r"^best\.jsonl was not written") as raised:
         since.require_none("best.jsonl")
     assert raised.value.documents == 1
+
+
+def test_nothing_is_written_of_what_an_unfinished_withdrawal_has_left(home):
+    begun = Withdrawal(doc_id=IDS[0], withdrawn_at=datetime(2026, 11, 1), reason="gdpr", scope=DOCUMENT)
+    write_withdrawals(home.store, [begun])
+    with pytest.raises(
+        UnfinishedWithdrawalError, match=r"of 1 document or excerpt is at work .*materialize`"
+    ):
+        WithdrawnSince(home)
+    assert not verify(home).holds
+    with writing(home, "tamis materialize"):
+        finish(home)
+    WithdrawnSince(home).require_none("best.jsonl")
+    assert verify(home).holds
 
 
 def test_a_damaged_table_that_was_moved_aside_is_named_and_no_problem(home):

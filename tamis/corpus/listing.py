@@ -6,6 +6,7 @@ they lead back to a folder above or, without `follow_links`, out of the corpus f
 folder must not decide which other files of the machine are read. About 50,000 files a second.
 """
 
+import errno
 import importlib.util
 import os
 import tempfile
@@ -153,6 +154,15 @@ def links_out(corpus: CorpusSection, root: Path) -> list[str]:
     return sorted(name for name in wanted if not _matches(corpus.exclude, name))
 
 
+def leads_nowhere(corpus: CorpusSection, root: Path, relative: str) -> bool:
+    """Whether a file of the folder of a corpus was behind a link whose destination is missing now."""
+    if corpus.kind != "files" or corpus.hub is not None or is_url(corpus.path):
+        return False
+    path = root / str(corpus.path) / relative
+    ways = [path, *path.parents[: relative.count("/")]]
+    return any(way.is_symlink() and not way.exists() for way in ways)
+
+
 def reads(corpus: CorpusSection, relative: str) -> bool:
     """Whether the listing of a corpus would read a file at this path below its folder."""
     hidden = any(map(is_temporary, relative.split("/")))
@@ -203,10 +213,18 @@ class _Walk:
         for entry in entries:
             if is_temporary(entry.name):
                 continue
-            is_folder = _is_folder(entry)
-            if not is_folder and not _is_file(entry):
-                continue
-            if not self.corpus.follow_links and entry.is_symlink() and self._leads_out(entry):
+            unfollowed = not self.corpus.follow_links and entry.is_symlink() and self._leads_out(entry)
+            try:
+                is_folder = entry.is_dir()
+                if not is_folder and not entry.is_file():  # also a link that leads nowhere
+                    continue
+            except OSError as error:
+                if unfollowed or error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    continue
+                raise ListingError(
+                    self.corpus.name, folder / entry.name, error.strerror or str(error)
+                ) from error
+            if unfollowed:
                 self.links_out.append(f"{prefix}{entry.name}{'/' if is_folder else ''}")
             elif is_folder:
                 yield from self.names(folder / entry.name, f"{prefix}{entry.name}/", (*above, identity))
@@ -220,21 +238,6 @@ class _Walk:
 def _is_within(path: Path, folder: str) -> bool:
     """Whether a path, all its links followed, is in a folder without links."""
     return os.path.commonpath([os.path.realpath(path), folder]) == folder
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder; a link that leads nowhere is neither folder nor file."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def _packages(corpus: CorpusSection) -> Iterator[Shard]:

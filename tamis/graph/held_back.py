@@ -1,10 +1,11 @@
 """Held-back losses: removals that nobody asked for, suspended until a person allows them.
 
 Absence is not deletion. Held back are a corpus that lost every file it had, or more than a fifth of its files
-and at least five; a corpus, target, model or selection that left tamis.toml; a file that yields none of the
-documents it had, or under half of them and at least 20 fewer; a group of small files of which so many yield
-none as a corpus may not lose. A file that was moved unchanged is no loss. Trials that tamis.toml no longer
-plans are kept, too, and runs of mixtures without [mixture]: their checkpoints cost more than anything else.
+and at least five, or any behind a link that leads nowhere; a corpus, target, model or selection that left
+tamis.toml; a file that yields none of the documents it had, or under half of them and at least 20 fewer; a
+group of small files of which so many yield none as a corpus may not lose. A file that was moved unchanged is
+no loss. Trials that tamis.toml no longer plans are kept, too, and runs of mixtures without [mixture]: their
+checkpoints cost more than anything else.
 """
 
 import json
@@ -18,9 +19,10 @@ from types import MappingProxyType
 import polars as pl
 
 from tamis.base.numbers import counted
+from tamis.corpus.listing import leads_nowhere
 from tamis.corpus.shards import Shard, is_group_key
 from tamis.corpus.small_files import read_small_files
-from tamis.corpus.sources import corpora_of
+from tamis.corpus.sources import NOTES, corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES, RAW_STAGE
 from tamis.graph.moved_files import FILES, Arriving, arriving, moved, to_be_read_elsewhere
 from tamis.graph.plan import input_key, label
@@ -145,9 +147,9 @@ def absent_shards(
     configured = {corpus.name for corpus in project.settings.corpus}
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     noted |= set(store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"])
-    small_keys = frozenset(
-        small["shard"]
-    )  # without its corpus a group cannot be made again, so all of it goes
+    noted |= _behind_broken_links(store, project, missing)
+    # Without its corpus a group cannot be made again, so all of it goes.
+    small_keys = frozenset(small["shard"])
     return {
         key: corpus
         for corpus, keys in missing.items()
@@ -155,6 +157,20 @@ def absent_shards(
         if key in noted or corpus not in configured or lost_too_many(len(keys), had[corpus])
         if not allows(allowed, CORPUS, corpus)
         and (not allows(allowed, FILE, key) or (corpus not in configured and key in small_keys))
+    }
+
+
+def _behind_broken_links(store: Store, project: Project, missing: Mapping[str, list[str]]) -> set[str]:
+    """Return the missing files of each corpus whose place is behind a link that leads nowhere now."""
+    if not missing:
+        return set()
+    noted = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES])
+    names: dict[str, str] = dict(noted.iter_rows())
+    return {
+        key
+        for corpus in project.settings.corpus
+        for key in missing.get(corpus.name, ())
+        if key in names and leads_nowhere(corpus, project.root, names[key])
     }
 
 

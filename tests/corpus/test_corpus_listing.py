@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+import shutil
 import sys
 
 import pytest
 
 from tamis.base.errors import MissingPackageError
 from tamis.corpus import ListingError, list_shards
-from tamis.corpus.listing import links_out, package_path, require_outside
+from tamis.corpus.listing import leads_nowhere, links_out, package_path, require_outside
 from tamis.settings.config import CorpusSection
 
 
@@ -113,6 +114,20 @@ def test_loops_of_links_end(root):
     (root / "data/sub/up").symlink_to(root / "data", target_is_directory=True)
     (root / "data/dangling").symlink_to(root / "nowhere")
     assert sorted(names(root)) == ["a.jsonl", "b.txt", "sub/c.jsonl.gz", "sub/deep/d.csv"]
+
+
+def test_an_entry_that_cannot_be_looked_at_is_no_missing_file(root):
+    (root / "data/strange").symlink_to("strange" * 50)
+    with pytest.raises(ListingError, match="strange: File name too long"):
+        list_shards(corpus(), root)
+
+
+def test_files_behind_a_link_whose_destination_is_gone_are_known(linked):
+    files = ("sub/link/e.txt", "out.txt", "chain.txt")
+    assert not any(leads_nowhere(corpus(), linked, name) for name in files)
+    shutil.rmtree(linked / "elsewhere")
+    assert all(leads_nowhere(corpus(), linked, name) for name in files)
+    assert not leads_nowhere(corpus(), linked, "sub/deep/gone.csv")
 
 
 @pytest.fixture

@@ -112,6 +112,30 @@ def test_more_than_a_fifth_of_the_files_is_held_back_and_less_is_removed(graph):
     assert ("documents", "web__many-0.jsonl") not in graph.current
 
 
+def test_files_behind_a_link_that_leads_nowhere_are_held_back_however_few(graph):
+    corpus_of_many(graph, 10)
+    disk = graph.root / "disk"
+    (graph.landing / "many-0.jsonl").rename(disk.with_suffix(".jsonl"))
+    disk.mkdir()
+    (graph.landing / "many-1.jsonl").rename(disk / "many-1.jsonl")
+    (graph.landing / "disk").symlink_to(disk)
+    (graph.landing / "linked.jsonl").symlink_to(disk.with_suffix(".jsonl"))
+    graph.configure(GRAPH.replace('path = "landing"', 'path = "landing"\nfollow_links = true'))
+    graph.make({"raw_shards", "documents"})
+    disk.rename(graph.root / "unmounted")
+    disk.with_suffix(".jsonl").unlink()
+    (graph.landing / "many-2.jsonl").unlink()
+    assert "lost 2 files (web__disk-many-1" in held_back(graph.snapshot, graph.current)[0].found
+    assert graph.make({"raw_shards", "documents"}).removed == [
+        f"{asset}[web__many-2.jsonl]" for asset in ("raw_shards", "documents")
+    ]
+    (graph.landing / "linked.jsonl").unlink()
+    (graph.landing / "disk").unlink()
+    assert held(graph) == {"web": "corpus"}, "what was noted stays"
+    outcome = graph.try_making({"raw_shards", "documents"}, allowed={"web"})
+    assert sum(entry.startswith("documents[") for entry in outcome.removed) == 2
+
+
 def test_a_file_that_was_moved_unchanged_is_no_loss(graph):
     texts_before = graph.rows("documents")
     (graph.landing / "old").mkdir()

@@ -180,6 +180,8 @@ def test_a_call_that_names_nothing_is_refused_with_what_is_valid(built, tamis, w
         (("health", "--only=tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("approve", "near-algebra", "--all"), "name selections or use --all"),
         (("withdraw", "--reason", "because"), "'mistake'"),
+        (("withdraw", "00", "--verify"), "it takes --text alone"),
+        (("withdraw", "--list", "--corpus", "web"), "it takes no documents"),
         (("purge",), "--answers"),
         (("health", "--only", "tables", "nothing"), "'nothing' is not one of 'tables'"),
         (("diff", "near-algebra", "--limit", "-1"), "x>=0"),

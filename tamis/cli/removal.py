@@ -4,7 +4,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Named:
     shard: Sequence[str]
     source: Sequence[str]
     corpus: Sequence[str]
+
+    @property
+    def anything(self) -> bool:
+        """Whether any document or place is named."""
+        return any(vars(self).values())
 
     def found_in(self, project: Project) -> Asked:
         """Return the content ids of all of it."""
@@ -122,7 +127,14 @@ class Way:
 def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
     """Withdraw the documents with these content ids, or unambiguous beginnings of them."""
     way = Way(as_json=as_json, **{name: given.pop(name) for name in ("reason", "dry_run", "materialize")})
-    named, project = Named(**given), read_project()
+    named = Named(**given)
+    if listed and (verified or named.anything):
+        raise click.UsageError("--list shows all withdrawals; it takes no documents, and no --verify")
+    if verified and replace(named, text=None).anything:
+        raise click.UsageError(
+            "--verify searches for everything that was withdrawn; to search for a text, it takes --text alone"
+        )
+    project = read_project()
     if listed:
         rows = history(project.home)
         answer(as_json, rows, history_lines(rows))

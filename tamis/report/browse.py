@@ -50,7 +50,8 @@ class BrowsePage:
 def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[tuple[str, str]]) -> str:
     """Return the page; `filters`: those of the decisions, for the evidence of what they keep out."""
     scores, parts = used_score_columns(seen.decisions), _parts(seen)
-    rows = pl.concat([rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts])
+    drawn = [rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts]
+    rows = pl.concat(drawn or [seen.decisions.with_columns(part=pl.lit(""))])
     texts = heads(store, rows["doc_id"].unique().to_list())
     rows = rows.join(texts, on="doc_id", how="left", maintain_order="left").with_columns(
         clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"),

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import polars as pl
 import pytest
-from projects import CHOSEN, SmallProject
+from projects import CHOSEN, SmallProject, corpus, make_graph, selection, settings
 
 from tamis.base.errors import NotMadeError
 from tamis.mapping import current_map, map_by_neighbours, write_points
 
 PAGES = "selection_pages"
 MADE = CHOSEN | {"target_gaps", PAGES}
+DRAWN = frozenset({"raw_shards", "documents", "near_duplicates", "embeddings", "selected_subset", PAGES})
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,13 @@ def test_a_withdrawn_document_is_on_no_page_nor_in_a_table_and_the_next_run_make
     made.make(MADE)
     assert f".{doc_id[:10]}" not in shown(pages[0])
     assert pages[1].exists()
+
+
+def test_a_pool_without_documents_has_pages(tmp_path, encoder_cache):
+    made = make_graph(tmp_path, encoder_cache, settings(corpus(path="landing"), selection("few")))
+    made.make(DRAWN)
+    made.withdraw(made.store.read("documents")["doc_id"].to_list())
+    made.make(DRAWN)
+    assert made.store.read("decisions").is_empty()
+    assert (made.home.reports / "browse_few.html").is_file()
+    made.close()

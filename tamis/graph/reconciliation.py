@@ -125,7 +125,7 @@ def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues)
         if not _intake_follows(snapshot, current):
             collect_orphans(store, snapshot)
     for stage in stages().values():
-        _remove_rows(store, stage, [key for name, key in gone if name == stage.name])
+        _remove_rows(snapshot, stage, [key for name, key in gone if name == stage.name])
     for asset, partition in gone:
         if asset == EXAMPLES_STAGE.name:
             store.delete(QUARANTINE.name, rows_of_target(partition))
@@ -149,11 +149,12 @@ def _remove_pages(home: Home, current: CurrentValues, gone: Iterable[tuple[str, 
                 (home.root / name).unlink(missing_ok=True)
 
 
-def _remove_rows(store: Store, stage: Stage, partitions: Sequence[str]) -> None:
+def _remove_rows(snapshot: ProjectSnapshot, stage: Stage, partitions: Sequence[str]) -> None:
     """Delete the rows of these partitions from all tables that a stage writes."""
+    store = snapshot.project.home.store
     for declaration in stage.tables if partitions else ():
         for table in [name for name in store.names() if kind_of(name) == declaration.name]:
-            if declaration.emptied:
+            if declaration.emptied and not stage.active(snapshot):
                 store.delete(table, "true")
             if column := declaration.partition:
                 attempts.delete_listed(store, table, column, partitions)

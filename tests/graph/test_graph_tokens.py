@@ -136,6 +136,9 @@ def test_nothing_changed_counts_nothing_and_a_file_that_comes_its_own_documents(
     event = counted.instance.get_latest_materialization_event(dg.AssetKey("token_counts"))
     facts = event.asset_materialization.metadata
     assert (facts["counted"].value, facts["reused"].value) == (2, 1)
+    (counted.landing / "more.jsonl").unlink()
+    assert "token_counts[web__more.jsonl]" in counted.make(CORPUS | {"token_counts"}).removed
+    assert counted.store.count("token_counts") == counted.store.count("documents") > 0
 
 
 def test_a_plan_says_the_budgets_and_what_counts_them(counted):

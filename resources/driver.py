@@ -31,10 +31,11 @@ from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from tamis.graph.stages import AUDIT_ASSET, stages
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
+from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
@@ -251,6 +252,9 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
+    audit = kept.get((AUDIT_ASSET, ""))
+    if audit is not None and not audit.passed:
+        begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
 
 

@@ -50,10 +50,12 @@ def audit_graph(
     roots = _roots(current, name, results_only)
     for root in roots:
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
+    counted = _counted(nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
     for node in nodes.values():
-        _judge_place(records, node, current.get((node.asset, node.partition)), snapshot, current)
+        if node.manifest in counted:
+            _judge_place(records, node, current.get((node.asset, node.partition)), snapshot, current)
         _judge_retention(home, records, node, current)
     judge_events(records, nodes, current, events, whole=name is None)
     if name is None:
@@ -140,6 +142,26 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
             continue
         stack.append((key, known_as, True))
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
+
+
+def _counted(nodes: Mapping[str, Node], roots: Sequence[CurrentValue], current: CurrentValues) -> set[str]:
+    """Return the manifests that have to be current for the roots to be.
+
+    Where a later manifest with the same data version has replaced one, its inputs count instead: those of the
+    one before may have another name, or other columns that nothing reads.
+    """
+    found: set[str] = set()
+    stack = [root.manifest for root in roots]
+    while stack:
+        key = stack.pop()
+        if key in found or key not in nodes:
+            continue
+        found.add(key)
+        node = nodes[key]
+        now = current.get((node.asset, node.partition))
+        replaced = now is not None and now.manifest != key and now.data_version == node.data_version
+        stack += [now.manifest] if now is not None and replaced else node.inputs
+    return found
 
 
 def _judge_retention(home: Home, records: Records, node: Node, current: CurrentValues) -> None:

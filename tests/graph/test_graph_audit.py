@@ -9,10 +9,12 @@ from itertools import chain
 
 import pyarrow as pa
 import pytest
-from projects import VECTORS, SmallProject, key_of
+from projects import VECTORS, SmallProject, key_of, record
 
 from resources.auditing import WrittenMeanwhileError, audit_project
 from tamis.graph.snapshot import stamp_of
+from tamis.graph.stages import AUDIT_ASSET
+from tamis.status import read_status
 from tamis.store.home import writing
 
 ALTERED = {
@@ -178,6 +180,31 @@ def test_a_table_that_cannot_be_read_ends_in_a_verdict(graph, table):
     audit = audit_project(graph.project, None, quick=False, say=str)
     details = [detail for node in audit.nodes.values() if node.status == "red" for detail in node.details]
     assert any(f"table '{table}' is damaged" in detail for detail in details)
+
+
+def test_an_audit_that_failed_is_made_again_by_the_next_run(graph):
+    page = graph.home.reports / "selection_near.html"
+    written = page.read_bytes()
+    page.write_text("<p>another page")
+    graph.make({AUDIT_ASSET})
+    assert AUDIT_ASSET in read_status(graph.project).failed_checks
+    page.write_bytes(written)
+    graph.make({AUDIT_ASSET})
+    assert read_status(graph.project).failed_checks == []
+
+
+def test_what_only_a_replaced_value_was_made_from_need_not_be_current(graph):
+    before = graph.manifest("near_duplicates")
+    (graph.landing / "sailing.jsonl").rename(graph.landing / "boats.jsonl")
+    graph.make()
+    after = graph.manifest("near_duplicates")
+    assert (after.data_version, after.id != before.id) == (before.data_version, True)
+    record(
+        graph.home, "judge_scores", "", inputs=(before,)
+    )  # its key has not changed, so it was not made again
+    nodes = graph.audit().nodes.values()
+    assert "documents[web__sailing.jsonl]" in {node.name for node in nodes}
+    assert [node.name for node in nodes if not node.current] == ["judge_scores"], "which has no [judge]"
 
 
 def test_values_that_are_being_written_are_not_called_altered(graph):

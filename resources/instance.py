@@ -145,8 +145,10 @@ def prepare_folder(project: Project) -> Path:
         raise MissingPackageError("dagster-postgres", needed_for, command)
     present = path.read_text() if path.exists() else ""
     if present in {"", ON_SQLITE, *EARLIER}:
-        present = ON_POSTGRES.read_text() if url else ON_SQLITE
-        write_atomically(path, present.encode())
+        ours = ON_POSTGRES.read_text() if url else ON_SQLITE
+        if present != ours:  # one that is right already is left: the home may be read-only
+            write_atomically(path, ours.encode())
+        present = ours
     if (POSTGRES_URL in present) != bool(url):
         raise StorageMismatchError(path, bool(url))
     return folder

@@ -1,10 +1,12 @@
 """Verbs that read a materialized project, and calls that cannot be answered, in this process."""
 
+import errno
 import json
 import os
 import socket
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -476,6 +478,38 @@ def test_a_home_that_cannot_be_made_is_named(empty, tamis, monkeypatch):
     assert "/proc/nowhere" in tamis(empty, "materialize", code=1).err
 
 
+@pytest.mark.parametrize(
+    ("problem", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "is full"),
+        (OSError(errno.EROFS, "Read-only file system"), 2, "cannot be written (Read-only file system)"),
+    ],
+)
+def test_a_home_that_refuses_what_a_command_writes_is_named(empty, tamis, monkeypatch, problem, code, said):
+    def refuse(*_given: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr("tamis.store.unwritable.write_problem", lambda home: problem)
+    monkeypatch.setattr("tamis.store.home._note_holder", refuse)
+    monkeypatch.setattr("tamis.report.server.keep_port", refuse)
+    for arguments in (("approve", "--all"), ("ui", "--port", free_port(), "--reports-port", free_port())):
+        assert f"{empty.home.root} {said}" in tamis(empty, *arguments, code=code).err
+
+
+def test_a_file_that_an_audit_cannot_write_is_named_and_is_no_red_audit(project, tamis, monkeypatch):
+    def refuse(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tamis.cli.tracing.write_atomically", refuse)
+    said = tamis(project, "audit", "--quick", "--html", "page.html", code=2).err
+    assert "page.html cannot be written (No space left on device)" in said
+
+
+def test_a_project_does_not_begin_in_a_file(empty, tamis):
+    for folder in ("tamis.toml", "tamis.toml/below"):
+        assert "tamis.toml is a file, but a project is a folder" in tamis(empty, "init", folder, code=2).err
+
+
 def test_a_comparison_names_what_it_waits_for_and_old_quarantine_is_no_failure(project, tamis):
     (project.root / "landing" / "one.png").write_text("no text")
     tamis(project, "materialize", "--only", "raw_shards", "documents")
@@ -586,6 +620,9 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
         (folder / "dagster.yaml").write_text(written)
         prepare_folder(project)
         assert (folder / "dagster.yaml").read_text() == ON_SQLITE
+    before = (folder / "dagster.yaml").stat()
+    prepare_folder(project)
+    assert (folder / "dagster.yaml").stat() == before, "a home that may only be read can be audited"
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
     with pytest.raises(PermanentError, match="outside the database"):

@@ -165,29 +165,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except TamisError as error:
-        close_all()
-        print(visible(f"tamis: {error}"), file=sys.stderr)
-        return 2 if isinstance(error, PermanentError) else 1
     except BrokenPipeError:
         return 0
-    except RuntimeError as error:
-        from tamis.store.objects import object_store_problem
-
-        if (problem := object_store_problem(error)) is None:
-            raise
-        print(visible(f"tamis: {problem}"), file=sys.stderr)
-        return 2 if isinstance(problem, PermanentError) else 1
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        print(visible(f"tamis: {error.strerror or error}{where}"), file=sys.stderr)
-        return 1
+    except Exception as error:
+        return _failed(error)
     except KeyboardInterrupt as asked:
         close_all()
         terminated = signal.SIGTERM in received_signals()
         said = f"{'terminated' if terminated else 'interrupted'}; run the same command again to continue"
         print(f"tamis: {asked.args[0] if asked.args else said}", file=sys.stderr)
         return INTERRUPTED[terminated]
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong and return the exit code; raises an error that nobody expected."""
+    close_all()
+    problem = error if isinstance(error, TamisError) else _storage_problem(error)
+    if problem is not None:
+        print(visible(f"tamis: {problem}"), file=sys.stderr)
+        return 2 if isinstance(problem, PermanentError) else 1
+    if not isinstance(error, OSError):
+        raise error
+    where = f": {error.filename}" if error.filename else ""
+    print(visible(f"tamis: {error.strerror or error}{where}"), file=sys.stderr)
+    return 1
+
+
+def _storage_problem(error: Exception) -> TamisError | None:
+    """Return what an error means where the home cannot be written or its object store does not answer."""
+    from tamis.settings.config import home_folder, project_file
+    from tamis.store.unwritable import refused_writing
+
+    try:
+        home = home_folder(project_file())
+    except TamisError:  # not in a project
+        return None
+    return refused_writing(home, error)
 
 
 def console() -> None:

@@ -34,6 +34,14 @@ class ProjectExistsError(PermanentError):
         super().__init__(f"{path} already exists; edit it, or remove it to start over")
 
 
+class NotAFolderError(PermanentError):
+    """Where a project should begin there is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
+
+
 class NothingToCompareError(PermanentError):
     """A project without a selection or without a target."""
 
@@ -49,6 +57,8 @@ def init(folder: str) -> int:
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
         raise ProjectExistsError(path)
+    if not (there := next(one for one in path.parents if one.exists())).is_dir():
+        raise NotAFolderError(there)
     template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
     name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
     written = template.replace('name = "tamis"', f'name = "{name}"', 1)

@@ -1,5 +1,6 @@
 """What the verbs of the command line share: options, answers, and runs of the platform in its checkout."""
 
+import contextlib
 import functools
 import importlib
 import json
@@ -20,6 +21,7 @@ from tamis.corpus.listing import ListingError
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
 from tamis.status import due
+from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]
 
@@ -34,6 +36,17 @@ class CheckoutMissingError(PermanentError):
         super().__init__(
             f"{folder} contains no definitions.py; Tamis runs from a clone of its repository: "
             "run `pip install -e .` in the clone, or set TAMIS_PLATFORM to the path of the clone"
+        )
+
+
+class CannotWriteError(PermanentError):
+    """A file that a call names cannot be written: why, and what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            f"{path} cannot be written ({problem}); free some space there and allow this user to write, or "
+            "name another path"
         )
 
 
@@ -92,6 +105,17 @@ def target_names(_context: click.Context, _parameter: click.Parameter, incomplet
         return [one.name for one in read_project().settings.target if one.name.startswith(incomplete)]
     except TamisError:
         return []
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Raise `CannotWriteError` where the disk of a file that a call names is full or may only be read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*FULL, *READ_ONLY):
+            raise
+        raise CannotWriteError(path, os.strerror(error.errno)) from error
 
 
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The verbs of one selection: `export`, `diff`, `restore`, `approve`, `map`."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,15 @@ import click
 
 from tamis.base.numbers import counted, cut
 from tamis.base.progress import Heartbeat, complain, say
-from tamis.cli.parts import answer, failed_lines, json_option, run, selection_names, why_out_of_date
+from tamis.cli.parts import (
+    answer,
+    failed_lines,
+    json_option,
+    run,
+    selection_names,
+    why_out_of_date,
+    written,
+)
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS
 from tamis.exporting import FORMS, export_selection
@@ -50,7 +59,8 @@ def export(selection: str, form: str | None, listed: Sequence[str], output: Path
     columns = [name.strip() for names in listed for name in names.split(",") if name.strip()]
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
-    done = export_selection(project, selection, form, columns, output)
+    with written(output) if output else contextlib.nullcontext():
+        done = export_selection(project, selection, form, columns, output)
     print(f"{done.path}: {counted(done.documents, 'document')}")
     for note in done.notes:
         complain(note)

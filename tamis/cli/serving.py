@@ -137,6 +137,8 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
         try:
             pages = open_until_the_end.enter_context(served_pages(home, wanted, ui_port))
         except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
+                raise  # of the file that notes the port
             raise PortTakenError(wanted or before, error, "--reports-port") from error
         if wanted is None and pages.port != before:
             say(

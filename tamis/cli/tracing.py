@@ -15,7 +15,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED
 from tamis.base.progress import say
-from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date
+from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.graph.scan import scan
@@ -211,10 +211,13 @@ def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str
         found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
         say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")
     if asked.html:
-        write_atomically(Path(asked.html), page_of(found).encode())
+        with written(Path(asked.html)):
+            write_atomically(Path(asked.html), page_of(found).encode())
         say(f"{asked.html}: the audit as a page")
     if asked.anchor:
-        root = write_anchor(Path(asked.anchor), read_current_values(project.home.store))
+        current = read_current_values(project.home.store)
+        with written(Path(asked.anchor)):
+            root = write_anchor(Path(asked.anchor), current)
         say(f"anchor {asked.anchor}: root {root}")
     if found.status == "red" and (asked.openlineage or asked.prov):
         say("the lineage was not written, because the audit is red; fix what it reports, then run it again")
@@ -222,7 +225,8 @@ def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str
         lineage = lineage_behind(project, name)
         for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):
             if file:
-                write_atomically(Path(file), write(lineage).encode())
+                with written(Path(file)):
+                    write_atomically(Path(file), write(lineage).encode())
                 say(f"{file}: {len(lineage.manifests):,} manifests")
     # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.
     answer(as_json, found.to_json(), audit_lines(found, tree))

@@ -143,6 +143,21 @@ class HomeElsewhereError(PermanentError):
         )
 
 
+class HomeNotAFolderError(PermanentError):
+    """Something that is no folder is in the place of the home, or of a folder above it."""
+
+    def __init__(self, home: Path, found: Path) -> None:
+        self.home, self.found = home, found
+        what, cure = "is a file", "rename or remove the file"
+        if found.is_symlink() and not found.exists():
+            what = f"is a link to {found.readlink()}, which does not exist"
+            cure = "mount or create that folder, remove the link"
+        super().__init__(
+            f"{home} cannot be the folder of results, because {found} {what}; {cure}, or set TAMIS_HOME to "
+            "another folder"
+        )
+
+
 class HomeFormError(PermanentError):
     """The home was written by another version of Tamis; says how to rebuild it."""
 
@@ -188,8 +203,11 @@ def require_own(home: Home, project: str) -> None:
 def placed(home: Home) -> Home:
     """Return the home; raises `HomeElsewhereError` where its folder was begun for another place.
 
-    Raises `HomeFormError` where another version of Tamis has written it.
+    Raises `HomeNotAFolderError`, and `HomeFormError` where another version of Tamis has written it.
     """
+    there = next(path for path in (home.root, *home.root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise HomeNotAFolderError(home.root, there)
     marker, wanted = home.root / MARKER, f"the settings say that results are stored in {home.url}"
     copy_of = marker.read_text().strip() if marker.exists() else None
     if copy_of is not None and home.url is None:

@@ -7,6 +7,7 @@ work is followed by one question: can a small file be written there? The answer 
 import contextlib
 import errno
 import os
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,8 @@ class ReadOnlyHomeError(PermanentError):
         self.home, self.problem = home, problem
         super().__init__(
             f"{home} cannot be written ({problem}): mount its disk for writing, give this user permission to "
-            "write there, or set TAMIS_HOME to another folder. Nothing was changed; `tamis status`, "
-            "`tamis plan` and `tamis explain` only read and still work"
+            "write there, or set TAMIS_HOME to another folder, such as a copy of it. Nothing was changed; "
+            "`tamis status`, `tamis plan` and `tamis explain` only read and still work"
         )
 
 
@@ -57,6 +58,23 @@ def storage_error(home: Path, error: BaseException) -> TamisError | None:
     if (problem is not None and problem.errno in FULL) or any(words in said for words in _SAID_WHEN_FULL):
         return DiskFullError(home, free_bytes(home))
     return None
+
+
+def refused_writing(home: Path, error: BaseException) -> TamisError | None:
+    """Return `storage_error` of an error that itself says that something in the home cannot be written.
+
+    For commands that mostly read: on a read-only home, too, they fail for other reasons.
+    """
+    if any(object_store_problem(cause) or _of_writing(home, cause) for cause in _causes(error)):
+        return storage_error(home, error)
+    return None
+
+
+def _of_writing(home: Path, error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno:
+        here = error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(home)
+        return here and error.errno in (*FULL, *READ_ONLY)
+    return isinstance(error, sqlite3.OperationalError) or "os error" in str(error)  # of Lance
 
 
 @contextlib.contextmanager

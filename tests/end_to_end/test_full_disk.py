@@ -70,6 +70,9 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     assert "Traceback" not in failed.stderr
     assert project.json("status")["documents"] == 180
     assert "documents" in project.tamis("plan").stdout
+    assert project.json("audit")["status"] == "amber"
+    failed = project.tamis("export", "uniform", code=2)
+    assert f"{project.home.root} cannot be written (Read-only file system)" in failed.stderr
     subprocess.run(["mount", "-o", f"remount,rw,{DISK}", str(disk)], check=True)
     assert versions(project) == versions(built)
     project.tamis("materialize")

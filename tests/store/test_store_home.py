@@ -5,7 +5,16 @@ import pytest
 from projects import plain_project, selection, settings
 
 from tamis.project import open_project
-from tamis.store.home import PROJECT_MARKER, Home, HomeFormError, HomeOfAnotherError, claim, placed, writing
+from tamis.store.home import (
+    PROJECT_MARKER,
+    Home,
+    HomeFormError,
+    HomeNotAFolderError,
+    HomeOfAnotherError,
+    claim,
+    placed,
+    writing,
+)
 from tamis.store.schemas import schema_of
 
 
@@ -46,3 +55,15 @@ def test_an_object_store_holds_the_results_of_one_project(tmp_path, storage_url)
         claim(second, "second")
     with writing(second, "the first project, of another machine"):
         claim(second, "first")
+
+
+def test_a_file_or_a_link_to_nothing_in_the_place_of_a_home_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("gone")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(HomeNotAFolderError, match=f"because {tmp_path}/file is a file; rename"):
+            placed(Home(home))
+    with pytest.raises(HomeNotAFolderError, match="link is a link to gone, which does not exist; mount"):
+        placed(Home(tmp_path / "link"))
+    (tmp_path / "gone").mkdir()
+    assert placed(Home(tmp_path / "link")).root == tmp_path / "link"

@@ -1,6 +1,7 @@
 """What is said of a home that cannot be written, and of one that can."""
 
 import errno
+import sqlite3
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from tamis.store.unwritable import (
     DiskFullError,
     ReadOnlyHomeError,
     free_bytes,
+    refused_writing,
     storage_error,
     storing,
     write_problem,
@@ -64,3 +66,21 @@ def test_an_error_that_says_all_already_stays(tmp_path):
     with pytest.raises(ReadOnlyHomeError) as caught, storing(tmp_path):
         raise ReadOnlyHomeError(tmp_path, "Read-only file system")
     assert caught.value.__cause__ is None
+
+
+def test_on_a_read_only_home_only_a_refused_write_is_explained_by_that(tmp_path, monkeypatch):
+    read_only = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "home" / "writer.lock"))
+    monkeypatch.setattr("tamis.store.unwritable.write_problem", lambda home: read_only)
+    home = tmp_path / "home"
+    for refused in (
+        read_only,
+        sqlite3.OperationalError("unable to open database file"),
+        RuntimeError("lance error: LanceError(IO): Read-only file system (os error 30)"),
+    ):
+        assert isinstance(refused_writing(home, refused), ReadOnlyHomeError)
+    for other in (
+        FileNotFoundError(errno.ENOENT, "No such file or directory", str(home / "text")),
+        OSError(errno.EROFS, "Read-only file system", str(tmp_path / "page.html")),
+        KeyError("a mistake of ours"),
+    ):
+        assert refused_writing(home, other) is None

@@ -86,7 +86,7 @@ def tracking(project: Project) -> str:
         return _server(uri)
     path = project.home.mlflow / "mlflow.db"
     if uri.startswith("sqlite:") and path.exists():
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as connection:
+        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5) as connection:
             runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
         return f"{counted(runs, 'run')} in the Tamis home folder"
     return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not checked"

@@ -10,6 +10,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,10 @@ MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
 PROJECT_MARKER = "manifests/project.name"
 """A file of a home that results were written to: of which project they are."""
+
+
+_OF_ADDRESSES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
+"""What SQLAlchemy does not take literally in the path of an SQLite database; Dagster does not escape it."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,18 @@ class HomeNotAFolderError(PermanentError):
         )
 
 
+class HomePathError(PermanentError):
+    """The path of the home means another one in the address of a database, and two homes would share it."""
+
+    def __init__(self, home: Path, found: str) -> None:
+        self.home, self.found = home, found
+        super().__init__(
+            f"the path {home} contains {found!r}, which has a meaning of its own in the addresses of "
+            "databases, so Dagster and MLflow would keep theirs outside this folder; rename the folder, or "
+            "set TAMIS_HOME to a path without '?' and without '%' before two hexadecimal digits"
+        )
+
+
 class HomeFormError(PermanentError):
     """The home was written by another version of Tamis; says how to rebuild it."""
 
@@ -203,8 +220,11 @@ def require_own(home: Home, project: str) -> None:
 def placed(home: Home) -> Home:
     """Return the home; raises `HomeElsewhereError` where its folder was begun for another place.
 
-    Raises `HomeNotAFolderError`, and `HomeFormError` where another version of Tamis has written it.
+    Raises `HomeNotAFolderError`, `HomePathError`, and `HomeFormError` where another version of Tamis has
+    written it.
     """
+    if found := _OF_ADDRESSES.search(str(home.root)):
+        raise HomePathError(home.root, found[0])
     there = next(path for path in (home.root, *home.root.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise HomeNotAFolderError(home.root, there)

@@ -20,6 +20,7 @@ from tamis.cli import main
 from tamis.cli.serving import PARTS
 from tamis.project import open_project
 from tamis.store.home import writing
+from tamis.training.tracking import ensure_database
 
 SERVER = Path(__file__).parents[1] / "corpus" / "object_server.py"
 SECRET = "hunter2-not-to-be-seen"
@@ -154,6 +155,17 @@ def test_a_tracking_server_that_is_not_there_is_told_without_its_password(projec
     found = seen(open_project(tmp_path), "tracking")
     assert not found.healthy
     assert found.seen.startswith("http://127.0.0.1:1 does not answer")
+
+
+def test_databases_are_within_a_home_whose_path_has_signs_of_addresses(tmp_path, monkeypatch):
+    project = plain_project(tmp_path / "a#b 5%, c:d;e&f", settings(), {}).project
+    monkeypatch.setenv("DAGSTER_HOME", str(project.home.dagster))  # undone at the end
+    open_instance(project).dispose()
+    ensure_database(project.tracking_uri)
+    databases = {path.name for path in project.home.root.rglob("*.db")}
+    assert databases == {"runs.db", "index.db", "schedules.db", "mlflow.db"}
+    assert [path.name for path in tmp_path.iterdir()] == [project.root.name]
+    assert seen(project, "tracking").seen == "0 runs in the Tamis home folder"
 
 
 def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from tamis.store.home import (
     HomeFormError,
     HomeNotAFolderError,
     HomeOfAnotherError,
+    HomePathError,
     claim,
     placed,
     writing,
@@ -67,3 +68,11 @@ def test_a_file_or_a_link_to_nothing_in_the_place_of_a_home_is_named(tmp_path):
         placed(Home(tmp_path / "link"))
     (tmp_path / "gone").mkdir()
     assert placed(Home(tmp_path / "link")).root == tmp_path / "link"
+
+
+@pytest.mark.parametrize(("name", "found"), [("a?b", "?"), ("a%41b", "%41"), ("100%25", "%25")])
+def test_a_path_that_means_another_one_in_the_address_of_a_database_is_refused(tmp_path, name, found):
+    with pytest.raises(HomePathError, match="rename the folder, or set TAMIS_HOME to a path") as caught:
+        placed(Home(tmp_path / name / ".tamis"))
+    assert caught.value.found == found
+    assert list(tmp_path.iterdir()) == []

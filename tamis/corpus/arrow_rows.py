@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tamis.corpus.parquet_rows import batch_items, columns_read, is_from_the_disk, malformed_file
-from tamis.corpus.records import WHOLE_SHARD, Item, broken_stream, missing_text_column
+from tamis.corpus.records import Item, broken_stream, unusable_columns
 from tamis.corpus.streams import ENDS_EARLY
 from tamis.settings.config import CorpusSection
 
@@ -18,7 +18,7 @@ END = CONTINUES + b"\0\0\0\0"
 
 
 def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per row of the file; one defect for the whole shard when it is no Arrow or lacks the column."""
+    """A row per row of the file; one defect for the whole shard when it is no Arrow or its columns are unusable."""
     try:
         source = pa.memory_map(str(path))
     except pa.ArrowInvalid as error:  # an empty file cannot be mapped
@@ -32,8 +32,8 @@ def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
                 raise
             yield malformed_file(path, f"not an Arrow file: {error}")
             return
-        if corpus.text_column not in reader.schema.names:
-            yield missing_text_column(WHOLE_SHARD, corpus.text_column, reader.schema.names)
+        if defect := unusable_columns(reader.schema.names, corpus.text_column):
+            yield defect
             return
         yield from _rows(reader, corpus, _ended(path))
 

@@ -18,7 +18,7 @@ from tamis.corpus.records import (
     broken_stream,
     giant_row,
     malformed,
-    missing_text_column,
+    unusable_columns,
     wrong_encoding,
 )
 from tamis.corpus.streams import Content, Line
@@ -32,15 +32,15 @@ class _GiantRecordError(Exception):
 
 
 def read_csv(content: Content, corpus: CorpusSection, delimiter: str = ",") -> Iterator[Item]:
-    """A row per record after the header; one defect for the whole shard when the text column is missing."""
+    """A row per record after the header; one defect for the whole shard when its columns are unusable."""
     records = _Records(content, corpus.maximum_row_bytes, delimiter)
     header = records.next(WHOLE_SHARD)
     if header is None and content.broken:
         yield broken_stream(WHOLE_SHARD, content.broken, records.rest)
         return
     names = [name.strip() for name in header] if isinstance(header, list) else []
-    if corpus.text_column not in names:
-        yield missing_text_column(WHOLE_SHARD, corpus.text_column, names)
+    if defect := unusable_columns(names, corpus.text_column):
+        yield defect
         return
     row = 0
     while (record := records.next(row)) is not None:

@@ -18,7 +18,7 @@ from tamis.corpus.records import (
     Item,
     Reason,
     Row,
-    missing_text_column,
+    unusable_columns,
     wrong_encoding,
 )
 from tamis.corpus.text import excerpt
@@ -28,7 +28,7 @@ BATCH_ROWS = 1_000
 
 
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per row of the file; one defect for the whole shard when it is no Parquet or lacks the column."""
+    """A row per row of the file; one defect for the whole shard when it is no Parquet or its columns are unusable."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -37,9 +37,9 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         yield malformed_file(path, str(error))
         return
     with file:
-        if corpus.text_column not in file.schema_arrow.names:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-            yield missing_text_column(WHOLE_SHARD, corpus.text_column, names, rows)
+        names, rows = file.schema_arrow.names, file.metadata.num_rows
+        if defect := unusable_columns(names, corpus.text_column, rows):
+            yield defect
             return
         columns = columns_read(file.schema_arrow, corpus)
         start = 0

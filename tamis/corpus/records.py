@@ -5,7 +5,7 @@ that row and nothing else.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -103,6 +103,24 @@ def missing_text_column(row: int, column: str, found: Iterable[str], rows: int =
     among = f" in {'its only row' if rows == 1 else f'any of its {rows:,} rows'}" if rows else ""
     detail = f"no column {column!r}{among}; columns found: {shown or 'none'} ({advice})"
     return Defect(row=row, reason=Reason.MISSING_TEXT_COLUMN, detail=detail)
+
+
+def unusable_columns(names: Sequence[str], text_column: str, rows: int = 0) -> Defect | None:
+    """The defect of a file that lacks the text column, or has columns of one name, of which a row has one.
+
+    Columns without a name may be many: spreadsheets write them where a table has ended.
+    """
+    if text_column not in names:
+        return missing_text_column(WHOLE_SHARD, text_column, names, rows)
+    places: dict[str, list[str]] = {}
+    for number, name in enumerate(names, start=1):
+        places.setdefault(name, []).append(str(number))
+    repeated = [f"{name!r} (columns {', '.join(at)})" for name, at in places.items() if name and len(at) > 1]
+    if not repeated:
+        return None
+    shown = ", ".join(repeated[:COLUMNS_SHOWN]) + (", ..." if len(repeated) > COLUMNS_SHOWN else "")
+    detail = f"several columns of one name: {shown}; rename or remove all but one of each"
+    return Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=detail)
 
 
 def require_text_column(items: Iterable[Item], column: str) -> Iterator[Item]:

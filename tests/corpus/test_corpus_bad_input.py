@@ -120,6 +120,27 @@ def test_missing_text_column_names_those_found(tmp_path, extension):
     assert "text, url" in batch.quarantine["detail"][0]
 
 
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".arrow"])
+def test_columns_of_one_name_are_a_defect_of_the_file(tmp_path, ending):
+    names, path = ["id", "text", "url", "id"], tmp_path / f"a{ending}"
+    table = pa.table([pa.array(["x"])] * 4, names=names)
+    if ending == ".parquet":
+        pq.write_table(table, path)
+    elif ending == ".arrow":
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        delimiter = "," if ending == ".csv" else "\t"
+        path.write_text(f"{delimiter.join(names)}\n{delimiter.join('xxxx')}\n")
+    batch = read(path)
+    assert faults(batch) == [(-1, "malformed_file")]
+    assert "'id' (columns 1, 4); rename" in batch.quarantine["detail"][0]
+
+
+def test_columns_without_a_name_may_be_many(tmp_path):
+    assert texts(read(written(tmp_path, "a.csv", "text,,\ngood,,\n"))) == ["good"]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [

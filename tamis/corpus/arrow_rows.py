@@ -18,7 +18,7 @@ END = CONTINUES + b"\0\0\0\0"
 
 
 def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per row of the file; one defect for the whole shard when it is no Arrow or its columns are unusable."""
+    """A row per row of the file; one defect for the whole shard when that or its columns are unusable."""
     try:
         source = pa.memory_map(str(path))
     except pa.ArrowInvalid as error:  # an empty file cannot be mapped

@@ -28,7 +28,7 @@ BATCH_ROWS = 1_000
 
 
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per row of the file; one defect for the whole shard when it is no Parquet or its columns are unusable."""
+    """A row per row of the file; one defect for the whole shard when that or its columns are unusable."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.nesting import on_own_stack, with_leaves
 from tamis.corpus.text import document_id, loose_id
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
@@ -37,7 +38,7 @@ def _within(value: str) -> dict[str, Any] | list[Any] | str | None:
     if value.lstrip()[:1] not in ("{", "[", '"'):
         return None
     try:
-        held = json.loads(value)
+        held = on_own_stack(json.loads, value)
     except (ValueError, RecursionError):
         return None
     return held if isinstance(held, dict | list | str) else None
@@ -59,20 +60,17 @@ def texts_among(value: Any, doc_ids: Container[str]) -> Iterator[str]:
 
 def without_texts(value: Any, doc_ids: Container[str]) -> Any:
     """Return a JSON value in which null replaces each of these texts."""
-    if isinstance(value, dict):
-        return {name: without_texts(one, doc_ids) for name, one in value.items()}
-    if isinstance(value, list):
-        return [without_texts(one, doc_ids) for one in value]
-    if not _is_text(value):
-        return value
-    if document_id(value) in doc_ids:
-        return None
-    if not any(texts_among(held := _within(value), doc_ids)):
-        return value
-    try:
-        return json.dumps(without_texts(held, doc_ids), ensure_ascii=False)
-    except RecursionError:
-        return None
+
+    def cleared(one: Any) -> Any:
+        if not _is_text(one):
+            return one
+        if document_id(one) in doc_ids:
+            return None
+        if not any(texts_among(held := _within(one), doc_ids)):
+            return one
+        return on_own_stack(json.dumps, without_texts(held, doc_ids), ensure_ascii=False)
+
+    return with_leaves(value, cleared)
 
 
 def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl.DataFrame:
@@ -82,10 +80,11 @@ def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl
     """
     cleared: list[tuple[str | None, list[str], list[str]]] = []
     for content in rows[column]:
-        values = json.loads(content) if content else {}
+        values = on_own_stack(json.loads, content) if content else {}
         held = {name: found for name, one in values.items() if (found := [*texts_among(one, doc_ids)])}
-        left = json.dumps(without_texts(values, doc_ids), ensure_ascii=False) if held else content
-        cleared.append((left, [doc_id for found in held.values() for doc_id in found], [*held]))
+        if held:
+            content = on_own_stack(json.dumps, without_texts(values, doc_ids), ensure_ascii=False)
+        cleared.append((content, [doc_id for found in held.values() for doc_id in found], [*held]))
     marked = rows.with_columns(
         pl.Series(column, [left for left, _shown, _names in cleared], pl.String),
         shown=pl.Series([shown for _left, shown, _names in cleared], dtype=pl.List(pl.String)),

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.errors import TamisError
+from tamis.base.nesting import on_own_stack, with_leaves
 from tamis.corpus.documents import Reading, read_as
 from tamis.corpus.kept_columns import TOO_LONG, Heading, is_json, native, read_heading
 from tamis.corpus.records import WHOLE_SHARD
@@ -61,7 +62,7 @@ def read_own_rows(project: Project, places: pl.DataFrame) -> OwnRows:
             if content == TOO_LONG:
                 missing.add(tuple(place))
             else:
-                found.values[tuple(place)] = json.loads(content)
+                found.values[tuple(place)] = on_own_stack(json.loads, content)
     _read_again(project, missing & wanted, found)
     return found
 
@@ -98,7 +99,7 @@ def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows)
             found.headings[shard.key] = read_heading(batch.heading)
         kept = batch.documents.select("row", "content").drop_nulls("content")
         for row, content in kept.filter(pl.col("row").is_in(list(wanted))).iter_rows():
-            found.values[shard.key, row] = without_texts(json.loads(content), gone)
+            found.values[shard.key, row] = without_texts(on_own_stack(json.loads, content), gone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,10 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
         try:
             made.columns[name], made.printed[name] = _typed(column, types)
         except (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError):
-            shown = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column]
+            shown = [
+                None if value is None else on_own_stack(json.dumps, value, ensure_ascii=False)
+                for value in column
+            ]
             made.columns[name], made.printed[name] = pa.chunked_array([pa.array(shown, pa.string())]), column
             made.mixed.append(name)
     return made
@@ -172,9 +176,10 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield rows as JSON: times in ISO 8601, bytes in base 64, infinities and no numbers as null."""
     for row in rows:
         try:
-            yield json.dumps(row, ensure_ascii=False, allow_nan=False, default=_shown)
+            yield on_own_stack(json.dumps, row, ensure_ascii=False, allow_nan=False, default=_shown)
         except ValueError:
-            yield json.dumps(_finite(json.loads(json.dumps(row, default=_shown))), ensure_ascii=False)
+            plain = on_own_stack(json.loads, on_own_stack(json.dumps, row, default=_shown))
+            yield on_own_stack(json.dumps, with_leaves(plain, _finite), ensure_ascii=False)
 
 
 def _shown(value: Any) -> Any:
@@ -184,8 +189,4 @@ def _shown(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value

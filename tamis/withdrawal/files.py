@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
+from tamis.base.nesting import on_own_stack
 from tamis.corpus.kept_columns import json_values
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id
@@ -83,7 +84,7 @@ def _without_rows(path: Path, gone: frozenset[str]) -> bool:
                     left.write_batch(batch.filter(kept))
         else:
             with path.open("rb") as lines, draft.open("wb") as others:
-                others.writelines(line for line in lines if not _shows(json.loads(line), gone))
+                others.writelines(line for line in lines if not _shows(on_own_stack(json.loads, line), gone))
     return True
 
 
@@ -98,7 +99,7 @@ def _any_row(path: Path, gone: frozenset[str], shown: bool) -> bool:
                 batches = rows.iter_batches(columns=None if shown else ["doc_id"])
                 return any(_shows(row, gone) for batch in batches for row in _rows(batch))
         with path.open("rb") as lines:
-            return any(_shows(json.loads(line), gone) for line in lines)
+            return any(_shows(on_own_stack(json.loads, line), gone) for line in lines)
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UnreadableRowsError(path, str(error).partition("\n")[0]) from error
 

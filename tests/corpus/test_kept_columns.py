@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from long_stack import below
 
 from tamis.corpus import Shard, document_id, read_shard
 from tamis.corpus.documents import Reading, read_as
@@ -145,9 +146,18 @@ def test_a_text_is_found_in_values_that_are_json_text():
     ids = {document_id(text)}
     assert list(texts_among(values, ids)) == [document_id(text)] * 3
     assert without_texts(values, ids) == values | {"chat": json.dumps(cleared), "alone": "null"}
-    deep = "[" * 900 + json.dumps(text) + "]" * 900
-    assert list(texts_among(deep, ids)) == [document_id(text)]
-    assert text[:10] not in str(without_texts({"deep": deep}, ids))
+
+
+@pytest.mark.parametrize("levels", [300, 900])
+def test_a_text_leaves_a_row_that_is_nested_deeply(levels):
+    text = "A text that is long enough."
+    ids, rows = pl.Series([document_id(text)]), {"doc_id": ["d", "e"], "row": [0, 1], "metadata": ["{}"] * 2}
+    nested = "[" * levels + json.dumps(text) + "]" * levels
+    contents = [f'{{"deep": {nested}}}', json.dumps({"printed": nested})]
+    found = below(400, lambda: Refusal(doc_ids=ids).columns(pl.DataFrame(rows | {"content": contents})))
+    cleared = nested.replace(json.dumps(text), "null")
+    assert found[0]["content"].to_list() == [f'{{"deep": {cleared}}}', json.dumps({"printed": cleared})]
+    assert found[1]["doc_id"].to_list() == [*ids, *ids]
 
 
 def file_shard(path) -> Shard:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import polars as pl
 import pytest
+from long_stack import below
 from projects import rows_of
 from withdrawal_home import IDS, TEXTS
 
@@ -37,6 +38,14 @@ def test_a_text_in_a_column_that_an_export_writes_as_json_text_goes_with_its_row
     assert pl.read_parquet(home.exports / "best.parquet")["doc_id"].to_list() == [IDS[1]]
     pl.DataFrame(columns).write_parquet(home.exports / "best.parquet")
     assert not verify(home).holds
+
+
+def test_a_text_leaves_a_row_of_an_export_that_is_nested_deeply(home):
+    home.exports.mkdir()
+    path, other = home.exports / "best.jsonl", f'{{"doc_id": "{IDS[1]}"}}\n'
+    path.write_text(f'{{"doc_id": "{IDS[2]}", "deep": {"[" * 900}"{TEXTS[0]}"{"]" * 900}}}\n{other}')
+    below(200, lambda: withdraw(home, asked(home, IDS[0]), REASON))
+    assert path.read_text() == other
 
 
 def test_a_kept_version_that_nobody_can_read_is_named_and_all_else_is_removed(home):

@@ -34,6 +34,10 @@ from tamis.store.withdrawn import withdrawn_ids
 Place = tuple[str, int]
 """(shard, row)."""
 SHARDS_A_FILTER = 500
+MOST_LEVELS = 20
+"""`datasets` fails at 60, and DuckDB takes twice as long for each level of lists."""
+MOST_FIELDS = 1_000
+"""Objects with keys of their own would take memory for every key in every row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +108,18 @@ def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows)
 
 @dataclass(frozen=True, kw_only=True)
 class OwnTable:
-    """Columns of rows in an order; `printed`: their values as JSON, `mixed`: columns that are JSON text."""
+    """Columns of rows in an order; `printed`: their values as JSON, `as_text`: columns that are JSON text."""
 
     columns: dict[str, pa.ChunkedArray]
     printed: dict[str, list[Any]]
-    mixed: list[str]
+    as_text: list[str]
 
 
 def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
     """Return the user's columns of rows, each given by its place and its text.
 
-    Where values of a column have no type in common (7 and "seven"), it holds each as JSON text.
+    Where values of a column have no type in common (7 and "seven"), or one beyond `MOST_LEVELS` or
+    `MOST_FIELDS`, it holds each as JSON text.
     """
     nothing = Heading()
     headings = [own.headings.get(shard, nothing) for (shard, _row), _text in rows]
@@ -124,7 +129,7 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
         named_text = {text_column: text} if text_column and text_column != "text" else {}
         values.append(named_text | own.values.get(place, {}))
     names = list(dict.fromkeys(name for row in values for name in row))
-    made = OwnTable(columns={}, printed={}, mixed=[])
+    made = OwnTable(columns={}, printed={}, as_text=[])
     for name in names:
         column = [row.get(name) for row in values]
         types = [heading.types.get(name) for heading in headings]
@@ -136,7 +141,7 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
                 for value in column
             ]
             made.columns[name], made.printed[name] = pa.chunked_array([pa.array(shown, pa.string())]), column
-            made.mixed.append(name)
+            made.as_text.append(name)
     return made
 
 
@@ -146,17 +151,20 @@ def _typed(values: Sequence[Any], types: Sequence[pa.DataType | None]) -> tuple[
     for place, kind in enumerate(types):
         groups.setdefault(kind, []).append(place)
     parts, printed = [], list(values)
-    for kind, places in groups.items():
+    for stated, places in groups.items():
         own = [values[place] for place in places]
-        part = _chunked(pa.array(own if kind is None else [native(value, kind) for value in own], type=kind))
-        if kind is not None and not is_json(kind):
+        kind = pa.infer_type(own) if stated is None else stated
+        _require_storable(kind)
+        if stated is not None:
+            own = [native(value, kind) for value in own]
+        part = _chunked(pa.array(own, type=kind))
+        if stated is not None and not is_json(kind):
             for place, value in zip(places, part.to_pylist(), strict=True):
                 printed[place] = value
-        parts.append(part)
+        parts.append(part.cast(_exported(kind)))
     schemas = [pa.schema([("column", part.type)]) for part in parts]
     kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    if _has_empty_struct(kind):
-        raise pa.ArrowInvalid("Parquet cannot store a struct without fields")
+    _require_storable(kind)
     joined = pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], type=kind)
     order = [place for places in groups.values() for place in places]
     return joined.take(pa.array(np.argsort(order))), printed
@@ -166,10 +174,33 @@ def _chunked(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
-def _has_empty_struct(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) and not kind.num_fields:
-        return True
-    return any(_has_empty_struct(kind.field(number).type) for number in range(kind.num_fields))
+def _require_storable(kind: pa.DataType) -> None:
+    """Raise `pa.ArrowInvalid` for a type that Parquet cannot store, or that its readers cannot work with."""
+    left, fields = [(kind, 0)], 0
+    while left:
+        one, level = left.pop()
+        fields += one.num_fields
+        if level > MOST_LEVELS or fields > MOST_FIELDS:
+            raise pa.ArrowInvalid(f"nested over {MOST_LEVELS} levels, or with over {MOST_FIELDS} fields")
+        if pa.types.is_struct(one) and not one.num_fields:
+            raise pa.ArrowInvalid("Parquet cannot store a struct without fields")
+        left += [(one.field(number).type, level + 1) for number in range(one.num_fields)]
+
+
+def _exported(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which a column is exported.
+
+    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map.
+    """
+    if pa.types.is_map(kind):
+        pair = [("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]
+        return pa.list_(pa.struct(pair))
+    inner = [one.with_type(_exported(one.type)) for one in map(kind.field, range(kind.num_fields))]
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(*inner)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(*inner)
+    return pa.struct(inner) if pa.types.is_struct(kind) else kind
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

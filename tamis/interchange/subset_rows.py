@@ -9,7 +9,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.interchange.own_columns import OwnRows, OwnTable, own_table, read_own_rows
+from tamis.interchange.own_columns import (
+    MOST_FIELDS,
+    MOST_LEVELS,
+    OwnRows,
+    OwnTable,
+    own_table,
+    read_own_rows,
+)
 from tamis.project import Project
 
 COLUMNS = ("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
@@ -66,9 +73,11 @@ def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) ->
         while called in top:
             called = f"original_{called}"
         top[called], printed[called] = values, mine.printed[name]
-    top[OTHERS], printed[OTHERS], mixed = _others(chosen, places, own, texts)
+    top[OTHERS], printed[OTHERS], as_text = _others(chosen, places, own, texts)
     return SubsetRows(
-        table=pa.table(top), printed=printed, notes=_notes(own, list(dict.fromkeys([*mine.mixed, *mixed])))
+        table=pa.table(top),
+        printed=printed,
+        notes=_notes(own, list(dict.fromkeys([*mine.as_text, *as_text]))),
     )
 
 
@@ -85,7 +94,7 @@ def _repeats(own: Sequence[Any], known: pa.ChunkedArray) -> bool:
 def _others(
     chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dict[str, str]
 ) -> tuple[pa.Array, list[list[dict[str, Any]]], list[str]]:
-    """Return the places of each document but its first, as Arrow and as JSON, and names of mixed columns."""
+    """Return the places of each document but its first, as Arrow and as JSON, and columns of JSON text."""
     order = chosen.select("doc_id", pl.int_range(pl.len()).alias("place"))
     later = places.filter(~places["doc_id"].is_first_distinct())
     later = later.join(order, on="doc_id").sort("place", "shard", "row")
@@ -104,10 +113,10 @@ def _others(
         if mine.printed:
             one["columns"] = {name: values[number] for name, values in mine.printed.items()}
     lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs)
-    return lists, [shown[start:end] for start, end in pairwise(ends)], mine.mixed
+    return lists, [shown[start:end] for start, end in pairwise(ends)], mine.as_text
 
 
-def _notes(own: OwnRows, mixed: Sequence[str]) -> list[str]:
+def _notes(own: OwnRows, as_text: Sequence[str]) -> list[str]:
     notes = []
     if own.unread:
         names = ", ".join(sorted(own.unread)[:MOST_NAMED])
@@ -117,9 +126,9 @@ def _notes(own: OwnRows, mixed: Sequence[str]) -> list[str]:
             f"columns, and the files that contained them were changed or removed or cannot be read "
             f"({names}{more}); run `tamis materialize`, then export again"
         )
-    if mixed:
+    if as_text:
         notes.append(
-            "values of several types are in these columns, so parquet and hf store them as JSON text: "
-            f"{', '.join(mixed)}"
+            f"values in these columns are of several types, nested over {MOST_LEVELS} levels or of over "
+            f"{MOST_FIELDS:,} fields, so parquet and hf store them as JSON text: {', '.join(as_text)}"
         )
     return notes

@@ -30,7 +30,8 @@ def test_an_export_is_the_golden_one(project):
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
     assert list(done.notes) == [
-        "values of several types are in these columns, so parquet and hf store them as JSON text: id, mixed"
+        "values in these columns are of several types, nested over 20 levels or of over 1,000 fields, "
+        "so parquet and hf store them as JSON text: id, mixed"
     ]
     parquet = rows_of(done.path)
     assert parquet[TEXTS[4]]["at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

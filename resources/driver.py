@@ -23,10 +23,10 @@ from tamis.base.imports import importing
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group, next_groups
-from tamis.graph.held_back import hold
+from tamis.graph.held_back import as_once_read, hold
 from tamis.graph.permissions import permitted
-from tamis.graph.plan import full_plan, input_key, label
-from tamis.graph.precheck import Precheck, UnmetTargetsError, precheck
+from tamis.graph.plan import Due, full_plan, input_key, label
+from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
 from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
 from tamis.graph.scan import scan, scan_again
@@ -86,15 +86,17 @@ def materialize(
             conclude(project, instance, snapshot, say, knows_current)
             return outcome
         plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
-        with Heartbeat("checking new files"):
-            found = precheck(snapshot, current, plan)
-        _check_first(found, wanted, say)
+        _check_first(snapshot, plan, wanted, say)
         outcome.planned = {one.asset for one in plan}
         with importing():
             job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
+            renamed = _has_renamed_files(snapshot)
             while group := _next(project, snapshot, wanted, outcome):
+                if renamed and not any(stages()[name].from_files for name in group.assets):
+                    snapshot, renamed = _scan_and_reconcile(project, instance, wanted, outcome), False
+                    continue
                 if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
                     now = scan_again(snapshot, read_current_values(project.home.store))
                     register_partitions(instance, now, remove=False)
@@ -135,11 +137,23 @@ def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str],
         say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
 
 
-def _check_first(found: Precheck, wanted: Wanted, say: Callable[[str], None]) -> None:
+def _has_renamed_files(snapshot: ProjectSnapshot) -> bool:
+    """Return whether files are held back until they have been read under their new names.
+
+    They leave before anything else is made, so that nothing is made of both names.
+    """
+    return as_once_read(snapshot, read_current_values(snapshot.project.home.store)).lost != snapshot.lost
+
+
+def _check_first(
+    snapshot: ProjectSnapshot, plan: Sequence[Due], wanted: Wanted, say: Callable[[str], None]
+) -> None:
     """Say what is known of the files before they are read; raises `UnmetTargetsError`.
 
     Where single stages are asked for, the step itself fails at once.
     """
+    with Heartbeat("checking new files"):
+        found = precheck(snapshot, read_current_values(snapshot.project.home.store), plan)
     for line in found.warnings:
         say(f"warning: {line}")
     if found.unmet and wanted.only is None:

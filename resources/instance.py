@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -30,6 +31,8 @@ from tamis.project import Project
 
 PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
+SHOWN_CHARACTERS = 200
+"""Of a problem with dagster.yaml: after that Dagster lists all keys that it knows."""
 POSTGRES_URL = "TAMIS_POSTGRES_URL"
 ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
 ON_SQLITE = """\
@@ -69,6 +72,17 @@ class StorageMismatchError(PermanentError):
         super().__init__(f"{path} keeps Dagster's state {where}; {cure}")
 
 
+class DamagedConfigurationError(PermanentError):
+    """The home's dagster.yaml is no configuration of Dagster."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, " ".join(problem.split())[:SHOWN_CHARACTERS]
+        super().__init__(
+            f"{path} is not a valid configuration of Dagster ({self.problem}); correct it, or remove it, and "
+            "the same command will write a new one"
+        )
+
+
 class DatabaseUnreachableError(TransientError):
     """PostgreSQL does not answer; names the database without its password."""
 
@@ -83,7 +97,8 @@ class DatabaseUnreachableError(TransientError):
 def open_instance(project: Project) -> dg.DagsterInstance:
     """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it.
 
-    Raises `StorageMismatchError`, and `DatabaseUnreachableError` where a database is named.
+    Raises `DamagedConfigurationError`, `StorageMismatchError`, and `DatabaseUnreachableError` where a
+    database is named.
     """
     quiet_environment(project)
     name_driver()
@@ -92,13 +107,21 @@ def open_instance(project: Project) -> dg.DagsterInstance:
     url = os.environ.get(POSTGRES_URL)
     if not url:
         make_databases(folder)
-        return dg.DagsterInstance.from_config(str(folder))
+        return _configured_instance(folder)
     from dagster_postgres.utils import DagsterPostgresException
 
     try:
-        return dg.DagsterInstance.from_config(str(folder))
+        return _configured_instance(folder)
     except (OperationalError, DagsterPostgresException) as error:
         raise DatabaseUnreachableError(url, str(error.__cause__ or error)) from error
+
+
+def _configured_instance(folder: Path) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(str(folder))
+    except dg.DagsterInvalidConfigError as error:
+        problem = str(error).partition("Error 1: ")[2] or str(error)
+        raise DamagedConfigurationError(folder / "dagster.yaml", problem) from error
 
 
 class DamagedStateError(PermanentError):
@@ -143,7 +166,7 @@ def prepare_folder(project: Project) -> Path:
         needed_for = f"storing Dagster's state in PostgreSQL ({POSTGRES_URL} is set)"
         command = "pip install -c constraints.txt -e '.[postgres]'"
         raise MissingPackageError("dagster-postgres", needed_for, command)
-    present = path.read_text() if path.exists() else ""
+    present = _read_configuration(path) if path.exists() else ""
     if present in {"", ON_SQLITE, *EARLIER}:
         ours = ON_POSTGRES.read_text() if url else ON_SQLITE
         if present != ours:  # one that is right already is left: the home may be read-only
@@ -152,6 +175,18 @@ def prepare_folder(project: Project) -> Path:
     if (POSTGRES_URL in present) != bool(url):
         raise StorageMismatchError(path, bool(url))
     return folder
+
+
+def _read_configuration(path: Path) -> str:
+    """Return the text of a dagster.yaml. Raises `DamagedConfigurationError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DamagedConfigurationError(path, str(error)) from error
+    if not isinstance(found, dict | None):
+        raise DamagedConfigurationError(path, f"expected keys and values, found {text.strip()!r}")
+    return text
 
 
 def register_partitions(

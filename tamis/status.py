@@ -224,7 +224,7 @@ class Status:
             "only you can delete them there"
             for shard, rows in held.most_common()
         ]
-        tainted = [f"tainted: {one.line}" for one in self.tainted]
+        tainted = list(dict.fromkeys(f"tainted: {one.line}" for one in self.tainted))
         for kind in (in_files, near_repeat_lines(self.near_repeats), tainted):
             lines += cut(kind, LISTS_ALL)
         return lines

@@ -1,6 +1,7 @@
 """Verbs that read a materialized project, and calls that cannot be answered, in this process."""
 
 import errno
+import io
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
+from tamis.cli.parts import answer
 from tamis.graph.plan import Due
 from tamis.graph.scan import scan_files
 from tamis.planning import with_damage
@@ -630,6 +632,32 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"pip install -c constraints.txt -e '\.\[postgres\]'"):
         prepare_folder(project)
+
+
+@pytest.mark.parametrize(
+    "written", [b"telemetry: [", b"telemetry", b"telemetry:\n  enab", b"- 1", b"unknown: 1", b"\xff\xfe"]
+)
+def test_a_damaged_dagster_yaml_is_named_with_the_way_back(empty, tamis, written):
+    path = prepare_folder(empty.project) / "dagster.yaml"
+    path.write_bytes(written)
+    said = tamis(empty, "audit", code=2).err
+    assert f"{path} is not a valid configuration of Dagster" in said
+    assert "remove it" in said
+    assert len(said) < 600
+    path.unlink()
+    tamis(empty, "audit")
+
+
+def test_names_that_the_encoding_of_the_output_lacks_are_written_out(empty, tamis, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    tamis(empty, "init", "\u0442\u043e\u043c \xe9")
+    name = "\u0442\u043e\u043c \xe9 \U0001f600"
+    answer(True, {"name": name}, [])
+    out.seek(0)
+    said, _, printed = out.read().partition("{")
+    assert r"\u0442\u043e\u043c \xe9/tamis.toml" in said
+    assert json.loads("{" + printed) == {"name": name}
 
 
 def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):

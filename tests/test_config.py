@@ -57,6 +57,14 @@ WRONG = {
     "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),
     "no name": ('[[corpus]]\nkind = "files"\npath = "x"\n', ["corpus[0].name is missing"]),
     "bad name": (CORPUS.replace("web", "My Web"), ["corpus[0].name", "'My Web'", "beginning with a letter"]),
+    "a path that no file has": (
+        CORPUS.replace("documents", "documents\\u0000"),
+        ["corpus[0].path", r"'documents\x00'", "without the character NUL"],
+    ),
+    "a glob that no file fits": (
+        CORPUS + 'include = ["*.txt", "a\\u0000"]\n',
+        ["corpus[0].include", r"a\x00", "without the character NUL"],
+    ),
     "wrong kind": (
         CORPUS.replace('"files"', '"s3"'),
         ["corpus[0].kind", "'s3'", "'files', 'python-docs' or 'datasets'"],

@@ -293,12 +293,12 @@ def test_control_characters_of_names_never_reach_a_terminal(capsys):
     name = "a\x1b[2J\x1b]0;title\x07\x9b2J\x7f\rb\t.jsonl \u00e9"
     shown = "a\\x1b[2J\\x1b]0;title\\x07\\x9b2J\\x7f\\x0db\t.jsonl \u00e9"
     assert visible(name) == shown
-    complain(name)
-    answer(False, None, [name, "next"])
+    complain(f"{name}\nfailed: corpus")
+    answer(False, None, [f"{name}\nfailed: corpus", "next"])
     answer(True, {"name": name}, [])
     said = capsys.readouterr()
-    assert said.err == f"{shown}\n"
+    assert said.err == f"{shown}\\nfailed: corpus\n"
     text, _, printed = said.out.partition("{")
-    assert text == f"{shown}\nnext\n"
+    assert text == f"{shown}\\nfailed: corpus\nnext\n"
     assert not [one for one in printed if (ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160]
     assert json.loads("{" + printed) == {"name": name}

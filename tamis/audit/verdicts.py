@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tamis.base.numbers import counted
 from tamis.graph.plan import label
 from tamis.records.manifest import canonical_json
 from tamis.store.digests import canonical_digest
@@ -152,8 +153,9 @@ def audit_lines(audit: Audit, tree: bool = False) -> list[str]:
 def _verdict_line(audit: Audit) -> str:
     """Return the status, what was checked, and where all is green what that means."""
     named = ", ".join(audit.nodes[root].name for root in audit.roots)
-    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else f"{len(audit.roots):,} results"
-    line = f"{audit.status.upper()}: {len(audit.nodes):,} records lead to {results}"
+    results = named if 0 < len(audit.roots) <= ONE_BY_ONE else counted(len(audit.roots), "result")
+    lead = "leads" if len(audit.nodes) == 1 else "lead"
+    line = f"{audit.status.upper()}: {counted(len(audit.nodes), 'record')} {lead} to {results}"
     if audit.status != GREEN:
         return line
     if all(node.intact is None for node in audit.nodes.values()):

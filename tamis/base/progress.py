@@ -47,14 +47,19 @@ def visible(text: str) -> str:
     r"""Return a text with what controls a terminal or turns the direction of text written out, as `\x1b`.
 
     Names of files and sources come from crawls: printed as they are, they could move the cursor, overwrite
-    what a terminal shows, or reverse the words after them. Ends of lines stay; `visible_name` has none.
+    what a terminal shows, or reverse the words after them. Ends of lines stay; `visible_line` has none.
     """
     return text.translate(_HIDDEN)
 
 
+def visible_line(line: str) -> str:
+    """Return a line as `visible` does; a name in it that has several could pass for a message of ours."""
+    return visible(line).replace("\n", "\\n")
+
+
 def visible_name(name: str) -> str:
-    """Return a name as `visible` does, in one line: with more, it could pass for a message of ours."""
-    return visible(name).replace("\n", "\\n").replace("\t", "\\t")
+    """Return a name as `visible_line` does, without tabs."""
+    return visible_line(name).replace("\t", "\\t")
 
 
 class Progress:
@@ -201,7 +206,7 @@ class _Screen:
         with self._lock:
             self._erase()
             self._spoken = time.monotonic()
-            self._write(f"{visible(line)}\n")
+            self._write(f"{visible_line(line)}\n")
 
     def _write(self, text: str) -> None:
         """Write in one piece, since threads speak at the same time; work goes on where nobody listens."""

@@ -6,6 +6,7 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 import atexit
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -150,6 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have signs that its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     show("auto")
     if instruction := os.environ.get(COMPLETION):
         from click.shell_completion import shell_complete

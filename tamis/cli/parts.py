@@ -16,7 +16,7 @@ import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import importing
-from tamis.base.progress import Heartbeat, say, show, visible
+from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
@@ -121,10 +121,11 @@ def written(path: Path) -> Iterator[None]:
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
     """Print a value as one JSON document, or its lines for a person."""
     if as_json:
-        text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=str)
+        in_ascii = not str(sys.stdout.encoding or "utf").lower().startswith("utf")
+        text = json.dumps(value, indent=1, ensure_ascii=in_ascii, sort_keys=False, default=str)
         print(re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))
     else:
-        print(visible("\n".join(lines)))
+        print("\n".join(map(visible_line, lines)))
 
 
 def checkout() -> Path:

@@ -13,7 +13,7 @@ from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
-from tamis.base.numbers import MOST_LISTED
+from tamis.base.numbers import MOST_LISTED, counted
 from tamis.base.progress import say
 from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
@@ -227,7 +227,7 @@ def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str
             if file:
                 with written(Path(file)):
                     write_atomically(Path(file), write(lineage).encode())
-                say(f"{file}: {len(lineage.manifests):,} manifests")
+                say(f"{file}: {counted(len(lineage.manifests), 'manifest')}")
     # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.
     answer(as_json, found.to_json(), audit_lines(found, tree))
     return int(found.status == "red")

@@ -34,9 +34,9 @@ class UnknownDocumentError(PermanentError):
             else "no document has an id that begins with"
         )
         super().__init__(
-            f"{found} {doc_id!r}; pass all 32 digits of the id (browse_SELECTION.html shows ids), or "
-            "enough leading digits to make it unique; or the whole text with --text FILE, or its place with "
-            "--file and --row"
+            f"{found} {doc_id!r}; pass all 32 digits of the id, or enough leading digits to make it unique, "
+            "or the whole text with --text FILE; browse_SELECTION.html and `tamis explain --file FILE --row "
+            "N` show ids"
         )
 
 

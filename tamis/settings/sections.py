@@ -38,6 +38,16 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _no_nul(cls, values: Any) -> Any:
+        """Refuse the character that no path and no name may contain."""
+        for key, value in values.items() if isinstance(values, dict) else ():
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str) and "\0" in one:
+                    raise wrong_key(key, value, "text without the character NUL (\\u0000)")
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
     def _no_other_type(cls, values: Any) -> Any:
         """Refuse what pydantic would convert: a number or true in quotes, and true for a number."""
         for key, value in values.items() if isinstance(values, dict) else ():

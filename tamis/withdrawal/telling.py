@@ -106,7 +106,7 @@ def _tainted_lines(tainted: Sequence[Tainted]) -> list[str]:
     for one in tainted:
         name, _, way = one.line.partition(": ")
         ways.setdefault(way, []).append(name)
-    return [f"tainted, {way}: {named(names)}" for way, names in ways.items()]
+    return [f"tainted, {way}: {named(list(dict.fromkeys(names)))}" for way, names in ways.items()]
 
 
 def _near_lines(near: pl.DataFrame, rest: str) -> list[str]:

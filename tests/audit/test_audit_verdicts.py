@@ -64,3 +64,8 @@ def test_what_is_not_green_has_a_line_and_what_is_red_the_tree():
     red = audit_lines(audited(intact=False, details=["altered"]))
     assert red[1] == "  red: scaling_law_report: altered"
     assert red[-1] == "└─ raw_shards[two]: green"
+
+
+def test_one_record_is_counted_as_one():
+    only = Audit(nodes={"a": Node(manifest="a", asset="documents", partition="")}, roots=["a"])
+    assert audit_lines(only)[0].startswith("GREEN: 1 record leads to documents;")

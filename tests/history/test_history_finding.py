@@ -1,9 +1,13 @@
 """Finding a document by file and row: a row without a document gives the reason."""
 
+import re
+
 import pytest
 from projects import plain_project, rows_of, settings
 
 from tamis.base.errors import NotMadeError
+from tamis.cli.removal import withdraw
+from tamis.cli.tracing import explain
 from tamis.corpus import Shard
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.history.finding import (
@@ -54,3 +58,9 @@ def test_a_name_of_several_lines_is_shown_in_one(tmp_path):
     with pytest.raises(UnknownPlaceError) as raised:
         document_of_place(store, {}, "two\nlines", 0)
     assert str(raised.value).startswith(r"'two\nlines' is neither a file nor the key of a shard")
+
+
+def test_the_advice_on_an_unknown_id_names_only_options_of_the_commands_that_give_it():
+    advice = re.sub("`[^`]*`", "", str(UnknownDocumentError("ab", 0)))
+    for command in (explain, withdraw):
+        assert set(re.findall("--[a-z]+", advice)) <= {name for one in command.params for name in one.opts}

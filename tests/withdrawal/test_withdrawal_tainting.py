@@ -5,7 +5,10 @@ from projects import heads_of, manifests_of
 from withdrawal_home import IDS, record, train
 
 from tamis.records.listed_rows import listing
+from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.tainting import Taint, find_tainted, tainted_values
+from tamis.withdrawal.telling import preview_lines
+from tamis.withdrawal.withdrawing import preview
 
 
 @pytest.fixture
@@ -61,3 +64,13 @@ def test_what_was_superseded_is_named_as_such(graph):
     superseded = [one for one in found if one.name == "trials[tuned]"]
     assert [(one.taint, one.current, one.documents) for one in superseded] == [(Taint.FINE_TUNED, False, 1)]
     assert superseded[0].line == "trials[tuned]: fine-tuned on it, superseded"
+
+
+def test_values_of_one_name_that_were_superseded_are_named_once(graph):
+    for seen in (IDS[:2], IDS[4:5]):
+        train(graph, "tuned", seen)
+        record(graph, "trials", "tuned", "trained_on", seen)
+    asking = Asking(store=graph.store)
+    asking.ids(IDS[:1])
+    (line,) = [line for line in preview_lines(preview(graph, asking.done())) if "superseded" in line]
+    assert line == "  tainted, fine-tuned on it, superseded: trials[tuned]"

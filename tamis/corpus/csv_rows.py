@@ -9,6 +9,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tamis.corpus.records import (
     WHOLE_SHARD,
@@ -38,7 +39,10 @@ def read_csv(content: Content, corpus: CorpusSection, delimiter: str = ",") -> I
     if header is None and content.broken:
         yield broken_stream(WHOLE_SHARD, content.broken, records.rest)
         return
-    names = [name.strip() for name in header] if isinstance(header, list) else []
+    if isinstance(header, Defect):
+        yield replace(header, detail=f"the header cannot be read: {header.detail}")
+        return
+    names = [name.strip() for name in header or ()]
     if defect := unusable_columns(names, corpus.text_column):
         yield defect
         return
@@ -102,7 +106,9 @@ class _Records:
             return None
         self._again.extendleft(reversed(behind))
         self._reader = self._new_reader()
-        if first.giant:
+        if row == WHOLE_SHARD and b"\r" in first.content:
+            problem = "lines end in a carriage return alone; convert the file to lines that end in a newline"
+        elif first.giant:
             return giant_row(row, self._limit, first.content)
         return malformed(row, problem, first.content)
 

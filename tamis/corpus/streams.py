@@ -21,6 +21,7 @@ ZSTD_BYTES = 1 << 10
 GZIP_FRAMING = 31
 UTF8_MARK = b"\xef\xbb\xbf"
 WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+HEAD_BYTES = 1_024
 ENDS_EARLY = "the file ends before its end-of-stream marker (half-written or truncated)"
 
 
@@ -47,8 +48,9 @@ class Content(AbstractContextManager["Content"]):
         self._file = path.open("rb")
         self._source = _Source(_BLOCKS.get(path.suffix.lower(), _plain)(self._file))
         self.stream = io.BufferedReader(self._source, BLOCK_BYTES)
-        mark = self.stream.peek(3)[:3]
-        self.encoding_problem = WIDE_MARKS.get(mark[:2], "")
+        head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        mark = head[:3]
+        self.encoding_problem = WIDE_MARKS.get(mark[:2], "") or _wide_without_mark(head)
         self.empty = not mark
         if mark == UTF8_MARK:
             self.stream.read(3)
@@ -79,6 +81,15 @@ class Content(AbstractContextManager["Content"]):
     ) -> None:
         self.stream.close()
         self._file.close()
+
+
+def _wide_without_mark(head: bytes) -> str:
+    """Name the encoding where NUL bytes between letters say that it is none of single bytes."""
+    places = [place for place, byte in enumerate(head) if not byte] if 0 in head else []
+    if len(places) < max(4, len(head) / 16):  # in Cyrillic, only spaces and signs have one
+        return ""
+    wide = len({place % 2 for place in places}) == 1 or len(places) > len(head) / 2
+    return "UTF-16 or UTF-32 without a byte-order mark (NUL bytes between letters)" if wide else ""
 
 
 class _Source(io.RawIOBase):

@@ -137,6 +137,24 @@ def test_columns_of_one_name_are_a_defect_of_the_file(tmp_path, ending):
     assert "'id' (columns 1, 4); rename" in batch.quarantine["detail"][0]
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("id,text\r" + "1,good\r" * 2, "lines end in a carriage return alone"),
+        ("id,text\r" + "1,good\r" * 200, "lines end in a carriage return alone"),
+        ('id,"te"xt\n1,good\n', "expected after"),
+        (f"id,text,{'x' * 2_000}\n1,good,x\n", "longer than maximum_row_bytes"),
+    ],
+    ids=["carriage returns", "carriage returns of a large file", "a stray quote", "too long"],
+)
+def test_a_header_that_cannot_be_read_is_named(tmp_path, data, problem):
+    batch = read(written(tmp_path, "a.csv", data), maximum_row_bytes=1_000)
+    assert batch.quarantine["row"].to_list() == [-1]
+    assert batch.quarantine["detail"][0].startswith("the header cannot be read: ")
+    assert problem in batch.quarantine["detail"][0]
+    assert batch.quarantine["excerpt"][0].startswith("id,")
+
+
 def test_columns_without_a_name_may_be_many(tmp_path):
     assert texts(read(written(tmp_path, "a.csv", "text,,\ngood,,\n"))) == ["good"]
 
@@ -154,6 +172,7 @@ def test_columns_without_a_name_may_be_many(tmp_path):
         ("a.txt.gz", gzip.compress(b"x" * 1000, mtime=0)[:-4], Reason.BROKEN_COMPRESSION),
         ("a.txt", b"caf\xe9", Reason.WRONG_ENCODING),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Reason.WRONG_ENCODING),
+        ("a.txt", "a text".encode("utf-16-le"), Reason.WRONG_ENCODING),
         ("a.txt", b"x" * 2_000, Reason.GIANT_ROW),
         ("a.pdf", b"%PDF", Reason.UNSUPPORTED_FORMAT),
         ("README", b"x", Reason.UNSUPPORTED_FORMAT),

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
+from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import content_ids, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
-from tamis.corpus.targets import target_of_place
+from tamis.corpus.targets import PREFIX, target_of_place
 from tamis.corpus.text import loose_id, normalised_id
 from tamis.graph.stages import names_where
 from tamis.records import attempts
@@ -85,12 +86,15 @@ def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
 
 
 def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Return the places of documents (partition, shard, row, doc_id), by the asset that read them there."""
+    """Return the places of documents (partition, shard, row, doc_id), by the asset that read them there.
+
+    Of an example that is the whole target: which of its files has it is in no table.
+    """
     wanted = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
     stand = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
-    examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "target", "source"])
+    examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "target"])
     examples = examples.filter(pl.col("doc_id").is_in(wanted)).select(
-        "doc_id", row=pl.lit(-1), shard="source", partition="target"
+        "doc_id", row=WHOLE_SHARD, shard=pl.format(f"{PREFIX}{{}}", "target"), partition="target"
     )
     return {DOCUMENTS_STAGE.name: stand.with_columns(partition="shard"), EXAMPLES_STAGE.name: examples}
 

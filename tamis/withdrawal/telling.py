@@ -181,7 +181,7 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     lines += _near_lines(done.near_repeats, "is kept unless you withdraw it too")
     held = Counter(place["file"] for place in places)
     in_files = [
-        f"withdrawn text is still in your file {file} ({counted(rows, 'row')}); no run reads it, but only "
+        f"withdrawn text is still in your files: {counted(rows, 'row')} of {file}; no run reads it, but only "
         "you can delete it there"
         for file, rows in held.most_common()
     ]

@@ -12,14 +12,15 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import counted
-from tamis.corpus.refusing import near_repeat_lines, refusal, stored_near_repeats
+from tamis.corpus.refusing import WITHHELD, near_repeat_lines, refusal, stored_near_repeats
+from tamis.corpus.stage import QUARANTINE
 from tamis.corpus.text import document_id, normalise_text
 from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost
 from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.home import Home, writer
 from tamis.store.salvaging import aside_lines
 from tamis.store.schemas import declaration
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import unfinished_line, withdrawn_ids
 from tamis.withdrawal.copies import copies_naming
 from tamis.withdrawal.excerpts import showing
@@ -36,6 +37,8 @@ class Verification:
     receipts: int = 0
     versions: int = 0
     files: int = 0
+    not_compared: int = 0
+    """Excerpts of quarantined rows, where no text was given: they name no document."""
     problems: list[str] = field(default_factory=list)
     near_repeats: dict[str, str] = field(default_factory=dict)
     """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
@@ -57,6 +60,9 @@ class Verification:
             f"checked: {counted(self.versions, 'table version')}, {counted(self.receipts, 'receipt')}, "
             f"{counted(self.files, 'file')}"
         )
+        if self.not_compared:
+            excerpts = counted(self.not_compared, "excerpt")
+            looked += f"; not compared: {excerpts} in quarantine, for which --verify needs --text FILE"
         state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in (*near_repeat_lines(self.near_repeats), *self.aside)]
@@ -81,7 +87,9 @@ def verify(home: Home, text: str | None = None) -> Verification:
     found.aside = aside_lines(home.store) if len(gone) else []
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
-    if text is not None:
+    if text is None and len(gone):
+        found.not_compared = home.store.count(QUARANTINE.name, f"detail != {quoted(WITHHELD)}")
+    elif text is not None:
         found.problems += _text(home.store, normalise_text(text), gone)
     return found
 

@@ -267,6 +267,19 @@ def test_a_quarantined_row_of_a_target_shows_nothing_any_more_and_its_target_is_
     assert verify(home, TEXTS[0]).problems == []
 
 
+def test_a_verification_says_which_excerpts_it_did_not_compare(home):
+    home.store.append("quarantine", quarantined(TEXTS[0]))
+    home.store.append("quarantine", quarantined(TEXTS[1]).set_column(1, "row", pa.array([10])))
+    assert "not compared" not in verify(home).lines()[0], "nothing is withdrawn"
+    withdraw(home, asked(home, IDS[0]), REASON)
+    found = verify(home)
+    assert found.holds
+    assert found.lines()[0].endswith(
+        "; not compared: 1 excerpt in quarantine, for which --verify needs --text FILE)"
+    )
+    assert "not compared" not in verify(home, TEXTS[0]).lines()[0]
+
+
 def test_a_shard_goes_with_all_that_it_showed(home):
     home.store.append("quarantine", quarantined("of nobody"))
     asking = Asking(store=home.store)
@@ -436,6 +449,21 @@ def test_an_example_of_a_target_says_so(home):
     assert found["examples"] == [{"target": "law", "split": "held_out", "source": "law.csv"}]
     assert "  example of the target law, held out (law.csv)" in explanation_lines(found)
     assert "examples" not in explain_document(home, IDS[1])
+
+
+def test_a_withdrawn_example_is_in_the_files_of_its_target_whatever_its_source(home):
+    example = {"target": "law", "doc_id": IDS[0], "split": "train", "text": TEXTS[0], "source": "exam 7"}
+    home.store.append("target_examples", rows_of("target_examples", [example]))
+    found = preview(home, asked(home, IDS[0])).places
+    assert set(found.select("asset", "shard", "row").iter_rows()) == {
+        ("documents", "web__a", 0),
+        ("target_examples", "target/law", -1),
+    }
+    done = withdraw(home, asked(home, IDS[0]), REASON)
+    said = withdrawn_lines(
+        done, [row | {"file": row["shard"]} for row in read_places(home.store).to_dicts()], True
+    )
+    assert any("still in your files: 1 row of target/law;" in line for line in said)
 
 
 def test_what_stays_or_was_never_there_is_said(home):

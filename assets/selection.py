@@ -127,7 +127,8 @@ def selected_subset(
                 most = work.project.settings.automation.kept_versions
                 prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
                 if work.watched and key == order[0] and work.project.settings.base_model:
-                    say("\n".join(selection_lines(work.project, choice.section)))  # hours before the last
+                    for line in selection_lines(work.project, choice.section):  # hours before the last
+                        say(line)
 
 
 @dataclass(frozen=True, kw_only=True)

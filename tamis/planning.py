@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from tamis.base.numbers import brief, counted, named, tokens_in_words
+from tamis.corpus.listing import place_of_files
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import as_once_read, held_back
@@ -135,14 +136,15 @@ def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]
     }
     if known & OF_FILES:
         return []
-    corpora = [f"corpus {one.name}: {one.path or one.kind}" for one in project.settings.corpus]
+    corpora = [f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus]
     targets = [
         f"target {one.name}: {one.path or one.kind}, {one.train} examples to select by and {one.held_out} "
         "held-out examples to evaluate on"
         for one in project.settings.target
     ]
     return [
-        "nothing to materialize yet: no corpus contains a file. Put files where tamis.toml expects them:",
+        "nothing to materialize yet: no corpus contains a file that it reads. Put files where tamis.toml "
+        "expects them:",
         *corpora,
         *targets,
     ]

@@ -65,6 +65,14 @@ WRONG = {
         CORPUS + 'include = ["*.txt", "a\\u0000"]\n',
         ["corpus[0].include", r"a\x00", "without the character NUL"],
     ),
+    "a selection named as the map of another": (
+        CORPUS + selection() + selection(name="best.map"),
+        ["[[selection]] name", "'best.map'", "exports of the selection 'best'"],
+    ),
+    "a selection named as the lineage of another": (
+        CORPUS + selection() + selection(name="best.openlineage"),
+        ["[[selection]] name", "'best.openlineage'", "exports of the selection 'best'"],
+    ),
     "wrong kind": (
         CORPUS.replace('"files"', '"s3"'),
         ["corpus[0].kind", "'s3'", "'files', 'python-docs' or 'datasets'"],

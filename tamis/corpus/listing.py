@@ -8,6 +8,7 @@ folder must not decide which other files of the machine are read. About 50,000 f
 
 import errno
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tamis.base.errors import MissingPackageError, PermanentError
+from tamis.base.numbers import counted
 from tamis.corpus.grouping import SMALL_BYTES, is_one_text
 from tamis.corpus.hub_datasets import HubProblemError, list_hub
 from tamis.corpus.object_store import StoreProblemError, is_url, list_objects
@@ -65,6 +67,21 @@ def require_outside(corpus: CorpusSection, root: Path, home: Path) -> None:
             f'exclude = ["{(below / "**").as_posix()}"]'
         )
         raise ListingError(corpus.name, folder, problem)
+
+
+def place_of_files(corpus: CorpusSection, root: Path) -> str:
+    """Return where a corpus without files expects them, and which globs leave out all that are there."""
+    place = corpus.path or corpus.kind
+    if corpus.kind != "files" or is_url(corpus.path):
+        return place
+    everything = corpus.model_copy(update={"include": ("**/*",), "exclude": ()})
+    try:
+        there = len(list_shards(everything, root))
+    except ListingError:
+        return place
+    left_out = f" and not exclude = {json.dumps(corpus.exclude)}" if corpus.exclude else ""
+    patterns = f"include = {json.dumps(corpus.include)}{left_out}"
+    return f"{place} ({counted(there, 'file')}, but none matches {patterns})" if there else place
 
 
 def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) -> list[Shard]:

@@ -68,23 +68,30 @@ def fingerprint_of(name: str | Path, files: ModelFiles, precision: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+def require_known(name: str) -> None:
+    """Raise `UnknownNameError` for a name that is no built-in encoder, no folder, and cannot be a hub id."""
+    if name in BUILT_IN or Path(name).is_dir() or _HUB_ID.fullmatch(name):
+        return
+    raise UnknownNameError(
+        "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
+    )
+
+
 def locate(name: str | Path) -> ModelFiles:
     """Find the files of an encoder: `minilm`, `static` (which is made from it), a folder, or a hub id.
 
     A hub id may end in `@revision`. Raises as `encoder_identity` does.
     """
-    given, name = name, str(name)
+    name = str(name)
+    require_known(name)
     if name in BUILT_IN:
         folder = _minilm_folder(name)
         return ModelFiles(folder=folder, content=_folder_digest(name, folder))
-    if isinstance(given, str | Path) and Path(name).is_dir():
+    if Path(name).is_dir():
         return ModelFiles(folder=Path(name), content=_folder_digest(name, Path(name)))
-    if match := _HUB_ID.fullmatch(name):
-        folder = _snapshot(name, match["repository"], match["revision"])
-        return ModelFiles(folder=folder, content=f"{match['repository']}@{folder.name}")
-    raise UnknownNameError(
-        "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
-    )
+    repository, _, revision = name.partition("@")
+    folder = _snapshot(name, repository, revision or None)
+    return ModelFiles(folder=folder, content=f"{repository}@{folder.name}")
 
 
 def _minilm_folder(name: str) -> Path:

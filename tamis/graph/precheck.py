@@ -18,12 +18,15 @@ import pyarrow.parquet as pq
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import is_readable, read_file
+from tamis.corpus.listing import place_of_files
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.object_store import is_url
 from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
+from tamis.embedding.identity import require_known
+from tamis.embedding.stage import EMBEDDINGS_STAGE, TARGET_EMBEDDINGS
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
@@ -67,7 +70,8 @@ class Precheck:
 def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]) -> Precheck:
     """Look at what a plan is about to read; targets that were made before are no reason to stop.
 
-    Raises `UnknownTokenizerError` where the tokenizer that is to count tokens is not found.
+    Raises `UnknownTokenizerError` where the tokenizer that is to count tokens is not found, and
+    `UnknownNameError` where a step needs an encoder that cannot exist.
     """
     project = snapshot.project
     tokenizer = counting_tokenizer(project.settings)
@@ -76,6 +80,8 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     due = {
         asset: [one.partition for one in plan if one.asset == asset] for asset in (one.asset for one in plan)
     }
+    if not due.keys().isdisjoint((EMBEDDINGS_STAGE.name, TARGET_EMBEDDINGS.name)):
+        require_known(project.model(project.settings.encoder.name))
     shards = [
         file
         for key in due.get(DOCUMENTS_STAGE.name, ())
@@ -90,8 +96,10 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             made = (EXAMPLES_STAGE.name, target.name) in current
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
-        places = [f"{one.path or one.kind} (corpus {one.name})" for one in project.settings.corpus]
-        unmet.insert(0, f"no corpus contains any files; put files into {named(places)}")
+        places = [
+            f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus
+        ]
+        unmet.insert(0, f"no corpus contains a file that it reads; put files into {named(places)}")
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )

@@ -56,6 +56,7 @@ def check_references(settings: "Settings") -> None:
             expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs a target)"
             raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
         _check_contrast(selection, targets)
+    _check_exports(selections)
     check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     if settings.trial_budget.share is not None and not settings.scaling.models:
@@ -256,6 +257,15 @@ def _check_trials(settings: "Settings") -> None:
         raise wrong_key("[comparison] model", settings.comparison.model, expected)
     if settings.comparison.two_stage and not settings.target:
         raise wrong_key("[comparison] two_stage", True, "a [[target]] to train on in the second stage")
+
+
+def _check_exports(selections: set[str]) -> None:
+    """Exports of two selections must not have the same file names: `a.map.parquet` is also the map of `a`."""
+    for name in sorted(selections):
+        for ending in (".map", ".openlineage"):
+            if name + ending in selections:
+                expected = f"another name: exports of the selection {name!r} have files of this name"
+                raise wrong_key("[[selection]] name", name + ending, expected)
 
 
 def _check_trial_names(settings: "Settings") -> None:

@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 from projects import corpus, note_made, plain_project, selection, settings, target, texts, write_jsonl
 
+from tamis.base.errors import UnknownNameError
 from tamis.graph.plan import full_plan
 from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.scan import scan
-from tamis.planning import checked_plan
+from tamis.planning import checked_plan, without_documents
 from tamis.records.current_values import read_current_values
 from tamis.tokens.identity import UnknownTokenizerError
 
@@ -163,8 +164,27 @@ def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
     for path in (folder / "documents").iterdir():
         path.unlink()
     found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
-    assert found.unmet[0] == "no corpus contains any files; put files into documents (corpus web)"
+    assert found.unmet[0] == "no corpus contains a file that it reads; put files into corpus web: documents"
     assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")
+
+
+def test_globs_that_no_file_matches_are_named_with_the_files_that_are_there(folder):
+    by = corpus(include=["*.txt", "c/**"], exclude=["d.txt"])
+    project = plain_project(folder, settings(by, GOAL), {}).project
+    said = 'documents (2 files, but none matches include = ["*.txt", "c/**"] and not exclude = ["d.txt"])'
+    plan, _ = checked_plan(project)
+    assert f"corpus web: {said}" in without_documents(project, plan)
+    (folder / "target" / "goal.jsonl").write_text("")
+    found = precheck(scan(project), {}, full_plan(scan(project), {}))
+    assert found.unmet[0].endswith(f"corpus web: {said}")
+
+
+def test_an_encoder_that_cannot_exist_is_refused_before_anything_is_read(folder):
+    encoder = '[encoder]\nname = "minilmm"\n'
+    with pytest.raises(UnknownNameError, match="did you mean 'minilm'"):
+        checked(folder, corpus(), GOAL, selection("best", "density"), encoder)
+    for name in ("organisation/not-downloaded@main", str(folder)):
+        checked(folder, corpus(), GOAL, selection("best", "density"), encoder.replace("minilmm", name))
 
 
 MIXTURE = '[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsources = "source"\ntrain_tokens = 4_000\n'

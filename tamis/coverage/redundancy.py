@@ -7,7 +7,8 @@ so similar to one of them. Ranking by the largest cosine with any other document
 reads, drops both members of a pair instead. 100,000 vectors of 256 dimensions take 10 s of one core,
 the square of a cluster (at most 4,096) being the most that is held besides the vectors. Clusters alone miss
 7 % of planted copies at cosine .98, one on each side of a border; so a document near a border is compared
-with both sides, where the threshold's second promise may take one step more, over a document dropped too.
+with all of both sides, where the threshold's second promise may take one step more, over a document dropped
+too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,14 +69,14 @@ def semantic_redundancy(
     visits = _visits(vectors_nd[distinct], leaves)
     score = np.ones(len(ids), dtype=np.float32)
     kept = first[place]  # of a copy; overwritten below for the first of equals
+    outside = _Outside(vectors_nd, score)
     for number, part in _parts(distinct, cluster):
         members = part[np.lexsort((part, closeness[part] * (-1 if keep == "near" else 1)))]
-        visitors = distinct[visits[number]]
-        visitors = visitors[cluster[visitors] < number]  # these are decided
-        before = most_similar(vectors_nd[members], vectors_nd[visitors], score[visitors])
-        score[members], nearest = farthest_first(vectors_nd[members], before[0])
-        outside = np.where(before[1] < 0, -1, np.append(visitors, -1)[before[1]])
-        kept[members] = np.where(nearest < 0, outside, members[nearest])
+        near = distinct[visits[number]]
+        outside.compare(members, near[cluster[near] < number])  # these are decided
+        score[members], nearest = farthest_first(vectors_nd[members], outside.cosine[members])
+        kept[members] = np.where(nearest < 0, outside.nearest[members], members[nearest])
+        outside.compare(near[cluster[near] > number], members)
         advance(len(members))
     advance(len(ids) - len(first))
     return _frame(ids, cluster, score, kept)
@@ -101,6 +102,26 @@ def farthest_first(
         np.maximum(similarity, cosines_mm[taken], out=similarity)
         similarity[taken] = np.inf  # taken
     return score, nearest
+
+
+class _Outside:
+    """Cosine [n] of documents with the most similar decided one of other clusters, and which; -1 without."""
+
+    def __init__(self, vectors_nd: NDArray[np.float32], score: NDArray[np.float32]) -> None:
+        self._vectors_nd, self._score = vectors_nd, score
+        self.cosine = np.full(len(vectors_nd), _NOTHING_KEPT)
+        self.nearest = np.full(len(vectors_nd), -1)
+
+    def compare(self, documents: NDArray[np.int64], decided: NDArray[np.int64]) -> None:
+        """Compare documents with decided ones, given by their rows."""
+        for start in range(0, len(documents), LARGEST_CLUSTER):
+            block = documents[start : start + LARGEST_CLUSTER]
+            cosine, which = most_similar(
+                self._vectors_nd[block], self._vectors_nd[decided], self._score[decided]
+            )
+            closer = cosine > self.cosine[block]
+            self.cosine[block[closer]] = cosine[closer]
+            self.nearest[block[closer]] = decided[which[closer]]
 
 
 def most_similar(

@@ -298,6 +298,8 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     )
     if section.per == "source":
         used |= SOURCES_AS_COUNTED
+    if sampler.version:
+        used |= {"sampler_version": sampler.version}
     if sampler.method is None:
         return used
     if model_of(section.sampler):

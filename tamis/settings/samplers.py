@@ -11,7 +11,7 @@ in advance.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Sampler:
     scores exist for a target only. `options`: those of DEFAULT_OPTIONS that it reads. `formula`: what
     `combine` computes, for people, options in braces.
     `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
+    `version`: of what it alone computes, raised when that changes; "" for the first.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Sampler:
     combine: Callable[[Options], pl.Expr] | None = None
     formula: str = ""
     options: tuple[str, ...] = ()
+    version: str = ""
 
     @property
     def ignored(self) -> set[str]:
@@ -232,11 +234,14 @@ _ALL = (
         "quality",
         options=("quality_weight",),
     ),
-    _method(
-        "semdedup",
-        "semdedup",
-        "Documents least similar to those already kept in the same cluster (SemDeDup, arXiv 2303.09540).",
-        needs_target=False,
+    replace(
+        _method(
+            "semdedup",
+            "semdedup",
+            "Documents least similar to those already kept in the same cluster (SemDeDup, arXiv 2303.09540).",
+            needs_target=False,
+        ),
+        version="2",  # compares documents with both sides of a border that either is near
     ),
     _method(
         "prototypes",

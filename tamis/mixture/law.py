@@ -173,9 +173,8 @@ class MixtureLaw:
         counted_r = known_rt.all(1)
         if counted_r.sum() < self.sources + 2:
             counted_r = known_rt.any(1)
-            residual_rt = (
-                np.where(known_rt, residual_rt, 0.0) / np.maximum(known_rt @ share_t, 1e-12)[:, None]
-            )
+            known_share_r = np.maximum(known_rt @ share_t, 1e-12)
+            residual_rt = np.where(known_rt, residual_rt, 0.0) / known_share_r[:, None]
         runs_rk = self.weights[counted_r]
         residual_r = residual_rt[counted_r] @ share_t
         residual_r = residual_r * np.sqrt(np.maximum(1.0 - leverage(runs_rk, runs_rk), LEAST_NEARNESS))

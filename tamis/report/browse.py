@@ -51,7 +51,7 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     """Return the page; `filters`: those of the decisions, for the evidence of what they keep out."""
     scores, parts = used_score_columns(seen.decisions), _parts(seen)
     drawn = [rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts]
-    rows = pl.concat(drawn or [seen.decisions.with_columns(part=pl.lit(""))])
+    rows = pl.concat([seen.decisions.clear().with_columns(part=pl.lit("")), *drawn])
     texts = heads(store, rows["doc_id"].unique().to_list())
     rows = rows.join(texts, on="doc_id", how="left", maintain_order="left").with_columns(
         clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"),

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from projects import VECTORS, SmallProject, key_of, record
 
-from resources.auditing import WrittenMeanwhileError, audit_project
+from resources import auditing
+from resources.auditing import HomeBeingWrittenError, audit_project
 from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
 from tamis.status import read_status
@@ -207,7 +208,7 @@ def test_what_only_a_replaced_value_was_made_from_need_not_be_current(graph):
     assert [node.name for node in nodes if not node.current] == ["judge_scores"], "which has no [judge]"
 
 
-def test_values_that_are_being_written_are_not_called_altered(graph):
+def test_values_that_are_being_written_are_not_called_altered(graph, monkeypatch):
     file = next((graph.home.fitted / "density_sketch").rglob("sketch.npz"))
     written = file.read_bytes()
     file.write_bytes(written[:-1])
@@ -223,8 +224,10 @@ def test_values_that_are_being_written_are_not_called_altered(graph):
     other = threading.Thread(target=write)
     other.start()
     begun.wait()
-    with pytest.raises(WrittenMeanwhileError, match=r"materialize\) was writing"):
-        audit_project(graph.project, None, quick=False, say=str, patience_seconds=0.0)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(auditing, "PATIENCE_SECONDS", 0.0)
+        with pytest.raises(HomeBeingWrittenError, match=r"materialize\) was writing"):
+            audit_project(graph.project, None, quick=False, say=str)
     audit = audit_project(graph.project, None, quick=False, say=said.append)
     other.join()
     assert len(said) == 1

@@ -4,7 +4,7 @@ Within each k-means cluster documents are taken farthest first (Gonzalez 1985): 
 those already taken, and its score is its cosine with the most similar of these. So for every threshold at
 once, the documents scored below it are pairwise less similar than it, and each of the others is at least
 so similar to one of them. Ranking by the largest cosine with any other document, as the paper's table
-reads, drops both members of a pair instead. 100,000 vectors of 256 dimensions take 12 s of one core,
+reads, drops both members of a pair instead. 100,000 vectors of 256 dimensions take 15 s of one core,
 the square of a cluster (at most 4,096) being the most that is held besides the vectors. Clusters alone miss
 7 % of planted copies at cosine .98, one on each side of a border; so a document near a border is compared
 with all of both sides, where the threshold's second promise may take one step more, over a document dropped

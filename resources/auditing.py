@@ -1,5 +1,6 @@
 """The audit as the command line asks for it: the store against the event log."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -42,18 +43,21 @@ def audit_project(
 ) -> Audit:
     """Audit a checkpoint or selection, or all of them, in a home that nobody writes to.
 
-    A red audit during which somebody wrote starts again when the writer has finished. Raises
-    `UnknownNameError` and, after `PATIENCE_SECONDS`, `HomeBeingWrittenError`.
+    A red audit during which somebody wrote starts again when the writer has finished; what it finds twice
+    holds. Raises `UnknownNameError` and, `PATIENCE_SECONDS` after the first audit, `HomeBeingWrittenError`.
     """
-    home, deadline = project.home, time.monotonic() + PATIENCE_SECONDS
+    home, deadline, earlier = project.home, math.inf, ""
     while True:
         before, holder = last_writing(home), writer(home)
         audit = _whole_audit(project, name, quick, say)
         holder = holder or writer(home)
-        if audit.status != "red" or (not holder and last_writing(home) == before):
+        undisturbed = not holder and last_writing(home) == before
+        if audit.status != "red" or undisturbed or audit.version == earlier:
             return audit
-        holder = holder or "another process"
-        say(f"{holder} writes to the home; the audit starts again when it has finished")
+        holder, earlier = holder or "another process", audit.version
+        deadline = min(deadline, time.monotonic() + PATIENCE_SECONDS)
+        if time.monotonic() < deadline:
+            say(f"{holder} writes to the home; the audit starts again when it has finished")
         while writer(home) and time.monotonic() < deadline:
             time.sleep(0.2)
         if time.monotonic() >= deadline:

@@ -72,7 +72,7 @@ def materialize(
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
-            knows_current = repair(project, instance, say)
+            knows_current = repair(project, instance, say, wanted)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             forgotten = _forgotten(project, say) if wanted.try_again else []
             chosen_precision(project, say, wanted.choose_precision)
@@ -241,7 +241,9 @@ def _next(project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: 
     return next((group for group in groups if group.keys not in outcome.tried), None)
 
 
-def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], None]) -> bool:
+def repair(
+    project: Project, instance: dg.DagsterInstance, say: Callable[[str], None], wanted: Wanted
+) -> bool:
     """Forget what was damaged, so that it is made again, and log again what the event log has lost.
 
     Return whether it is known what was current: False where that index was dropped or is gone.
@@ -273,7 +275,7 @@ def repair(project: Project, instance: dg.DagsterInstance, say: Callable[[str], 
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
     audit = kept.get((AUDIT_ASSET, ""))
-    if audit is not None and not audit.passed:
+    if audit is not None and not audit.passed and (wanted.only is None or AUDIT_ASSET in wanted.only):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
 

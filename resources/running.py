@@ -167,7 +167,8 @@ class Runner:
         for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints
             if kept not in outcome.shown:
                 outcome.shown.add(kept)
-                self.say(whole)
+                for line in whole.splitlines():
+                    self.say(line)
         return {} if result.success else failures(result)
 
 

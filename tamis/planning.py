@@ -143,8 +143,8 @@ def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]
         for one in project.settings.target
     ]
     return [
-        "nothing to materialize yet: no corpus contains a file that it reads. Put files where tamis.toml "
-        "expects them:",
+        "nothing to materialize yet: no corpus contains a file that it can read now. Put files where "
+        "tamis.toml expects them:",
         *corpora,
         *targets,
     ]

@@ -475,6 +475,14 @@ def test_wrong_settings_name_the_key_and_what_is_valid(empty, tamis):
         assert part in said
 
 
+def test_a_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err == "tamis: No such file or directory\n"
+
+
 def test_a_home_that_cannot_be_made_is_named(empty, tamis, monkeypatch):
     monkeypatch.setattr(SmallProject, "environment", empty.environment | {"TAMIS_HOME": "/proc/nowhere"})
     assert "/proc/nowhere" in tamis(empty, "materialize", code=1).err

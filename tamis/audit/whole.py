@@ -50,7 +50,7 @@ def audit_graph(
     roots = _roots(current, name, results_only)
     for root in roots:
         _walk(records, root.manifest, label(root.asset, root.partition), nodes)
-    judged = _to_be_current(nodes, roots, current)
+    judged = _to_be_current(records, nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
     for node in nodes.values():
@@ -145,12 +145,13 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
 
 
 def _to_be_current(
-    nodes: Mapping[str, Node], roots: Sequence[CurrentValue], current: CurrentValues
+    records: Records, nodes: dict[str, Node], roots: Sequence[CurrentValue], current: CurrentValues
 ) -> set[str]:
     """Return the manifests that have to be current for the roots to be.
 
     Where a later manifest with the same data version has replaced one, its inputs count instead: those of the
-    one before may have another name, or other columns that nothing reads.
+    one before may have another name, or other columns that nothing reads. It and its ancestors are added to
+    the nodes, so that they are audited too.
     """
     found: set[str] = set()
     stack = [root.manifest for root in roots]
@@ -161,8 +162,11 @@ def _to_be_current(
         found.add(key)
         node = nodes[key]
         now = current.get((node.asset, node.partition))
-        replaced = now is not None and now.manifest != key and now.data_version == node.data_version
-        stack += [now.manifest] if now is not None and replaced else node.inputs
+        if now is not None and now.manifest != key and now.data_version == node.data_version:
+            _walk(records, now.manifest, label(now.asset, now.partition), nodes)
+            stack.append(now.manifest)
+        else:
+            stack += node.inputs
     return found
 
 

@@ -201,7 +201,7 @@ def _storage_problem(error: Exception) -> TamisError | None:
 
     try:
         home = home_folder(project_file())
-    except TamisError:  # not in a project
+    except (TamisError, OSError):  # not in a project, or in a folder that is gone
         return None
     return refused_writing(home, error)
 

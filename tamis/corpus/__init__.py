@@ -11,8 +11,9 @@ from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_
 from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, set_aside, split_target
 from tamis.corpus.text import document_id, normalise_text, normalised_id
 
-# 3: Arrow files are read; 4: not those with two columns of one name, nor UTF-16 without a byte-order mark
-CODE_VERSION = "4"
+# 3: Arrow files are read; 4: not those with two columns of one name, nor UTF-16 without a byte-order mark;
+# 5: files that are padded with NUL bytes are
+CODE_VERSION = "5"
 """Raised by hand when the same bytes give other documents, ids or splits."""
 
 __all__ = [

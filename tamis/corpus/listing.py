@@ -70,15 +70,17 @@ def require_outside(corpus: CorpusSection, root: Path, home: Path) -> None:
 
 
 def place_of_files(corpus: CorpusSection, root: Path) -> str:
-    """Return where a corpus without files expects them, and which globs leave out all that are there."""
+    """Return where a corpus that has read no file expects them, and why those that are there do not count."""
     place = corpus.path or corpus.kind
     if corpus.kind != "files" or is_url(corpus.path):
         return place
     everything = corpus.model_copy(update={"include": ("**/*",), "exclude": ()})
     try:
-        there = len(list_shards(everything, root))
+        read, there = len(list_shards(corpus, root)), len(list_shards(everything, root))
     except ListingError:
         return place
+    if read:
+        return f"{place} ({counted(read, 'file')} that may still be being written)"
     left_out = f" and not exclude = {json.dumps(corpus.exclude)}" if corpus.exclude else ""
     patterns = f"include = {json.dumps(corpus.include)}{left_out}"
     return f"{place} ({counted(there, 'file')}, but none matches {patterns})" if there else place

@@ -5,6 +5,7 @@ read as usual. Lines are bounded: of a longer one only the beginning is kept and
 the next newline. A 50 MB line in a gzip file costs about 11 MB at the default limit.
 """
 
+import contextlib
 import io
 import zlib
 from collections.abc import Callable, Iterator
@@ -88,8 +89,16 @@ def _wide_without_mark(head: bytes) -> str:
     places = [place for place, byte in enumerate(head) if not byte] if 0 in head else []
     if len(places) < max(4, len(head) / 16):  # in Cyrillic, only spaces and signs have one
         return ""
-    wide = len({place % 2 for place in places}) == 1 or len(places) > len(head) / 2
+    wide = len({place % 2 for place in places}) == 1 or _is_utf_32(head)
     return "UTF-16 or UTF-32 without a byte-order mark (NUL bytes between letters)" if wide else ""
+
+
+def _is_utf_32(head: bytes) -> bool:
+    whole = head[: len(head) // 4 * 4]
+    for codec in ("utf-32-le", "utf-32-be"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return "\0" not in whole.decode(codec)  # a hole in the file, or padding, is full of them
+    return False
 
 
 class _Source(io.RawIOBase):

@@ -99,7 +99,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         places = [
             f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus
         ]
-        unmet.insert(0, f"no corpus contains a file that it reads; put files into {named(places)}")
+        unmet.insert(0, f"no corpus contains a file that it can read now; put files into {named(places)}")
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )

@@ -190,12 +190,14 @@ def _require_storable(kind: pa.DataType) -> None:
 def _exported(kind: pa.DataType) -> pa.DataType:
     """Return the type in which a column is exported.
 
-    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map.
+    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map. Everything may be null,
+    as it is where a file has no such column.
     """
     if pa.types.is_map(kind):
         pair = [("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]
         return pa.list_(pa.struct(pair))
-    inner = [one.with_type(_exported(one.type)) for one in map(kind.field, range(kind.num_fields))]
+    fields = map(kind.field, range(kind.num_fields))
+    inner = [one.with_type(_exported(one.type)).with_nullable(True) for one in fields]
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return pa.list_(*inner)
     if pa.types.is_large_list(kind):

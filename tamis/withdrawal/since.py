@@ -32,10 +32,11 @@ class WithdrawnSince:
     """What is withdrawn from when this was made on; raises `UnfinishedWithdrawalError`."""
 
     def __init__(self, home: Home) -> None:
+        self.home = home
+        # Read first: a withdrawal that begins now has either not ended below, or is new to `require_none`.
+        self._before = frozenset(withdrawn_ids(home.store))
         if line := unfinished_line(home.store):
             raise UnfinishedWithdrawalError(line)
-        self.home = home
-        self._before = frozenset(withdrawn_ids(home.store))
 
     def require_none(self, name: str) -> None:
         """Raise `WithdrawnSinceError` where anything was withdrawn since."""

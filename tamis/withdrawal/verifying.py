@@ -38,7 +38,7 @@ class Verification:
     versions: int = 0
     files: int = 0
     not_compared: int = 0
-    """Excerpts of quarantined rows, where no text was given: they name no document."""
+    """Rows in quarantine, where no text was given: what they quote names no document."""
     problems: list[str] = field(default_factory=list)
     near_repeats: dict[str, str] = field(default_factory=dict)
     """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
@@ -61,8 +61,8 @@ class Verification:
             f"{counted(self.files, 'file')}"
         )
         if self.not_compared:
-            excerpts = counted(self.not_compared, "excerpt")
-            looked += f"; not compared: {excerpts} in quarantine, for which --verify needs --text FILE"
+            rows = counted(self.not_compared, "row")
+            looked += f"; not compared: {rows} in quarantine, for which --verify needs --text FILE"
         state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
         return lines + [f"  {line}" for line in (*near_repeat_lines(self.near_repeats), *self.aside)]

@@ -116,14 +116,25 @@ def test_byte_order_marks(tmp_path):
         assert content.encoding_problem == "UTF-16"
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("text", ["Words of a text", "\u043c\u0438\u0440, " * 300], ids=["ASCII", "Cyrillic"])
 def test_wide_letters_without_a_mark_are_found(tmp_path, text, encoding):
     with content_of(tmp_path, "", text.encode(encoding)) as content:
         assert content.encoding_problem.startswith("UTF-16 or UTF-32 without")
 
 
-@pytest.mark.parametrize("text", ["one\0 of a longer text", "a\0b", "\0one\0three\0five\0\0six", "ab\0" * 50])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "one\0 of a longer text",
+        "a\0b",
+        "\0one\0three\0five\0\0six",
+        "ab\0" * 50,
+        '{"text": "one"}\n' + "\0" * 900,
+        "{}\n" + "\0" * 900,
+        "\0" * 600 + '{"text": "one"}\n' * 60,
+    ],
+)
 def test_a_text_with_some_nuls_is_utf_8(tmp_path, text):
     with content_of(tmp_path, "", text.encode()) as content:
         assert not content.encoding_problem

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, count
 
 import pyarrow as pa
 import pytest
@@ -13,6 +13,7 @@ from projects import VECTORS, SmallProject, key_of, record
 
 from resources import auditing
 from resources.auditing import HomeBeingWrittenError, audit_project
+from tamis.audit.verdicts import Audit, Node
 from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
 from tamis.status import read_status
@@ -188,6 +189,8 @@ def test_an_audit_that_failed_is_made_again_by_the_next_run(graph):
     written = page.read_bytes()
     page.write_text("<p>another page")
     graph.make({AUDIT_ASSET})
+    graph.make({"documents"})
+    assert graph.current[AUDIT_ASSET, ""].finished, "nobody asked for the audit"
     assert AUDIT_ASSET in read_status(graph.project).failed_checks
     page.write_bytes(written)
     graph.make({AUDIT_ASSET})
@@ -232,6 +235,16 @@ def test_values_that_are_being_written_are_not_called_altered(graph, monkeypatch
     other.join()
     assert len(said) == 1
     assert all(node.intact for node in audit.nodes.values())
+
+
+def test_what_is_found_twice_is_red_though_sensors_write_at_every_tick(graph, monkeypatch):
+    altered = Node(manifest="m", asset="density_sketch", partition="")
+    altered.altered("another digest")
+    ticks, said, found = count(), [], Audit(nodes={"m": altered}, roots=["m"])
+    monkeypatch.setattr(auditing, "last_writing", lambda _home: next(ticks))
+    monkeypatch.setattr(auditing, "_whole_audit", lambda *_: found)
+    assert audit_project(graph.project, None, quick=False, say=said.append) is found
+    assert said == ["another process writes to the home; the audit starts again when it has finished"]
 
 
 def test_index_and_event_log_that_disagree_are_found(graph):

@@ -154,6 +154,18 @@ def test_a_full_disk_that_holds_the_tables_alone_ends_the_step_by_its_name(graph
     assert len(called) == 1  # all files together, and none of them by itself
 
 
+def test_each_line_of_an_error_of_another_library_is_a_line_on_the_terminal(graph, monkeypatch):
+    def broken(*_given, **_named):
+        raise ValueError("the first line\nthe second") from KeyError("the cause")
+
+    graph.make(MADE - {"embeddings"})
+    monkeypatch.setattr(embedding_assets, "embed_missing", broken)
+    monkeypatch.setattr("resources.retries.MOST_RETRIES", 0)
+    graph.try_making({"embeddings"})
+    assert {"the second", "KeyError: 'the cause'"} <= set(graph.said)
+    assert not any("\n" in line for line in graph.said)
+
+
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
     looked = failing_where(monkeypatch, store, "scan_files", lambda *_: False)
     graph.make(MADE)

@@ -164,7 +164,10 @@ def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):
     for path in (folder / "documents").iterdir():
         path.unlink()
     found = precheck(scan(project.project), {}, full_plan(scan(project.project), {}))
-    assert found.unmet[0] == "no corpus contains a file that it reads; put files into corpus web: documents"
+    assert (
+        found.unmet[0]
+        == "no corpus contains a file that it can read now; put files into corpus web: documents"
+    )
     assert str(UnmetTargetsError(found.unmet)).endswith("or add examples. Nothing was materialized")
 
 
@@ -177,6 +180,11 @@ def test_globs_that_no_file_matches_are_named_with_the_files_that_are_there(fold
     (folder / "target" / "goal.jsonl").write_text("")
     found = precheck(scan(project), {}, full_plan(scan(project), {}))
     assert found.unmet[0].endswith(f"corpus web: {said}")
+
+
+def test_files_that_are_still_being_written_are_not_said_to_match_no_glob(folder):
+    project = plain_project(folder, settings(corpus(), GOAL), {}).project
+    assert "corpus web: documents (2 files that may still be being written)" in without_documents(project, [])
 
 
 def test_an_encoder_that_cannot_exist_is_refused_before_anything_is_read(folder):

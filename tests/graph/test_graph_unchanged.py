@@ -54,6 +54,10 @@ def test_what_is_made_again_of_equal_content_calls_for_nothing_after_it(graph):
     raw = ("raw_shards", "web__cooking.jsonl")
     assert {entry for entry, version in graph.versions().items() if version != before[entry]} == {raw}
     assert graph.audit().status == "green", "the bytes of now give what later stages were made from"
+    assert graph.audit("near").status == "green"
+    path.write_bytes(path.read_bytes() + b"\n")
+    for name in (None, "near"):
+        assert {node.name for node in graph.audit(name).lowest_broken()} == {"raw_shards[web__cooking.jsonl]"}
 
 
 def test_the_same_documents_in_other_files_in_any_order_and_any_chunks(graph, new_graph, monkeypatch):

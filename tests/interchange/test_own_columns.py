@@ -57,6 +57,13 @@ def test_columns_that_other_files_lack_are_read_again(tmp_path, kind, value, exp
     assert made.printed["c"] == [value, None]
 
 
+def test_lists_whose_values_cannot_be_null_are_exported_where_one_of_them_is():
+    kind = pa.list_(pa.field("item", pa.float32(), nullable=False), 2)
+    made = table_of([[1.0, 2.5], None], kind)
+    assert made.as_text == []
+    assert made.columns["c"].to_pylist() == [[1.0, 2.5], None, None]
+
+
 def nested(levels: int) -> list[Any]:
     return json.loads("[" * levels + "1" + "]" * levels)
 

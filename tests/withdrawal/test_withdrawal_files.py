@@ -153,6 +153,16 @@ def test_what_was_withdrawn_since_is_noticed(home):
     assert raised.value.documents == 1
 
 
+def test_a_withdrawal_at_the_very_beginning_is_noticed(home, monkeypatch):
+    def withdrawn_now(_store):
+        withdraw(home, asked(home, IDS[0]), REASON)
+        return ""
+
+    monkeypatch.setattr("tamis.withdrawal.since.unfinished_line", withdrawn_now)
+    with pytest.raises(WithdrawnSinceError):
+        WithdrawnSince(home).require_none("best.jsonl")
+
+
 def test_nothing_is_written_of_what_an_unfinished_withdrawal_has_left(home):
     begun = Withdrawal(doc_id=IDS[0], withdrawn_at=datetime(2026, 11, 1), reason="gdpr", scope=DOCUMENT)
     write_withdrawals(home.store, [begun])

@@ -275,7 +275,7 @@ def test_a_verification_says_which_excerpts_it_did_not_compare(home):
     found = verify(home)
     assert found.holds
     assert found.lines()[0].endswith(
-        "; not compared: 1 excerpt in quarantine, for which --verify needs --text FILE)"
+        "; not compared: 1 row in quarantine, for which --verify needs --text FILE)"
     )
     assert "not compared" not in verify(home, TEXTS[0]).lines()[0]
 

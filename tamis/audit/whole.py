@@ -196,12 +196,15 @@ def _judge_place(
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")
     elif not value.finished:
-        why = "" if node.withdrawn else "the materialization was interrupted; "
+        why = "" if node.withdrawn else "the materialization was interrupted or is at work; "
         node.outdated(f"{why}`tamis materialize` rebuilds this value")
     elif (stage := stages().get(node.asset)) is None or node.partition not in snapshot.keys(stage.partitions):
         node.outdated("this value is no longer part of the project")
     elif snapshot.keeps(stage.name, stage.partitions, node.partition):
-        node.outdated("the file is gone; its documents are kept until you allow their removal (held back)")
+        node.outdated(
+            "the file is gone; its documents are kept until another file that has them is read, or you allow "
+            "their removal (held back)"
+        )
     elif input_key(stage, node.partition, snapshot, current) != value.input_key:
         changed = "its file has" if node.asset == RAW_STAGE.name else "code, settings or inputs have"
         node.outdated(f"{changed} changed since")

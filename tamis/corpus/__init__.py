@@ -12,7 +12,7 @@ from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_t
 from tamis.corpus.text import document_id, normalise_text, normalised_id
 
 # 3: Arrow files are read; 4: not those with two columns of one name, nor UTF-16 without a byte-order mark;
-# 5: files that are padded with NUL bytes are
+# 5: files that are padded with NUL bytes are, texts of them alone are not, and no column of Parquet is lost
 CODE_VERSION = "5"
 """Raised by hand when the same bytes give other documents, ids or splits."""
 

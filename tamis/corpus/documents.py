@@ -286,8 +286,8 @@ class _Checks:
         data = text.encode("utf-8", "replace")
         if len(data) > limit:
             return giant_row(item.row, limit, raw)
-        if not text:
-            detail = "the text is empty or white space"
+        if not text.strip("\0"):
+            detail = "the text is empty, white space or NUL bytes"
             return Defect(row=item.row, reason=Reason.EMPTY_TEXT, detail=detail, excerpt="")
         if len(text) < self.corpus.minimum_characters:
             return None

@@ -1,13 +1,16 @@
 """Rows of Parquet, a row group at a time; a group that cannot be decoded costs that group only.
 
 Texts are decoded one by one from their bytes, so a value that is not UTF-8 costs its row only. Nested
-and binary columns (vectors, images) are read where they are kept for exports; they are no metadata.
+and binary columns (vectors, images) are read where they are kept for exports; they are no metadata. Of these
+PyArrow cannot read all, such as lists of a fixed size where some are null: Polars reads those.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -41,31 +44,78 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         if defect := unusable_columns(names, corpus.text_column, rows):
             yield defect
             return
-        columns = columns_read(file.schema_arrow, corpus)
         start = 0
         for group in range(file.num_row_groups):
-            yield from _group_items(file, group, start, columns, corpus)
+            yield from _group_items(path, file, group, start, corpus)
             start += file.metadata.row_group(group).num_rows
 
 
 def _group_items(
-    file: pq.ParquetFile, group: int, start: int, columns: list[str], corpus: CorpusSection
+    path: Path,
+    file: pq.ParquetFile,
+    group: int,
+    start: int,
+    corpus: CorpusSection,
+    unread: Mapping[str, pa.Array | None] = MappingProxyType({}),
 ) -> Iterator[Item]:
+    """Yield the rows of a row group.
+
+    unread: the columns that PyArrow cannot read, as Polars reads them, or None.
+    """
     row, rows = start, file.metadata.row_group(group).num_rows
+    wanted = columns_read(file.schema_arrow, corpus)
     needed = columns_read(file.schema_arrow, corpus.model_copy(update={"keep_columns": False}))
+    columns = [name for name in wanted if name not in unread]
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+            for name, column in unread.items():
+                if column is not None:
+                    batch = batch.append_column(name, column.slice(row - start, batch.num_rows))
+            if unread:  # in the order of the file
+                places = [wanted.index(name) for name in batch.schema.names]
+                batch = batch.select(sorted(range(len(places)), key=places.__getitem__))
             yield from batch_items(batch, row, corpus)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
             raise
-        if columns != needed:  # a broken column that is read for exports alone costs no text
-            again = _group_items(file, group, start, needed, corpus)
+        extra = [name for name in columns if name not in needed]
+        if extra:  # a broken column that is read for exports alone costs no text, and no other column
+            problems = {name: problem for name in extra if (problem := _problem(file, group, name))}
+            more = {  # a page that is damaged is not tried again
+                name: _read_by_polars(path, file.schema_arrow.field(name), start, rows)
+                if isinstance(problem, pa.ArrowInvalid)
+                else None
+                for name, problem in problems.items()
+            }
+            again = _group_items(
+                path, file, group, start, corpus, {**unread, **(more or dict.fromkeys(extra))}
+            )
             yield from (item for item in again if item.row >= row)
             return
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
         yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
+
+
+def _problem(file: pq.ParquetFile, group: int, column: str) -> Exception | None:
+    """Return why a column cannot be read by PyArrow, if so."""
+    try:
+        for _batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
+            pass
+    except (pa.ArrowException, OSError) as error:
+        if is_from_the_disk(error):
+            raise
+        return error
+    return None
+
+
+def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Array | None:
+    """Return rows of a column that Polars can read, such as lists of a fixed size where some are null."""
+    try:
+        read = pl.scan_parquet(path, glob=False).select(field.name).slice(start, rows).collect()
+        return read[field.name].to_arrow().cast(field.type)
+    except (pl.exceptions.PolarsError, pa.ArrowException):
+        return None
 
 
 def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:

@@ -21,7 +21,12 @@ BLOCK_BYTES = 1 << 16
 ZSTD_BYTES = 1 << 10
 GZIP_FRAMING = 31
 UTF8_MARK = b"\xef\xbb\xbf"
-WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+WIDE_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",  # before that of UTF-16, with which it begins
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 HEAD_BYTES = 1_024
 ENDS_EARLY = "the file ends before its end-of-stream marker (half-written or truncated)"
 
@@ -51,7 +56,8 @@ class Content(AbstractContextManager["Content"]):
         self.stream = io.BufferedReader(self._source, BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         mark = head[:3]
-        self.encoding_problem = WIDE_MARKS.get(mark[:2], "") or _wide_without_mark(head)
+        marked = (name for wide, name in WIDE_MARKS.items() if head.startswith(wide))
+        self.encoding_problem = next(marked, "") or _wide_without_mark(head)
         self.empty = not mark
         if mark == UTF8_MARK:
             self.stream.read(3)

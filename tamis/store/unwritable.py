@@ -40,7 +40,7 @@ class ReadOnlyHomeError(PermanentError):
         super().__init__(
             f"{home} cannot be written ({problem}): mount its disk for writing, give this user permission to "
             "write there, or set TAMIS_HOME to another folder, such as a copy of it. Nothing was changed; "
-            "`tamis status`, `tamis plan` and `tamis explain` only read and still work"
+            "`tamis status`, `tamis plan`, `tamis explain` and `tamis audit` only read and still work"
         )
 
 

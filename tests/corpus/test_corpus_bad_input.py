@@ -23,6 +23,7 @@ BAD_LINES = {
     b'{"body": "x"}': Reason.MISSING_TEXT_COLUMN,
     b'{"text": " \\n\\u00a0"}': Reason.EMPTY_TEXT,
     b'{"text": null}': Reason.EMPTY_TEXT,
+    b'{"text": " \\u0000\\u0000"}': Reason.EMPTY_TEXT,
     b'{"text": 5}': Reason.NON_TEXT,
     b'{"text": "' + b"x" * 200_000 + b'"}': Reason.GIANT_ROW,
 }

@@ -112,8 +112,12 @@ def test_lines_agree_with_splitting(tmp_path_factory, parts, limit):
 def test_byte_order_marks(tmp_path):
     with content_of(tmp_path, ".gz", gzip.compress(b"\xef\xbb\xbfx")) as content:
         assert content.stream.read() == b"x"
-    with content_of(tmp_path, "", "x".encode("utf-16")) as content:
-        assert content.encoding_problem == "UTF-16"
+    for start, name in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
+        with content_of(tmp_path, "", start + b"x\0") as content:
+            assert content.encoding_problem == name
+    for mark, encoding in ((b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be")):
+        with content_of(tmp_path, "", mark + "Words".encode(encoding)) as content:
+            assert content.encoding_problem == "UTF-32"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])

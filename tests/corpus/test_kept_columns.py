@@ -222,7 +222,7 @@ def test_a_column_that_cannot_be_decoded_costs_no_text(tmp_path):
     path = tmp_path / "rows.parquet"
     lists = [[f"item {n} {'y' * 50}"] for n in range(100)]
     pq.write_table(
-        pa.table({"text": [f"text {n}" for n in range(100)], "tags": lists}),
+        pa.table({"text": [f"text {n}" for n in range(100)], "tags": lists, "other": [b"z"] * 100}),
         path,
         compression="none",
         use_dictionary=False,
@@ -234,5 +234,23 @@ def test_a_column_that_cannot_be_decoded_costs_no_text(tmp_path):
     path.write_bytes(broken)
     (batch,) = read_shard(file_shard(path), corpus())
     assert (len(batch.documents), len(batch.quarantine)) == (100, 0)
+    assert [list(json.loads(content)) for content in batch.documents["content"]] == [["other"]] * 100
     (none,) = read_shard(file_shard(path), corpus(keep_columns=False))
     assert batch.documents.drop("content").equals(none.documents.drop("content"))
+
+
+def test_lists_of_a_fixed_size_may_be_null_and_cost_no_other_column(tmp_path):
+    path, count = tmp_path / "rows.parquet", 2_500
+    columns = {
+        "before": [[f"{n}"] for n in range(count)],
+        "vector": pa.array([[n, 0.5] if n % 2 else None for n in range(count)], pa.list_(pa.float32(), 2)),
+        "raw": [b"\xff"] * count,
+    }
+    texts = [f"text {n}" for n in range(count)]
+    pq.write_table(pa.table({"text": texts, **columns}), path, row_group_size=2_000)
+    batches = list(read_shard(file_shard(path), corpus()))
+    assert sum(len(batch.quarantine) for batch in batches) == 0
+    kept = [json.loads(content) for batch in batches for content in batch.documents["content"]]
+    assert [list(row) for row in kept] == [list(columns)] * count
+    assert [row["vector"] for row in kept] == columns["vector"].to_pylist()
+    assert [row["before"] for row in kept] == columns["before"]

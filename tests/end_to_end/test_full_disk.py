@@ -1,7 +1,9 @@
 """A disk that runs full in the middle of a run, and one that may only be read: said clearly, nothing lost."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -63,6 +65,12 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     shutil.copytree(built.root, disk / "project")
     project = SmallProject(disk / "project")
     (project.root / "landing" / "cooking.jsonl").unlink()
+    for path in project.home.dagster.rglob(
+        "*.db"
+    ):  # without the files that SQLite writes to, as after a rest
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert not list(project.home.dagster.rglob("*-wal"))
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     failed = project.tamis("materialize", code=2)
     assert f"{project.home.root} cannot be written (Read-only file system)" in failed.stderr

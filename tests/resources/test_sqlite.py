@@ -9,7 +9,7 @@ from alembic.script.base import Script
 from projects import plain_project, settings
 
 from resources.instance import open_instance
-from resources.sqlite import Migrations
+from resources.sqlite import Migrations, let_go
 from tamis.training.tracking import ensure_database
 
 FULL, NORMAL = 2, 1
@@ -115,3 +115,17 @@ def test_what_a_transaction_that_failed_wrote_is_undone_before_the_next(project)
             fail_half_way()
         with storage.index_connection() as connection:
             assert connection.execute(sqlalchemy.text("select count(*) from asset_keys")).scalar() == 0
+
+
+def test_a_database_at_rest_is_read_in_a_folder_that_may_only_be_read(project, monkeypatch):
+    open_instance(project)
+    let_go(project.home.dagster)
+    with closing(sqlite3.connect(project.home.dagster / "schedules" / "schedules.db")) as rests:
+        rests.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    monkeypatch.setattr("resources.sqlite.os.access", lambda _path, _mode: False)
+    engine = sqlalchemy.create_engine(f"sqlite:///{project.home.dagster}/schedules/schedules.db")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 0
+        with pytest.raises(sqlalchemy.exc.OperationalError, match="readonly"):
+            connection.exec_driver_sql("DELETE FROM jobs")
+    assert {path.name for path in (project.home.dagster / "schedules").iterdir()} == {"schedules.db"}

@@ -287,7 +287,7 @@ class _Checks:
         if len(data) > limit:
             return giant_row(item.row, limit, raw)
         if not text.strip("\0"):
-            detail = "the text is empty, white space or NUL bytes"
+            detail = "the text is nothing but NUL bytes" if text else "the text is empty or white space"
             return Defect(row=item.row, reason=Reason.EMPTY_TEXT, detail=detail, excerpt="")
         if len(text) < self.corpus.minimum_characters:
             return None

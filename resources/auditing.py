@@ -52,9 +52,9 @@ def audit_project(
         audit = _whole_audit(project, name, quick, say)
         holder = holder or writer(home)
         undisturbed = not holder and last_writing(home) == before
-        if audit.status != "red" or undisturbed or audit.version == earlier:
+        if audit.status != "red" or undisturbed or (found := audit.version) == earlier:
             return audit
-        holder, earlier = holder or "another process", audit.version
+        holder, earlier = holder or "another process", found
         deadline = min(deadline, time.monotonic() + PATIENCE_SECONDS)
         if time.monotonic() < deadline:
             say(f"{holder} writes to the home; the audit starts again when it has finished")

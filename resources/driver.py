@@ -85,7 +85,7 @@ def materialize(
         if wanted.only is None and not plan:
             conclude(project, instance, snapshot, say, knows_current)
             return outcome
-        plan = [one for one in plan if wanted.only is None or one.asset in wanted.only]
+        plan = [one for one in plan if wanted.includes(one.asset)]
         _check_first(snapshot, current, plan, wanted, say)
         outcome.planned = {one.asset for one in plan}
         with importing():
@@ -172,7 +172,7 @@ def _tried_again(
     snapshot: ProjectSnapshot, current: CurrentValues, forgotten: Sequence[Failure], wanted: Wanted
 ) -> int:
     """How many of the failures that were forgotten are of trials that are due, of the same inputs."""
-    if not forgotten or (wanted.only is not None and TRIALS_STAGE.name not in wanted.only):
+    if not forgotten or not wanted.includes(TRIALS_STAGE.name):
         return 0
     plan = full_plan(snapshot, current, not wanted.certified)
     due = {found.partition for found in plan if found.asset == TRIALS_STAGE.name}
@@ -275,7 +275,7 @@ def repair(
     if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
     audit = kept.get((AUDIT_ASSET, ""))
-    if audit is not None and not audit.passed and (wanted.only is None or AUDIT_ASSET in wanted.only):
+    if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
 

@@ -64,6 +64,10 @@ class Wanted:
     allow_removal: frozenset[str] = frozenset()
     choose_precision: bool = False
 
+    def includes(self, asset: str) -> bool:
+        """Return whether a stage is among those to bring up to date."""
+        return self.only is None or asset in self.only
+
     @property
     def tags(self) -> dict[str, str]:
         """What tells the steps of a run about it."""

@@ -137,14 +137,12 @@ def lighten(connection: Any, _record: Any) -> None:
 
 
 @event.listens_for(Engine, "do_connect")
-def open_unwritable(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+def open_for_reading(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
     """Open a database at rest in a folder that may only be read: SQLite cannot make its log there."""
     home, path = os.environ.get("DAGSTER_HOME"), arguments[0] if arguments else ""
-    if not home or not isinstance(path, str) or not os.path.isfile(path) or not _is_below(path, home):
+    if not home or not isinstance(path, str) or os.access(os.path.dirname(path), os.W_OK):
         return
-    log = Path(f"{path}-wal")
-    has_log = log.exists() and (log.stat().st_size or Path(f"{path}-shm").exists())
-    if not has_log and not os.access(Path(path).parent, os.W_OK):
+    if os.path.isfile(path) and _is_below(path, home) and not os.path.exists(f"{path}-wal"):
         arguments[0], options["uri"] = f"{Path(path).resolve().as_uri()}?immutable=1", True
 
 

@@ -76,11 +76,11 @@ def place_of_files(corpus: CorpusSection, root: Path) -> str:
         return place
     everything = corpus.model_copy(update={"include": ("**/*",), "exclude": ()})
     try:
-        read, there = len(list_shards(corpus, root)), len(list_shards(everything, root))
+        if read := len(list_shards(corpus, root)):
+            return f"{place} ({counted(read, 'file')}, perhaps still being written)"
+        there = len(list_shards(everything, root))
     except ListingError:
         return place
-    if read:
-        return f"{place} ({counted(read, 'file')} that may still be being written)"
     left_out = f" and not exclude = {json.dumps(corpus.exclude)}" if corpus.exclude else ""
     patterns = f"include = {json.dumps(corpus.include)}{left_out}"
     return f"{place} ({counted(there, 'file')}, but none matches {patterns})" if there else place

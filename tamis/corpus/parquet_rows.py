@@ -5,9 +5,8 @@ and binary columns (vectors, images) are read where they are kept for exports; t
 PyArrow cannot read all, such as lists of a fixed size where some are null: Polars reads those.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -46,7 +45,7 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
             return
         start = 0
         for group in range(file.num_row_groups):
-            yield from _group_items(path, file, group, start, corpus)
+            yield from _group_items(path, file, group, start, corpus, {})
             start += file.metadata.row_group(group).num_rows
 
 
@@ -56,7 +55,7 @@ def _group_items(
     group: int,
     start: int,
     corpus: CorpusSection,
-    unread: Mapping[str, pa.Array | None] = MappingProxyType({}),
+    unread: dict[str, pa.Array | None],
 ) -> Iterator[Item]:
     """Yield the rows of a row group.
 
@@ -81,36 +80,37 @@ def _group_items(
             raise
         extra = [name for name in columns if name not in needed]
         if extra:  # a broken column that is read for exports alone costs no text, and no other column
-            problems = {name: problem for name in extra if (problem := _problem(file, group, name))}
-            more = {  # a page that is damaged is not tried again
-                name: _read_by_polars(path, file.schema_arrow.field(name), start, rows)
-                if isinstance(problem, pa.ArrowInvalid)
-                else None
-                for name, problem in problems.items()
-            }
-            again = _group_items(
-                path, file, group, start, corpus, {**unread, **(more or dict.fromkeys(extra))}
-            )
+            more = _unread(path, file, group, start, extra) or dict.fromkeys(extra)
+            again = _group_items(path, file, group, start, corpus, unread | more)
             yield from (item for item in again if item.row >= row)
             return
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
         yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
 
 
-def _problem(file: pq.ParquetFile, group: int, column: str) -> Exception | None:
-    """Return why a column cannot be read by PyArrow, if so."""
-    try:
-        for _batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
-            pass
-    except (pa.ArrowException, OSError) as error:
-        if is_from_the_disk(error):
-            raise
-        return error
-    return None
+def _unread(
+    path: Path, file: pq.ParquetFile, group: int, start: int, columns: list[str]
+) -> dict[str, pa.Array | None]:
+    """Return those columns of a row group that PyArrow cannot read, as Polars reads them.
+
+    None where a page is damaged: Polars checks no checksum.
+    """
+    found: dict[str, pa.Array | None] = {}
+    for name in columns:
+        try:
+            for _batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[name]):
+                pass
+        except pa.ArrowInvalid:  # such as lists of a fixed size where some are null
+            rows = file.metadata.row_group(group).num_rows
+            found[name] = _read_by_polars(path, file.schema_arrow.field(name), start, rows)
+        except (pa.ArrowException, OSError) as error:
+            if is_from_the_disk(error):
+                raise
+            found[name] = None
+    return found
 
 
 def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Array | None:
-    """Return rows of a column that Polars can read, such as lists of a fixed size where some are null."""
     try:
         read = pl.scan_parquet(path, glob=False).select(field.name).slice(start, rows).collect()
         return read[field.name].to_arrow().cast(field.type)

@@ -100,10 +100,11 @@ def _wide_without_mark(head: bytes) -> str:
 
 
 def _is_utf_32(head: bytes) -> bool:
+    """Return whether these bytes are text in UTF-32, not text with a hole or padding of NUL bytes."""
     whole = head[: len(head) // 4 * 4]
     for codec in ("utf-32-le", "utf-32-be"):
         with contextlib.suppress(UnicodeDecodeError):
-            return "\0" not in whole.decode(codec)  # a hole in the file, or padding, is full of them
+            return "\0" not in whole.decode(codec)
     return False
 
 

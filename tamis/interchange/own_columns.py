@@ -190,8 +190,8 @@ def _require_storable(kind: pa.DataType) -> None:
 def _exported(kind: pa.DataType) -> pa.DataType:
     """Return the type in which a column is exported.
 
-    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map. Everything may be null,
-    as it is where a file has no such column.
+    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map. Every value may be
+    null, since files may lack the column.
     """
     if pa.types.is_map(kind):
         pair = [("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]

@@ -65,9 +65,7 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     shutil.copytree(built.root, disk / "project")
     project = SmallProject(disk / "project")
     (project.root / "landing" / "cooking.jsonl").unlink()
-    for path in project.home.dagster.rglob(
-        "*.db"
-    ):  # without the files that SQLite writes to, as after a rest
+    for path in project.home.dagster.rglob("*.db"):  # at rest: without the logs of SQLite
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert not list(project.home.dagster.rglob("*-wal"))

@@ -184,7 +184,7 @@ def test_globs_that_no_file_matches_are_named_with_the_files_that_are_there(fold
 
 def test_files_that_are_still_being_written_are_not_said_to_match_no_glob(folder):
     project = plain_project(folder, settings(corpus(), GOAL), {}).project
-    assert "corpus web: documents (2 files that may still be being written)" in without_documents(project, [])
+    assert "corpus web: documents (2 files, perhaps still being written)" in without_documents(project, [])
 
 
 def test_an_encoder_that_cannot_exist_is_refused_before_anything_is_read(folder):

@@ -267,7 +267,7 @@ def test_a_quarantined_row_of_a_target_shows_nothing_any_more_and_its_target_is_
     assert verify(home, TEXTS[0]).problems == []
 
 
-def test_a_verification_says_which_excerpts_it_did_not_compare(home):
+def test_a_verification_says_how_many_rows_it_did_not_compare(home):
     home.store.append("quarantine", quarantined(TEXTS[0]))
     home.store.append("quarantine", quarantined(TEXTS[1]).set_column(1, "row", pa.array([10])))
     assert "not compared" not in verify(home).lines()[0], "nothing is withdrawn"

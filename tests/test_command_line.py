@@ -475,12 +475,27 @@ def test_wrong_settings_name_the_key_and_what_is_valid(empty, tamis):
         assert part in said
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+VERBS = [
+    *("status", "plan", "materialize", "init", "init below", "explain 12ab", "export best", "audit", "ui"),
+    *("compare", "diff best", "restore best 1", "approve --all", "map best", "gaps goal", "health"),
+    *("mixture", "withdraw --list", "purge --answers", "demo"),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "named"), [*((verb, False) for verb in VERBS), ("status", True), ("materialize", True)]
+)
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys, nowhere, verb, named):
+    plain_project(tmp_path, settings())
+    if named:
+        monkeypatch.setenv("TAMIS_PROJECT", str(tmp_path / "tamis.toml"))
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert main(["status"]) == 1
-    assert capsys.readouterr().err == "tamis: No such file or directory\n"
+    assert main(verb.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tamis: the current folder no longer exists")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_home_that_cannot_be_made_is_named(empty, tamis, monkeypatch):

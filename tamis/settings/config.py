@@ -61,6 +61,16 @@ class UnreadableProjectError(PermanentError):
         super().__init__(f"{path} cannot be read: {problem}")
 
 
+class FolderGoneError(PermanentError):
+    """The folder in which a command was started does not exist any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the current folder no longer exists: it was deleted, or replaced by another one of its name; go "
+            "to a folder that exists (`cd`), or name it with `tamis -C FOLDER`"
+        )
+
+
 class Settings(Section):
     """The whole of tamis.toml."""
 
@@ -114,8 +124,11 @@ class Settings(Section):
 def project_file(start: Path | None = None) -> Path:
     """Path of tamis.toml: `TAMIS_PROJECT`, or the nearest one at or above `start` (the working directory).
 
-    Raises `UnreadableProjectError` when there is none.
+    Raises `UnreadableProjectError` when there is none, and `FolderGoneError` where the working directory was
+    deleted: libraries such as MKL end the process there.
     """
+    if folder_gone():
+        raise FolderGoneError
     if override := os.environ.get("TAMIS_PROJECT"):
         return Path(override).resolve()
     folder = (start or Path.cwd()).resolve()
@@ -127,6 +140,15 @@ def project_file(start: Path | None = None) -> Path:
         "there is no tamis.toml in this folder or any parent folder; change to the folder of your project, "
         "or name it with `tamis -C FOLDER`; `tamis init` starts a new project",
     )
+
+
+def folder_gone() -> bool:
+    """Return whether the working directory was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def home_folder(project: Path) -> Path:

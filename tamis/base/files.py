@@ -26,7 +26,8 @@ SETTLED_SECONDS = 2.0
 def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """Yield an empty draft; on a normal exit it takes the place of `path`, on an error it goes.
 
-    The folder must exist. `flushed`: on disk before it has its name; False for what can be fetched again.
+    The folder must exist. `flushed`: on disk before it has its name, and its name before this returns; False
+    for what can be fetched again.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     draft = Path(name)
@@ -37,6 +38,8 @@ def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
         if flushed:
             flush_one(draft)
         os.replace(draft, path)
+        if flushed:
+            flush_one(path.parent)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -44,7 +47,7 @@ def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file, and its folders where they are missing, so that it is seen whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with whole_file(path) as draft:
         draft.write_bytes(content)
 
@@ -52,7 +55,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty draft folder; on a normal exit it takes the place of `folder`, on an error it goes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     draft, former = folder.with_name(f".{folder.name}.draft"), folder.with_name(f".{folder.name}.former")
     for leftover in (draft, former):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -68,6 +71,14 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     draft.rename(folder)
     flush_one(folder.parent)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing; the names of new ones are on disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        flush_one(one.parent)
 
 
 def flush(folder: Path) -> None:

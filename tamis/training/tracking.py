@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.errors import MissingPackageError
-from tamis.base.files import flush
+from tamis.base.files import flush, flush_one
 from tamis.training.errors import TrackerUnavailableError
 
 SQLITE = "sqlite:///"
@@ -41,6 +41,7 @@ def ensure_database(uri: str) -> None:
         flush(Path(folder))
         try:
             os.link(draft, path)
+            flush_one(path.parent)
         except FileExistsError:
             return
 

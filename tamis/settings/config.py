@@ -51,6 +51,9 @@ from tamis.settings.training_sections import (
 from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 
 PROJECT_FILE = "tamis.toml"
+HIDDEN = "(hidden)"
+_SECRET = re.compile(r"^webhook$|(^|_)(api_?key|key|token|secret|passw\w*|credentials?)(_|$)", re.IGNORECASE)
+"""Names of keys, valid or not, whose values no message shows."""
 
 
 class UnreadableProjectError(PermanentError):
@@ -168,10 +171,10 @@ def storage_url(settings: Settings) -> str | None:
     override = os.environ.get("TAMIS_STORAGE_URL")
     try:
         return StorageSection(url=override).url if override else settings.storage.url
-    except ValidationError as error:
+    except ValidationError:
         raise ConfigurationError(
             "TAMIS_STORAGE_URL", "url", without_secrets(str(override)), FORMS_IN_WORDS[STORAGE_FORM]
-        ) from error
+        ) from None
 
 
 def load_settings(path: Path) -> Settings:
@@ -210,7 +213,7 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
         first = _most_telling(error.errors())
         raise ConfigurationError(
             file, _key_path(first), _found(first), _expected(first), _name(first, values)
-        ) from error
+        ) from None  # pydantic's error quotes what may be a secret
 
 
 def _name(problem: Any, values: dict[str, Any]) -> str:
@@ -239,9 +242,13 @@ def _key_path(problem: Any) -> str:
 
 
 def _found(problem: Any) -> object:
+    """Return the value of a wrong key, without what may be a secret: a key, or an address that holds one."""
     if problem["type"] == "missing":
         return None
-    return problem["ctx"]["found"] if problem["type"] == "tamis" else problem["input"]
+    found = problem["ctx"]["found"] if problem["type"] == "tamis" else problem["input"]
+    if isinstance(found, str) and any(_SECRET.search(str(part)) for part in problem["loc"]):
+        return HIDDEN
+    return without_secrets(found) if isinstance(found, str) else found
 
 
 def _expected(problem: Any) -> str:

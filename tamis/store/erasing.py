@@ -40,8 +40,8 @@ class UntriedVersionError(PermanentError):
     def __init__(self, installed: str) -> None:
         self.installed = installed
         super().__init__(
-            "nothing was removed: to see that no byte of a document is left, Tamis reads LanceDB's own files, "
-            f"which was tried with LanceDB {named(TRIED)}, but {installed} is installed; run "
+            "nothing was removed: to see that no byte of a document is left, Tamis reads LanceDB's own "
+            f"files, which was tried with LanceDB {named(TRIED)}, but {installed} is installed; run "
             f"`pip install lancedb=={TRIED[-1]}`, then the same command again"
         )
 

@@ -1,11 +1,14 @@
 """Files and folders that appear whole: what is on disk, in which order, when a write returns."""
 
+import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from tamis.base.files import make_folder, replace_folder, whole_file, write_atomically
+from tamis.cli.parts import CannotWriteError, written
 from tamis.store.places import move_files, remove_named
 
 
@@ -82,3 +85,33 @@ def test_a_write_that_fails_leaves_what_was_there_and_no_draft(tmp_path):
         1 / 0  # noqa: B018
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_file_for_which_there_is_no_room_is_named(tmp_path, code):
+    def fail():
+        raise OSError(code, os.strerror(code))
+
+    with pytest.raises(OSError, match="file") as caught, whole_file(tmp_path / "file"):
+        fail()
+    assert caught.value.filename == str(tmp_path / "file")
+    with pytest.raises(OSError, match="made") as caught, replace_folder(tmp_path / "made"):
+        fail()
+    assert caught.value.filename == str(tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+    said = f"file cannot be written .{os.strerror(code)}"
+    with pytest.raises(CannotWriteError, match=said), written(tmp_path / "file"):
+        fail()
+
+
+def test_what_fails_for_another_reason_is_not_said_of_the_file_that_is_written(tmp_path):
+    with pytest.raises(OSError, match="Input") as caught, whole_file(tmp_path / "file"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert caught.value.filename is None
+
+
+def test_a_limit_on_the_size_of_files_is_named_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (8192, 8192))
+    said = r"file cannot be written \(File too large; .*`ulimit -f`"
+    with pytest.raises(CannotWriteError, match=said), written(tmp_path / "file"):
+        raise OSError(errno.EFBIG, "File too large")

@@ -4,6 +4,7 @@ A reader, or a crash, sees what was there before or all of what is new. A kill -
 sibling: that of a folder goes with the next write of it, that of a file when the home is swept.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ import platformdirs
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SETTLED_SECONDS = 2.0
 """A file that changed longer ago is read once for each of its states."""
 
@@ -40,8 +42,9 @@ def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
         os.replace(draft, path)
         if flushed:
             flush_one(path.parent)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        _name_file(error, path)
         raise
 
 
@@ -62,15 +65,22 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
-    except BaseException:
+        flush(draft)
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        _name_file(error, folder)
         raise
-    flush(draft)
     if folder.exists():
         folder.rename(former)
     draft.rename(folder)
     flush_one(folder.parent)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _name_file(error: BaseException, path: Path) -> None:
+    """Let the error of a disk or file that takes no more name the file: writing to an open one does not."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+        error.filename = str(path)
 
 
 def make_folder(folder: Path) -> None:

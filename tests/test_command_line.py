@@ -5,6 +5,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -691,3 +692,50 @@ def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
     assert tamis(empty, "purge", "--answers").out == "no answers about removed documents are stored\n"
+
+
+def initialised(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what `tamis init` prints in a folder."""
+    assert main(["init", str(folder)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_new_project_keeps_its_results_out_of_git(tmp_path, capsys):
+    subprocess.run(["git", "init", "-q", tmp_path / "new"], check=True)
+    first, second = initialised(tmp_path / "new", capsys)
+    assert first.startswith(f"wrote {tmp_path / 'new' / 'tamis.toml'}; ")
+    assert second.startswith(f"wrote {tmp_path / 'new' / '.gitignore'}, so that git leaves out .tamis/")
+    (tmp_path / "new" / ".tamis" / "lance").mkdir(parents=True)
+    (tmp_path / "new" / ".tamis" / "lance" / "rows").touch()
+    listed = subprocess.run(
+        ["git", "-C", tmp_path / "new", "status", "--porcelain", "-uall"], capture_output=True, text=True
+    )
+    assert sorted(listed.stdout.splitlines()) == ["?? .gitignore", "?? tamis.toml"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"*.pyc\n", b"*.pyc\n# results of Tamis\n.tamis/\n"),
+        (b"*.pyc", b"*.pyc\n# results of Tamis\n.tamis/\n"),
+        (b"*.pyc\r\nbuild\r\n", b"*.pyc\r\nbuild\r\n# results of Tamis\r\n.tamis/\r\n"),
+        (b"# .tamis/\n\xff\n", b"# .tamis/\n\xff\n# results of Tamis\n.tamis/\n"),
+        *((line, line) for line in (b".tamis/\n", b"/.tamis", b"a\n**/.tamis/**\n", b"!.tamis/exports\n")),
+    ],
+)
+def test_a_gitignore_that_is_there_keeps_its_lines(tmp_path, capsys, before, after):
+    (tmp_path / ".gitignore").write_bytes(before)
+    said = initialised(tmp_path, capsys)[1:]
+    assert (tmp_path / ".gitignore").read_bytes() == after
+    assert [line.startswith("added .tamis/ to ") for line in said] == [True] * (before != after)
+
+
+def test_a_gitignore_that_cannot_be_written_is_no_reason_not_to_begin(tmp_path, capsys):
+    (tmp_path / ".gitignore").mkdir()
+    assert "add .tamis/ to it" in initialised(tmp_path, capsys)[1]
+    assert (tmp_path / "tamis.toml").is_file()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "shared").write_text("x\n")
+    (tmp_path / "link" / ".gitignore").symlink_to(tmp_path / "shared")
+    initialised(tmp_path / "link", capsys)
+    assert ".tamis/" in (tmp_path / "shared").read_text()

@@ -50,7 +50,7 @@ from tamis.settings.training_sections import (
 )
 from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 
-PROJECT_FILE = "tamis.toml"
+PROJECT_FILE, HOME = "tamis.toml", ".tamis"
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"^webhook$|(^|_)(api_?key|key|token|secret|passw\w*|credentials?)(_|$)", re.IGNORECASE)
 """Names of keys, valid or not, whose values no message shows."""
@@ -157,7 +157,7 @@ def folder_gone() -> bool:
 def home_folder(project: Path) -> Path:
     """Return the folder of results: `TAMIS_HOME`, or `.tamis` next to the project file."""
     override = os.environ.get("TAMIS_HOME")
-    return Path(override).resolve() if override else project.parent / ".tamis"
+    return Path(override).resolve() if override else project.parent / HOME
 
 
 def platform_folder() -> Path:

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._utils.error import SerializableErrorInfo
 
-from resources.last_good_project import BROKEN
+from resources.last_good_project import broken_file
 from resources.processes import ACTIVE
 from resources.running import range_tags, selected_assets
 from resources.store import StoreResource
@@ -22,7 +22,6 @@ from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.base.numbers import counted, named
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
-from tamis.settings.config import load_settings
 from tamis.store.home import Home, writer
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
@@ -62,11 +61,8 @@ def settling(store: StoreResource) -> str:
 
 def broken(store: StoreResource) -> str:
     """Return the error in tamis.toml, "" for none."""
-    try:
-        load_settings(Path(store.project_file))  # this file: without it another one above might be opened
-    except BROKEN as error:
-        return f"{error}; sensors wait until tamis.toml is corrected"
-    return ""
+    problem = broken_file(Path(store.project_file))
+    return f"{problem}; sensors wait until tamis.toml is corrected" if problem else ""
 
 
 def changing(store: StoreResource) -> str:

@@ -4,14 +4,13 @@ Dagster's default launcher does not watch its processes (measured on 1.13.27: ru
 run in STARTED), and the reselection sensor waits while any run is active.
 """
 
-import os
-import socket
 import time
 
 import dagster as dg
-import psutil
 
 from resources.tags import PROCESS_TAG
+from tamis.base.processes import lives as lives
+from tamis.base.processes import this_process as this_process
 
 ALIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -23,12 +22,6 @@ ACTIVE = [*ALIVE, dg.DagsterRunStatus.QUEUED]
 """A run in one of these has not ended."""
 SILENT_SECONDS = 300.0
 """A run that has started but reached no step for so long died in between: steps name their process."""
-CLOCK_SECONDS = 5.0
-
-
-def this_process() -> str:
-    """Host, process id and start of this process: an id alone is used again after a restart."""
-    return f"{socket.gethostname()[:30]}:{os.getpid()}:{psutil.Process().create_time():.0f}"
 
 
 def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -52,14 +45,3 @@ def _is_dead(record: dg.RunRecord) -> bool:
         started = record.start_time if record.dagster_run.status == dg.DagsterRunStatus.STARTED else None
         return started is not None and time.time() - started > SILENT_SECONDS
     return lives(process) is False
-
-
-def lives(process: str) -> bool | None:
-    """Return whether a process that `this_process` named lives; None where it is another machine's."""
-    host, number, created = process.rsplit(":", 2)
-    if host != socket.gethostname()[:30]:
-        return None
-    try:
-        return abs(psutil.Process(int(number)).create_time() - float(created)) < CLOCK_SECONDS
-    except psutil.NoSuchProcess:
-        return False

@@ -5,11 +5,10 @@ import json
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 
-from resources.processes import lives, this_process
-from tamis.base.files import write_atomically
 from tamis.store.home import Home
+from tamis.store.served import NOTE as NOTE
+from tamis.store.served import note_served, served
 
-NOTE = "webserver.json"
 BEGUN_SECONDS = 2.0
 """How long a refusal may take; a webserver that says nothing in that time is loading them."""
 RELOAD = """mutation ($location: String!) {
@@ -22,9 +21,8 @@ RELOAD = """mutation ($location: String!) {
 @contextlib.contextmanager
 def noted(home: Home, host: str, port: int) -> Iterator[None]:
     """Note in the home where this process serves the UI, as long as it does."""
-    note = json.dumps({"host": host, "port": port, "process": this_process()})
+    note = note_served(home, host, port)
     path = home.dagster / NOTE
-    write_atomically(path, note.encode())
     try:
         yield
     finally:
@@ -34,11 +32,8 @@ def noted(home: Home, host: str, port: int) -> Iterator[None]:
 
 def address(home: Home) -> tuple[str, int] | None:
     """Return the host and port that a process of this machine noted which still lives."""
-    try:
-        found = json.loads((home.dagster / NOTE).read_text())
-        return (found["host"], found["port"]) if lives(found["process"]) else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # no note, or a damaged one
-        return None
+    found = served(home)
+    return None if found is None else (found.host, found.port)
 
 
 def ask_reload(host: str, port: int, location: str) -> str:

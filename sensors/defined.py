@@ -11,6 +11,7 @@ from resources.used_stages import Used
 from sensors.arrivals import arrivals
 from sensors.failures import failures
 from sensors.notifications import notifications
+from sensors.noting import noted
 from sensors.reselection import reselection
 from sensors.trial_budget import trial_budget
 from tamis.graph.automation import stages_made
@@ -45,4 +46,4 @@ def _running(evaluate: Callable[..., Any], seconds: int, **targets: Any) -> dg.S
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=inspect.getdoc(evaluate),
         **targets,
-    )(evaluate)
+    )(noted(evaluate))

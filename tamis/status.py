@@ -38,6 +38,7 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
+from tamis.store.activity import Activity, activity, what_next
 from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
@@ -83,6 +84,8 @@ class Status:
     precision: Mapping[str, Any] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    what_next: str = ""
+    activity: Activity | None = None
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -173,6 +176,7 @@ class Status:
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
+            "at_work": self.activity and self.activity.to_json(),
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
 
@@ -203,10 +207,7 @@ class Status:
         lines += cut([f"due: {name}: {count}" for name, count in others.items()], LISTS_ALL)
         lines += [f"due: {counted(models, 'SQL model')}"] if models else []
         if self.due:
-            return [
-                *lines,
-                "`tamis plan` shows why these are due, `tamis materialize` brings them up to date",
-            ]
+            return [*lines, f"`tamis plan` shows why these are due{self.what_next}"]
         return lines if self.problems() else [*lines, "everything is current"]
 
     def warning_lines(self) -> list[str]:
@@ -284,6 +285,8 @@ def read_status(project: Project) -> Status:
         held_back=held_back(snapshot, current),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
         precision=_precision(project),
+        what_next=what_next(project.home),
+        activity=activity(project.home),
     )
 
 

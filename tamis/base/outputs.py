@@ -63,6 +63,6 @@ def _guarded(stream: TextIO | None, raises: bool) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(stream.fileno(), raises)),  # type: ignore[type-var]
         encoding=before.encoding,
-        errors="backslashreplace",
+        errors=before.errors,
         line_buffering=before.line_buffering or before.write_through,
     )

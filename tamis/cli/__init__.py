@@ -6,6 +6,7 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 import atexit
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -150,6 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     130 after Ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have signs that its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     show("auto")
     if instruction := os.environ.get(COMPLETION):
         from click.shell_completion import shell_complete

@@ -7,6 +7,7 @@ import runpy
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import click
 
@@ -15,6 +16,7 @@ from tamis.base.progress import say
 from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform_module
 from tamis.project import open_project
 from tamis.report.address import PagesAddress, pages_address
+from tamis.report.missing import missing_page
 from tamis.report.server import served_pages
 from tamis.store.home import Home
 
@@ -135,7 +137,8 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
     before = pages_address(home).port
     with contextlib.ExitStack() as open_until_the_end:
         try:
-            pages = open_until_the_end.enter_context(served_pages(home, wanted, ui_port))
+            missing = partial(missing_page, home)
+            pages = open_until_the_end.enter_context(served_pages(home, wanted, ui_port, missing))
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
                 raise  # of the file that notes the port

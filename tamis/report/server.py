@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,10 +38,12 @@ NOT_HERE = (
     "This address belongs to a different project from the one that is being served here. Run tamis ui in "
     "the folder of the project that the link came from."
 )
-NO_PAGE = (
-    "This page does not exist. Run tamis materialize to write the pages that are missing or out of date."
-)
+NO_PAGE = "There is no such file among the pages."
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+Missing = Callable[[str], bytes]
+"""What stands in the place of a page that is not made, as HTML in UTF-8."""
 
 
 class PagesServer(ThreadingHTTPServer):
@@ -51,6 +53,7 @@ class PagesServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, port: int, key: str) -> None:
         self.folder, self.key = folder, key
+        self.missing: Missing | None = None
         super().__init__((HOST, port), _Pages)
 
     def server_bind(self) -> None:
@@ -68,7 +71,9 @@ class _Pages(BaseHTTPRequestHandler):
     server_version, sys_version = "Tamis", ""
     timeout: ClassVar[float] = 20.0  # of a connection over which nothing comes
     error_message_format = (
-        '<!DOCTYPE html><html lang="en"><title>%(message)s</title><p>%(explain)s</p></html>'
+        '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>%(message)s</title><style>'
+        "body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; "
+        "color: #1c2733; }</style><h1>%(message)s</h1><p>%(explain)s</p></html>"
     )
 
     def do_GET(self) -> None:
@@ -89,18 +94,34 @@ class _Pages(BaseHTTPRequestHandler):
             self.end_headers()
         elif key != self.server.key:
             self.send_error(HTTPStatus.NOT_FOUND, explain=NOT_HERE)
-        elif (content := _content(self.server.folder, name or INDEX)) is None:
-            self.send_error(HTTPStatus.NOT_FOUND, explain=NO_PAGE)
+        elif (content := _content(self.server.folder, name or INDEX)) is not None:
+            self._answer(HTTPStatus.OK, name or INDEX, content)
+        elif (content := self._in_place_of(name or INDEX)) is not None:
+            # The page of all pages is an answer also before there are any.
+            status = HTTPStatus.NOT_FOUND if name and name != INDEX else HTTPStatus.OK
+            self._answer(status, INDEX, content)
         else:
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", TYPES[Path(name or INDEX).suffix])
-            self.send_header("Content-Length", str(len(content)))
-            self.script = name.startswith(WITH_SCRIPT)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+            self.send_error(HTTPStatus.NOT_FOUND, explain=NO_PAGE)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, status: HTTPStatus, name: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", TYPES[Path(name).suffix])
+        self.send_header("Content-Length", str(len(content)))
+        self.script = name.startswith(WITH_SCRIPT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def _in_place_of(self, name: str) -> bytes | None:
+        """Return what is shown in place of a page that is not made; None for what is no page."""
+        if self.server.missing is None or not _FILE_NAME.fullmatch(name) or not name.endswith(".html"):
+            return None
+        try:
+            return self.server.missing(name)
+        except Exception:  # of a home that is being moved or repaired: the plain answer is enough
+            return None
 
     def _refuse(self) -> None:
         self.send_response(HTTPStatus.METHOD_NOT_ALLOWED)
@@ -148,14 +169,19 @@ def _content(folder: Path, name: str) -> bytes | None:
 
 
 @contextlib.contextmanager
-def served_pages(home: Home, wanted: int | None = None, ui_port: int | None = None) -> Iterator[PagesAddress]:
+def served_pages(
+    home: Home, wanted: int | None = None, ui_port: int | None = None, missing: Missing | None = None
+) -> Iterator[PagesAddress]:
     """Serve the pages of a home from threads of this process, and yield where; the port is free afterwards.
+
+    `missing` gives what stands in the place of a page that is not made, by its name.
 
     The port is the one wanted, else the one that the home notes, or the next that is free but for the UI's.
     The home keeps it: links of today go where the pages are tomorrow. Raises `OSError` where the port
     wanted, or every port tried, is taken.
     """
     server = _bound(home, wanted, ui_port)
+    server.missing = missing
     thread = threading.Thread(target=server.serve_forever, name="pages", daemon=True)
     thread.start()
     try:

@@ -23,6 +23,7 @@ from tamis.base.kept_errors import kept_message
 from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
+from tamis.corpus.targets import ROWS_READ
 from tamis.graph.failed_steps import (
     MOST_NOTED,
     TRIALS,
@@ -54,7 +55,7 @@ from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
+COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS, ROWS_READ)
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 

@@ -1,47 +1,46 @@
 """Precheck: what can be counted before anything runs, so that a mistake is found in seconds.
 
-Only files that are to be read are looked at, and of each only its beginning. What cannot be known from that
-is left to the steps: a precheck that finds nothing promises nothing.
+Only files that are to be read are looked at, and of each only its beginning (`tamis.graph.foreseen`). What
+cannot be known from that is left to the steps: a precheck that finds nothing promises nothing.
 """
 
-import contextlib
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
-from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import is_readable, read_file
+from tamis.base.numbers import named
+from tamis.corpus.file_rows import is_readable
 from tamis.corpus.listing import place_of_files
+from tamis.corpus.looking import is_looked_at
+from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.object_store import is_url
-from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
+from tamis.corpus.row_counts import LINES, TEXTS
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
 from tamis.embedding.identity import require_known
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
+from tamis.graph.foreseen import lost_files, lost_lines
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
-from tamis.settings.config import CorpusSection, TargetSection, storage_url
+from tamis.settings.config import TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 
-FILES_LOOKED_AT, ROWS_LOOKED_AT, BYTES_LOOKED_AT = 20, 20, 20_000_000
-LACKING = (WHOLE_SHARD, Reason.MISSING_TEXT_COLUMN)
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
-LINES, PLAIN = (".jsonl", ".ndjson", ".csv", ".tsv"), (".txt", ".md")
 BYTES_COUNTED = 1_000_000_000
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
@@ -56,15 +55,33 @@ class UnmetTargetsError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Precheck:
-    """What was found: targets that cannot be made, and what is likely a mistake, a line each."""
+    """What was found: targets that cannot be made, and what is likely a mistake, a line each.
+
+    `shares`: rows of each corpus that cannot be read now, or would not be.
+    """
 
     unmet: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+
+    @property
+    def too_many(self) -> list[str]:
+        """The corpora of which more rows cannot be read than tamis.toml allows, a line each."""
+        return [share.line for share in self.shares if share.is_over]
+
+    @property
+    def unread(self) -> list[str]:
+        """How many rows cannot be read, if any, in a line."""
+        return [line] if (line := unread_line(self.shares)) else []
 
     @property
     def lines(self) -> list[str]:
         """All of it for a person."""
-        return [*(f"problem: {line}" for line in self.unmet), *(f"warning: {line}" for line in self.warnings)]
+        return [
+            *self.unread,
+            *(f"problem: {line}" for line in (*self.unmet, *self.too_many)),
+            *(f"warning: {line}" for line in self.warnings),
+        ]
 
 
 def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]) -> Precheck:
@@ -103,16 +120,25 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
+    foreseen: dict[str, Foreseen] = {}
     for corpus in project.settings.corpus:
-        warnings += _lacking_columns(corpus, [one for one in shards if one.corpus == corpus.name])
-    return Precheck(unmet=unmet, warnings=[*warnings, *_budgets_above(snapshot, current, shards)])
+        own = [one for one in shards if one.corpus == corpus.name]
+        lost, rows = lost_files(corpus, own)
+        if rows is not None:
+            foreseen[corpus.name] = rows
+        warnings += lost_lines(corpus, lost, len(lost) < sum(map(is_looked_at, own)))
+    warnings += _budgets_above(snapshot, current, shards)
+    entries = read_quarantine(project.home.store)
+    return Precheck(
+        unmet=unmet, warnings=warnings, shares=unread_shares(snapshot, current, entries, foreseen=foreseen)
+    )
 
 
 def target_problem(target: TargetSection, project: Project) -> str | None:
     """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known."""
     try:
         examples, quarantine = read_target(target, project.root)
-        groups, bad = None, len(quarantine)
+        groups, bad = None, int(quarantine.select(lost_rows()).item())
         if len(examples) <= EXAMPLES_COMPARED:
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
             threshold = project.settings.near_duplicates.threshold
@@ -140,27 +166,6 @@ def _other_samplers(project: Project) -> Iterator[str]:
                 f"are measured on documents chosen by {mixture.sampler}; to measure the shares "
                 f'with the same sampler, set sampler = "{section.sampler}" in [mixture]'
             )
-
-
-def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator[str]:
-    """Yield what is known of files without the text column: a line if no file has it, else one for those."""
-    lacking: dict[str, str] = {}
-    looked = 0
-    for shard in shards:
-        if looked >= FILES_LOOKED_AT:
-            break
-        if shard.kind != "file" or not is_readable(shard.name) or _size(shard.path) > BYTES_LOOKED_AT:
-            continue
-        looked += 1
-        with contextlib.suppress(Exception):  # a file that cannot be read is left to the step
-            for item in islice(read_file(shard.path, corpus), ROWS_LOOKED_AT):
-                if isinstance(item, Defect) and (item.row, item.reason) == LACKING:
-                    lacking[shard.name] = item.detail
-    if lacking and len(lacking) == looked == len(shards):
-        yield f"corpus {corpus.name}: no file has the text column: {next(iter(lacking.values()))}"
-    elif lacking:
-        files, first = f"{counted(len(lacking), 'file')} ({named([*lacking])})", next(iter(lacking.values()))
-        yield f"corpus {corpus.name}: {files} without the text column: {first}"
 
 
 def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> Iterator[str]:
@@ -206,7 +211,7 @@ def _tokens_at_most(snapshot: ProjectSnapshot, due: Sequence[Shard], documents: 
     if not due:
         return found
     names = [Path(shard.name.lower()).suffix for shard in due if is_readable(shard.name)]
-    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *PLAIN)):
+    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *TEXTS)):
         return None
     new = math.ceil(sum(_size(shard.path) for shard in due) / BYTES_PER_TOKEN) + documents
     return Tokens(tokens=found.tokens + new, documents=documents, estimated=documents)
@@ -231,7 +236,7 @@ def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
             elif ending == ".parquet":
                 yield pq.read_metadata(shard.path).num_rows
             else:
-                yield 1 if ending in PLAIN else None
+                yield 1 if ending in TEXTS else None
         except (OSError, ValueError, pa.ArrowException):
             yield None
 

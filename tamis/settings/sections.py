@@ -27,6 +27,7 @@ from tamis.settings.values import (
     Region,
     RuleName,
     StorageUrl,
+    TextColumns,
     wrong_key,
 )
 
@@ -98,6 +99,8 @@ class StorageSection(Section):
 
 
 RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
+AUTO_COLUMN = "auto"
+"""In place of the name of a text column: each file decides (`tamis.corpus.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 
@@ -118,7 +121,7 @@ class CorpusSection(Section):
     splits: tuple[Pattern, ...] = ()
     packages: tuple[str, ...] = ()
     format: RowFormat = "text"
-    text_column: str = "text"
+    text_column: TextColumns = "text"
     include: tuple[Glob, ...] = ("**/*",)
     exclude: tuple[Glob, ...] = ()
     follow_links: bool = False
@@ -163,7 +166,7 @@ class TargetSection(Section):
     packages: tuple[str, ...] = ()
     module: str | None = None
     format: RowFormat = "text"
-    text_column: str = "text"
+    text_column: TextColumns = "text"
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
     held_out: int = Field(150, ge=1)

@@ -160,7 +160,7 @@ def _check_first(
     """
     with Heartbeat("checking new files"):
         found = precheck(snapshot, current, plan)
-    for line in found.warnings:
+    for line in (*found.unread, *found.warnings):
         say(f"warning: {line}")
     if found.unmet and wanted.only is None:
         raise UnmetTargetsError(found.unmet)

@@ -30,7 +30,8 @@ OF_SINGLE_ROWS = (Reason.EMPTY_TEXT, Reason.GIANT_ROW)
 
 def is_looked_at(file: Shard) -> bool:
     """Return whether a look at a file tells anything: one on this disk that holds rows."""
-    return file.kind == "file" and is_readable(file.name) and not file.name.lower().endswith(TEXTS)
+    plain = file.name.lower().removesuffix(".gz").removesuffix(".zst")
+    return file.kind == "file" and is_readable(file.name) and not plain.endswith(TEXTS)
 
 
 def look_at(file: Shard, corpus: CorpusSection) -> Defect | None:

@@ -7,14 +7,16 @@ the path it is given: a file of which a process died may kill the next one, too.
 import contextlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.corpus.streams import BLOCK_BYTES, Content
 
-SECONDS = 60
+SECONDS, LINE_FEED = 60, 0x0A
 LINES, HEADED, TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv"), (".csv", ".tsv"), (".txt", ".md")
 COLUMNAR = (".parquet", ".arrow")
 
@@ -57,17 +59,25 @@ def _rows_of_arrow(path: Path) -> int:
 
 def _lines(content: Content) -> int:
     """Count lines, the last one also without an end; they end as most of them do, in LF or CR."""
-    wide = bool(content.encoding_problem)
-    ends = dict.fromkeys((b"\n\x00", b"\x00\n") if wide else (b"\n", b"\r"), 0)
+    if content.encoding_problem:
+        return _wide_lines(content)
+    feeds = returns = 0
     last = b""
     while block := content.stream.read(BLOCK_BYTES):
-        for end in ends:
-            ends[end] += (last[-1:] + block if wide else block).count(end)
-        last = block
-    if not last:
-        return 0
-    lines = max(ends.values()) if wide else ends[b"\n"] or ends[b"\r"]
-    return lines + (not last.rstrip(b"\0").endswith((b"\n", b"\r")))
+        feeds, returns, last = feeds + block.count(b"\n"), returns + block.count(b"\r"), block
+    return (feeds or returns) + (bool(last) and not last.endswith((b"\n", b"\r")))
+
+
+def _wide_lines(content: Content) -> int:
+    """Count lines of UTF-16 or UTF-32, of which two bytes hold a line feed, in the order in which more do."""
+    counts, last = Counter[str](), {"<u2": LINE_FEED, ">u2": LINE_FEED}
+    while block := content.stream.read(BLOCK_BYTES):
+        for order in last:
+            units = np.frombuffer(block[: len(block) // 2 * 2], order)
+            counts[order] += int((units == LINE_FEED).sum())
+            last[order] = next((int(unit) for unit in units[:-3:-1] if unit), last[order])
+    order, lines = max(counts.items(), key=lambda one: one[1], default=("<u2", 0))
+    return lines + (last[order] != LINE_FEED)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def _without_slash(url: Any) -> Any:
 
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
-TextColumns = Annotated[str | tuple[str, ...], PlainValidator(_checked_columns)]
+TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(short_code)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]

@@ -390,18 +390,23 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     (landing / "other.jsonl").write_text('{"body": "a"}\n' * 15)
     (landing / "torn.jsonl").write_text('{"text": "torn\n{"text": 3}\n{"text": 4}\n{"text": 5}\n')
     steps = ("materialize", "--only", "raw_shards", "documents")
+    text = project.file.read_text()
+    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.2"))
     said = tamis(project, *steps).err
+    assert "warning: 22 of 202 rows would not be read: corpus landing 22 of 202\n" in said
     assert 'exclude = ["**/*.png"] in [[corpus]] landing' in said
     shown = tamis(project, "status").out
+    assert shown.startswith("22 of 202 rows could not be read: corpus landing 22 of 202\n")
+    assert "22 of 202 rows could not be read" in tamis(project, "plan").err
     assert "quarantine: 4 files and 4 rows left out:" in shown
     assert "3 files of an unsupported type: 1 .png in the corpus folder, 2 .png in more/;" in shown
     assert "other.jsonl (whole file), missing text column: no column 'text' in any of its 15 rows" in shown
     assert "torn.jsonl, 3 rows, the first is row 1, non text" in shown
     tamis(project, *steps, "--strict", code=1)
-    text = project.file.read_text()
-    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
-    assert "above maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
-    assert "above maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
+    project.configure(text)
+    for command in (steps, ["status"], ["plan"]):
+        said = tamis(project, *command, code=1)
+        assert "(22 of 202), above maximum_quarantine = 0.05" in said.err + said.out
 
 
 def test_an_export_of_an_earlier_choice_is_named(project, tamis):

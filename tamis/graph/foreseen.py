@@ -92,10 +92,10 @@ class _Counts:
         return rows
 
 
-def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], others: bool) -> Iterator[str]:
+def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], with_columns: int) -> Iterator[str]:
     """Yield a line for each reason: the files, their rows, and what to write into tamis.toml.
 
-    `others`: whether other files of the corpus can be read.
+    `with_columns`: files of the corpus that may have a text column, those that are not read again included.
     """
     causes: dict[tuple[Reason, str], list[LostFile]] = {}
     for one in lost:
@@ -108,6 +108,7 @@ def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], others: bool) ->
         in_rows = f" in {about}{counted(known, 'row')}" if known else ""
         files = f"{counted(len(own), 'file')} ({named([one.file.name for one in own], SHOWN)})"
         if reason == Reason.MISSING_TEXT_COLUMN:
+            others = len(own) < with_columns
             which = f"{files} without the text column" if others else "no file has the text column"
             samples = {one.file.name: one.defect.sample for one in own}
             to_do = "; ".join(remedies(corpus, samples, others))

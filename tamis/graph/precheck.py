@@ -126,7 +126,10 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         lost, rows = lost_files(corpus, own)
         if rows is not None:
             foreseen[corpus.name] = rows
-        warnings += lost_lines(corpus, lost, len(lost) < sum(map(is_looked_at, own)))
+        with_columns = sum(
+            file.corpus == corpus.name and is_looked_at(file) for file in snapshot.files.values()
+        )
+        warnings += lost_lines(corpus, lost, with_columns)
     warnings += _budgets_above(snapshot, current, shards)
     entries = read_quarantine(project.home.store)
     return Precheck(

@@ -1,10 +1,12 @@
 """Make a home with the Tamis of a checkout, in which every kind of thing that a home holds has a past.
 
-    python tests/homes/make_home.py FOLDER      (a new folder; then pack it, as README.md says)
+    python tests/homes/make_home.py FOLDER      (a new folder)
 
-Twenty versions of a selection, a pinned selection, withdrawals by id, text and file, exports, near-duplicates,
-quarantine, small files, files that left and one that is held back, trials and warm-ups of a tiny preset. The texts
-are drawn from word lists, so they belong to nobody and are the same each time.
+Twenty versions of a selection, a pinned selection, withdrawals by id, text and file, exports, quarantine,
+near-duplicates, small files, files that left and one that is held back, trials of a tiny model. The texts
+are drawn from word lists, so they belong to nobody and are the same each time. Then pack it:
+
+    cd FOLDER; tar --sort=name --owner=0 --group=0 --exclude=.tamis/cache -c . | xz -9e > home-VERSION.tar.xz
 """
 
 import json
@@ -14,11 +16,11 @@ import sys
 from pathlib import Path
 
 TOPICS = {
-    "sea": "sailor harbour tide anchor mast gull reef storm lantern compass deck cargo island wave rope".split(),
-    "kitchen": "cook oven flour butter onion kettle spoon basil loaf pepper broth apron garlic plate".split(),
-    "court": "judge witness clerk verdict statute lawyer appeal jury oath contract tenant evidence".split(),
+    "sea": "sailor harbour tide anchor mast gull reef storm lantern compass deck cargo island wave rope",
+    "kitchen": "cook oven flour butter onion kettle spoon basil loaf pepper broth apron garlic plate",
+    "court": "judge witness clerk verdict statute lawyer appeal jury oath contract tenant evidence",
 }
-VERBS = "watched carried repaired measured followed lost described sold painted counted forgot".split()
+VERBS = "watched carried repaired measured followed lost described sold painted counted forgot"
 VERSIONS = 20
 SETTINGS = """\
 [project]
@@ -91,11 +93,12 @@ selections = ["best"]
 def texts(topic: str, count: int, seed: int) -> list[str]:
     """Return generated documents of one topic."""
     draw = random.Random(f"{topic} {seed}")
+    verbs = VERBS.split()
 
     def sentence() -> str:
-        one, two, three = draw.sample(TOPICS[topic], 3)
+        one, two, three = draw.sample(TOPICS[topic].split(), 3)
         return (
-            f"The {one} {draw.choice(VERBS)} the {two} at noon, and nobody {draw.choice(VERBS)} the {three}."
+            f"The {one} {draw.choice(verbs)} the {two} at noon, and nobody {draw.choice(verbs)} the {three}."
         )
 
     return [" ".join(sentence() for _ in range(3)) for _ in range(count)]
@@ -124,7 +127,7 @@ def write_model(folder: Path) -> None:
     tokenizer.train_from_iterator([text for topic in TOPICS for text in texts(topic, 40, 11)], trainer)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
     torch.manual_seed(0)
-    shape = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=512, max_position_embeddings=64, tie_word_embeddings=True, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
 

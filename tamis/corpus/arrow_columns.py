@@ -90,7 +90,8 @@ def _is_of_turns(kind: pa.DataType) -> bool:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
     inner = kind.value_type
-    return pa.types.is_struct(inner) and all(is_text(field.type) for field in inner)
+    names = {field.name for field in inner} if pa.types.is_struct(inner) else set()
+    return any(keys <= names for keys in TURNS.values())
 
 
 def sample_of_batch(batch: pa.RecordBatch) -> Sample:

@@ -84,9 +84,14 @@ USUAL = {".csv": ",", ".tsv": "\t"}
 """Delimiters by extension."""
 
 
+def usual_delimiter(name: str) -> str | None:
+    """Return the delimiter that the extension of a file says, None of a file of another format."""
+    return USUAL.get(Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix)
+
+
 def dialect_of(path: Path, corpus: CorpusSection) -> dict[str, Any]:
     """Return what is unusual in how a CSV file is written: its delimiter, and columns with decimal commas."""
-    usual = USUAL.get(Path(path.name.lower().removesuffix(".gz").removesuffix(".zst")).suffix)
+    usual = usual_delimiter(path.name)
     if usual is None:
         return {}
     with contextlib.suppress(OSError), Content(path) as content:

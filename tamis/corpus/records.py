@@ -81,7 +81,7 @@ class Defect:
     """What could not be used: row (-1 = the whole shard), reason, what was wrong, and how it looked.
 
     `rows`: how many rows are lost by it, `UNKNOWN` where the reader cannot tell. `sample`: values of the
-    columns that there are, where none has texts.
+    columns of a file, where none has texts.
     """
 
     row: int
@@ -156,7 +156,7 @@ def missing_text_column(
         reason=Reason.MISSING_TEXT_COLUMN,
         detail=f"{lacking(names)}{among}; columns found: {shown or 'none'}{to_do}",
         rows=max(1, rows),
-        sample=sample,
+        sample=sample if row == WHOLE_SHARD else {},
     )
 
 

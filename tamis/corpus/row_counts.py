@@ -41,7 +41,8 @@ def rows_told(path: Path) -> int | None:
 
 def rows_told_apart(path: Path) -> int | None:
     """Return what `rows_told` does, asked in a process of its own; None where that dies or takes a minute."""
-    command = [sys.executable, "-m", "tamis.corpus.row_counts", str(path)]
+    # Without -P a folder `tamis` in the working directory would be run.
+    command = [sys.executable, "-P", "-m", "tamis.corpus.row_counts", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
         return int(done.stdout)

@@ -22,8 +22,8 @@ from tamis.settings.config import CorpusSection
 from tamis.settings.sections import COLUMN_OF_FORMAT
 
 FILES_LOOKED_AT = 1_000
-FEW_BYTES, MANY_BYTES, BYTES_COUNTED = 1 << 20, 1 << 23, 1 << 27
-"""Bytes that are read of a file to count its rows: many until as many as a command may take were read."""
+FEW_BYTES, MANY_BYTES, BYTES_COUNTED = 1 << 17, 1 << 23, 1 << 26
+"""Bytes that are read of a file to count its rows: many of each until so many were read in all, then few."""
 SHOWN = 3
 
 
@@ -41,7 +41,8 @@ def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[Lost
 
     `files`: those of the corpus that are about to be read.
     """
-    some = among([file for file in files if is_looked_at(file)], FILES_LOOKED_AT)
+    with_columns = [file for file in files if is_looked_at(file)]
+    some = among(with_columns, FILES_LOOKED_AT)
     found: dict[str, Defect] = {}
     for file in some:
         with contextlib.suppress(Exception):  # a file that cannot be looked at is left to the step
@@ -57,10 +58,12 @@ def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[Lost
         if file.key in found
     ]
     bad = sum(max(1, one.rows.rows) if one.rows else 1 for one in lost) + len(unsupported)
-    good = [counts.of(file) for file in files if file.key not in found and file not in unsupported]
-    about = counts.estimated or len(some) < sum(map(is_looked_at, files))
-    rows = bad + sum(one.rows for one in good if one)
-    return lost, Foreseen(bad=bad, rows=rows, about=about, files=frozenset(file.key for file in files))
+    good = [one.rows for file in some if file.key not in found and (one := counts.of(file)) is not None]
+    left = len(with_columns) - len(some)  # they have as many rows as the others, and can be read
+    others = [file for file in files if file.kind == "file" and not is_looked_at(file)]  # of one row each
+    rows = bad + sum(good) + round(left * sum(good) / max(1, len(good))) + len(others) - len(unsupported)
+    known = frozenset(file.key for file in (*with_columns, *others))
+    return lost, Foreseen(bad=bad, rows=rows, about=counts.estimated or left > 0, files=known)
 
 
 def among(files: Sequence[Shard], most: int) -> list[Shard]:

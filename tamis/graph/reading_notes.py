@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.base.numbers import counted, named
+from tamis.corpus.csv_rows import usual_delimiter
 from tamis.corpus.delimiters import NAMES
 from tamis.corpus.kept_columns import Heading, read_heading
 from tamis.corpus.looking import places_at_first
@@ -18,6 +19,9 @@ SHOWN, LOOKED_AT = 3, 20
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
     """Return a line for each corpus and target whose files decide something, as they were read."""
     store, settings = snapshot.project.home.store, snapshot.project.settings
+    stated = [one.text_column for one in settings.corpus] + [one.text_column for one in settings.target]
+    if not any(map(_decides, stated)) and not any(usual_delimiter(file.name) for file in snapshot.files.values()):
+        return []
     rows = store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").sort("shard")
     headings: dict[str, dict[str, Heading]] = {}
     for shard, content in rows.iter_rows():

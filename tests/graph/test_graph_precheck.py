@@ -130,6 +130,18 @@ def test_a_folder_of_texts_hides_no_file_without_the_column(folder):
     assert checked(folder, several, GOAL).lines == checked(folder, several, chats, GOAL).lines[:0] == []
 
 
+def test_of_many_files_some_of_each_folder_and_form_are_looked_at(folder, monkeypatch):
+    """The others count as readable, with as many rows: a plan must not be stricter than the run."""
+    monkeypatch.setattr("tamis.graph.foreseen.FILES_LOOKED_AT", 4)
+    for number in range(20):
+        write_jsonl(folder / "documents" / "many" / f"{number:02}.jsonl", texts("algebra", 10, number))
+    write(folder / "documents" / "z" / "a.jsonl", ['{"content": "A text of several words"}'] * 6)
+    found = checked(folder)
+    assert found.unread == ["about 6 of 519 rows would not be read: corpus web 6 of 519"]
+    assert len(found.warnings) == 1
+    assert "1 file (z/a.jsonl) without the text column" in found.warnings[0]
+
+
 def test_other_reasons_for_which_nothing_would_be_read_are_said(folder):
     (folder / "documents" / "c.jsonl").write_text('{"text": [1, 2]}\n' * 40)
     (folder / "documents" / "d.jsonl").write_text("{no json\n" * 40)

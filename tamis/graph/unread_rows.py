@@ -59,10 +59,11 @@ class Share:
     def line(self) -> str:
         """A line for a person: the share, the limit, and what may be done."""
         of = "rows would be" if self.foreseen else "rows are"
+        listed = "the files named below" if self.foreseen else "what `tamis status` lists under quarantine"
         return (
             f"{self.kind} {self.name}: {percent(self.bad / self.rows)} of its {of} in quarantine "
             f"({self.bad:,} of {self.rows:,}), above maximum_quarantine = {self.maximum:g} in [automation]; "
-            "fix or exclude what is listed under quarantine, or raise maximum_quarantine"
+            f"fix or exclude {listed}, or raise maximum_quarantine"
         )
 
 

@@ -6,7 +6,8 @@ bytes give the same column. A column whose name is the path itself comes before 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ TURNS: Mapping[RowFormat, frozenset[str]] = {
     "messages": frozenset({"role", "content"}),
     "sharegpt": frozenset({"from", "value"}),
 }
+
+_OBJECTS, _KEYS = re.compile(r"\s*\[\s*\{"), re.compile(r'"(\w+)"\s*:')
 
 Sample = dict[str, list[Any]]
 """Some values of the columns of a file, nested ones by their path: no nulls, of a column perhaps none."""
@@ -157,7 +160,7 @@ def fitting(sample: Sample) -> list[str]:
         texts = [one for one in values if isinstance(one, str) and one.strip()]
         if not texts or 2 * len(texts) < len(values):
             continue
-        spaced = 2 * sum(any(map(str.isspace, one)) or not one.isascii() for one in texts) >= len(texts)
+        spaced = 2 * sum(len(one.split(None, 1)) > 1 or not one.isascii() for one in texts) >= len(texts)
         length = sum(map(len, texts)) / len(texts)
         name = path.rsplit(".", 1)[-1].casefold()
         usual = USUAL_NAMES.index(name) if name in USUAL_NAMES else len(USUAL_NAMES)
@@ -174,11 +177,10 @@ def fitting(sample: Sample) -> list[str]:
 def conversations_in(sample: Sample) -> tuple[RowFormat, str] | None:
     """Return the format and the column of the conversations or instructions of a file; None without any."""
     for path, values in sample.items():
-        turns = next(filter(None, map(_list_of, values)), [None])
-        if isinstance(turns[0], Mapping):
-            for form, keys in TURNS.items():
-                if keys <= turns[0].keys():
-                    return form, path
+        found = next(filter(None, map(_keys_of_turns, values)), frozenset())
+        for form, keys in TURNS.items():
+            if keys <= found:
+                return form, path
     for form in TURNS:
         if isinstance(_first(sample, COLUMN_OF_FORMAT[form]), list):
             return form, COLUMN_OF_FORMAT[form]
@@ -191,14 +193,12 @@ def _first(sample: Sample, column: str) -> Any:
     return next(iter(sample.get(column, ())), None)
 
 
-def _list_of(value: Any) -> list[Any]:
-    """Return a list, also one that is JSON text."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
-    return value if isinstance(value, list) else []
+def _keys_of_turns(value: Any) -> Set[str]:
+    """Return the keys of the first object of a list, also of one that is JSON text, if only its beginning."""
+    if isinstance(value, str) and _OBJECTS.match(value):
+        return frozenset(_KEYS.findall(value))
+    first = value[0] if isinstance(value, list) and value else None
+    return first.keys() if isinstance(first, Mapping) else frozenset()
 
 
 def chosen_by(sample: Sample, form: RowFormat) -> tuple[str, ...]:

@@ -90,11 +90,9 @@ def unread_json(shares: Sequence[Share]) -> dict[str, Any]:
     return {
         "rows": sum(share.bad for share in corpora),
         "of": sum(share.rows for share in corpora),
-        **{
-            f"{'corpora' if kind == CORPUS else 'targets'}": {
-                share.name: {"rows": share.bad, "of": share.rows} for share in shares if share.kind == kind
-            }
-            for kind in (CORPUS, TARGET)
+        "corpora": {share.name: {"rows": share.bad, "of": share.rows} for share in corpora},
+        "targets": {
+            share.name: {"rows": share.bad, "of": share.rows} for share in shares if share.kind == TARGET
         },
     }
 

@@ -129,6 +129,7 @@ def test_columns_that_hold_texts_the_best_first(row, expected):
     [
         ({"messages": TURNS}, ("messages", "messages")),
         ({"messages": json.dumps(TURNS)}, ("messages", "messages")),
+        ({"messages": json.dumps([TURNS[0] | {"content": LONG * 99}])}, ("messages", "messages")),
         ({"data": {"chat": TURNS}}, ("messages", "data.chat")),
         ({"conversations": [{"from": "human", "value": "a"}]}, ("sharegpt", "conversations")),
         ({"instruction": "a", "input": "", "output": "b"}, ("alpaca", "output")),

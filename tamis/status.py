@@ -102,7 +102,7 @@ class Status:
         return [line for lines in kinds for line in cut(lines, LISTS_ALL)]
 
     def unread_lines(self) -> list[str]:
-        """How many rows could not be read, if any, in a line."""
+        """Return a line with the number of unreadable rows, none where all were read."""
         return [line] if (line := unread_line(self.shares)) else []
 
     def quarantine_lines(self) -> list[str]:

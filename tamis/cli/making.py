@@ -77,7 +77,7 @@ def init(folder: str) -> int:
 )
 @json_option
 def plan(on_request: bool, as_json: bool) -> int:
-    """Show the plan; 1 where something is held back, a target cannot be made, or too many rows be read."""
+    """Show the plan; 1 where something is held back, a target cannot be made, or too much cannot be read."""
     project = read_project()
     found, checked = checked_plan(project, on_request)
     lines = [*plan_lines(found), *runs_of_mixture(project), *budget_lines(project, found)]

@@ -110,9 +110,9 @@ def dialect_of(path: Path, corpus: CorpusSection) -> dict[str, Any]:
 
 
 def _unusable(names: Sequence[str], corpus: CorpusSection, records: "_Records") -> Defect | None:
-    """The defect of a file that lacks the text column, or has columns of one name.
+    """Return the defect of a file without the text column, or with duplicate column names; None without one.
 
-    Its records are counted.
+    The records are counted.
     """
     wanted = names_of(corpus.text_column)
     if not wanted or any(name in names for name in wanted):
@@ -127,7 +127,7 @@ def _unusable(names: Sequence[str], corpus: CorpusSection, records: "_Records") 
 
 
 def _as_row(row: int, fields: list[str], names: list[str], needed: int) -> Item:
-    """Trailing empty fields may be missing or too many; anything else means that columns are shifted.
+    """Return a record as a row, or a defect; empty fields at the end may be missing or too many.
 
     `needed`: the place of the first column of texts.
     """
@@ -172,7 +172,7 @@ class _Records:
         return find_delimiter(lines, usual, wanted)
 
     def all(self) -> Iterator[list[str] | Defect]:
-        """The records that are left."""
+        """Yield the remaining records."""
         row = 0
         while (record := self.next(row)) is not None:
             yield record

@@ -1,4 +1,4 @@
-"""Delimiter of a CSV file: a comma, unless the file is written with another one.
+"""Find the delimiter of a CSV file: a comma, unless the file was written with another one.
 
 Spreadsheets write semicolons where commas separate decimals, and may say so in a first line `sep=;`. The
 delimiter of the file's extension is taken if the header then has a column of texts.

@@ -71,9 +71,9 @@ class ShardBatch:
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
     rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
-    the whole shard), reason, detail, excerpt. skipped: rows shorter than `minimum_characters`, which are no
-    error. heading: what the file states of its columns; None where none is kept. In a batch of many files
-    both frames have a column `shard`, the key of the file.
+    the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
+    which are no error. heading: what the file states of its columns, in its last batch; None where none is
+    kept. In a batch of many files both frames have a column `shard`, the key of the file.
     """
 
     documents: pl.DataFrame
@@ -127,7 +127,7 @@ def _read_remote(shard: Shard, corpus: CorpusSection, reading: Reading) -> Itera
 def _headed(
     items: Iterable[Item], path: Path, shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
-    """The batches of a file, the last with the heading of its columns."""
+    """Yield the batches of a file, the last one with the heading of its columns."""
     checks = _checks(shard, corpus, reading)
     batches = _batches(items, checks, shard, reading)
     last = next(batches)
@@ -309,7 +309,7 @@ class _Checks:
 
     @property
     def main(self) -> TextPlace | None:
-        """Where a row of the file has its text: the rows that are kept do not repeat it; None of no row."""
+        """Return the place of the file's texts, which kept rows do not repeat; None before the first row."""
         return self.place if self.taken is None else next(iter(self.taken), None)
 
     def apply(self, item: Item) -> Checked:

@@ -102,7 +102,7 @@ def reader_of(path: Path) -> Callable[[Content, CorpusSection], Iterator[Item]] 
 
 
 def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """Rows and defects of an opened file of text, whether they have a text or not."""
+    """Yield rows and defects of an opened text file; rows may lack the text column."""
     if content.encoding_problem:
         problem = f"the file is {content.encoding_problem}"
         yield wrong_encoding(WHOLE_SHARD, problem, content.stream.peek(64))

@@ -25,7 +25,7 @@ from tamis.settings.sections import AUTO_COLUMN
 
 HEAD_BYTES, ROWS_LOOKED_AT = 1 << 16, 20
 OF_SINGLE_ROWS = (Reason.EMPTY_TEXT, Reason.GIANT_ROW)
-"""Reasons that say nothing of the rows behind."""
+"""Reasons that say nothing about the rows that follow."""
 
 
 def is_looked_at(file: Shard) -> bool:
@@ -104,7 +104,7 @@ def _usable(path: Path, corpus: CorpusSection) -> tuple[UsableColumns, pa.Schema
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """About how many rows a file has."""
+    """Estimated number of rows of a file."""
 
     rows: int
     exact: bool

@@ -13,11 +13,11 @@ from tamis.store.tables import Store
 
 QUARANTINE, COLUMN = "quarantine", "rows_lost"
 STILL_BEING_WRITTEN = "still_being_written"
-"""Reason of a note, which is no reading: the rows of the file, as they were, stay where they are."""
+"""Reason of an entry for a file that waits: its stored rows are those of the reading before."""
 
 
 def lost_rows() -> pl.Expr:
-    """The rows that entries stand for, at least one each."""
+    """Return the sum of lost rows over entries, at least one per entry."""
     return pl.col(COLUMN).fill_null(1).sum().cast(pl.Int64)
 
 

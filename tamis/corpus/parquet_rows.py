@@ -77,14 +77,14 @@ def sample_of_file(path: Path) -> Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class UsableColumns:
-    """The columns of a file that are read: `places` of texts, of which a row takes one."""
+    """Columns of a file that are read; `places`: those of texts, one of which each row takes."""
 
     corpus: CorpusSection
     places: Sequence[TextPlace]
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text of each row is in the column that tamis.toml names."""
+        """Return whether tamis.toml names the column that holds the text of every row."""
         return is_plain_name(self.corpus.text_column)
 
     def are_kept(self, name: str) -> bool:

@@ -35,7 +35,7 @@ WHOLE_SHARD = -1
 COLUMNS_SHOWN, SHOWN_ROWS = 20, 20
 NAME_IT = "name the right one in tamis.toml, in a section of its own if other files differ"
 UNKNOWN = None
-"""Rows that a defect stands for, where nothing tells how many: at least one."""
+"""Number of rows lost by a defect, where nothing tells it: at least one."""
 QUARANTINE_SCHEMA = {
     "row": pl.Int64,
     "reason": pl.Utf8,
@@ -96,7 +96,7 @@ Item = Row | Defect
 
 
 def quarantine_frame(defects: Iterable[Defect]) -> pl.DataFrame:
-    """Frame with columns row, reason, detail, excerpt, rows_lost; a row per defect, in order."""
+    """Return a frame with columns row, reason, detail, excerpt, rows_lost: a row per defect, in order."""
     rows = [(item.row, item.reason.value, item.detail, item.excerpt, item.rows) for item in defects]
     return pl.DataFrame(rows, schema=QUARANTINE_SCHEMA, orient="row")
 
@@ -141,7 +141,7 @@ def missing_text_column(
     form: RowFormat | None,
     rows: int = 0,
 ) -> Defect:
-    """The defect of a row or file that lacks the named columns; its detail lists the columns found.
+    """Return the defect of a row or file without the named columns; its detail lists the columns found.
 
     `sample`: some of their values, for the advice on those that would do. `form`: what rows should hold, None
     where no column stands for another. `rows`: how many rows a file has that lacks them as a whole.
@@ -161,7 +161,7 @@ def missing_text_column(
 
 
 def repeated_columns(names: Sequence[str], rows: Callable[[], int | None]) -> Defect | None:
-    """The defect of a file with columns of one name, of which a row has one; `rows`: counts its rows.
+    """Return the defect of a file with duplicate column names, None without any; `rows`: counts its rows.
 
     Columns without a name may be many: spreadsheets write them where a table has ended.
     """
@@ -177,10 +177,10 @@ def repeated_columns(names: Sequence[str], rows: Callable[[], int | None]) -> De
 
 
 def with_texts(items: Iterable[Item], corpus: CorpusSection) -> Iterator[Item]:
-    """Pass rows of objects on that have a text column, with its place; the others are defects.
+    """Yield the rows with a text column, each with the place of its text, and a defect for every other row.
 
-    They are one for the whole shard if no row has it. Until the first row that has it only row numbers are
-    held back (8 bytes a row), and, where the file decides, the rows of a sample.
+    If no row has one, there is a single defect for the whole shard. Until the first row with a text column,
+    only row numbers are held back (8 bytes a row); where the file decides, the rows of a sample as well.
     """
     names, form = names_of(corpus.text_column), corpus.format
     if is_plain_name(corpus.text_column):
@@ -220,7 +220,7 @@ def _placed(row: Row, names: Sequence[str], form: RowFormat) -> Row:
 
 
 def require_column(items: Iterable[Item], path: str) -> Iterator[Item]:
-    """Pass rows on that have a column, or a nested field by its path, as `with_texts` does."""
+    """Yield the rows with a column, or with a nested field by its path, as `with_texts` does."""
 
     return _required(items, lambda item: find(item.values, path) is not None, [path], None)
 
@@ -228,7 +228,7 @@ def require_column(items: Iterable[Item], path: str) -> Iterator[Item]:
 def _required(
     items: Iterable[Item], has: Callable[[Row], bool], names: Sequence[str], form: RowFormat | None
 ) -> Iterator[Item]:
-    """Pass rows on that have a column; `form`: what its values should be, for the advice on others."""
+    """Yield the rows with a column; `form`: what its values should be, for the advice on other columns."""
     lacking, first, found = array("q"), _Columns(names=names, form=form), False
     for item in items:
         if isinstance(item, Defect):
@@ -253,7 +253,7 @@ def _required(
 
 @dataclass(kw_only=True)
 class _Columns:
-    """What rows have that lack the named columns."""
+    """Columns of rows that lack the named ones, with some values."""
 
     names: Sequence[str]
     form: RowFormat | None

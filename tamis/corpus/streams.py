@@ -73,7 +73,7 @@ class Content(AbstractContextManager["Content"]):
 
     @property
     def share(self) -> float:
-        """The share of the file's bytes that were read so far, 1 once it ended."""
+        """Return the share of the file's bytes that has been read, 1 at its end."""
         return self._file.tell() / self._size if self._source.cut and self._size else 1.0
 
     def lines(self, limit: int) -> Iterator[Line]:

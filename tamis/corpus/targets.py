@@ -94,7 +94,7 @@ def label_warnings(store: Store) -> list[str]:
 
 
 ROWS_READ = "rows_read"
-"""Name of the number of rows that a target's files hold, in the manifest of its examples."""
+"""Key of the number of rows of a target's files, in the manifest of its examples."""
 TABLE = "quarantine"
 PREFIX = "target/"
 
@@ -147,7 +147,7 @@ class TooFewExamplesError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRows:
-    """What the files of a target hold.
+    """Examples and quarantine of the files of a target.
 
     examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
     no shard of a corpus can be; of a target with pairs or labels also response_at and label

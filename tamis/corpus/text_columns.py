@@ -27,10 +27,10 @@ USUAL_NAMES = (
     "page_content",
     "markdown",
 )
-"""Usual names of text columns, the first one first, in upper or lower case."""
+"""Usual names of text columns, in order of preference; case does not matter."""
 SAMPLE_ROWS, SAMPLE_CHARACTERS = 100, 4_000_000
 LONG_TEXT = 40
-"""Characters that the strings of a column have on average, for it to be one of texts whatever its name."""
+"""Mean length of strings, in characters, from which a column of any name counts as one of texts."""
 LEVELS, PATHS, CUT = 3, 1_000, 2_000
 TURNS: Mapping[RowFormat, frozenset[str]] = {
     "messages": frozenset({"role", "content"}),
@@ -40,19 +40,19 @@ TURNS: Mapping[RowFormat, frozenset[str]] = {
 _OBJECTS, _KEYS = re.compile(r"\s*\[\s*\{"), re.compile(r'"(\w+)"\s*:')
 
 Sample = dict[str, list[Any]]
-"""Some values of the columns of a file, nested ones by their path: no nulls, of a column perhaps none."""
+"""Some values of each column of a file, without nulls; nested columns by path. A list may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextPlace:
-    """Where a row holds its text: `name` as tamis.toml states it, `keys` from the column inwards."""
+    """Place of a row's text: `name` as in tamis.toml, `keys` from the column inwards."""
 
     name: str
     keys: tuple[str, ...]
 
     @property
     def is_nested(self) -> bool:
-        """Whether it is a field of a column."""
+        """Return whether the text is a field of a column."""
         return len(self.keys) > 1
 
 
@@ -123,7 +123,7 @@ def lifted(values: Mapping[str, Any], place: TextPlace) -> dict[str, Any]:
 
 
 def lowered(values: dict[str, Any], keys: Sequence[str], text: str) -> None:
-    """Put a text into the place of nested values that it was lifted from."""
+    """Put a text back into the nested place that `lifted` took it from."""
     for key in keys[:-1]:
         if not isinstance(values.get(key), dict):
             values[key] = {}

@@ -1,4 +1,4 @@
-"""Files of which nothing would be read, foreseen by a look at each file that a run is about to read.
+"""Foresee the files that would yield no row, by a look at each file that a run is about to read.
 
 Text and Markdown files are left out, which have no columns to lack, and remote ones, which would have to be
 fetched. Of a corpus with more files than a look is worth, some of each folder and form stand for the others.
@@ -23,13 +23,13 @@ from tamis.settings.sections import COLUMN_OF_FORMAT
 
 FILES_LOOKED_AT = 1_000
 FEW_BYTES, MANY_BYTES, BYTES_COUNTED = 1 << 17, 1 << 23, 1 << 26
-"""Bytes that are read of a file to count its rows: many of each until so many were read in all, then few."""
+"""Bytes read to count the rows of a file: `MANY_BYTES`, and after `BYTES_COUNTED` in all `FEW_BYTES`."""
 SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class LostFile:
-    """A file of which nothing would be read: why, and its rows, None where nothing tells them."""
+    """A file that would yield no row: the defect, and the number of rows (None if unknown)."""
 
     file: Shard
     defect: Defect
@@ -80,7 +80,7 @@ def among(files: Sequence[Shard], most: int) -> list[Shard]:
 
 @dataclass(kw_only=True)
 class _Counts:
-    """Rows of files, of which not too much is read in all."""
+    """Counter of rows of files, with a limit on the bytes read in all."""
 
     corpus: CorpusSection
     read: int = 0

@@ -66,12 +66,12 @@ class Precheck:
 
     @property
     def too_many(self) -> list[str]:
-        """The corpora of which more rows cannot be read than tamis.toml allows, a line each."""
+        """Return a line for each corpus and target with more unreadable rows than tamis.toml allows."""
         return [share.line for share in self.shares if share.is_over]
 
     @property
     def unread(self) -> list[str]:
-        """How many rows cannot be read, if any, in a line."""
+        """Return a line with the number of unreadable rows, none where all can be read."""
         return [line] if (line := unread_line(self.shares)) else []
 
     @property

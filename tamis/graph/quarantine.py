@@ -1,4 +1,4 @@
-"""Quarantine for a person: a line for each cause of what was left out, and what would read it."""
+"""Describe the quarantine: a line for each cause, and the settings that would read the files."""
 
 import contextlib
 from collections import Counter

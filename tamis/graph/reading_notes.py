@@ -1,4 +1,4 @@
-"""How files were read where tamis.toml leaves it to them: columns of texts, delimiters and decimal commas."""
+"""Notes on what files decided themselves: columns of texts, delimiters and decimal commas."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
 
 
 def _decides(text_column: str | tuple[str, ...]) -> bool:
-    """Whether the files of a section decide where their texts are."""
+    """Return whether the files of a section decide where their texts are."""
     return isinstance(text_column, tuple) or text_column == "auto"
 
 

@@ -36,6 +36,7 @@ from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
@@ -274,6 +275,7 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
+            *unknown_language_lines(store, project.settings),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),

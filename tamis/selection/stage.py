@@ -13,6 +13,7 @@ from tamis.filters.stage import STAGES as FILTER_STAGES
 from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
+from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
 from tamis.settings.sections import DIVIDING
@@ -298,6 +299,8 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     )
     if section.per == "source":
         used |= SOURCES_AS_COUNTED
+    if section.per == "language":
+        used |= {"language_codes": LANGUAGE_CODES}
     if sampler.version:
         used |= {"sampler_version": sampler.version}
     if sampler.method is None:

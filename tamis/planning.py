@@ -21,7 +21,6 @@ from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.selection.stage import SELECTION_STAGE
-from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.sql.properties import LAYERS
@@ -57,11 +56,7 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
     entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
     empty = bool(without_documents(project, entries))
-    if empty:
-        return entries, Precheck()
-    checked = precheck(snapshot, current, plan)
-    stated = unknown_language_lines(project.home.store, project.settings)
-    return entries, replace(checked, warnings=[*checked.warnings, *stated])
+    return entries, Precheck() if empty else precheck(snapshot, current, plan)
 
 
 def with_damage(plan: Sequence[Due], damage: Damage) -> list[Due]:

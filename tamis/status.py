@@ -16,6 +16,7 @@ from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS, QUARANTINE
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
@@ -276,6 +277,7 @@ def read_status(project: Project) -> Status:
             *few_examples(store),
             *label_warnings(store),
             *unknown_language_lines(store, project.settings),
+            *unknown_lines(project),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),

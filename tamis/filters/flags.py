@@ -14,12 +14,12 @@ from tamis.base.arguments import as_frame
 from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
 from tamis.filters.language import identified, identifier_version, stated_code
-from tamis.settings.language_codes import counted_as
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
 from tamis.filters.rule import Rule, broken_rules, first_broken
 from tamis.filters.text_units import with_units
 from tamis.filters.word_pairs import table_digest
+from tamis.settings.language_codes import counted_as
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "gopher": (*gopher.RULES, *repetition.RULES),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,12 +28,16 @@ from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
 from tamis.embedding.identity import require_known
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
+from tamis.embedding.unknown import SAMPLE
+from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
+from tamis.graph.first_rows import first_rows
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
@@ -91,8 +96,11 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     ]
     unmet: list[str] = []
     warnings = [*missing_packages(project), *_other_samplers(project)]
+    examples: dict[str, pl.DataFrame] = {}
     for target in project.settings.target:
-        if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
+        if target.name not in due.get(EXAMPLES_STAGE.name, ()):
+            continue
+        if problem := target_problem(target, project, examples):
             made = (EXAMPLES_STAGE.name, target.name) in current
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
@@ -105,13 +113,39 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     )
     for corpus in project.settings.corpus:
         warnings += _lacking_columns(corpus, [one for one in shards if one.corpus == corpus.name])
+    warnings += _not_understood(project, shards, examples)
     return Precheck(unmet=unmet, warnings=[*warnings, *_budgets_above(snapshot, current, shards)])
 
 
-def target_problem(target: TargetSection, project: Project) -> str | None:
-    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known."""
+def _not_understood(
+    project: Project, shards: Sequence[Shard], examples: Mapping[str, pl.DataFrame]
+) -> list[str]:
+    """Return lines on texts that the encoder does not know, and on stated languages that are no codes.
+
+    Of what is stored, and of the first rows of the files that are to be read.
+    """
+    corpora = project.settings.corpus
+    rows = {
+        one.name: first_rows(one, [shard for shard in shards if shard.corpus == one.name]) for one in corpora
+    }
+    unread = {(CORPUS, name): frame["text"].to_list()[:SAMPLE] for name, frame in rows.items()}
+    unread |= {(TARGET, name): frame["text"].to_list()[:SAMPLE] for name, frame in examples.items()}
+    languages = {name: frame["language"] for name, frame in rows.items()}
+    stated = unknown_language_lines(project.home.store, project.settings, languages)
+    return [*unknown_lines(project, unread), *stated]
+
+
+def target_problem(
+    target: TargetSection, project: Project, read: dict[str, pl.DataFrame] | None = None
+) -> str | None:
+    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known.
+
+    `read`: where its examples are put, by its name.
+    """
     try:
         examples, quarantine = read_target(target, project.root)
+        if read is not None:
+            read[target.name] = examples
         groups, bad = None, len(quarantine)
         if len(examples) <= EXAMPLES_COMPARED:
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()

@@ -14,11 +14,11 @@ import polars as pl
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import TARGET_EXAMPLES
-from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
+from tamis.selection.methods import METHODS, MethodProblem
 from tamis.selection.model_scores import ModelScorer, model_scores
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.config import SelectionSection, TransportSection
-from tamis.settings.samplers import find_sampler
+from tamis.settings.samplers import READS_TEXTS, find_sampler
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.transport.storing import target_vectors
 

@@ -110,4 +110,3 @@ METHODS: dict[str, Method] = {
     "tsds": _rival("tsds"),
     "unbalanced": _rival("unbalanced"),
 }
-READS_TEXTS = frozenset({"dsir", "classifier"})

@@ -32,6 +32,12 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+READS_TEXTS = frozenset({"dsir", "classifier"})
+"""Methods that score texts by their words; the others, but for models that read them, look at vectors."""
+VECTOR_SCORES = frozenset(
+    {"transport_gradient", AWAY_SCORE, "nearest_cost", "density", "judge_margin_predicted", "quality"}
+)
+"""Scores that are computed from vectors."""
 FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL"'
 
 
@@ -67,6 +73,12 @@ class Sampler:
         found = {*DEFAULT_OPTIONS} - {*self.options}
         found |= set() if AWAY_SCORE in self.score_columns else {"away_from"}
         return found if self.method == "rounds" else found | ROUNDS_OPTIONS
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether what the encoder makes of a text decides its rank."""
+        by_method = self.method is not None and self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM}
+        return by_method or not VECTOR_SCORES.isdisjoint(self.score_columns)
 
     def score(self, options: Options) -> pl.Expr:
         """The score that is ranked, as an expression over `score_columns`."""

@@ -131,6 +131,7 @@ class _Scoring:
             k=documents_in(self.budget, pool),
             ids=pool["doc_id"].to_list(),
             seed=self.seed,
+            tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
             settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
             | TransportSection().model_dump(include={"relative_epsilon", "tolerance"}),
         )

@@ -283,3 +283,40 @@ def test_texts_with_one_vector_are_chosen_arbitrarily_and_that_is_said(sampler):
     assert "gives all 60 different texts the same vector" in line
     assert said_of(SameVectors, amharic(1), goal, 1, sampler=sampler) == []
     assert said_of(SameVectors, POOL, goal, 5, sampler=sampler) == []
+
+
+SAID = [
+    "ok",
+    "lol",
+    "N/A",
+    "yes",
+    "thanks!",
+    "hi",
+    "?",
+    "...",
+    "nice one",
+    "variance",
+    "x",
+    "no no",
+    "10",
+    "wow",
+]
+
+
+@pytest.mark.parametrize("sampler", ["dsir", "classifier", "semdedup", "prototypes"])
+def test_texts_of_a_word_come_after_longer_ones(sampler):
+    long = [*texts("garden", 25), *texts("railway", 25)]
+    goal = GOAL if SAMPLERS[sampler].needs_target else None
+    found = tamis.select([*SAID, *long], goal, len(long), sampler=sampler)
+    assert set(rows(found)) == {*range(len(SAID), len(SAID) + len(long))}
+    assert set(found["reason"]) == {"within_budget", "over_budget"}
+    few = tamis.select(SAID, goal, 3, sampler=sampler)  # nothing else is there
+    assert len(rows(few)) == 3
+
+
+def test_what_a_goal_of_short_texts_is_like_is_chosen_however_short():
+    goal = [*texts("statistics", 5), *(f"the {word}" for word in WORDS["statistics"].split())]
+    pool = [*(f"of {word}" for word in WORDS["statistics"].split()), *texts("garden", 30)]
+    for sampler in ("dsir", "classifier"):
+        chosen = rows(tamis.select(pool, goal, 6, sampler=sampler))
+        assert sum(row < 9 for row in chosen) >= 4, sampler

@@ -85,6 +85,7 @@ def method_scores(
         settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
         | options.transport.model_dump(include={"relative_epsilon", "tolerance"}),
         quality=pool["quality"].to_numpy() if "quality" in pool.columns else None,
+        tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
         advance=advance,
     )
     return pool.select("doc_id", pl.Series("method_score", METHODS[str(method)](problem), dtype=pl.Float64))

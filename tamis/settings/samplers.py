@@ -253,28 +253,39 @@ _ALL = (
             "Documents least similar to those already kept in the same cluster (SemDeDup, arXiv 2303.09540).",
             needs_target=False,
         ),
-        version="2",  # compares documents with both sides of a border that either is near
+        version="3",  # compares documents with both sides of a border; texts of a few words come last
     ),
-    _method(
-        "prototypes",
-        "prototypes",
-        "Documents farthest from the centre of their cluster (SSL prototypes, arXiv 2206.14486).",
-        needs_target=False,
+    replace(
+        _method(
+            "prototypes",
+            "prototypes",
+            "Documents farthest from the centre of their cluster (SSL prototypes, arXiv 2206.14486).",
+            needs_target=False,
+        ),
+        version="2",  # texts of a few words come last
     ),
     _method(
         "round-robin",
         "round-robin",
         "Target examples take turns, each taking the nearest document still available.",
     ),
-    _method(
-        "dsir",
-        "dsir",
-        "Random draw with importance weights computed from hashed n-grams (DSIR, arXiv 2302.03169).",
+    replace(
+        _method(
+            "dsir",
+            "dsir",
+            "Random draw with importance weights computed from hashed n-grams; texts shorter than nearly all "
+            "of the target come last (DSIR, arXiv 2302.03169).",
+        ),
+        version="2",  # texts under a least length come last
     ),
-    _method(
-        "classifier",
-        "classifier",
-        "Highest log odds under a linear classifier of target versus pool (DCLM, arXiv 2406.11794).",
+    replace(
+        _method(
+            "classifier",
+            "classifier",
+            "Highest log odds under a linear classifier of target versus pool; texts shorter than nearly all "
+            "of the target come last (DCLM, arXiv 2406.11794).",
+        ),
+        version="2",  # texts under a least length come last
     ),
     _method(
         "tsds",

@@ -27,6 +27,7 @@ from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
 from tamis.embedding.identity import require_known
+from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE
 from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
@@ -282,6 +283,7 @@ def missing_packages(project: Project) -> Iterator[str]:
     settings = project.settings
     asked: Mapping[str, tuple[bool, str, str]] = {
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
+        PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         "obstore": (
             storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),

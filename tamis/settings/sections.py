@@ -216,7 +216,7 @@ class TargetSection(Section):
 
 
 class EncoderSection(Section):
-    """`static`, `minilm`, or any sentence-transformers id or folder."""
+    """`static`, `minilm`, `multilingual-e5-small`, or any sentence-transformers id or folder."""
 
     name: str = Field("static", min_length=1)
 

@@ -279,7 +279,7 @@ def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
     """Settings of the models that samplers name, if any, and versions of what samplers compute."""
     samplers = list(samplers)
     families = {found.family for name in samplers if (found := model_of(name))}
-    versions = {name: found.version for name in samplers if (found := find_sampler(name)).version}
+    versions = {name: one.version for name in samplers if (one := find_sampler(name)).version}
     judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
     tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
     computed = {"sampler_versions": versions} if versions else {}

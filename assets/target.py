@@ -31,6 +31,7 @@ from tamis.corpus.targets import (
     rows_of_target,
 )
 from tamis.embedding import encode_each
+from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
@@ -247,6 +248,7 @@ def target_potential(
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
             with work.apart(key):
+                require_different_vectors(work.project)
                 with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
                     warnings.simplefilter("always")
                     found = current_potential(

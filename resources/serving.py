@@ -14,7 +14,7 @@ from resources.children import kill_services
 from resources.instance import open_instance, register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
-from tamis.base.signals import received_signals
+from tamis.base.signals import end_by_itself, received_signals
 from tamis.graph.scan import scan_files
 from tamis.project import Project
 from tamis.store.home import Home
@@ -46,6 +46,7 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
     SIGTERM, after which Dagster closes its services and comes back as if nothing had happened; services that
     do not answer yet are killed. `ServicesEndedError` where it ended for another reason.
     """
+    end_by_itself()  # services get the time that they need to close
     warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
     level = "info" if verbose else "warning"
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]

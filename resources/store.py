@@ -20,6 +20,7 @@ from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refi
 from resources.work import Work, log_current
 from resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.base.precision import computing_in
+from tamis.base.signals import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.failed_steps import failed_step_noted
 from tamis.graph.held_back import note_absent
@@ -102,6 +103,7 @@ class StoreResource(dg.ConfigurableResource):
 
         Raises `NothingDueError` where there are none.
         """
+        end_when_stuck()
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"

@@ -16,6 +16,7 @@ from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
@@ -38,6 +39,7 @@ from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
@@ -284,6 +286,8 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
+            *unknown_language_lines(store, project.settings),
+            *unknown_lines(project),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),

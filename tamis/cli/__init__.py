@@ -17,7 +17,7 @@ import click
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
 from tamis.base.progress import Heartbeat, close_all, show, visible
-from tamis.base.signals import received_signals, record_signals
+from tamis.base.signals import end_by_itself, end_when_asked, received_signals, record_signals
 from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
@@ -211,12 +211,14 @@ def console() -> None:
     ended: list[int] = []
     atexit.register(_exit_at_once, ended)  # before all others, so that it runs after them
     record_signals()
+    end_when_asked()
     for ending in (signal.SIGINT, signal.SIGTERM):
         # What a script runs in the background has SIGINT ignored, and Dagster treats SIGTERM as SIGINT.
         signal.signal(ending, signal.default_int_handler)
     import_well()
     spin_briefly()
     ended.append(main())
+    end_by_itself()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
     sys.exit(ended[0])

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,7 +28,11 @@ from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
 from tamis.embedding.identity import require_known
+from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
+from tamis.embedding.unknown import SAMPLE
+from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
+from tamis.graph.first_rows import first_rows
 from tamis.graph.foreseen import lost_files, lost_lines
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
@@ -36,6 +41,7 @@ from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_lin
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
@@ -109,8 +115,11 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     ]
     unmet: list[str] = []
     warnings = [*missing_packages(project), *_other_samplers(project)]
+    examples: dict[str, pl.DataFrame] = {}
     for target in project.settings.target:
-        if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
+        if target.name not in due.get(EXAMPLES_STAGE.name, ()):
+            continue
+        if problem := target_problem(target, project, examples):
             made = (EXAMPLES_STAGE.name, target.name) in current
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
@@ -128,6 +137,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if rows is not None:
             foreseen[corpus.name] = rows
         warnings += lost_lines(corpus, lost, with_columns[corpus.name])
+    warnings += _not_understood(project, shards, examples)
     warnings += _budgets_above(snapshot, current, shards)
     entries = read_quarantine(project.home.store)
     return Precheck(
@@ -135,10 +145,35 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     )
 
 
-def target_problem(target: TargetSection, project: Project) -> str | None:
-    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known."""
+def _not_understood(
+    project: Project, shards: Sequence[Shard], examples: Mapping[str, pl.DataFrame]
+) -> list[str]:
+    """Return lines on texts that the encoder does not know, and on stated languages that are no codes.
+
+    Of what is stored, and of the first rows of the files that are to be read.
+    """
+    corpora = project.settings.corpus
+    rows = {
+        one.name: first_rows(one, [shard for shard in shards if shard.corpus == one.name]) for one in corpora
+    }
+    unread = {(CORPUS, name): frame["text"].to_list()[:SAMPLE] for name, frame in rows.items()}
+    unread |= {(TARGET, name): frame["text"].to_list()[:SAMPLE] for name, frame in examples.items()}
+    languages = {name: frame["language"] for name, frame in rows.items()}
+    stated = unknown_language_lines(project.home.store, project.settings, languages)
+    return [*unknown_lines(project, unread), *stated]
+
+
+def target_problem(
+    target: TargetSection, project: Project, read: dict[str, pl.DataFrame] | None = None
+) -> str | None:
+    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known.
+
+    `read`: where its examples are put, by its name.
+    """
     try:
         examples, quarantine = read_target(target, project.root)
+        if read is not None:
+            read[target.name] = examples
         groups, bad = None, int(quarantine.select(lost_rows()).item())
         if len(examples) <= EXAMPLES_COMPARED:
             ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
@@ -254,6 +289,7 @@ def missing_packages(project: Project) -> Iterator[str]:
     settings = project.settings
     asked: Mapping[str, tuple[bool, str, str]] = {
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
+        PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         "obstore": (
             storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),

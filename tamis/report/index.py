@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.out_of_date import reason_of
 from tamis.graph.plan import Due
 from tamis.graph.reading_notes import reading_notes
@@ -41,9 +42,10 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexPage:
-    """`selections`: the page of each, with its lines; `pages`: the others, by what they are about.
+    """`selections`: the page of each, with its lines; `warnings`: what makes them doubtful.
 
-    `unread`: how many rows could not be read, "" where all could. `reading`: how files were read.
+    `pages`: the others, by what they are about. `unread`: how many rows could not be read, "" where all
+    could. `reading`: how files were read.
     """
 
     project: str
@@ -52,6 +54,7 @@ class IndexPage:
     pool: str
     state: str
     selections: list[tuple[Page, list[str]]]
+    warnings: list[str]
     models: list[str]
     pages: list[tuple[str, list[Page]]]
 
@@ -92,6 +95,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         pool=pool_line(home.store),
         state=state,
         selections=chosen,
+        warnings=unknown_lines(snapshot.project),
         models=model_lines(snapshot.project),
         pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
     )

@@ -3,7 +3,7 @@
 Only the documents around the cut, at the top and in the middle have text; a million rows take a second.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ class SelectionPage:
     baseline: RandomBaseline | None
     divided: DividedBudget | None
     served: str
+    warnings: Sequence[str]
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -110,6 +111,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         baseline=report.baseline,
         divided=report.divided,
         served=served_page_name(report.name) if report.target else "",
+        warnings=report.warnings,
     )
     return render("selection.html", page)
 

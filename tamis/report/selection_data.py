@@ -64,6 +64,7 @@ class SelectionReport:
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
+    `warnings`: why the ranking may mean little.
     """
 
     name: str
@@ -74,6 +75,7 @@ class SelectionReport:
     tokens: Tokens | None = None
     baseline: RandomBaseline | None = None
     divided: DividedBudget | None = None
+    warnings: Sequence[str] = ()
 
 
 def selection_report(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tamis.settings.language_codes import short_code
 from tamis.settings.shares import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.values import (
     ADDRESS_FORM,
@@ -218,7 +219,7 @@ class TargetSection(Section):
 
 
 class EncoderSection(Section):
-    """`static`, `minilm`, or any sentence-transformers id or folder."""
+    """`static`, `minilm`, `multilingual-e5-small`, or any sentence-transformers id or folder."""
 
     name: str = Field("static", min_length=1)
 
@@ -337,8 +338,14 @@ class SelectionSection(Section):
     @property
     def bounds(self) -> tuple[Shares, Shares]:
         """The least and the largest shares of groups; 0 and 1 where tamis.toml has none."""
-        least, most = self.minimum_shares, self.maximum_shares
+        least, most = map(self._of_groups, (self.minimum_shares, self.maximum_shares))
         return (0.0 if least is None else least), (1.0 if most is None else most)
+
+    def _of_groups(self, shares: Shares | None) -> Shares | None:
+        """Shares by the names that groups have: of languages, the codes that rows are counted under."""
+        if self.per != "language" or not isinstance(shares, dict):
+            return shares
+        return {short_code(name) or name: share for name, share in shares.items()}
 
 
 DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})

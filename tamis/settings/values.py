@@ -121,6 +121,11 @@ def _checked_region(code: object) -> object:
     return code
 
 
+def _checked_language(code: str) -> str:
+    """The code as rows are compared with it; one that no language has keeps no row, as stated."""
+    return short_code(code) or code
+
+
 def _without_slash(url: Any) -> Any:
     """The same place: folders are often named with a slash at their end."""
     return url.removesuffix("/") if isinstance(url, str) else url
@@ -129,7 +134,7 @@ def _without_slash(url: Any) -> Any:
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
 TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
-Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(short_code)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+import random
 
 import polars as pl
 import pytest
@@ -315,3 +316,29 @@ def test_shares_that_were_measured_with_another_sampler_are_said_to_be(folder, s
         assert line.startswith("selection mixed: its sampler is got-d")
         assert "measured on documents chosen by random" in line
         assert 'sampler = "got-d" in [mixture]' in line
+
+
+def test_texts_outside_the_encoders_vocabulary_are_said_before_anything_is_read(folder):
+    draw = random.Random(0)
+    letters = [chr(code) for code in range(0x1780, 0x17B3)]
+    khmer = [" ".join("".join(draw.choices(letters, k=4)) for _ in range(20)) for _ in range(30)]
+    write_jsonl(folder / "documents" / "a.jsonl", khmer)
+    write_jsonl(folder / "documents" / "b.jsonl", khmer[::-1])
+    best = selection("best", "got-d", target="goal")
+    (web,) = checked(folder, corpus(), GOAL, best).warnings
+    assert web.startswith("corpus web: the encoder static does not know 100 % of the characters")
+    assert 'set name = "multilingual-e5-small"' in web
+    write_jsonl(folder / "target" / "goal.jsonl", khmer)
+    _, goal = checked(folder, corpus(), GOAL, best).warnings
+    assert goal.startswith("target goal: the encoder static does not know 100 % of the characters")
+    assert checked(folder, corpus(), GOAL, selection("any")).warnings == []
+
+
+def test_languages_that_are_no_codes_are_counted_in_the_first_rows(folder):
+    rows = [{"text": text, "language": "English"} for text in texts("algebra", 30)]
+    (folder / "documents" / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    english = '[filters]\nlanguages = ["en"]\n'
+    (line,) = checked(folder, corpus(), GOAL, english).warnings
+    assert line.startswith(
+        'corpus web: 20 rows with a language that is no ISO 639 code among the first: "English" (20); '
+    )

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import dagster as dg
 
 from resources.events import logged_events
-from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from resources.instance import dagster_state, open_instance
+from resources.instance_file import POSTGRES_URL
 from tamis.audit.events import judge_empty_log
 from tamis.audit.verdicts import Audit
 from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, result_stages

@@ -48,6 +48,7 @@ from tamis.store.tables import DamagedTableError
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
+from tamis.trust import require_trusted
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -68,6 +69,7 @@ def materialize(
     The definitions are loaded when there is something to do: that takes a second.
     """
     outcome = Outcome()
+    require_trusted(project)
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):

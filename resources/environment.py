@@ -14,6 +14,7 @@ def quiet_environment(project: Project) -> None:
     os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

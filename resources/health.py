@@ -15,7 +15,8 @@ import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
 from resources.databases import Incomplete, incomplete_databases
-from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from resources.instance import dagster_state, open_instance
+from resources.instance_file import NAME, POSTGRES_URL
 from resources.webserver import address
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.numbers import brief, counted
@@ -95,7 +96,7 @@ def opened(project: Project) -> Iterator[dg.DagsterInstance]:
 
 def started(project: Project) -> bool:
     """Whether the home has an instance: looking must not make one."""
-    return (project.home.dagster / "dagster.yaml").exists()
+    return (project.home.dagster / NAME).exists()
 
 
 def daemon(project: Project, required: bool) -> str:

@@ -20,10 +20,12 @@ from resources.store import StoreResource
 from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.base.numbers import counted, named
+from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
 from tamis.settings.config import load_settings
 from tamis.store.home import Home, writer
+from tamis.trust import asked_by
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 IN_FLIGHT = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
@@ -61,12 +63,13 @@ def settling(store: StoreResource) -> str:
 
 
 def broken(store: StoreResource) -> str:
-    """Return the error in tamis.toml, "" for none."""
+    """Return the error in tamis.toml, or what nobody has accepted of it; "" for nothing."""
     try:
         load_settings(Path(store.project_file))  # this file: without it another one above might be opened
     except BROKEN as error:
         return f"{error}; sensors wait until tamis.toml is corrected"
-    return ""
+    missing = unaccepted(asked_by(store.project))
+    return f"{UntrustedError(missing)}; sensors wait until then" if missing else ""
 
 
 def changing(store: StoreResource) -> str:

@@ -25,7 +25,7 @@ from projects import (
     write_jsonl,
 )
 
-from resources.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
@@ -634,6 +634,8 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     prepare_folder(project)
     assert (folder / "dagster.yaml").stat() == before, "a home that may only be read can be audited"
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with pytest.raises(PermanentError, match="was not written by Tamis"):
+        prepare_folder(project)
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
     with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)

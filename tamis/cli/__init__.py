@@ -62,6 +62,7 @@ FAMILIES = {
     },
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
+        "trust": "Accept, on this machine, what of a project can run commands or send secrets.",
         "health": "Check the tables, Dagster, its daemon, MLflow and the object store; exit 1 if any fails.",
         "bench": "Run a benchmark, or list all benchmarks if no name is given.",
     },

@@ -14,7 +14,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 from projects import EVERYTHING, plain_project
 
-from resources.instance import ON_POSTGRES, ON_SQLITE
+from resources.instance_file import ON_POSTGRES, ON_SQLITE
 from resources.processes import end_killed_runs, note_process
 from resources.specification import ACCELERATOR_POOL
 

@@ -52,7 +52,10 @@ def _read_by_name(*paths: str) -> dict[str, Any]:
     defaults would hold, or the file of another folder.
     """
     found: dict[str, Any] = _read_by_pattern(*map(glob.escape, paths)) or {}
-    return {**found, "telemetry": {"enabled": False}}
+    telemetry = found.get("telemetry") or {}
+    if not isinstance(telemetry, dict):  # Dagster names what is wrong
+        return found
+    return {**found, "telemetry": {**telemetry, "enabled": False}}
 
 
 _read_by_pattern = instance_configuration.load_yaml_from_globs

@@ -28,6 +28,7 @@ from projects import (
 from resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from resources.webserver import NOTE, noted
 from tamis.base.errors import PermanentError
+from tamis.base.trust import TRUST
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
 from tamis.cli.parts import answer
@@ -647,7 +648,8 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
 @pytest.mark.parametrize(
     "written", [b"telemetry: [", b"telemetry", b"telemetry:\n  enab", b"- 1", b"unknown: 1", b"\xff\xfe"]
 )
-def test_a_damaged_dagster_yaml_is_named_with_the_way_back(empty, tamis, written):
+def test_a_damaged_dagster_yaml_is_named_with_the_way_back(empty, tamis, monkeypatch, written):
+    monkeypatch.setenv(TRUST, "1")
     path = prepare_folder(empty.project) / "dagster.yaml"
     path.write_bytes(written)
     said = tamis(empty, "audit", code=2).err

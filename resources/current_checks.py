@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.processes import ACTIVE
+from resources.ownership import ACTIVE
 from resources.store import StoreResource
 from tamis.graph.out_of_date import by_stage, out_of_date
 from tamis.graph.plan import Due, full_plan

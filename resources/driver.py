@@ -12,7 +12,8 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from resources.current_checks import log_current_checks
 from resources.events import log_again
-from resources.instance import dagster_state, open_instance, register_partitions
+from resources.instance import dagster_state, open_instance
+from resources.partitions import register_partitions
 from resources.process_deaths import forget_aborts
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
@@ -38,7 +39,6 @@ from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.lost_withdrawals import restore_lost
-from tamis.records.manifest import ManifestFolder
 from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
 from tamis.store.home import claim, writing
@@ -73,7 +73,7 @@ def materialize(
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
-            end_killed_runs(instance)
+            end_killed_runs(instance, project.home)
             knows_current = repair(project, instance, say, wanted)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             forgotten = _forgotten(project, say) if wanted.try_again else []
@@ -274,7 +274,7 @@ def repair(
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
-    if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
+    if logged := log_again(instance, project.home, kept):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
     audit = kept.get((AUDIT_ASSET, ""))
     if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):

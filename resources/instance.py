@@ -1,4 +1,4 @@
-"""The Dagster instance of a home: where its state is kept, and its partitions.
+"""The Dagster instance of a home, and where its state is kept.
 
 The state is SQLite in the home, or PostgreSQL where `TAMIS_POSTGRES_URL` names a database.
 """
@@ -12,25 +12,15 @@ from typing import Any
 
 import dagster as dg
 import dagster._core.instance.config as instance_configuration
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from resources.databases import make_databases
 from resources.environment import quiet_environment
 from resources.instance_file import NAME, POSTGRES_URL, DamagedConfigurationError, prepare_folder
-from resources.processes import ACTIVE
-from resources.specification import PARTITION_SETS
 from tamis.base.errors import PermanentError, TransientError
-from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
 from tamis.project import Project
 
-PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
 
 
@@ -45,13 +35,13 @@ class DatabaseUnreachableError(TransientError):
         )
 
 
-def _read_by_name(*paths: str) -> dict[str, Any]:
+def _read_by_name(*paths: str) -> dict[Any, Any]:
     """Read instance files by their names, with telemetry off whatever they say.
 
     Dagster takes the names for patterns: that of a folder `data [v2]` would match nothing, so that Dagster's
     defaults would hold, or the file of another folder.
     """
-    found: dict[str, Any] = _read_by_pattern(*map(glob.escape, paths)) or {}
+    found: dict[Any, Any] = dict(_read_by_pattern(*map(glob.escape, paths)) or {})
     telemetry = found.get("telemetry") or {}
     if not isinstance(telemetry, dict):  # Dagster names what is wrong
         return found
@@ -122,51 +112,3 @@ def name_driver() -> None:
     scheme, separator, rest = os.environ.get(POSTGRES_URL, "").partition("://")
     if scheme in ("postgres", "postgresql"):
         os.environ[POSTGRES_URL] = f"postgresql+psycopg2{separator}{rest}"
-
-
-def register_partitions(
-    instance: dg.DagsterInstance, snapshot: ProjectSnapshot, remove: bool = True
-) -> dict[str, tuple[list[str], list[str]]]:
-    """Make the partition sets those of the snapshot; returns what was added and removed per set.
-
-    A partition stays while a run that has not ended names it. Without `remove` only what is new is
-    registered, and what would be removed is returned alone.
-    """
-    changes: dict[str, tuple[list[str], list[str]]] = {}
-    in_use = None
-    for name in PARTITION_SETS:
-        wanted, present = set(snapshot.keys(name)), set(instance.get_dynamic_partitions(name))
-        held = set(snapshot.held) if name == "shards" else snapshot.kept.get(name, frozenset())
-        added, gone = sorted(wanted - present), present - wanted - held
-        if gone and remove:
-            in_use = in_use or partitions_in_use(instance)
-            gone -= in_use[name]
-        removed = sorted(gone)
-        if added:
-            instance.add_dynamic_partitions(name, added)
-        for key in removed if remove else ():
-            instance.delete_dynamic_partition(name, key)
-        if added or removed:
-            changes[name] = (added, removed)
-    return changes
-
-
-def partitions_in_use(instance: dg.DagsterInstance) -> dict[str, set[str]]:
-    """Partition keys of each set that runs name which have not ended: alone, or as a range."""
-    found: dict[str, set[str]] = {name: set() for name in PARTITION_SETS}
-    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
-        named = {run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags}
-        for name in _sets_of(run) if named else ():
-            keys = list(instance.get_dynamic_partitions(name))
-            if PARTITION_NAME_TAG not in run.tags and named.issubset(keys):
-                places = [keys.index(key) for key in named]
-                named = set(keys[min(places) : max(places) + 1])
-            found[name] |= named
-    return found
-
-
-def _sets_of(run: dg.DagsterRun) -> set[str]:
-    """Partition sets of the assets that a run makes; all of them where it does not say which."""
-    selected = {key.path[-1] for key in run.asset_selection or ()}
-    sets = {stage.partitions for name, stage in stages().items() if name in selected}
-    return {name for name in sets if name} or set(PARTITION_SETS)

@@ -11,13 +11,14 @@ from types import FrameType
 from dagster._cli.dev import dev_command
 
 from resources.children import kill_services
-from resources.instance import open_instance, register_partitions
+from resources.instance import open_instance
+from resources.partitions import register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
 from tamis.base.signals import received_signals
 from tamis.graph.scan import scan_files
 from tamis.project import Project
-from tamis.store.home import Home
+from tamis.store.home import Home, claim, writing
 
 
 class ServicesEndedError(TransientError):
@@ -34,6 +35,9 @@ def prepare(project: Project) -> None:
 
     Where files cannot be listed, the arrivals sensor says so.
     """
+    with contextlib.suppress(TamisError), writing(project.home, "tamis ui"):
+        if project.home.url is None:  # an object store is asked when something is written to it
+            claim(project.home, project.settings.project.name)
     with open_instance(project) as instance, contextlib.suppress(TamisError):
         register_partitions(instance, scan_files(project), remove=False)
 

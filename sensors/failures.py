@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from resources.last_good_project import BROKEN, load_project
+from resources.ownership import Owner
 from resources.store import StoreResource
 from resources.work_errors import failed_assets
 from sensors.outbox import put
@@ -20,8 +21,8 @@ from tamis.webhook_notices import FAILED, notice
 @dg.run_failure_sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Queue a message about each failed run, runs of the command line included, for the webhook "
-    "set in [automation].",
+    description="Queue a message about each failed run of this project, runs of the command line included, "
+    "for the webhook set in [automation].",
     monitor_all_code_locations=True,  # runs of the command line belong to none
 )
 def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
@@ -30,6 +31,8 @@ def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
         project = store.project
     except BROKEN:  # the run is not shown to this sensor again
         project, _ = load_project()
+    if not Owner.of(context.instance, project.home).may_own(context.dagster_run):
+        return
     section = project.settings.automation
     if section.webhook is not None and FAILED in section.webhook_events:
         for facts in _failures(context.instance, context.dagster_run):

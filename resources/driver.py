@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from resources.current_checks import log_current_checks
+from resources.databases import TABLES
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance
 from resources.partitions import register_partitions
@@ -23,6 +24,7 @@ from resources.used_stages import used_by
 from tamis.base.imports import importing
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
+from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import as_once_read, hold
 from tamis.graph.permissions import permitted
@@ -309,6 +311,7 @@ def materialize_project(
     """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):
         with storing(project.home.root):
+            wait_until_free(project.home.dagster / path for path in TABLES)
             instance = open_instance(project)
         # Else Dagster copies what the terminal shows into a file and back, by four processes a run, two of
         # which print a traceback at Ctrl-C. There is no public way to say so for one process alone.

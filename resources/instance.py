@@ -15,10 +15,11 @@ import dagster._core.instance.config as instance_configuration
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from resources.databases import make_databases
+from resources.databases import databases_of, make_databases
 from resources.environment import quiet_environment
 from resources.instance_file import NAME, POSTGRES_URL, DamagedConfigurationError, prepare_folder
 from tamis.base.errors import PermanentError, TransientError
+from tamis.base.sqlite import DatabaseLockedError, is_locked
 from tamis.project import Project
 
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
@@ -81,6 +82,14 @@ def _configured_instance(folder: Path) -> dg.DagsterInstance:
         raise DamagedConfigurationError(folder / NAME, problem) from error
 
 
+class UnusableStateError(TransientError):
+    """A database of Dagster cannot be used; says what it says, without the statement and its values."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"Dagster's database cannot be used: {problem}")
+
+
 class DamagedStateError(PermanentError):
     """A database of Dagster in the home cannot be read; says the way back."""
 
@@ -94,14 +103,21 @@ class DamagedStateError(PermanentError):
 
 @contextlib.contextmanager
 def dagster_state(project: Project) -> Iterator[None]:
-    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database."""
+    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database.
+
+    Raises `DatabaseLockedError` and `UnusableStateError` for what else a database says of itself.
+    """
     try:
         yield
     except DatabaseError as error:
         problem = str(error.orig)
-        if not any(words in problem for words in _SAID_OF_DAMAGE):
-            raise
-        raise DamagedStateError(project.home.dagster, problem) from error
+        if any(words in problem for words in _SAID_OF_DAMAGE):
+            raise DamagedStateError(project.home.dagster, problem) from error
+        if is_locked(error):
+            raise DatabaseLockedError.of(databases_of(project.home.dagster)) from error
+        if isinstance(error, OperationalError):
+            raise UnusableStateError(problem.strip().split("\n", 1)[0]) from error
+        raise
 
 
 def name_driver() -> None:

@@ -11,11 +11,13 @@ from types import FrameType
 from dagster._cli.dev import dev_command
 
 from resources.children import kill_services
-from resources.instance import open_instance
+from resources.databases import TABLES
+from resources.instance import dagster_state, open_instance
 from resources.partitions import register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
 from tamis.base.signals import received_signals
+from tamis.base.sqlite import wait_until_free
 from tamis.graph.scan import scan_files
 from tamis.project import Project
 from tamis.store.home import Home, claim, writing
@@ -38,8 +40,10 @@ def prepare(project: Project) -> None:
     with contextlib.suppress(TamisError), writing(project.home, "tamis ui"):
         if project.home.url is None:  # an object store is asked when something is written to it
             claim(project.home, project.settings.project.name)
-    with open_instance(project) as instance, contextlib.suppress(TamisError):
-        register_partitions(instance, scan_files(project), remove=False)
+    with dagster_state(project):
+        wait_until_free(project.home.dagster / path for path in TABLES)
+        with open_instance(project) as instance, contextlib.suppress(TamisError):
+            register_partitions(instance, scan_files(project), remove=False)
 
 
 def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:

@@ -14,7 +14,7 @@ from resources.store import StoreResource
 from resources.work_errors import failed_assets
 from sensors.outbox import put
 from tamis.base.errors import TamisError
-from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
+from tamis.base.kept_errors import NOT_KEPT, OF_DATABASES, RAN_OUT
 from tamis.webhook_notices import FAILED, notice
 
 
@@ -66,7 +66,7 @@ def error_line(error: Any) -> str:
     first = (str(cause.message).strip().splitlines() or [""])[0].split(f"{name}: ", 1)[-1]
     inner, _, said = first.partition(": ")
     ended = name in ("Failure", "StepError")  # how the platform ends a step
-    if ended and (inner in _own_errors() or NOT_KEPT in first or said == RAN_OUT):
+    if ended and (inner in _own_errors() | OF_DATABASES or NOT_KEPT in first or said == RAN_OUT):
         return first
     return f"{name}: {first}" if name in _own_errors() else name
 

@@ -7,7 +7,7 @@ is left to the steps: a precheck that finds nothing promises nothing.
 import contextlib
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,12 +30,15 @@ from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
+from tamis.training.stage import TRIALS_STAGE
+from tamis.training.tracking import require_experiment, require_tracker
 
 FILES_LOOKED_AT, ROWS_LOOKED_AT, BYTES_LOOKED_AT = 20, 20, 20_000_000
 LACKING = (WHOLE_SHARD, Reason.MISSING_TEXT_COLUMN)
@@ -43,6 +46,8 @@ EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
 LINES, PLAIN = (".jsonl", ".ndjson", ".csv", ".tsv"), (".txt", ".md")
 BYTES_COUNTED = 1_000_000_000
+LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
+"""Stages whose results are logged to MLflow."""
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
 
@@ -90,7 +95,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if file.key in snapshot.files
     ]
     unmet: list[str] = []
-    warnings = [*missing_packages(project), *_other_samplers(project)]
+    warnings = [*missing_packages(project), *_other_samplers(project), *_without_tracker(project, due)]
     for target in project.settings.target:
         if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
             made = (EXAMPLES_STAGE.name, target.name) in current
@@ -106,6 +111,17 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     for corpus in project.settings.corpus:
         warnings += _lacking_columns(corpus, [one for one in shards if one.corpus == corpus.name])
     return Precheck(unmet=unmet, warnings=[*warnings, *_budgets_above(snapshot, current, shards)])
+
+
+def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
+    """Say why trials that are due cannot be logged; nothing where none is due."""
+    if LOGGED.isdisjoint(due):
+        return
+    try:
+        require_tracker(project.tracking_uri)
+        require_experiment(project.tracking_uri, project.settings.tracking.experiment)
+    except TamisError as error:
+        yield f"trials will fail: {error}"
 
 
 def target_problem(target: TargetSection, project: Project) -> str | None:

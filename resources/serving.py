@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import os
 import signal
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,11 +18,16 @@ from resources.instance import dagster_state, open_instance
 from resources.partitions import register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
+from tamis.base.progress import complain
 from tamis.base.signals import received_signals
 from tamis.base.sqlite import wait_until_free
+from tamis.base.user_folders import socket_folder
 from tamis.graph.scan import scan_files
 from tamis.project import Project
 from tamis.store.home import Home, claim, writing
+
+SOCKET_NAME_BYTES = 20
+"""Of a socket's name below the folder for temporary files: `/tmp` and eight characters, so far."""
 
 
 class ServicesEndedError(TransientError):
@@ -55,6 +62,7 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
     do not answer yet are killed. `ServicesEndedError` where it ended for another reason.
     """
     warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
+    _shorten_temporary_folder()
     level = "info" if verbose else "warning"
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]
     ended, answers = threading.Event(), threading.Event()
@@ -77,6 +85,14 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
     if received_signals().isdisjoint({signal.SIGINT, signal.SIGTERM}):
         raise ServicesEndedError
     raise KeyboardInterrupt
+
+
+def _shorten_temporary_folder() -> None:
+    """Have services make their sockets where paths are short; raises `LongTemporaryFolderError`."""
+    own, short = tempfile.gettempdir(), str(socket_folder(SOCKET_NAME_BYTES))
+    if short != own:
+        complain(f"the path of TMPDIR is too long for the sockets of Dagster's services, which use {short}")
+        os.environ["TMPDIR"] = tempfile.tempdir = short
 
 
 @contextlib.contextmanager

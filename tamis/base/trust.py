@@ -67,7 +67,10 @@ class NoRecordError(PermanentError):
 
 def record_file() -> Path | None:
     """Return the file of what is accepted; None without an absolute path: a relative one is the project's."""
-    path = Path(platformdirs.user_state_dir("tamis")) / RECORD
+    try:
+        path = Path(platformdirs.user_state_dir("tamis")) / RECORD
+    except RuntimeError:  # without a home folder
+        return None
     return path if path.is_absolute() else None
 
 

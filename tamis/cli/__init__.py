@@ -16,8 +16,9 @@ import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
-from tamis.base.progress import Heartbeat, close_all, show, visible
+from tamis.base.progress import Heartbeat, close_all, complain, show, visible
 from tamis.base.signals import received_signals, record_signals
+from tamis.base.user_folders import complete_user
 from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
@@ -217,10 +218,21 @@ def console() -> None:
         signal.signal(ending, signal.default_int_handler)
     import_well()
     spin_briefly()
-    ended.append(main())
+    ended.append(_in_place() or main())
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
     sys.exit(ended[0])
+
+
+def _in_place() -> int:
+    """Complete the environment of this user; return the exit code where that cannot be done."""
+    try:
+        lines = complete_user()
+    except TamisError as error:
+        return _failed(error)
+    for line in lines:
+        complain(line)
+    return 0
 
 
 def _exit_at_once(ended: Sequence[int]) -> None:

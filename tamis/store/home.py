@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.paths import require_plain, require_short
 from tamis.store.control_schemas import FORM
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
@@ -37,6 +38,9 @@ ID_MARKER = "manifests/home.id"
 """A file with the id of the home, by which its runs and events in Dagster are known."""
 
 
+MOST_BYTES = 504 - len("/dagster/history/runs/00000000-0000-0000-0000-000000000000.db")
+"""Of the path of a home, so that SQLite can open the log of a run and its journal."""
+CURE = "rename or move the folder, or set TAMIS_HOME to another one"
 _ID = re.compile("[0-9a-f]{32}")
 _OF_ADDRESSES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 """What SQLAlchemy does not take literally in the path of an SQLite database; Dagster does not escape it."""
@@ -235,9 +239,11 @@ def require_own(home: Home, project: str) -> None:
 def placed(home: Home) -> Home:
     """Return the home; raises `HomeElsewhereError` where its folder was begun for another place.
 
-    Raises `HomeNotAFolderError`, `HomePathError`, and `HomeFormError` where another version of Tamis has
-    written it.
+    Raises `HomeNotAFolderError`, `HomePathError`, `PathError`, and `HomeFormError` where another version of
+    Tamis has written it.
     """
+    require_plain(home.root, CURE)
+    require_short(home.root, MOST_BYTES, CURE)
     if found := _OF_ADDRESSES.search(str(home.root)):
         raise HomePathError(home.root, found[0])
     there = next(path for path in (home.root, *home.root.parents) if os.path.lexists(path))

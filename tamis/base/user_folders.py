@@ -48,6 +48,8 @@ def complete_user() -> list[str]:
     Raises `NoTemporaryFolderError`.
     """
     said = _complete_temporary_folder()
+    if not os.environ.get("HOME"):
+        os.environ.pop("HOME", None)  # an empty one would mean the root of the disk
     if not _has_name():
         os.environ["USER"] = str(os.getuid())
     if not _has_home():

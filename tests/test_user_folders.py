@@ -95,10 +95,8 @@ def test_a_tmpdir_that_cannot_be_used_is_replaced_for_all_libraries(tmp_path, mo
     (tmp_path / "file").touch()
     monkeypatch.setenv("TMPDIR", str(tmp_path / named))
     (said,) = complete_user()
-    assert (
-        said
-        == f"TMPDIR names {str(tmp_path / named)!r}, which cannot be written; {tmp_path}/tmp is used in its place"
-    )
+    wrong, right = str(tmp_path / named), str(tmp_path / "tmp")
+    assert said == f"TMPDIR names {wrong!r}, which cannot be written; {right} is used in its place"
     assert os.environ["TMPDIR"] == str(tmp_path / "tmp")
     assert complete_user() == []
 
@@ -107,9 +105,7 @@ def test_without_any_temporary_folder_a_line_says_so(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: (_ for _ in ()).throw(FileNotFoundError(2)))
     monkeypatch.setenv("TMPDIR", "/gone")
-    with pytest.raises(
-        NoTemporaryFolderError, match="TMPDIR names '/gone', which cannot be written.* set TMPDIR"
-    ):
+    with pytest.raises(NoTemporaryFolderError, match=r"names '/gone', which cannot be written.* set TMPDIR"):
         complete_user()
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import is_readable, read_file
+from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.object_store import is_url
@@ -266,7 +267,8 @@ def missing_packages(project: Project) -> Iterator[str]:
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         "obstore": (
-            storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),
+            storage_url(settings) is not None
+            or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),
             "an object store",
             EXTRA.format("object-store"),
         ),

@@ -46,8 +46,8 @@ class SlowModelError(SqlProjectError):
         super().__init__(
             file,
             1,
-            f"model {model} and its tests took over {seconds:g} s and were ended; read fewer rows, or look for "
-            "a join without a condition",
+            f"model {model} and its tests took over {seconds:g} s and were ended; read fewer rows, or look "
+            "for a join without a condition",
         )
 
 

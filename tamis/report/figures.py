@@ -26,9 +26,8 @@ def new_figure(panels: int = 1, width: float = 9.0, height: float = 4.4) -> "tup
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if (
-        Path(matplotlib_fname()).resolve().parent == Path.cwd()
-    ):  # it came with a project, and could have TeX run
+    # A matplotlibrc of the working directory may have come with a project, and can have TeX run.
+    if Path(matplotlib_fname()).resolve().parent == Path.cwd():
         rcdefaults()
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)

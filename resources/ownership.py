@@ -72,10 +72,10 @@ class Owner:
         ours = all(key.path[-1] in stages() for key in run.asset_selection or ())
         if run.remote_job_origin is None or run.job_name not in JOBS or not ours:
             return False
+        if location is None:
+            return self.alone and bool(run.asset_selection)
         there = run.remote_job_origin.repository_origin.code_location_origin
-        if location is None or not self.alone:
-            return self.alone or there == location
-        return there.location_name == location.location_name
+        return there.location_name == location.location_name if self.alone else there == location
 
 
 def other_homes(instance: dg.DagsterInstance, known: str) -> set[str]:

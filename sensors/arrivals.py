@@ -6,6 +6,7 @@ reselection sensor's matter. What is held back it only names.
 """
 
 import contextlib
+from pathlib import Path
 
 import dagster as dg
 
@@ -35,7 +36,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     if reason := settling(store):
         return dg.SkipReason(reason)
     problem = broken(store)
-    log_check(context.instance, problem)
+    log_check(context.instance, Path(store.project_file), problem)
     if problem:
         return dg.SkipReason(problem)
     if not home_id(store.home):  # the tag of the runs that are requested

@@ -15,6 +15,7 @@ from dagster._core.remote_origin import (
 from projects import SmallProject, plain_project, selection, settings, write_jsonl
 
 from resources import processes
+from resources.check_log import log_evaluation
 from resources.ownership import ASSET_JOB, Owner, active_runs, other_homes, tags_of
 from resources.partitions import register_partitions
 from resources.processes import end_killed_runs
@@ -181,9 +182,21 @@ def test_failures_of_others_count_for_nothing_and_are_not_told(homes, instance):
     assert request.tags[HOME_TAG] == home_id(one.home)
     run(instance, dict(request.tags) | other.tags, failed)
     assert isinstance(removal_request(instance, one.home, ["documents[web__a]"]), dg.RunRequest)
-    for home, run_tags, told in ((one, one.tags, True), (one, other.tags, False), (other, {}, False)):
-        found = dg.DagsterRun(job_name="etl" if not run_tags else ASSET_JOB, tags=run_tags)
-        assert Owner.of(instance, home.home).may_own(found) == told
+    for tags, job, told in ((one.tags, ASSET_JOB, True), (other.tags, ASSET_JOB, False), ({}, "etl", False)):
+        found = dg.DagsterRun(job_name=job, tags=tags)
+        assert Owner.of(instance, one.home).may_own(found) == told
+
+
+@pytest.mark.parametrize(
+    ("job", "assets", "told"),
+    [(ASSET_JOB, ("documents",), True), (ASSET_JOB, ("documents", "sales"), False), (ASSET_JOB, (), False)],
+)
+def test_a_run_that_failed_before_it_was_claimed_is_told_where_its_assets_are_ours(
+    homes, instance, job, assets, told
+):
+    one, _other = homes
+    failed = run(instance, {}, dg.DagsterRunStatus.FAILURE, HERE, job, assets)
+    assert Owner.of(instance, one.home).may_own(failed) == told
 
 
 def test_partitions_of_others_stay_registered(homes, instance):
@@ -259,3 +272,25 @@ def test_a_run_that_somebody_starts_in_the_ui_is_claimed_before_its_first_step(h
     assert done.success
     assert seen == [home_id(one.home)] * len(seen)
     assert seen
+
+
+def test_homes_that_disagree_about_a_check_log_it_once_each(homes, instance):
+    one, other = homes
+
+    def log(home: Home, reason: str | None) -> bool:
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("documents"), check_name="current", passed=not reason, description=reason
+        )
+        key = evaluation.asset_check_key
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+        return log_evaluation(instance, home.home, evaluation, record)
+
+    assert log(one, "a new file")
+    assert log(other, None)
+    for _ in range(3):
+        assert not log(one, "a new file"), "the other home has logged its own since"
+        assert not log(other, None)
+    assert log(one, "two new files"), "its own answer has changed"
+    assert not log(other, None)
+    assert log(other, "a changed file")
+    assert not log(other, "a changed file")

@@ -11,6 +11,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
+from resources.ownership import tags_of
 from resources.partitions import partitions_in_use, register_partitions
 from tamis.store.home import Home, claim
 
@@ -81,7 +82,7 @@ def test_a_run_names_partitions_of_the_sets_of_its_assets_alone(instance, home):
     run(instance, "SUCCESS", ("documents",), **{PARTITION: "web__c"})
     found = partitions_in_use(instance, home)
     assert (found["targets"], found["shards"]) == ({"web__a"}, set())
-    run(instance, "QUEUED", (), **{PARTITION: "web__d"})
+    run(instance, "QUEUED", (), **{PARTITION: "web__d"}, **tags_of(home))
     assert all("web__d" in keys for keys in partitions_in_use(instance, home).values()), (
         "of a job: it may be any"
     )

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from resources.databases import databases_of, make_databases
 from resources.environment import quiet_environment
 from resources.instance_file import NAME, POSTGRES_URL, DamagedConfigurationError, prepare_folder
+from resources.sqlite import patience
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.sqlite import DatabaseLockedError, is_locked
 from tamis.project import Project
@@ -114,7 +115,7 @@ def dagster_state(project: Project) -> Iterator[None]:
         if any(words in problem for words in _SAID_OF_DAMAGE):
             raise DamagedStateError(project.home.dagster, problem) from error
         if is_locked(error):
-            raise DatabaseLockedError.of(databases_of(project.home.dagster)) from error
+            raise DatabaseLockedError.of(databases_of(project.home.dagster), patience()) from error
         if isinstance(error, OperationalError):
             raise UnusableStateError(problem.strip().split("\n", 1)[0]) from error
         raise

@@ -145,7 +145,7 @@ def open_patiently(dialect: Any, _record: Any, arguments: list[Any], options: di
     There SQLite cannot make the log of a database at rest.
     """
     if dialect.name == "sqlite":
-        options.setdefault("timeout", PATIENCE_SECONDS)
+        options.setdefault("timeout", _patience)
     home, path = os.environ.get("DAGSTER_HOME"), arguments[0] if arguments else ""
     if not home or not isinstance(path, str) or os.access(os.path.dirname(path), os.W_OK):
         return
@@ -159,6 +159,18 @@ def _is_below(path: str, home: str) -> bool:
     return Path(path).resolve().is_relative_to(Path(home).resolve())
 
 
+def patience() -> float:
+    """Return how many seconds a locked database is waited for."""
+    return _patience
+
+
+def wait_at_most(seconds: float) -> None:
+    """Have this process wait so long for a locked database, as probes that are asked again and again."""
+    global _patience
+    _patience = seconds
+
+
+_patience = PATIENCE_SECONDS
 _engines = _Engines()
 let_go = _engines.let_go
 os.register_at_fork(after_in_child=_engines.leave_to_parent)

@@ -24,21 +24,21 @@ LOCKED = "is locked"
 class DatabaseLockedError(TransientError):
     """Another program has kept a database locked; names both, as far as is known."""
 
-    def __init__(self, paths: Iterable[Path], holders: Iterable[str] = ()) -> None:
-        self.paths, self.holders = list(paths), list(holders)
+    def __init__(self, paths: Iterable[Path], holders: Iterable[str], seconds: float) -> None:
+        self.paths, self.holders, self.seconds = list(paths), list(holders), seconds
         by = f" by {', '.join(self.holders)}" if self.holders else " by another program"
         what = " and ".join(map(str, self.paths))
         super().__init__(
-            f"the database {what} has been locked{by} for {PATIENCE_SECONDS:.0f} s; close the program that "
-            "uses it, then run the same command again"
+            f"the database {what} has been locked{by} for {seconds:.0f} s; close the program that uses it, "
+            "then run the same command again"
         )
 
     @classmethod
-    def of(cls, paths: Iterable[Path]) -> "DatabaseLockedError":
+    def of(cls, paths: Iterable[Path], seconds: float) -> "DatabaseLockedError":
         """Return the error for those of these databases that are locked now; for all where none is."""
         paths = list(paths)
         locked = [path for path in paths if is_locked_now(path)] or paths
-        return cls(locked, users_of(locked))
+        return cls(locked, users_of(locked), seconds)
 
 
 def is_locked(error: BaseException | None) -> bool:
@@ -70,7 +70,7 @@ def wait_until_free(paths: Iterable[Path]) -> None:
     while locked := [path for path in paths if is_locked_now(path)]:
         waited = time.monotonic() - began
         if waited > PATIENCE_SECONDS:
-            raise DatabaseLockedError(locked, users_of(locked))
+            raise DatabaseLockedError(locked, users_of(locked), PATIENCE_SECONDS)
         if waited > SAID_AFTER_SECONDS and not said:
             said = True
             say(f"waiting up to {PATIENCE_SECONDS:.0f} s for {locked[0]}, which another program has locked")

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tamis.base.errors import MissingPackageError
 from tamis.base.files import flush
-from tamis.base.sqlite import DatabaseLockedError, is_locked, wait_until_free
+from tamis.base.sqlite import PATIENCE_SECONDS, DatabaseLockedError, is_locked, wait_until_free
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql"
-PATIENCE_SECONDS = 5
+CONNECT_SECONDS = 5
 ARTIFACT_ROOT = "mlflow-artifacts:/"  # resolved by whoever serves the database; never a path of one machine
 
 
@@ -52,7 +52,7 @@ def _patient(asking: Callable[Concatenate[str, Given], Found]) -> Callable[Conca
         except Exception as error:
             if not is_locked(error):
                 raise
-            raise DatabaseLockedError.of([path]) from error
+            raise DatabaseLockedError.of([path], PATIENCE_SECONDS) from error
 
     return patient
 
@@ -79,7 +79,7 @@ def require_database(uri: str) -> None:
     import sqlalchemy
 
     try:
-        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": PATIENCE_SECONDS})
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS})
     except ModuleNotFoundError as error:
         needed_for = "tracking in a PostgreSQL database"
         raise MissingPackageError(

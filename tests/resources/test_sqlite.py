@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from projects import plain_project, settings
 
 from resources import sqlite
+from resources.health import findings
 from resources.instance import UnusableStateError, dagster_state, open_instance
 from resources.sqlite import Migrations, let_go
 from tamis.base import sqlite as locks
@@ -185,7 +186,7 @@ def test_a_database_that_stays_locked_is_named_with_who_uses_it(project, monkeyp
 
 @pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db"])
 def test_a_lock_that_begins_later_ends_in_a_line_that_names_the_database(project, monkeypatch, name):
-    monkeypatch.setattr(sqlite, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "_patience", 0.2)
 
     def write(instance: dg.DagsterInstance) -> None:
         with dagster_state(project):
@@ -213,3 +214,18 @@ def test_other_words_of_a_database_are_shown_without_the_statement(project):
 
 def test_an_error_that_only_has_the_name_of_one_of_a_database_is_not_shown():
     assert "whale" not in kept_message(duckdb.DataError("could not convert 'whale' to a number"))
+
+
+def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, monkeypatch):
+    ensure_database(project.tracking_uri)
+    path = project.home.mlflow / "mlflow.db"
+    monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
+    monkeypatch.setattr("resources.health.PATIENCE_SECONDS", 0.2)
+    before = sqlite.patience()
+    with locked(path):
+        (found,) = findings(project, ["tracking"])
+    assert sqlite.patience() == 0.2
+    sqlite.wait_at_most(before)
+    assert not found.healthy
+    assert str(path) in found.seen
+    assert "locked" in found.seen

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import socket
+import sqlite3
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
+from mlflow.exceptions import MlflowException
 from projects import (
     SMALL,
     SmallProject,
@@ -680,3 +682,19 @@ def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
     assert tamis(empty, "purge", "--answers").out == "no answers about removed documents are stored\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), "OperationalError: disk I/O error"),
+        (MlflowException("Detected out-of-date database schema"), "MlflowException: Detected out-of-date"),
+    ],
+)
+def test_what_a_database_or_mlflow_says_is_a_line_and_no_traceback(empty, tamis, monkeypatch, error, said):
+    def fail(_project):
+        raise error
+
+    monkeypatch.setattr("tamis.cli.making.read_status", fail)
+    (line,) = tamis(empty, "status", code=1).err.splitlines()
+    assert line.startswith(f"tamis: {said}")

@@ -39,7 +39,7 @@ def kept_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         named = f": {str(error.filename)!r}" if error.filename is not None else ""
         return f"{name}: [Errno {error.errno}] {os.strerror(error.errno)}{named}"
-    if (plain := _of_a_database(error)) is not None:
+    if (plain := said_by_database(error)) is not None:
         return f"{name}: {plain}"
     said = " ".join(str(error).split())
     if RAN_OUT in said.lower() or "allocate memory" in said:
@@ -47,7 +47,7 @@ def kept_message(error: BaseException) -> str:
     return f"{name}{_place(error)}, {not_kept(str(error))}" if said else f"{name}{_place(error)}"
 
 
-def _of_a_database(error: BaseException) -> str | None:
+def said_by_database(error: BaseException) -> str | None:
     """Return what MLflow, SQLite or a database behind SQLAlchemy says, None for other errors.
 
     Without the statement and its values, which SQLAlchemy adds in lines of their own.

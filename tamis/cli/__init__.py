@@ -16,6 +16,7 @@ import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
+from tamis.base.kept_errors import said_by_database
 from tamis.base.progress import Heartbeat, close_all, complain, show, visible
 from tamis.base.signals import received_signals, record_signals
 from tamis.base.user_folders import complete_user
@@ -189,6 +190,9 @@ def _failed(error: Exception) -> int:
     if problem is not None:
         print(visible(f"tamis: {problem}"), file=sys.stderr)
         return 2 if isinstance(problem, PermanentError) else 1
+    if (said := said_by_database(error)) is not None:
+        print(visible(f"tamis: {type(error).__name__}: {said}"), file=sys.stderr)
+        return 1
     if not isinstance(error, OSError):
         raise error
     where = f": {error.filename}" if error.filename else ""

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
+from resources.ownership import tags_of
 from resources.processes import this_process
 from resources.tags import (
     CERTIFIED_TAG,
@@ -164,7 +165,7 @@ class Runner:
                 raise_on_error=False,
                 run_config=QUIET,
                 run_id=run_id,
-                **_run_arguments(self.instance, group, self.wanted.tags),
+                **_run_arguments(self.instance, group, self.wanted.tags | tags_of(self.project.home)),
             )
             steps.finish()
         for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints

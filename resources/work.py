@@ -13,6 +13,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from resources.checks import Checks, evaluation_of
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
+from resources.ownership import tags_of
 from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.provenance import run_facts
 from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
@@ -49,6 +50,7 @@ from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestF
 from tamis.report.address import page_url
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
+from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
@@ -301,7 +303,7 @@ class Work:
             if made.announce is not None:
                 made.announce(manifest_id)
             metadata = self._metadata(made, manifest, kept)
-            tags = event_tags(kept, digest_of_metadata(metadata))
+            tags = event_tags(kept, digest_of_metadata(metadata)) | tags_of(self.project.home)
             yield from self._event(stage, made, manifest, metadata, tags)
             before = self.current.get((manifest.asset, manifest.partition))
             value = _head(manifest, manifest_id, self.attempt)
@@ -467,6 +469,7 @@ def log_current(
     stage: Stage,
     partitions: Sequence[str],
     current: CurrentValues,
+    home: Home,
 ) -> None:
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
     for name in made_together(stage.name):
@@ -476,7 +479,7 @@ def log_current(
             if value is not None and value.usable:
                 manifest = manifests.read(value.manifest)
                 metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
-                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
+                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs | tags_of(home)
                 log_materialization(context, stages()[name], manifest, metadata, tags)
 
 

@@ -325,7 +325,10 @@ def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame,
     known = pl.DataFrame(schema={"doc_id": pl.String(), "vector": kind})
     if kept is not None and (parts := sorted(kept.glob("*.parquet"))):
         known = (
-            pl.scan_parquet(parts).join(documents.lazy(), on="doc_id", how="semi").unique("doc_id").collect()
+            pl.scan_parquet(parts, glob=False)
+            .join(documents.lazy(), on="doc_id", how="semi")
+            .unique("doc_id")
+            .collect()
         )
     missing = documents.join(known, on="doc_id", how="anti").sort("doc_id")
     with Progress("encoding texts", len(missing), "texts") as progress:

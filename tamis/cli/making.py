@@ -11,6 +11,7 @@ import click
 
 from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.paths import require_plain
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
@@ -57,6 +58,7 @@ def init(folder: str) -> int:
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
         raise ProjectExistsError(path)
+    require_plain(path, "choose another folder for the project")
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
         raise NotAFolderError(there)
     template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")

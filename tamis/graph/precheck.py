@@ -7,7 +7,7 @@ cannot be known from that is left to the steps: a precheck that finds nothing pr
 import importlib.util
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.numbers import named
 from tamis.corpus.file_rows import is_readable
+from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
 from tamis.corpus.looking import is_looked_at
 from tamis.corpus.lost_rows import lost_rows
@@ -38,6 +39,7 @@ from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
@@ -45,10 +47,14 @@ from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
+from tamis.training.stage import TRIALS_STAGE
+from tamis.training.tracking import require_experiment, require_tracker
 
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
 BYTES_COUNTED = 1_000_000_000
+LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
+"""Stages whose results are logged to MLflow."""
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
 
@@ -114,7 +120,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if file.key in snapshot.files
     ]
     unmet: list[str] = []
-    warnings = [*missing_packages(project), *_other_samplers(project)]
+    warnings = [*missing_packages(project), *_other_samplers(project), *_without_tracker(project, due)]
     examples: dict[str, pl.DataFrame] = {}
     for target in project.settings.target:
         if target.name not in due.get(EXAMPLES_STAGE.name, ()):
@@ -143,6 +149,17 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     return Precheck(
         unmet=unmet, warnings=warnings, shares=unread_shares(snapshot, current, entries, foreseen=foreseen)
     )
+
+
+def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
+    """Say why trials that are due cannot be logged; nothing where none is due."""
+    if LOGGED.isdisjoint(due):
+        return
+    try:
+        require_tracker(project.tracking_uri)
+        require_experiment(project.tracking_uri, project.settings.tracking.experiment)
+    except TamisError as error:
+        yield f"trials will fail: {error}"
 
 
 def _not_understood(
@@ -292,7 +309,8 @@ def missing_packages(project: Project) -> Iterator[str]:
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         "obstore": (
-            storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),
+            storage_url(settings) is not None
+            or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),
             "an object store",
             EXTRA.format("object-store"),
         ),

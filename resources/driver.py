@@ -23,7 +23,7 @@ from tamis.base.imports import importing
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group, next_groups
-from tamis.graph.held_back import as_once_read, hold
+from tamis.graph.held_back import hold
 from tamis.graph.permissions import permitted
 from tamis.graph.plan import Due, full_plan, input_key, label
 from tamis.graph.precheck import UnmetTargetsError, precheck
@@ -92,11 +92,14 @@ def materialize(
             job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
-            renamed = _has_renamed_files(snapshot)
+            has_read = False
             while group := _next(project, snapshot, wanted, outcome):
-                if renamed and not any(stages()[name].from_files for name in group.assets):
-                    snapshot, renamed = _scan_and_reconcile(project, instance, wanted, outcome), False
+                reads = any(stages()[name].from_files for name in group.assets)
+                if has_read and not reads and snapshot.lost:
+                    # Lost files whose documents were read elsewhere leave before anything is made of both.
+                    snapshot, has_read = _scan_and_reconcile(project, instance, wanted, outcome), False
                     continue
+                has_read |= reads
                 if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
                     now = scan_again(snapshot, read_current_values(project.home.store))
                     register_partitions(instance, now, remove=False)
@@ -135,16 +138,6 @@ def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str],
     """Say that nothing is held back under the names that a person gave, where that is so."""
     if asked and not (outcome.removed or outcome.let_go):
         say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
-
-
-def _has_renamed_files(snapshot: ProjectSnapshot) -> bool:
-    """Return whether files are held back until they have been read under their new names.
-
-    They leave before anything else is made, so that nothing is made of both names.
-    """
-    if not snapshot.lost:
-        return False
-    return as_once_read(snapshot, read_current_values(snapshot.project.home.store)).lost != snapshot.lost
 
 
 def _check_first(

@@ -21,8 +21,8 @@ from resources.work import Work, log_current
 from resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.base.precision import computing_in
 from tamis.corpus.stage import RAW_STAGE
+from tamis.graph.absent_files import note_absent
 from tamis.graph.failed_steps import failed_step_noted
-from tamis.graph.held_back import note_absent
 from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_regrouped
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched

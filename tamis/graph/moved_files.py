@@ -3,7 +3,7 @@
 The same bytes are not enough: another corpus may read another column of the very same file.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from tamis.corpus.shards import Shard
 from tamis.corpus.small_files import rows_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, OCCURRENCES, RAW_STAGE
-from tamis.graph.plan import config_of
+from tamis.graph.plan import config_of, input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues
@@ -79,20 +79,45 @@ def arriving(snapshot: ProjectSnapshot) -> Arriving:
     """Return the listed files that may be counted as read: their bytes, and how they will be read."""
     alone = {key for key in snapshot.fingerprints if key in snapshot.files}
     versions = {**{key: snapshot.fingerprints[key] for key in alone}, **snapshot.versions}
+    reading_of = _readings(snapshot)
+    return {key: (version, reading_of(key)) for key, version in versions.items() if key in snapshot.files}
+
+
+def read_as_now(
+    snapshot: ProjectSnapshot, current: CurrentValues, small: pl.DataFrame, files: Iterable[str]
+) -> set[str]:
+    """Return those of these files whose stored documents are what reading the files now would yield.
+
+    `small`: the files of groups as they were read last.
+    """
+    reading_of, stage = _readings(snapshot), stages()[DOCUMENTS_STAGE.name]
+    noted = {key: made for key, *made in small.select("shard", "version", "reading").iter_rows()}
+
+    def is_current(key: str) -> bool:
+        if key in noted:
+            return key in snapshot.group_of and noted[key] == [snapshot.versions.get(key), reading_of(key)]
+        raw, made = current.get((RAW_STAGE.name, key)), current.get((stage.name, key))
+        if raw is None or made is None or not made.usable or key not in snapshot.shards:
+            return False
+        as_hashed = raw.data_version == snapshot.fingerprints.get(key)
+        return as_hashed and made.input_key == input_key(stage, key, snapshot, current)
+
+    return {key for key in files if is_current(key)}
+
+
+def _readings(snapshot: ProjectSnapshot) -> Callable[[str], str]:
+    """Return a function that says, of a listed file, the digest of how it is read."""
     readings: dict[str, str] = {}
 
-    def reading_of(shard: str) -> str:
+    def reading_of(file: str) -> str:
+        shard = snapshot.group_of.get(file, file)
         corpus = snapshot.shards[shard].corpus
         if corpus not in readings:
             stage = stages()[DOCUMENTS_STAGE.name]
             readings[corpus] = _reading(stage.code_version, config_of(stage, shard, snapshot))
         return readings[corpus]
 
-    return {
-        key: (version, reading_of(snapshot.group_of.get(key, key)))
-        for key, version in versions.items()
-        if key in snapshot.files
-    }
+    return reading_of
 
 
 def to_be_read_elsewhere(

@@ -189,7 +189,8 @@ def unread_files(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str,
     files = snapshot.files
     small = read_small_files(snapshot.project.home.store)
     known = read_as_now(snapshot, current, small, files)
-    known |= {file.key for one in in_effect(snapshot, current) for file in snapshot.shards[one.shard].files}
+    shrunken = {one.shard for one in in_effect(snapshot, current)}
+    known |= {file.key for key in shrunken & snapshot.shards.keys() for file in snapshot.shards[key].files}
     return Counter(file.corpus for key, file in files.items() if key not in known)
 
 

@@ -18,6 +18,7 @@ from tamis.base.errors import PermanentError
 from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
+from tamis.corpus.named_columns import heading_without
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
@@ -243,7 +244,8 @@ class _Group:
                 documents, shown = self.barred.columns(documents)
             else:  # a file of one text has no other columns
                 shown = refused.clear()
-            if len(kept := kept_rows(documents, batch.heading)):
+            heading, named = self._heading(batch.heading)
+            if len(kept := kept_rows(documents, heading)):
                 self.frames["kept_rows"].setdefault(shard, []).append(kept.with_columns(of_shard))
                 self.kept_bytes += int(kept["content"].str.len_bytes().sum())
             quarantine, held = self.barred.quarantine(batch.quarantine)
@@ -256,11 +258,18 @@ class _Group:
             if len(quarantine):
                 bad = _named(quarantine, of_shard)
                 self.frames["quarantine"].setdefault(shard, []).append(bad)
-            found = [_named(places, of_shard) for places in (refused, shown, held)]
+            found = [_named(places, of_shard) for places in (refused, shown, held, named)]
             places = pl.concat(found, how="diagonal").with_columns(of_shard.alias("partition"))
             intake.refused.update(places["doc_id"])
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
+
+    def _heading(self, heading: str | None) -> tuple[str | None, pl.DataFrame]:
+        """Return a heading without withdrawn names of columns, and the places (row, doc_id) of these."""
+        known = frozenset(self.barred.doc_ids) if heading else frozenset[str]()
+        cleared, doc_ids = heading_without(heading, known) if heading and known else (heading, [])
+        schema = {"row": pl.Int64, "doc_id": pl.String}
+        return cleared, pl.DataFrame({"row": [WHOLE_SHARD] * len(doc_ids), "doc_id": doc_ids}, schema=schema)
 
     def left_of(self, shard: str, had: Mapping[str, int]) -> tuple[int, int]:
         """Return how many documents a shard had and has, of a group how many of its files had and have any.

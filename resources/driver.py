@@ -13,6 +13,7 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from resources.current_checks import log_current_checks
 from resources.events import log_again
 from resources.instance import dagster_state, open_instance, register_partitions
+from resources.losses import let_go
 from resources.process_deaths import forget_aborts
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
@@ -28,7 +29,14 @@ from tamis.graph.permissions import permitted
 from tamis.graph.plan import Due, full_plan, input_key, label
 from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
-from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
+from tamis.graph.repair import (
+    Damage,
+    find_damage,
+    forget_damaged,
+    lost_index,
+    sweep_unwritten,
+    unreadable_tables,
+)
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
@@ -37,11 +45,13 @@ from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
+from tamis.records.losses import MISSING, lost_tables, note_records, note_tables
 from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
+from tamis.records.pinned_versions import restore_pins
 from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
-from tamis.store.home import claim, writing
+from tamis.store.home import Home, claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError
@@ -72,6 +82,9 @@ def materialize(
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance)
+            for line in let_go(project.home, instance, wanted.allow_removal):
+                say(line)
+                outcome.let_go.append(line)
             knows_current = repair(project, instance, say, wanted)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             forgotten = _forgotten(project, say) if wanted.try_again else []
@@ -243,6 +256,9 @@ def repair(
     """
     for line in sweep_unwritten(project.home):
         say(line)
+    if gone := lost_index(project.home):
+        say(gone)
+    note_tables(project.home, recount=True)
     knows_current = _readable_index(project, say)
     for line in restore_lost(project.home):
         say(line)
@@ -261,7 +277,10 @@ def repair(
             "be computed again if those documents return"
         )
     current = read_current_values(project.home.store)
-    damage = find_damage(project.home, current)
+    for name in restore_pins(project.home, current):
+        say(f"the table of pins was gone; selection {name} is pinned again, as its record says")
+    damage = find_damage(project.home, current, lost_tables(project.home))
+    _note_lost_records(project.home, current, damage)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
@@ -271,6 +290,14 @@ def repair(
     if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
+
+
+def _note_lost_records(home: Home, current: CurrentValues, damage: Damage) -> None:
+    """Note which records of damaged values cannot be read: the values are made again, and said to be."""
+    folder = ManifestFolder.of(home)
+    records = {current[entry].manifest: entry for entry in damage}
+    lost = {key: entry for key, entry in records.items() if not folder.readable([key])}
+    note_records(home, lost, MISSING)
 
 
 def _readable_index(project: Project, say: Callable[[str], None]) -> bool:

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._core.utils import make_new_run_id
 
 from resources.instance import register_partitions
+from resources.losses import let_go
 from resources.processes import note_process, this_process
 from resources.running import QUIET, failures
 from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
@@ -35,6 +36,8 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
         allowed = permitted(store.project, allowed_removals(context.run))
+        for line in let_go(home, context.instance, allowed):
+            context.log.info(line)
         snapshot = scan(store.project, allowed=allowed)
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
         register_partitions(context.instance, snapshot)

@@ -15,7 +15,7 @@ from tamis.graph.out_of_date import INTERRUPTED, REASONS
 from tamis.graph.plan import Due, full_plan, label
 from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
-from tamis.graph.repair import Damage, find_damage
+from tamis.graph.repair import Damage, find_damage, lost_index
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
@@ -62,8 +62,9 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     if empty:
         return entries, Precheck()
     checked = precheck(snapshot, current, plan)
+    lost = [line for line in [lost_index(project.home)] if line]
     unread = [one.line for one in losses if one.unread]
-    return entries, replace(checked, warnings=[*checked.warnings, *unread])
+    return entries, replace(checked, warnings=[*lost, *checked.warnings, *unread])
 
 
 def with_damage(plan: Sequence[Due], damage: Damage) -> list[Due]:

@@ -23,7 +23,7 @@ from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
-from tamis.graph.repair import find_damage
+from tamis.graph.repair import find_damage, lost_index
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
@@ -84,11 +84,13 @@ class Status:
     precision: Mapping[str, Any] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    lost: str = ""
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         kinds = [
+            [self.lost] if self.lost else [],
             [one.line for one in self.held_back if not one.unread],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
@@ -285,6 +287,7 @@ def read_status(project: Project) -> Status:
         failed_steps=failed_steps(store, snapshot, current, due),
         scaling=_scaling(snapshot, current, due),
         held_back=losses,
+        lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
         precision=_precision(project),
     )

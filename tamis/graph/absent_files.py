@@ -19,7 +19,7 @@ from tamis.corpus.small_files import read_small_files
 from tamis.corpus.sources import NOTES, corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, OCCURRENCES
 from tamis.graph.loss_limits import lost_too_many, lost_too_many_documents, mostly_found
-from tamis.graph.moved_files import Arriving, arriving, moved, read_as_now, to_be_read_elsewhere
+from tamis.graph.moved_files import FILES, Arriving, arriving, moved, read_as_now, to_be_read_elsewhere
 from tamis.graph.plan import label
 from tamis.graph.removal_names import ALL, CORPUS, FILE, allows
 from tamis.graph.shrunken_files import SHRUNKEN, in_effect
@@ -50,6 +50,7 @@ def absent_shards(
     store = project.home.store
     small = read_small_files(store)
     made = {key for asset, key in current if asset == DOCUMENTS_STAGE.name}
+    made.update(store.read(FILES, ["shard"])["shard"])  # also where the record of what was made of it is lost
     taken_in = dict.fromkeys([*sorted(key for key in made if not is_group_key(key)), *small["shard"]])
     if ALL in allowed or all(key in listed for key in taken_in):
         return {}

@@ -25,12 +25,14 @@ from tamis.graph.removal_names import (
     FILE,
     MODEL,
     SELECTION,
+    TABLE,
     TARGET,
     TRIALS,
     Losses,
     allows,
     allows_trial,
     to_print,
+    with_kind,
 )
 from tamis.graph.shrunken_files import SHRUNKEN, in_effect, names_of
 from tamis.graph.snapshot import ProjectSnapshot
@@ -39,6 +41,7 @@ from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
+from tamis.records.losses import lost_tables, what_it_said
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.removals import begun_removals
 from tamis.selection.stage import SELECTION_STAGE
@@ -159,7 +162,12 @@ def _without_twin(kind: str, name: str) -> list[str]:
 
 def held_back(snapshot: ProjectSnapshot, current: CurrentValues) -> list[HeldBack]:
     """Return all losses that are held back now, corpora first."""
-    found = [*_corpora(snapshot, current), *_shrunken(snapshot, current), *_names(snapshot)]
+    found = [
+        *_corpora(snapshot, current),
+        *_shrunken(snapshot, current),
+        *_names(snapshot),
+        *_tables(snapshot),
+    ]
     losses = losses_by_name(snapshot, current) if found else {}
     return [replace(one, allow=to_print(one.kind, one.name, losses)) for one in found]
 
@@ -176,6 +184,7 @@ def losses_by_name(snapshot: ProjectSnapshot, current: CurrentValues) -> Losses:
     for partition_set, (_asset, kind) in _NAMED_BY.items():
         for name in snapshot.kept.get(partition_set, ()):
             found += [(given, kind, name) for given in (name, *_without_twin(kind, name))]
+    found += [(with_kind(TABLE, table), TABLE, table) for table in lost_tables(snapshot.project.home)]
     losses: dict[str, set[tuple[str, str]]] = {}
     for given, kind, name in found:
         losses.setdefault(given, set()).add((kind, name))
@@ -255,6 +264,13 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
             yield HeldBack(
                 kind=word, name=name, found=found, goes=f"everything that was made for this {word}"
             )
+
+
+def _tables(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
+    for table in lost_tables(snapshot.project.home):
+        what = what_it_said(table)
+        found = f"table {table!r} is gone from the home (lance/{table}.lance), and with it {what}"
+        yield HeldBack(kind=TABLE, name=table, found=found, goes="all that it said")
 
 
 def forget_shards(store: Store, shards: Sequence[str]) -> None:

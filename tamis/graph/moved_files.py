@@ -146,7 +146,7 @@ def to_be_read_elsewhere(
     bytes_of = _bytes_of_lost(folder, current, lost, read_last)
 
     def reading_of(key: str) -> str | None:
-        return readings.get(key) or _reading_of_value(folder, current[DOCUMENTS_STAGE.name, key])
+        return readings.get(key) or _reading_of_value(folder, current.get((DOCUMENTS_STAGE.name, key)))
 
     arrived = {version for version, _reading, _name in new}
     return {
@@ -165,17 +165,18 @@ def _bytes_of_lost(
     folder: ManifestFolder, current: CurrentValues, lost: Collection[str], versions: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Return the version of the bytes that each lost file was read from; `versions`: of files of groups."""
-    return {key: versions.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost}
+    made = {key: current.get((DOCUMENTS_STAGE.name, key)) for key in lost}
+    return {key: versions.get(key) or _bytes_read(folder, made[key]) for key in lost}
 
 
-def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
+def _bytes_read(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
     """Return the version of the raw shard that documents were read from, None where its manifest is lost."""
     manifest = _manifest(folder, value)
     inputs = manifest.inputs if manifest else ()
     return next((entry.data_version for entry in inputs if entry.asset == RAW_STAGE.name), None)
 
 
-def _reading_of_value(folder: ManifestFolder, value: CurrentValue) -> str | None:
+def _reading_of_value(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
     """Return the digest of how documents were read, None where their manifest is lost."""
     manifest = _manifest(folder, value)
     return _reading(manifest.code_version, manifest.config) if manifest else None
@@ -187,8 +188,8 @@ def _reading(code_version: str, settings: Mapping[str, object]) -> str:
     return canonical_digest(canonical_json({"code": code_version, "settings": of_files}))
 
 
-def _manifest(folder: ManifestFolder, value: CurrentValue) -> Manifest | None:
+def _manifest(folder: ManifestFolder, value: CurrentValue | None) -> Manifest | None:
     try:
-        return folder.read(value.manifest)
+        return folder.read(value.manifest) if value else None
     except ManifestError:
         return None

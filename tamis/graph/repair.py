@@ -11,8 +11,11 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.graph.stages import stages
-from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
+from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
@@ -29,8 +32,25 @@ DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 Damage = dict[tuple[str, str], str]
 
 
-def find_damage(home: Home, current: CurrentValues) -> Damage:
-    """Return the reason for each value, by (asset, partition), that can no longer be read."""
+def lost_index(home: Home) -> str:
+    """Return what is lost where the index of current values is gone from a home with results, else ""."""
+    if home.store.exists(TABLE):
+        return ""
+    results = (home.manifests.glob("??/*.json"), home.reports.glob("*.html"), home.checkpoints.glob("*/*"))
+    if not any(any(paths) for paths in results):
+        return ""
+    return (
+        f"the index of current values (lance/{TABLE}.lance) is gone from {home.place}, which holds results: "
+        "restore the folder lance from a backup, or run `tamis materialize`, which makes everything again, "
+        "trainings included"
+    )
+
+
+def find_damage(home: Home, current: CurrentValues, held: Collection[str] = ()) -> Damage:
+    """Return the reason for each value, by (asset, partition), that can no longer be read.
+
+    `held`: tables whose loss is held back, so that what they held is not made again.
+    """
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
     lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
@@ -50,7 +70,7 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
                 found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, value)
-        damaged, missing = sorted(named & broken), sorted(filled - tables)
+        damaged, missing = sorted(named & broken), sorted(filled - tables - {*held})
         if reason or damaged or missing:
             found[entry] = reason or (
                 f"table {damaged[0]} is damaged" if damaged else f"table {missing[0]} is missing"
@@ -58,7 +78,16 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
         elif not named - tables:
             whole.add(value.asset)
     named_lists.save()
-    return found
+    return found | _without_notes(home, current, found)
+
+
+def _without_notes(home: Home, current: CurrentValues, found: Damage) -> Damage:
+    """Return the groups of small files where the notes on their files are gone."""
+    if home.store.exists(GROUPED_FILES):
+        return {}
+    groups = (key for asset, key in current if asset == DOCUMENTS_STAGE.name and is_group_key(key))
+    entries = [(DOCUMENTS_STAGE.name, key) for key in groups]
+    return {entry: f"table {GROUPED_FILES} is missing" for entry in entries if entry not in found}
 
 
 def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:

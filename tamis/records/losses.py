@@ -152,7 +152,9 @@ def _salvaged(store: Store, names: Iterable[str]) -> set[str]:
 
 
 def _gone(store: Store, losses: Losses) -> list[str]:
-    return [table for table in losses.tables if not _is_there(store, table, losses.lost.get(table))]
+    gone = [table for table in losses.tables if not _is_there(store, table, losses.lost.get(table))]
+    salvaged = _salvaged(store, gone)
+    return [table for table in gone if table not in salvaged]
 
 
 def _is_there(store: Store, table: str, lost_at: datetime | None) -> bool:

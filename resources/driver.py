@@ -4,7 +4,7 @@ A run makes all that can be made with one set of partitions, so 1,000 shards cos
 processes. Nothing out of date means no run at all.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -31,6 +31,7 @@ from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
 from tamis.graph.repair import (
     Damage,
+    drop_unreadable,
     find_damage,
     forget_damaged,
     lost_index,
@@ -54,7 +55,7 @@ from tamis.records.retention import remove_superseded
 from tamis.store.home import Home, claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
-from tamis.store.tables import DamagedTableError
+from tamis.store.tables import DamagedTableError, Store
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
@@ -260,22 +261,13 @@ def repair(
         say(gone)
     note_tables(project.home, recount=True)
     knows_current = _readable_index(project, say)
+    for line in _drop_unreadable(project.home.store):
+        say(line)
     for line in restore_lost(project.home):
         say(line)
     for withdrawn in finish(project.home):
         say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")
     log_taints(instance, project.home, read_current_values(project.home.store))
-    unpaid = {
-        table
-        for table in retained_tables(project.home.store)
-        if (known := declared(table)) and not known.decided
-    }
-    for table in sorted(unreadable_tables(project.home.store, unpaid)):
-        project.home.store.drop(table)
-        say(
-            f"table {table} cannot be read and was dropped; its rows, which are of removed documents, will "
-            "be computed again if those documents return"
-        )
     current = read_current_values(project.home.store)
     for name in restore_pins(project.home, current):
         say(f"the table of pins was gone; selection {name} is pinned again, as its record says")
@@ -290,6 +282,19 @@ def repair(
     if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
+
+
+def _drop_unreadable(store: Store) -> Iterator[str]:
+    """Drop tables that cannot be read, before anything reads them; yield a line for each."""
+    broken = unreadable_tables(store)
+    retained = {one for one in retained_tables(store) if (known := declared(one)) and not known.decided}
+    for table in retained.intersection(broken):
+        store.drop(table)
+        yield (
+            f"table {table} cannot be read and was dropped; its rows, which are of removed documents, will "
+            "be computed again if those documents return"
+        )
+    yield from drop_unreadable(store, [table for table in broken if table not in retained])
 
 
 def _note_lost_records(home: Home, current: CurrentValues, damage: Damage) -> None:

@@ -31,7 +31,7 @@ from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
-from tamis.records.losses import note_tables
+from tamis.records.losses import note_tables, require_answers
 from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
 from tamis.stage import Stage
@@ -112,6 +112,7 @@ class StoreResource(dg.ConfigurableResource):
         ):
             claim(self.home, self.project.settings.project.name)
             note_tables(self.home)
+            require_answers(self.home, [table.name for table in stage.tables])
             snapshot, current = self._of_run(context, stage)
             keys = self._partitions(context, stage, snapshot, current)
             noted = failed_step_noted(

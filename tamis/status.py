@@ -23,7 +23,7 @@ from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
-from tamis.graph.repair import find_damage, lost_index
+from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
@@ -281,6 +281,7 @@ def read_status(project: Project) -> Status:
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
+            *lost_runs(project),
             *(one.line for one in losses if one.unread),
         ],
         failed_trials=_failed_trials(store, snapshot, current, due),

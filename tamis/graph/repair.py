@@ -7,14 +7,16 @@ audit (tamis/audit/whole.py).
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from tamis.base.numbers import counted
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.graph.stages import stages
+from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
@@ -24,6 +26,7 @@ from tamis.store.places import remove_named
 from tamis.store.salvaging import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
+from tamis.training.stage import TRIALS
 
 AT_ONCE = 8
 LOOKED_AT = 20
@@ -44,6 +47,21 @@ def lost_index(home: Home) -> str:
         "restore the folder lance from a backup, or run `tamis materialize`, which makes everything again, "
         "trainings included"
     )
+
+
+def lost_runs(project: Project) -> list[str]:
+    """Return a warning where MLflow's database in the home is gone, and with it runs of finished trials."""
+    database = project.home.mlflow / "mlflow.db"
+    if not project.tracking_uri.startswith("sqlite:") or database.exists():
+        return []
+    trials = project.home.store.count(TRIALS.name, "mlflow_run IS NOT NULL")
+    if not trials:
+        return []
+    return [
+        f"{project.home.relative(database)} is gone from the home, and with it the MLflow runs of "
+        f"{counted(trials, 'finished trial')}; restore the file from a backup to see them in MLflow. Results and "
+        "checkpoints are kept without it"
+    ]
 
 
 def find_damage(home: Home, current: CurrentValues, held: Collection[str] = ()) -> Damage:
@@ -171,22 +189,29 @@ def sweep_unwritten(home: Home) -> list[str]:
     return moved
 
 
-def forget_damaged(home: Home, damage: Damage) -> list[str]:
-    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+def drop_unreadable(store: Store, broken: Iterable[str]) -> list[str]:
+    """Drop tables that cannot be read, so that they are made again; return a line for a person for each.
 
-    Of answers that were paid for nothing is dropped.
-
-    Return a line for a person for each table, and for each asset and reason.
+    Of answers that were paid for nothing is dropped, and what people decided stays as it is.
     """
     lines = []
-    for table in unreadable_tables(home.store):
+    for table in broken:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         if known and known.paid:
-            lines.append(salvage(home.store, table))
+            lines.append(salvage(store, table))
             continue
-        home.store.drop(table)
+        store.drop(table)
         lines.append(f"table {table} cannot be read and will be rebuilt")
+    return lines
+
+
+def forget_damaged(home: Home, damage: Damage) -> list[str]:
+    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+
+    Return a line for a person for each table, and for each asset and reason.
+    """
+    lines = drop_unreadable(home.store, unreadable_tables(home.store))
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():

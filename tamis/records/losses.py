@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ValidationError
 
+from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
 from tamis.store.columns import BY_SERVER, LEFT_AT
 from tamis.store.home import Home
@@ -91,6 +92,26 @@ def lost_tables(home: Home) -> list[str]:
     if costs_a_request(home.store.folder):
         return []
     return _gone(home.store, read_losses(home))
+
+
+class AnswersLostError(PermanentError):
+    """A stage would ask a server again for answers that were paid for and are gone."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"table {table!r} is gone, and with it {what_it_said(table)}; nothing is asked again: "
+            f"restore lance/{table}.lance from a backup, or allow new questions: `tamis materialize "
+            f"--allow-removal table:{table}`"
+        )
+
+
+def require_answers(home: Home, written: Iterable[str]) -> None:
+    """Raise `AnswersLostError` where one of the tables that a stage writes held answers, and is gone."""
+    written = [table for table in written if (known := declared(table)) and known.paid]
+    for table in lost_tables(home) if written else ():
+        if table in written:
+            raise AnswersLostError(table)
 
 
 def found_again(home: Home, table: str) -> None:

@@ -9,16 +9,18 @@ from projects import CORPUS, SmallProject, manifest_of, plain_project, record, s
 from tamis.audit.events import LoggedEvent
 from tamis.audit.verdicts import audit_lines
 from tamis.graph.held_back import held_back
-from tamis.graph.repair import lost_index
+from tamis.graph.repair import find_damage, lost_index
 from tamis.records.losses import (
     ALLOWED,
     MISSING,
+    AnswersLostError,
     found_again,
     go_on_without,
     lost_tables,
     note_records,
     note_tables,
     read_losses,
+    require_answers,
 )
 from tamis.records.manifest import ManifestFolder
 from tamis.records.pinned_versions import read_pinned_versions, restore_pins, unpin
@@ -85,6 +87,23 @@ def test_answers_are_missed_where_a_server_gave_some(graph, by_server, noted):
     graph.store.move_aside("scores_judge")
     note_tables(graph.home)
     assert read_losses(graph.home).tables == []
+
+
+def test_answers_that_are_gone_are_not_asked_for_again_until_a_person_allows_it(graph):
+    graph.store.merge_values("scores_judge", [{"doc_id": "a", "fingerprint": "f", "by_server": True}])
+    note_tables(graph.home)
+    require_answers(graph.home, ["scores_judge"])
+    graph.store.drop("scores_judge")
+    require_answers(graph.home, ["documents"])
+    with pytest.raises(AnswersLostError, match="--allow-removal table:scores_judge"):
+        require_answers(graph.home, ["judge_sample", "scores_judge"])
+    entry = {("judge_scores", ""): record(graph.home, "judge_scores", rows={"scores_judge": "d" * 64})}
+    assert find_damage(graph.home, graph.current).keys() == entry.keys()
+    assert find_damage(graph.home, graph.current, ["scores_judge"]) == {
+        entry: reason for entry, reason in find_damage(graph.home, graph.current).items() if "file" in reason
+    }
+    go_on_without(graph.home, ["scores_judge"])
+    require_answers(graph.home, ["scores_judge"])
 
 
 def test_pins_are_written_again_as_the_records_of_decisions_say(graph):

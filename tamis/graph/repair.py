@@ -59,8 +59,8 @@ def lost_runs(project: Project) -> list[str]:
         return []
     return [
         f"{project.home.relative(database)} is gone from the home, and with it the MLflow runs of "
-        f"{counted(trials, 'finished trial')}; restore the file from a backup to see them in MLflow. Results and "
-        "checkpoints are kept without it"
+        f"{counted(trials, 'finished trial')}; restore the file from a backup to see them there. Results "
+        "and checkpoints are kept without it"
     ]
 
 

@@ -24,7 +24,9 @@ from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import (
     ROWS_READ,
+    TargetShrunkError,
     never_learnt,
+    place_of_target,
     quarantine_of_target,
     read_target_rows,
     require_labels,
@@ -33,6 +35,10 @@ from tamis.corpus.targets import (
 from tamis.embedding import encode_each
 from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
+from tamis.graph.held_back import keep_values
+from tamis.graph.loss_limits import lost_too_many_documents
+from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
+from tamis.graph.snapshot import Shrunken
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
@@ -72,6 +78,7 @@ EXACT = (
     False,
 )
 LEAST_AGREEMENT = 0.9
+CHECKS = ("readable", "learnable")
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
@@ -89,6 +96,11 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                     found, refused_here = without_refused(found, [*map(work.project.model, models)])
                     quarantined = pl.concat([quarantined, refused_here])
                 examples, refused = barred.documents(found)
+                if loss := _too_few(work, key, len(examples)):
+                    note_shrunken(work.store, [loss])
+                    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+                    yield from work.leave(key, TargetShrunkError(key, loss.before, loss.now), *CHECKS)
+                    continue
                 bad = _quarantine(work, key, barred, refused, quarantined)
                 threshold = work.project.settings.near_duplicates.threshold
                 ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
@@ -105,6 +117,7 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
                 if repeats := barred.near_repeats(examples):
                     facts[NEAR_REPEATS] = repeats
+                forget_shrunken(work.store, [place_of_target(key)])
                 learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
                 yield from work.record(
                     Output(
@@ -119,6 +132,17 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                         ],
                     )
                 )
+
+
+def _too_few(work: Work, key: str, now: int) -> Shrunken | None:
+    """Return the loss of a target that has too few of the examples it had; None where a person allowed it."""
+    place, before = place_of_target(key), work.store.count("target_examples", f"target = {quoted(key)}")
+    noted = work.snapshot.shrunken.get(place)
+    allowed = noted is not None and noted.allowed and noted.input_key == work.key(key)
+    made = work.current.get((work.stage.name, key))
+    if allowed or made is None or not made.passed or not lost_too_many_documents(before - now, before):
+        return None
+    return Shrunken(shard=place, input_key=work.key(key), before=before, now=now, bad_rows={}, allowed=False)
 
 
 def _quarantine(

@@ -8,6 +8,7 @@ several kinds removes nothing: the run fails and says which names tell them apar
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
+from resources.losses import let_go
 from resources.ownership import tags_of
 from resources.partitions import register_partitions
 from resources.processes import note_process, this_process
@@ -36,6 +37,8 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
         allowed = permitted(store.project, allowed_removals(context.run))
+        for line in let_go(home, context.instance, allowed):
+            context.log.info(line)
         snapshot = scan(store.project, allowed=allowed)
         register_partitions(context.instance, snapshot, remove=False)  # notes which are this home's
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]

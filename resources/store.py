@@ -23,8 +23,8 @@ from resources.work_errors import InactiveStageError, NothingDueError, Partition
 from tamis.base.precision import computing_in
 from tamis.base.signals import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
+from tamis.graph.absent_files import note_absent
 from tamis.graph.failed_steps import failed_step_noted
-from tamis.graph.held_back import note_absent
 from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_regrouped
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
@@ -33,6 +33,7 @@ from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.losses import note_tables, require_answers
 from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
 from tamis.stage import Stage
@@ -119,6 +120,8 @@ class StoreResource(dg.ConfigurableResource):
         ):
             claim(self.home, self.project.settings.project.name)
             claim_run(context.instance, context.run, self.home)
+            note_tables(self.home)
+            require_answers(self.home, [table.name for table in stage.tables])
             snapshot, current = self._of_run(context, stage)
             keys = self._partitions(context, stage, snapshot, current)
             noted = failed_step_noted(

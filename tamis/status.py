@@ -17,14 +17,15 @@ from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.embedding.unknown_stored import unknown_lines
+from tamis.graph.absent_files import as_once_read
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
-from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
+from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import quarantine_lines
 from tamis.graph.reading_notes import reading_notes
-from tamis.graph.repair import find_damage
+from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
@@ -88,12 +89,14 @@ class Status:
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
     reading: list[str] = field(default_factory=list)
+    lost: str = ""
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         kinds = [
-            [one.line for one in self.held_back],
+            [self.lost] if self.lost else [],
+            [one.line for one in self.held_back if not one.unread],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
             [f"check failed: {name}; {_how_to_look(name)}" for name in self.failed_checks],
@@ -254,6 +257,7 @@ def read_status(project: Project) -> Status:
     current = read_current_values(store)
     snapshot = as_once_read(snapshot, current)
     due = full_plan(snapshot, current, refit=False)
+    losses = held_back(snapshot, current)
     selections, bad = _selections(store, snapshot, current, due), read_quarantine(store)
     failed = failed_steps(store, snapshot, current, due)
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
@@ -291,11 +295,14 @@ def read_status(project: Project) -> Status:
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
+            *lost_runs(project),
+            *(one.line for one in losses if one.unread),
         ],
         failed_trials=_failed_trials(store, snapshot, current, due),
         failed_steps=failed,
         scaling=_scaling(snapshot, current, due),
-        held_back=held_back(snapshot, current),
+        held_back=losses,
+        lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
         precision=_precision(project),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tamis.audit.records import Records
+from tamis.audit.records import CURE, Records
 from tamis.audit.verdicts import Node
 from tamis.graph.plan import label
 from tamis.records.current_values import TABLE as INDEX
@@ -142,10 +142,10 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     try:
         manifest = records.read(event.manifest)
     except ManifestError as error:
-        return [
-            *found,
-            f"a materialization in the event log names a manifest that is missing or altered: {error}",
-        ]
+        if event.manifest in records.noted:
+            return found
+        lost = f"a materialization in the event log names a manifest that is missing or altered: {error}"
+        return [*found, f"{lost}; {CURE}"]
     expected = event_tags(manifest, event.displayed) | {
         "dagster/data_version": manifest.data_version,
         "dagster/code_version": manifest.code_version,

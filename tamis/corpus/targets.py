@@ -104,6 +104,11 @@ def place_in_target(target: str, file: str) -> str:
     return f"{PREFIX}{target}/{file}"
 
 
+def place_of_target(target: str) -> str:
+    """Return the name that takes the place of a shard for a target as a whole."""
+    return f"{PREFIX}{target}"
+
+
 def target_of_place(shard: str) -> str | None:
     """Return the target that a place is in; None for a shard of a corpus."""
     return shard.removeprefix(PREFIX).split("/", 1)[0] if shard.startswith(PREFIX) else None
@@ -142,6 +147,18 @@ class TooFewExamplesError(PermanentError):
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
             f"{available}{bad}, of which {left_for_train} are left for training after the held-out examples "
             "and their near-duplicates are set aside; lower train or held_out, or add examples"
+        )
+
+
+class TargetShrunkError(PermanentError):
+    """A target lost too many of the examples that it had; `before` and `now` count them."""
+
+    def __init__(self, target: str, before: int, now: int) -> None:
+        self.target, self.before, self.now = target, before, now
+        super().__init__(
+            f"target {target!r} lost {before - now:,} of {counted(before, 'example')}, so the examples that "
+            "are stored are kept. Restore what is missing, or, to go on with what is left, run `tamis "
+            f"materialize --allow-removal target:{target}`"
         )
 
 

@@ -21,9 +21,10 @@ from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_
 from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
-from tamis.graph.held_back import forget_shards, note_shrunken, shrunken_to_allow
+from tamis.graph.held_back import forget_shards
 from tamis.graph.moved_files import FILES
 from tamis.graph.plan import full_plan, gone_partitions, label
+from tamis.graph.shrunken_files import note_shrunken, shrunken_to_allow, stage_and_partition
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
@@ -185,7 +186,7 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
     note = {
         "removal": uuid.uuid4().hex,
         "entries": json.dumps(
-            [label(*entry) for entry in gone] + [label(DOCUMENTS_STAGE.name, one.shard) for one in shrunken]
+            [label(*entry) for entry in gone] + [label(*stage_and_partition(one.shard)) for one in shrunken]
         ),
         "documents": sum(
             len(found) for key, found in documents_of_shards(store, shards).items() if not is_group_key(key)

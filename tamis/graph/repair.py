@@ -7,12 +7,17 @@ audit (tamis/audit/whole.py).
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from tamis.base.numbers import counted
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.graph.stages import stages
-from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
+from tamis.project import Project
+from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
@@ -21,6 +26,7 @@ from tamis.store.places import remove_named
 from tamis.store.salvaging import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
+from tamis.training.stage import TRIALS
 
 AT_ONCE = 8
 LOOKED_AT = 20
@@ -29,8 +35,40 @@ DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 Damage = dict[tuple[str, str], str]
 
 
-def find_damage(home: Home, current: CurrentValues) -> Damage:
-    """Return the reason for each value, by (asset, partition), that can no longer be read."""
+def lost_index(home: Home) -> str:
+    """Return what is lost where the index of current values is gone from a home with results, else ""."""
+    if home.store.exists(TABLE):
+        return ""
+    results = (home.manifests.glob("??/*.json"), home.reports.glob("*.html"), home.checkpoints.glob("*/*"))
+    if not any(any(paths) for paths in results):
+        return ""
+    return (
+        f"the index of current values (lance/{TABLE}.lance) is gone from {home.place}, which holds results: "
+        "restore the folder lance from a backup, or run `tamis materialize`, which makes everything again, "
+        "trainings included"
+    )
+
+
+def lost_runs(project: Project) -> list[str]:
+    """Return a warning where MLflow's database in the home is gone, and with it runs of finished trials."""
+    database = project.home.mlflow / "mlflow.db"
+    if not project.tracking_uri.startswith("sqlite:") or database.exists():
+        return []
+    trials = project.home.store.count(TRIALS.name, "mlflow_run IS NOT NULL")
+    if not trials:
+        return []
+    return [
+        f"{project.home.relative(database)} is gone from the home, and with it the MLflow runs of "
+        f"{counted(trials, 'finished trial')}; restore the file from a backup to see them there. Results "
+        "and checkpoints are kept without it"
+    ]
+
+
+def find_damage(home: Home, current: CurrentValues, held: Collection[str] = ()) -> Damage:
+    """Return the reason for each value, by (asset, partition), that can no longer be read.
+
+    `held`: tables whose loss is held back, so that what they held is not made again.
+    """
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
     lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
@@ -50,7 +88,7 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
                 found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, value)
-        damaged, missing = sorted(named & broken), sorted(filled - tables)
+        damaged, missing = sorted(named & broken), sorted(filled - tables - {*held})
         if reason or damaged or missing:
             found[entry] = reason or (
                 f"table {damaged[0]} is damaged" if damaged else f"table {missing[0]} is missing"
@@ -58,7 +96,16 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
         elif not named - tables:
             whole.add(value.asset)
     named_lists.save()
-    return found
+    return found | _without_notes(home, current, found)
+
+
+def _without_notes(home: Home, current: CurrentValues, found: Damage) -> Damage:
+    """Return the groups of small files where the notes on their files are gone."""
+    if home.store.exists(GROUPED_FILES):
+        return {}
+    groups = (key for asset, key in current if asset == DOCUMENTS_STAGE.name and is_group_key(key))
+    entries = [(DOCUMENTS_STAGE.name, key) for key in groups]
+    return {entry: f"table {GROUPED_FILES} is missing" for entry in entries if entry not in found}
 
 
 def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:
@@ -142,22 +189,29 @@ def sweep_unwritten(home: Home) -> list[str]:
     return moved
 
 
-def forget_damaged(home: Home, damage: Damage) -> list[str]:
-    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+def drop_unreadable(store: Store, broken: Iterable[str]) -> list[str]:
+    """Drop tables that cannot be read, so that they are made again; return a line for a person for each.
 
-    Of answers that were paid for nothing is dropped.
-
-    Return a line for a person for each table, and for each asset and reason.
+    Of answers that were paid for nothing is dropped, and what people decided stays as it is.
     """
     lines = []
-    for table in unreadable_tables(home.store):
+    for table in broken:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         if known and known.paid:
-            lines.append(salvage(home.store, table))
+            lines.append(salvage(store, table))
             continue
-        home.store.drop(table)
+        store.drop(table)
         lines.append(f"table {table} cannot be read and will be rebuilt")
+    return lines
+
+
+def forget_damaged(home: Home, damage: Damage) -> list[str]:
+    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+
+    Return a line for a person for each table, and for each asset and reason.
+    """
+    lines = drop_unreadable(home.store, unreadable_tables(home.store))
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():

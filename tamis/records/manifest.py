@@ -126,24 +126,34 @@ class ManifestFolder:
         return sorted(self.folder.glob("rows/??/*.rows"))
 
     def write(self, manifest: Manifest) -> str:
-        """Write a manifest and return its id; one that exists already stays as it is."""
+        """Write a manifest and return its id; one that exists already, and can be read, stays as it is."""
         path = self.path(manifest.id)
         self.unpublished.append(path)
-        if not path.exists():
+        if not self._is_whole(manifest.id):
             write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
         return manifest.id
 
+    def _is_whole(self, manifest: str) -> bool:
+        """Return whether a manifest is stored and can be read: a disk may have lost its content."""
+        if not self.path(manifest).exists():
+            return False
+        try:
+            self.read(manifest)
+        except ManifestError:
+            return False
+        return True
+
     def keep(self, manifest: Manifest) -> tuple[str, Manifest]:
         """Write a manifest; return its id and the stored manifest, which an earlier run may have written."""
-        existed = self.path(manifest.id).exists()
+        existed = self._is_whole(manifest.id)
         name = self.write(manifest)
         return name, self.read(name) if existed else manifest
 
     def write_rows(self, digest: str, content: bytes) -> None:
-        """Write a rows file under its digest, unless it exists."""
+        """Write a rows file under its digest, unless it exists as a whole."""
         path = self._rows_path(digest)
         self.unpublished.append(path)
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content)
 
     def remove_list(self, digest: str) -> None:

@@ -65,6 +65,7 @@ def audit_project(
 
 def _whole_audit(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
     """Audit, with a verdict on damage that leaves nothing to walk."""
+    project.home.store.read_afresh()
     if not quick and (crashing := crashing_tables(project.home.store)):
         return audit_of_crashes(crashing)
     try:

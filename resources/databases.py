@@ -20,6 +20,7 @@ from dagster._core.storage.runs.schema import RunStorageSqlMetadata
 from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 
 from resources.sqlite import let_go
+from tamis.base.files import flush_one
 
 TABLES = {
     Path("history/runs.db"): RunStorageSqlMetadata.tables,
@@ -126,4 +127,6 @@ def _put(made: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     for suffix in ("-journal", "-wal", "-shm"):
         place.with_name(place.name + suffix).unlink(missing_ok=True)
+    flush_one(made)
     os.replace(made, place)
+    flush_one(place.parent)

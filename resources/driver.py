@@ -23,6 +23,7 @@ from resources.running import EVERYTHING, Outcome, Runner, Wanted
 from resources.taint_checks import log_taints
 from resources.used_stages import used_by
 from tamis.base.imports import importing
+from tamis.base.limits import stop_at_limit
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
@@ -125,6 +126,7 @@ def materialize(
                 runner.make(snapshot, group, outcome)
                 if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
                     stop_unless_writable(project.home.root)
+                    stop_at_limit(outcome.failed.values())
                     project.home.require_store()
             gone_before = len(outcome.removed) + len(outcome.let_go)
             with Heartbeat("looking for files that changed during the run"):

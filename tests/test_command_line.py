@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sqlite3
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -483,12 +484,27 @@ def test_wrong_settings_name_the_key_and_what_is_valid(empty, tamis):
         assert part in said
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+VERBS = [
+    *("status", "plan", "materialize", "init", "init below", "explain 12ab", "export best", "audit", "ui"),
+    *("compare", "diff best", "restore best 1", "approve --all", "map best", "gaps goal", "health"),
+    *("mixture", "withdraw --list", "purge --answers", "demo"),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "named"), [*((verb, False) for verb in VERBS), ("status", True), ("materialize", True)]
+)
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys, nowhere, verb, named):
+    plain_project(tmp_path, settings())
+    if named:
+        monkeypatch.setenv("TAMIS_PROJECT", str(tmp_path / "tamis.toml"))
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert main(["status"]) == 1
-    assert capsys.readouterr().err == "tamis: No such file or directory\n"
+    assert main(verb.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tamis: the current folder no longer exists")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_home_that_cannot_be_made_is_named(empty, tamis, monkeypatch):
@@ -703,3 +719,50 @@ def test_what_a_database_or_mlflow_says_is_a_line_and_no_traceback(empty, tamis,
     monkeypatch.setattr("tamis.cli.making.read_status", fail)
     (line,) = tamis(empty, "status", code=1).err.splitlines()
     assert line.startswith(f"tamis: {said}")
+
+
+def initialised(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what `tamis init` prints in a folder."""
+    assert main(["init", str(folder)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_new_project_keeps_its_results_out_of_git(tmp_path, capsys):
+    subprocess.run(["git", "init", "-q", tmp_path / "new"], check=True)
+    first, second = initialised(tmp_path / "new", capsys)
+    assert first.startswith(f"wrote {tmp_path / 'new' / 'tamis.toml'}; ")
+    assert second.startswith(f"wrote {tmp_path / 'new' / '.gitignore'}, so that git leaves out .tamis/")
+    (tmp_path / "new" / ".tamis" / "lance").mkdir(parents=True)
+    (tmp_path / "new" / ".tamis" / "lance" / "rows").touch()
+    listed = subprocess.run(
+        ["git", "-C", tmp_path / "new", "status", "--porcelain", "-uall"], capture_output=True, text=True
+    )
+    assert sorted(listed.stdout.splitlines()) == ["?? .gitignore", "?? tamis.toml"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"*.pyc\n", b"*.pyc\n# results of Tamis\n.tamis/\n"),
+        (b"*.pyc", b"*.pyc\n# results of Tamis\n.tamis/\n"),
+        (b"*.pyc\r\nbuild\r\n", b"*.pyc\r\nbuild\r\n# results of Tamis\r\n.tamis/\r\n"),
+        (b"# .tamis/\n\xff\n", b"# .tamis/\n\xff\n# results of Tamis\n.tamis/\n"),
+        *((line, line) for line in (b".tamis/\n", b"/.tamis", b"a\n**/.tamis/**\n", b"!.tamis/exports\n")),
+    ],
+)
+def test_a_gitignore_that_is_there_keeps_its_lines(tmp_path, capsys, before, after):
+    (tmp_path / ".gitignore").write_bytes(before)
+    said = initialised(tmp_path, capsys)[1:]
+    assert (tmp_path / ".gitignore").read_bytes() == after
+    assert [line.startswith("added .tamis/ to ") for line in said] == [True] * (before != after)
+
+
+def test_a_gitignore_that_cannot_be_written_is_no_reason_not_to_begin(tmp_path, capsys):
+    (tmp_path / ".gitignore").mkdir()
+    assert "add .tamis/ to it" in initialised(tmp_path, capsys)[1]
+    assert (tmp_path / "tamis.toml").is_file()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "shared").write_text("x\n")
+    (tmp_path / "link" / ".gitignore").symlink_to(tmp_path / "shared")
+    initialised(tmp_path / "link", capsys)
+    assert ".tamis/" in (tmp_path / "shared").read_text()

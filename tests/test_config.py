@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
@@ -270,7 +271,7 @@ WRONG = {
     "a value that should be a table": ("encoder = 'minilm'\n" + CORPUS, ["encoder = 'minilm'", "[encoder]"]),
     "a webhook without a scheme": (
         CORPUS + "[automation]\nwebhook = 'example.org'\n",
-        ["automation.webhook = 'example.org'", "https://"],
+        ["automation.webhook = '(hidden)'", "https://"],
     ),
     "a webhook for nothing": (
         CORPUS + "[automation]\nwebhook_events = ['all']\n",
@@ -302,6 +303,45 @@ def test_message_names_key_value_and_what_is_valid(tmp_path, case):
         assert part in message
     # The words of the validation library mean nothing to who writes a tamis.toml.
     assert not re.search(r"Input should|constrained|pattern|tuple|dictionary|instance|this file", message)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[automation]\nwebhook = 'hooks.example.org/T000/s3cret'",
+        "[automation]\nwebhook = 'https://user:s3cret@example.org/hook'",
+        "[automation]\nwebhook = 'https://example.org/s3cret with blanks'",
+        "[automation]\nwebhook_key_env = 'sk-s3cret'",
+        "[judge]\nurl = 'https://user:s3cret@example.org/v1'",
+        "[judge]\nurl = 'ftp://example.org/v1?key=s3cret'",
+        "[judge]\napi_key = 's3cret'",
+        "[judge]\nkey = 's3cret'",
+        "[tracking]\nuri = 'https://user:s3cret@example.org'",
+        "[storage]\nurl = 's3://user:s3cret@bucket/p'",
+    ],
+)
+def test_a_message_about_a_secret_does_not_show_it(tmp_path, line):
+    file = tmp_path / "tamis.toml"
+    file.write_text(f"{CORPUS}{line}\n")
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(file)
+    assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8000/v1",
+        "https://example.org",
+        "https://a.example/T0/B0?x=1#y",
+        "http://[::1]:80/a@b",
+    ],
+)
+def test_addresses_of_webhooks_and_judges_are_taken(url):
+    settings = parse_settings(
+        tomllib.loads(f"{CORPUS}[automation]\nwebhook = '{url}'\n[judge]\nurl = '{url}'")
+    )
+    assert settings.automation.webhook == settings.judge.url == url
 
 
 def test_correct_parts_of_the_wrong_files_load():

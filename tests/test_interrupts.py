@@ -112,32 +112,6 @@ def test_a_signal_waits_until_torch_is_loaded(tmp_path, monkeypatch, ended_by, c
     assert len(ran.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_command_whose_output_cannot_be_written_fails_after_what_was_to_run_at_its_end(tmp_path):
-    code = (
-        "import atexit, pathlib, tamis.cli\n"
-        "def main():\n"
-        "    atexit.register(pathlib.Path('ran').touch)\n"
-        "    print('an answer')\n"
-        "    return 0\n"
-        "tamis.cli.main = main\n"
-        "tamis.cli.console()"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    assert done.returncode == 1
-    assert done.stderr == "tamis: the output is incomplete: No space left on device\n"
-    assert (tmp_path / "ran").exists()
-
-
 UNINTERRUPTED = "print('waits', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2**31 - 1)"
 STUCK_COMMAND = f"""
 import hashlib, sys, tamis.base.signals, tamis.cli.removal

@@ -3,9 +3,11 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +202,43 @@ def test_long_files_of_tests_exist():
     from long_files import SECONDS
 
     assert [name for name in SECONDS if not (CHECKOUT / "tests" / name).is_file()] == []
+
+
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory) -> tuple[Path, Path]:
+    """Return a clone named tamis, with little in it, and the folder of what its editable install adds."""
+    clone = tmp_path_factory.mktemp("work") / "tamis"
+    clone.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, clone)
+    for name in ("tamis/__init__.py", "tamis/base/__init__.py", "tamis/base/errors.py"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, clone / name)
+    code = "from setuptools import build_meta; print(build_meta.build_editable('wheel'))"
+    made = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    added = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(clone / "wheel" / made.stdout.split()[-1]) as wheel:
+        wheel.extractall(added)
+    return clone, added
+
+
+@pytest.mark.parametrize("started_in", [".", "..", "tamis", "elsewhere"])
+@pytest.mark.parametrize("isolated", [[], ["-P"]], ids=["cwd first", "cwd not searched"])
+def test_the_package_is_found_wherever_python_is_started(editable, started_in, isolated):
+    clone, added = editable
+    folder = clone / started_in if started_in != "elsewhere" else added.parent
+    # As a virtual environment reads its own: after what is installed, from files that end in .pth.
+    code = (
+        "import site, sys; sys.path = [one for one in sys.path if 'site-packages' not in one];"
+        "sys.meta_path = [one for one in sys.meta_path if 'editable' not in getattr(one, '__module__', '')];"
+        f"site.addsitedir({str(added)!r}); import tamis, tamis.base.errors; print(tamis.__file__)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-S", *isolated, "-c", code],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == str(clone / "tamis" / "__init__.py"), run.stderr

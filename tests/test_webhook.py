@@ -3,10 +3,18 @@
 import os
 import socket
 import time
+import traceback
 
 import pytest
 
-from tamis.base.webhook import Webhook, WebhookKeyMissingError, WebhookUnreachableError
+from tamis.base.errors import PermanentError
+from tamis.base.posting import UnusableKeyError
+from tamis.base.webhook import (
+    Webhook,
+    WebhookAddressError,
+    WebhookKeyMissingError,
+    WebhookUnreachableError,
+)
 
 
 def test_a_message_arrives_with_the_key_of_the_environment(receive, monkeypatch):
@@ -54,3 +62,55 @@ def test_a_key_that_is_not_set_is_named_and_nothing_is_sent(receive):
     with pytest.raises(WebhookKeyMissingError, match="NO_SUCH_KEY"):
         server.hook(key_env="NO_SUCH_KEY").send({})
     assert server.stop() == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/T000/s3cret path",
+        "http://127.0.0.1:9/T000/s3cret\npath",
+        "http://127.0.0.1:9/T000/s3crét",
+        "http://user:s3cret@127.0.0.1:9/hook",
+        "http://127.0.0.1:s3cret/hook",
+        "http://[::1/s3cret",
+        "s3cret",
+        f"http://{'a' * 70}.example/s3cret",
+    ],
+)
+def test_an_address_that_is_none_is_said_so_without_a_word_of_it(url):
+    with pytest.raises(WebhookAddressError) as raised:
+        Webhook(url=url, wait_seconds=60).send({})
+    told = "".join(traceback.format_exception(raised.value))
+    assert "s3cret" not in "\n".join(line for line in told.splitlines() if not line.startswith("    "))
+    assert isinstance(raised.value, PermanentError), "not tried again"
+
+
+@pytest.mark.parametrize("key", ["s3 cret", "s3cret\r\nX-Other: 1", "s3cret\x00", "s3cr\u00e9t"])
+def test_a_key_that_no_header_may_hold_is_said_so_without_a_word_of_it(receive, monkeypatch, key):
+    monkeypatch.setattr(os, "environ", {"HOOK_KEY": key})
+    server = receive()
+    with pytest.raises(UnusableKeyError, match="HOOK_KEY") as raised:
+        server.hook(key_env="HOOK_KEY").send({})
+    assert "s3" not in str(raised.value)
+    assert server.stop() == []
+
+
+def test_a_key_from_a_file_of_secrets_is_sent_without_the_end_of_its_line(receive, monkeypatch):
+    monkeypatch.setenv("HOOK_KEY", "s3cret\r\n")
+    server = receive()
+    server.hook(key_env="HOOK_KEY").send({})
+    assert [seen["key"] for seen in server.stop()] == ["Bearer s3cret"]
+
+
+def test_a_key_in_the_place_of_the_name_of_its_variable_is_not_shown():
+    with pytest.raises(WebhookKeyMissingError) as raised:
+        Webhook(url="http://127.0.0.1:9", key_env="sk-s3cret").send({})
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("fault", "requests"), [("404", 1), ("401", 1), ("429", 2), ("503", 2)])
+def test_only_an_answer_that_may_change_is_asked_for_again(receive, fault, requests):
+    server = receive(fault, fault)
+    with pytest.raises(WebhookUnreachableError, match=f"in {requests} attempt.*status {fault}"):
+        server.hook().send({})
+    assert len(server.stop()) == requests

@@ -55,6 +55,7 @@ def audit_graph(
     audit itself, may be made while this audit runs. `events` are the materializations in the event log, the
     latest first, None where there is no log; `quick` does not hash the content; `advance` counts nodes.
     """
+    home.store.read_afresh()
     noted = read_losses(home).records
     records = Records(home.manifests, noted)
     nodes: dict[str, Node] = {}

@@ -8,6 +8,7 @@ these two, next to the code that raises them.
 import difflib
 import errno
 import re
+import socket
 from collections.abc import Iterable, Iterator
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?\s]*@)?([^\s?]*)(?:\?[^\s)'\"]*)?", re.IGNORECASE)
@@ -110,12 +111,20 @@ _LASTING_OS_ERRORS = (
 _PASSING_CLASSES = frozenset(
     {
         *("HTTPException", "TransportError", "RequestException", "MaxRetryError", "ProtocolError"),
+        *("SSLEOFError", "SSLZeroReturnError"),
         *("RaySystemError", "RayActorError", "WorkerCrashedError", "ObjectLostError", "NodeDiedError"),
         "RpcError",
     }
 )
 """Classes of other packages, with what derives from them: a network, a database or a cluster at fault."""
 _PASSING_STATUSES = (408, 425, 429)
+_OF_A_NETWORK = re.compile(
+    r"timed?[ -]?out|connection (was |has been )?(reset|refused|closed|aborted|lost|error)|broken pipe|"
+    r"(couldn't|could not|cannot|failed to) (connect|resolve)|network|name resolution|error sending request|"
+    r"(temporarily|service) unavailable|slow ?down|too many requests|internal server error|bad gateway",
+    re.IGNORECASE,
+)
+"""What libraries say of a remote store or server in an OSError that has no number."""
 _OF_A_CONFLICT = ("commit conflict", "write contention", "concurrent writers")
 _OF_A_SERVER = re.compile(r"error code (429|5\d\d)\b|TEMPORARILY_UNAVAILABLE|REQUEST_LIMIT_EXCEEDED")
 
@@ -124,7 +133,8 @@ def may_pass(error: BaseException) -> bool:
     """Whether the same step may succeed when it is tried again without a change.
 
     So it is for network, timeouts, databases and clusters that do not answer, statuses 429 and 5xx, commits
-    of LanceDB that met another one, and system errors that pass. All else fails in the same way again.
+    of LanceDB that met another one, and system errors that pass: by their number or, without one, by what
+    they say or were caused by. All else fails in the same way again.
     """
     if isinstance(error, TamisError):
         return isinstance(error, TransientError)
@@ -133,9 +143,7 @@ def may_pass(error: BaseException) -> bool:
     if (status := _http_status(error)) is not None:
         return status in _PASSING_STATUSES or status >= 500
     if isinstance(error, OSError):
-        # Libraries raise plain OSErrors without a number for what a remote store did.
-        passing = error.errno is None or error.errno in _PASSING_ERRNOS
-        return passing and not isinstance(error, _LASTING_OS_ERRORS)
+        return not isinstance(error, _LASTING_OS_ERRORS) and _system_error_may_pass(error)
     if out_of_memory(error):
         return False
     said = str(error)
@@ -149,6 +157,22 @@ def may_pass(error: BaseException) -> bool:
         module = type(error).__module__
         return "is locked" in said or not ("sqlite3" in said or module.startswith("sqlite3"))
     return not names.isdisjoint(_PASSING_CLASSES)
+
+
+def _system_error_may_pass(error: OSError) -> bool:
+    """Return `may_pass` of an error of the operating system, or of a library that derives its own from it."""
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
+    if isinstance(reason := getattr(error, "reason", None), Exception):  # of urllib's URLError
+        return may_pass(reason)
+    names = {base.__name__ for base in type(error).__mro__}
+    if not names.isdisjoint(_PASSING_CLASSES):
+        return not isinstance(error, ValueError)  # an address that is none is also a RequestException
+    if error.errno is not None:
+        return error.errno in _PASSING_ERRNOS
+    if error.__cause__ is not None:
+        return may_pass(error.__cause__)
+    return _OF_A_NETWORK.search(str(error)) is not None
 
 
 def _http_status(error: BaseException) -> int | None:

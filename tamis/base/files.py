@@ -4,6 +4,7 @@ A reader, or a crash, sees what was there before or all of what is new. A kill -
 sibling: that of a folder goes with the next write of it, that of a file when the home is swept.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from tamis.base.user_folders import private_folder
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SETTLED_SECONDS = 2.0
 """A file that changed longer ago is read once for each of its states."""
 
@@ -28,7 +30,8 @@ SETTLED_SECONDS = 2.0
 def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """Yield an empty draft; on a normal exit it takes the place of `path`, on an error it goes.
 
-    The folder must exist. `flushed`: on disk before it has its name; False for what can be fetched again.
+    The folder must exist. `flushed`: on disk before it has its name, and its name before this returns; False
+    for what can be fetched again.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     draft = Path(name)
@@ -39,14 +42,17 @@ def whole_file(path: Path, *, flushed: bool = True) -> Iterator[Path]:
         if flushed:
             flush_one(draft)
         os.replace(draft, path)
-    except BaseException:
+        if flushed:
+            flush_one(path.parent)
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        _name_file(error, path)
         raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file, and its folders where they are missing, so that it is seen whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with whole_file(path) as draft:
         draft.write_bytes(content)
 
@@ -54,22 +60,37 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty draft folder; on a normal exit it takes the place of `folder`, on an error it goes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     draft, former = folder.with_name(f".{folder.name}.draft"), folder.with_name(f".{folder.name}.former")
     for leftover in (draft, former):
         shutil.rmtree(leftover, ignore_errors=True)
     draft.mkdir()
     try:
         yield draft
-    except BaseException:
+        flush(draft)
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        _name_file(error, folder)
         raise
-    flush(draft)
     if folder.exists():
         folder.rename(former)
     draft.rename(folder)
     flush_one(folder.parent)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _name_file(error: BaseException, path: Path) -> None:
+    """Let the error of a disk or file that takes no more name the file: writing to an open one does not."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+        error.filename = str(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing; the names of new ones are on disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        flush_one(one.parent)
 
 
 def flush(folder: Path) -> None:

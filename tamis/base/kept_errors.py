@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from tamis.base.errors import TamisError, without_secrets
+from tamis.base.limits import limit_reached
 
 NOT_KEPT = "message not kept since it may quote a document"
 RAN_OUT = "out of memory"
@@ -29,13 +30,15 @@ PLATFORM = ("tamis", "assets", "resources", "sensors")
 def kept_message(error: BaseException) -> str:
     """Return what may be stored of an error: its class, and a message that quotes no document.
 
-    Messages of Tamis are kept, what the operating system, MLflow and SQL databases say, and that memory ran
-    out. Any other library may quote the text that it failed at, so of its error the class, the place and a
-    digest of the message stay.
+    Messages of Tamis are kept, what the operating system, MLflow and SQL databases say, and that memory or a
+    limit ran out. Any other library may quote the text that it failed at, so of its error the class, the
+    place and a digest of the message stay.
     """
     name = type(error).__name__
     if isinstance(error, TamisError | ImportError):
         return f"{name}: {error}"
+    if limited := limit_reached(error):
+        return f"{name}: {limited}"
     if isinstance(error, OSError) and error.errno is not None:
         named = f": {str(error.filename)!r}" if error.filename is not None else ""
         return f"{name}: [Errno {error.errno}] {os.strerror(error.errno)}{named}"

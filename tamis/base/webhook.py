@@ -5,7 +5,6 @@ The standard library's HTTP client. A receiver that is down costs the sensor at 
 """
 
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tamis.base.errors import PermanentError, TransientError
+from tamis.base.numbers import counted
+from tamis.base.posting import INVALID, NoRedirects, key_in, may_pass, names_user, shown_variable
 
 
 class WebhookUnreachableError(TransientError):
@@ -27,8 +28,18 @@ class WebhookUnreachableError(TransientError):
     def __init__(self, host: str, attempts: int, reason: str) -> None:
         self.host, self.attempts, self.reason = host, attempts, reason
         super().__init__(
-            f"the message to the webhook at {host} was not delivered in {attempts} attempts (last failure: "
-            f"{reason}); check webhook in [automation], and that its server is running"
+            f"the message to the webhook at {host} was not delivered in {counted(attempts, 'attempt')} (last "
+            f"failure: {reason}); check webhook in [automation], and that its server is running"
+        )
+
+
+class WebhookAddressError(PermanentError):
+    """The address of the webhook is none, so nothing was sent; quotes nothing of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the address of the webhook is not valid: it names a user, contains a blank or another character "
+            "that has to be percent-encoded, or a port that is not a number; correct webhook in [automation]"
         )
 
 
@@ -36,10 +47,10 @@ class WebhookKeyMissingError(PermanentError):
     """The environment variable that should hold the webhook's key is not set."""
 
     def __init__(self, variable: str) -> None:
-        self.variable = variable
+        self.variable = shown_variable(variable)
         super().__init__(
-            f"the webhook's key is read from the environment variable {variable}, which is not set where the "
-            "sensors run; set the variable there, or change webhook_key_env in [automation]"
+            f"the webhook's key is read from the environment variable {self.variable}, which is not set "
+            "where the sensors run; set the variable there, or change webhook_key_env in [automation]"
         )
 
 
@@ -54,33 +65,38 @@ class Webhook:
     wait_seconds: float = 0.5
 
     def send(self, body: Mapping[str, Any]) -> None:
-        """POST a message; raises `WebhookUnreachableError` or `WebhookKeyMissingError`."""
+        """POST a message; an answer that stays the same, such as 404, is not asked for again.
+
+        Raises `WebhookUnreachableError`, `WebhookAddressError`, `WebhookKeyMissingError`, `UnusableKeyError`.
+        """
+        if names_user(self.url):
+            raise WebhookAddressError
         headers = {"Content-Type": "application/json", "User-Agent": "tamis", **self._authorization()}
         data = json.dumps(body, ensure_ascii=False).encode()
-        request = urllib.request.Request(self.url, data, headers, method="POST")
-        opener, reason = urllib.request.build_opener(_NoRedirects), ""
-        for attempt in range(self.attempts):
-            if attempt:
+        opener, reason, tried = urllib.request.build_opener(NoRedirects), "", 0
+        for tried in range(1, self.attempts + 1):
+            if tried > 1:
                 time.sleep(self.wait_seconds)
             try:
+                request = urllib.request.Request(self.url, data, headers, method="POST")
                 with opener.open(request, timeout=self.timeout_seconds):
                     return
             except urllib.error.HTTPError as error:
                 error.close()
                 reason = f"status {error.code}"
-            except (OSError, HTTPException) as error:  # refused, cut off, timed out
+                if not may_pass(error.code):
+                    break
+            except (*INVALID, ValueError):
+                raise WebhookAddressError from None
+            except OSError as error:  # refused, cut off, timed out
                 reason = f"{type(error).__name__}: {error}"
-        raise WebhookUnreachableError(urlsplit(self.url).hostname or "no host", self.attempts, reason)
+            except HTTPException as error:  # it may quote an answer, which may repeat the request
+                reason = type(error).__name__
+        raise WebhookUnreachableError(urlsplit(self.url).hostname or "no host", tried, reason) from None
 
     def _authorization(self) -> dict[str, str]:
         if self.key_env is None:
             return {}
-        if not (key := os.environ.get(self.key_env)):
+        if not (key := key_in(self.key_env)):
             raise WebhookKeyMissingError(self.key_env)
         return {"Authorization": f"Bearer {key}"}
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    # urllib would send the key on to whatever host the answer names.
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:
-        return None

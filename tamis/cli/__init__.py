@@ -6,7 +6,6 @@ Logs and progress go to stderr; what a command answers goes to stdout, with `--j
 import atexit
 import contextlib
 import importlib
-import io
 import os
 import signal
 import sys
@@ -17,7 +16,9 @@ import click
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
 from tamis.base.kept_errors import said_by_database
-from tamis.base.progress import Heartbeat, close_all, complain, show, visible
+from tamis.base.limits import limit_reached, raise_open_files, tight_limits
+from tamis.base.outputs import OutputError, guard_standard_streams
+from tamis.base.progress import Heartbeat, close_all, complain, say, show, visible
 from tamis.base.signals import end_by_itself, end_when_asked, received_signals, record_signals
 from tamis.base.user_folders import complete_user
 from tamis.base.waiting_threads import spin_briefly
@@ -101,6 +102,8 @@ class Families(click.Group):
         if name is None or known is None or module is None:
             return name, known, rest
         quiet = ctx.params.get("quiet")
+        for line in () if quiet else tight_limits():  # before what is imported ends the process
+            say(f"note: {line}")
         with importing(), contextlib.nullcontext() if quiet else Heartbeat(f"starting tamis {name}"):
             verb: click.Command = getattr(importlib.import_module(f"tamis.cli.{module}"), name)
         verb.help = known.help
@@ -150,12 +153,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     130 after Ctrl-C, 143 after SIGTERM.
     """
-    if sys.stderr is None:  # closed by whoever started the command: work goes on without its lines
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have signs that its encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
     show("auto")
     if instruction := os.environ.get(COMPLETION):
         from click.shell_completion import shell_complete
@@ -171,8 +168,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        return 0
     except Exception as error:
         return _failed(error)
     except KeyboardInterrupt as asked:
@@ -186,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(error: Exception) -> int:
     """Say what went wrong and return the exit code; raises an error that nobody expected."""
     close_all()
-    problem = error if isinstance(error, TamisError) else _storage_problem(error)
+    problem = error if isinstance(error, TamisError) else _explained(error)
     if problem is not None:
         print(visible(f"tamis: {problem}"), file=sys.stderr)
         return 2 if isinstance(problem, PermanentError) else 1
@@ -198,6 +193,17 @@ def _failed(error: Exception) -> int:
     where = f": {error.filename}" if error.filename else ""
     print(visible(f"tamis: {error.strerror or error}{where}"), file=sys.stderr)
     return 1
+
+
+def _explained(error: Exception) -> TamisError | None:
+    """Return what an error of another library means, where that is not a mistake of Tamis."""
+    if limited := limit_reached(error):  # before anything is imported, for which memory may not suffice
+        return limited
+    from tamis.settings.config import FolderGoneError, folder_gone
+
+    if isinstance(error, FileNotFoundError) and folder_gone():
+        return FolderGoneError()
+    return _storage_problem(error)
 
 
 def _storage_problem(error: Exception) -> TamisError | None:
@@ -214,6 +220,8 @@ def _storage_problem(error: Exception) -> TamisError | None:
 
 def console() -> None:
     """Entry point of the installed command; a request to terminate ends it as Ctrl-C does."""
+    guard_standard_streams()
+    raise_open_files()
     ended: list[int] = []
     atexit.register(_exit_at_once, ended)  # before all others, so that it runs after them
     record_signals()
@@ -223,7 +231,7 @@ def console() -> None:
         signal.signal(ending, signal.default_int_handler)
     import_well()
     spin_briefly()
-    ended.append(_in_place() or main())
+    ended.append(_flushed(_in_place() or main()))
     end_by_itself()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
@@ -241,6 +249,20 @@ def _in_place() -> int:
     return 0
 
 
+def _flushed(code: int) -> int:
+    """Return the exit code of a command once its answer is written; 1 where that failed and nothing else did.
+
+    Python itself drops such an error.
+    """
+    try:
+        sys.stdout.flush()
+    except OutputError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        code = code or 1
+    sys.stderr.flush()
+    return code
+
+
 def _exit_at_once(ended: Sequence[int]) -> None:
     """Exit with the code of the command, without tearing down the interpreter.
 
@@ -249,15 +271,5 @@ def _exit_at_once(ended: Sequence[int]) -> None:
     """
     if not ended:  # an error that nobody expected: Python ends as usual
         return
-    code = ended[0]
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        if not code:
-            code = 1
-            with contextlib.suppress(OSError):
-                os.write(2, f"tamis: the output is incomplete: {error.strerror or error}\n".encode())
+    code = _flushed(ended[0])
     os._exit(code)

@@ -22,7 +22,7 @@ from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
-from tamis.settings.config import PROJECT_FILE
+from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.sections import ProjectSection
 from tamis.status import Status, due, read_status, unknown_assets, value_due
 
@@ -68,7 +68,29 @@ def init(folder: str) -> int:
     for name in ("documents", "target"):
         (path.parent / name).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
+    if line := _leave_out_of_git(path.parent):
+        print(line)
     return 0
+
+
+def _leave_out_of_git(project: Path) -> str:
+    """Have git leave out the folder of results: write .gitignore, or add a line to the one that is there.
+
+    Returns what was done, "" where a line of it speaks of the folder already.
+    """
+    path, added = project / ".gitignore", f"# results of Tamis\n{HOME}/\n".encode()
+    try:
+        before = path.read_bytes() if path.exists() else b""
+        if any(HOME.encode() in line and not line.startswith(b"#") for line in before.splitlines()):
+            return ""
+        if b"\r\n" in before:
+            added = added.replace(b"\n", b"\r\n")
+        with path.open("ab") as file:  # in place: it may be a link
+            file.write((b"\n" if before and not before.endswith(b"\n") else b"") + added)
+    except OSError as error:
+        return f"{path} could not be written ({error.strerror}); add {HOME}/ to it, so that git leaves it out"
+    done = f"added {HOME}/ to" if before else "wrote"
+    return f"{done} {path}, so that git leaves out {HOME}/, the folder of results"
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """What the verbs of the command line share: options, answers, and runs of the platform in its checkout."""
 
 import contextlib
+import errno
 import functools
 import importlib
 import json
@@ -16,6 +17,7 @@ import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import importing
+from tamis.base.limits import SIZE
 from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
 from tamis.project import Project, open_project, read_project
@@ -113,9 +115,10 @@ def written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (*FULL, *READ_ONLY):
+        if error.errno not in (*FULL, *READ_ONLY, errno.EFBIG):
             raise
-        raise CannotWriteError(path, os.strerror(error.errno)) from error
+        limited = f"; {SIZE.in_words}" if error.errno == errno.EFBIG and SIZE.value is not None else ""
+        raise CannotWriteError(path, f"{os.strerror(error.errno)}{limited}") from error
 
 
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:

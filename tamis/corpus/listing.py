@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from tamis.base.errors import MissingPackageError, PermanentError
+from tamis.base.errors import MissingPackageError, PermanentError, without_secrets
 from tamis.base.numbers import counted
 from tamis.corpus.grouping import SMALL_BYTES, is_one_text
 from tamis.corpus.http_file import SCHEMES, list_file
@@ -36,10 +36,11 @@ class ListingError(PermanentError):
     """A corpus cannot be listed completely."""
 
     def __init__(self, corpus: str, path: Path | str, problem: str) -> None:
-        self.corpus, self.path, self.problem = corpus, path, problem
+        self.corpus, self.problem = corpus, without_secrets(problem)
+        self.path = without_secrets(path) if isinstance(path, str) else path
         super().__init__(
-            f"{corpus!r}: cannot list {path}: {problem}; correct this, or the section of {corpus!r} in "
-            "tamis.toml"
+            f"{corpus!r}: cannot list {self.path}: {self.problem}; correct this, or the section of "
+            f"{corpus!r} in tamis.toml"
         )
 
 
@@ -74,7 +75,7 @@ def place_of_files(corpus: CorpusSection, root: Path) -> str:
     """Return where a corpus that has read no file expects them, and why those that are there do not count."""
     place = corpus.path or corpus.kind
     if corpus.kind != "files" or is_url(corpus.path):
-        return place
+        return without_secrets(place)
     everything = corpus.model_copy(update={"include": ("**/*",), "exclude": ()})
     try:
         if read := len(list_shards(corpus, root)):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tamis.base.errors import MissingPackageError
+from tamis.base.errors import MissingPackageError, without_secrets
 from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError, StoreProblemError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
 from tamis.store.objects import require_endpoint
@@ -64,7 +64,7 @@ def download(shard: Shard, path: Path) -> None:
     except FileNotFoundError as error:
         raise ShardGoneError(shard.key, shard.path) from error
     except obstore.exceptions.PreconditionError as error:
-        raise ShardChangedError(Path(remote.url)) from error
+        raise ShardChangedError(without_secrets(remote.url)) from error
     except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError) as error:
         raise RemoteForbiddenError(remote.url, _short(error)) from error
     except (obstore.exceptions.BaseError, OSError) as error:

@@ -7,7 +7,7 @@ asks for exactly the version that was listed, is checked for its length, and is 
 import hashlib
 from pathlib import Path
 
-from tamis.base.errors import PermanentError, TransientError
+from tamis.base.errors import PermanentError, TransientError, without_secrets
 
 
 class StoreProblemError(Exception):
@@ -18,16 +18,18 @@ class RemoteUnavailableError(TransientError):
     """A file could not be fetched; trying again may succeed."""
 
     def __init__(self, url: str, problem: str) -> None:
-        self.url, self.problem = url, problem
-        super().__init__(f"{url} could not be read: {problem}; the next run will try again")
+        self.url, self.problem = without_secrets(url), without_secrets(problem)
+        super().__init__(f"{self.url} could not be read: {self.problem}; the next run will try again")
 
 
 class RemoteForbiddenError(PermanentError):
     """A file may not be read with the credentials of the environment."""
 
     def __init__(self, url: str, problem: str) -> None:
-        self.url, self.problem = url, problem
-        super().__init__(f"access to {url} was denied: {problem}; check the credentials in the environment")
+        self.url, self.problem = without_secrets(url), without_secrets(problem)
+        super().__init__(
+            f"access to {self.url} was denied: {self.problem}; check the credentials in the environment"
+        )
 
 
 def remote_fingerprint(tag: str, size: int | None) -> str:

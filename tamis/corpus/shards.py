@@ -67,7 +67,7 @@ class ShardGoneError(PermanentError):
 class ShardChangedError(TransientError):
     """A file changed while it was read: somebody is still writing it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = path
         super().__init__(f"{path} changed while it was being read; try again once it is completely written")
 

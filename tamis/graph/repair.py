@@ -156,6 +156,7 @@ def lost_tables(home: Home, current: CurrentValues) -> list[str]:
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
     """Return the tables, among these names or all, that exist but cannot be read."""
+    store.read_afresh()
     tables = [table for table in store.names() if among is None or table in among]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         damaged = pool.map(partial(_is_damaged, store), tables)

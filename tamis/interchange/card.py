@@ -1,8 +1,12 @@
 """The data card of a subset: Markdown that a person reads, with a head that dataset hubs read."""
 
-import json
+import math
+from typing import Any
+
+import yaml
 
 from tamis.interchange.facts import Facts, Histogram, Share, Written
+from tamis.interchange.markdown import code, one_line, words
 from tamis.selection.deciding import SCORES
 from tamis.selection.reasons import SENTENCES
 
@@ -31,11 +35,12 @@ def data_card(facts: Facts, written: Written, others: list[str]) -> str:
 def _head(facts: Facts, written: Written) -> str:
     """Return front matter as hubs read it: how to load the file, and its licence if there is just one."""
     known = {licence for licence, _documents, _bytes in facts.licences}
-    lines = ["---", f"pretty_name: {json.dumps(facts.selection)}"]
-    if len(known) == 1 and (licence := next(iter(known))):
-        lines += ["license: other", f"license_name: {json.dumps(licence, ensure_ascii=False)}"]
-    lines += ["configs:", "- config_name: default", f"  data_files: {json.dumps(written.name)}", "---"]
-    return "\n".join(lines)
+    head: dict[str, Any] = {"pretty_name": facts.selection}
+    if len(known) == 1 and (licence := one_line(next(iter(known)) or "")):
+        head |= {"license": "other", "license_name": licence}
+    head["configs"] = [{"config_name": "default", "data_files": written.name}]
+    readable = written.name.isprintable()  # else its signs are written as escapes
+    return f"---\n{yaml.safe_dump(head, allow_unicode=readable, sort_keys=False, width=math.inf)}---"
 
 
 def _counts(facts: Facts, written: Written) -> str:
@@ -45,9 +50,9 @@ def _counts(facts: Facts, written: Written) -> str:
         ["tokens", facts.tokens.words],
         ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
         ["shards", f"{facts.shards:,}"],
-        ["columns", ", ".join(f"`{_cell(name)}`" for name in written.columns.names)],
+        ["columns", ", ".join(map(code, written.columns.names))],
         ["version", f"{facts.version}, created {facts.made_at}"],
-        ["file", f"`{written.name}`, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
+        ["file", f"{code(written.name)}, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
     if facts.copies > facts.documents:
         training = f"{facts.copies:,} documents: the trainer must repeat each document `training_count` times"
@@ -57,19 +62,19 @@ def _counts(facts: Facts, written: Written) -> str:
 
 def _how(facts: Facts) -> str:
     settings = {name: value for name, value in facts.settings.items() if name != FILTERS}
-    rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items()) if value is not None]
+    rows = [[code(name), words(value)] for name, value in sorted(settings.items()) if value is not None]
     return "## How it was chosen\n\n" + _table(["setting", "value"], rows)
 
 
 def _filters(facts: Facts) -> str:
     """Return the filters that were set, and how many documents each reason took or left."""
     settings = facts.settings.get(FILTERS, {})
-    rows = [[f"`{name}`", _cell(value)] for name, value in sorted(settings.items())]
+    rows = [[code(name), words(value)] for name, value in sorted(settings.items())]
     parts = ["## Filters, and what happened to the pool"]
     parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
     reasons = [
         [
-            reason.replace("_", " ") + (f" ({_cell(detail)})" if detail else ""),
+            reason.replace("_", " ") + (f" ({words(detail)})" if detail else ""),
             f"{count:,}",
             SENTENCES.get(reason, ""),
         ]
@@ -92,7 +97,7 @@ def _sources(facts: Facts) -> str:
 
 
 def _shares(name: str, found: tuple[Share, ...]) -> str:
-    rows = [[_cell(value or UNKNOWN), f"{documents:,}", f"{size:,}"] for value, documents, size in found]
+    rows = [[words(value or UNKNOWN), f"{documents:,}", f"{size:,}"] for value, documents, size in found]
     return _table([name, "documents", "bytes"], rows, "lrr")
 
 
@@ -117,7 +122,7 @@ def _histogram(histogram: Histogram) -> str:
 
 
 def _provenance(facts: Facts, others: list[str]) -> str:
-    names = ", ".join(f"`{name}`" for name in others)
+    names = ", ".join(map(code, others))
     return (
         "## Where it came from\n\n"
         f"Manifest `{facts.manifest}` names every input, down to the SHA-256 of the raw files; {names} "
@@ -130,8 +135,3 @@ def _table(head: list[str], rows: list[list[str]], align: str = "") -> str:
     marks = ["---:" if mark == "r" else "---" for mark in align.ljust(len(head), "l")]
     lines = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
     return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    text = ", ".join(str(entry) for entry in value) if isinstance(value, list | tuple) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")

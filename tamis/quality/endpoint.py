@@ -12,7 +12,6 @@ that are known here are kept.
 import hashlib
 import json
 import math
-import os
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +21,8 @@ from http.client import HTTPException
 from typing import Any
 
 from tamis.base.arguments import as_whole
-from tamis.base.errors import BadArgumentError, PermanentError, TransientError
+from tamis.base.errors import BadArgumentError, PermanentError, TransientError, without_secrets
+from tamis.base.posting import INVALID, NoRedirects, key_in, names_user, shown_variable
 from tamis.base.progress import Advance, ignore
 from tamis.quality.prompts import CHAT_REMINDER, Prompt
 
@@ -58,10 +58,22 @@ class EndpointUnavailableError(TransientError):
     """The endpoint kept failing; says how often it was tried and what the last failure was."""
 
     def __init__(self, url: str, attempts: int, reason: str) -> None:
-        self.url, self.attempts, self.reason = url, attempts, reason
+        self.url, self.attempts, self.reason = without_secrets(url), attempts, reason
         super().__init__(
-            f"the judge's server {url} gave no usable answer in {attempts} attempts (last failure: "
+            f"the judge's server {self.url} gave no usable answer in {attempts} attempts (last failure: "
             f"{reason}); check url in [judge], and that the server is running"
+        )
+
+
+class EndpointAddressError(PermanentError):
+    """The address of the endpoint is none, so nothing was sent."""
+
+    def __init__(self, url: str) -> None:
+        self.url = without_secrets(url)
+        super().__init__(
+            f"the address of the judge's server, {self.url}, is not valid: it names a user, contains a blank "
+            "or another character that has to be percent-encoded, or a port that is not a number; correct "
+            "url in [judge]"
         )
 
 
@@ -73,8 +85,10 @@ class EndpointRejectedError(PermanentError):
     """
 
     def __init__(self, url: str, status: int, detail: str, cure: str = "", code: str | None = None) -> None:
-        self.url, self.status, self.detail, self.code = url, status, detail, code
-        super().__init__(f"{url} answered with status {status} ({detail})" + (f": {cure}" if cure else ""))
+        self.url, self.status, self.detail, self.code = without_secrets(url), status, detail, code
+        super().__init__(
+            f"{self.url} answered with status {status} ({detail})" + (f": {cure}" if cure else "")
+        )
 
     @property
     def of_the_document(self) -> bool:
@@ -100,9 +114,9 @@ class MissingKeyError(PermanentError):
     """The environment variable that should hold the endpoint's key is not set."""
 
     def __init__(self, variable: str) -> None:
-        self.variable = variable
+        self.variable = shown_variable(variable)
         super().__init__(
-            f"the judge's API key is read from the environment variable {variable}, which is not set; "
+            f"the judge's API key is read from the environment variable {self.variable}, which is not set; "
             "set that variable, or change key_env in [judge]"
         )
 
@@ -111,9 +125,9 @@ class MissingLogProbabilitiesError(PermanentError):
     """The endpoint answered without log-probabilities, without which there is no score."""
 
     def __init__(self, url: str, model: str) -> None:
-        self.url, self.model = url, model
+        self.url, self.model = without_secrets(url), model
         super().__init__(
-            f"{url}: model {model!r} returned no log-probabilities for the first answer token; let the "
+            f"{self.url}: model {model!r} returned no log-probabilities for the first answer token; let the "
             f"server return those of the {ALTERNATIVES} most likely tokens "
             f"(vLLM: --max-logprobs {ALTERNATIVES})"
         )
@@ -137,7 +151,9 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not str(self.url).startswith(("http://", "https://")):
-            raise BadArgumentError("url", repr(self.url), "an address that starts with http:// or https://")
+            raise BadArgumentError(
+                "url", repr(without_secrets(str(self.url))), "an address that starts with http:// or https://"
+            )
         object.__setattr__(self, "attempts", as_whole("attempts", self.attempts, 1))
 
     def address(self, prompt: Prompt) -> str:
@@ -146,12 +162,6 @@ class Endpoint:
         if base.endswith("/completions"):
             return base
         return f"{base}/chat/completions" if prompt.name == "ask-llm" else f"{base}/completions"
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    # urllib would send the key on to whatever host the answer names.
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:
-        return None
 
 
 def first_token_log_probabilities(
@@ -182,9 +192,11 @@ def first_token_log_probabilities(
 
 
 def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]) -> Any:
+    if names_user(address):
+        raise EndpointAddressError(address)
     headers = {"Content-Type": "application/json", **_authorization(endpoint)}
     request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
-    opener = urllib.request.build_opener(_NoRedirects)
+    opener = urllib.request.build_opener(NoRedirects)
     reason, asked_wait = "", 0.0
     for attempt in range(endpoint.attempts):
         if attempt:
@@ -192,11 +204,16 @@ def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]
             time.sleep(min(max(backed_off, asked_wait), LONGEST_WAIT_SECONDS))
         try:
             with opener.open(request, timeout=endpoint.timeout_seconds) as response:
-                return json.loads(response.read())
+                content = response.read()
+            return json.loads(content)
         except urllib.error.HTTPError as error:
             reason, asked_wait = f"status {error.code}", _retry_after(error)
             if error.code not in RETRIED_STATUSES:
                 raise _rejection(error, address, endpoint) from None
+        except UnicodeDecodeError as error:
+            reason, asked_wait = f"{type(error).__name__}: the answer is cut off or not JSON", 0.0
+        except INVALID:
+            raise EndpointAddressError(address) from None
         except OSError as error:  # refused, cut off, timed out
             reason, asked_wait = f"{type(error).__name__}: {error}", 0.0
         except (HTTPException, ValueError) as error:  # half an answer, which the message would quote
@@ -207,7 +224,7 @@ def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]
 def _authorization(endpoint: Endpoint) -> dict[str, str]:
     if endpoint.key_env is None:
         return {}
-    if not (key := os.environ.get(endpoint.key_env)):
+    if not (key := key_in(endpoint.key_env)):
         raise MissingKeyError(endpoint.key_env)
     return {"Authorization": f"Bearer {key}"}
 

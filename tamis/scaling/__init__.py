@@ -13,7 +13,7 @@ from tamis.scaling.fitting import Basin, LawFit, fit_law
 from tamis.scaling.methods import model_size_scores
 from tamis.scaling.prediction import predict_full_loss
 
-CODE_VERSION = "5"  # 5: sizes within 2 % are one; noise is estimated, for intervals of D_l too
+CODE_VERSION = "6"  # 6: a fit left in a flat valley is not called converged
 
 __all__ = [
     "CODE_VERSION",

@@ -22,7 +22,10 @@ COORDINATES = {SHARE: "share", BETA: "beta", DELAY: "delay", ALPHA: "alpha"}
 
 @dataclass(frozen=True, kw_only=True)
 class Basin:
-    """One local optimum: parameters, RMSD of natural-log losses, whether the solver converged there."""
+    """One local optimum: parameters, RMSD of natural-log losses, whether the solver converged there.
+
+    A solver that was stopped in a flat valley, where the cost hardly falls, did not converge.
+    """
 
     parameters: dict[str, float]
     rmsd: float
@@ -138,7 +141,7 @@ def least_sizes(parameters: int) -> int:
 
 def _status(converged: bool, n: int, parameters: int) -> str:
     if not converged:
-        return "not converged"
+        return "not converged: the loss curve hardly determines the parameters"
     return "converged" if n > parameters else f"converged, but {parameters} parameters fit any {n} sizes"
 
 

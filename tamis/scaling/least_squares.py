@@ -27,7 +27,11 @@ ORTHOGONAL = 1e-6  # cosine between residuals and Jacobian at a stationary point
 
 @dataclass(frozen=True, kw_only=True)
 class Solutions:
-    """Local optima, best first: coordinates [s, 5], sums of squared log residuals [s], convergence [s]."""
+    """Ends of the search, best first: coordinates [s, 5], sums of squared log residuals [s], convergence [s].
+
+    `converged`: the fit is exact, its gradient vanishes, or undamped steps lower its cost no more. A fit that
+    was left in a flat valley, or after the last iteration, did not converge.
+    """
 
     coordinates: Floats
     costs: Floats
@@ -114,12 +118,13 @@ def descend(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solu
     fitted, slopes = law.log_loss(now, log_x)
     residuals, jacobian = fitted - log_losses, slopes[:, :, free]
     costs = (residuals**2).sum(axis=1)
-    done, earlier = costs < EXACT, costs
+    done, earlier, given_up = costs < EXACT, costs, np.zeros(len(starts), dtype=bool)
     for iteration in range(ITERATIONS):
         if done.all() or (log_losses.ndim == 1 and costs.min() < EXACT):
             break
         if iteration % PATIENCE == PATIENCE - 1:
-            done |= earlier - costs <= 1e-6 * costs
+            given_up |= ~done & (earlier - costs <= 1e-6 * costs)
+            done |= given_up
             earlier = costs
         step, stationary = _step(residuals, jacobian, damping, now[:, free], lower, upper)
         done |= stationary
@@ -134,7 +139,7 @@ def descend(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solu
         jacobian = np.where(better[:, None, None], slopes[:, :, free], jacobian)
         costs = np.where(better, cost, costs)
         damping = np.clip(damping * np.where(better, 0.2, 5.0), 1e-14, 1e12)
-    return Solutions(coordinates=now, costs=costs, converged=done)
+    return Solutions(coordinates=now, costs=costs, converged=done & ~given_up)
 
 
 def _step(

@@ -50,7 +50,10 @@ from tamis.settings.training_sections import (
 )
 from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 
-PROJECT_FILE = "tamis.toml"
+PROJECT_FILE, HOME = "tamis.toml", ".tamis"
+HIDDEN = "(hidden)"
+_SECRET = re.compile(r"^webhook$|(^|_)(api_?key|key|token|secret|passw\w*|credentials?)(_|$)", re.IGNORECASE)
+"""Names of keys, valid or not, whose values no message shows."""
 
 
 class UnreadableProjectError(PermanentError):
@@ -59,6 +62,16 @@ class UnreadableProjectError(PermanentError):
     def __init__(self, path: Path, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} cannot be read: {problem}")
+
+
+class FolderGoneError(PermanentError):
+    """The folder in which a command was started does not exist any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the current folder no longer exists: it was deleted, or replaced by another one of its name; go "
+            "to a folder that exists (`cd`), or name it with `tamis -C FOLDER`"
+        )
 
 
 class Settings(Section):
@@ -114,8 +127,11 @@ class Settings(Section):
 def project_file(start: Path | None = None) -> Path:
     """Path of tamis.toml: `TAMIS_PROJECT`, or the nearest one at or above `start` (the working directory).
 
-    Raises `UnreadableProjectError` when there is none.
+    Raises `UnreadableProjectError` when there is none, and `FolderGoneError` where the working directory was
+    deleted: libraries such as MKL end the process there.
     """
+    if folder_gone():
+        raise FolderGoneError
     if override := os.environ.get("TAMIS_PROJECT"):
         return Path(override).resolve()
     folder = (start or Path.cwd()).resolve()
@@ -129,10 +145,19 @@ def project_file(start: Path | None = None) -> Path:
     )
 
 
+def folder_gone() -> bool:
+    """Return whether the working directory was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def home_folder(project: Path) -> Path:
     """Return the folder of results: `TAMIS_HOME`, or `.tamis` next to the project file."""
     override = os.environ.get("TAMIS_HOME")
-    return Path(override).resolve() if override else project.parent / ".tamis"
+    return Path(override).resolve() if override else project.parent / HOME
 
 
 def platform_folder() -> Path:
@@ -146,10 +171,10 @@ def storage_url(settings: Settings) -> str | None:
     override = os.environ.get("TAMIS_STORAGE_URL")
     try:
         return StorageSection(url=override).url if override else settings.storage.url
-    except ValidationError as error:
+    except ValidationError:
         raise ConfigurationError(
             "TAMIS_STORAGE_URL", "url", without_secrets(str(override)), FORMS_IN_WORDS[STORAGE_FORM]
-        ) from error
+        ) from None
 
 
 def load_settings(path: Path) -> Settings:
@@ -188,7 +213,7 @@ def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings
         first = _most_telling(error.errors())
         raise ConfigurationError(
             file, _key_path(first), _found(first), _expected(first), _name(first, values)
-        ) from error
+        ) from None  # pydantic's error quotes what may be a secret
 
 
 def _name(problem: Any, values: dict[str, Any]) -> str:
@@ -217,9 +242,13 @@ def _key_path(problem: Any) -> str:
 
 
 def _found(problem: Any) -> object:
+    """Return the value of a wrong key, without what may be a secret: a key, or an address that holds one."""
     if problem["type"] == "missing":
         return None
-    return problem["ctx"]["found"] if problem["type"] == "tamis" else problem["input"]
+    found = problem["ctx"]["found"] if problem["type"] == "tamis" else problem["input"]
+    if isinstance(found, str) and any(_SECRET.search(str(part)) for part in problem["loc"]):
+        return HIDDEN
+    return without_secrets(found) if isinstance(found, str) else found
 
 
 def _expected(problem: Any) -> str:

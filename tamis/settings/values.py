@@ -46,7 +46,7 @@ NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
 STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
-URL_FORM = r"^https?://[^\s/]+"
+URL_FORM = r"^https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?([/?#][!-~]*)?$"
 TRACKER_FORM = r"^((https?|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://[^\s]+|file:[^\s]+|databricks)"
 ADDRESS_FORM = r"^(auto|[^\s/:]+:\d+)$"
 VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -67,7 +67,8 @@ FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     LANGUAGE_FORM: 'a language code of two or three lower-case letters, such as "en"',
     STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
-    URL_FORM: "an address that begins with https:// or http://",
+    URL_FORM: "an address that begins with https:// or http://, without a user or password, and with all but "
+    "ASCII letters, digits and signs percent-encoded",
     VARIABLE_FORM: "the name of an environment variable",
     ADDRESS_FORM: '"auto" (the Ray cluster that this machine belongs to), or host:port of the head node',
     OWNER_FORM: '"team:NAME" or an e-mail address',

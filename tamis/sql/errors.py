@@ -56,7 +56,7 @@ class UnknownReferenceError(SqlProjectError):
 
     def __init__(self, file: Path, line: int, kind: str, name: str, valid: Iterable[str]) -> None:
         self.kind, self.name, self.valid = kind, name, sorted(valid)
-        super().__init__(file, line, f"unknown {kind} {name!r}{_hint(name, self.valid)}")
+        super().__init__(file, line, f"unknown {kind} {name!r}{hint(name, self.valid)}")
 
 
 class UnknownColumnError(SqlProjectError):
@@ -64,7 +64,7 @@ class UnknownColumnError(SqlProjectError):
 
     def __init__(self, file: Path, line: int, column: str, valid: Iterable[str]) -> None:
         self.column, self.valid = column, sorted(valid)
-        super().__init__(file, line, f"unknown column {column!r}{_hint(column, self.valid)}")
+        super().__init__(file, line, f"unknown column {column!r}{hint(column, self.valid)}")
 
 
 class CycleError(SqlProjectError):
@@ -86,7 +86,8 @@ class MissingColumnsError(PermanentError):
         )
 
 
-def _hint(name: str, valid: list[str]) -> str:
+def hint(name: str, valid: list[str]) -> str:
+    """Return the valid name that a wrong one is likely meant to be, and all valid names."""
     close = difflib.get_close_matches(name, valid, n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{guess}; valid: {', '.join(valid) or 'none'}"

@@ -7,15 +7,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from tamis.sql.errors import ProjectFileError, SqlSyntaxError, UnknownColumnError, UnorderedModelError
-from tamis.sql.template import Rendered
+from tamis.sql.errors import ProjectFileError, SqlSyntaxError, UnknownColumnError, UnorderedModelError, hint
+from tamis.sql.template import MODEL_SCHEMA, Rendered
 
 if TYPE_CHECKING:
     from sqlglot import Schema, exp
+    from sqlglot.schema import MappingSchema
 
 DIALECT = "duckdb"
+EXPECTED = "expected one SELECT statement"
+TOO_DEEP = "expressions are nested too deeply to be read; take some of them apart, for example by WITH"
 SchemaTree = dict[str, list[str]]
 """Columns of each relation."""
 
@@ -36,6 +39,8 @@ def parse(rendered: Rendered) -> "exp.Query":
 
     try:
         parsed = sqlglot.parse(rendered.sql, dialect=DIALECT)
+    except RecursionError:
+        raise SqlSyntaxError(rendered.file, rendered.line(1), TOO_DEEP) from None
     except ParseError as error:
         first = error.errors[0]
         near = str(first.get("highlight") or "end of file")
@@ -49,8 +54,15 @@ def parse(rendered: Rendered) -> "exp.Query":
         raise SqlSyntaxError(rendered.file, line, f"SQL syntax error: {problem}") from error
     # A remark after the closing semicolon is a statement of its own to sqlglot.
     statements = [statement for statement in parsed if statement and not isinstance(statement, exp.Semicolon)]
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise SqlSyntaxError(rendered.file, rendered.line(1), "expected one SELECT statement")
+    if not statements:
+        raise SqlSyntaxError(rendered.file, rendered.line(1), f"no SQL was found; {EXPECTED}")
+    if len(statements) > 1:
+        line, count = rendered.line(_position(statements[1]) or 1), len(statements)
+        raise SqlSyntaxError(
+            rendered.file, line, f"{count} statements were found, and this one is the second; {EXPECTED}"
+        )
+    if not isinstance(statements[0], exp.Query):
+        raise SqlSyntaxError(rendered.file, rendered.line(1), EXPECTED)
     return statements[0]
 
 
@@ -70,13 +82,15 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     Raises `UnknownColumnError` for a column that no relation has, `ProjectFileError` for a relation that is
     named without ref() or source(), or for two output columns of one name.
     """
-    from sqlglot.errors import OptimizeError
+    from sqlglot.errors import SqlglotError
     from sqlglot.optimizer.qualify import qualify
 
-    _check_relations(query, rendered)
+    _check_relations(query, rendered, schema)
     try:
         qualified = qualify(query.copy(), schema=schema, dialect=DIALECT)
-    except OptimizeError as error:
+    except RecursionError:
+        raise SqlSyntaxError(rendered.file, rendered.line(1), TOO_DEEP) from None
+    except SqlglotError as error:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
         problem = (
@@ -148,17 +162,58 @@ def digest(parts: Iterable[str]) -> str:
     return state.hexdigest()[:16]
 
 
-def _check_relations(query: "exp.Query", rendered: Rendered) -> None:
+def _check_relations(query: "exp.Query", rendered: Rendered, schema: "Schema") -> None:
+    """Raise `ProjectFileError` for a relation that neither ref() nor source() gave: no input is known by it.
+
+    Table functions, VALUES and the names that WITH gives within its query are no relations.
+    """
     from sqlglot import exp
 
-    common_tables = {common.alias_or_name for common in query.find_all(exp.CTE)}
     for table in query.find_all(exp.Table):
-        if isinstance(table.this, exp.Identifier) and not table.db and table.name not in common_tables:
-            line = rendered.line(_position(table) or 1)
-            problem = (
-                f"{table.name!r} is read by its plain name; use ref() for a model or source() for a table"
-            )
-            raise ProjectFileError(rendered.file, line, problem)
+        if not isinstance(table.this, exp.Identifier | exp.Dot) or _is_common(table):
+            continue
+        parts = [part.name for part in table.parts]
+        if len(parts) == 2 and (parts[0], parts[1]) in rendered.relations:
+            continue
+        if len(parts) == 1:
+            problem = f"{parts[0]!r} is read by its plain name; use ref() for a model or source() for a table"
+        else:
+            problem = f"{'.'.join(parts)!r} {_instead(parts, schema)}"
+        raise ProjectFileError(rendered.file, rendered.line(_position(table) or 1), problem)
+
+
+def _instead(parts: list[str], schema: "Schema") -> str:
+    """Return why a relation that is written out is wrong, and what would be right."""
+    tables = cast("dict[str, dict[str, object]]", cast("MappingSchema", schema).mapping)
+    group, name = parts[-2:]
+    if group == MODEL_SCHEMA or name in tables.get(group, ()):
+        given = f"ref({name!r})" if group == MODEL_SCHEMA else f"source({group!r}, {name!r})"
+        return f"is not known as an input, since it is written out; write {{{{ {given} }}}}"
+    declared = sorted(f"{one}.{known}" for one in tables for known in tables[one] if one != MODEL_SCHEMA)
+    cure = "declare it as a source and read it by source()"
+    return f"is no table of this project; {cure}{hint(f'{group}.{name}', declared)}"
+
+
+def _is_common(table: "exp.Table") -> bool:
+    """Return whether a table is what a WITH around it names: one before it or, if recursive, itself."""
+    from sqlglot import exp
+
+    if len(table.parts) > 1:
+        return False
+    name = table.name.lower()
+    node, inner = table.parent, None
+    while node is not None:
+        inner = node if isinstance(node, exp.CTE) else inner
+        within = node.args.get("with_")
+        if within is not None:
+            common, recursive = within.expressions, bool(within.args.get("recursive"))
+            if inner is not None and inner.parent is within:
+                place = next(at for at, one in enumerate(common) if one is inner)
+                common = common[: place + recursive]
+            if any(one.alias_or_name.lower() == name for one in common):
+                return True
+        node = node.parent
+    return False
 
 
 def _column_error(

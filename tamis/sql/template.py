@@ -30,7 +30,10 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """SQL after Jinja: `lines[i]` is the line of the file that rendered line i + 1 came from."""
+    """SQL after Jinja: `lines[i]` is the line of the file that rendered line i + 1 came from.
+
+    `relations`: schema and name of each relation that ref(), source() and `this` gave.
+    """
 
     file: Path
     sql: str
@@ -38,6 +41,7 @@ class Rendered:
     models: tuple[str, ...]
     sources: tuple[str, ...]
     config: Mapping[str, Any]
+    relations: tuple[tuple[str, str], ...] = ()
 
     def line(self, rendered_line: int) -> int:
         """Line of the file for a line of the rendered SQL, both from 1."""
@@ -50,6 +54,7 @@ class _Uses:
 
     models: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    relations: list[tuple[str, str]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,6 +102,7 @@ def render(
         models=tuple(dict.fromkeys(uses.models)),
         sources=tuple(dict.fromkeys(uses.sources)),
         config=uses.config,
+        relations=tuple(dict.fromkeys(uses.relations)),
     )
 
 
@@ -106,7 +112,7 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
         if model not in names.models:
             raise UnknownNameError("model", model, names.models)
         uses.models.append(model)
-        return relation(MODEL_SCHEMA, model)
+        return _used(uses, MODEL_SCHEMA, model)
 
     def source(*given: object) -> str:
         group, table = _texts("source", given, "the name of a source", "the name of a table")
@@ -114,13 +120,18 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
             valid = [f"{known}.{name}" for name, known in names.sources.items()]
             raise UnknownNameError("source", f"{group}.{table}", valid)
         uses.sources.append(table)
-        return relation(group, table)
+        return _used(uses, group, table)
 
     functions: dict[str, Any] = {"ref": ref, "source": source, "config": _config(uses)}
     functions["is_incremental"] = lambda: incremental
     if this is not None:
-        functions["this"] = relation(MODEL_SCHEMA, this)
+        functions["this"] = _used(uses, MODEL_SCHEMA, this)
     return functions
+
+
+def _used(uses: _Uses, schema: str, name: str) -> str:
+    uses.relations.append((schema, name))
+    return relation(schema, name)
 
 
 def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:

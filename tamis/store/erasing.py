@@ -11,23 +11,39 @@ back. And it never removes what a killed write has left under a temporary name. 
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from tamis.base.errors import TransientError
+from tamis.base.errors import PermanentError, TransientError
 from tamis.base.numbers import named
 from tamis.store.places import holds_files, names_of_files, read_file, remove_named
 from tamis.store.tables import Store, one_of, reading
 
+TRIED = ("0.40.0",)
+"""Versions of LanceDB with whose files the tests of erasing pass. Its API does not say which files a version
+of a table names, so this module reads manifests, deletion marks and names of drafts itself."""
 CHUNK, ROWS_OF_IDS = 1_000, 65_536
 TEMPORARY = ".tmp"
 """Beginnings of the names of the files that Lance writes to before they have their own."""
 _NOW = timedelta(0)
 _FILES_NAMED = 5
 _DATA, _LAST = ".lance", 2**64 - 1
+
+
+class UntriedVersionError(PermanentError):
+    """Erasing was not tried with the LanceDB that is installed; raised before anything is removed."""
+
+    def __init__(self, installed: str) -> None:
+        self.installed = installed
+        super().__init__(
+            "nothing was removed: to see that no byte of a document is left, Tamis reads LanceDB's own "
+            f"files, which was tried with LanceDB {named(TRIED)}, but {installed} is installed; run "
+            f"`pip install lancedb=={TRIED[-1]}`, then the same command again"
+        )
 
 
 class VersionsLeftError(TransientError):
@@ -40,6 +56,18 @@ class VersionsLeftError(TransientError):
             f"lance/{table}.lance, which could not be removed; see that this folder may be written to, then "
             "run the same command again to complete it"
         )
+
+
+def untried_version() -> str | None:
+    """Return the version of the installed LanceDB where its files may have another form, else None."""
+    installed = version("lancedb")
+    return None if installed in TRIED else installed
+
+
+def require_tried_version() -> None:
+    """Raise `UntriedVersionError` where the files of the installed LanceDB may have another form."""
+    if installed := untried_version():
+        raise UntriedVersionError(installed)
 
 
 def count_rows_of(store: Store, table: str, column: str, values: Sequence[str]) -> int:
@@ -64,7 +92,11 @@ def erase_rows(store: Store, table: str, column: str, values: Sequence[str]) -> 
 
 
 def forget_versions(store: Store, table: str) -> bool:
-    """Leave one version of a table, without deleted rows in its files; False where it was so already."""
+    """Leave one version of a table, without deleted rows in its files; False where it was so already.
+
+    Raises `UntriedVersionError`, and `VersionsLeftError` where something could not be removed.
+    """
+    require_tried_version()
     remove_named(store.folder, temporary_files(store, table))
     if is_bare(store, table):
         return False

@@ -58,8 +58,8 @@ class Home:
 
     @property
     def store(self) -> Store:
-        """All tables."""
-        return Store(self.root / "lance") if self.url is None else _tables_at(f"{self.url}/lance")
+        """All tables, of one connection a process."""
+        return _tables_at((self.root / "lance").absolute() if self.url is None else f"{self.url}/lance")
 
     @property
     def files(self) -> Files:
@@ -302,9 +302,12 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @functools.lru_cache(maxsize=8)
-def _tables_at(url: str) -> Store:
+def _tables_at(place: Path | str) -> Store:
     """One connection a process: what it has read of a table's history is not asked for again."""
-    return Store(ObjectFolder(url))
+    return Store(place if isinstance(place, Path) else ObjectFolder(place))
+
+
+os.register_at_fork(after_in_child=_tables_at.cache_clear)  # the threads of a connection stay with the parent
 
 
 @contextlib.contextmanager
@@ -389,7 +392,7 @@ def _note_holder(descriptor: int, purpose: str) -> None:
 def _refresh(home: Home) -> None:
     if not (home.root / MARKER).exists():
         home.files.begin()
-        (home.root / MARKER).write_text(f"{home.url}\n")
+        write_atomically(home.root / MARKER, f"{home.url}\n".encode())
     home.files.refresh()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from tamis.base.files import flush_one
 from tamis.store.objects import ObjectFolder, lance_options
 
 Place = Path | ObjectFolder
@@ -24,6 +25,17 @@ def connection_options(place: Place) -> tuple[str, dict[str, str] | None]:
 def costs_a_request(place: Place) -> bool:
     """Whether looking at a place is worth remembering."""
     return isinstance(place, ObjectFolder)
+
+
+def identity_of(place: Place) -> Hashable:
+    """Return what differs once another folder has taken this one's place; None where nothing can tell."""
+    if isinstance(place, ObjectFolder):
+        return None
+    try:
+        status = os.stat(place)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def holds_files(place: Place, name: str, ending: str = "") -> bool:
@@ -67,6 +79,9 @@ def remove_named(place: Place, names: Sequence[str]) -> None:
     for name in names:
         with contextlib.suppress(OSError):
             (place / name).unlink()
+    for folder in {(place / name).parent for name in names}:
+        with contextlib.suppress(OSError):
+            flush_one(folder)
 
 
 def stamp_of_files(folder: Path, name: str) -> Hashable:
@@ -132,6 +147,8 @@ def move_files(place: Place, name: str, to: str) -> None:
     else:
         (place / to).parent.mkdir(exist_ok=True)
         (place / name).rename(place / to)
+        for folder in {(place / name).parent, (place / to).parent}:
+            flush_one(folder)
 
 
 def anywhere(place: Place) -> Place:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import PermanentError, TransientError
+from tamis.base.files import write_atomically
 from tamis.store.objects import ObjectFolder, StorageUnavailableError
 
 LOCK = "writer.lock"
@@ -190,8 +191,7 @@ def _name_of(home: Path, objects: ObjectFolder) -> str:
     path = home / "cache" / "home.id"
     if not path.exists():
         _require_conditions(objects)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex)
+        write_atomically(path, uuid.uuid4().hex.encode())
     return f"{socket.gethostname()}:{path.read_text()}"
 
 

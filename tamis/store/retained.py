@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.store.columns import BY_SERVER, LEFT_AT
-from tamis.store.erasing import forget_versions
+from tamis.store.erasing import forget_versions, require_tried_version
 from tamis.store.schemas import RETAINED, declared
 from tamis.store.seals import SEAL, broken_seals
 from tamis.store.tables import Store, one_of, quoted
@@ -120,6 +120,7 @@ def collect_expired(store: Store, days: int) -> int:
 
 def purge_answers(store: Store) -> int:
     """Delete all retained answers of a judge's server, earlier versions included; return how many."""
+    require_tried_version()
     purged = 0
     for table in retained_tables(store):
         if deleted := store.delete(table, f"{_by_server(store, table)} IS TRUE"):

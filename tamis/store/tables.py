@@ -22,6 +22,7 @@ from tamis.store.places import (
     connection_options,
     costs_a_request,
     holds_files,
+    identity_of,
     move_files,
     remove_files,
     stamp_of_files,
@@ -33,6 +34,8 @@ from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
 
 ROWS_AT_ONCE = 8_192
+MOST_REMEMBERED = 256 << 20
+"""Bytes that a connection remembers of indexes, and of all other files; LanceDB would take 6 and 1 GB."""
 ASIDE = "damaged"
 
 
@@ -124,6 +127,7 @@ class Store:
     def __init__(self, folder: Place) -> None:
         self.folder = folder
         self._connection: Any = None
+        self._identity: Hashable = None
         self._seen: set[str] = set()
         self._alone, self._latest = False, dict[str, Any]()
         self._memory = Remembered() if costs_a_request(folder) else None
@@ -347,14 +351,28 @@ class Store:
             raise DamagedTableError(table, f"columns missing or not declared: {', '.join(wrong)}")
 
     def _connect(self) -> Any:
-        if self._connection is None:
+        connection = self._connection
+        if connection is None or self._identity != identity_of(self.folder):  # removed, or put in its place
             lancedb = _lancedb()
             address, options = connection_options(self.folder)
             # What a session has read of a table's history is not asked for again.
-            session = lancedb.Session()
+            session = lancedb.Session(
+                index_cache_size_bytes=MOST_REMEMBERED, metadata_cache_size_bytes=MOST_REMEMBERED
+            )
             with asking():
-                self._connection = lancedb.connect(address, storage_options=options, session=session)
-        return self._connection
+                connection = lancedb.connect(address, storage_options=options, session=session)
+            self._connection, self._identity = connection, identity_of(self.folder)
+        return connection
+
+    def read_afresh(self) -> None:
+        """Forget what earlier readings remember of files, so that whoever verifies them reads them again.
+
+        LanceDB takes a file whose end was damaged for whole while it remembers it.
+        """
+        self._connection = None
+        self._latest.clear()
+        if self._memory is not None:
+            self._memory.clear()
 
     def open(self, table: str) -> Any:
         """The storage layer's own table, at its latest version; raises `UnknownTableError`.

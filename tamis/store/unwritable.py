@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tamis.base.errors import PermanentError, TamisError, TransientError
+from tamis.base.errors import PermanentError, TamisError, TransientError, out_of_memory
+from tamis.base.limits import FileTooLargeError, LimitReachedError, limit_reached
 from tamis.store.objects import object_store_problem
 
 PROBE_BYTES = 1 << 18
@@ -45,13 +46,20 @@ class ReadOnlyHomeError(PermanentError):
 
 
 def storage_error(home: Path, error: BaseException) -> TamisError | None:
-    """What an error means when the home cannot be written, or its object store does not answer; else None."""
+    """What an error means when the home cannot be written, or its object store does not answer; else None.
+
+    A limit on this process, such as on the size of files, is named before the disk is.
+    """
     if isinstance(error, TamisError):
         return None
+    if limited := limit_reached(error):
+        return limited
     for cause in _causes(error):
         if refused := object_store_problem(cause):
             return refused
     problem = write_problem(home)
+    if problem is not None and (limited := limit_reached(problem)):
+        return limited
     if problem is not None and problem.errno in READ_ONLY:
         return ReadOnlyHomeError(home, problem.strerror or "permission denied")
     said = " ".join(str(cause).lower() for cause in _causes(error))
@@ -92,12 +100,16 @@ def storing(home: Path) -> Iterator[None]:
 def stop_unless_writable(home: Path, error: Exception | None = None) -> None:
     """Raise `DiskFullError` or `ReadOnlyHomeError` when the home cannot be written, after a failure there.
 
-    error: the failure; it may say that a disk is full which holds a part of the home, such as its tables.
+    error: the failure; it may say that a disk is full which holds a part of the home, such as its tables, or
+    that a limit of this process was reached, but for that on memory: another piece of work may need less.
     """
     problem = write_problem(home)
     if problem is not None and (found := storage_error(home, problem)):
         raise found from problem
-    if error is not None and isinstance(found := storage_error(home, error), DiskFullError):
+    if error is None or out_of_memory(error):
+        return
+    found = storage_error(home, error)
+    if isinstance(found, DiskFullError | FileTooLargeError | LimitReachedError):
         raise found from error
 
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tamis.base.errors import MissingPackageError
-from tamis.base.files import flush
+from tamis.base.files import flush, flush_one
 from tamis.base.sqlite import PATIENCE_SECONDS, DatabaseLockedError, is_locked, wait_until_free
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 
@@ -70,6 +70,7 @@ def ensure_database(uri: str) -> None:
         flush(Path(folder))
         try:
             os.link(draft, path)
+            flush_one(path.parent)
         except FileExistsError:
             return
 

@@ -36,6 +36,7 @@ from tamis.store.erasing import (
     files_of_no_version,
     forget_versions,
     is_bare,
+    require_tried_version,
     unwritten_files,
 )
 from tamis.store.home import Home
@@ -110,6 +111,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     `listed_in`: manifests that list them. Raises `UnreadableRowsError` or `VersionsLeftError` once all else
     is removed.
     """
+    require_tried_version()
     store, purged = home.store, Purged()
     unreadable: list[UnreadableRowsError] = []
     home.files.fetch(home.exports)

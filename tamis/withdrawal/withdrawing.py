@@ -19,6 +19,7 @@ from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_now
 from tamis.records.receipts import write_receipt
+from tamis.store.erasing import require_tried_version
 from tamis.store.home import Home, writing
 from tamis.store.retained import retained_ids
 from tamis.store.salvaging import aside_lines
@@ -151,8 +152,10 @@ def _loose_repeats(store: Store, asked: Asked, unknown: Collection[str]) -> dict
 def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
     """Withdraw what is asked for, at once and from everywhere in the home.
 
-    What was withdrawn before and is there again, say from a backup, is purged again.
+    What was withdrawn before and is there again, say from a backup, is purged again. Raises
+    `UntriedVersionError` before it begins.
     """
+    require_tried_version()
     store, done = home.store, Withdrawn()
     with writing(home, "tamis withdraw", PATIENCE_SECONDS):
         done.restored = restore_lost(home)

@@ -89,6 +89,7 @@ def home(tmp_path_factory) -> Home:
 def audited(home: Home) -> Audit:
     """Run the parts of an audit that read tables, on newly opened files."""
     opened = Home(home.root)
+    opened.store.read_afresh()
     try:
         current = read_current_values(opened.store)
     except DamagedTableError as error:

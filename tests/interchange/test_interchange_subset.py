@@ -60,7 +60,7 @@ def test_the_card_tells_counts_licences_sources_filters_and_scores(exported):
     assert "| not stated | 2 | 22 |" in text
     assert "| CC0-1.0 | 1 | 9 |" in text
     assert "| a\\|b | 1 |" in text
-    assert "| `licences_denied` | nc* |" in text.split("## Filters")[1].split("## Licences")[0]
+    assert "| `licences_denied` | `nc*` |" in text.split("## Filters")[1].split("## Licences")[0]
     assert "| heuristic (gopher_word_count) | 1 |" in text
     assert "### transport_gradient" in text
     assert hashlib.sha256(exported.read_bytes()).hexdigest() in text

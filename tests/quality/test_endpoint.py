@@ -3,11 +3,13 @@
 import json
 import math
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+from tamis.base.posting import UnusableKeyError
 from tamis.quality import (
     AskLLM,
     Endpoint,
@@ -16,6 +18,7 @@ from tamis.quality import (
     MissingKeyError,
     MissingLogProbabilitiesError,
 )
+from tamis.quality.endpoint import EndpointAddressError
 from tamis.quality.prompts import CHAT_REMINDER, PROMPTS, QUESTION
 
 ANSWERS = {"yes": -0.5, " Yes": -2.0, "no": -1.5, "maybe": -4.0}
@@ -149,6 +152,33 @@ def test_a_key_that_is_not_set_is_named(server, monkeypatch):
     with pytest.raises(MissingKeyError, match="JUDGE_KEY_OF_A_TEST"):
         judge(server, key_env="JUDGE_KEY_OF_A_TEST").score(["a"])
     assert not server.requests
+
+
+@pytest.mark.parametrize("key", ["s3 cret", "s3cret\nX-Other: 1"])
+def test_a_key_that_no_header_may_hold_is_named_by_its_variable_alone(server, monkeypatch, key):
+    monkeypatch.setenv("JUDGE_KEY_OF_A_TEST", key)
+    with pytest.raises(UnusableKeyError, match="JUDGE_KEY_OF_A_TEST") as raised:
+        judge(server, key_env="JUDGE_KEY_OF_A_TEST").score(["a"])
+    assert "s3" not in str(raised.value)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:port/v1", "http://user:s3cret@127.0.0.1:9/v1", "http://a b/v1"]
+)
+def test_an_address_that_is_none_is_asked_once_and_shown_without_secrets(url):
+    endpoint = Endpoint(url, "m", first_wait_seconds=60)
+    with pytest.raises(EndpointAddressError, match=r"is not valid.*\[judge\]") as raised:
+        AskLLM(endpoint).score(["a"])
+    told = traceback.format_exception(raised.value)
+    assert "s3cret" not in "".join(told)
+
+
+def test_what_is_said_of_a_server_shows_no_key_of_its_address(server):
+    server.faults = [403]
+    with pytest.raises(EndpointRejectedError) as raised:
+        AskLLM(Endpoint(f"{server.url}/completions?key=s3cret", "m")).score(["a"])
+    assert "s3cret" not in str(raised.value)
 
 
 def test_answers_without_log_probabilities_are_an_error_that_says_so(server):

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import http.client
+import socket
 import sqlite3
+import ssl
 import urllib.error
 
 import dagster as dg
@@ -31,14 +33,26 @@ def of_package(module, name):
     return type(name, (Exception,), {"__module__": module})
 
 
+def caused(error, by):
+    """Return an error with its cause."""
+    error.__cause__ = by
+    return error
+
+
 PASSING = [
     TransientError("busy"),
     ConnectionError("reset"),
     TimeoutError("too slow"),
-    OSError("the library gives no number"),
     OSError(errno.EIO, "input/output error"),
     OSError(errno.ESTALE, "stale file handle"),
-    urllib.error.URLError("refused"),
+    urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
+    urllib.error.URLError(TimeoutError("timed out")),
+    socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+    OSError("Generic S3 error: HTTP error: error sending request"),
+    OSError("AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 28, Timeout was reached"),
+    caused(OSError("We couldn't load the file"), ConnectionResetError("cut")),
+    type("ConnectTimeout", (of_package("requests", "RequestException"), OSError), {})("no answer"),
     http.client.IncompleteRead(b""),
     HttpError(429),
     HttpError(503),
@@ -64,6 +78,15 @@ LASTING = [
     FileNotFoundError(errno.ENOENT, "no such file"),
     PermissionError(errno.EACCES, "denied"),
     OSError(errno.ENAMETOOLONG, "name too long"),
+    OSError(),
+    OSError("the library gives no number"),
+    OSError("Can't load tokenizer for 'x': is it a folder with all of its files?"),
+    OSError("image file is truncated (3 bytes not processed)"),
+    caused(OSError("cannot load the model"), ValueError("not a header of safetensors")),
+    urllib.error.URLError("unknown url type: ftpx"),
+    urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed")),
+    urllib.error.URLError(socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+    type("InvalidURL", (of_package("requests", "RequestException"), OSError, ValueError), {})("no host"),
     HttpError(404),
     HttpError(401),
     sqlite3.OperationalError("no such table: runs"),

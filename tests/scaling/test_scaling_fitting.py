@@ -9,6 +9,7 @@ from scipy.optimize import least_squares
 from tamis.scaling import fit_law
 from tamis.scaling.fitting import corrected_akaike, least_sizes
 from tamis.scaling.laws import LAWS
+from tamis.scaling.least_squares import refine
 from tamis.scaling.measurements import measured
 
 SIZES = 200 * 2.0 ** np.arange(14)
@@ -134,6 +135,36 @@ def test_order_holes_zero_shot_and_repeats_are_handled():
     )
     assert split.parameters == pytest.approx(plain.parameters, rel=1e-6)
     assert any("geometric mean" in remark for remark in split.remarks)
+
+
+def test_a_fit_that_was_left_in_a_flat_valley_is_not_called_converged():
+    rng = np.random.default_rng(26)
+    sizes = SIZES[:8]
+    losses = 3 / (20 + sizes**0.5) * np.exp(0.02 * rng.normal(size=8)) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tamis.scaling.least_squares.PATIENCE", 1)
+        left = fit_law("rectified5", sizes, losses)
+    assert not left.converged
+    assert not left.basins[0].converged
+    assert left.status.startswith("not converged")
+    assert np.isfinite(left.rmsd)
+
+
+def test_whoever_says_converged_cannot_go_on():
+    fits = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        start, power, drop, floor = rng.uniform(1, 50), rng.uniform(0.1, 0.8), *rng.uniform(0, 50, 2)
+        losses = (drop / (start + SIZES[:8] ** power) + floor / 25) * np.exp(0.02 * rng.normal(size=8))
+        curve = measured(SIZES[:8], losses)
+        log_x = curve.log_sizes - np.log(np.exp(curve.log_sizes.mean()))
+        for law in LAWS:
+            fit = fit_law(law, SIZES[:8], losses)
+            again = refine(LAWS[law], log_x, curve.log_losses, fit.coordinates[None])
+            lower = 1 - again.costs[0] / (fit.rmsd**2 * 8)
+            fits.append((fit.converged, lower))
+    assert max(lower for converged, lower in fits if converged) < 1e-6
+    assert np.mean([converged for converged, _lower in fits]) > 0.9
 
 
 @pytest.mark.parametrize("law", list(LAWS))

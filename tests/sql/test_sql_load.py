@@ -200,7 +200,11 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
         ),
         ("marts/m.sql", "select id,\nfrom\nwhere (", SqlSyntaxError, 3, "near 'where'"),
         ("marts/m.sql", "select id,\n  'open\nfrom x", SqlSyntaxError, 2, "Missing '"),
-        ("marts/m.sql", "select 1 as a;\nselect 2 as b", SqlSyntaxError, 1, "one SELECT"),
+        ("marts/m.sql", "select 1 as a;\nselect 2 as b", SqlSyntaxError, 2, "this one is the second"),
+        ("marts/m.sql", "", SqlSyntaxError, 1, "no SQL was found; expected one SELECT"),
+        ("marts/m.sql", "-- nothing yet\n", SqlSyntaxError, 1, "no SQL was found"),
+        ("marts/m.sql", "{{ config(materialized='table') }}\n", SqlSyntaxError, 1, "no SQL was found"),
+        ("marts/m.sql", f"select {'(' * 3000}1{')' * 3000} as a order by a", SqlSyntaxError, 1, "too deeply"),
         ("marts/m.sql", "drop table x", SqlSyntaxError, 1, "one SELECT"),
         (
             "marts/m.sql",
@@ -225,6 +229,46 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
             "ORDER BY weight must be",
         ),
         ("marts/m.sql", "select id\nfrom items\norder by id", ProjectFileError, 2, "use ref()"),
+        *(
+            ("marts/m.sql", f"select count(*) as n\nfrom {table}\norder by n", ProjectFileError, 2, message)
+            for table, message in (
+                ('"schema"."table"', "'schema.table' is no table of this project; declare it as a source"),
+                ("other.items", "'other.items' is no table of this project"),
+                ("raw.itmes", "(did you mean 'raw.items'?); valid: raw.items"),
+                ("a.b.c", "'a.b.c' is no table of this project"),
+                ("a.b.c.d", "'a.b.c.d' is no table of this project"),
+                ("information_schema.tables", "is no table of this project"),
+                ("raw.items", "write {{ source('raw', 'items') }}"),
+                ('"raw"."items"', "write {{ source('raw', 'items') }}"),
+                ("memory.raw.items", "write {{ source('raw', 'items') }}"),
+                ("models.stg_items", "write {{ ref('stg_items') }}"),
+                ("'items.csv'", "'items.csv' is read by its plain name"),
+                ("{{ ref('stg_items') }} semi join x.y using (id)", "'x.y' is no table"),
+                ("{{ ref('stg_items') }} where exists (select 1 from k.l)", "'k.l' is no table"),
+                ("{{ ref('stg_items') }} union all select z from q.r", "'q.r' is no table"),
+            )
+        ),
+        (
+            "marts/m.sql",
+            "with t as (select 1 as a)\nselect a\nfrom s.t\norder by a",
+            ProjectFileError,
+            3,
+            "'s.t' is no table",
+        ),
+        (
+            "marts/m.sql",
+            "with a as (select x from b),\n b as (select 1 as x)\nselect x from a order by x",
+            ProjectFileError,
+            1,
+            "'b' is read by its plain name",
+        ),
+        (
+            "marts/m.sql",
+            "select x from (with c as (select 1 as x) select x from c)\njoin c using (x) order by x",
+            ProjectFileError,
+            2,
+            "'c' is read by its plain name",
+        ),
         (
             "marts/m.sql",
             "select id, weight as id\nfrom {{ ref('stg_items') }}\norder by id",
@@ -270,6 +314,29 @@ def test_errors_name_file_and_line(write_project, path, text, error, line, messa
     assert (caught.value.file, caught.value.line) == (folder / path, line)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{folder / path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "with Red as (select id from {{ ref('stg_items') }}) select id from RED order by id",
+        "with items as (select id from {{ source('raw', 'items') }}) select id from items order by id",
+        'with "a b" as (select 1 as id), c as (select id from "a b") select id from c order by id',
+        "with recursive r as (select 1 as id union all select id + 1 from r where id < 3) select id from r "
+        "order by id",
+        "with a as (select 1 as id) select id from a union all select id from a order by id",
+        "with a as (select 1 as id) select id from (with b as (select id from a) select id from b) "
+        "order by id",
+        "select range as id from range(3) order by id",
+        "select u.id from unnest([1, 2]) as u(id) order by id",
+        "select v.id from (values (1), (2)) as v(id) order by id",
+        "select count(*) as id from {{ ref('stg_items') }} order by id;\n-- a remark\n;",
+        "select d.id from {{ ref('stg_items') }} as d, lateral (select d.weight as w) as u order by id",
+    ],
+)
+def test_what_is_no_relation_needs_no_reference(write_project, sql):
+    found = load_project(write_project({**TOY, "marts/m.sql": sql})).model("m")
+    assert [column.name for column in found.columns] == ["id"]
 
 
 @pytest.mark.parametrize(

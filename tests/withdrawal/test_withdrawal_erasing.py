@@ -1,9 +1,16 @@
 """Erased rows are in no file of their table, whatever marks, versions and tags there were."""
 
+from importlib.metadata import version
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
+from withdrawal_home import IDS, made_home
 
+from tamis.store import erasing
 from tamis.store.erasing import (
+    TRIED,
+    UntriedVersionError,
     VersionsLeftError,
     count_rows_of,
     erase_rows,
@@ -11,8 +18,12 @@ from tamis.store.erasing import (
     is_bare,
     unwritten_files,
 )
+from tamis.store.retained import purge_answers
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
+from tamis.withdrawal.asking import Asked, WithdrawalReason
+from tamis.withdrawal.verifying import verify
+from tamis.withdrawal.withdrawing import finish, withdraw
 
 
 @pytest.fixture
@@ -129,3 +140,38 @@ def test_a_table_may_lose_all_its_rows(store):
     assert store.count("documents") == 0
     assert [shown(store, n) for n in range(50)] == [[]] * 50
     assert store.schema("documents").names == schema_of("documents").names
+
+
+def test_the_tests_of_erasing_run_with_a_version_that_is_stated_and_constrained():
+    assert version("lancedb") in TRIED
+    constraints = (Path(__file__).resolve().parents[2] / "constraints.txt").read_text().splitlines()
+    assert f"lancedb=={TRIED[-1]}" in constraints
+
+
+def test_a_withdrawal_with_a_version_that_was_not_tried_is_refused_before_it_begins(tmp_path, monkeypatch):
+    home = made_home(tmp_path / "home")
+    asked = Asked(scopes={IDS[0]: "document"})
+
+    def versions():
+        return {table: home.store.version(table) for table in home.store.names()}
+
+    before = versions()
+    monkeypatch.setattr(erasing, "version", lambda package: "0.41.0")
+    with pytest.raises(UntriedVersionError) as refused:
+        withdraw(home, asked, WithdrawalReason.COPYRIGHT)
+    for part in ("nothing was removed", "0.41.0 is installed", f"pip install lancedb=={TRIED[-1]}"):
+        assert part in str(refused.value)
+    assert finish(home) == [], "nothing is left to be completed"
+    with pytest.raises(UntriedVersionError):
+        purge_answers(home.store)
+    assert versions() == before
+    monkeypatch.undo()
+    assert withdraw(home, asked, WithdrawalReason.COPYRIGHT).new == [IDS[0]]
+    assert verify(home).holds
+
+
+def test_a_withdrawal_is_not_verified_with_a_version_that_was_not_tried(tmp_path, monkeypatch):
+    home = made_home(tmp_path / "home")
+    withdraw(home, Asked(scopes={IDS[0]: "document"}), WithdrawalReason.COPYRIGHT)
+    monkeypatch.setattr(erasing, "version", lambda package: "0.41.0")
+    assert "0.41.0" in " ".join(verify(home).problems)

@@ -19,10 +19,15 @@ from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.numbers import counted
 from tamis.corpus import read_target, split_target
-from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
-from tamis.corpus.targets import never_learnt, quarantine_of_target, require_labels, rows_of_target
+from tamis.corpus.targets import (
+    near_groups,
+    never_learnt,
+    quarantine_of_target,
+    require_labels,
+    rows_of_target,
+)
 from tamis.embedding import encode_each
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
@@ -82,8 +87,7 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 examples, refused = barred.documents(found)
                 bad = _quarantine(work, key, barred, refused, quarantined)
                 threshold = work.project.settings.near_duplicates.threshold
-                ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-                groups = near_duplicate_groups(ids, texts, threshold=threshold)
+                groups = near_groups(examples, threshold)
                 sizes = (section.train, section.held_out)
                 split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
                 if section.label_column:

@@ -16,7 +16,7 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.conversations import columns_of, read_conversation
+from tamis.corpus.conversations import columns_of, read_conversation, system_turn_end
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
@@ -24,6 +24,7 @@ from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, is_ke
 from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
 from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import system_turn
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
 from tamis.settings.config import CorpusSection
 
@@ -50,6 +51,8 @@ DOCUMENT_SCHEMA = {
     "licence": pl.Utf8,
     "metadata": pl.Utf8,
     "content": pl.Utf8,
+    "system_turn": pl.Utf8,
+    "system_turn_end": pl.UInt32,
 }
 
 
@@ -58,7 +61,8 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
+    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`); system_turn and
+    system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
     the whole shard), reason, detail, excerpt. skipped: rows shorter than `minimum_characters`, which are no
     error. heading: what the file states of its columns; None where none is kept. In a batch of many files
     both frames have a column `shard`, the key of the file.
@@ -273,12 +277,12 @@ class _Checks:
         """Check one row."""
         if isinstance(item, Defect):
             return item
-        raw = item.values[self.corpus.text_column]
+        raw, turn_end = item.values[self.corpus.text_column], 0
         if self.corpus.format != "text":
             found = read_conversation(item.row, item.values, self.corpus.format, self.corpus.text_column)
             if isinstance(found, Defect):
                 return found
-            raw = found.text
+            raw, turn_end = found.text, system_turn_end(found.starts)
         if not isinstance(raw, str):
             return _non_text(item.row, raw)
         limit = self.corpus.maximum_row_bytes
@@ -292,7 +296,8 @@ class _Checks:
         if len(text) < self.corpus.minimum_characters:
             return None
         doc_id = hashlib.sha256(data).hexdigest()[:32]
-        return (doc_id, text, len(text), len(data), *self._origin(item))
+        turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
+        return (doc_id, text, len(text), len(data), *self._origin(item), *turn)
 
     def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str, str | None]:
         values, corpus = item.values, self.corpus

@@ -20,7 +20,8 @@ from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets, band_keys, buckets_of
 from tamis.corpus.windows import word_windows
 
-CODE_VERSION = "2"  # 2: characters of scripts without spaces are words
+KEYS_VERSION = "2"  # 2: characters of scripts without spaces are words
+CODE_VERSION = "3"  # 3: text that many documents of a file share is left out; keys of the others are the same
 _INPUT = {"doc_id": pl.String, "text": pl.String}
 _FIRST_STRETCH = 256  # documents decided before the others are compared with what they keep
 

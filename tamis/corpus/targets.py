@@ -6,6 +6,7 @@ examples are asked for, and a smaller training part is the beginning of a larger
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
+from tamis.corpus.conversations import system_turn_end
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
+from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import OwnWords, own_words_of_file
 from tamis.corpus.text import excerpt
 from tamis.settings.config import CorpusSection, TargetSection
 from tamis.store.schemas import schema_of
@@ -234,6 +238,21 @@ def split_target(
         .otherwise(pl.lit("unused"))
     )
     return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
+
+
+def near_groups(examples: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Return `near_duplicate_groups` of examples (doc_id, text, turns if any) by their own words."""
+    compared = own_words_of_examples(examples).compared().to_list()
+    return near_duplicate_groups(examples["doc_id"].to_list(), compared, threshold=threshold)
+
+
+def own_words_of_examples(examples: pl.DataFrame) -> OwnWords:
+    """Return which words are the examples' own; columns doc_id, text, and turns of conversations."""
+    if "turns" in examples.columns:
+        ends = [system_turn_end(json.loads(starts)) if starts else 0 for starts in examples["turns"]]
+    else:
+        ends = [0] * len(examples)
+    return own_words_of_file(examples["doc_id"], examples["text"], pl.Series("end", ends, pl.Int64))
 
 
 def set_aside(

@@ -19,12 +19,11 @@ from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import is_readable, read_file
 from tamis.corpus.listing import place_of_files
-from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.object_store import is_url
 from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
-from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
+from tamis.corpus.targets import TooFewExamplesError, near_groups, read_target, split_target
 from tamis.embedding.identity import require_known
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.graph.plan import Due
@@ -114,9 +113,7 @@ def target_problem(target: TargetSection, project: Project) -> str | None:
         examples, quarantine = read_target(target, project.root)
         groups, bad = None, len(quarantine)
         if len(examples) <= EXAMPLES_COMPARED:
-            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-            threshold = project.settings.near_duplicates.threshold
-            groups = near_duplicate_groups(ids, texts, threshold=threshold)
+            groups = near_groups(examples, project.settings.near_duplicates.threshold)
         split_target(examples, groups, target.train, target.held_out, project.seed, bad)
     except TooFewExamplesError as error:
         first = f"; the first row in quarantine: {quarantine['detail'][0]}" if bad else ""

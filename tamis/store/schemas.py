@@ -70,6 +70,10 @@ LATER_COLUMNS = frozenset(
         "unit_characters",
         "budget_group",
         "training_count",
+        "system_turn",
+        "system_turn_end",
+        "left_out",
+        "left_out_mark",
     }
 )
 """Columns introduced when homes already held rows: digests and seals look at them where they hold something,

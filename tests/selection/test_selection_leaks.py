@@ -101,5 +101,5 @@ def test_a_run_that_becomes_a_template_counts_no_more_and_counts_again_when_it_i
 def test_the_kept_runs_are_hashes_and_hold_no_text(store):
     add_shard(store, "a", [f"mine {HELD_OUT[0]}"])
     update_contamination(store, "t", SECTION)
-    assert store.schema(RUNS).names == ["target", "doc_id", "runs"]
+    assert store.schema(RUNS).names == ["target", "doc_id", "runs", "left_out_mark"]
     assert store.schema(RUNS).field("runs").type == pa.list_(pa.uint64())

@@ -46,6 +46,7 @@ from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest
 from tamis.report.address import page_url
+from tamis.selection.lost_files import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.records import stored_rows
@@ -54,7 +55,7 @@ from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
+COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS, FILES_LOST)
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 

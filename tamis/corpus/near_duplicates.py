@@ -120,7 +120,7 @@ class Similarity(Protocol):
 class _Similarity:
     """Exact Jaccard similarities between the shingle sets of some documents, by position.
 
-    Shingles that many of the documents hold are in a dense matrix, too: among few documents of many pairs, its
+    Shingles that many of the documents hold are in a dense matrix, too: of many pairs of few documents, its
     products count what is shared in a hundredth of the time.
     """
 

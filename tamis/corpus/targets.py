@@ -252,8 +252,8 @@ def split_target(
     )
     left = len(placed) - placed["training_place"].null_count()
     if len(placed) < held_out or left < train:
-        groups = placed.group_by("group", maintain_order=True).len()["len"].to_list()
-        raise TooFewExamplesError(groups, train, held_out, left, quarantined)
+        sizes = placed.group_by("group", maintain_order=True).len()["len"].to_list()
+        raise TooFewExamplesError(sizes, train, held_out, left, quarantined)
     split = (
         pl.when(pl.col("place") < held_out)
         .then(pl.lit("held_out"))

@@ -29,7 +29,7 @@ UNUSABLE: dict[str, bytes | str] = {
 
 
 class RefusingJudge:
-    """Answers by a hash of the question; `refuse` gives a status, "content_filter", a body, or None to answer.
+    """Answers by a hash of the question. `refuse` gives a status, "content_filter", a body, or None: answer.
 
     asked: every question, in order of arrival.
     """

@@ -37,9 +37,18 @@ def take(store, shard):
             store.delete(table, one_of("doc_id", gone))
 
 
-def note(store, shard, corpus, name):
-    row = {"shard": shard, "corpus": corpus, "name": name}
-    store.merge("shard_files", pa.Table.from_pylist([row], schema=schema_of("shard_files")))
+def put_files(store, texts):
+    """Store a document a file; `texts` by the name of the file."""
+    ids = {name: (f"web__{number}", doc_id(text)) for number, (name, text) in enumerate(texts.items())}
+    rows = {
+        "documents": [
+            {"doc_id": doc_id(text), "text": text, "n_chars": len(text)} for text in texts.values()
+        ],
+        "occurrences": [{"doc_id": one, "shard": shard, "row": 0} for shard, one in ids.values()],
+        "shard_files": [{"shard": ids[name][0], "corpus": "web", "name": name} for name in texts],
+    }
+    for table, some in rows.items():
+        store.append(table, pa.Table.from_pylist(some, schema=schema_of(table)))
 
 
 def afresh(store, folder):
@@ -146,9 +155,7 @@ def test_a_system_turn_counts_as_shared_from_two_conversations_on_in_any_file(tm
 )
 def test_files_of_one_document_count_together(tmp_path, names, shared):
     store = Store(tmp_path)
-    for number, (name, text) in enumerate(zip(names, chats(len(names)), strict=True)):
-        put(store, f"web__{number}", [text])
-        note(store, f"web__{number}", "web", name)
+    put_files(store, dict(zip(names, chats(len(names)), strict=True)))
     update = update_near_duplicates(store, 0.8)
     assert len(read_shared_text(store).documents) == shared
     assert update.dropped == (0 if shared else len(names) - 1)
@@ -156,10 +163,11 @@ def test_files_of_one_document_count_together(tmp_path, names, shared):
 
 def test_files_of_other_folders_do_not_hide_what_one_shares(tmp_path):
     store = Store(tmp_path)
-    texts = [*chats(12), *[random_text(random.Random(n), 30) for n in range(200)]]
-    for number, text in enumerate(texts):
-        put(store, f"web__{number}", [text])
-        note(store, f"web__{number}", "web", f"{'few' if number < 12 else 'many'}/{number}.txt")
+    put_files(
+        store,
+        {f"few/{number}.txt": text for number, text in enumerate(chats(12))}
+        | {f"many/{number}.txt": random_text(random.Random(number), 30) for number in range(200)},
+    )
     assert update_near_duplicates(store, 0.8).dropped == 0
 
 

@@ -56,8 +56,8 @@ def row(doc_id: str, reason: str, rank: int | None = None) -> dict[str, Any]:
         (["near_duplicate"] * 4, "4 near duplicate"),
         (
             ["near_duplicate", "heuristic", "target_example", "over_budget"],
-            f"1 near duplicate ({OTHERS}, 2 are dropped for a reason that comes first and 1 takes the place of "
-            "one that may not be chosen)",
+            f"1 near duplicate ({OTHERS}, 2 are dropped for a reason that comes first and 1 takes the place "
+            "of one that may not be chosen)",
         ),
         (
             ["near_duplicate", "near_duplicate", "contaminated", "near_duplicate"],

@@ -117,11 +117,14 @@ def units_of(held: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
     """
     rest, found = held.join(files, on="shard", how="left"), []
     for unit, least in (("shard", LEAST_HOLDERS), ("folder", LEAST_HOLDERS), ("corpus", 0)):
-        many = rest.with_columns(many=pl.col("doc_id").n_unique().over(unit) >= least)
-        name = pl.concat_str(pl.lit(unit), unit, separator=" ").alias("unit")
-        found.append(many.filter("many").select("doc_id", name))
-        rest = many.filter(~pl.col("many")).drop("many")
-    return pl.concat(found).unique()
+        counted = rest.unique(["doc_id", unit]) if unit != "shard" else rest
+        sizes = counted.group_by(unit).len("documents")
+        many = sizes.filter(pl.col("documents") >= least).select(
+            unit, pl.concat_str(pl.lit(unit), unit, separator=" ").alias("unit")
+        )
+        found.append(counted.join(many, on=unit).select("doc_id", "unit"))
+        rest = rest.join(many, on=unit, how="anti")
+    return pl.concat(found)
 
 
 def _files(store: Store, shards: pl.Series) -> pl.DataFrame:
@@ -134,8 +137,9 @@ def _files(store: Store, shards: pl.Series) -> pl.DataFrame:
 
 def _shared_by_unit(store: Store, units: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     """Return unit, runs and their digest of the units that share any text; what was found is kept."""
-    sample = units.sort("unit", "doc_id").with_columns(place=pl.int_range(pl.len()).over("unit"))
-    sample = sample.filter(pl.len().over("unit") >= LEAST_HOLDERS, pl.col("place") < SAMPLE)
+    smallest = units.group_by("unit").agg(pl.col("doc_id").bottom_k(SAMPLE))
+    smallest = smallest.filter(pl.col("doc_id").list.len() >= LEAST_HOLDERS)
+    sample = smallest.explode("doc_id").sort("unit", "doc_id")
     sample = sample.join(turns.select("doc_id", "turn_end"), on="doc_id", how="left", maintain_order="left")
     looked_at = pl.concat_str("doc_id", pl.col("turn_end").fill_null(0), separator=" ")
     stated = sample.group_by("unit", maintain_order=True).agg(looked_at.str.join(" ").alias("stated"))

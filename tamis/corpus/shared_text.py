@@ -3,7 +3,7 @@
 Below a template of 400 words, any two answers share four fifths of their words, so a comparison by words
 would see the template and not the documents. Left out of it, wherever they stand, are therefore runs of 20
 words that a tenth of a file's documents share, and a system turn that several conversations share. A document
-needs 8 words in a row of its own, where the shared text begins or ends. Else its whole text counts: what
+needs 10 words in a row of its own, where the shared text begins or ends. Else its whole text counts: what
 differs within text that the others go on with is an edit, and small edits of one text are one document,
 however many of them a file holds.
 """
@@ -24,7 +24,7 @@ SAMPLE = 500
 """Documents of a file that are looked at: those with the smallest ids."""
 LEAST_HOLDERS, LEAST_SHARE, LEAST_RUN = 10, 0.1, 20
 """How many documents, and which share of those looked at, hold a shared run, and its words."""
-LEAST_OWN = 8
+LEAST_OWN = 10
 """Words in a row that a document needs of its own."""
 LEAST_CONVERSATIONS = 2
 """Conversations that share a system turn."""

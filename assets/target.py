@@ -18,17 +18,20 @@ from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.numbers import counted
-from tamis.corpus import read_target, split_target
+from tamis.corpus import split_target
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import (
+    ROWS_READ,
     near_groups,
     never_learnt,
     quarantine_of_target,
+    read_target_rows,
     require_labels,
     rows_of_target,
 )
 from tamis.embedding import encode_each
+from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
@@ -79,7 +82,8 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
         for key in work.partitions:
             with work.apart(key):
                 section = named(work.project.settings.target, key)
-                found, quarantined = read_target(section, work.project.root)
+                read = read_target_rows(section, work.project.root)
+                found, quarantined = read.examples, read.quarantine
                 if section.format != "text":
                     models = [one.path for one in work.project.settings.base_model if one.path]
                     found, refused_here = without_refused(found, [*map(work.project.model, models)])
@@ -97,7 +101,7 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 scope = f"target = {quoted(key)}"
                 work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
                 facts = dict(rows.group_by("split").len().sort("split").iter_rows())
-                facts["quarantined"] = sum(bad.values())
+                facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
                 if repeats := barred.near_repeats(examples):
                     facts[NEAR_REPEATS] = repeats
                 learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
@@ -243,6 +247,7 @@ def target_potential(
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
             with work.apart(key):
+                require_different_vectors(work.project)
                 with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
                     warnings.simplefilter("always")
                     found = current_potential(

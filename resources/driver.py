@@ -11,8 +11,10 @@ import dagster as dg
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from resources.current_checks import log_current_checks
+from resources.databases import TABLES
 from resources.events import log_again
-from resources.instance import dagster_state, open_instance, register_partitions
+from resources.instance import dagster_state, open_instance
+from resources.partitions import register_partitions
 from resources.process_deaths import forget_aborts
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
@@ -22,6 +24,7 @@ from resources.used_stages import used_by
 from tamis.base.imports import importing
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
+from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.held_back import as_once_read, hold
 from tamis.graph.permissions import permitted
@@ -38,7 +41,6 @@ from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.lost_withdrawals import restore_lost
-from tamis.records.manifest import ManifestFolder
 from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
 from tamis.store.home import claim, writing
@@ -48,6 +50,7 @@ from tamis.store.tables import DamagedTableError
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
+from tamis.trust import require_trusted
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -68,10 +71,11 @@ def materialize(
     The definitions are loaded when there is something to do: that takes a second.
     """
     outcome = Outcome()
+    require_trusted(project)
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
-            end_killed_runs(instance)
+            end_killed_runs(instance, project.home)
             knows_current = repair(project, instance, say, wanted)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             forgotten = _forgotten(project, say) if wanted.try_again else []
@@ -160,7 +164,7 @@ def _check_first(
     """
     with Heartbeat("checking new files"):
         found = precheck(snapshot, current, plan)
-    for line in found.warnings:
+    for line in (*found.unread, *found.warnings):
         say(f"warning: {line}")
     if found.unmet and wanted.only is None:
         raise UnmetTargetsError(found.unmet)
@@ -272,7 +276,7 @@ def repair(
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
-    if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
+    if logged := log_again(instance, project.home, kept):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
     audit = kept.get((AUDIT_ASSET, ""))
     if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
@@ -307,6 +311,7 @@ def materialize_project(
     """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):
         with storing(project.home.root):
+            wait_until_free(project.home.dagster / path for path in TABLES)
             instance = open_instance(project)
         # Else Dagster copies what the terminal shows into a file and back, by four processes a run, two of
         # which print a traceback at Ctrl-C. There is no public way to say so for one process alone.

@@ -8,7 +8,8 @@ several kinds removes nothing: the run fails and says which names tell them apar
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
-from resources.instance import register_partitions
+from resources.ownership import tags_of
+from resources.partitions import register_partitions
 from resources.processes import note_process, this_process
 from resources.running import QUIET, failures
 from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
@@ -36,6 +37,7 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
         allowed = permitted(store.project, allowed_removals(context.run))
         snapshot = scan(store.project, allowed=allowed)
+        register_partitions(context.instance, snapshot, remove=False)  # notes which are this home's
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
         register_partitions(context.instance, snapshot)
         current = read_current_values(home.store)
@@ -57,7 +59,11 @@ def removal() -> None:
 
 def run_removal(instance: dg.DagsterInstance, project: Project, allowed: frozenset[str]) -> str:
     """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **IN_TIMELINE}
+    tags = {
+        **{DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()},
+        **IN_TIMELINE,
+        **tags_of(project.home),
+    }
     if allowed:
         tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
     run_id = make_new_run_id()

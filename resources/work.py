@@ -13,6 +13,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from resources.checks import Checks, evaluation_of
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
+from resources.ownership import tags_of
 from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.provenance import run_facts
 from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
@@ -23,6 +24,7 @@ from tamis.base.kept_errors import kept_message
 from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
+from tamis.corpus.targets import ROWS_READ
 from tamis.graph.failed_steps import (
     MOST_NOTED,
     TRIALS,
@@ -49,13 +51,23 @@ from tamis.report.address import page_url
 from tamis.selection.lost_files import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
+from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS, FILES_LOST)
+COSTS = (
+    "asked",
+    "tokens_asked",
+    "cost",
+    "source_versions",
+    "parameters",
+    NEAR_REPEATS,
+    ROWS_READ,
+    FILES_LOST,
+)
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 
@@ -304,7 +316,7 @@ class Work:
             if made.announce is not None:
                 made.announce(manifest_id)
             metadata = self._metadata(made, manifest, kept)
-            tags = event_tags(kept, digest_of_metadata(metadata))
+            tags = event_tags(kept, digest_of_metadata(metadata)) | tags_of(self.project.home)
             yield from self._event(stage, made, manifest, metadata, tags)
             before = self.current.get((manifest.asset, manifest.partition))
             value = _head(manifest, manifest_id, self.attempt)
@@ -470,6 +482,7 @@ def log_current(
     stage: Stage,
     partitions: Sequence[str],
     current: CurrentValues,
+    home: Home,
 ) -> None:
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
     for name in made_together(stage.name):
@@ -479,7 +492,7 @@ def log_current(
             if value is not None and value.usable:
                 manifest = manifests.read(value.manifest)
                 metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
-                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
+                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs | tags_of(home)
                 log_materialization(context, stages()[name], manifest, metadata, tags)
 
 

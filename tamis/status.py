@@ -14,18 +14,21 @@ from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
-from tamis.corpus.stage import DOCUMENTS, QUARANTINE
+from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
-from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
+from tamis.graph.quarantine import quarantine_lines
+from tamis.graph.reading_notes import reading_notes
 from tamis.graph.repair import find_damage
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
+from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
@@ -36,6 +39,7 @@ from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
@@ -83,6 +87,7 @@ class Status:
     precision: Mapping[str, Any] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -97,6 +102,10 @@ class Status:
             [f"not made: {name} waits for {reason}" for name, reason in stuck],
         ]
         return [line for lines in kinds for line in cut(lines, LISTS_ALL)]
+
+    def unread_lines(self) -> list[str]:
+        """Return a line with the number of unreadable rows, none where all were read."""
+        return [line] if (line := unread_line(self.shares)) else []
 
     def quarantine_lines(self) -> list[str]:
         """What is in quarantine: how much, and a line for each cause."""
@@ -160,6 +169,8 @@ class Status:
             "precision": dict(self.precision),
             "due": [due.__dict__ for due in self.due],
             "quarantine": self.quarantine,
+            "unread_rows": unread_json(self.shares),
+            "reading": self.reading,
             "failed_checks": self.failed_checks,
             "damaged": self.damaged,
             "selections": self.selections,
@@ -192,8 +203,8 @@ class Status:
     def lines(self) -> list[str]:
         """The status for a person."""
         size = f"{counted(self.shards, 'shard')}, {counted(self.documents, 'document')}"
-        lines = [f"{self.project}: {size} in {self.home}", *self.selection_lines()]
-        lines += [*self.problems(), *self.quarantine_lines(), *self.warning_lines()]
+        lines = [*self.unread_lines(), f"{self.project}: {size} in {self.home}", *self.selection_lines()]
+        lines += [*self.problems(), *self.quarantine_lines(), *self.reading, *self.warning_lines()]
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()
         lines += [line] if (line := self.retained.line(self.retention_days)) else []
@@ -243,8 +254,8 @@ def read_status(project: Project) -> Status:
     current = read_current_values(store)
     snapshot = as_once_read(snapshot, current)
     due = full_plan(snapshot, current, refit=False)
-    selections, quarantine = _selections(store, snapshot, current, due), store.read(QUARANTINE.name)
-    bad = quarantine.sort("shard", "row", "reason").to_dicts()
+    selections, bad = _selections(store, snapshot, current, due), read_quarantine(store)
+    failed = failed_steps(store, snapshot, current, due)
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
@@ -254,7 +265,8 @@ def read_status(project: Project) -> Status:
         due=due,
         quarantine=bad,
         causes=quarantine_lines(bad, snapshot),
-        shares=quarantine_shares(bad, snapshot),
+        shares=unread_shares(snapshot, current, bad, failed),
+        reading=reading_notes(snapshot),
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
         selections=selections,
@@ -275,12 +287,14 @@ def read_status(project: Project) -> Status:
             *few_examples(store),
             *label_warnings(store),
             *noted_files_lost(project.home, current),
+            *unknown_language_lines(store, project.settings),
+            *unknown_lines(project),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
         ],
         failed_trials=_failed_trials(store, snapshot, current, due),
-        failed_steps=failed_steps(store, snapshot, current, due),
+        failed_steps=failed,
         scaling=_scaling(snapshot, current, due),
         held_back=held_back(snapshot, current),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],

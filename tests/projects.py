@@ -565,7 +565,7 @@ class SmallProject:
         """Return the materializations of the event log."""
         from resources.events import logged_events
 
-        return logged_events(self.instance)
+        return logged_events(self.instance, self.home)
 
     def audit(
         self,

@@ -95,10 +95,15 @@ def judge_events(
         value = current.get((node.asset, node.partition))
         if value is not None and value.manifest == node.manifest and value.finished:
             said = latest.get((node.asset, node.partition))
-            if said != node.manifest:
+            if said is None:
                 node.contradicted(
-                    f"the event log names the manifest {(said or 'none')[:16]}, but the index of current "
-                    f"values names {node.manifest[:16]}"
+                    f"the event log lacks the materialization of the current value, manifest "
+                    f"{node.manifest[:16]}; `tamis materialize` logs it again"
+                )
+            elif said != node.manifest:
+                node.contradicted(
+                    f"the event log names the manifest {said[:16]}, but the index of current values names "
+                    f"{node.manifest[:16]}"
                 )
         elif node.manifest not in logged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")

@@ -18,6 +18,7 @@ from tamis.base.errors import PermanentError
 from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
+from tamis.corpus.lost_rows import lost_rows, rows_before, with_lost_rows
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
@@ -116,7 +117,8 @@ def store_shards(
     texts, barred = _Texts(store), refusal(store)
     places = store.read("occurrences", ["shard", "doc_id"])
     had = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
-    group = _Group(barred)
+    rows = rows_before(store, places)
+    group = _Group(barred, rows)
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts, group_of(shard))
@@ -133,7 +135,7 @@ def store_shards(
             raise
         if group.full:
             yield group.store(store, texts)
-            group = _Group(barred)
+            group = _Group(barred, rows)
     if group.intakes or group.left:
         yield group.store(store, texts)
 
@@ -199,8 +201,8 @@ def kept_rows(documents: pl.DataFrame, heading: str | None) -> pl.DataFrame:
 class _Group:
     """Shards whose occurrences, kept columns and quarantine share commits."""
 
-    def __init__(self, barred: Refusal) -> None:
-        self.barred = barred
+    def __init__(self, barred: Refusal, rows_before: Mapping[str, int]) -> None:
+        self.barred, self.rows_before = barred, rows_before
         self.intakes: dict[str, Intake] = {}
         self.groups: dict[str, GroupIntake] = {}
         self.left: dict[str, Exception] = {}
@@ -247,6 +249,10 @@ class _Group:
             intake.refused.update(places["doc_id"])
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
+        lost = self.frames["quarantine"].get(shard)
+        if lost is not None and shard in self.rows_before:
+            left = intake.occurrences + intake.skipped
+            lost[:] = [with_lost_rows(pl.concat(lost), self.rows_before[shard], left)]
 
     def left_of(self, shard: str, had: Mapping[str, int]) -> tuple[int, int]:
         """Return how many documents a shard had and has, of a group how many of its files had and have any.
@@ -265,7 +271,9 @@ class _Group:
     def bad_rows_of(self, shard: str) -> dict[str, int]:
         """Return how many rows of a shard that was read go to quarantine, by reason."""
         bad = self.frames["quarantine"].get(shard, [])
-        return dict(pl.concat(bad).group_by("reason").len().sort("reason").iter_rows()) if bad else {}
+        return (
+            dict(pl.concat(bad).group_by("reason").agg(lost_rows()).sort("reason").iter_rows()) if bad else {}
+        )
 
     def drop(self, shard: str) -> None:
         """Forget a shard that could not be read to its end."""

@@ -15,6 +15,7 @@ from typing import Any
 from tamis.corpus.records import Defect, Item, Row, broken_stream, giant_row, malformed, wrong_encoding
 from tamis.corpus.streams import Content, Line
 from tamis.corpus.text import excerpt
+from tamis.corpus.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
 WINDOW_CHARACTERS = 1 << 18
@@ -131,7 +132,7 @@ class _Window:
         if _UNDECODED.search(raw):
             return wrong_encoding(row, "bytes that are not UTF-8", raw)
         if isinstance(value, str):
-            return Row(row=row, values={corpus.text_column: value})
+            return Row(row=row, values={usual_place(corpus).name: value})
         return _as_row(row, value, raw)
 
     def _broken(self, row: int, problem: str, corpus: CorpusSection) -> Defect | None:

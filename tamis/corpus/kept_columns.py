@@ -7,6 +7,7 @@ as its storage: times as integers, decimals as digits, bytes in base 64. The sto
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,7 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.corpus.csv_rows import dialect_of
 from tamis.corpus.text import without_surrogates
+from tamis.corpus.text_columns import TextPlace, lowered
 from tamis.settings.config import CorpusSection
 
 KEPT_BYTES = 64_000
@@ -37,9 +40,16 @@ def is_kept(corpus: CorpusSection, column: str) -> bool:
     return kept if isinstance(kept, bool) else column in kept
 
 
-def kept_row(values: Mapping[str, Any], corpus: CorpusSection, limit: float) -> str | None:
-    """Return columns as JSON: `TOO_LONG` where they take over `limit` bytes, None where none is kept."""
+def kept_row(
+    values: Mapping[str, Any], corpus: CorpusSection, limit: float, apart: str | None = None
+) -> str | None:
+    """Return columns as JSON: `TOO_LONG` where they take over `limit` bytes, None where none is kept.
+
+    `apart`: the column that has the texts of the file, which this row has not.
+    """
     kept = {name: value for name, value in values.items() if is_kept(corpus, name)}
+    if apart is not None:
+        kept[apart] = None
     if not kept:
         return None
     content = without_surrogates(json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=str))
@@ -48,19 +58,59 @@ def kept_row(values: Mapping[str, Any], corpus: CorpusSection, limit: float) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What is kept of a file: the name of its column of texts, and the types of its columns, if any."""
+    """What is kept of a file: the name of its column of texts, and the types of its columns, if any.
+
+    `keys`: of a nested column of texts, the names from the column inwards. `taken`: rows by the column of
+    their text, where tamis.toml does not name it. `delimiter`, `decimal_commas`: of a CSV file that is not
+    written with commas, and its columns of numbers that have a comma before the decimals.
+    """
 
     text_column: str | None = None
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    taken: Mapping[str, int] = field(default_factory=dict)
+    delimiter: str | None = None
+    decimal_commas: tuple[str, ...] = ()
+
+    def whole(self, values: Mapping[str, Any], text: str) -> dict[str, Any]:
+        """Return the columns of a row with its text, which is not kept twice."""
+        row = dict(values)
+        if self.text_column is None:
+            return row
+        if self.text_column in row:  # its text is in another column, which is kept
+            if self.keys and row[self.text_column] is None:
+                del row[self.text_column]
+            return row
+        if self.keys:
+            lowered(row, self.keys, text)
+            return row
+        return {self.text_column: text} | row if self.text_column != "text" else row
 
 
-def heading_of(path: Path, corpus: CorpusSection) -> str:
-    """Return the heading of a file as JSON, the schema of Parquet and Arrow in base 64."""
-    schema = _schema_of(path)
-    types = base64.b64encode(schema.serialize().to_pybytes()).decode() if schema else None
-    own = corpus.format == "text" and is_kept(corpus, corpus.text_column)  # else the row has it as it is
-    text_column = corpus.text_column if own else None
-    return json.dumps({"text_column": text_column, "types": types})
+def heading_of(
+    path: Path,
+    corpus: CorpusSection,
+    main: TextPlace | None = None,
+    taken: Mapping[TextPlace, int] | None = None,
+) -> str:
+    """Return the heading of a file as JSON, the schema of Parquet and Arrow in base 64.
+
+    `main`: where its rows have their texts; `taken`: rows by the place of their text.
+    """
+    stated: dict[str, Any] = {"text_column": None, "types": None}
+    if corpus.keep_columns:
+        if schema := _schema_of(path):
+            stated["types"] = base64.b64encode(schema.serialize().to_pybytes()).decode()
+        if main and corpus.format == "text" and is_kept(corpus, main.keys[0]):  # else the row has it as it is
+            stated["text_column"] = main.name
+            if main.is_nested:
+                stated["keys"] = main.keys
+    if taken is not None:
+        rows = Counter[str]()
+        for place, count in taken.items():
+            rows[place.name] += count
+        stated["taken"] = rows
+    return json.dumps(stated | dialect_of(path, corpus))
 
 
 def _schema_of(path: Path) -> pa.Schema | None:
@@ -83,7 +133,14 @@ def read_heading(content: str) -> Heading:
     if stated["types"]:
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stated["types"])))
         types = {one.name: one.type for one in schema}
-    return Heading(text_column=stated["text_column"], types=types)
+    return Heading(
+        text_column=stated["text_column"],
+        types=types,
+        keys=tuple(stated.get("keys", ())),
+        taken=stated.get("taken", {}),
+        delimiter=stated.get("delimiter"),
+        decimal_commas=tuple(stated.get("decimal_commas", ())),
+    )
 
 
 def is_json(kind: pa.DataType) -> bool:

@@ -5,7 +5,9 @@ and binary columns (vectors, images) are read where they are kept for exports; t
 PyArrow cannot read all, such as lists of a fixed size where some are null: Polars reads those.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.corpus.arrow_columns import nested, places_in, sample_of_batch, told_columns
 from tamis.corpus.kept_columns import is_json, is_kept, json_values
 from tamis.corpus.records import (
+    UNKNOWN,
     WHOLE_SHARD,
     Defect,
     Item,
     Reason,
     Row,
-    unusable_columns,
+    missing_text_column,
+    repeated_columns,
     wrong_encoding,
 )
 from tamis.corpus.text import excerpt
+from tamis.corpus.text_columns import SAMPLE_ROWS, Sample, TextPlace, holds, is_plain_name, names_of
 from tamis.settings.config import CorpusSection
+from tamis.settings.sections import RowFormat
 
 BATCH_ROWS = 1_000
 
@@ -39,14 +46,75 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         yield malformed_file(path, str(error))
         return
     with file:
-        names, rows = file.schema_arrow.names, file.metadata.num_rows
-        if defect := unusable_columns(names, corpus.text_column, rows):
-            yield defect
+        columns = usable_columns(
+            file.schema_arrow, corpus, lambda: file.metadata.num_rows, lambda: sample_of_file(path)
+        )
+        if isinstance(columns, Defect):
+            yield columns
             return
         start = 0
         for group in range(file.num_row_groups):
-            yield from _group_items(path, file, group, start, corpus, {})
+            yield from _group_items(path, file, group, start, columns, {})
             start += file.metadata.row_group(group).num_rows
+
+
+def schema_of_file(path: Path) -> pa.Schema:
+    """Return the schema of a file; raises what Arrow does where it has none."""
+    return pq.read_schema(path, memory_map=True)
+
+
+def sample_of_file(path: Path) -> Sample:
+    """Return values of the columns that may hold texts, of the first rows; of the file no more is read."""
+    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path, memory_map=True) as file:
+        groups = [group for group in range(file.num_row_groups) if file.metadata.row_group(group).num_rows]
+        columns = [".".join(keys) for keys in told_columns(file.schema_arrow)]
+        for batch in (
+            file.iter_batches(SAMPLE_ROWS, row_groups=groups[:1], columns=columns) if columns else ()
+        ):
+            return sample_of_batch(batch)
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsableColumns:
+    """Columns of a file that are read; `places`: those of texts, one of which each row takes."""
+
+    corpus: CorpusSection
+    places: Sequence[TextPlace]
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether tamis.toml names the column that holds the text of every row."""
+        return is_plain_name(self.corpus.text_column)
+
+    def are_kept(self, name: str) -> bool:
+        """Return whether a column is kept for exports."""
+        return is_kept(self.corpus, name)
+
+    def read(self, schema: pa.Schema, kept: bool = True) -> list[str]:
+        """Return the columns to read: plain ones, those of texts, and, with `kept`, those that are kept."""
+        of_texts = {place.keys[0] for place in self.places}
+        return [
+            field.name
+            for field in schema
+            if is_plain(field.type) or field.name in of_texts or (kept and self.are_kept(field.name))
+        ]
+
+
+def usable_columns(
+    schema: pa.Schema, corpus: CorpusSection, rows: Callable[[], int | None], sample: Callable[[], Sample]
+) -> UsableColumns | Defect:
+    """Return the columns of a file that are read, or the defect of a file that has no usable ones.
+
+    `rows`: counts the rows of the file; `sample`: reads the first of them.
+    """
+    names = names_of(corpus.text_column)
+    values = {} if names else sample()
+    places = places_in(schema, corpus, values)
+    if not places:
+        known: Sample = {name: [] for name in schema.names} | (values or sample())
+        return missing_text_column(WHOLE_SHARD, names, schema.names, known, corpus.format, rows() or 0)
+    return repeated_columns(schema.names, rows) or UsableColumns(corpus=corpus, places=places)
 
 
 def _group_items(
@@ -54,7 +122,7 @@ def _group_items(
     file: pq.ParquetFile,
     group: int,
     start: int,
-    corpus: CorpusSection,
+    usable: UsableColumns,
     unread: dict[str, pa.Array | None],
 ) -> Iterator[Item]:
     """Yield the rows of a row group.
@@ -62,8 +130,8 @@ def _group_items(
     unread: the columns that PyArrow cannot read, as Polars reads them, or None.
     """
     row, rows = start, file.metadata.row_group(group).num_rows
-    wanted = columns_read(file.schema_arrow, corpus)
-    needed = columns_read(file.schema_arrow, corpus.model_copy(update={"keep_columns": False}))
+    wanted = usable.read(file.schema_arrow)
+    needed = usable.read(file.schema_arrow, kept=False)
     columns = [name for name in wanted if name not in unread]
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
@@ -73,7 +141,7 @@ def _group_items(
             if unread:  # in the order of the file
                 places = [wanted.index(name) for name in batch.schema.names]
                 batch = batch.select(sorted(range(len(places)), key=places.__getitem__))
-            yield from batch_items(batch, row, corpus)
+            yield from batch_items(batch, row, usable)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
@@ -81,11 +149,11 @@ def _group_items(
         extra = [name for name in columns if name not in needed]
         if extra:  # a broken column that is read for exports alone costs no text, and no other column
             more = _unread(path, file, group, start, extra) or dict.fromkeys(extra)
-            again = _group_items(path, file, group, start, corpus, unread | more)
+            again = _group_items(path, file, group, start, usable, unread | more)
             yield from (item for item in again if item.row >= row)
             return
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
-        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
+        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail, rows=start + rows - row)
 
 
 def _unread(
@@ -118,31 +186,50 @@ def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Ar
         return None
 
 
-def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:
-    """Return the columns of a file that are read: plain ones, the text, and those that are kept."""
-    return [
-        field.name
-        for field in schema
-        if is_plain(field.type) or field.name == corpus.text_column or is_kept(corpus, field.name)
-    ]
-
-
-def batch_items(batch: pa.RecordBatch, start: int, corpus: CorpusSection) -> Iterator[Item]:
+def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Iterator[Item]:
     """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
-    shown, kept = {}, {}
+    texts = {place: _values(nested(batch, place.keys)) for place in usable.places}
+    shown, kept = {place.name: values for place, values in texts.items() if not place.is_nested}, {}
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if is_plain(field.type) or field.name == corpus.text_column:
+        if is_plain(field.type) and field.name not in shown:
             shown[field.name] = _values(column)
-        if not is_json(field.type) and is_kept(corpus, field.name):
+        if not is_json(field.type) and usable.are_kept(field.name):
             kept[field.name] = json_values(column)
+    names = [name for name in batch.schema.names if name in shown]
     for offset in range(batch.num_rows):
-        values = {name: column[offset] for name, column in shown.items()}
-        text = values[corpus.text_column]
+        row = Row(
+            row=start + offset,
+            values={name: shown[name][offset] for name in names},
+            as_json={name: column[offset] for name, column in kept.items()},
+        )
+        place = _place_of(texts, offset, usable.corpus.format)
+        text = texts[place][offset]
         if isinstance(text, _Undecoded):
             yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
         else:
-            as_json = {name: column[offset] for name, column in kept.items()}
-            yield Row(row=start + offset, values=values, as_json=as_json)
+            yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
+
+
+def _place_of(texts: Mapping[TextPlace, list[Any]], offset: int, form: RowFormat) -> TextPlace:
+    """Return the first place that holds a text in a row, else the first."""
+    filled = (
+        place
+        for place, values in texts.items()
+        if isinstance(values[offset], _Undecoded) or holds(values[offset], form)
+    )
+    return next(filled, next(iter(texts)))
+
+
+def _placed(row: Row, place: TextPlace, text: Any, form: RowFormat) -> Row:
+    """Return a row that says where its text is: a nested one is lifted out of the column that is kept."""
+    if not place.is_nested:
+        return replace(row, text=place)
+    inner = row.as_json.get(place.keys[0]) if form == "text" else None
+    for key in place.keys[1:-1]:
+        inner = inner and inner[key]
+    if inner:
+        del inner[place.keys[-1]]
+    return replace(row, values=row.values | {place.name: text}, text=place)
 
 
 class _Undecoded:
@@ -189,4 +276,7 @@ def malformed_file(path: Path, problem: str) -> Defect:
     with path.open("rb") as file:
         head = file.read(64)
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
-    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=excerpt(head))
+    shown = excerpt(head)
+    return Defect(
+        row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=shown, rows=UNKNOWN
+    )

@@ -109,6 +109,9 @@ QUARANTINE = Table(
         column("reason", pa.string(), "reason code, such as empty_text"),
         column("detail", pa.string(), "what is wrong with the input and what was expected"),
         column("excerpt", pa.string(), "first characters of the raw input, with control characters replaced"),
+        column(
+            "rows_lost", pa.int64(), "number of rows that could not be read; null if unknown: at least one"
+        ),
     ),
 )
 

@@ -7,6 +7,8 @@ the next newline. A 50 MB line in a gzip file costs about 11 MB at the default l
 
 import contextlib
 import io
+import math
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -47,12 +49,14 @@ class Content(AbstractContextManager["Content"]):
     """Context manager over the decompressed bytes of a file.
 
     Attributes: `stream` (buffered bytes, after a UTF-8 byte order mark), `encoding_problem` ("" or the
-    name of an encoding that is not UTF-8). Raises `OSError` when the file cannot be opened.
+    name of an encoding that is not UTF-8). `most`: bytes after which reading ends, for a look at the head.
+    Raises `OSError` when the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: float = math.inf) -> None:
         self._file = path.open("rb")
-        self._source = _Source(_BLOCKS.get(path.suffix.lower(), _plain)(self._file))
+        self._source = _Source(_BLOCKS.get(path.suffix.lower(), _plain)(self._file), most)
+        self._size = os.fstat(self._file.fileno()).st_size
         self.stream = io.BufferedReader(self._source, BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         mark = head[:3]
@@ -66,6 +70,11 @@ class Content(AbstractContextManager["Content"]):
     def broken(self) -> str:
         """Why the bytes end before their time; "" when they do not, or not yet."""
         return self._source.broken
+
+    @property
+    def share(self) -> float:
+        """Return the share of the file's bytes that has been read, 1 at its end."""
+        return self._file.tell() / self._size if self._source.cut and self._size else 1.0
 
     def lines(self, limit: int) -> Iterator[Line]:
         """The lines, each of at most `limit` bytes or marked as giant."""
@@ -111,15 +120,18 @@ def _is_utf_32(head: bytes) -> bool:
 class _Source(io.RawIOBase):
     """Blocks of bytes as a raw stream that ends where they break."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterator[bytes], most: float) -> None:
+        self._blocks, self._left = blocks, most
         self._rest = memoryview(b"")
-        self.broken = ""
+        self.broken, self.cut = "", False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._left <= 0:
+            self.cut = True
+            return 0
         while not self._rest:
             try:
                 self._rest = memoryview(next(self._blocks))
@@ -131,6 +143,7 @@ class _Source(io.RawIOBase):
         size = min(len(buffer), len(self._rest))
         buffer[:size] = self._rest[:size]
         self._rest = self._rest[size:]
+        self._left -= size
         return size
 
 

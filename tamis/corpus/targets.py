@@ -8,6 +8,7 @@ examples are asked for, and a smaller training part is the beginning of a larger
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,12 +25,15 @@ from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_o
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
+from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.shared_text import OwnWords, own_words_of_file
 from tamis.corpus.text import excerpt
+from tamis.corpus.text_columns import usual_place
 from tamis.settings.config import CorpusSection, TargetSection
+from tamis.settings.sections import AUTO_COLUMN
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -94,6 +98,8 @@ def label_warnings(store: Store) -> list[str]:
     ]
 
 
+ROWS_READ = "rows_read"
+"""Key of the number of rows of a target's files, in the manifest of its examples."""
 TABLE = "quarantine"
 PREFIX = "target/"
 
@@ -118,7 +124,7 @@ def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict
     schema, scope = schema_of(TABLE), rows_of_target(target)
     if len(found) or store.count(TABLE, scope):
         store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
-    return dict(found.group_by("reason").len().sort("reason").iter_rows())
+    return dict(found.group_by("reason").agg(lost_rows()).sort("reason").iter_rows())
 
 
 BATCH_ROWS = 2_000
@@ -166,15 +172,33 @@ def _sizes_that_do(groups: Sequence[int], train: int, held_out: int) -> str:
     return f"{largest}; lower {' or '.join(smaller)}, or {several}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TargetRows:
+    """Examples and quarantine of the files of a target.
+
+    examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
+    no shard of a corpus can be; of a target with pairs or labels also response_at and label
+    (`tamis.corpus.answers`). quarantine: the rows that cannot be used. rows: how many there are, with these.
+    """
+
+    examples: pl.DataFrame
+    quarantine: pl.DataFrame
+    rows: int
+
+
 def read_target(
     target: TargetSection, root: Path, *, advance: Advance = ignore
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return distinct examples by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
+    """Return the examples of a target and its quarantine, and raise, as `read_target_rows` does."""
+    found = read_target_rows(target, root, advance=advance)
+    return found.examples, found.quarantine
 
-    The shard is `target/NAME/FILE`, which no shard of a corpus can be.
-    Of a target with pairs or labels also response_at and label (`tamis.corpus.answers`). Of a text that
-    occurs in several places the first (by shard and row) is kept; a row that gives it another label is
-    quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
+
+def read_target_rows(target: TargetSection, root: Path, *, advance: Advance = ignore) -> TargetRows:
+    """Read the files of a target.
+
+    Of a text that occurs in several places the first (by shard and row) is kept; a row that gives it another
+    label is quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
     shards = _shards(target, root)
@@ -189,10 +213,11 @@ def read_target(
         quarantine.append(batch.quarantine.with_columns(pl.lit(place).alias("shard")))
     places = {shard.key: place_in_target(target.name, shard.name) for shard in shards}
     ordered = pl.concat(examples).sort("doc_id", "shard", "row").with_columns(_placed(places))
+    rows = len(ordered) + sum(int(bad.select(lost_rows()).item()) for bad in quarantine)
     kept = ordered.unique("doc_id", keep="first", maintain_order=True)
     if target.label_column:
         quarantine.append(_contradicting(ordered, kept))
-    return kept, pl.concat(quarantine)
+    return TargetRows(examples=kept, quarantine=pl.concat(quarantine), rows=rows)
 
 
 def _placed(places: dict[str, str]) -> pl.Expr:
@@ -319,6 +344,12 @@ def _shards(target: TargetSection, root: Path) -> list[Shard]:
     return list_shards(_as_corpus(target), root)
 
 
+def files_of_target(target: TargetSection, root: Path) -> list[tuple[Shard, CorpusSection]]:
+    """Return the files of a target, each with the section that its rows are read by."""
+    corpus = _as_corpus(target).model_copy(update={"format": target.format})
+    return [(shard, corpus) for shard in _shards(target, root)]
+
+
 def require_target_outside(target: TargetSection, root: Path, home: Path) -> None:
     """Raise `ListingError` where a target would read the results in the home folder as examples."""
     require_outside(_as_corpus(target), root, home)
@@ -332,9 +363,10 @@ def target_links_out(target: TargetSection, root: Path) -> list[str]:
 def _as_corpus(target: TargetSection) -> CorpusSection:
     fields = {*CorpusSection.model_fields} & {*TargetSection.model_fields}
     shared = target.model_dump(include=fields - {"format"})
-    return CorpusSection.model_validate(
-        shared | {"text_column": target.response_column or target.text_column, "keep_columns": False}
-    )
+    texts = target.response_column or target.text_column
+    if target.response_column == AUTO_COLUMN:
+        texts = (AUTO_COLUMN,)  # the name of the column
+    return CorpusSection.model_validate(shared | {"text_column": texts, "keep_columns": False})
 
 
 def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
@@ -342,9 +374,10 @@ def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Adv
     if shard.kind == "file":
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
-        items = answers.read(read_file(shard.path, corpus))
+        rows = read_file(shard.path, corpus.model_copy(update={"format": target.format}))
+        items = answers.read(rows)
         return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
     if target.module is None:
         return read_shard(shard, corpus, advance=advance)
-    items = read_package(shard.path, shard.name, corpus.text_column, target.module)
+    items = read_package(shard.path, shard.name, usual_place(corpus).name, target.module)
     return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))

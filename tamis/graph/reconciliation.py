@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
+from tamis.corpus.lost_rows import STILL_BEING_WRITTEN
 from tamis.corpus.setting_aside import forget_shown
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import forget_small_files, read_small_files
@@ -257,14 +258,14 @@ def _intake_follows(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
 def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
     """Note in quarantine the new files that are still being written, and delete the notes of others."""
     rows = [
-        {"shard": key, "row": -1, "reason": "still_being_written", "detail": detail, "excerpt": ""}
+        {"shard": key, "row": -1, "reason": STILL_BEING_WRITTEN, "detail": detail, "excerpt": ""}
         for key, detail in snapshot.held.items()
     ]
     store.merge_values(QUARANTINE.name, rows)
-    noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
+    noted = store.read(QUARANTINE.name, ["shard"], f"reason = '{STILL_BEING_WRITTEN}'")["shard"].unique()
     for key in noted:
         if key not in snapshot.held and key not in snapshot.files:
-            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
+            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = '{STILL_BEING_WRITTEN}'")
 
 
 def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:

@@ -123,11 +123,10 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
     """
     nothing = Heading()
     headings = [own.headings.get(shard, nothing) for (shard, _row), _text in rows]
-    values = []
-    for (place, text), heading in zip(rows, headings, strict=True):
-        text_column = heading.text_column
-        named_text = {text_column: text} if text_column and text_column != "text" else {}
-        values.append(named_text | own.values.get(place, {}))
+    values = [
+        heading.whole(own.values.get(place, {}), text)
+        for (place, text), heading in zip(rows, headings, strict=True)
+    ]
     names = list(dict.fromkeys(name for row in values for name in row))
     made = OwnTable(columns={}, printed={}, as_text=[])
     for name in names:

@@ -81,6 +81,7 @@ class SelectionPage:
     divided: DividedBudget | None
     files_lost: Sequence[str]
     served: str
+    warnings: Sequence[str]
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -112,6 +113,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         divided=report.divided,
         files_lost=report.files_lost,
         served=served_page_name(report.name) if report.target else "",
+        warnings=report.warnings,
     )
     return render("selection.html", page)
 

@@ -64,8 +64,9 @@ class SelectionReport:
     """What the page shows: decisions (a row per document), documents, settings.
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
-    chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group. `files_lost`:
-    lines about files that lose most of their documents to one reason.
+    chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
+    `files_lost`: lines about files that lose most of their documents to one reason. `warnings`: why the
+    ranking may mean little.
     """
 
     name: str
@@ -77,6 +78,7 @@ class SelectionReport:
     baseline: RandomBaseline | None = None
     divided: DividedBudget | None = None
     files_lost: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def selection_report(

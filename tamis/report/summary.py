@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -40,13 +40,19 @@ BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
 
 
-def summary(project: Project, states: Mapping[str, str] | None = None, timed: bool = True) -> str:
+def summary(
+    project: Project,
+    states: Mapping[str, str] | None = None,
+    unread: Sequence[str] = (),
+    timed: bool = True,
+) -> str:
     """A page of plain text about the present state of a project.
 
-    `states`: of each selection. `timed`: say how long the stages took, when they were last made.
+    `states`: of each selection. `unread`: a line on the rows that could not be read, which comes first.
+    `timed`: say how long the stages took, when they were last made.
     """
     store = project.home.store
-    lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
+    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
     lines += gap_lines(project)

@@ -162,7 +162,7 @@ def test_a_file_that_fails_for_one_reason_is_one_line(tmp_path):
 )
 def test_a_file_of_conversations_without_a_format_names_the_one_that_reads_it(tmp_path, row, form):
     (line,) = quarantined(tmp_path, [row] * 20)
-    assert f'for conversations, set format = "{form}" in tamis.toml' in line[2]
+    assert f'holds conversations: set format = "{form}" in its section of tamis.toml' in line[2]
 
 
 def test_a_target_of_conversations_says_who_speaks_where(tmp_path):

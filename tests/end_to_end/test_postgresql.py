@@ -7,7 +7,7 @@ import sqlalchemy
 from projects import assets_made, make_project, sentences, watched, write_jsonl
 from soundness import assert_sound, versions
 
-from resources.instance import ON_POSTGRES, POSTGRES_URL
+from resources.instance_file import ON_POSTGRES, POSTGRES_URL
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tamis.base.progress import Advance
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, Shrinkage, count_documents, store_shards
-from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.corpus.near_index import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.graph.held_back import keep_values, note_files
@@ -286,11 +286,15 @@ def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreReso
         share = update.dropped / max(work.store.count("documents"), 1)
         facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
         records = stored_rows(work.store, TABLE, "")
+        version, shared = records[0], mostly_shared(work.store)
+        if len(shared):  # what near copies read of the index
+            version = content_digest({TABLE: version, INDEX: canonical_digest(" ".join(shared))}, {})
+            facts["mostly_shared_text"] = len(shared)
         yield from work.record(
             Output(
                 rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
-                data_version=records[0],
+                data_version=version,
                 metadata=facts,
             )
         )

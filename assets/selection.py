@@ -44,6 +44,7 @@ from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
+from tamis.selection.lost_files import FILES_LOST
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import (
     candidates,
@@ -272,6 +273,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
                 "budget": str(section.budget),
                 "mean_margin": mean_margin(decided),
                 **choice.facts,
+                **({FILES_LOST: list(report.files_lost)} if report.files_lost else {}),
             },
             origins=choice.origins,
         ),

@@ -19,12 +19,12 @@ from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.numbers import counted
 from tamis.corpus import split_target
-from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import (
     ROWS_READ,
     TargetShrunkError,
+    near_groups,
     never_learnt,
     place_of_target,
     quarantine_of_target,
@@ -103,8 +103,7 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                     continue
                 bad = _quarantine(work, key, barred, refused, quarantined)
                 threshold = work.project.settings.near_duplicates.threshold
-                ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-                groups = near_duplicate_groups(ids, texts, threshold=threshold)
+                groups = near_groups(examples, threshold)
                 sizes = (section.train, section.held_out)
                 split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
                 if section.label_column:

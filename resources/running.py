@@ -228,7 +228,7 @@ class _Steps:
         self._number = self.outcome.begin(self._assets[step])
         if self.heartbeat is not None:
             self.heartbeat.label = self._named(step)
-        begin_step(self._number)
+        begin_step(self._number, self._named(step))
         if is_verbose():
             self.say(f"{self._number}{self._named(step)}: started")
 

@@ -48,6 +48,7 @@ from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest
 from tamis.report.address import page_url
+from tamis.selection.lost_files import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.home import Home
@@ -57,7 +58,16 @@ from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS, ROWS_READ)
+COSTS = (
+    "asked",
+    "tokens_asked",
+    "cost",
+    "source_versions",
+    "parameters",
+    NEAR_REPEATS,
+    ROWS_READ,
+    FILES_LOST,
+)
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 
@@ -87,7 +97,7 @@ class Work:
         self._tags: dict[str, dict[str, str]] = {}
         self.failed: dict[str, str] = {}
         self._transient = 0
-        self._count = len(self.partitions)
+        self._count, self._begun = len(self.partitions), 0
         self._asked = len(self.context.partition_keys) if self.stage.partitions else 1
 
     def begin(self, *partitions: str) -> None:
@@ -201,7 +211,9 @@ class Work:
 
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
         """Progress of long work: to Dagster's log, and to the terminal from the command line."""
-        return Progress(label_text, total, unit, None if self.watched else silent, self.context.log.info)
+        which = f" ({self._begun} of {self._count})" if self._begun and self._count > 1 else ""
+        sink = None if self.watched else silent
+        return Progress(f"{label_text}{which}", total, unit, sink, self.context.log.info)
 
     def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
         """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""
@@ -223,6 +235,7 @@ class Work:
     def apart(self, partition: str) -> Iterator[None]:
         """Let what fails inside hold no other partition back: the step goes on, and fails at its end."""
         try:
+            self._begun += 1
             self.begin(partition)
             yield
         except Exception as error:

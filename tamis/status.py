@@ -32,7 +32,7 @@ from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
 from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
-from tamis.records.listed_rows import noted_near_repeats
+from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import DecisionsLostError, chosen_of, published
 from tamis.records.receipts import listed_in
@@ -290,6 +290,7 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
+            *noted_files_lost(project.home, current),
             *unknown_language_lines(store, project.settings),
             *unknown_lines(project),
             *_small_pools(project, selections),

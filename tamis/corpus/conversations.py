@@ -55,6 +55,11 @@ class Conversation:
         return cls(text=SEPARATOR.join(text for _role, text in turns), starts=tuple(starts))
 
 
+def system_turn_end(starts: Sequence[tuple[str, int]]) -> int:
+    """Return the number of characters before the first turn that is not the system's."""
+    return next((at for role, at in starts if role != "system"), 0)
+
+
 def turns_of(text: str, starts: Sequence[tuple[str, int]]) -> tuple[Turn, ...]:
     """Return the turns of the text of a conversation."""
     ends = [*(start - len(SEPARATOR) for _role, start in starts[1:]), len(text)]

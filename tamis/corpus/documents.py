@@ -17,7 +17,7 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.conversations import columns_of, read_conversation
+from tamis.corpus.conversations import columns_of, read_conversation, system_turn_end
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
@@ -35,6 +35,7 @@ from tamis.corpus.records import (
 from tamis.corpus.remote import RemoteForbiddenError
 from tamis.corpus.row_counts import rows_told
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import system_turn
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
 from tamis.corpus.text_columns import TextPlace, is_plain_name, lowered, usual_place
 from tamis.settings.config import CorpusSection
@@ -62,6 +63,8 @@ DOCUMENT_SCHEMA = {
     "licence": pl.Utf8,
     "metadata": pl.Utf8,
     "content": pl.Utf8,
+    "system_turn": pl.Utf8,
+    "system_turn_end": pl.UInt32,
 }
 
 
@@ -70,7 +73,8 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
+    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`); system_turn and
+    system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
     the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
     which are no error. heading: what the file states of its columns, in its last batch; None where none is
     kept. In a batch of many files both frames have a column `shard`, the key of the file.
@@ -320,12 +324,12 @@ class _Checks:
         place = item.text or self.place
         if self.taken is not None:
             self.taken[place] += 1
-        raw = item.values[place.name]
+        raw, turn_end = item.values[place.name], 0
         if self.corpus.format != "text":
             found = read_conversation(item.row, item.values, self.corpus.format, place.name)
             if isinstance(found, Defect):
                 return found
-            raw = found.text
+            raw, turn_end = found.text, system_turn_end(found.starts)
         if not isinstance(raw, str):
             return _non_text(item.row, raw)
         limit = self.corpus.maximum_row_bytes
@@ -339,7 +343,8 @@ class _Checks:
         if len(text) < self.corpus.minimum_characters:
             return None
         doc_id = hashlib.sha256(data).hexdigest()[:32]
-        return (doc_id, text, len(text), len(data), *self._origin(item, place))
+        turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
+        return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)
 
     def _origin(
         self, item: Row, place: TextPlace

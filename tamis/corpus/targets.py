@@ -6,8 +6,10 @@ examples are asked for, and a smaller training part is the beginning of a larger
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
@@ -17,14 +19,17 @@ from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
+from tamis.corpus.conversations import system_turn_end
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
 from tamis.corpus.lost_rows import lost_rows
+from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import OwnWords, own_words_of_file
 from tamis.corpus.text import excerpt
 from tamis.corpus.text_columns import usual_place
 from tamis.settings.config import CorpusSection, TargetSection
@@ -131,23 +136,45 @@ BATCH_ROWS = 2_000
 
 
 class TooFewExamplesError(PermanentError):
-    """A target has fewer distinct examples than its split needs."""
+    """A target has fewer distinct examples than its split needs; says which sizes would do.
+
+    `groups`: sizes of its groups of near-duplicates, in the order in which they are held out.
+    """
 
     def __init__(
-        self, available: int, train: int, held_out: int, left_for_train: int, quarantined: int = 0
+        self, groups: Sequence[int], train: int, held_out: int, left_for_train: int, quarantined: int = 0
     ) -> None:
-        self.available, self.train, self.held_out = available, train, held_out
+        self.available, self.train, self.held_out = sum(groups), train, held_out
         bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
-        if not available and quarantined:
+        if not self.available and quarantined:
             super().__init__(
                 "no row of the target's files could be read; see the quarantine section of `tamis status`"
             )
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
-            f"{available}{bad}, of which {left_for_train} are left for training after the held-out examples "
-            "and their near-duplicates are set aside; lower train or held_out, or add examples"
+            f"{self.available}{bad}, of which {left_for_train} are left for training after the held-out "
+            f"examples and their near-duplicates are set aside; {_sizes_that_do(groups, train, held_out)}"
         )
+
+
+def _sizes_that_do(groups: Sequence[int], train: int, held_out: int) -> str:
+    """Return what to do about a split that these groups, which stay on one side, do not allow."""
+    most, several = max(groups, default=0), "add examples that differ from these"
+    if 2 * most > sum(groups) and most > 1:
+        several += ", or raise threshold in [near_duplicates] if these differ in what matters"
+    if len(groups) == 1 and most > 1:
+        return f"all of them are near-duplicates of one another, so no split is possible: {several}"
+    held = list(accumulate(groups))
+    left = [(count, sum(groups) - count) for count in held[:-1]]  # held out at most, left for training
+    smaller = [f"train to {rest}" for count, rest in left if count >= held_out][:1]
+    smaller += [f"held_out to {count}" for count, rest in left if rest >= train][-1:]
+    if not smaller and left:
+        smaller = [f"held_out to {left[0][0]} and train to {left[0][1]}"]
+    if most <= 1:
+        return ", or ".join([f"lower {' or '.join(smaller)}"] * bool(smaller) + ["add examples"])
+    largest = f"the largest group of near-duplicates has {most:,} of them"
+    return f"{largest}; lower {' or '.join(smaller)}, or {several}"
 
 
 class TargetShrunkError(PermanentError):
@@ -267,7 +294,8 @@ def split_target(
     )
     left = len(placed) - placed["training_place"].null_count()
     if len(placed) < held_out or left < train:
-        raise TooFewExamplesError(len(placed), train, held_out, left, quarantined)
+        sizes = placed.group_by("group", maintain_order=True).len()["len"].to_list()
+        raise TooFewExamplesError(sizes, train, held_out, left, quarantined)
     split = (
         pl.when(pl.col("place") < held_out)
         .then(pl.lit("held_out"))
@@ -276,6 +304,21 @@ def split_target(
         .otherwise(pl.lit("unused"))
     )
     return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
+
+
+def near_groups(examples: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Return `near_duplicate_groups` of examples (doc_id, text, turns if any) by their own words."""
+    compared = own_words_of_examples(examples).compared().to_list()
+    return near_duplicate_groups(examples["doc_id"].to_list(), compared, threshold=threshold)
+
+
+def own_words_of_examples(examples: pl.DataFrame) -> OwnWords:
+    """Return which words are the examples' own; columns doc_id, text, and turns of conversations."""
+    if "turns" in examples.columns:
+        ends = [system_turn_end(json.loads(starts)) if starts else 0 for starts in examples["turns"]]
+    else:
+        ends = [0] * len(examples)
+    return own_words_of_file(examples["doc_id"], examples["text"], pl.Series("end", ends, pl.Int64))
 
 
 def set_aside(

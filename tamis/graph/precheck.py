@@ -22,12 +22,11 @@ from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
 from tamis.corpus.looking import is_looked_at
 from tamis.corpus.lost_rows import lost_rows
-from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.object_store import is_url
 from tamis.corpus.row_counts import LINES, TEXTS
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
-from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
+from tamis.corpus.targets import TooFewExamplesError, near_groups, read_target, split_target
 from tamis.embedding.identity import require_known
 from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
@@ -193,9 +192,7 @@ def target_problem(
             read[target.name] = examples
         groups, bad = None, int(quarantine.select(lost_rows()).item())
         if len(examples) <= EXAMPLES_COMPARED:
-            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-            threshold = project.settings.near_duplicates.threshold
-            groups = near_duplicate_groups(ids, texts, threshold=threshold)
+            groups = near_groups(examples, project.settings.near_duplicates.threshold)
         split_target(examples, groups, target.train, target.held_out, project.seed, bad)
     except TooFewExamplesError as error:
         first = f"; the first row in quarantine: {quarantine['detail'][0]}" if bad else ""

@@ -72,27 +72,30 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
         causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
     lines = unread_lines(unread, snapshot.project)
     for (place, reason, file), found in causes.items():
-        first, words = found[0], reason.replace("_", " ")
+        first, words = found[0], reason.replace("_", " ") or "no reason given"
+        detail = first["detail"] or "no cause was noted"
         files = [_place(row["shard"], snapshot, corpora)[1] for row in found]
-        if not file and len(found) > 1:
+        differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
+        if not any(files):  # of a stage, which set documents aside
+            lines.append(f"{place}: {counted(len(found), 'document')}, {words}: {differ}{detail}")
+        elif not file and len(found) > 1:
             lost = sum(row.get("rows_lost") or 1 for row in found)
             of = f" with {lost:,} rows" if lost > len(found) else ""
             lines.append(
                 f"{place}: {counted(len(found), 'whole file')}{of}, {words}: {named(files)}; "
-                f"the first: {first['detail']}"
+                f"the first: {detail}"
             )
             if reason == Reason.MISSING_TEXT_COLUMN:
                 lines += _remedy_lines(place, [row["shard"] for row in found], snapshot)
         elif not file:
-            lines.append(f"{place}: {files[0]} (whole file), {words}: {first['detail']}")
+            lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
             where = (
                 f"row {first['row']}"
                 if len(found) == 1
                 else f"{len(found):,} rows, the first is row {first['row']}"
             )
-            differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
-            lines.append(f"{place}: {file}, {where}, {words}: {differ}{first['detail']}")
+            lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
     return lines
 
 

@@ -79,6 +79,7 @@ class SelectionPage:
     mean_margin: Any
     baseline: RandomBaseline | None
     divided: DividedBudget | None
+    files_lost: Sequence[str]
     served: str
     warnings: Sequence[str]
 
@@ -110,6 +111,7 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         mean_margin=chosen["margin"].mean(),
         baseline=report.baseline,
         divided=report.divided,
+        files_lost=report.files_lost,
         served=served_page_name(report.name) if report.target else "",
         warnings=report.warnings,
     )

@@ -69,6 +69,11 @@ CONTAMINATION_RUNS = Table(
             pa.list_(pa.uint64()),
             "hashes of the word sequences that the document shares with held-out examples, ascending",
         ),
+        column(
+            "left_out_mark",
+            pa.string(),
+            "digest of the shared text that is left out of the document; null if its whole text was compared",
+        ),
     ),
 )
 
@@ -486,7 +491,7 @@ STAGES = (
         name="contamination",
         group="target",
         partitions="targets",
-        code_version=CODE_VERSION,
+        code_version=f"{CODE_VERSION}.1",  # .1: text that many documents of a file share is no leak
         by_content=True,
         edges=(edge("target_examples", same), edge("documents", every("shards"))),
         settings=section_settings("decontamination"),

@@ -71,6 +71,10 @@ LATER_COLUMNS = frozenset(
         "unit_characters",
         "budget_group",
         "training_count",
+        "system_turn",
+        "system_turn_end",
+        "left_out",
+        "left_out_mark",
         "rows_lost",
     }
 )

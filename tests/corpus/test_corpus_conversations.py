@@ -12,8 +12,9 @@ from projects import corpus, settings, target
 
 from tamis.base.errors import ConfigurationError
 from tamis.corpus import Reason, Shard, document_id, normalise_text, read_shard, read_target
-from tamis.corpus.conversations import ROLES, Conversation, read_conversation, turns_of
+from tamis.corpus.conversations import ROLES, Conversation, read_conversation, system_turn_end, turns_of
 from tamis.corpus.documents import all_documents
+from tamis.corpus.shared_text import system_turn
 from tamis.settings.config import CorpusSection, TargetSection, parse_settings
 
 ASKED, ANSWERED = "What is a mean?", "A sum over a count."
@@ -103,6 +104,12 @@ ROWS = [
 ]
 
 
+def test_system_turns_end_where_another_begins():
+    starts = [("system", 0), ("system", 11), ("user", 30), ("system", 40), ("assistant", 50)]
+    assert system_turn_end(starts) == 30
+    assert system_turn_end([("user", 0), ("system", 9), ("assistant", 20)]) == 0
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_a_corpus_of_conversations_keeps_them_as_they_are(tmp_path, ending):
     path = tmp_path / f"chat.{ending}"
@@ -118,6 +125,9 @@ def test_a_corpus_of_conversations_keeps_them_as_they_are(tmp_path, ending):
     assert found.documents["doc_id"][0] == document_id(text)
     assert json.loads(found.documents["content"][0])["messages"] == ROWS[0]["messages"]
     assert json.loads(found.documents["metadata"][0]) == {"id": 1}, "no text is kept twice"
+    ends, turns = found.documents["system_turn_end"], found.documents["system_turn"]
+    assert ends.to_list() == [len("Be short.\n\n"), None]
+    assert turns.to_list() == [system_turn("Be short.\n\n"), None]
     assert found.quarantine.select("row", "detail").rows() == [(1, "no turn of the assistant has any text")]
 
 

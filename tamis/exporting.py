@@ -15,7 +15,7 @@ from tamis.corpus.listing import is_temporary, reads
 from tamis.corpus.sources import stated_licence
 from tamis.corpus.stage import OCCURRENCES
 from tamis.interchange import describe_subset, write_descriptions
-from tamis.interchange.own_columns import json_lines
+from tamis.interchange.json_lines import json_lines
 from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
@@ -131,7 +131,7 @@ def export_selection(
     if path.is_relative_to(project.home.exports):
         project.home.publish(written)
     _take_back_if_withdrawn(project.home, path, written, since)
-    return Exported(path=path, documents=len(chosen), notes=rows.notes)
+    return Exported(path=path, documents=len(chosen), notes=rows.notes(form))
 
 
 def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], since: WithdrawnSince) -> None:

@@ -7,8 +7,9 @@ batch bound the memory. 50,000 to 80,000 rows of 350 characters a second on one 
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.arrow_values import Undecoded
 from tamis.corpus.conversations import columns_of, read_conversation
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
@@ -60,13 +62,15 @@ class ShardBatch:
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
     rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
     the whole shard), reason, detail, excerpt. skipped: rows shorter than `minimum_characters`, which are no
-    error. heading: what the file states of its columns; None where none is kept. In a batch of many files
+    error. odd: how many values could not be kept as they were, by column and what was done to them. heading:
+    what the file states of its columns, in its last batch; None where none is kept. In a batch of many files
     both frames have a column `shard`, the key of the file.
     """
 
     documents: pl.DataFrame
     quarantine: pl.DataFrame
     skipped: int = 0
+    odd: Mapping[tuple[str, str], int] = field(default_factory=dict)
     heading: str | None = None
 
 
@@ -116,39 +120,53 @@ def _read_remote(shard: Shard, corpus: CorpusSection, reading: Reading) -> Itera
 def _headed(
     batches: Iterator[ShardBatch], path: Path, shard: Shard, corpus: CorpusSection
 ) -> Iterator[ShardBatch]:
-    """The batches, the first with the heading of the columns."""
-    heading = heading_of(path, corpus) if corpus.keep_columns and has_columns(shard.name) else None
-    yield replace(next(batches), heading=heading)
-    yield from batches
+    """The batches, the last with the heading of the columns."""
+    last, odd = next(batches), Counter[tuple[str, str]]()
+    for batch in batches:
+        odd.update(last.odd)
+        yield last
+        last = batch
+    odd.update(last.odd)
+    heading = heading_of(path, corpus, odd) if corpus.keep_columns and has_columns(shard.name) else None
+    yield replace(last, heading=heading)
 
 
 def batches_of(
     items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
     """Check the rows of a shard and hand them on in batches, at least one."""
-    batch, advance = _Batch(), reading.advance
-    for checked in _checked(items, shard, corpus, reading):
+    batch, advance, odd = _Batch(), reading.advance, Counter[tuple[str, str]]()
+    for checked in _checked(items, shard, corpus, reading, odd):
         batch.add(checked)
         if batch.rows % REPORTED_ROWS == 0:
             advance(REPORTED_ROWS)
         if batch.is_full(reading):
             advance(batch.rows % REPORTED_ROWS)
-            yield batch.frames()
+            yield replace(batch.frames(), odd=dict(odd))
             batch = _Batch(first=False)
+            odd.clear()
     if batch.rows or batch.first:
         advance(batch.rows % REPORTED_ROWS)
-        yield batch.frames()
+        yield replace(batch.frames(), odd=dict(odd))
 
 
 def _checked(
-    items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
+    items: Iterable[Item],
+    shard: Shard,
+    corpus: CorpusSection,
+    reading: Reading,
+    odd: "Counter[tuple[str, str]]",
 ) -> Iterator["Checked"]:
-    """Yield the checked rows of a file; what its reader cannot read is a defect of the whole."""
+    """Yield the checked rows of a file; what its reader cannot read is a defect of the whole.
+
+    Notes on values that could not be kept as they were are counted in `odd`.
+    """
     texts = columns_of(corpus.format, corpus.text_column)
     checks = _Checks(
         corpus=corpus,
         default_source=shard.name,
         kept_bytes=reading.kept_bytes,
+        odd=odd,
         own=texts.union(LABELS),
         labels_apart=corpus.format == "text" and corpus.text_column not in LABELS,
     )
@@ -178,7 +196,7 @@ def read_files_of_group(
     for file in files:
         try:
             with fetched(file) if file.remote is not None else contextlib.nullcontext(file.path) as path:
-                for checked in _checked(read_file(path, corpus), file, corpus, reading):
+                for checked in _checked(read_file(path, corpus), file, corpus, reading, Counter()):
                     batch.add(checked, file.key)
         except RemoteForbiddenError as error:
             batch.add(Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem), file.key)
@@ -264,6 +282,7 @@ class _Checks:
     corpus: CorpusSection
     default_source: str
     kept_bytes: float
+    odd: Counter[tuple[str, str]]
     own: frozenset[str]
     """Columns that become the document itself or its language, source or licence: no metadata."""
     labels_apart: bool
@@ -273,6 +292,8 @@ class _Checks:
         """Check one row."""
         if isinstance(item, Defect):
             return item
+        for note in item.notes:
+            self.odd[note.column, note.problem] += note.values
         raw = item.values[self.corpus.text_column]
         if self.corpus.format != "text":
             found = read_conversation(item.row, item.values, self.corpus.format, self.corpus.text_column)
@@ -359,6 +380,7 @@ def _short_value(value: Any, stored: bool) -> Any:
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
+    value = str(value) if isinstance(value, Undecoded) else value
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = without_surrogates(shown[: VALUE_CHARACTERS + 1])
     if not stored and not (isinstance(value, str) and len(shown) <= VALUE_CHARACTERS):
@@ -375,4 +397,5 @@ def all_documents(batches: Iterable[ShardBatch]) -> ShardBatch:
         documents=pl.concat([batch.documents for batch in held]),
         quarantine=pl.concat([batch.quarantine for batch in held]),
         skipped=sum(batch.skipped for batch in held),
+        odd=sum((Counter(batch.odd) for batch in held), Counter()),
     )

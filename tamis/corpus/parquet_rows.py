@@ -5,6 +5,7 @@ and binary columns (vectors, images) are read where they are kept for exports; t
 PyArrow cannot read all, such as lists of a fixed size where some are null: Polars reads those.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.kept_columns import is_json, is_kept, json_values
+from tamis.corpus.arrow_values import (
+    Undecoded,
+    decoded,
+    is_bytes,
+    is_json,
+    is_text,
+    json_values,
+    one_by_one,
+    shown_values,
+)
+from tamis.corpus.kept_columns import is_kept, open_parquet
 from tamis.corpus.records import (
     WHOLE_SHARD,
     Defect,
     Item,
+    Note,
     Reason,
     Row,
     unusable_columns,
@@ -32,7 +44,7 @@ BATCH_ROWS = 1_000
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """A row per row of the file; one defect for the whole shard when that or its columns are unusable."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = open_parquet(path)
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
             raise
@@ -114,8 +126,8 @@ def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Ar
     try:
         read = pl.scan_parquet(path, glob=False).select(field.name).slice(start, rows).collect()
         return read[field.name].to_arrow().cast(field.type)
-    except (pl.exceptions.PolarsError, pa.ArrowException):
-        return None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException):
+        return None  # it panics at time zones that it does not know
 
 
 def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:
@@ -129,54 +141,42 @@ def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:
 
 def batch_items(batch: pa.RecordBatch, start: int, corpus: CorpusSection) -> Iterator[Item]:
     """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
-    shown, kept = {}, {}
+    shown, kept, odd = {}, {}, Counter[tuple[str, str]]()
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if is_plain(field.type) or field.name == corpus.text_column:
-            shown[field.name] = _values(column)
+        problems = Counter[str]()
+        if field.name == corpus.text_column:
+            shown[field.name] = _texts(column)
+        elif is_plain(field.type):
+            shown[field.name] = shown_values(column, problems)
         if not is_json(field.type) and is_kept(corpus, field.name):
-            kept[field.name] = json_values(column)
+            kept[field.name] = json_values(column, problems := Counter())
+        odd.update({(field.name, problem): count for problem, count in problems.items()})
+    notes = tuple(Note(column=name, problem=what, values=count) for (name, what), count in odd.items())
     for offset in range(batch.num_rows):
         values = {name: column[offset] for name, column in shown.items()}
         text = values[corpus.text_column]
-        if isinstance(text, _Undecoded):
+        if isinstance(text, Undecoded):
             yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
         else:
             as_json = {name: column[offset] for name, column in kept.items()}
-            yield Row(row=start + offset, values=values, as_json=as_json)
+            yield Row(row=start + offset, values=values, as_json=as_json, notes=notes)
+            notes = ()
 
 
-class _Undecoded:
-    """Bytes in a string column that are not UTF-8."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __str__(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-def _values(column: pa.Array) -> list[Any]:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return [_decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
-    return column.to_pylist()
-
-
-def _decoded(value: bytes | None) -> str | _Undecoded | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return _Undecoded(value or b"")
+def _texts(column: pa.Array) -> list[Any]:
+    """Return the values of the column of texts, whose turns may be nested; what is none stays what it is."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_text(kind):
+        column = column.dictionary_decode() if kind is not column.type else column
+        return [decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
+    return shown_values(column) if pa.types.is_nested(kind) or is_json(kind) else list(one_by_one(column))
 
 
 def is_plain(kind: pa.DataType) -> bool:
     """Whether a column can be shown as metadata: neither nested nor binary."""
     if pa.types.is_dictionary(kind):
         return is_plain(kind.value_type)
-    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
-    return not (pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or kind in binary)
+    return not (pa.types.is_nested(kind) or is_bytes(kind))
 
 
 def is_from_the_disk(error: Exception) -> bool:

@@ -37,14 +37,25 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """Values of a column that are not kept as the file has them: how many, and what was done to them."""
+
+    column: str
+    problem: str
+    values: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One row: its 0-based position in the shard and the value of every column.
 
     `as_json`: columns that are no JSON, or are in no metadata, as `tamis.corpus.kept_columns` writes them.
+    `notes`: on values beside the text, of this row or of rows that are read together with it.
     """
 
     row: int
     values: dict[str, Any]
+    notes: tuple[Note, ...] = ()
     as_json: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
+from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS, QUARANTINE
@@ -274,6 +275,7 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
+            *odd_value_lines(store),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),

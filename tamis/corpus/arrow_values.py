@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 FAR = "beyond what Python and most tools hold, such as years after 9999"
 UNDECODED = "not UTF-8: broken bytes are replaced by U+FFFD"
 UNKNOWN_ZONE = "in an unknown time zone, read as UTC"
-SAME_NAMES = "of several fields of one name: later ones get a number"
+SAME_NAMES = "with several fields of one name, of which later ones get a number"
 NOT_HELD = "of a type that Python cannot hold"
 _YEAR = re.compile(r"^([+-]?)(\d+)(-\d\d-\d\d)")
 _FAR_SECONDS = (-62_135_596_800, 253_402_300_799)

@@ -84,7 +84,10 @@ def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
 def _content_items(
     content: Content, reader: Callable[[Content, CorpusSection], Iterator[Item]], corpus: CorpusSection
 ) -> Iterator[Item]:
-    if content.encoding_problem:
+    if content.format:
+        problem = f"the file is {content.format}, whatever its name says: unpack it, or rename it"
+        yield Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=problem)
+    elif content.encoding_problem:
         problem = f"the file is {content.encoding_problem}"
         yield wrong_encoding(WHOLE_SHARD, problem, content.stream.peek(64))
     elif content.empty and content.broken:

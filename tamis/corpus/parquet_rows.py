@@ -35,6 +35,7 @@ from tamis.corpus.records import (
     unusable_columns,
     wrong_encoding,
 )
+from tamis.corpus.streams import HEAD_BYTES, format_of
 from tamis.corpus.text import excerpt
 from tamis.settings.config import CorpusSection
 
@@ -187,6 +188,8 @@ def is_from_the_disk(error: Exception) -> bool:
 def malformed_file(path: Path, problem: str) -> Defect:
     """The defect of a file that cannot be opened as what it claims to be."""
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(HEAD_BYTES)
+    found = format_of(head)
+    what = f"{problem or 'not Parquet'}{f' (the file is {found})' if found else ''}"
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
-    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=excerpt(head))
+    return Defect(row=WHOLE_SHARD, reason=reason, detail=what, excerpt=excerpt(head[:64]))

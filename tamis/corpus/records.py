@@ -17,6 +17,7 @@ from tamis.settings.sections import COLUMN_OF_FORMAT
 
 WHOLE_SHARD = -1
 COLUMNS_SHOWN = 20
+RETURNS_ALONE = "lines end in a carriage return alone; convert the file to lines that end in a newline"
 QUARANTINE_SCHEMA = {"row": pl.Int64, "reason": pl.Utf8, "detail": pl.Utf8, "excerpt": pl.Utf8}
 
 

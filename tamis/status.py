@@ -39,7 +39,7 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
-from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
+from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
@@ -335,8 +335,10 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
     for path in exports.glob(f"*.{FOLDER}"):
         found[description_path(rows_in_folder(path), PROV)] = path.stem
     for path, name in sorted(found.items()):
+        selection = name.removesuffix(WITH_SCORES)
+        scores = " --with-scores" if name != selection else ""
         try:
-            choice = published(current, folder, name)
+            choice = published(current, folder, selection)
             lineage = path.read_text(encoding="utf-8")
             is_current = choice is None or folder.read(choice.subset).data_version in lineage
         except (ManifestError, OSError):
@@ -346,9 +348,9 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         else:
             forms = [form for form in ("parquet", "jsonl") if (exports / f"{name}.{form}").is_file()]
         for form in forms:
-            cure = f"run `tamis export {name} --format {form}` to renew it"
+            cure = f"run `tamis export {selection} --format {form}{scores}` to renew it"
             if not is_current:
-                yield f"the export of {name} is out of date: {name}.{form}; {cure}"
+                yield f"the export of {selection} is out of date: {name}.{form}; {cure}"
             elif choice and form != FOLDER and f'"{name}.{form}"' not in lineage:
                 yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
 

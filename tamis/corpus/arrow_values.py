@@ -196,12 +196,12 @@ def _plain(column: pa.Array, odd: Counter[str], undecoded: Callable[[Undecoded],
         odd[UNDECODED] += sum(isinstance(value, Undecoded) for value in found)
         return [undecoded(value) if isinstance(value, Undecoded) else value for value in found]
     except (ValueError, TypeError, OverflowError, LookupError, NotImplementedError, pa.ArrowException):
-        found = list(one_by_one(column))
+        found = list(_one_by_one(column))
         odd[NOT_HELD] += sum(isinstance(value, pa.Scalar) for value in found)
         return [str(value) if isinstance(value, pa.Scalar) else value for value in found]
 
 
-def one_by_one(column: pa.Array) -> Iterator[Any]:
+def _one_by_one(column: pa.Array) -> Iterator[Any]:
     """Yield the values of a column in Python, in Arrow where Python cannot hold them."""
     for scalar in column:
         try:

@@ -26,4 +26,5 @@ def odd_value_lines(store: Store) -> Iterator[str]:
             found[corpora[shard], column, problem][name] = count
     for (corpus, column, problem), files in sorted(found.items()):
         shown = named(list(files), MOST_NAMED)
-        yield f"corpus {corpus}: column {column} of {shown}: {counted(sum(files.values()), 'value')} {problem}"
+        values = counted(sum(files.values()), "value")
+        yield f"corpus {corpus}: column {column} of {shown}: {values} {problem}"

@@ -21,7 +21,6 @@ from tamis.corpus.arrow_values import (
     is_json,
     is_text,
     json_values,
-    one_by_one,
     shown_values,
 )
 from tamis.corpus.kept_columns import is_kept, open_parquet
@@ -170,7 +169,9 @@ def _texts(column: pa.Array) -> list[Any]:
     if is_text(kind):
         column = column.dictionary_decode() if kind is not column.type else column
         return [decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
-    return shown_values(column) if pa.types.is_nested(kind) or is_json(kind) else list(one_by_one(column))
+    if pa.types.is_nested(kind):
+        return shown_values(column)
+    return json_values(column) if pa.types.is_temporal(kind) else column.to_pylist()
 
 
 def is_plain(kind: pa.DataType) -> bool:

@@ -33,8 +33,9 @@ class SubsetRows:
     """Rows as an Arrow table, and as JSON values by column where these differ (`printed`).
 
     `as_text`: columns of the table that are text since their values have no type in common, and
-    `json_as_text` those that are JSON text in JSON, too, each with the values that differ. `unread`: rows
-    without their own columns, by shard. `moved`: how many rows JSON has higher up than the order says.
+    `json_as_text` those that are JSON text in JSON, too, each with the values that differ. `nulled`: how many
+    values are null in the table alone, by column. `unread`: rows without their own columns, by shard.
+    `known`: columns that are not of the user's rows.
     """
 
     table: pa.Table
@@ -43,6 +44,7 @@ class SubsetRows:
     json_as_text: Mapping[str, str] = field(default_factory=dict)
     nulled: Mapping[str, int] = field(default_factory=dict)
     unread: Counter[str] = field(default_factory=Counter)
+    known: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:
@@ -150,6 +152,7 @@ def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) ->
         json_as_text=clashing | others.json_as_text,
         nulled={called.get(name, name): count for name, count in mine.nulled.items()} | others.nulled,
         unread=own.unread,
+        known=frozenset([*known, OTHERS]),
     )
 
 

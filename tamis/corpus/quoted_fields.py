@@ -20,6 +20,7 @@ def _quoted(delimiter: str) -> re.Pattern[str]:
     return re.compile(rf'"([^"]*(?:""[^"]*)*)"(?={re.escape(delimiter)}|$)', re.DOTALL)
 
 
+_HELD = re.compile(r'[^"]*(?:""[^"]*)*')
 _OPEN = re.compile(r'"[^"]*(?:""[^"]*)*\Z', re.DOTALL)
 
 
@@ -45,20 +46,31 @@ def split_fields(text: str, delimiter: str, every: bool) -> tuple[list[str], boo
         place = end + 1
 
 
+def ends(line: str, delimiter: str) -> bool:
+    """Return whether a quoted field that began above ends in a line."""
+    place = _HELD.match(line).end()  # type: ignore[union-attr]
+    return place < len(line) and line[place + 1 : place + 2] in ("", delimiter)
+
+
+def goes_on(line: str, delimiter: str) -> bool:
+    """Return whether a quoted field that began above may go on, or end, in a line: no mark in it is alone."""
+    return _HELD.match(line).end() == len(line) or ends(line, delimiter)  # type: ignore[union-attr]
+
+
 def are_rows(lines: Sequence[str], delimiter: str, like: Sequence[str] | None, width: int) -> bool:
     """Return whether the lines of one quoted record are rows by themselves, which a stray mark put together.
 
     Each has as many fields as the header (`width`, over 1), and they are of the kinds of a row that was read
-    before (`like`): without spaces and with a digit, or with spaces. Where no column tells, it takes three.
+    before (`like`), or of the first line: without spaces and with a digit, or with spaces. Where no column
+    tells, it takes three.
     """
     rows = [split_fields(line, delimiter, every=True)[0] for line in lines]
     if width < 2 or any(len(row) != width for row in rows):
         return False
-    kinds = [_kind(one) for one in like] if like is not None and len(like) == width else [None] * width
-    behind = rows[1:]
-    if any(kind and kind != _kind(one) for row in behind for kind, one in zip(kinds, row, strict=True)):
+    kinds = [_kind(one) for one in (like if like is not None and len(like) == width else rows[0])]
+    if any(kind and kind != _kind(one) for row in rows for kind, one in zip(kinds, row, strict=True)):
         return False
-    return "number" in kinds or len(behind) >= LINES_WITHOUT_NUMBERS
+    return "number" in kinds or len(rows) > LINES_WITHOUT_NUMBERS
 
 
 def _kind(field: str) -> str | None:

@@ -7,7 +7,7 @@ is CSV with tabs altogether.
 
 from collections import deque
 
-from tamis.corpus.quoted_fields import QUOTE, split_fields
+from tamis.corpus.quoted_fields import QUOTE, ends, goes_on, split_fields
 from tamis.corpus.records import RETURNS_ALONE, WHOLE_SHARD, Defect, giant_row, malformed
 from tamis.corpus.streams import HEAD_BYTES, Content, Line
 
@@ -64,17 +64,19 @@ class TabRecords:
     def _joined(self, first: str, alone: list[str]) -> list[str] | None:
         """Return the fields of a record that goes on in the lines below; None where each line is a row."""
         taken: list[Line] = []
-        text, is_row, fields, is_open = first, len(alone) == self._width, alone, True
-        while is_open and len(text) <= self._limit and (line := self._line()) is not None:
+        texts, size, is_row, ended = [first], len(first), len(alone) == self._width, False
+        while not ended and size <= self._limit and (line := self._line()) is not None:
             taken.append(line)
             below = line.content.decode("utf-8", "surrogateescape")
-            if line.giant or (is_row and len(split_fields(below, TAB, every=False)[0]) == self._width):
-                break
-            text = f"{text}\n{below}"
-            if QUOTE in below:
-                fields, is_open = split_fields(text, TAB, every=False)
-        if not is_open and len(fields) == self._width:
-            return fields
+            texts.append(below)
+            size += len(below) + 1
+            is_one_more = is_row and len(split_fields(below, TAB, every=False)[0]) == self._width
+            ended = line.giant or is_one_more or not goes_on(below, TAB)
+            if not line.giant and not is_one_more and ends(below, TAB):
+                fields, is_open = split_fields("\n".join(texts), TAB, every=False)
+                if not is_open and len(fields) == self._width:
+                    return fields
+                ended = not is_open
         self._again.extendleft(reversed(taken))
-        self._without_end = len(taken) if is_open and not is_row else 0
+        self._without_end = 0 if ended else len(taken)
         return None

@@ -76,7 +76,8 @@ class Content(AbstractContextManager["Content"]):
         self._file = path.open("rb")
         head = self._file.read(HEAD_BYTES)
         self._file.seek(0)
-        named = path.suffix.lower() in (".gz", ".zst") and bool(head) and not _is_text(head)
+        packed = path.suffix.lower() in (".gz", ".zst")
+        named = packed and bool(head) and not (_is_text(head) or format_of(head))
         self._sources = [_Source((_unpacking(head) or (_neither if named else _plain))(self._file))]
         self.stream = io.BufferedReader(self._sources[0], BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
@@ -102,7 +103,7 @@ class Content(AbstractContextManager["Content"]):
 
         Where files were put together, the byte order mark of a later one is left out.
         """
-        while content := self.stream.readline(limit + 2):
+        while content := self.stream.readline(limit + len(UTF8_MARK) + 2):
             ended = content.endswith(b"\n")
             stripped = content.rstrip(b"\r\n").removeprefix(UTF8_MARK)
             giant = len(stripped) > limit
@@ -135,7 +136,7 @@ def format_of(head: bytes) -> str:
 def _is_text(head: bytes) -> bool:
     """Return whether these bytes are the beginning of a text in UTF-8 without control characters."""
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
         return False
     return not any(letter < " " and letter not in "\t\n\r\f\x1b" for letter in text)

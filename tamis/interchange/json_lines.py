@@ -9,6 +9,7 @@ import base64
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from tamis.base.nesting import on_own_stack, with_leaves
@@ -25,21 +26,28 @@ _KINDS = {str: TEXT, int: INTEGER, float: FLOAT, bool: BOOLEAN, dict: OBJECT, li
 def kinds_of(value: Any) -> Iterator[tuple[str, str, Any]]:
     """Yield each place within a JSON value (`a.b[]`, "" the value), its kind and what is there; not of nulls.
 
-    Of a list of plain values each kind comes once.
+    Numbers that are infinite or none are written as nulls. Of a list of plain values each kind comes once.
     """
     left = [("", value)]
     while left:
         path, one = left.pop()
         kind = _KINDS.get(type(one))
-        if kind is None:
+        if kind is None or (kind == FLOAT and not isfinite(one)):
             continue
         yield path, kind, one
         if kind == OBJECT:
             left += [(f"{path}.{name}" if path else name, inner) for name, inner in reversed(one.items())]
         elif kind == LIST:
             nested = {dict, list}.intersection(map(type, one))
-            inners = one if nested else {type(inner): inner for inner in reversed(one)}.values()
+            inners = one if nested else _one_of_each(one)
             left += [(f"{path}[]", inner) for inner in reversed([*inners])]
+
+
+def _one_of_each(values: Sequence[Any]) -> list[Any]:
+    found = {type(value): value for value in reversed(values)}
+    if isinstance(number := found.get(float), float) and not isfinite(number):
+        found[float] = next((one for one in values if type(one) is float and isfinite(one)), number)
+    return [*found.values()]
 
 
 def as_json_text(value: Any) -> str:
@@ -85,7 +93,8 @@ def arranged(columns: Mapping[str, Sequence[Any]]) -> tuple[list[int], int]:
 def _first_rows(values: Sequence[Any]) -> set[int]:
     """Return the first row of each kind of value in a column, of objects and lists for each place in them."""
     types = set(map(type, values)) & _KINDS.keys()
-    first = {("", _KINDS[one]): _index(values, one) for one in types}
+    found = {("", _KINDS[one]): _index(values, one) for one in types}
+    first = {kind: row for kind, row in found.items() if row is not None}
     if types & {dict, list}:
         for row, value in enumerate(values):
             for path, kind, _leaf in kinds_of(value):
@@ -95,8 +104,9 @@ def _first_rows(values: Sequence[Any]) -> set[int]:
     return {*first.values()}
 
 
-def _index(values: Sequence[Any], wanted: type) -> int:
-    return next(row for row, value in enumerate(values) if type(value) is wanted)
+def _index(values: Sequence[Any], wanted: type) -> int | None:
+    rows = (row for row, value in enumerate(values) if type(value) is wanted)
+    return next((row for row in rows if wanted is not float or isfinite(values[row])), None)
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

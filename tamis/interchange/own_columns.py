@@ -283,7 +283,7 @@ def _require_storable(kind: pa.DataType) -> None:
         one, level = left.pop()
         fields += one.num_fields
         if level > MOST_LEVELS or fields > MOST_FIELDS:
-            raise pa.ArrowInvalid(f"nested over {MOST_LEVELS} levels, or with over {MOST_FIELDS} fields")
+            raise pa.ArrowInvalid(f"nested over {MOST_LEVELS} levels, or with over {MOST_FIELDS:,} fields")
         if pa.types.is_struct(one) and not one.num_fields:
             raise pa.ArrowInvalid("Parquet cannot store a struct without fields")
         left += [(one.field(number).type, level + 1) for number in range(one.num_fields)]

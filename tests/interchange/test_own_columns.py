@@ -127,7 +127,7 @@ FAR_AWAY = 253_402_300_800
         (pa.date32(), 4_000_000, pa.date32(), "+12921-08-18"),
         (pa.duration("s"), 2**60, pa.duration("s"), f"PT{2**60}S"),
         (pa.time64("us"), -1, pa.time64("us"), "-1"),
-        (pa.list_(pa.timestamp("s")), [FAR_AWAY, 0], pa.list_(pa.timestamp("ms")), ["+10000-01-01T00:00:00", "1970-01-01T00:00:00"]),
+        (pa.list_(pa.date32()), [4_000_000, 0], pa.list_(pa.date32()), ["+12921-08-18", "1970-01-01"]),
     ],
     ids=str,
 )  # fmt: skip
@@ -144,10 +144,9 @@ def test_what_few_tools_hold_is_null_in_parquet_and_text_in_json(tmp_path, kind,
     assert made.printed["c"] == [printed] * 2
     assert (made.as_text, made.nulled) == ({}, {"c": 2})
     assert made.columns["c"].type == (exported or kind)
-    assert (
-        made.columns["c"].flatten().null_count == 2
-        if pa.types.is_list(kind)
-        else made.columns["c"].null_count == 2
+    shown = json.dumps(made.columns["c"].to_pylist(), default=str)
+    assert shown == (
+        '[[null, "1970-01-01"], [null, "1970-01-01"]]' if pa.types.is_list(kind) else "[null, null]"
     )
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table(made.columns), path)

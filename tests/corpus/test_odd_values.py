@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from shard_files import corpus, faults, read, texts, written
 
+from tamis.corpus import Shard, read_shard
 from tamis.corpus.arrow_values import (
     FAR,
     SAME_NAMES,
@@ -20,8 +21,11 @@ from tamis.corpus.arrow_values import (
     shown_values,
     unique_names,
 )
+from tamis.corpus.intake import store_shards
 from tamis.corpus.kept_columns import heading_of, read_heading
+from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.strict_json import TOO_LARGE
+from tamis.store.tables import Store
 
 FAR_AWAY = 253_402_300_800
 """Seconds: the first of the year 10000."""
@@ -217,3 +221,18 @@ def test_a_number_beyond_all_floats_is_null_and_counted(tmp_path):
     kept = json.loads(batch.documents["content"][0])
     assert kept == {"n": None, "v": [1.5, None], "m": {"k": None}, "i": float("inf"), "big": 10**400}
     assert batch.odd == {(name, TOO_LARGE): 1 for name in "nvk"}
+
+
+def test_what_could_not_be_kept_is_said_by_corpus_and_column(tmp_path):
+    store = Store(tmp_path / "lance")
+    for number in range(5):
+        column = pa.array([4_000_000 + number, 0, None] * 1_000, pa.date32())
+        rows = [f"text {number} {row}" for row in range(3_000)]
+        path = tmp_path / f"odd{number}.parquet"
+        pq.write_table(pa.table({"text": rows, "at": column if number else pa.array([0] * 3_000)}), path)
+        shard = Shard(corpus="web", name=path.name, key=f"web__{path.name}", kind="file", path=path)
+        ((came,),) = store_shards(store, [(shard.key, read_shard(shard, corpus(), batch_rows=500))])
+        assert came.metadata().get("odd_values", 0) == (1_000 if number else 0)
+    assert list(odd_value_lines(store)) == [
+        f"corpus web: column at of odd1.parquet, odd2.parquet, odd3.parquet and 1 more: 4,000 values {FAR}"
+    ]

@@ -334,7 +334,7 @@ class _Checks:
     def _kept(self, item: Row) -> str | None:
         text = self.corpus.text_column if self.corpus.format == "text" else None
         plain = {name: value for name, value in item.values.items() if name != text}
-        return kept_row(plain | item.as_json, self.corpus, self.kept_bytes)
+        return kept_row(plain | item.as_json, self.corpus, self.kept_bytes, self.odd)
 
 
 def _non_text(row: int, value: object) -> Defect:

@@ -7,6 +7,7 @@ as its storage: times as integers, decimals as digits, bytes in base 64. The sto
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.corpus.arrow_values import kept_type
-from tamis.corpus.text import without_surrogates
+from tamis.corpus.text import is_unicode, without_surrogates
 from tamis.settings.config import CorpusSection
 
 KEPT_BYTES = 64_000
@@ -27,6 +28,7 @@ TOO_LONG = ""
 _WITHOUT_COLUMNS = (".txt", ".md")
 FEATURES = b"huggingface"
 """Key of a schema's metadata under which `datasets` states the features of the columns."""
+HALF = "with half a character (a lone surrogate), which is replaced by U+FFFD"
 ODD = "odd"
 
 
@@ -41,13 +43,28 @@ def is_kept(corpus: CorpusSection, column: str) -> bool:
     return kept if isinstance(kept, bool) else column in kept
 
 
-def kept_row(values: Mapping[str, Any], corpus: CorpusSection, limit: float) -> str | None:
-    """Return columns as JSON: `TOO_LONG` where they take over `limit` bytes, None where none is kept."""
+def kept_row(
+    values: Mapping[str, Any],
+    corpus: CorpusSection,
+    limit: float,
+    odd: Counter[tuple[str, str]] | None = None,
+) -> str | None:
+    """Return columns as JSON: `TOO_LONG` where they take over `limit` bytes, None where none is kept.
+
+    What is no whole text is counted in `odd`, by column and what was done to it.
+    """
     kept = {name: value for name, value in values.items() if is_kept(corpus, name)}
     if not kept:
         return None
-    content = without_surrogates(json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=str))
+    printed = _printed(kept)
+    content = without_surrogates(printed)
+    if content is not printed and odd is not None:
+        odd.update((name, HALF) for name, value in kept.items() if not is_unicode(_printed(value)))
     return content if len(content) <= limit and len(content.encode()) <= limit else TOO_LONG
+
+
+def _printed(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 @dataclass(frozen=True, kw_only=True)

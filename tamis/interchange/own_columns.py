@@ -113,6 +113,14 @@ def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """Why values of a column have no type in common; `all_texts`: all are texts, as times are with texts."""
+
+    why: str
+    all_texts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnTable:
     """Columns of rows in an order; `printed`: their values as JSON holds them, times in ISO 8601.
 
@@ -123,7 +131,7 @@ class OwnTable:
 
     columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     printed: dict[str, list[Any]] = field(default_factory=dict)
-    as_text: dict[str, str] = field(default_factory=dict)
+    as_text: dict[str, Mixed] = field(default_factory=dict)
     nulled: dict[str, int] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
 
@@ -157,8 +165,10 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
             printed = column.to_pylist() if pa.types.is_floating(column.type) else printed
         except _NO_TYPE as error:
             types = {place: part.kind for part in parts for place in part.places}
-            made.as_text[name] = _difference(printed, types, shards) or str(error).partition("\n")[0]
-            column = _chunked(pa.array(_printed_as_text(printed), pa.string()))
+            why = _difference(printed, types, shards) or str(error).partition("\n")[0]
+            all_texts = all(value is None or isinstance(value, str) for value in printed)
+            made.as_text[name] = Mixed(why=why, all_texts=all_texts)
+            column = _chunked(pa.array(printed if all_texts else json_texts(printed), pa.string()))
         made.columns[name], made.printed[name] = column, printed
     return made
 
@@ -216,12 +226,6 @@ def _joined(parts: Sequence[_Part]) -> pa.ChunkedArray:
     joined = pa.chunked_array([chunk for one in columns for chunk in one.cast(kind).chunks], type=kind)
     order = [place for part in parts for place in part.places]
     return joined.take(pa.array(np.argsort(order)))
-
-
-def _printed_as_text(values: Sequence[Any]) -> list[str | None]:
-    if all(value is None or isinstance(value, str) for value in values):
-        return list(values)
-    return json_texts(values)
 
 
 def _difference(

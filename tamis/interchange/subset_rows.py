@@ -16,7 +16,7 @@ from tamis.base.numbers import counted
 from tamis.corpus.arrow_values import FAR
 from tamis.corpus.kept_columns import FEATURES
 from tamis.interchange.json_lines import LOOKED_AT, arranged, clash, json_texts
-from tamis.interchange.own_columns import OwnRows, OwnTable, own_table, read_own_rows
+from tamis.interchange.own_columns import Mixed, OwnRows, OwnTable, own_table, read_own_rows
 from tamis.project import Project
 
 COLUMNS = ("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
@@ -40,8 +40,8 @@ class SubsetRows:
 
     table: pa.Table
     printed: dict[str, list[Any]]
-    as_text: Mapping[str, str] = field(default_factory=dict)
-    json_as_text: Mapping[str, str] = field(default_factory=dict)
+    as_text: Mapping[str, Mixed] = field(default_factory=dict)
+    json_as_text: Mapping[str, Mixed] = field(default_factory=dict)
     nulled: Mapping[str, int] = field(default_factory=dict)
     unread: Counter[str] = field(default_factory=Counter)
     known: frozenset[str] = frozenset()
@@ -81,23 +81,32 @@ class SubsetRows:
 
     def notes(self, form: str) -> list[str]:
         """What to know of the rows in a file of this form, a line each."""
-        lines, moved = form == JSONL, self._arranged[1] if form == JSONL else 0
-        text, stored = (
-            (self.json_as_text, "jsonl stores") if lines else (self.as_text, "parquet and hf store")
-        )
         notes = _unread_notes(self.unread)
-        notes += [f"column {name}: {why}, so {stored} its values as text" for name, why in text.items()]
+        if form == JSONL:
+            notes += [
+                f"column {name}: {mixed.why}, so jsonl stores its values as JSON text"
+                for name, mixed in self.json_as_text.items()
+            ]
+            return notes + self._moved_notes()
         notes += [
+            f"column {name}: {mixed.why}, so parquet and hf store its values as "
+            f"{'text' if mixed.all_texts else 'JSON text'}"
+            for name, mixed in self.as_text.items()
+        ]
+        return notes + [
             f"column {name}: {counted(count, 'value')} {FAR}, so null in parquet and hf, but text in jsonl"
             for name, count in self.nulled.items()
-            if not lines
         ]
-        if moved:
-            notes.append(
-                f"rows among the first {LOOKED_AT} that the order puts further down: {moved}, so that tools "
-                "which infer types from the first rows see every kind of value; the column rank has the order"
-            )
-        return notes
+
+    def _moved_notes(self) -> list[str]:
+        moved = self._arranged[1]
+        if not moved:
+            return []
+        order = "the column rank has" if "rank" in self.columns else "--columns rank adds"
+        return [
+            f"{counted(moved, 'row')} from further down stand among the first {LOOKED_AT}, so that tools "
+            f"which infer types from these see every kind of value; {order} the order"
+        ]
 
 
 _What = TypeVar("_What")
@@ -172,8 +181,8 @@ class _Others:
 
     lists: pa.Array
     printed: list[list[dict[str, Any]]]
-    as_text: dict[str, str]
-    json_as_text: dict[str, str]
+    as_text: dict[str, Mixed]
+    json_as_text: dict[str, Mixed]
     nulled: dict[str, int]
 
 

@@ -22,7 +22,7 @@ from tamis.corpus.arrow_values import (
     unique_names,
 )
 from tamis.corpus.intake import store_shards
-from tamis.corpus.kept_columns import heading_of, read_heading
+from tamis.corpus.kept_columns import HALF, heading_of, read_heading
 from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.strict_json import TOO_LARGE
 from tamis.store.tables import Store
@@ -221,6 +221,13 @@ def test_a_number_beyond_all_floats_is_null_and_counted(tmp_path):
     kept = json.loads(batch.documents["content"][0])
     assert kept == {"n": None, "v": [1.5, None], "m": {"k": None}, "i": float("inf"), "big": 10**400}
     assert batch.odd == {(name, TOO_LARGE): 1 for name in "nvk"}
+
+
+def test_half_a_character_is_replaced_and_counted(tmp_path):
+    row = '{"text": "one", "half": ["\\ud800x"], "whole": "\\ud83d\\ude00"}'
+    batch = read(written(tmp_path, "a.jsonl", row))
+    assert json.loads(batch.documents["content"][0]) == {"half": ["\ufffdx"], "whole": "\U0001f600"}
+    assert batch.odd == {("half", HALF): 1}
 
 
 def test_what_could_not_be_kept_is_said_by_corpus_and_column(tmp_path):

@@ -30,8 +30,10 @@ def test_an_export_is_the_golden_one(project):
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
     assert list(done.notes) == [
-        'column id: "11" in tables__b.csv and 1 in tables__c.parquet, so parquet and hf store its values as text',
-        'column mixed: 1 in web__a.jsonl and "one" in web__a.jsonl, so parquet and hf store its values as text',
+        'column id: "11" in tables__b.csv and 1 in tables__c.parquet, so parquet and hf store its values '
+        "as JSON text",
+        'column mixed: 1 in web__a.jsonl and "one" in web__a.jsonl, so parquet and hf store its values '
+        "as JSON text",
     ]
     assert not export_selection(project.project, "all", "jsonl").notes
     parquet = rows_of(done.path)

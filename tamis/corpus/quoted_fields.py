@@ -11,6 +11,7 @@ from functools import cache
 
 QUOTE = '"'
 _DIGIT = re.compile(r"\d|://")
+WORDS, NUMBER = "words", "number"
 LINES_WITHOUT_NUMBERS = 3
 """Lines that look like rows and have no column of numbers, dates or ids to tell by."""
 
@@ -61,19 +62,24 @@ def are_rows(lines: Sequence[str], delimiter: str, like: Sequence[str] | None, w
     """Return whether the lines of one quoted record are rows by themselves, which a stray mark put together.
 
     Each has as many fields as the header (`width`, over 1), and they are of the kinds of a row that was read
-    before (`like`), or of the first line: without spaces and with a digit, or with spaces. Where no column
-    tells, it takes three.
+    before (`like`), or of the first line: a number, date or id, several words, one word or nothing. Where
+    none has numbers, it takes three lines below the first.
     """
     rows = [split_fields(line, delimiter, every=True)[0] for line in lines]
     if width < 2 or any(len(row) != width for row in rows):
         return False
     kinds = [_kind(one) for one in (like if like is not None and len(like) == width else rows[0])]
-    if any(kind and kind != _kind(one) for row in rows for kind, one in zip(kinds, row, strict=True)):
-        return False
-    return "number" in kinds or len(rows) > LINES_WITHOUT_NUMBERS
+    telling = {WORDS, NUMBER} if NUMBER in kinds else {*kinds}
+    alike = (
+        kind == _kind(one) for row in rows for kind, one in zip(kinds, row, strict=True) if kind in telling
+    )
+    return all(alike) and (NUMBER in kinds or len(rows) > LINES_WITHOUT_NUMBERS)
 
 
-def _kind(field: str) -> str | None:
-    if " " in field.strip():
-        return "words"
-    return "number" if _DIGIT.search(field) else None
+def _kind(field: str) -> str:
+    plain = field.strip()
+    if " " in plain:
+        return WORDS
+    if _DIGIT.search(plain):
+        return NUMBER
+    return ("spaced" if plain != field else "word") if plain else ""

@@ -101,15 +101,19 @@ def test_rows_that_a_stray_mark_of_csv_would_join_are_read_apart(tmp_path, first
         "1, 2\n3, 4\n5, 6",
         "a,b\nc,d",
         "In 1994, he went\nand in 2001, he came back",
+        "A line,\nanother line,\na third line,\na fourth line,\nand the last line",
+        "One, and\ntwo of them, and\nthree of them, and\nfour of them, and\nfive of them",
     ],
 )
 def test_texts_of_several_lines_stay_whole(tmp_path, text):
-    rows = [{"id": str(number), "text": one} for number, one in enumerate([*SAYINGS, text, "And more, too."])]
-    for order in (("id", "text"), ("text", "id")):
-        data = as_csv([{name: row[name] for name in order} for row in rows], ",")
-        batch = read(written(tmp_path, "a.csv", data))
-        assert text in texts(batch)
-        assert faults(batch) == []
+    said = [*SAYINGS, text, "And more, too."]
+    for beside in (str, lambda number: "en"):
+        rows = [{"beside": beside(number), "text": one} for number, one in enumerate(said)]
+        for order in (("beside", "text"), ("text", "beside")):
+            data = as_csv([{name: row[name] for name in order} for row in rows], ",")
+            batch = read(written(tmp_path, "a.csv", data))
+            assert texts(batch) == said
+            assert faults(batch) == []
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])

@@ -12,6 +12,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
+from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
@@ -43,7 +44,7 @@ from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
-from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
+from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
@@ -293,6 +294,7 @@ def read_status(project: Project) -> Status:
             *noted_files_lost(project.home, current),
             *unknown_language_lines(store, project.settings),
             *unknown_lines(project),
+            *odd_value_lines(store),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
@@ -355,8 +357,10 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
     for path in exports.glob(f"*.{FOLDER}"):
         found[description_path(rows_in_folder(path), PROV)] = path.stem
     for path, name in sorted(found.items()):
+        selection = name.removesuffix(WITH_SCORES)
+        scores = " --with-scores" if name != selection else ""
         try:
-            choice = published(current, folder, name)
+            choice = published(current, folder, selection)
             lineage = path.read_text(encoding="utf-8")
             is_current = choice is None or folder.read(choice.subset).data_version in lineage
         except (ManifestError, OSError):
@@ -366,9 +370,9 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         else:
             forms = [form for form in ("parquet", "jsonl") if (exports / f"{name}.{form}").is_file()]
         for form in forms:
-            cure = f"run `tamis export {name} --format {form}` to renew it"
+            cure = f"run `tamis export {selection} --format {form}{scores}` to renew it"
             if not is_current:
-                yield f"the export of {name} is out of date: {name}.{form}; {cure}"
+                yield f"the export of {selection} is out of date: {name}.{form}; {cure}"
             elif choice and form != FOLDER and f'"{name}.{form}"' not in lineage:
                 yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.corpus.kept_columns import json_values
+from tamis.corpus.arrow_values import is_list, is_text, json_values, unique_names
 from tamis.corpus.text_columns import LEVELS, SAMPLE_ROWS, TURNS, Sample, TextPlace, chosen_by, names_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import RowFormat
@@ -39,7 +39,7 @@ def _keys(fields: Fields, path: str) -> tuple[str, ...]:
 
 
 def _fields(schema: pa.Schema | pa.DataType) -> Fields:
-    return {field.name: field.type for field in schema}
+    return dict(zip(unique_names(schema), (field.type for field in schema), strict=True))
 
 
 def type_of(schema: pa.Schema, keys: Iterable[str]) -> pa.DataType:
@@ -61,7 +61,7 @@ def nested(batch: pa.RecordBatch, keys: Iterable[str]) -> pa.Array:
     first, *others = keys
     column = batch.column(batch.schema.get_field_index(first))
     for key in others:
-        column = pc.struct_field(column, key)
+        column = pc.struct_field(column, unique_names(column.type).index(key))
     return column
 
 
@@ -80,16 +80,8 @@ def _told(fields: Fields, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield (*above, name)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether values of a type are strings."""
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in tests)
-
-
 def _is_of_turns(kind: pa.DataType) -> bool:
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        return False
-    inner = kind.value_type
+    inner = kind.value_type if is_list(kind) else pa.null()
     names = {field.name for field in inner} if pa.types.is_struct(inner) else set()
     return any(keys <= names for keys in TURNS.values())
 

@@ -6,9 +6,11 @@ delimiter of the file's extension is taken if the header then has a column of te
 
 import csv
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 
 DELIMITERS = (",", ";", "\t", "|")
+NONE = "\x1f"
+"""Delimiter of a file of one column: a control character that no text has."""
 HEAD_LINES, HEAD_BYTES = 100, 1 << 18
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _STATED = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
@@ -34,9 +36,7 @@ def find_delimiter(lines: Sequence[str], usual: str, wanted: Container[str]) -> 
     with_text = {one: rows for one, rows in heads.items() if _has_text(rows, wanted)}
     among = [usual] if usual in with_text else with_text or heads
     found = max(among, key=lambda one: _agreement(heads[one]))
-    if found == "," and heads[found] and len(heads[found][0]) == 1:
-        return _of_one_column(heads[found], heads) or found
-    return found
+    return NONE if found == "," and _is_one_column(heads[found]) else found
 
 
 def _has_text(rows: Sequence[Sequence[str]], wanted: Container[str]) -> bool:
@@ -65,14 +65,12 @@ def _agreement(rows: Sequence[Sequence[str]]) -> tuple[float, int]:
     return (sum(len(row) == columns for row in rows) / len(rows), columns) if columns > 1 else (0.0, 0)
 
 
-def _of_one_column(rows: Sequence[Sequence[str]], heads: Mapping[str, list[list[str]]]) -> str | None:
-    """Return a delimiter that no line has, of a file of one column in whose texts the comma is punctuation.
+def _is_one_column(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a file has one column, in whose texts the comma is punctuation.
 
     Where each record has as many fields too many, columns lack a name, and nothing else would be right.
     """
-    if len({sum(map(bool, row[1:])) for row in rows[1:]}) < 2:
-        return None
-    return next((one for one, found in heads.items() if found and all(len(row) == 1 for row in found)), None)
+    return bool(rows) and len(rows[0]) == 1 and len({sum(map(bool, row[1:])) for row in rows[1:]}) > 1
 
 
 def decimal_commas(header: Sequence[str], records: Sequence[Sequence[str]]) -> list[str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
+from tamis.corpus.arrow_values import Undecoded
 from tamis.corpus.conversations import columns_of, read_conversation, system_turn_end
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
@@ -76,13 +77,15 @@ class ShardBatch:
     rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`); system_turn and
     system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
     the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
-    which are no error. heading: what the file states of its columns, in its last batch; None where none is
-    kept. In a batch of many files both frames have a column `shard`, the key of the file.
+    which are no error. Of a file, in its last batch: odd (how many values could not be kept as they were, by
+    column and what was done to them) and heading (what the file states of its columns; None where none is
+    kept). In a batch of many files both frames have a column `shard`, the key of the file.
     """
 
     documents: pl.DataFrame
     quarantine: pl.DataFrame
     skipped: int = 0
+    odd: Mapping[tuple[str, str], int] = field(default_factory=dict)
     heading: str | None = None
 
 
@@ -131,15 +134,17 @@ def _read_remote(shard: Shard, corpus: CorpusSection, reading: Reading) -> Itera
 def _headed(
     items: Iterable[Item], path: Path, shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
-    """Yield the batches of a file, the last one with the heading of its columns."""
+    """Yield the batches of a file, the last one with its odd values and the heading of its columns."""
     checks = _checks(shard, corpus, reading)
     batches = _batches(items, checks, shard, reading)
     last = next(batches)
     for batch in batches:
         yield last
         last = batch
-    has_heading = has_columns(shard.name) and (corpus.keep_columns or checks.taken is not None)
-    yield replace(last, heading=heading_of(path, corpus, checks.main, checks.taken)) if has_heading else last
+    odd, heading = dict(checks.odd), None
+    if has_columns(shard.name) and (corpus.keep_columns or checks.taken is not None):
+        heading = heading_of(path, corpus, checks.main, checks.taken, odd)
+    yield replace(last, odd=odd, heading=heading)
 
 
 def batches_of(
@@ -300,7 +305,8 @@ class _Checks:
 
     `own`: columns that become the document itself or its language, source or licence: no metadata. `place`:
     where the text is, unless a row says otherwise. `taken`: rows by the place of their text, where tamis.toml
-    does not name the column; the first place is that of the file.
+    does not name the column; the first place is that of the file. `odd`: values that could not be kept as
+    they were, by column and what was done to them.
     """
 
     corpus: CorpusSection
@@ -309,6 +315,7 @@ class _Checks:
     own: frozenset[str]
     place: TextPlace
     taken: Counter[TextPlace] | None
+    odd: Counter[tuple[str, str]] = field(default_factory=Counter)
     rows: int = 0
 
     @property
@@ -321,6 +328,8 @@ class _Checks:
         self.rows += 1
         if isinstance(item, Defect):
             return item
+        for note in item.notes:
+            self.odd[note.column, note.problem] += note.values
         place = item.text or self.place
         if self.taken is not None:
             self.taken[place] += 1
@@ -368,25 +377,23 @@ class _Checks:
 
     def _kept(self, item: Row, place: TextPlace) -> str | None:
         """Return the columns of a row to keep: without its text, if that is where the file has its texts."""
-        values, main = item.values, self.main
-        if self.corpus.format != "text":
-            if place.is_nested:  # a part of a column, which is there as well
-                values = {name: value for name, value in values.items() if name != place.name}
-            return kept_row(values | item.as_json, self.corpus, self.kept_bytes)
-        if place == main:
-            others = {name: value for name, value in values.items() if name != place.name}
-            return kept_row(others | item.as_json, self.corpus, self.kept_bytes)
-        return self._with_text(item, place, main)
+        is_text = self.corpus.format == "text"
+        if is_text and place != self.main:
+            return self._with_text(item, place)
+        # The turns of a nested conversation are in its column as well.
+        own = place.name if is_text or place.is_nested else None
+        others = {name: value for name, value in item.values.items() if name != own}
+        return kept_row(others | item.as_json, self.corpus, self.kept_bytes, odd=self.odd)
 
-    def _with_text(self, item: Row, place: TextPlace, main: TextPlace | None) -> str | None:
+    def _with_text(self, item: Row, place: TextPlace) -> str | None:
         """Return the columns of a row whose text is elsewhere than those of its file, which a null says."""
-        row = item.values | item.as_json
+        row, main = item.values | item.as_json, self.main
         if place.is_nested:
             text = row.pop(place.name)
             if place.keys[0] in row:
                 lowered(row, place.keys, text)
         apart = main.name if main and main.name not in row and is_kept(self.corpus, main.keys[0]) else None
-        return kept_row(row, self.corpus, self.kept_bytes, apart)
+        return kept_row(row, self.corpus, self.kept_bytes, apart, self.odd)
 
 
 def _non_text(row: int, value: object) -> Defect:
@@ -432,6 +439,7 @@ def _short_value(value: Any, stored: bool) -> Any:
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
+    value = str(value) if isinstance(value, Undecoded) else value
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = without_surrogates(shown[: VALUE_CHARACTERS + 1])
     if not stored and not (isinstance(value, str) and len(shown) <= VALUE_CHARACTERS):
@@ -448,4 +456,5 @@ def all_documents(batches: Iterable[ShardBatch]) -> ShardBatch:
         documents=pl.concat([batch.documents for batch in held]),
         quarantine=pl.concat([batch.quarantine for batch in held]),
         skipped=sum(batch.skipped for batch in held),
+        odd=sum((Counter(batch.odd) for batch in held), Counter()),
     )

@@ -103,7 +103,10 @@ def reader_of(path: Path) -> Callable[[Content, CorpusSection], Iterator[Item]] 
 
 def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """Yield rows and defects of an opened text file; rows may lack the text column."""
-    if content.encoding_problem:
+    if content.format:
+        problem = f"the file is {content.format}, whatever its name says: unpack it, or rename it"
+        yield Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=problem, rows=UNKNOWN)
+    elif content.encoding_problem:
         problem = f"the file is {content.encoding_problem}"
         yield wrong_encoding(WHOLE_SHARD, problem, content.stream.peek(64))
     elif content.empty and content.broken:

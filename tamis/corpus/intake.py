@@ -57,6 +57,7 @@ class Intake:
     new_documents: int = 0
     skipped: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
+    odd_values: int = 0
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     near_repeats: dict[str, str] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Intake:
         if self.near_repeats:
             refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
         read: dict[str, Any] = {} if self.files is None else {"files_read": self.files}
+        read |= {"odd_values": self.odd_values} if self.odd_values else {}
         return (
             refused
             | read
@@ -242,6 +244,7 @@ class _Group:
         of_shard = pl.lit(shard).alias("shard")
         for batch in batches:
             intake.skipped += batch.skipped
+            intake.odd_values += sum(batch.odd.values())
             documents, refused = self.barred.documents(batch.documents)
             if group is None:
                 documents, shown = self.barred.columns(documents)

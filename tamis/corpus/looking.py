@@ -72,7 +72,7 @@ def _whole(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item
             yield last
         last = item
     of_all = isinstance(last, Defect) and last.row == WHOLE_SHARD
-    if last is not None and (of_all or content.share == 1):
+    if last is not None and (of_all or not content.cut):
         yield last
 
 
@@ -117,12 +117,13 @@ def estimate_rows(file: Shard, corpus: CorpusSection, most: int) -> Estimate | N
         return _told(file)
     try:
         with Content(path, most) as content:
-            rows, share = _count(content, path, corpus), content.share
+            rows = _count(content, path, corpus)
+            if rows and content.share:
+                return Estimate(rows=round(rows / content.share), exact=not content.cut)
+            is_quick = bool(content.format) or path.stat().st_size <= most
     except OSError:
         return None
-    if not rows or not share:
-        return _told(file) if path.stat().st_size <= most else None
-    return Estimate(rows=round(rows / share), exact=share == 1)
+    return _told(file) if is_quick else None
 
 
 def _told(file: Shard) -> Estimate | None:

@@ -6,6 +6,7 @@ PyArrow cannot read all, such as lists of a fixed size where some are null: Pola
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +17,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.corpus.arrow_columns import nested, places_in, sample_of_batch, told_columns
-from tamis.corpus.kept_columns import is_json, is_kept, json_values
+from tamis.corpus.arrow_values import (
+    UNDECODED,
+    Undecoded,
+    decoded,
+    is_bytes,
+    is_json,
+    is_text,
+    json_values,
+    shown_values,
+)
+from tamis.corpus.kept_columns import is_kept, open_parquet
 from tamis.corpus.records import (
     UNKNOWN,
     WHOLE_SHARD,
     Defect,
     Item,
+    Note,
     Reason,
     Row,
     missing_text_column,
     repeated_columns,
     wrong_encoding,
 )
+from tamis.corpus.streams import HEAD_BYTES, format_of
 from tamis.corpus.text import excerpt
 from tamis.corpus.text_columns import SAMPLE_ROWS, Sample, TextPlace, holds, is_plain_name, names_of
 from tamis.settings.config import CorpusSection
@@ -39,7 +52,7 @@ BATCH_ROWS = 1_000
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """A row per row of the file; one defect for the whole shard when that or its columns are unusable."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = open_parquet(path)
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
             raise
@@ -182,42 +195,54 @@ def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Ar
     try:
         read = pl.scan_parquet(path, glob=False).select(field.name).slice(start, rows).collect()
         return read[field.name].to_arrow().cast(field.type)
-    except (pl.exceptions.PolarsError, pa.ArrowException):
-        return None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException):
+        return None  # it panics at time zones that it does not know
 
 
 def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Iterator[Item]:
     """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
-    texts = {place: _values(nested(batch, place.keys)) for place in usable.places}
+    texts = {place: _texts(nested(batch, place.keys)) for place in usable.places}
+    places = _places_of(texts, batch.num_rows, usable.corpus.format)
     shown, kept = {place.name: values for place, values in texts.items() if not place.is_nested}, {}
+    odd = Counter[tuple[str, str]]()
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if is_plain(field.type) and field.name not in shown:
-            shown[field.name] = _values(column)
+        problems = Counter[str]()
+        if field.name in shown:
+            problems[UNDECODED] += sum(isinstance(value, Undecoded) for value in shown[field.name])
+        elif is_plain(field.type):
+            shown[field.name] = shown_values(column, problems)
         if not is_json(field.type) and usable.are_kept(field.name):
-            kept[field.name] = json_values(column)
+            kept[field.name] = json_values(column, problems := Counter())
+        odd.update({(field.name, problem): count for problem, count in problems.items()})
+    bad = (place for offset, place in enumerate(places) if isinstance(texts[place][offset], Undecoded))
+    odd.subtract((place.keys[0], UNDECODED) for place in bad)  # these rows are defects
+    notes = tuple(Note(column=name, problem=what, values=count) for (name, what), count in (+odd).items())
     names = [name for name in batch.schema.names if name in shown]
-    for offset in range(batch.num_rows):
+    for offset, place in enumerate(places):
+        text = texts[place][offset]
+        if isinstance(text, Undecoded):
+            yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
+            continue
         row = Row(
             row=start + offset,
             values={name: shown[name][offset] for name in names},
             as_json={name: column[offset] for name, column in kept.items()},
+            notes=notes,
         )
-        place = _place_of(texts, offset, usable.corpus.format)
-        text = texts[place][offset]
-        if isinstance(text, _Undecoded):
-            yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
-        else:
-            yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
+        notes = ()
+        yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
 
 
-def _place_of(texts: Mapping[TextPlace, list[Any]], offset: int, form: RowFormat) -> TextPlace:
-    """Return the first place that holds a text in a row, else the first."""
-    filled = (
-        place
-        for place, values in texts.items()
-        if isinstance(values[offset], _Undecoded) or holds(values[offset], form)
-    )
-    return next(filled, next(iter(texts)))
+def _places_of(texts: Mapping[TextPlace, list[Any]], rows: int, form: RowFormat) -> list[TextPlace]:
+    """Return for each row the first place that holds a text, else the first."""
+    first = next(iter(texts))
+    found = [first] * rows
+    for offset in range(rows) if len(texts) > 1 else ():
+        for place, values in texts.items():
+            if isinstance(values[offset], Undecoded) or holds(values[offset], form):
+                found[offset] = place
+                break
+    return found
 
 
 def _placed(row: Row, place: TextPlace, text: Any, form: RowFormat) -> Row:
@@ -232,38 +257,22 @@ def _placed(row: Row, place: TextPlace, text: Any, form: RowFormat) -> Row:
     return replace(row, values=row.values | {place.name: text}, text=place)
 
 
-class _Undecoded:
-    """Bytes in a string column that are not UTF-8."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __str__(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-def _values(column: pa.Array) -> list[Any]:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return [_decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
-    return column.to_pylist()
-
-
-def _decoded(value: bytes | None) -> str | _Undecoded | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return _Undecoded(value or b"")
+def _texts(column: pa.Array) -> list[Any]:
+    """Return the values of the column of texts, whose turns may be nested; what is none stays what it is."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_text(kind):
+        column = column.dictionary_decode() if kind is not column.type else column
+        return [decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
+    if pa.types.is_nested(kind):
+        return shown_values(column)
+    return json_values(column) if pa.types.is_temporal(kind) else column.to_pylist()
 
 
 def is_plain(kind: pa.DataType) -> bool:
     """Whether a column can be shown as metadata: neither nested nor binary."""
     if pa.types.is_dictionary(kind):
         return is_plain(kind.value_type)
-    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
-    return not (pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or kind in binary)
+    return not (pa.types.is_nested(kind) or is_bytes(kind))
 
 
 def is_from_the_disk(error: Exception) -> bool:
@@ -274,9 +283,9 @@ def is_from_the_disk(error: Exception) -> bool:
 def malformed_file(path: Path, problem: str) -> Defect:
     """The defect of a file that cannot be opened as what it claims to be."""
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(HEAD_BYTES)
+    found = format_of(head)
+    what = f"{problem or 'not Parquet'}{f' (the file is {found})' if found else ''}"
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
-    shown = excerpt(head)
-    return Defect(
-        row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=shown, rows=UNKNOWN
-    )
+    shown = excerpt(head[:64])
+    return Defect(row=WHOLE_SHARD, reason=reason, detail=what, excerpt=shown, rows=UNKNOWN)

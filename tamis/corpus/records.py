@@ -33,6 +33,7 @@ from tamis.settings.sections import RowFormat
 
 WHOLE_SHARD = -1
 COLUMNS_SHOWN, SHOWN_ROWS = 20, 20
+RETURNS_ALONE = "lines end in a carriage return alone; convert the file to lines that end in a newline"
 NAME_IT = "name the right one in tamis.toml, in a section of its own if other files differ"
 UNKNOWN = None
 """Number of rows lost by a defect, where nothing tells it: at least one."""
@@ -62,18 +63,28 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """Values of a column that are not kept as the file has them: how many, and what was done to them."""
+
+    column: str
+    problem: str
+    values: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One row: its 0-based position in the shard and the value of every column.
 
     `as_json`: columns that are no JSON, or are in no metadata, as `tamis.corpus.kept_columns` writes them.
     `text`: where the text is, None where tamis.toml names the column; a nested one is in `values` by its
-    path.
+    path. `notes`: on values beside the text, of this row or of rows that are read together with it.
     """
 
     row: int
     values: dict[str, Any]
     as_json: dict[str, Any] = field(default_factory=dict)
     text: TextPlace | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.streams import BLOCK_BYTES, Content
+from tamis.corpus.streams import ARROW, ARROW_STREAM, BLOCK_BYTES, PARQUET, Content
 
 SECONDS, LINE_FEED = 60, 0x0A
 LINES, HEADED, TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv"), (".csv", ".tsv"), (".txt", ".md")
@@ -22,19 +22,17 @@ COLUMNAR = (".parquet", ".arrow")
 
 
 def rows_told(path: Path) -> int | None:
-    """Return how many rows a file tells that it has; None where it tells nothing."""
-    plain = path.name.lower()
-    ending = Path(plain.removesuffix(".gz").removesuffix(".zst")).suffix
-    with contextlib.suppress(OSError, ValueError, pa.ArrowException):
-        if plain.endswith(".parquet"):
+    """Return how many rows a file tells that it has, Parquet and Arrow under any name; None if nothing."""
+    ending = Path(path.name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
+    if ending in TEXTS:
+        return 1
+    with contextlib.suppress(OSError, ValueError, pa.ArrowException), Content(path) as content:
+        if content.format == PARQUET:
             return pq.read_metadata(path).num_rows
-        if plain.endswith(".arrow"):
+        if content.format in (ARROW, ARROW_STREAM) or ending == ".arrow":
             return _rows_of_arrow(path)
-        if ending in TEXTS:
-            return 1
-        if ending in LINES:
-            with Content(path) as content:
-                lines = _lines(content)
+        if ending in LINES and not content.format:
+            lines = _lines(content)
             return lines - 1 if ending in HEADED and lines > 1 else lines or None
     return None
 

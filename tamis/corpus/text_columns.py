@@ -194,11 +194,14 @@ def _first(sample: Sample, column: str) -> Any:
 
 
 def _keys_of_turns(value: Any) -> Set[str]:
-    """Return the keys of the first object of a list, also of one that is JSON text, if only its beginning."""
+    """Return the keys of the objects of a list, also of one that is JSON text, if only its beginning.
+
+    A call of a tool, which may come first, has no text.
+    """
     if isinstance(value, str) and _OBJECTS.match(value):
         return frozenset(_KEYS.findall(value))
-    first = value[0] if isinstance(value, list) and value else None
-    return first.keys() if isinstance(first, Mapping) else frozenset()
+    turns = value if isinstance(value, list) else []
+    return frozenset(key for turn in turns if isinstance(turn, Mapping) for key in turn)
 
 
 def chosen_by(sample: Sample, form: RowFormat) -> tuple[str, ...]:

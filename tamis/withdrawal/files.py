@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
 from tamis.base.nesting import on_own_stack
-from tamis.corpus.kept_columns import json_values
+from tamis.corpus.arrow_values import json_values
 from tamis.corpus.named_columns import schema_without, texts_of_schema
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id

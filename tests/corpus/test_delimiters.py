@@ -8,7 +8,7 @@ import pytest
 from shard_files import corpus, faults, read, texts, written
 
 from tamis.corpus import Shard, read_shard
-from tamis.corpus.delimiters import decimal_commas, find_delimiter, stated_delimiter
+from tamis.corpus.delimiters import NONE, decimal_commas, find_delimiter, stated_delimiter
 from tamis.corpus.kept_columns import read_heading
 
 ROWS = [
@@ -85,7 +85,8 @@ def test_the_columns_found_are_those_of_the_right_delimiter(tmp_path):
         (["id;name", "1;a, b", "2;c"], ",", ["text"], ";"),
         (["id,name;x", "1,a;y", "2,b;z"], ",", [], ","),
         (["id|b;c", "1|x;y", "2|z"], ",", [], "|"),
-        (["title", "one, two", "three"], ",", ["text"], ";"),
+        (["title", "one, two", "three"], ",", ["text"], NONE),
+        (["title", "1, 2", "2, 3"], ",", ["text"], ","),
         (["text"], ",", ["text"], ","),
         ([], ",", ["text"], ","),
         (['"id";"te', 'xt"', '1;"a'], ",", ["text"], ";"),
@@ -99,10 +100,18 @@ def test_the_delimiter_of_the_extension_comes_first_if_the_file_then_has_the_col
 
 def test_texts_of_a_single_column_may_have_commas(tmp_path):
     """Where semicolons separate, nobody quotes a text for its commas."""
-    lines = ["text", "A text, with commas, three of them,", "and one without", "one, more", '"quoted; too"']
-    batch = read(written(tmp_path, "a.csv", "\r\n".join(lines)))
-    assert texts(batch) == [*lines[1:4], "quoted; too"]
+    lines = [
+        "text",
+        "A text, with commas, three of them,",
+        "and one without",
+        "one; more\t| of them",
+        '"quo, ted"',
+    ]
+    path = written(tmp_path, "a.csv", "\r\n".join(lines))
+    batch = read(path)
+    assert texts(batch) == [*lines[1:4], "quo, ted"]
     assert faults(batch) == []
+    assert [heading.delimiter for heading in headings_of(path)] == [None], "nothing separates them"
 
 
 def test_a_column_without_a_name_is_no_punctuation(tmp_path):

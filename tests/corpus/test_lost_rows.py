@@ -59,7 +59,14 @@ def test_quoted_records_are_counted_and_not_their_lines(tmp_path):
         ("a.txt", "a text".encode("utf-16"), 1),
         ("a.pdf", b"%PDF\n\n\n", 1),
         ("a.parquet", b"PAR1 but not really PAR1", None),
-        ("a.jsonl.gz", b"not gzip", None),
+        ("a.jsonl.gz", b"not\0gzip", None),
+        ("a.jsonl", WRITERS[".parquet"]([{"text": "x"}] * 30), 30),
+        ("a.tsv.gz", WRITERS[".parquet"]([{"text": "x\n"}] * 30), 30),
+        ("a.arrow", WRITERS[".parquet"]([{"text": "x"}] * 30), 30),
+        ("a.csv", as_arrow([{"text": "x\n"}] * 30), 30),
+        ("a.parquet", as_arrow([{"text": "x"}] * 30, file=True), 30),
+        ("a.csv", b"PK\3\4\x14\0\n\n\n", None),
+        ("a.jsonl.gz", gzip.compress(WRITERS[".parquet"]([{"text": "x"}] * 30)), None),
         ("a.jsonl", b"", 1),
     ],
     ids=[
@@ -76,6 +83,13 @@ def test_quoted_records_are_counted_and_not_their_lines(tmp_path):
         "no format",
         "no footer",
         "no gzip",
+        "Parquet as JSON lines",
+        "Parquet as packed TSV",
+        "Parquet as Arrow",
+        "Arrow as CSV",
+        "Arrow as Parquet",
+        "zip as CSV",
+        "packed Parquet",
         "nothing",
     ],
 )
@@ -154,9 +168,10 @@ def test_what_no_reader_counts_stands_for_the_rows_of_the_last_reading(tmp_path)
         assert bad == [("broken_compression", 4_000 - found.occurrences)]
         assert found.quarantined == {"broken_compression": 4_000 - found.occurrences}
         digests.append(found.records["quarantine"][0])
-    path.write_bytes(b"no gzip at all")
-    taken_in(store, path)
-    assert store.read("quarantine", ["row", "rows_lost"]).rows() == [(-1, 4_000)]
+    for data in (b"neither\0gzip nor text", b"PK\3\4\x14\0, an archive"):
+        path.write_bytes(data)
+        taken_in(store, path)
+        assert store.read("quarantine", ["row", "rows_lost"]).rows() == [(-1, 4_000)]
     fresh = Store(tmp_path / "fresh")
     path.write_bytes(whole[: len(whole) // 2])
     digests.append(taken_in(fresh, path).records["quarantine"][0])

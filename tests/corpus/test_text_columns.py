@@ -11,7 +11,8 @@ from shard_files import WRITERS, corpus, faults, read, texts, written
 
 from tamis.base.errors import ConfigurationError
 from tamis.corpus import Shard, document_id, read_shard, read_target
-from tamis.corpus.kept_columns import native, read_heading
+from tamis.corpus.arrow_values import native
+from tamis.corpus.kept_columns import read_heading
 from tamis.corpus.refusing import Refusal
 from tamis.corpus.text_columns import (
     TextPlace,

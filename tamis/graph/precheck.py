@@ -6,6 +6,7 @@ cannot be known from that is left to the steps: a precheck that finds nothing pr
 
 import importlib.util
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,15 +122,12 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
     foreseen: dict[str, Foreseen] = {}
+    with_columns = Counter(file.corpus for file in snapshot.files.values() if is_looked_at(file))
     for corpus in project.settings.corpus:
-        own = [one for one in shards if one.corpus == corpus.name]
-        lost, rows = lost_files(corpus, own)
+        lost, rows = lost_files(corpus, [one for one in shards if one.corpus == corpus.name])
         if rows is not None:
             foreseen[corpus.name] = rows
-        with_columns = sum(
-            file.corpus == corpus.name and is_looked_at(file) for file in snapshot.files.values()
-        )
-        warnings += lost_lines(corpus, lost, with_columns)
+        warnings += lost_lines(corpus, lost, with_columns[corpus.name])
     warnings += _budgets_above(snapshot, current, shards)
     entries = read_quarantine(project.home.store)
     return Precheck(

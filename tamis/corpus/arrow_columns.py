@@ -65,6 +65,16 @@ def nested(batch: pa.RecordBatch, keys: Iterable[str]) -> pa.Array:
     return column
 
 
+def stored_path(schema: pa.Schema, keys: Iterable[str]) -> str:
+    """Return the path of a column or nested field with the names of the file, which may repeat."""
+    fields, names = schema, []
+    for key in keys:
+        field = fields.field(unique_names(fields).index(key))
+        names.append(field.name)
+        fields = field.type
+    return ".".join(names)
+
+
 def told_columns(schema: pa.Schema) -> list[tuple[str, ...]]:
     """Return the columns, and nested fields, that may hold texts or turns: from the column inwards."""
     return list(_told(_fields(schema), ()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ _YEAR = re.compile(r"^([+-]?)(\d+)(-\d\d-\d\d)")
 _FAR_SECONDS = (-62_135_596_800, 253_402_300_799)
 """The years 1 to 9999, of which every Python can hold the dates."""
 _LONGEST_SECONDS = 86_400 * 999_999_999
+_UTC = ("UTC", "Etc/UTC", "Z", "GMT", "+00:00")
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
@@ -220,9 +222,18 @@ def decoded(value: bytes | None) -> str | Undecoded | None:
 
 @cache
 def is_known_zone(zone: str | None) -> bool:
-    """Return whether a time zone is known here; no zone is."""
-    if zone is None:
+    """Return whether a time zone is known; no zone is, and UTC where no zones are installed."""
+    if zone in (None, *_UTC) or _is_known_to_arrow(str(zone)):
         return True
+    try:
+        ZoneInfo(str(zone))
+    except (LookupError, ValueError, OSError):
+        return False
+    return True
+
+
+@cache
+def _is_known_to_arrow(zone: str) -> bool:
     try:
         pc.cast(pa.array([0], pa.timestamp("s", zone)), pa.string())
     except (pa.ArrowException, OSError, ValueError):
@@ -263,13 +274,16 @@ def iso_texts(column: pa.Array) -> list[str | None]:
     if pa.types.is_duration(kind):
         spans = column.view(pa.int64()).to_pylist()
         return [None if value is None else _iso_span(value, kind.unit) for value in spans]
-    if pa.types.is_timestamp(kind) and not is_known_zone(kind.tz):
-        column = column.cast(pa.timestamp(kind.unit, "UTC"))
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    in_utc = zone is not None and (zone in _UTC or not _is_known_to_arrow(zone))
+    if in_utc:
+        column = column.view(pa.int64()).view(pa.timestamp(kind.unit))
     texts = pc.cast(column, pa.string())
     if pa.types.is_timestamp(kind):
         texts = pc.replace_substring(texts, pattern=" ", replacement="T", max_replacements=1)
-        for pattern, replacement in ((r"Z$", "+00:00"), (r"([+-]\d\d)(\d\d)$", r"\1:\2")) if kind.tz else ():
-            texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=replacement)
+        offset = (r"$", "+00:00") if in_utc else (r"([+-]\d\d)(\d\d)$", r"\1:\2")
+        if zone is not None:
+            texts = pc.replace_substring_regex(texts, pattern=offset[0], replacement=offset[1])
     texts = pc.replace_substring_regex(texts, pattern=r"\.0+($|[+-])", replacement=r"\1")
     stored = column.view(pa.int32() if kind.bit_width == 32 else pa.int64())
     return [_iso_year(text, value) for text, value in zip(texts.to_pylist(), stored.to_pylist(), strict=True)]

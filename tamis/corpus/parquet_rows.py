@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.arrow_columns import nested, places_in, sample_of_batch, told_columns
+from tamis.corpus.arrow_columns import nested, places_in, sample_of_batch, stored_path, told_columns
 from tamis.corpus.arrow_values import (
     UNDECODED,
     Undecoded,
@@ -80,7 +80,8 @@ def sample_of_file(path: Path) -> Sample:
     """Return values of the columns that may hold texts, of the first rows; of the file no more is read."""
     with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path, memory_map=True) as file:
         groups = [group for group in range(file.num_row_groups) if file.metadata.row_group(group).num_rows]
-        columns = [".".join(keys) for keys in told_columns(file.schema_arrow)]
+        schema = file.schema_arrow
+        columns = [stored_path(schema, keys) for keys in told_columns(schema)]
         for batch in (
             file.iter_batches(SAMPLE_ROWS, row_groups=groups[:1], columns=columns) if columns else ()
         ):

@@ -165,6 +165,22 @@ def test_a_file_that_was_compressed_twice_is_read(tmp_path):
         assert content.format == "compressed by gzip"
 
 
+@pytest.mark.parametrize("packed", [*PACK, "twice"])
+def test_a_look_at_the_head_ends_after_so_many_bytes(tmp_path, packed):
+    data = PACK[".zst"](PACK[".gz"](TEXT)) if packed == "twice" else PACK[packed](TEXT)
+    path = tmp_path / "file.txt"
+    path.write_bytes(data)
+    with Content(path, 100_000) as content:
+        head = content.stream.read()
+        assert (content.cut, content.broken) == (True, "")
+        assert 0 < content.share < 1
+    assert TEXT.startswith(head)
+    assert 100_000 <= len(head) < 100_000 + 2 * 65_536
+    with Content(path, len(TEXT)) as content:
+        assert content.stream.read() == TEXT
+        assert (content.cut, content.share) == (False, 1), "the file ends there as well"
+
+
 @pytest.mark.parametrize("called", [".gz", ".zst"])
 def test_what_is_neither_compressed_nor_text_is_named(tmp_path, called):
     for data in (b"\x00\x01\x02", b"caf\xe9", b"\x1f"):

@@ -55,6 +55,33 @@ def test_a_look_finds_no_more_than_reading_does(tmp_path, data):
     assert nothing or look_at(shard(path), corpus()) is None
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.json", "a.tsv.gz", "a.arrow"])
+@pytest.mark.parametrize("rows", [3, 20_000])
+def test_another_format_is_seen_with_its_rows(tmp_path, name, rows):
+    data = WRITERS[".parquet"]([{"text": f"row {number}"} for number in range(rows)])
+    path = written(tmp_path, name, data)
+    found = look_at(shard(path), corpus())
+    assert (found.row, found.reason) == (-1, "malformed_file")
+    assert "the file is Parquet" in found.detail
+    assert estimate_rows(shard(path), corpus(), 1 << 10) == Estimate(rows=rows, exact=True)
+
+
+@pytest.mark.parametrize("packing", PACK)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_a_row_that_is_longer_than_the_look_is_no_defect(tmp_path, name, packing):
+    data = PACK[packing](b'{"text": "' + b"x" * 200_000 + b'"}\n')
+    assert look_at(shard(written(tmp_path, name, data)), corpus()) is None
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [(".csv", "\t"), (".tsv", ";"), (".tsv", "\t")])
+def test_quotation_marks_are_read_as_in_the_whole_file(tmp_path, ending, delimiter):
+    rows = [delimiter.join([str(number), f"a text, number {number}"]) for number in range(9)]
+    rows[3] = delimiter.join(["3", '"opens here'])
+    path = written(tmp_path, f"a{ending}", "\n".join([delimiter.join(["id", "text"]), *rows]))
+    assert look_at(shard(path), corpus()) is None
+    assert estimate_rows(shard(path), corpus(), 1 << 20) == Estimate(rows=9, exact=True)
+
+
 def test_the_whole_of_a_row_group_is_not_read(tmp_path, monkeypatch):
     table = pa.table({"text": ["a", "b"], "vector": [[0.5], [1.5]]})
     pq.write_table(table, tmp_path / "a.parquet")

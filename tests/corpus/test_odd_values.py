@@ -1,6 +1,7 @@
 """A value beside the text that Python, JSON or Parquet cannot hold costs no text, and is counted."""
 
 import json
+from collections import Counter
 from decimal import Decimal
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from shard_files import corpus, faults, read, texts, written
 
-from tamis.corpus import Shard, read_shard
+from tamis.corpus import Shard, arrow_values, read_shard
 from tamis.corpus.arrow_values import (
     FAR,
     SAME_NAMES,
@@ -131,6 +132,7 @@ def test_kept_values_come_back_as_they_were(name):
         (pa.timestamp("s", "Asia/Kolkata"), [0], ["1970-01-01T05:30:00+05:30"]),
         (pa.timestamp("s", "-02:00"), [0], ["1969-12-31T22:00:00-02:00"]),
         (pa.timestamp("s", "No/Where"), [0], ["1970-01-01T00:00:00+00:00"]),
+        (pa.timestamp("ms", "+00:00"), [500], ["1970-01-01T00:00:00.500+00:00"]),
         (pa.date32(), [0, 4_000_000, 2**31 - 1], ["1970-01-01", "+12921-08-18", "2147483647"]),
         (pa.time64("ns"), [1, 3_600 * 10**9], ["00:00:00.000000001", "01:00:00"]),
         (pa.duration("ms"), [1_500, -5, 0], ["PT1.5S", "-PT0.005S", "PT0S"]),
@@ -141,6 +143,16 @@ def test_kept_values_come_back_as_they_were(name):
 def test_times_are_printed_in_iso_8601(kind, stored, shown):
     bits = pa.int32() if kind.bit_width == 32 else pa.int64()
     assert iso_texts(pa.array(stored, bits).view(kind)) == shown
+
+
+def test_where_no_zones_are_installed_times_are_of_utc(monkeypatch):
+    monkeypatch.setattr(arrow_values, "_is_known_to_arrow", lambda zone: False)
+    for zone in ("UTC", "Europe/Berlin"):
+        column = pa.array([0, None], pa.timestamp("s", zone))
+        assert iso_texts(column) == ["1970-01-01T00:00:00+00:00", None]
+        odd = Counter()
+        json_values(column, odd)
+        assert not odd, "Python knows it"
 
 
 def test_values_are_shown_as_json_holds_them():

@@ -24,11 +24,12 @@ def with_marks(first: int, last: int, sayings: list[str]) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
 @pytest.mark.parametrize("text_first", [False, True])
 @pytest.mark.parametrize(("first", "last"), [(5, 12), (5, 6), (0, 19), (18, 19), (7, 7)])
-def test_marks_of_tsv_are_letters(tmp_path, first, last, text_first):
+def test_marks_between_tabs_are_letters(tmp_path, first, last, text_first, name):
     said = with_marks(first, last, SAYINGS)
-    batch = read(written(tmp_path, "a.tsv", rows_of(said, "\t", text_first)))
+    batch = read(written(tmp_path, name, rows_of(said, "\t", text_first)))
     assert texts(batch) == said
     assert faults(batch) == []
 
@@ -84,11 +85,13 @@ def test_open_marks_of_a_long_tsv_take_no_longer(tmp_path):
     assert texts(read(written(tmp_path, "a.tsv", "\n".join(lines)))) == ['"open'] * 20_000
 
 
+@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.csv", ";"), ("a.tsv", "|")])
 @pytest.mark.parametrize(("first", "last"), [(5, 12), (5, 6), (0, 19), (0, 1)])
-def test_rows_that_a_stray_mark_of_csv_would_join_are_read_apart(tmp_path, first, last):
+def test_rows_that_a_stray_mark_of_csv_would_join_are_read_apart(tmp_path, first, last, name, delimiter):
     said = with_marks(first, last, [saying.replace(",", "") for saying in SAYINGS])
-    batch = read(written(tmp_path, "a.csv", rows_of(said, ",")))
+    batch = read(written(tmp_path, name, rows_of(said, delimiter)))
     assert faults(batch) == [(first, "malformed_row")]
+    assert batch.quarantine["rows_lost"].to_list() == [1]
     assert f"closes {last - first} lines below" in batch.quarantine["detail"][0]
     assert texts(batch) == [one for number, one in enumerate(said) if number != first]
 
@@ -116,11 +119,25 @@ def test_texts_of_several_lines_stay_whole(tmp_path, text):
             assert faults(batch) == []
 
 
-@pytest.mark.parametrize("ending", [".csv", ".tsv"])
-def test_files_that_were_put_together_have_one_header(tmp_path, ending):
-    one = rows_of([saying.replace(",", "") for saying in SAYINGS[:2]], "," if ending == ".csv" else "\t")
-    marked = b"\xef\xbb\xbf" + one.encode()
-    batch = read(written(tmp_path, f"a{ending}", marked * 3))
+PARTS = [(".csv", ",", ""), (".tsv", "\t", ""), (".csv", ";", "sep=;\r\n"), (".csv", "\t", '"sep=\t"\n')]
+
+
+@pytest.mark.parametrize(("ending", "delimiter", "start"), PARTS)
+@pytest.mark.parametrize("column", ["text", ["body", "text"], "auto"], ids=str)
+def test_files_that_were_put_together_have_one_header(tmp_path, ending, delimiter, start, column):
+    one = start + rows_of([saying.replace(",", "") for saying in SAYINGS[:2]], delimiter)
+    path = written(tmp_path, f"a{ending}", (b"\xef\xbb\xbf" + one.encode()) * 3)
+    batch = read(path, text_column=column)
     assert len(texts(batch)) == 6
     assert faults(batch) == []
     assert not any("\ufeff" in metadata for metadata in batch.documents["metadata"])
+    assert batch.documents["row"].to_list() == [0, 1, 3, 4, 6, 7], "a header takes a row, as in the file"
+    lacking = read(path, text_column="body").quarantine
+    assert lacking["rows_lost"].to_list() == [6], "headers are no rows"
+
+
+def test_a_stated_tab_has_the_rules_of_tabs(tmp_path):
+    said = with_marks(2, 3, SAYINGS[:5])
+    assert texts(read(written(tmp_path, "a.csv", "sep=\t\n" + rows_of(said, "\t")))) == said
+    lines = ["sep=\t", '"id"\t"text"', '"1"\t"two\nlines, ""one"" text"']
+    assert texts(read(written(tmp_path, "b.csv", "\n".join(lines)))) == ['two\nlines, "one" text']

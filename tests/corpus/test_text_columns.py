@@ -7,13 +7,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shard_files import WRITERS, corpus, faults, read, texts, written
+from shard_files import WRITERS, as_csv, corpus, faults, read, texts, written
 
 from tamis.base.errors import ConfigurationError
 from tamis.corpus import Shard, document_id, read_shard, read_target
-from tamis.corpus.arrow_values import native
-from tamis.corpus.kept_columns import read_heading
+from tamis.corpus.arrow_values import FAR, SAME_NAMES, UNDECODED, UNKNOWN_ZONE, native, shown_values
+from tamis.corpus.kept_columns import HALF, read_heading
 from tamis.corpus.refusing import Refusal
+from tamis.corpus.strict_json import TOO_LARGE
 from tamis.corpus.text_columns import (
     TextPlace,
     advice,
@@ -132,6 +133,7 @@ def test_columns_that_hold_texts_the_best_first(row, expected):
         ({"messages": json.dumps(TURNS)}, ("messages", "messages")),
         ({"messages": json.dumps([TURNS[0] | {"content": LONG * 99}])}, ("messages", "messages")),
         ({"data": {"chat": TURNS}}, ("messages", "data.chat")),
+        ({"chat": [{"role": "assistant", "tool_calls": [{"name": "tide"}]}, *TURNS]}, ("messages", "chat")),
         ({"conversations": [{"from": "human", "value": "a"}]}, ("sharegpt", "conversations")),
         ({"instruction": "a", "input": "", "output": "b"}, ("alpaca", "output")),
         ({"messages": "hello"}, None),
@@ -331,6 +333,143 @@ def test_conversations_have_their_column_by_path_list_or_sample(tmp_path, ending
     assert texts(batch) == ["What is a mean?\n\nA sum over a count."] * 3
     assert [json.loads(content) for content in batch.documents["content"]] == rows
     assert read_heading(batch.heading).text_column is None
+
+
+CALLED = [
+    {"role": "assistant", "tool_calls": [{"function": {"name": "tide", "arguments": '{"at": "Cuxhaven"}'}}]},
+    {"role": "tool", "content": "High at noon."},
+    *TURNS,
+]
+SAID = '{"name": "tide", "arguments": {"at": "Cuxhaven"}}\n\nHigh at noon.\n\n' + "\n\n".join(
+    turn["content"] for turn in TURNS
+)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("column", ["data.chat", ["messages", "data.chat"], "auto"], ids=str)
+def test_calls_of_tools_are_read_in_a_column_by_path_list_or_sample(tmp_path, ending, column):
+    path = written(
+        tmp_path, f"a{ending}", FORMATS[ending]([{"data": {"chat": CALLED}, "id": n} for n in "ab"])
+    )
+    batch = read(path, format="messages", text_column=column)
+    assert (texts(batch), faults(batch)) == ([SAID] * 2, [])
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [(".csv", ","), (".csv", ";"), (".tsv", "\t")])
+@pytest.mark.parametrize("column", ["chat", "auto"])
+def test_conversations_of_csv_are_json(tmp_path, ending, delimiter, column):
+    rows = [{"id": str(number), "chat": json.dumps(CALLED)} for number in range(3)]
+    batch = read(
+        written(tmp_path, f"a{ending}", as_csv(rows, delimiter)), format="messages", text_column=column
+    )
+    assert (texts(batch), faults(batch)) == ([SAID] * 3, [])
+
+
+# Odd values beside a nested text.
+
+FAR_DAY = 4_000_000
+DOC = pa.StructArray.from_arrays(
+    [
+        pa.array([*long(2), None]),
+        pa.array([FAR_DAY, 0, None], pa.date32()),
+        pa.array([1, 2, 3], pa.int8()),
+        pa.array([0, None, 1], pa.timestamp("s", "No/Where")),
+    ],
+    names=["body", "on", "body", "at"],
+)
+
+
+def as_file(folder, ending, table):
+    path = folder / f"a{ending}"
+    if ending == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+@pytest.mark.parametrize("column", ["doc.body", ["text", "doc.body"], "auto"], ids=str)
+def test_odd_values_beside_a_nested_text_cost_it_nothing(tmp_path, ending, column):
+    path = as_file(tmp_path, ending, pa.table({"id": [1, 2, 3], "doc": DOC}))
+    (batch,) = read_shard(shard(path), corpus(text_column=column))
+    assert texts(batch) == long(2)
+    assert batch.quarantine.select("row", "detail", "rows_lost").rows() == [(2, "the text is null", 1)]
+    assert batch.odd == {("doc", FAR): 1, ("doc", UNKNOWN_ZONE): 2, ("doc", SAME_NAMES): 3}
+    heading = read_heading(batch.heading)
+    assert (heading.keys, heading.odd) == (("doc", "body"), batch.odd)
+    kept = [json.loads(content) for content in batch.documents["content"]]
+    assert kept[0] == {"id": 1, "doc": {"on": FAR_DAY, "body_2": 1, "at": 0}}
+    whole = [heading.whole(row, text)["doc"] for row, text in zip(kept, long(2), strict=True)]
+    made = pa.array([native(doc, heading.types["doc"]) for doc in whole], heading.types["doc"])
+    assert shown_values(made)[0] == {
+        "body": long(1)[0], "on": "+12921-08-18", "body_2": 1, "at": "1970-01-01T00:00:00+00:00"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+def test_a_field_whose_name_is_there_twice_has_a_number(tmp_path, ending):
+    texts_of = pa.StructArray.from_arrays([pa.array([1, 2]), pa.array(long(2))], names=["body", "body"])
+    path = as_file(tmp_path, ending, pa.table({"doc": texts_of}))
+    for column in ("doc.body_2", "auto"):
+        (batch,) = read_shard(shard(path), corpus(text_column=column))
+        assert texts(batch) == long(2)
+        assert [json.loads(content) for content in batch.documents["content"]] == [
+            {"doc": {"body": 1}},
+            {"doc": {"body": 2}},
+        ]
+    assert faults(read(path, text_column="doc.body")) == [(-1, "non_text")]
+
+
+BROKEN = pa.array([b"one", b"\xff", None, b"four"], pa.binary()).view(pa.string())
+BROKEN_TABLE = {
+    "a": BROKEN,
+    "b": pa.array(["x", None, "z", None]),
+    "doc": pa.StructArray.from_arrays([BROKEN, BROKEN], names=["t", "u"]),
+}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+@pytest.mark.parametrize(
+    ("column", "good", "bad", "odd"),
+    [
+        ("a", ["one", "four"], [(1, "wrong_encoding"), (2, "empty_text")], {"doc": 2}),
+        ("doc.t", ["one", "four"], [(1, "wrong_encoding"), (2, "empty_text")], {"a": 1, "doc": 1}),
+        (["b", "a"], ["x", "z", "four"], [(1, "wrong_encoding")], {"doc": 2}),
+        (["b", "doc.t"], ["x", "z", "four"], [(1, "wrong_encoding")], {"a": 1, "doc": 1}),
+        ("b", ["x", "z"], [(1, "empty_text"), (3, "empty_text")], {"a": 1, "doc": 2}),
+    ],
+    ids=str,
+)
+def test_bytes_that_are_no_text_are_a_defect_or_counted_and_never_both(
+    tmp_path, ending, column, good, bad, odd
+):
+    batch = read(as_file(tmp_path, ending, pa.table(BROKEN_TABLE)), text_column=column)
+    assert (texts(batch), faults(batch)) == (good, bad)
+    assert batch.odd == {(name, UNDECODED): count for name, count in odd.items()}
+
+
+def test_another_column_of_a_list_that_is_no_text_is_counted(tmp_path):
+    table = pa.table({"b": ["x", "y"], "a": pa.array([b"one", b"\xff"], pa.binary()).view(pa.string())})
+    batch = read(as_file(tmp_path, ".parquet", table), text_column=["b", "a"])
+    assert (texts(batch), batch.odd) == (["x", "y"], {("a", UNDECODED): 1})
+    assert json.loads(batch.documents["content"][1]) == {"a": "\ufffd"}
+
+
+def test_odd_values_of_json_are_counted_by_the_column_that_has_them(tmp_path):
+    lines = [
+        '{"doc": {"body": "one", "n": [{"k": 1e400}], "half": "\\ud800"}, "m": -1e999}',
+        '{"doc": {"body": "two", "body": "2"}}',
+        '{"doc": {"body": "three"}, "text": "\\ud800"}',
+    ]
+    path = written(tmp_path, "a.jsonl", "\n".join(lines))
+    batch = read(path, text_column=["doc.body", "text"])
+    assert (texts(batch), faults(batch)) == (["one", "three"], [(1, "malformed_row")])
+    assert batch.odd == {("doc", TOO_LARGE): 1, ("m", TOO_LARGE): 1, ("doc", HALF): 1, ("text", HALF): 1}
+    assert json.loads(batch.documents["content"][0])["doc"] == {"n": [{"k": None}], "half": "\ufffd"}
+    (batch,) = read_shard(shard(path), corpus(text_column="doc.body", keep_columns=["doc"]))
+    assert read_heading(batch.heading).odd == {("doc", TOO_LARGE): 1, ("doc", HALF): 1}
 
 
 # Targets.

@@ -13,7 +13,7 @@ from projects import SmallProject, plain_project, selection, settings, write
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
-from tamis.exporting import NothingToLoadError, export_selection
+from tamis.exporting import Extras, NothingToLoadError, export_selection
 from tamis.status import read_status
 
 GOLDEN = Path(__file__).parent / "exported"
@@ -121,6 +121,7 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
 def test_exports_of_an_earlier_choice_are_named_whatever_their_format(project):
     for form in ("parquet", "jsonl", "hf"):
         export_selection(project.project, "all", form)
+    export_selection(project.project, "all", "jsonl", extras=Extras(scores=True))
     assert not _out_of_date(project)
     project.reconfigure("budget = 100", "budget = 3")
     project.make(MADE)
@@ -128,7 +129,13 @@ def test_exports_of_an_earlier_choice_are_named_whatever_their_format(project):
         "all.hf",
         "all.parquet",
         "all.jsonl",
+        "all.scores.jsonl",
     ]
+    assert "run `tamis export all --format jsonl --with-scores`" in _out_of_date(project)[-1]
+    done = export_selection(project.project, "all", "jsonl", extras=Extras(scores=True))
+    scored = [json.loads(line) for line in done.path.read_text().splitlines()]
+    assert [row["verdict"] for row in scored] == ["selected"] * 3 + ["rejected"] * 4
+    assert {row["reason"] for row in scored[3:]} == {"over_budget"}
     export_selection(project.project, "all", "jsonl")
     (folder, parquet) = _out_of_date(project)
     assert "the export of all is out of date: all.hf; run `tamis export all --format hf`" in folder

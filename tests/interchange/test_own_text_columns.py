@@ -8,8 +8,11 @@ import pytest
 from projects import corpus, plain_project, record, settings, texts, write
 
 from tamis.corpus import read_shard
+from tamis.corpus.arrow_values import kept_type
 from tamis.corpus.intake import store_shards
-from tamis.interchange.own_columns import json_lines
+from tamis.corpus.kept_columns import Heading
+from tamis.interchange.json_lines import json_lines
+from tamis.interchange.own_columns import OwnRows, own_table
 from tamis.interchange.subset_rows import subset_rows
 
 TEXTS = texts("cooking", 8)
@@ -46,7 +49,7 @@ def exported(tmp_path) -> dict[str, dict]:
     chosen = places.join(documents, on="doc_id").with_row_index("rank").with_columns(margin=0.5)
     found = subset_rows(project.project, chosen.select(columns), places)
     assert found.table.num_rows == 8
-    assert found.notes == []
+    assert found.notes("parquet") == []
     return {row["text"]: row for row in map(json.loads, json_lines(found.objects()))}
 
 
@@ -68,3 +71,29 @@ def test_a_csv_file_has_its_numbers_as_it_wrote_them(exported):
     assert [exported[TEXTS[n]]["score"] for n in (6, 7)] == ["0,5", "1,5"]
     assert [exported[TEXTS[n]]["content"] for n in (6, 7)] == TEXTS[6:8]
     assert exported[TEXTS[6]]["doc"] is None
+
+
+def test_odd_values_beside_a_nested_text_come_out_with_it():
+    kind = pa.struct([("body", pa.string()), ("on", pa.date32()), ("body", pa.int8()), ("at", ZONE)])
+    own = OwnRows(
+        values={
+            ("a", 0): {"doc": {"on": 4_000_000, "body_2": 1, "at": 0}},
+            ("a", 1): {"doc": {"on": 0, "body_2": None, "at": None}},
+        },
+        headings={"a": Heading(text_column="doc.body", keys=("doc", "body"), types={"doc": kept_type(kind)})},
+    )
+    made = own_table([(("a", 0), "one"), (("a", 1), "two")], own)
+    assert made.printed["doc"] == [
+        {"body": "one", "on": "+12921-08-18", "body_2": 1, "at": "1970-01-01T00:00:00+00:00"},
+        {"body": "two", "on": "1970-01-01", "body_2": None, "at": None},
+    ]
+    assert made.nulled == {"doc": 1}
+    assert made.as_text == {}
+    stored = made.columns["doc"].to_pylist()
+    assert [(row["body"], row["on"] and row["on"].isoformat()) for row in stored] == [
+        ("one", None),
+        ("two", "1970-01-01"),
+    ]
+
+
+ZONE = pa.timestamp("s", "No/Where")

@@ -205,7 +205,7 @@ def claim(home: Home, project: str) -> None:
     """Note in the home whose results it holds, under the writer's lock; raises as `require_own`."""
     require_own(home, project)
     marker = home.root / PROJECT_MARKER
-    if not marker.exists():
+    if not marker.exists() or not marker.stat().st_size:
         write_atomically(marker, f"{project}\n".encode())
         home.publish([marker])
 
@@ -213,7 +213,8 @@ def claim(home: Home, project: str) -> None:
 def require_own(home: Home, project: str) -> None:
     """Raise `HomeOfAnotherError` where the home holds the results of another project."""
     with contextlib.suppress(FileNotFoundError):
-        if (found := (home.root / PROJECT_MARKER).read_text(encoding="utf-8").strip()) != project:
+        found = (home.root / PROJECT_MARKER).read_text(encoding="utf-8", errors="replace").strip()
+        if found and found != project:
             raise HomeOfAnotherError(home, found, project)
 
 

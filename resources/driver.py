@@ -278,15 +278,16 @@ def repair(
     current = read_current_values(project.home.store)
     for name in restore_pins(project.home, current):
         say(f"the table of pins was gone; selection {name} is pinned again, as its record says")
-    damage = find_damage(project.home, current, lost_tables(project.home))
+    audit = current.get((AUDIT_ASSET, ""))
+    red = audit is not None and not audit.passed
+    damage = find_damage(project.home, current, lost_tables(project.home), thorough=red)
     _note_lost_records(project.home, current, damage)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
     if logged := log_again(instance, project.home, kept):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
-    audit = kept.get((AUDIT_ASSET, ""))
-    if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
+    if red and (AUDIT_ASSET, "") in kept and wanted.includes(AUDIT_ASSET):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
 

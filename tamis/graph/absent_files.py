@@ -65,11 +65,14 @@ def absent_shards(
     missing = {key: corpora[key] for key in sorted(lost) if key not in elsewhere}
     if not missing:
         return {}
-    there = read_as_now(snapshot, current, small, (key for key in files if key in listed))
+    configured = {corpus.name for corpus in project.settings.corpus}
+    # Where a corpus left tamis.toml, the files of all others may have its documents.
+    looked_at = set(missing.values()) if configured.issuperset(missing.values()) else configured
+    present = (key for key in files if key in listed and corpora[key] in looked_at)
+    there = read_as_now(snapshot, current, small, present)
     losses = _Losses(
         places=_with_corpora(store, corpora, there), missing=missing, files=Counter(corpora.values())
     )
-    configured = {corpus.name for corpus in project.settings.corpus}
     held: dict[str, str] = {}
     noted, unmounted = _noted(store), _behind_broken_links(store, project, missing)
     for corpus in sorted(set(missing.values())):

@@ -269,7 +269,9 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
 def _tables(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
     for table in lost_tables(snapshot.project.home):
         what = what_it_said(table)
-        found = f"table {table!r} is gone from the home (lance/{table}.lance), and with it {what}"
+        there = snapshot.project.home.store.exists(table)
+        state = "cannot be read" if there else "is gone from the home"
+        found = f"table {table!r} {state} (lance/{table}.lance), and with it {what}"
         yield HeldBack(kind=TABLE, name=table, found=found, goes="all that it said")
 
 

@@ -50,13 +50,14 @@ def moved(
     for key, version in {**alone, **versions}.items():
         if key in listed:
             same_bytes.setdefault(version, []).append(key)
-    elsewhere = {
-        key: [new for new in same_bytes.get(found or "", ()) if read_of(new) == found]
-        for key, found in bytes_of.items()
+    read_as = {
+        version: [new for new in same_bytes.get(version, ()) if read_of(new) == version]
+        for version in {found for found in bytes_of.values() if found}
     }
+    elsewhere = {key: read_as.get(found or "", []) for key, found in bytes_of.items()}
     candidates = {
         *(key for key in elsewhere if elsewhere[key]),
-        *(new for one in elsewhere.values() for new in one),
+        *(new for one in read_as.values() for new in one),
     }
     documents = _documents_of(home.store, sorted(candidates))
     nothing = frozenset[str]()

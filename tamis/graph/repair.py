@@ -5,11 +5,13 @@ audit (tamis/audit/whole.py).
 """
 
 import contextlib
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from tamis.base.numbers import counted
 from tamis.corpus.shards import is_group_key
@@ -29,6 +31,7 @@ from tamis.store.tables import DamagedTableError, Store
 from tamis.training.stage import TRIALS
 
 AT_ONCE = 8
+OF_NOTHING = hashlib.sha256().hexdigest()
 LOOKED_AT = 20
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 """Names of drafts (tamis/base/files.py), and the age up to which a file may be one of work that goes on."""
@@ -64,14 +67,18 @@ def lost_runs(project: Project) -> list[str]:
     ]
 
 
-def find_damage(home: Home, current: CurrentValues, held: Collection[str] = ()) -> Damage:
+def find_damage(
+    home: Home, current: CurrentValues, held: Collection[str] = (), *, thorough: bool = False
+) -> Damage:
     """Return the reason for each value, by (asset, partition), that can no longer be read.
 
-    `held`: tables whose loss is held back, so that what they held is not made again.
+    `held`: tables whose loss is held back, so that what they held is not made again. `thorough`: read every
+    manifest, as after an audit that found something.
     """
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
-    lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
+    lists = {path.stem for path in folder.lists() if path.stat().st_size}
+    named_lists = NamedLists(home, folder, trusted=not thorough)
     found: Damage = {}
     whole: set[str] = set()
     for entry, value in current.items():
@@ -116,14 +123,25 @@ def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str
         return str(error), set(), set()
     # An unfinished value is made again anyway, and a withdrawal may have deleted its files already.
     files = manifest.files if value.finished else {}
-    missing = [name for name in files if not home.files.holds(name)]
+    missing = [name for name, digest in files.items() if _is_lost(home, name, digest)]
     missing += [
         home.relative(path)
         for digest in manifest.rows.values()
-        if digest != NO_ROWS and not (path := folder.rows_path(digest)).is_file()
+        if digest != NO_ROWS and not _has_content(path := folder.rows_path(digest))
     ]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
+
+
+def _is_lost(home: Home, name: str, digest: str) -> bool:
+    """Return whether a file of the home is gone, or empty though it was not: a disk lost its content."""
+    if not home.files.holds(name):
+        return True
+    return not home.url and digest != OF_NOTHING and not _has_content(home.root / name)
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _missing_rows_file(
@@ -134,7 +152,7 @@ def _missing_rows_file(
         absent = [digest for digest in named.of(manifest) if digest not in present and digest != NO_ROWS]
     except ManifestError as error:
         return str(error)
-    lost = next((path for path in map(folder.rows_path, absent) if not path.is_file()), None)
+    lost = next((path for path in map(folder.rows_path, absent) if not _has_content(path)), None)
     return f"file {home.relative(lost)} is missing" if lost else ""
 
 

@@ -27,6 +27,7 @@ _SAYS = {
     "selection_versions": "the versions of selections, for `tamis diff` and `tamis restore`",
     "pins": "which selections are pinned",
     "approvals": "which selections were approved",
+    WITHDRAWALS: "what is withdrawn, as far as no receipt says it",
 }
 _ANSWERS = "answers of a judge's server, which may have cost money"
 
@@ -88,10 +89,16 @@ def note_tables(home: Home, recount: bool = False) -> None:
 
 
 def lost_tables(home: Home) -> list[str]:
-    """Return the tables that are gone and cannot be made again, until a person has allowed that."""
+    """Return the tables that are gone, or cannot be read, and cannot be made again.
+
+    Once a person has allowed the loss of a table, it is none of them.
+    """
     if costs_a_request(home.store.folder):
         return []
-    return _gone(home.store, read_losses(home))
+    losses = read_losses(home)
+    decided = {name for name, table in tables().items() if table.decided}
+    unreadable = {one for one in decided.union(losses.tables) if _is_unreadable(home.store, one)}
+    return sorted({*_gone(home.store, losses), *unreadable})
 
 
 class AnswersLostError(PermanentError):
@@ -122,8 +129,14 @@ def found_again(home: Home, table: str) -> None:
 
 
 def go_on_without(home: Home, names: Iterable[str]) -> None:
-    """Forget that these tables were there: a person allows that they are lost."""
+    """Forget that these tables were there: a person allows that they are lost.
+
+    The files of those that cannot be read are moved aside.
+    """
     before, allowed = read_losses(home), set(names)
+    for table in sorted(allowed):
+        if home.store.exists(table) and _is_unreadable(home.store, table):
+            home.store.move_aside(table)
     tables_left = [table for table in before.tables if table not in allowed]
     lost = {table: found for table, found in before.lost.items() if table not in allowed}
     _write(home, Losses(tables=tables_left, lost=lost, records=before.records))
@@ -163,6 +176,18 @@ def _has_rows(store: Store, table: str) -> bool:
         return store.count(table, BY_SERVER.name if answers else None) > 0
     except DamagedTableError:
         return not answers  # repairing salvages what can be read of answers
+
+
+def _is_unreadable(store: Store, table: str) -> bool:
+    """Return whether a table of decisions exists and cannot be read; answers are salvaged by repairing."""
+    known = declared(table)
+    if known is None or not known.decided or not store.exists(table):
+        return False
+    try:
+        store.read(table, list(known.key))
+    except DamagedTableError:
+        return True
+    return False
 
 
 def _salvaged(store: Store, names: Iterable[str]) -> set[str]:

@@ -212,7 +212,8 @@ class HomeOfAnotherError(PermanentError):
 def claim(home: Home, project: str) -> None:
     """Note in the home its id and its project, under the writer's lock; raises as `require_own`."""
     require_own(home, project)
-    missing = {} if (home.root / PROJECT_MARKER).exists() else {PROJECT_MARKER: project}
+    marker = home.root / PROJECT_MARKER
+    missing = {} if marker.exists() and marker.stat().st_size else {PROJECT_MARKER: project}
     missing |= {} if home_id(home) else {ID_MARKER: uuid.uuid4().hex}
     for name, content in missing.items():
         write_atomically(home.root / name, f"{content}\n".encode())
@@ -232,7 +233,8 @@ def home_id(home: Home) -> str:
 def require_own(home: Home, project: str) -> None:
     """Raise `HomeOfAnotherError` where the home holds the results of another project."""
     with contextlib.suppress(FileNotFoundError):
-        if (found := (home.root / PROJECT_MARKER).read_text(encoding="utf-8").strip()) != project:
+        found = (home.root / PROJECT_MARKER).read_text(encoding="utf-8", errors="replace").strip()
+        if found and found != project:
             raise HomeOfAnotherError(home, found, project)
 
 

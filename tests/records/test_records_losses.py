@@ -25,6 +25,7 @@ from tamis.records.losses import (
 from tamis.records.manifest import ManifestFolder
 from tamis.records.pinned_versions import read_pinned_versions, restore_pins, unpin
 from tamis.status import read_status
+from tamis.store.tables import DamagedTableError
 
 EARLY, LATE = datetime(2024, 1, 1), datetime(2099, 1, 1)
 
@@ -63,6 +64,25 @@ def test_a_table_of_decisions_is_missed_until_it_is_back_or_let_go(graph):
     go_on_without(graph.home, ["approvals"])
     assert lost_tables(graph.home) == []
     assert held_back(graph.snapshot, graph.current) == []
+
+
+@pytest.mark.parametrize("table", ["approvals", "withdrawals"])
+def test_a_table_of_decisions_that_cannot_be_read_is_moved_aside_by_a_person_alone(graph, table):
+    """A home of an earlier version has not noted that there was such a table."""
+    rows = {"approvals": {"selection": "near"}, "withdrawals": {"doc_id": "d", "withdrawn_at": EARLY}}
+    graph.store.merge_values(table, [rows[table]])
+    for path in (graph.home.root / "lance" / f"{table}.lance" / "_versions").iterdir():
+        path.write_bytes(b"")
+    assert lost_tables(graph.home) == [table]
+    with pytest.raises(DamagedTableError, match=f"--allow-removal table:{table}`"):
+        graph.store.read(table)
+    if table == "approvals":
+        (found,) = held_back(graph.snapshot, graph.current)
+        assert "table 'approvals' cannot be read" in found.line
+    go_on_without(graph.home, [table])
+    assert lost_tables(graph.home) == []
+    assert not graph.store.exists(table)
+    assert list((graph.home.root / "lance" / "damaged").iterdir())
 
 
 def test_a_table_that_was_emptied_or_whose_answers_were_salvaged_is_not_missed(graph):

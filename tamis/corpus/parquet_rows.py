@@ -195,19 +195,20 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
             shown[field.name] = _values(column)
         if not is_json(field.type) and usable.are_kept(field.name):
             kept[field.name] = json_values(column)
-    names = [name for name in batch.schema.names if name in shown]
+    shown = {name: shown[name] for name in batch.schema.names if name in shown}
+    is_plain_row, only = usable.is_plain, usable.places[0]
     for offset in range(batch.num_rows):
         row = Row(
             row=start + offset,
-            values={name: shown[name][offset] for name in names},
+            values={name: column[offset] for name, column in shown.items()},
             as_json={name: column[offset] for name, column in kept.items()},
         )
-        place = _place_of(texts, offset, usable.corpus.format)
+        place = only if is_plain_row else _place_of(texts, offset, usable.corpus.format)
         text = texts[place][offset]
         if isinstance(text, _Undecoded):
             yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
         else:
-            yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
+            yield row if is_plain_row else _placed(row, place, text, usable.corpus.format)
 
 
 def _place_of(texts: Mapping[TextPlace, list[Any]], offset: int, form: RowFormat) -> TextPlace:

@@ -365,7 +365,7 @@ class _Checks:
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
         kept = self._kept(item, place) if corpus.keep_columns else None
         whole = {name for name in values if kept and is_kept(corpus, name)}
-        own = self.own if place == self.place else self.own | {place.name}
+        own = self.own if place is self.place else self.own | {place.name}
         return (
             _label(values.get("language")) or corpus.language,
             item.row,

@@ -218,7 +218,7 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
     bad = (place for offset, place in enumerate(places) if isinstance(texts[place][offset], Undecoded))
     odd.subtract((place.keys[0], UNDECODED) for place in bad)  # these rows are defects
     notes = tuple(Note(column=name, problem=what, values=count) for (name, what), count in (+odd).items())
-    names = [name for name in batch.schema.names if name in shown]
+    shown = {name: shown[name] for name in batch.schema.names if name in shown}
     for offset, place in enumerate(places):
         text = texts[place][offset]
         if isinstance(text, Undecoded):
@@ -226,7 +226,7 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
             continue
         row = Row(
             row=start + offset,
-            values={name: shown[name][offset] for name in names},
+            values={name: column[offset] for name, column in shown.items()},
             as_json={name: column[offset] for name, column in kept.items()},
             notes=notes,
         )

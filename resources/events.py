@@ -40,7 +40,7 @@ OBSERVED = dg.DagsterEventType.ASSET_OBSERVATION.value
 NOTED = (MADE, PLANNED, OBSERVED)
 """What moves the time and the run that the list of assets shows."""
 DATA_VERSION = "dagster/data_version"
-_STATED = re.compile(r'"tamis/(home|manifest)": "([0-9a-f]+)"')
+_STATED = re.compile(r'"tamis/(home|manifest)": "([^"]+)"')
 """Tags in the text of an event: reading the text as JSON takes ten times as long."""
 
 

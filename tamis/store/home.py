@@ -35,13 +35,18 @@ MARKER = "storage.url"
 PROJECT_MARKER = "manifests/project.name"
 """A file of a home that results were written to: of which project they are."""
 ID_MARKER = "manifests/home.id"
-"""A file with the id of the home, by which its runs and events in Dagster are known."""
+"""A file with the id of the home, by which its runs and events in Dagster are known.
+
+The id begins with the name that the project had when its home was begun: people see it as a tag.
+"""
+LONGEST_NAME = 50
+"""Characters of that name: a tag of Dagster has at most 63."""
 
 
 MOST_BYTES = 504 - len("/dagster/history/runs/00000000-0000-0000-0000-000000000000.db")
 """Of the path of a home, so that SQLite can open the log of a run and its journal."""
 CURE = "rename or move the folder, or set TAMIS_HOME to another one"
-_ID = re.compile("[0-9a-f]{32}")
+_ID = re.compile("[a-z0-9][a-z0-9._-]{0,59}-[0-9a-f]{12}")
 _OF_ADDRESSES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 """What SQLAlchemy does not take literally in the path of an SQLite database; Dagster does not escape it."""
 
@@ -214,7 +219,7 @@ def claim(home: Home, project: str) -> None:
     require_own(home, project)
     marker = home.root / PROJECT_MARKER
     missing = {} if marker.exists() and marker.stat().st_size else {PROJECT_MARKER: project}
-    missing |= {} if home_id(home) else {ID_MARKER: uuid.uuid4().hex}
+    missing |= {} if home_id(home) else {ID_MARKER: f"{project[:LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"}
     for name, content in missing.items():
         write_atomically(home.root / name, f"{content}\n".encode())
     if missing:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from resources.output import Output, Rows, rows_set_aside
-from resources.specification import PROJECT_FILE_CHECK, asset, part
+from resources.specification import asset, part
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.progress import Advance
@@ -40,15 +40,10 @@ from tamis.tokens.storing import count_missing
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)
-PROJECT_FILE = (
-    PROJECT_FILE_CHECK,
-    "tamis.toml is valid. While the file is not valid, Tamis uses its last valid version.",
-    False,
-)
 READABLE = ("readable", "No row of the shard is in quarantine.", False)
 
 
-@part("raw_shards", ["text"], [PROJECT_FILE])
+@part("raw_shards", ["text"])
 def raw_shards(work: Work) -> Iterator[Any]:
     """Shard: a raw file, an installed package or a group of small files, hashed at each materialization."""
     for start in range(0, len(work.partitions), RECORDED_TOGETHER):

@@ -1,5 +1,7 @@
 """Whether an asset is current, as Dagster shows it: one check an asset, and the planner answers.
 
+With them comes the check of tamis.toml, which belongs to no asset alone.
+
 Runs evaluate the checks of what they make at their end, the arrivals sensor and the command line those whose
 answer is another by then: Dagster's own mark knows of no file that has come and of no setting.
 """
@@ -12,14 +14,19 @@ from pathlib import Path
 import dagster as dg
 
 from resources.check_log import log_evaluation
+from resources.last_good_project import broken_file
 from resources.ownership import ACTIVE
 from resources.store import StoreResource
+from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.out_of_date import by_stage, out_of_date
 from tamis.graph.plan import Due, full_plan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValues
 from tamis.report.index import write_index
 
+PROJECT_FILE = "project_file"
+"""Check on tamis.toml, at `raw_shards`; the arrivals sensor logs it, too (`sensors/reloading.py`)."""
+VALID = "tamis.toml is valid. While the file is not valid, Tamis uses its last valid version."
 CURRENT = "current"
 DESCRIPTION = (
     "The files, settings, code and inputs of the asset have not changed since its last materialization."
@@ -32,18 +39,21 @@ _plans: dict[Path, tuple[float, ProjectSnapshot, CurrentValues, list[Due]]] = {}
 def current_checks(assets: Collection[str]) -> dg.AssetChecksDefinition:
     """Return the checks of these assets, which one step evaluates at the end of a run."""
     specs = [dg.AssetCheckSpec(CURRENT, asset=name, description=DESCRIPTION) for name in assets]
+    if RAW_STAGE.name in assets:
+        specs.append(dg.AssetCheckSpec(PROJECT_FILE, asset=RAW_STAGE.name, description=VALID))
 
     @dg.multi_asset_check(name=CURRENT, specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
         found = out_of_date(*store.at_end_of(context.run))
         for key in context.selected_asset_check_keys:
-            reason = found.get(key.asset_key.path[-1])
+            of_file = key.name == PROJECT_FILE
+            reason = broken_file(Path(store.project_file)) if of_file else found.get(key.asset_key.path[-1])
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
-                check_name=CURRENT,
-                passed=reason is None,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=reason,
+                check_name=key.name,
+                passed=not reason,
+                severity=dg.AssetCheckSeverity.ERROR if of_file else dg.AssetCheckSeverity.WARN,
+                description=reason or None,
             )
 
     return check

@@ -34,6 +34,15 @@ class NothingToLoadError(PermanentError):
         super().__init__(f"{problem}; {where}; correct tamis.toml, then reload the code location")
 
 
+def broken_file(file: Path) -> str:
+    """Return the error in a tamis.toml, "" for none."""
+    try:
+        load_settings(file)  # this file: without it another one above might be opened
+    except BROKEN as error:
+        return str(error)
+    return ""
+
+
 def load_project() -> tuple[Project, str]:
     """Open the project; while tamis.toml is broken, with its last good copy, and what is wrong with it.
 

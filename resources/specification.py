@@ -25,8 +25,6 @@ from tamis.stage import Stage
 from tamis.store.columns import BadDeclarationError
 from tamis.training.stage import TRIALS_STAGE
 
-PROJECT_FILE_CHECK = "project_file"
-"""Check on tamis.toml: the arrivals sensor logs it (`sensors/reloading.py`), no step does."""
 ACCELERATED = frozenset({"torch", "transformers"})
 ACCELERATOR_POOL = "gpu"
 """Pool of the steps that compute on an accelerator where there is one; its limit is the number of devices."""
@@ -85,16 +83,7 @@ def step(
                 context.log.info(str(reason))
                 if reason.current:
                     yield from (logged_by_hand(key) for key in context.selected_asset_keys)
-                for check in checks:  # Dagster wants a result of each
-                    if check.key not in context.selected_asset_check_keys:
-                        continue
-                    yield dg.AssetCheckResult(
-                        asset_key=check.asset_key,
-                        check_name=check.name,
-                        passed=reason.passed,
-                        severity=dg.AssetCheckSeverity.WARN,
-                        metadata={"not_made": str(reason)},
-                    )
+                yield from _not_made(context, checks, reason)
 
         return dg.multi_asset(
             name=name,
@@ -170,6 +159,7 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
                 context.log.info(str(reason))
                 if reason.current:
                     yield logged_by_hand(dg.AssetKey(one.name))
+                yield from _not_made(context, _checks(one.name, one.checks), reason)
             except dg.Failure as error:
                 failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
                 if len(context.partition_keys) == 1:
@@ -178,6 +168,21 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
             raise failure_of(failed)
 
     return made
+
+
+def _not_made(
+    context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckSpec], reason: NothingDueError
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the checks of what a step had no reason to make: Dagster wants a result of each."""
+    for check in checks:
+        if check.key in context.selected_asset_check_keys:
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=reason.passed,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"not_made": str(reason)},
+            )
 
 
 def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.AssetCheckSpec]:

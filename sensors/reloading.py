@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from resources.check_log import log_evaluation
-from resources.specification import PROJECT_FILE_CHECK
+from resources.current_checks import PROJECT_FILE
 from resources.store import StoreResource
 from resources.used_stages import Used, loaded_with, used_by
 from resources.webserver import address, ask_reload
@@ -36,7 +36,7 @@ BY_HAND = (
 def log_check(instance: dg.DagsterInstance, project_file: Path, problem: str) -> None:
     """Log whether tamis.toml can be used, unless that is what was logged last; the terminal shows it, too."""
     home = Home(home_folder(project_file))
-    key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE_CHECK)
+    key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE)
     record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
     said = record.event.asset_check_evaluation if record and record.event else None
     before = said and said.description

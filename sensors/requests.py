@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._utils.error import SerializableErrorInfo
 
-from resources.last_good_project import BROKEN
+from resources.last_good_project import broken_file
 from resources.ownership import Owner, active_runs, tags_of
 from resources.running import range_tags, selected_assets
 from resources.store import BACKFILL_TAG, StoreResource
@@ -23,7 +23,6 @@ from tamis.base.numbers import counted, named
 from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
-from tamis.settings.config import load_settings
 from tamis.store.home import Home, writer
 from tamis.trust import asked_by
 
@@ -76,10 +75,8 @@ def settling(store: StoreResource) -> str:
 
 def broken(store: StoreResource) -> str:
     """Return the error in tamis.toml, or what nobody has accepted of it; "" for nothing."""
-    try:
-        load_settings(Path(store.project_file))  # this file: without it another one above might be opened
-    except BROKEN as error:
-        return f"{error}; sensors wait until tamis.toml is corrected"
+    if problem := broken_file(Path(store.project_file)):
+        return f"{problem}; sensors wait until tamis.toml is corrected"
     missing = unaccepted(asked_by(store.project))
     return f"{UntrustedError(missing)}; sensors wait until then" if missing else ""
 

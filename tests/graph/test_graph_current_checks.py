@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 from projects import SmallProject, lines, texts, write
 
-from resources.current_checks import CURRENT, log_current_checks
+from resources.current_checks import CURRENT, PROJECT_FILE, log_current_checks
 from resources.used_stages import used_by
 from tamis.graph.out_of_date import out_of_date
 from tamis.graph.stages import made_together
@@ -141,3 +141,22 @@ def test_a_run_in_flight_answers_itself_and_one_that_died_leaves_it_to_the_senso
     graph.instance.report_run_failed(run)
     log_current_checks(*log)
     assert checks(graph)["raw_shards"] == ""
+
+
+def said_of_outputs(graph: SmallProject) -> list[str]:
+    """Return what Dagster logged of runs whose steps left out what they declare."""
+    runs = [run.run_id for run in graph.instance.get_runs()]
+    logs = [entry.user_message for run in runs for entry in graph.instance.all_logs(run)]
+    return [message for message in logs if "did not yield or return" in message]
+
+
+def test_no_step_leaves_out_a_check_that_it_declares(graph):
+    graph.make()
+    write(graph.landing / "new.jsonl", lines(texts("algebra", 6, seed=50)))
+    graph.arrive()
+    graph.until_rest()
+    assert graph.instance.get_runs_count()
+    assert said_of_outputs(graph) == []
+    key = dg.AssetCheckKey(dg.AssetKey("raw_shards"), PROJECT_FILE)
+    found = graph.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])
+    assert found[key].event.asset_check_evaluation.passed

@@ -13,13 +13,13 @@ import dagster as dg
 import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target
 
+from resources.current_checks import PROJECT_FILE
 from resources.processes import this_process
-from resources.specification import PROJECT_FILE_CHECK
 from resources.webserver import NOTE, address, ask_reload, noted
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
 BROKEN = "[judge]\nsamples = 40\n"
-CHECK = dg.AssetCheckKey(dg.AssetKey("raw_shards"), PROJECT_FILE_CHECK)
+CHECK = dg.AssetCheckKey(dg.AssetKey("raw_shards"), PROJECT_FILE)
 LOADED = {"data": {"reloadRepositoryLocation": {}}}
 
 

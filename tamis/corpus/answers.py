@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.arrow_values import Undecoded
 from tamis.corpus.conversations import columns_of, read_conversation
-from tamis.corpus.records import Defect, Item, Reason, Row, require_column
+from tamis.corpus.records import Defect, Item, Reason, Row, require_column, wrong_encoding
 from tamis.corpus.text import excerpt, normalise_text
 from tamis.corpus.text_columns import find
 from tamis.settings.config import TargetSection
@@ -70,6 +71,8 @@ class Answers:
             _column(item, str(self.target.response_column)),
         )
         prompt, response = _value(item, prompt_column), item.values[column]
+        if isinstance(prompt, Undecoded):
+            return wrong_encoding(item.row, "bytes that are not UTF-8", prompt.data)
         if not isinstance(prompt, str):
             kind = f"of type {type(prompt).__name__}, not a string"
             detail = f"the prompt is {'null' if prompt is None else kind}"
@@ -116,7 +119,7 @@ def _column(item: Row, name: str) -> str:
 
 def _value(item: Row, path: str) -> Any:
     """Return the value of a column, or of a nested field by its path, that the row has."""
-    found = find(item.values, path)
+    found = find(item.columns, path)
     return found and found[1]
 
 

@@ -86,6 +86,11 @@ class Row:
     text: TextPlace | None = None
     notes: tuple[Note, ...] = ()
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return the values of all columns, also of those that are in no metadata."""
+        return self.as_json | self.values
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defect:
@@ -233,7 +238,7 @@ def _placed(row: Row, names: Sequence[str], form: RowFormat) -> Row:
 def require_column(items: Iterable[Item], path: str) -> Iterator[Item]:
     """Yield the rows with a column, or with a nested field by its path, as `with_texts` does."""
 
-    return _required(items, lambda item: find(item.values, path) is not None, [path], None)
+    return _required(items, lambda item: find(item.columns, path) is not None, [path], None)
 
 
 def _required(

@@ -31,7 +31,7 @@ from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.shared_text import OwnWords, own_words_of_file
 from tamis.corpus.text import excerpt
-from tamis.corpus.text_columns import usual_place
+from tamis.corpus.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
 from tamis.settings.sections import AUTO_COLUMN
 from tamis.store.schemas import schema_of
@@ -386,13 +386,19 @@ def _as_corpus(target: TargetSection) -> CorpusSection:
     return CorpusSection.model_validate(shared | {"text_column": texts, "keep_columns": False})
 
 
+def _columns_beside(target: TargetSection) -> list[str]:
+    """Return the columns of prompts and labels, which are to be read where they are nested, too."""
+    paths = filter(None, (target.prompt_column, target.label_column))
+    return [column for path in paths for column in columns_of_path(path)]
+
+
 def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
     corpus = _as_corpus(target)
     if shard.kind == "file":
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
-        rows = read_file(shard.path, corpus.model_copy(update={"format": target.format}))
-        items = answers.read(rows)
+        beside = {"keep_columns": _columns_beside(target), "format": target.format}
+        items = answers.read(read_file(shard.path, corpus.model_copy(update=beside)))
         return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
     if target.module is None:
         return read_shard(shard, corpus, advance=advance)

@@ -90,6 +90,12 @@ def find(values: Mapping[str, Any], path: str) -> tuple[tuple[str, ...], Any] | 
     return null
 
 
+def columns_of_path(path: str) -> list[str]:
+    """Return the names of the columns that a path may lead from, the shortest first."""
+    parts = path.split(".")
+    return [".".join(parts[:number]) for number in range(1, len(parts) + 1)]
+
+
 def place_in(values: Mapping[str, Any], names: Sequence[str], form: RowFormat) -> TextPlace | None:
     """Return the first of the named places of a row that holds a text, else the first that the row has."""
     first = None

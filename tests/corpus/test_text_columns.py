@@ -488,15 +488,30 @@ def test_examples_have_their_column_by_path_list_or_sample(tmp_path, column):
     assert len(quarantine) == 0
 
 
-def test_prompts_responses_and_labels_may_be_nested(tmp_path):
+@pytest.mark.parametrize("ending", FORMATS)
+def test_prompts_responses_and_labels_may_be_nested(tmp_path, ending):
+    section = {"name": "goal", "kind": "files", "path": f"a{ending}"}
     rows = [{"q": {"text": "What?"}, "a": {"text": "That."}}, {"q": None, "a": {"text": "So."}}]
-    pairs = target_of(tmp_path, rows, prompt_column="q.text", response_column="a.text")
+    written(tmp_path, f"a{ending}", FORMATS[ending](rows))
+    pairs = TargetSection(**section, prompt_column="q.text", response_column="a.text")
     examples, quarantine = read_target(pairs, tmp_path)
     assert examples.select("text", "response_at").rows() == [("What?\n\nThat.", 7)]
     assert quarantine["detail"].to_list() == ["the prompt is null"]
-    (tmp_path / "goal" / "a.jsonl").write_text('{"text": "one", "meta": {"topic": "b"}}\n')
-    labelled = TargetSection(name="goal", kind="files", path="goal", label_column="meta.topic")
+    rows = [{"doc": {"meta": {"topic": "b"}, "body": "one", "prompt": "Which?"}}]
+    written(tmp_path, f"a{ending}", FORMATS[ending](rows))
+    labelled = TargetSection(**section, text_column="doc.body", label_column="doc.meta.topic")
     assert read_target(labelled, tmp_path)[0].select("text", "label").rows() == [("one", "b")]
+    pairs = TargetSection(**section, prompt_column="doc.prompt", response_column="doc.body")
+    assert read_target(pairs, tmp_path)[0]["text"].to_list() == ["Which?\n\none"]
+
+
+def test_a_prompt_that_is_no_text_is_a_defect_of_its_row(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"q": BROKEN, "a": ["That."] * 4}), path)
+    pairs = TargetSection(name="goal", kind="files", path=path.name, prompt_column="q", response_column="a")
+    examples, quarantine = read_target(pairs, tmp_path)
+    assert sorted(examples["text"]) == ["four\n\nThat.", "one\n\nThat."]
+    assert quarantine.select("row", "reason").rows() == [(1, "wrong_encoding"), (2, "non_text")]
 
 
 def test_conversations_of_a_target_have_their_column_by_list(tmp_path):

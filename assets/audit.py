@@ -26,7 +26,7 @@ PAGE = "lineage_audit.html"
 def lineage_audit(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Lineage audit: is the record of each result reachable, intact, consistent and current? On one page."""
     with store.work(context) as work, work.progress("audit", unit="manifests") as progress:
-        events = logged_events(context.instance)
+        events = logged_events(context.instance, work.project.home)
         audit = audit_graph(
             work.project.home,
             work.snapshot,

@@ -1,6 +1,6 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,18 +13,18 @@ from resources.work import Work
 from tamis.base.progress import Advance
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
-from tamis.corpus.intake import Intake, ShardShrunkError, count_documents, store_shards
-from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.corpus.intake import Intake, ShardShrunkError, Shrinkage, count_documents, store_shards
+from tamis.corpus.near_index import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.corpus.small_files import GroupIntake, group_intake
-from tamis.graph.held_back import (
-    forget_shrunken,
-    keep_values,
-    note_files,
-    note_shrunken,
-    too_few_left,
-)
+from tamis.graph.held_back import keep_values, note_files
 from tamis.graph.reconciliation import collect_orphans, forget_regrouped
+from tamis.graph.shrunken_files import (
+    ShrinkageLimits,
+    forget_found_again,
+    forget_shrunken,
+    note_shrunken,
+)
 from tamis.graph.snapshot import Shrunken
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
 from tamis.settings.references import named
@@ -74,14 +74,17 @@ def documents(work: Work) -> Iterator[Any]:
     with work.progress("documents", unit="rows") as progress:
         # Of a single file the error ends the step as it is; of many, it is noted and the others are taken in.
         leave = LEFT if work.alone else (Exception,)
-        for group in _stored(work, leave, progress.advance):
-            if any(intake.shard == work.partitions[-1] for intake in group):
+        for group, last in _stored(work, leave, progress.advance):
+            if last:
                 # Before the last head moves: a run that dies here leaves a shard to do, and this with it.
                 collect_orphans(work.store, work.snapshot)
             work.refuse({intake.shard: version_of(intake.refused) for intake in group if not intake.error})
             made = [intake for intake in group if not intake.error]
             yield from work.record(*map(_documents_made, made))
             forget_shrunken(work.store, {intake.shard for intake in made} & work.snapshot.shrunken.keys())
+            if work.snapshot.shrunken:
+                doc_ids = {doc_id for intake in made for doc_id in intake.doc_ids}
+                forget_found_again(work.store, work.snapshot, work.current, doc_ids)
             for intake in group:
                 if isinstance(intake.error, ShardShrunkError):
                     _hold_back(work, intake.error)
@@ -92,20 +95,46 @@ def documents(work: Work) -> Iterator[Any]:
         forget_regrouped(work.store, work.snapshot)
 
 
-def _stored(work: Work, leave: tuple[type[Exception], ...], advance: Advance) -> Iterator[list[Intake]]:
-    """Store the shards, many in a commit, but none together with one of which the process may die."""
-    for batch in work.batches:
+def _stored(
+    work: Work, leave: tuple[type[Exception], ...], advance: Advance
+) -> Iterator[tuple[list[Intake], bool]]:
+    """Store the shards, many in a commit, and yield them with whether they are the last.
+
+    None shares a commit with one of which the process may die. Shards that lost too much are read again
+    at the end, when it is known which of their documents other files have.
+    """
+    limits = ShrinkageLimits(work.store, work.snapshot, work.current)
+    made, shrunk = set[str](), dict[str, Intake]()
+
+    def taken_in(batch: Sequence[str]) -> Iterator[list[Intake]]:
         group_of = lru_cache(maxsize=1)(partial(_group_intake, work))
         shards = ((key, as_hashed(work, key, group_of, advance)) for key in batch)
-        yield from store_shards(
-            work.store, shards, leave=leave, too_few=partial(_too_few, work), group_of=group_of
-        )
+        too_few = partial(_too_few, work, limits)
+        for group in store_shards(work.store, shards, leave=leave, too_few=too_few, group_of=group_of):
+            shrunk.update({one.shard: one for one in group if isinstance(one.error, ShardShrunkError)})
+            made.update(one.shard for one in group if not one.error)
+            work.watch.end(shrunk)
+            if left := [one for one in group if one.shard not in shrunk]:
+                yield left
+
+    for batch in work.batches:
+        for group in taken_in(batch):
+            yield group, any(one.shard == work.partitions[-1] for one in group) and not shrunk
+    before = -1
+    while shrunk and before < len(made):
+        before, again = len(made), list(shrunk)
+        limits.count_what_is_found(made)
+        shrunk.clear()
+        for group in taken_in(again):
+            yield group, any(one.shard == again[-1] for one in group) and not shrunk
+    if shrunk:
+        yield list(shrunk.values()), True
 
 
-def _too_few(work: Work, shard: str, before: int, now: int) -> bool:
-    found = work.snapshot.shrunken.get(shard)
-    allowed = found is not None and found.allowed and found.input_key == work.key(shard)
-    return not allowed and too_few_left(shard, before, now)
+def _too_few(work: Work, limits: ShrinkageLimits, shrinkage: Shrinkage) -> bool:
+    found = work.snapshot.shrunken.get(shrinkage.shard)
+    allowed = found is not None and found.allowed and found.input_key == work.key(shrinkage.shard)
+    return not allowed and limits.are_passed_by(shrinkage)
 
 
 def _hold_back(work: Work, error: ShardShrunkError) -> None:
@@ -252,11 +281,15 @@ def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreReso
         share = update.dropped / max(work.store.count("documents"), 1)
         facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
         records = stored_rows(work.store, TABLE, "")
+        version, shared = records[0], mostly_shared(work.store)
+        if len(shared):  # what near copies read of the index
+            version = content_digest({TABLE: version, INDEX: canonical_digest(" ".join(shared))}, {})
+            facts["mostly_shared_text"] = len(shared)
         yield from work.record(
             Output(
                 rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
                 row_count=update.dropped,
-                data_version=records[0],
+                data_version=version,
                 metadata=facts,
             )
         )

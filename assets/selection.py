@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -17,7 +17,9 @@ from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
+from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
 from tamis.records.current_values import read_current_values
@@ -42,6 +44,7 @@ from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
+from tamis.selection.lost_files import FILES_LOST
 from tamis.selection.pinned import repeated
 from tamis.selection.pool import (
     candidates,
@@ -146,6 +149,8 @@ class Choice:
 def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     """The choice as settings and scores of now make it."""
     section = named(work.project.settings.selection, key)
+    if find_sampler(section.sampler).reads_vectors:
+        require_different_vectors(work.project)
     pool = candidates(work.store, section)
     excluded = exclusions(work.store, work.project.settings.filters)
     if find_sampler(section.sampler).method:
@@ -244,6 +249,8 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
     work.store.replace("selected_subset", subset, scope)
     report = selection_report(work.store, section, decided, work.project.settings.filters, choice.division)
+    if find_sampler(section.sampler).reads_vectors:
+        report = replace(report, warnings=unknown_lines(work.project, target=section.target or ""))
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:
@@ -266,6 +273,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
                 "budget": str(section.budget),
                 "mean_margin": mean_margin(decided),
                 **choice.facts,
+                **({FILES_LOST: list(report.files_lost)} if report.files_lost else {}),
             },
             origins=choice.origins,
         ),
@@ -375,7 +383,8 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 schema = schema_of(table)
                 work.store.replace(table, rows.select(schema.names).to_arrow().cast(schema), scope)
                 page = work.project.home.reports / served_page_name(key)
-                write_atomically(page, serving_page(work.store, key, target, serving).encode())
+                doubts = unknown_lines(work.project, target=target)
+                write_atomically(page, serving_page(work.store, key, target, serving, doubts).encode())
                 yield from work.record(
                     Output(
                         partition=key,

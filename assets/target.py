@@ -18,13 +18,27 @@ from resources.specification import asset
 from resources.store import StoreResource
 from resources.work import Work
 from tamis.base.numbers import counted
-from tamis.corpus import read_target, split_target
-from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.corpus import split_target
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import place_of, show_rows
-from tamis.corpus.targets import never_learnt, quarantine_of_target, require_labels, rows_of_target
+from tamis.corpus.targets import (
+    ROWS_READ,
+    TargetShrunkError,
+    near_groups,
+    never_learnt,
+    place_of_target,
+    quarantine_of_target,
+    read_target_rows,
+    require_labels,
+    rows_of_target,
+)
 from tamis.embedding import encode_each
+from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
+from tamis.graph.held_back import keep_values
+from tamis.graph.loss_limits import lost_too_many_documents
+from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
+from tamis.graph.snapshot import Shrunken
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
@@ -64,6 +78,7 @@ EXACT = (
     False,
 )
 LEAST_AGREEMENT = 0.9
+CHECKS = ("readable", "learnable")
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
@@ -74,16 +89,21 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
         for key in work.partitions:
             with work.apart(key):
                 section = named(work.project.settings.target, key)
-                found, quarantined = read_target(section, work.project.root)
+                read = read_target_rows(section, work.project.root)
+                found, quarantined = read.examples, read.quarantine
                 if section.format != "text":
                     models = [one.path for one in work.project.settings.base_model if one.path]
                     found, refused_here = without_refused(found, [*map(work.project.model, models)])
                     quarantined = pl.concat([quarantined, refused_here])
                 examples, refused = barred.documents(found)
+                if loss := _too_few(work, key, len(examples)):
+                    note_shrunken(work.store, [loss])
+                    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+                    yield from work.leave(key, TargetShrunkError(key, loss.before, loss.now), *CHECKS)
+                    continue
                 bad = _quarantine(work, key, barred, refused, quarantined)
                 threshold = work.project.settings.near_duplicates.threshold
-                ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-                groups = near_duplicate_groups(ids, texts, threshold=threshold)
+                groups = near_groups(examples, threshold)
                 sizes = (section.train, section.held_out)
                 split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
                 if section.label_column:
@@ -93,9 +113,10 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 scope = f"target = {quoted(key)}"
                 work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
                 facts = dict(rows.group_by("split").len().sort("split").iter_rows())
-                facts["quarantined"] = sum(bad.values())
+                facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
                 if repeats := barred.near_repeats(examples):
                     facts[NEAR_REPEATS] = repeats
+                forget_shrunken(work.store, [place_of_target(key)])
                 learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
                 yield from work.record(
                     Output(
@@ -110,6 +131,17 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                         ],
                     )
                 )
+
+
+def _too_few(work: Work, key: str, now: int) -> Shrunken | None:
+    """Return the loss of a target that has too few of the examples it had; None where a person allowed it."""
+    place, before = place_of_target(key), work.store.count("target_examples", f"target = {quoted(key)}")
+    noted = work.snapshot.shrunken.get(place)
+    allowed = noted is not None and noted.allowed and noted.input_key == work.key(key)
+    made = work.current.get((work.stage.name, key))
+    if allowed or made is None or not made.passed or not lost_too_many_documents(before - now, before):
+        return None
+    return Shrunken(shard=place, input_key=work.key(key), before=before, now=now, bad_rows={}, allowed=False)
 
 
 def _quarantine(
@@ -239,6 +271,7 @@ def target_potential(
         encoder = work.project.settings.encoder.name
         for key in work.partitions:
             with work.apart(key):
+                require_different_vectors(work.project)
                 with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
                     warnings.simplefilter("always")
                     found = current_potential(

@@ -5,10 +5,9 @@ import os
 import time
 from collections.abc import Callable
 
-import dagster as dg
-
 from resources.events import logged_events
-from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from resources.instance import dagster_state, open_instance
+from resources.instance_file import POSTGRES_URL
 from tamis.audit.events import judge_empty_log
 from tamis.audit.verdicts import Audit
 from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, result_stages
@@ -95,7 +94,8 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
         Progress("audit", unit="manifests") as progress,
     ):
         instance = open_instance(project)
-        events = None if _is_new_here(project, instance) else logged_events(instance, copies=not quick)
+        found = logged_events(instance, home, copies=not quick)
+        events = found if found or not _is_of_this_machine(project) else None
         snapshot = scan(project)
         audit = audit_graph(home, snapshot, current, events, name=name, quick=quick, advance=progress.advance)
         if events is None and current:
@@ -103,10 +103,9 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
         return audit
 
 
-def _is_new_here(project: Project, instance: dg.DagsterInstance) -> bool:
-    """Return whether the results are in a store for many machines, and this one has made none of them yet.
+def _is_of_this_machine(project: Project) -> bool:
+    """Return whether the results are in a store for many machines, and the event log is of this one alone.
 
-    A log in a database is that of all machines, and one that holds anything speaks.
+    Such a log is empty as long as this machine has made nothing; one that holds anything speaks.
     """
-    own = project.home.url is not None and not os.environ.get(POSTGRES_URL)
-    return own and not instance.get_runs_count() and not instance.all_asset_keys()
+    return project.home.url is not None and not os.environ.get(POSTGRES_URL)

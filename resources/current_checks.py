@@ -13,8 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from resources.check_log import log_evaluation
 from resources.last_good_project import broken_file
-from resources.processes import ACTIVE
+from resources.ownership import ACTIVE
 from resources.store import StoreResource
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.out_of_date import by_stage, out_of_date
@@ -93,13 +94,11 @@ def log_current_checks(
         said = record.event.asset_check_evaluation if record and record.event else None
         if said is None and record is not None and record.run_id in at_work:
             continue
-        if said is None or (said.passed, said.description) != (reason is None, reason):
-            instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key,
-                    check_name=CURRENT,
-                    passed=reason is None,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=reason,
-                )
-            )
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=CURRENT,
+            passed=reason is None,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=reason,
+        )
+        log_evaluation(instance, snapshot.project.home, evaluation, record)

@@ -49,6 +49,13 @@ class Incomplete:
         return f"{self.path.name} is incomplete ({tables})"
 
 
+def databases_of(folder: Path) -> list[Path]:
+    """Return the paths of all databases of SQLite below DAGSTER_HOME, those of single runs included."""
+    own = [folder / path for path in TABLES]
+    runs = (folder / "history" / "runs").glob("*.db")
+    return [*own, *(path for path in sorted(runs) if path not in own)]
+
+
 def incomplete_databases(folder: Path) -> list[Incomplete]:
     """Databases below `folder`, DAGSTER_HOME, that are there but not whole; of one that is missing nothing.
 

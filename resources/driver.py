@@ -4,15 +4,18 @@ A run makes all that can be made with one set of partitions, so 1,000 shards cos
 processes. Nothing out of date means no run at all.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import dagster as dg
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from resources.current_checks import log_current_checks
+from resources.databases import TABLES
 from resources.events import log_again
-from resources.instance import dagster_state, open_instance, register_partitions
+from resources.instance import dagster_state, open_instance
+from resources.losses import let_go
+from resources.partitions import register_partitions
 from resources.process_deaths import forget_aborts
 from resources.processes import end_killed_runs
 from resources.removal import run_removal
@@ -23,13 +26,22 @@ from tamis.base.imports import importing
 from tamis.base.limits import stop_at_limit
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
+from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
-from tamis.graph.held_back import as_once_read, hold
+from tamis.graph.held_back import hold
 from tamis.graph.permissions import permitted
 from tamis.graph.plan import Due, full_plan, input_key, label
 from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
-from tamis.graph.repair import find_damage, forget_damaged, sweep_unwritten, unreadable_tables
+from tamis.graph.repair import (
+    Damage,
+    drop_unreadable,
+    find_damage,
+    forget_damaged,
+    lost_index,
+    sweep_unwritten,
+    unreadable_tables,
+)
 from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
@@ -38,17 +50,20 @@ from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
+from tamis.records.losses import MISSING, lost_tables, note_records, note_tables
 from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
+from tamis.records.pinned_versions import restore_pins
 from tamis.records.removals import end_removals
 from tamis.records.retention import remove_superseded
-from tamis.store.home import claim, writing
+from tamis.store.home import Home, claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
-from tamis.store.tables import DamagedTableError
+from tamis.store.tables import DamagedTableError, Store
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
+from tamis.trust import require_trusted
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -69,10 +84,14 @@ def materialize(
     The definitions are loaded when there is something to do: that takes a second.
     """
     outcome = Outcome()
+    require_trusted(project)
     with storing(project.home.root), writing(project.home, "tamis materialize", PATIENCE_SECONDS):
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
-            end_killed_runs(instance)
+            end_killed_runs(instance, project.home)
+            for line in let_go(project.home, instance, wanted.allow_removal):
+                say(line)
+                outcome.let_go.append(line)
             knows_current = repair(project, instance, say, wanted)
             asked, wanted = wanted.allow_removal, _permitted(project, wanted)
             forgotten = _forgotten(project, say) if wanted.try_again else []
@@ -93,11 +112,14 @@ def materialize(
             job = definitions(project).resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
-            renamed = _has_renamed_files(snapshot)
+            has_read = False
             while group := _next(project, snapshot, wanted, outcome):
-                if renamed and not any(stages()[name].from_files for name in group.assets):
-                    snapshot, renamed = _scan_and_reconcile(project, instance, wanted, outcome), False
+                reads = any(stages()[name].from_files for name in group.assets)
+                if has_read and not reads and snapshot.lost:
+                    # Lost files whose documents were read elsewhere leave before anything is made of both.
+                    snapshot, has_read = _scan_and_reconcile(project, instance, wanted, outcome), False
                     continue
+                has_read |= reads
                 if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
                     now = scan_again(snapshot, read_current_values(project.home.store))
                     register_partitions(instance, now, remove=False)
@@ -139,16 +161,6 @@ def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str],
         say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
 
 
-def _has_renamed_files(snapshot: ProjectSnapshot) -> bool:
-    """Return whether files are held back until they have been read under their new names.
-
-    They leave before anything else is made, so that nothing is made of both names.
-    """
-    if not snapshot.lost:
-        return False
-    return as_once_read(snapshot, read_current_values(snapshot.project.home.store)).lost != snapshot.lost
-
-
 def _check_first(
     snapshot: ProjectSnapshot,
     current: CurrentValues,
@@ -162,7 +174,7 @@ def _check_first(
     """
     with Heartbeat("checking new files"):
         found = precheck(snapshot, current, plan)
-    for line in found.warnings:
+    for line in (*found.unread, *found.warnings):
         say(f"warning: {line}")
     if found.unmet and wanted.only is None:
         raise UnmetTargetsError(found.unmet)
@@ -252,34 +264,53 @@ def repair(
     """
     for line in sweep_unwritten(project.home):
         say(line)
+    if gone := lost_index(project.home):
+        say(gone)
+    note_tables(project.home, recount=True)
     knows_current = _readable_index(project, say)
+    for line in _drop_unreadable(project.home.store):
+        say(line)
     for line in restore_lost(project.home):
         say(line)
     for withdrawn in finish(project.home):
         say(f"completed a withdrawal that was interrupted: {counted(len(withdrawn.new), 'document')}")
     log_taints(instance, project.home, read_current_values(project.home.store))
-    unpaid = {
-        table
-        for table in retained_tables(project.home.store)
-        if (known := declared(table)) and not known.decided
-    }
-    for table in sorted(unreadable_tables(project.home.store, unpaid)):
-        project.home.store.drop(table)
-        say(
-            f"table {table} cannot be read and was dropped; its rows, which are of removed documents, will "
-            "be computed again if those documents return"
-        )
     current = read_current_values(project.home.store)
-    damage = find_damage(project.home, current)
+    for name in restore_pins(project.home, current):
+        say(f"the table of pins was gone; selection {name} is pinned again, as its record says")
+    audit = current.get((AUDIT_ASSET, ""))
+    red = audit is not None and not audit.passed
+    damage = find_damage(project.home, current, lost_tables(project.home), thorough=red)
+    _note_lost_records(project.home, current, damage)
     for line in forget_damaged(project.home, damage) if damage else ():
         say(line)
     kept = {entry: value for entry, value in current.items() if entry not in damage}
-    if logged := log_again(instance, kept, ManifestFolder.of(project.home)):
+    if logged := log_again(instance, project.home, kept):
         say(f"logged again: {counted(logged, 'materialization')} that were missing from Dagster's event log")
-    audit = kept.get((AUDIT_ASSET, ""))
-    if audit is not None and not audit.passed and wanted.includes(AUDIT_ASSET):
+    if red and (AUDIT_ASSET, "") in kept and wanted.includes(AUDIT_ASSET):
         begin(project.home.store, [(AUDIT_ASSET, "")])  # made again, since what it found may be mended by now
     return knows_current
+
+
+def _drop_unreadable(store: Store) -> Iterator[str]:
+    """Drop tables that cannot be read, before anything reads them; yield a line for each."""
+    broken = unreadable_tables(store)
+    retained = {one for one in retained_tables(store) if (known := declared(one)) and not known.decided}
+    for table in retained.intersection(broken):
+        store.drop(table)
+        yield (
+            f"table {table} cannot be read and was dropped; its rows, which are of removed documents, will "
+            "be computed again if those documents return"
+        )
+    yield from drop_unreadable(store, [table for table in broken if table not in retained])
+
+
+def _note_lost_records(home: Home, current: CurrentValues, damage: Damage) -> None:
+    """Note which records of damaged values cannot be read: the values are made again, and said to be."""
+    folder = ManifestFolder.of(home)
+    records = {current[entry].manifest: entry for entry in damage}
+    lost = {key: entry for key, entry in records.items() if not folder.readable([key])}
+    note_records(home, lost, MISSING)
 
 
 def _readable_index(project: Project, say: Callable[[str], None]) -> bool:
@@ -309,6 +340,7 @@ def materialize_project(
     """Materialize from the command line: the instance of the project, quiet logs."""
     with dagster_state(project):
         with storing(project.home.root):
+            wait_until_free(project.home.dagster / path for path in TABLES)
             instance = open_instance(project)
         # Else Dagster copies what the terminal shows into a file and back, by four processes a run, two of
         # which print a traceback at Ctrl-C. There is no public way to say so for one process alone.

@@ -7,13 +7,15 @@ import dagster as dg
 from resources.work import Work
 from tamis.engine import Engine, engine_of, using
 from tamis.project import Project
+from tamis.trust import require_trusted
 
 
 class EngineResource(dg.ConfigurableResource):
     """Puts the engine that [engine] of tamis.toml describes in force while a step computes."""
 
     def open(self, project: Project) -> Engine:
-        """Return the engine; nothing is started yet."""
+        """Return the engine; nothing is started yet. Raises `UntrustedError`."""
+        require_trusted(project)
         return engine_of(project.settings.engine)
 
     def running(self, work: Work) -> AbstractContextManager[Engine]:

@@ -1,4 +1,4 @@
-"""What Dagster's event log says, read by every way that the UI and the sensors read it.
+"""What Dagster's event log says of a home, read by every way that the UI and the sensors read it.
 
 One event is stored several times: in the log that they page through, with columns of its own for asset,
 partition and time; its data version in a table of tags; the last one of each asset in the list of assets;
@@ -7,8 +7,9 @@ PostgreSQL alike.
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +26,13 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import deserialize_value
 
-from tamis.audit.events import LoggedEvent, displayed_digest, event_tags
-from tamis.records.current_values import CurrentValues
+from resources.ownership import Owner, tags_of
+from resources.tags import HOME_TAG
+from tamis.audit.events import TAG_DIGITS, LoggedEvent, displayed_digest, event_tags
+from tamis.graph.stages import stages
+from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import ManifestFolder
+from tamis.store.home import Home, home_id
 
 MADE = dg.DagsterEventType.ASSET_MATERIALIZATION.value
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
@@ -35,19 +40,21 @@ OBSERVED = dg.DagsterEventType.ASSET_OBSERVATION.value
 NOTED = (MADE, PLANNED, OBSERVED)
 """What moves the time and the run that the list of assets shows."""
 DATA_VERSION = "dagster/data_version"
+_STATED = re.compile(r'"tamis/(home|manifest)": "([^"]+)"')
+"""Tags in the text of an event: reading the text as JSON takes ten times as long."""
 
 
-def logged_events(instance: dg.DagsterInstance, copies: bool = True) -> list[LoggedEvent]:
-    """Return all materializations, the latest first, with what the log's own tables say otherwise of them.
+def logged_events(instance: dg.DagsterInstance, home: Home, copies: bool = True) -> list[LoggedEvent]:
+    """Return all materializations of a home, the latest first, each with what the log's tables say otherwise.
 
     `copies`: compare them with the log of each run, too, and read each one as Dagster does.
     """
-    found = _Log(instance, copies).events()
+    found = _Log(instance, home, copies).events()
     if not any(event.differences for event in found.values()):
         return list(found.values())
     # PostgreSQL writes an event and its index in two transactions: what only one of two readings sees is a
     # run at work.
-    again = _Log(instance, copies).events()
+    again = _Log(instance, home, copies).events()
     before = {number: set(event.differences) for number, event in found.items()}
     return [
         replace(event, differences=tuple(one for one in event.differences if one in before.get(number, ())))
@@ -85,10 +92,11 @@ class _Row:
 class _Log:
     """The tables of the log, each read once; what is written while they are read is left out."""
 
-    def __init__(self, instance: dg.DagsterInstance, copies: bool) -> None:
+    def __init__(self, instance: dg.DagsterInstance, home: Home, copies: bool) -> None:
         storage = instance.event_log_storage
         assert isinstance(storage, SqlEventLogStorage), type(storage)
-        self.storage, self.copies = storage, copies
+        self.storage, self.copies, self.instance = storage, copies, instance
+        self.home, self.owner = home_id(home), Owner.of(instance, home)
         rows, tags, assets = SqlEventLogStorageTable.c, AssetEventTagsTable.c, AssetKeyTable.c
         with storage.index_connection() as connection:
             self._sqlite = connection.dialect.name == "sqlite"
@@ -112,6 +120,7 @@ class _Log:
             query = db.select(*columns).where(rows.dagster_event_type.in_(NOTED)).order_by(rows.id.desc())
             self.rows = [_row(row) for row in connection.execute(query)]
         self._of_runs: dict[str, set[str] | None] = {}
+        self._runs: dict[str, dg.DagsterRun | None] = {}
 
     def events(self) -> dict[int, LoggedEvent]:
         """Return the materializations that the UI shows, by their number in the log, the latest first."""
@@ -125,23 +134,31 @@ class _Log:
         }
         found: dict[int, LoggedEvent] = {}
         for number, row in made.items():
-            wiped = self._wiped(row.asset_key)
-            if wiped is not None and row.time <= wiped:
-                continue  # as Dagster does, which then shows none
+            wiped = _wiped(self.assets[row.asset_key][2]) if row.asset_key in self.assets else None
+            if not self._is_own(row) or (wiped is not None and row.time <= wiped):
+                continue  # of what was wiped, Dagster shows nothing either
             differences = [*self._of_event(row)]
             if problem := problems.pop(row.asset_key, []):
                 differences += problem  # said at its latest event
             found[number] = _event(row, tuple(differences))
         return found
 
-    def _wiped(self, asset_key: str) -> str | None:
-        """Return when the events of an asset were wiped, which hides the earlier ones."""
-        details = self.assets[asset_key][2] if asset_key in self.assets else None
-        try:
-            wiped = json.loads(details).get("last_wipe_timestamp") if details else None
-            return _of_clock(wiped) if wiped else None
-        except (ValueError, AttributeError, TypeError, OverflowError):
-            return None
+    def _is_own(self, row: _Row) -> bool:
+        """Return whether an event is of this home, and not of another one or of an asset of other code.
+
+        Events of Tamis 0.2 do not name their home.
+        """
+        if row.asset not in stages():
+            return False
+        if (home := row.tags.get(HOME_TAG)) is not None:
+            return home == self.home
+        run = self._run(row.run_id)
+        return run is None or "tamis/manifest" in row.tags or self.owner.owns(run)
+
+    def _run(self, run_id: str) -> dg.DagsterRun | None:
+        if run_id and run_id not in self._runs:
+            self._runs[run_id] = self.instance.get_run_by_id(run_id)
+        return self._runs.get(run_id)
 
     def _of_event(self, row: _Row) -> Iterable[str]:
         """Say how the columns, tags and copies of one event differ from its body."""
@@ -159,7 +176,9 @@ class _Log:
         for name, (column, inside) in stated.items():
             if column != inside:
                 yield f"the event log's {name} column says {column}, but the event itself says {inside}"
-        tags = row.tags
+        tags, run = row.tags, self._run(row.run_id)
+        if HOME_TAG not in tags and run is not None and HOME_TAG in run.tags:
+            yield f"the materialization in the event log has lost the tag {HOME_TAG}"
         expected = [
             (row.asset_key, key, tags[key], row.time)
             for key in self.storage.get_asset_tags_to_index(set(tags))
@@ -230,6 +249,15 @@ class _Log:
         with self.storage.run_connection(run_id) as connection:
             query = db.select(rows.event).where(rows.dagster_event_type == MADE)
             return {str(row[0]) for row in connection.execute(query)}
+
+
+def _wiped(details: str | None) -> str | None:
+    """Return when the events of an asset were wiped, which hides the earlier ones."""
+    try:
+        wiped = json.loads(details).get("last_wipe_timestamp") if details else None
+        return _of_clock(wiped) if wiped else None
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return None
 
 
 def _as_stored(column: Any) -> Any:
@@ -311,24 +339,62 @@ def digest_of_metadata(metadata: Mapping[str, Any]) -> str:
     return displayed_digest(_displayed(json.loads(dg.serialize_value(event))))
 
 
-def log_again(instance: dg.DagsterInstance, current: CurrentValues, folder: ManifestFolder) -> int:
-    """Log the materializations that an empty event log lacks, as the index knows them; returns how many.
+def log_again(instance: dg.DagsterInstance, home: Home, current: CurrentValues) -> int:
+    """Log the materializations of current values that the event log lacks; return how many.
 
-    A log that holds anything is left alone: what is missing from it is for the audit to report.
+    People wipe assets and delete runs in Dagster's UI, and move its state away. A log that names the current
+    value of an asset among its events, but another one as the latest, is left for the audit to report.
     """
-    if not current or instance.get_runs_count() or instance.all_asset_keys():
-        return 0
-    for value in current.values():
+    missing = _missing(instance, home, current)
+    folder = ManifestFolder.of(home)
+    readable = folder.readable(value.manifest for value in missing)
+    for value in missing:
+        if value.manifest not in readable:
+            continue
         metadata: dict[str, Any] = {
             "manifest": value.manifest,
             "input_key": value.input_key,
             "logged_again": True,
         }
         tags = {DATA_VERSION: value.data_version, "dagster/data_version_is_user_provided": "true"}
-        tags |= event_tags(folder.read(value.manifest), digest_of_metadata(metadata))
+        tags |= event_tags(readable[value.manifest], digest_of_metadata(metadata)) | tags_of(home)
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 value.asset, partition=value.partition or None, metadata=metadata, tags=tags
             )
         )
-    return len(current)
+    return len(readable)
+
+
+def _missing(instance: dg.DagsterInstance, home: Home, current: CurrentValues) -> list[CurrentValue]:
+    """Return the current values that no event of the home names."""
+    finished = {entry: value for entry, value in current.items() if value.finished}
+    rows = SqlEventLogStorageTable.c
+    latest = db.select(db.func.max(rows.id)).where(rows.dagster_event_type == MADE)
+    latest = latest.group_by(rows.asset_key, rows.partition)
+    named = set(_named(instance, home, rows.id.in_(latest)))
+    others = {entry: value for entry, value in finished.items() if _stated(value) not in named}
+    if others:
+        keys = sorted({dg.AssetKey(asset).to_string() for asset, _partition in others})
+        named |= set(_named(instance, home, rows.asset_key.in_(keys)))
+    return [value for value in others.values() if _stated(value) not in named]
+
+
+def _stated(value: CurrentValue) -> tuple[str, str, str]:
+    return value.asset, value.partition, value.manifest[:TAG_DIGITS]
+
+
+def _named(instance: dg.DagsterInstance, home: Home, which: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield asset, partition and manifest of materializations of a home that Dagster shows."""
+    storage, own = instance.event_log_storage, home_id(home)
+    assert isinstance(storage, SqlEventLogStorage), type(storage)
+    rows, assets = SqlEventLogStorageTable.c, AssetKeyTable.c
+    with storage.index_connection() as connection:
+        details = connection.execute(db.select(assets.asset_key, assets.asset_details))
+        wiped = {key: _wiped(stated) or "" for key, stated in details}
+        columns = [rows.asset_key, rows.partition, _as_stored(rows.timestamp), rows.event]
+        query = db.select(*columns).where(rows.dagster_event_type == MADE, which)
+        for key, partition, when, text in connection.execute(query):
+            tags = dict(_STATED.findall(text))
+            if tags.get("home", own) == own and _time(when) > wiped.get(key, ""):
+                yield _name_of(key), partition or "", tags.get("manifest", "")

@@ -15,13 +15,16 @@ import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
 from resources.databases import Incomplete, incomplete_databases
-from resources.instance import POSTGRES_URL, dagster_state, open_instance
+from resources.instance import dagster_state, open_instance
+from resources.instance_file import NAME, POSTGRES_URL
+from resources.sqlite import wait_at_most
 from resources.webserver import address
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.numbers import brief, counted
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 
+PATIENCE_SECONDS = 5
 SILENT_SECONDS = 180.0
 """A daemon's heartbeat comes every 30 seconds."""
 
@@ -49,7 +52,8 @@ class IncompleteDatabasesError(PermanentError):
 
 def findings(project: Project, only: Collection[str] = ()) -> list[Finding]:
     """What was seen of each part, or of those in `only`."""
-    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # libpq waits for ever by default
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(PATIENCE_SECONDS))  # libpq waits for ever by default
+    wait_at_most(PATIENCE_SECONDS)
     return [looked_at(part, look) for part, look in looks(project, only).items() if part in only or not only]
 
 
@@ -95,7 +99,7 @@ def opened(project: Project) -> Iterator[dg.DagsterInstance]:
 
 def started(project: Project) -> bool:
     """Whether the home has an instance: looking must not make one."""
-    return (project.home.dagster / "dagster.yaml").exists()
+    return (project.home.dagster / NAME).exists()
 
 
 def daemon(project: Project, required: bool) -> str:

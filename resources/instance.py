@@ -1,86 +1,29 @@
-"""The Dagster instance of a home: its configuration file, where its state is kept, and its partitions.
+"""The Dagster instance of a home, and where its state is kept.
 
 The state is SQLite in the home, or PostgreSQL where `TAMIS_POSTGRES_URL` names a database.
 """
 
 import contextlib
-import importlib.util
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-import yaml
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
+import dagster._core.instance.config as instance_configuration
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from resources.databases import make_databases
+from resources.databases import databases_of, make_databases
 from resources.environment import quiet_environment
-from resources.processes import ACTIVE
-from resources.specification import PARTITION_SETS
-from tamis.base.errors import MissingPackageError, PermanentError, TransientError
-from tamis.base.files import write_atomically
-from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.stages import stages
+from resources.instance_file import NAME, POSTGRES_URL, DamagedConfigurationError, prepare_folder
+from resources.sqlite import patience
+from tamis.base.errors import PermanentError, TransientError
+from tamis.base.sqlite import DatabaseLockedError, is_locked
 from tamis.project import Project
 
-PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")
-SHOWN_CHARACTERS = 200
-"""Of a problem with dagster.yaml: after that Dagster lists all keys that it knows."""
-POSTGRES_URL = "TAMIS_POSTGRES_URL"
-ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / "dagster.yaml"
-ON_SQLITE = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-concurrency:
-  runs:
-    max_concurrent_runs: 1
-  pools:
-    granularity: run
-run_queue:
-  dequeue_interval_seconds: 2
-run_monitoring:
-  enabled: true
-  start_timeout_seconds: 300
-  free_slots_after_run_end_seconds: 60
-python_logs:
-  python_log_level: INFO  # the event log has all; the terminal of `tamis ui` not each event of each step
-"""
-_SLOWER = ON_SQLITE.replace("run_queue:\n  dequeue_interval_seconds: 2\n", "")
-_LOGS = _SLOWER.index("python_logs:")
-EARLIER = {_SLOWER, _SLOWER[:_LOGS], _SLOWER[:_LOGS].replace("  pools:\n    granularity: run\n", "")}
-"""What earlier versions wrote: it is replaced, unless somebody has changed it."""
-
-
-class StorageMismatchError(PermanentError):
-    """The home's dagster.yaml keeps the state elsewhere than the environment says."""
-
-    def __init__(self, path: Path, url_is_set: bool) -> None:
-        self.path, self.url_is_set = path, url_is_set
-        where = f"outside the database that {POSTGRES_URL} names"
-        if not url_is_set:
-            where = f"in a database, but {POSTGRES_URL} is not set"
-        cure = f"replace that file with {ON_POSTGRES}, or unset {POSTGRES_URL}" if url_is_set else "set it"
-        super().__init__(f"{path} keeps Dagster's state {where}; {cure}")
-
-
-class DamagedConfigurationError(PermanentError):
-    """The home's dagster.yaml is no configuration of Dagster."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        self.path, self.problem = path, " ".join(problem.split())[:SHOWN_CHARACTERS]
-        super().__init__(
-            f"{path} is not a valid configuration of Dagster ({self.problem}); correct it, or remove it, and "
-            "the same command will write a new one"
-        )
 
 
 class DatabaseUnreachableError(TransientError):
@@ -94,11 +37,27 @@ class DatabaseUnreachableError(TransientError):
         )
 
 
+def _read_by_name(*paths: str) -> dict[Any, Any]:
+    """Read instance files by their names, with telemetry off whatever they say.
+
+    Dagster takes the names for patterns: that of a folder `data [v2]` would match nothing, so that Dagster's
+    defaults would hold, or the file of another folder.
+    """
+    found: dict[Any, Any] = dict(_read_by_pattern(*map(glob.escape, paths)) or {})
+    telemetry = found.get("telemetry") or {}
+    if not isinstance(telemetry, dict):  # Dagster names what is wrong
+        return found
+    return {**found, "telemetry": {**telemetry, "enabled": False}}
+
+
+_read_by_pattern = instance_configuration.load_yaml_from_globs
+instance_configuration.load_yaml_from_globs = _read_by_name  # type: ignore[assignment]
+
+
 def open_instance(project: Project) -> dg.DagsterInstance:
     """The instance of the project's home, configured at first use; `DAGSTER_HOME` is set to it.
 
-    Raises `DamagedConfigurationError`, `StorageMismatchError`, and `DatabaseUnreachableError` where a
-    database is named.
+    Raises what `prepare_folder` raises, and `DatabaseUnreachableError` where a database is named.
     """
     quiet_environment(project)
     name_driver()
@@ -121,7 +80,15 @@ def _configured_instance(folder: Path) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(folder))
     except dg.DagsterInvalidConfigError as error:
         problem = str(error).partition("Error 1: ")[2] or str(error)
-        raise DamagedConfigurationError(folder / "dagster.yaml", problem) from error
+        raise DamagedConfigurationError(folder / NAME, problem) from error
+
+
+class UnusableStateError(TransientError):
+    """A database of Dagster cannot be used; says what it says, without the statement and its values."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"Dagster's database cannot be used: {problem}")
 
 
 class DamagedStateError(PermanentError):
@@ -137,14 +104,21 @@ class DamagedStateError(PermanentError):
 
 @contextlib.contextmanager
 def dagster_state(project: Project) -> Iterator[None]:
-    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database."""
+    """Raise `DamagedStateError` for what SQLite says of a file that is cut off, not whole or no database.
+
+    Raises `DatabaseLockedError` and `UnusableStateError` for what else a database says of itself.
+    """
     try:
         yield
     except DatabaseError as error:
         problem = str(error.orig)
-        if not any(words in problem for words in _SAID_OF_DAMAGE):
-            raise
-        raise DamagedStateError(project.home.dagster, problem) from error
+        if any(words in problem for words in _SAID_OF_DAMAGE):
+            raise DamagedStateError(project.home.dagster, problem) from error
+        if is_locked(error):
+            raise DatabaseLockedError.of(databases_of(project.home.dagster), patience()) from error
+        if isinstance(error, OperationalError):
+            raise UnusableStateError(problem.strip().split("\n", 1)[0]) from error
+        raise
 
 
 def name_driver() -> None:
@@ -155,83 +129,3 @@ def name_driver() -> None:
     scheme, separator, rest = os.environ.get(POSTGRES_URL, "").partition("://")
     if scheme in ("postgres", "postgresql"):
         os.environ[POSTGRES_URL] = f"postgresql+psycopg2{separator}{rest}"
-
-
-def prepare_folder(project: Project) -> Path:
-    """DAGSTER_HOME of the project, with a dagster.yaml unless it has one that is not ours."""
-    folder = project.home.dagster
-    folder.mkdir(parents=True, exist_ok=True)
-    path, url = folder / "dagster.yaml", os.environ.get(POSTGRES_URL)
-    if url and importlib.util.find_spec("dagster_postgres") is None:
-        needed_for = f"storing Dagster's state in PostgreSQL ({POSTGRES_URL} is set)"
-        command = "pip install -c constraints.txt -e '.[postgres]'"
-        raise MissingPackageError("dagster-postgres", needed_for, command)
-    present = _read_configuration(path) if path.exists() else ""
-    if present in {"", ON_SQLITE, *EARLIER}:
-        ours = ON_POSTGRES.read_text() if url else ON_SQLITE
-        if present != ours:  # one that is right already is left: the home may be read-only
-            write_atomically(path, ours.encode())
-        present = ours
-    if (POSTGRES_URL in present) != bool(url):
-        raise StorageMismatchError(path, bool(url))
-    return folder
-
-
-def _read_configuration(path: Path) -> str:
-    """Return the text of a dagster.yaml. Raises `DamagedConfigurationError`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DamagedConfigurationError(path, str(error)) from error
-    if not isinstance(found, dict | None):
-        raise DamagedConfigurationError(path, f"expected keys and values, found {text.strip()!r}")
-    return text
-
-
-def register_partitions(
-    instance: dg.DagsterInstance, snapshot: ProjectSnapshot, remove: bool = True
-) -> dict[str, tuple[list[str], list[str]]]:
-    """Make the partition sets those of the snapshot; returns what was added and removed per set.
-
-    A partition stays while a run that has not ended names it. Without `remove` only what is new is
-    registered, and what would be removed is returned alone.
-    """
-    changes: dict[str, tuple[list[str], list[str]]] = {}
-    in_use = None
-    for name in PARTITION_SETS:
-        wanted, present = set(snapshot.keys(name)), set(instance.get_dynamic_partitions(name))
-        held = set(snapshot.held) if name == "shards" else snapshot.kept.get(name, frozenset())
-        added, gone = sorted(wanted - present), present - wanted - held
-        if gone and remove:
-            in_use = in_use or partitions_in_use(instance)
-            gone -= in_use[name]
-        removed = sorted(gone)
-        if added:
-            instance.add_dynamic_partitions(name, added)
-        for key in removed if remove else ():
-            instance.delete_dynamic_partition(name, key)
-        if added or removed:
-            changes[name] = (added, removed)
-    return changes
-
-
-def partitions_in_use(instance: dg.DagsterInstance) -> dict[str, set[str]]:
-    """Partition keys of each set that runs name which have not ended: alone, or as a range."""
-    found: dict[str, set[str]] = {name: set() for name in PARTITION_SETS}
-    for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
-        named = {run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags}
-        for name in _sets_of(run) if named else ():
-            keys = list(instance.get_dynamic_partitions(name))
-            if PARTITION_NAME_TAG not in run.tags and named.issubset(keys):
-                places = [keys.index(key) for key in named]
-                named = set(keys[min(places) : max(places) + 1])
-            found[name] |= named
-    return found
-
-
-def _sets_of(run: dg.DagsterRun) -> set[str]:
-    """Partition sets of the assets that a run makes; all of them where it does not say which."""
-    selected = {key.path[-1] for key in run.asset_selection or ()}
-    sets = {stage.partitions for name, stage in stages().items() if name in selected}
-    return {name for name in sets if name} or set(PARTITION_SETS)

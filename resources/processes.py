@@ -8,18 +8,11 @@ import time
 
 import dagster as dg
 
+from resources.ownership import ALIVE, Owner
 from resources.tags import PROCESS_TAG
-from tamis.base.processes import lives as lives
-from tamis.base.processes import this_process as this_process
+from tamis.base.processes import lives, this_process
+from tamis.store.home import Home
 
-ALIVE = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-ACTIVE = [*ALIVE, dg.DagsterRunStatus.QUEUED]
-"""A run in one of these has not ended."""
 SILENT_SECONDS = 300.0
 """A run that has started but reached no step for so long died in between: steps name their process."""
 
@@ -30,10 +23,13 @@ def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         instance.add_run_tags(run.run_id, {PROCESS_TAG: this_process()})
 
 
-def end_killed_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs whose process is gone as failed; returns how many."""
+def end_killed_runs(instance: dg.DagsterInstance, home: Home) -> int:
+    """Mark runs of a home whose process is gone as failed; returns how many."""
     records = instance.get_run_records(dg.RunsFilter(statuses=ALIVE))
-    killed = [record.dagster_run for record in records if _is_dead(record)]
+    if not records:
+        return 0
+    owner = Owner.of(instance, home)
+    killed = [one.dagster_run for one in records if owner.owns(one.dagster_run) and _is_dead(one)]
     for run in killed:
         instance.report_run_failed(run, "the process that ran it has died; materialize again to continue")
     return len(killed)

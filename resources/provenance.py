@@ -38,8 +38,14 @@ def _libraries() -> dict[str, str]:
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that runs, and whether it had changes; empty outside a repository."""
-    folder = Path(__file__).resolve().parent
+    """Commit of the checkout that runs, and whether it had changes; empty for an installed package.
+
+    Another repository around it, say of a project whose environment it is in, has its own configuration,
+    by which git may run commands.
+    """
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return {}
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return {
@@ -51,7 +57,6 @@ def _git_state() -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-    )
+    command = ["git", "-c", "core.fsmonitor=false", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()

@@ -8,12 +8,15 @@ several kinds removes nothing: the run fails and says which names tell them apar
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
-from resources.instance import register_partitions
-from resources.processes import note_process, this_process
+from resources.losses import let_go
+from resources.ownership import tags_of
+from resources.partitions import register_partitions
+from resources.processes import note_process
 from resources.running import QUIET, failures
 from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
 from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
 from resources.timeline import IN_TIMELINE, show_in_timeline
+from tamis.base.processes import this_process
 from tamis.graph.held_back import held_back
 from tamis.graph.permissions import permitted
 from tamis.graph.plan import label
@@ -35,7 +38,10 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     purpose = f"removal, run {context.run_id[:8]}"
     with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
         allowed = permitted(store.project, allowed_removals(context.run))
+        for line in let_go(home, context.instance, allowed):
+            context.log.info(line)
         snapshot = scan(store.project, allowed=allowed)
+        register_partitions(context.instance, snapshot, remove=False)  # notes which are this home's
         gone = [label(*entry) for entry in remove(snapshot, read_current_values(home.store))]
         register_partitions(context.instance, snapshot)
         current = read_current_values(home.store)
@@ -57,7 +63,11 @@ def removal() -> None:
 
 def run_removal(instance: dg.DagsterInstance, project: Project, allowed: frozenset[str]) -> str:
     """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
-    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **IN_TIMELINE}
+    tags = {
+        **{DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()},
+        **IN_TIMELINE,
+        **tags_of(project.home),
+    }
     if allowed:
         tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
     run_id = make_new_run_id()

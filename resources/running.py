@@ -6,8 +6,6 @@ partition that fails, and fails at its end; what failed is tried once a command.
 
 import contextlib
 import json
-import os
-import signal
 import threading
 import time
 from collections import defaultdict
@@ -18,7 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
-from resources.processes import this_process
+from resources.ownership import tags_of
 from resources.tags import (
     CERTIFIED_TAG,
     COMMAND_LINE,
@@ -30,7 +28,9 @@ from resources.tags import (
 from resources.timeline import IN_TIMELINE, show_in_timeline
 from resources.work_errors import failed_assets, take_withheld
 from tamis.base.numbers import brief, counted
+from tamis.base.processes import this_process
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
+from tamis.base.signals import ENDING, signals_noted
 from tamis.graph.automation import Group
 from tamis.graph.failed_steps import TRIALS
 from tamis.graph.plan import due_partitions
@@ -165,7 +165,7 @@ class Runner:
                 raise_on_error=False,
                 run_config=QUIET,
                 run_id=run_id,
-                **_run_arguments(self.instance, group, self.wanted.tags),
+                **_run_arguments(self.instance, group, self.wanted.tags | tags_of(self.project.home)),
             )
             steps.finish()
         for kept, whole in take_withheld().items():  # after the run: Dagster keeps what a step prints
@@ -228,7 +228,7 @@ class _Steps:
         self._number = self.outcome.begin(self._assets[step])
         if self.heartbeat is not None:
             self.heartbeat.label = self._named(step)
-        begin_step(self._number)
+        begin_step(self._number, self._named(step))
         if is_verbose():
             self.say(f"{self._number}{self._named(step)}: started")
 
@@ -264,25 +264,10 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    received = b""
-    try:
-        try:
-            yield
-        finally:
-            with contextlib.suppress(BlockingIOError):
-                received = os.read(reader, 64)
-        if {signal.SIGINT, signal.SIGTERM}.intersection(received):
+    with signals_noted() as noted:
+        yield
+        if not ENDING.isdisjoint(noted()):
             raise KeyboardInterrupt
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(reader)
-        os.close(writer)
-        if before != -1:  # whoever listened before learns of them too
-            os.write(before, received)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import os
 import signal
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,13 +13,21 @@ from types import FrameType
 from dagster._cli.dev import dev_command
 
 from resources.children import kill_services
-from resources.instance import open_instance, register_partitions
+from resources.databases import TABLES
+from resources.instance import dagster_state, open_instance
+from resources.partitions import register_partitions
 from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
-from tamis.base.signals import received_signals
+from tamis.base.progress import complain
+from tamis.base.signals import end_by_itself, received_signals
+from tamis.base.sqlite import wait_until_free
+from tamis.base.user_folders import socket_folder
 from tamis.graph.scan import scan_files
 from tamis.project import Project
-from tamis.store.home import Home
+from tamis.store.home import Home, claim, writing
+
+SOCKET_NAME_BYTES = 20
+"""Of a socket's name below the folder for temporary files: `/tmp` and eight characters, so far."""
 
 
 class ServicesEndedError(TransientError):
@@ -34,8 +44,13 @@ def prepare(project: Project) -> None:
 
     Where files cannot be listed, the arrivals sensor says so.
     """
-    with open_instance(project) as instance, contextlib.suppress(TamisError):
-        register_partitions(instance, scan_files(project), remove=False)
+    with contextlib.suppress(TamisError), writing(project.home, "tamis ui"):
+        if project.home.url is None:  # an object store is asked when something is written to it
+            claim(project.home, project.settings.project.name)
+    with dagster_state(project):
+        wait_until_free(project.home.dagster / path for path in TABLES)
+        with open_instance(project) as instance, contextlib.suppress(TamisError):
+            register_partitions(instance, scan_files(project), remove=False)
 
 
 def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: bool = False) -> None:
@@ -46,7 +61,9 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
     SIGTERM, after which Dagster closes its services and comes back as if nothing had happened; services that
     do not answer yet are killed. `ServicesEndedError` where it ended for another reason.
     """
+    end_by_itself()  # services get the time that they need to close
     warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
+    _shorten_temporary_folder()
     level = "info" if verbose else "warning"
     arguments = ["-w", "workspace.yaml", "-h", host, "-p", str(port), "--log-level", level]
     ended, answers = threading.Event(), threading.Event()
@@ -69,6 +86,14 @@ def serve(home: Home, host: str, port: int, ready: Callable[[], None], verbose: 
     if received_signals().isdisjoint({signal.SIGINT, signal.SIGTERM}):
         raise ServicesEndedError
     raise KeyboardInterrupt
+
+
+def _shorten_temporary_folder() -> None:
+    """Have services make their sockets where paths are short; raises `LongTemporaryFolderError`."""
+    own, short = tempfile.gettempdir(), str(socket_folder(SOCKET_NAME_BYTES))
+    if short != own:
+        complain(f"the path of TMPDIR is too long for the sockets of Dagster's services, which use {short}")
+        os.environ["TMPDIR"] = tempfile.tempdir = short
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import QueuePool
 
+from tamis.base.sqlite import PATIENCE_SECONDS
+
 KEPT_OPEN = 8
 """Three databases and the logs of a few runs."""
 DATABASES = 3
@@ -137,8 +139,13 @@ def lighten(connection: Any, _record: Any) -> None:
 
 
 @event.listens_for(Engine, "do_connect")
-def open_for_reading(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
-    """Open a database at rest in a folder that may only be read: SQLite cannot make its log there."""
+def open_patiently(dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+    """Let SQLite wait for whoever has a database locked, and open one in a folder that may only be read.
+
+    There SQLite cannot make the log of a database at rest.
+    """
+    if dialect.name == "sqlite":
+        options.setdefault("timeout", _patience)
     home, path = os.environ.get("DAGSTER_HOME"), arguments[0] if arguments else ""
     if not home or not isinstance(path, str) or os.access(os.path.dirname(path), os.W_OK):
         return
@@ -152,6 +159,18 @@ def _is_below(path: str, home: str) -> bool:
     return Path(path).resolve().is_relative_to(Path(home).resolve())
 
 
+def patience() -> float:
+    """Return how many seconds a locked database is waited for."""
+    return _patience
+
+
+def wait_at_most(seconds: float) -> None:
+    """Have this process wait so long for a locked database, as probes that are asked again and again."""
+    global _patience
+    _patience = seconds
+
+
+_patience = PATIENCE_SECONDS
 _engines = _Engines()
 let_go = _engines.let_go
 os.register_at_fork(after_in_child=_engines.leave_to_parent)

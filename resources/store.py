@@ -13,16 +13,18 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
+from resources.ownership import active_runs, claim_run
 from resources.process_deaths import watching
-from resources.processes import ACTIVE, note_process
+from resources.processes import note_process
 from resources.retries import retried
 from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
 from resources.work import Work, log_current
 from resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.base.precision import computing_in
+from tamis.base.signals import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
+from tamis.graph.absent_files import note_absent
 from tamis.graph.failed_steps import failed_step_noted
-from tamis.graph.held_back import note_absent
 from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_regrouped
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
@@ -31,6 +33,7 @@ from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.records.losses import note_tables, require_answers
 from tamis.records.manifest import ManifestFolder
 from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
 from tamis.stage import Stage
@@ -54,6 +57,11 @@ class StoreResource(dg.ConfigurableResource):
     _project: Project | None = PrivateAttr(default=None)
     _seen: tuple[str, ProjectSnapshot] | None = PrivateAttr(default=None)
     """The run that looked at the sources last, and what it saw."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Claim the run for the home, before its first step."""
+        if context.run is not None and context.instance is not None:
+            claim_run(context.instance, context.run, self.home)
 
     @property
     def project(self) -> Project:
@@ -102,6 +110,7 @@ class StoreResource(dg.ConfigurableResource):
 
         Raises `NothingDueError` where there are none.
         """
+        end_when_stuck()
         stage = stages()[name or context.asset_key.path[-1]]
         note_process(context.instance, context.run)
         purpose = f"{stage.name}, run {context.run.run_id[:8]}"
@@ -110,6 +119,9 @@ class StoreResource(dg.ConfigurableResource):
             computing_in(chosen_precision(self.project, context.log.info)),
         ):
             claim(self.home, self.project.settings.project.name)
+            claim_run(context.instance, context.run, self.home)
+            note_tables(self.home)
+            require_answers(self.home, [table.name for table in stage.tables])
             snapshot, current = self._of_run(context, stage)
             keys = self._partitions(context, stage, snapshot, current)
             noted = failed_step_noted(
@@ -202,7 +214,7 @@ class StoreResource(dg.ConfigurableResource):
         due = {one.partition for one in found if named is None or one.partition in named}
         if BACKFILL_TAG in context.run.tags:
             unchanged = [key for key in keys if key not in due]
-            log_current(context, self.manifests, stage, unchanged, current)
+            log_current(context, self.manifests, stage, unchanged, current, self.home)
         if due.isdisjoint(keys):
             there = [current[stage.name, key] for key in keys if (stage.name, key) in current]
             raise NothingDueError(stage.name, current=not left, passed=all(value.passed for value in there))
@@ -215,7 +227,7 @@ class StoreResource(dg.ConfigurableResource):
             work.context.log.info(
                 f"deleted {expired} rows of removed documents, which expired under [retention] days = {days}"
             )
-        if not _others_run(work.context):
+        if not _others_run(work.context, self.home):
             for table in drop_unnamed_vectors(self.project):
                 work.context.log.info(f"dropped table {table}: no current value has vectors in it")
         replaced = work.stage.name, work.partitions, work.current
@@ -243,7 +255,6 @@ def _left_by_this_run(
     return bool(missing) and (asked is None or missing <= {asset.path[-1] for asset in asked})
 
 
-def _others_run(context: dg.AssetExecutionContext) -> bool:
-    """Whether another run is queued, starting or running: it may have been requested of other tables."""
-    runs = context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=2)
-    return any(run.run_id != context.run.run_id for run in runs)
+def _others_run(context: dg.AssetExecutionContext, home: Home) -> bool:
+    """Whether another run of the home has not ended: it may have been requested of other tables."""
+    return any(run.run_id != context.run.run_id for run in active_runs(context.instance, home))

@@ -9,6 +9,8 @@ import dagster as dg
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
 
 DRIVER_TAG = "tamis/driver"
+HOME_TAG = "tamis/home"
+"""Tag of runs and of materializations: the id of the home that they are of."""
 PROCESS_TAG = f"{HIDDEN_TAG_PREFIX}tamis_process"
 WORK_TAG = f"{HIDDEN_TAG_PREFIX}tamis_work"
 ON_REQUEST_TAG = "tamis/on_request"

@@ -3,16 +3,22 @@
 import dagster as dg
 
 from tamis.project import Project
-from tamis.training.tracking import log_trial, register_checkpoint, require_tracker
+from tamis.training.tracking import log_trial, register_checkpoint, require_experiment, require_tracker
 from tamis.training.trial import Finished
+from tamis.trust import require_trusted
 
 
 class TrackerResource(dg.ConfigurableResource):
     """Tells MLflow about finished trials and checkpoints; a second call with the same changes nothing."""
 
     def require(self, project: Project) -> None:
-        """Raise `TrackerUnavailableError` where it does not answer: ask before hours of training."""
+        """Raise `TrackerUnavailableError` where it does not answer: ask before hours of training.
+
+        Raises `DamagedTrackerError`, `DeletedExperimentError` and `UntrustedError`, too.
+        """
+        require_trusted(project)
         require_tracker(project.tracking_uri)
+        require_experiment(project.tracking_uri, project.settings.tracking.experiment)
 
     def log(self, project: Project, finished: Finished) -> str:
         """Log a trial; return the id of its run."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 
 from tamis.store.home import Home
-from tamis.store.served import NOTE as NOTE
-from tamis.store.served import note_served, served
+from tamis.store.served import NOTE, note_served, served
 
 BEGUN_SECONDS = 2.0
 """How long a refusal may take; a webserver that says nothing in that time is loading them."""

@@ -13,6 +13,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from resources.checks import Checks, evaluation_of
 from resources.events import digest_of_metadata
 from resources.output import Output, Rows, scope_of, with_records
+from resources.ownership import tags_of
 from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
 from resources.provenance import run_facts
 from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
@@ -23,6 +24,7 @@ from tamis.base.kept_errors import kept_message
 from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
+from tamis.corpus.targets import ROWS_READ
 from tamis.graph.failed_steps import (
     MOST_NOTED,
     TRIALS,
@@ -46,15 +48,26 @@ from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest
 from tamis.report.address import page_url
+from tamis.selection.lost_files import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
+from tamis.store.home import Home
 from tamis.store.records import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable
 from tamis.training.failures import note_failure
 
-COSTS = ("asked", "tokens_asked", "cost", "source_versions", "parameters", NEAR_REPEATS)
+COSTS = (
+    "asked",
+    "tokens_asked",
+    "cost",
+    "source_versions",
+    "parameters",
+    NEAR_REPEATS,
+    ROWS_READ,
+    FILES_LOST,
+)
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 
 
@@ -84,7 +97,7 @@ class Work:
         self._tags: dict[str, dict[str, str]] = {}
         self.failed: dict[str, str] = {}
         self._transient = 0
-        self._count = len(self.partitions)
+        self._count, self._begun = len(self.partitions), 0
         self._asked = len(self.context.partition_keys) if self.stage.partitions else 1
 
     def begin(self, *partitions: str) -> None:
@@ -198,7 +211,9 @@ class Work:
 
     def progress(self, label_text: str, total: int | None = None, unit: str = "documents") -> Progress:
         """Progress of long work: to Dagster's log, and to the terminal from the command line."""
-        return Progress(label_text, total, unit, None if self.watched else silent, self.context.log.info)
+        which = f" ({self._begun} of {self._count})" if self._begun and self._count > 1 else ""
+        sink = None if self.watched else silent
+        return Progress(f"{label_text}{which}", total, unit, sink, self.context.log.info)
 
     def leave(self, partition: str, error: Exception, *checks: str) -> Iterator[dg.AssetCheckResult]:
         """Leave a partition for the next run, with warnings in place of its checks: Dagster wants them."""
@@ -220,6 +235,7 @@ class Work:
     def apart(self, partition: str) -> Iterator[None]:
         """Let what fails inside hold no other partition back: the step goes on, and fails at its end."""
         try:
+            self._begun += 1
             self.begin(partition)
             yield
         except Exception as error:
@@ -300,7 +316,7 @@ class Work:
             if made.announce is not None:
                 made.announce(manifest_id)
             metadata = self._metadata(made, manifest, kept)
-            tags = event_tags(kept, digest_of_metadata(metadata))
+            tags = event_tags(kept, digest_of_metadata(metadata)) | tags_of(self.project.home)
             yield from self._event(stage, made, manifest, metadata, tags)
             before = self.current.get((manifest.asset, manifest.partition))
             value = _head(manifest, manifest_id, self.attempt)
@@ -466,6 +482,7 @@ def log_current(
     stage: Stage,
     partitions: Sequence[str],
     current: CurrentValues,
+    home: Home,
 ) -> None:
     """Log values again that are current and are not made again: a backfill counts what its run has logged."""
     for name in made_together(stage.name):
@@ -475,7 +492,7 @@ def log_current(
             if value is not None and value.usable:
                 manifest = manifests.read(value.manifest)
                 metadata = {"current": True, "manifest": manifest.id, "input_key": manifest.input_key}
-                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs
+                tags = event_tags(manifest, digest_of_metadata(metadata)) | inputs | tags_of(home)
                 log_materialization(context, stages()[name], manifest, metadata, tags)
 
 

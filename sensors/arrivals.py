@@ -6,11 +6,12 @@ reselection sensor's matter. What is held back it only names.
 """
 
 import contextlib
+from pathlib import Path
 
 import dagster as dg
 
 from resources.current_checks import log_current_checks
-from resources.instance import register_partitions
+from resources.partitions import register_partitions
 from resources.store import StoreResource
 from sensors.reloading import changed_use, defined, load_again, log_check
 from sensors.requests import MOST_SHOWN, broken, busy, removal_request, settling
@@ -20,7 +21,7 @@ from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone, find_regrouped, forget_regrouped, set_aside
 from tamis.records.removals import begun_removals
-from tamis.store.home import HomeLockedError, writing
+from tamis.store.home import HomeLockedError, claim, home_id, writing
 
 NOTHING = "no changes"
 UNCHANGED = Unchanged()
@@ -35,9 +36,12 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     if reason := settling(store):
         return dg.SkipReason(reason)
     problem = broken(store)
-    log_check(context.instance, problem)
+    log_check(context.instance, Path(store.project_file), problem)
     if problem:
         return dg.SkipReason(problem)
+    if not home_id(store.home):  # the tag of the runs that are requested
+        with contextlib.suppress(HomeLockedError), writing(store.home, "arrivals sensor"):
+            claim(store.home, store.project.settings.project.name)
     parts = []
     if change := changed_use(context, store):
         by_hand = load_again(context, store)
@@ -67,8 +71,8 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
             UNCHANGED.note(store.home.root, sight)
         return dg.SkipReason("; ".join(parts) or NOTHING)
     # Nothing leaves while somebody writes: a run in flight may name it.
-    waits = busy(context.instance, store.home)
-    request = "" if waits else removal_request(context.instance, gone)
+    waits = busy(context, store.home)
+    request = "" if waits else removal_request(context.instance, store.home, gone)
     if isinstance(request, str):
         return dg.SkipReason("; ".join([*parts, f"removals are waiting: {waits or request}"]))
     what = named(gone, MOST_SHOWN) or "partitions that tamis.toml no longer defines"

@@ -9,19 +9,20 @@ from typing import Any
 import dagster as dg
 
 from resources.last_good_project import BROKEN, load_project
+from resources.ownership import Owner
 from resources.store import StoreResource
 from resources.work_errors import failed_assets
 from sensors.outbox import put
 from tamis.base.errors import TamisError
-from tamis.base.kept_errors import NOT_KEPT, RAN_OUT
+from tamis.base.kept_errors import NOT_KEPT, OF_DATABASES, RAN_OUT
 from tamis.webhook_notices import FAILED, notice
 
 
 @dg.run_failure_sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Queue a message about each failed run, runs of the command line included, for the webhook "
-    "set in [automation].",
+    description="Queue a message about each failed run of this project, runs of the command line included, "
+    "for the webhook set in [automation].",
     monitor_all_code_locations=True,  # runs of the command line belong to none
 )
 def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
@@ -30,6 +31,8 @@ def failures(context: dg.RunFailureSensorContext, store: StoreResource) -> None:
         project = store.project
     except BROKEN:  # the run is not shown to this sensor again
         project, _ = load_project()
+    if not Owner.of(context.instance, project.home).may_own(context.dagster_run):
+        return
     section = project.settings.automation
     if section.webhook is not None and FAILED in section.webhook_events:
         for facts in _failures(context.instance, context.dagster_run):
@@ -63,7 +66,7 @@ def error_line(error: Any) -> str:
     first = (str(cause.message).strip().splitlines() or [""])[0].split(f"{name}: ", 1)[-1]
     inner, _, said = first.partition(": ")
     ended = name in ("Failure", "StepError")  # how the platform ends a step
-    if ended and (inner in _own_errors() or NOT_KEPT in first or said == RAN_OUT):
+    if ended and (inner in _own_errors() | OF_DATABASES or NOT_KEPT in first or said == RAN_OUT):
         return first
     return f"{name}: {first}" if name in _own_errors() else name
 

@@ -13,6 +13,7 @@ from resources.store import StoreResource
 from sensors.outbox import deliver, put
 from sensors.requests import broken
 from tamis.base.webhook import Webhook
+from tamis.trust import require_trusted
 from tamis.webhook_notices import Mark, mark_now, notices, wanted
 
 
@@ -31,5 +32,6 @@ def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> 
     found = notices(store.project, Mark(**json.loads(before)["mark"]), now)
     for body in wanted(found, section.webhook_events):
         put(store.home, body)
+    require_trusted(store.project)
     hook = Webhook(url=section.webhook, key_env=section.webhook_key_env)
     return dg.SkipReason(deliver(context, hook, store.home))

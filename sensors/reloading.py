@@ -4,15 +4,19 @@ Dagster's webserver and daemon share one code server: what the one has loaded ag
 """
 
 import time
+from pathlib import Path
 
 import dagster as dg
 
+from resources.check_log import log_evaluation
 from resources.current_checks import PROJECT_FILE
 from resources.store import StoreResource
 from resources.used_stages import Used, loaded_with, used_by
 from resources.webserver import address, ask_reload
 from tamis.base.progress import complain
 from tamis.corpus.stage import RAW_STAGE
+from tamis.settings.config import home_folder
+from tamis.store.home import Home
 
 LOADING_SECONDS = 60.0
 """How long loading may take before it is asked for again."""
@@ -29,23 +33,18 @@ BY_HAND = (
 )
 
 
-def log_check(instance: dg.DagsterInstance, problem: str) -> None:
+def log_check(instance: dg.DagsterInstance, project_file: Path, problem: str) -> None:
     """Log whether tamis.toml can be used, unless that is what was logged last; the terminal shows it, too."""
+    home = Home(home_folder(project_file))
     key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE)
     record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-    logged = record.event.asset_check_evaluation if record and record.event else None
-    before = logged and logged.description
-    if logged is None or (before or "") != problem:
-        if problem or before:
-            complain(problem or "tamis.toml can be used again; the sensors continue")
-        instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=not problem,
-                description=problem or None,
-            )
-        )
+    said = record.event.asset_check_evaluation if record and record.event else None
+    before = said and said.description
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=key.asset_key, check_name=key.name, passed=not problem, description=problem or None
+    )
+    if log_evaluation(instance, home, evaluation, record) and (problem or before):
+        complain(problem or "tamis.toml can be used again; the sensors continue")
 
 
 def _uses(context: dg.SensorEvaluationContext, store: StoreResource) -> tuple[Used, Used]:

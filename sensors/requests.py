@@ -10,22 +10,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._utils.error import SerializableErrorInfo
 
 from resources.last_good_project import broken_file
-from resources.processes import ACTIVE
+from resources.ownership import Owner, active_runs, tags_of
 from resources.running import range_tags, selected_assets
-from resources.store import StoreResource
-from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
+from resources.store import BACKFILL_TAG, StoreResource
+from resources.tags import CERTIFIED_TAG, DRIVER_TAG, HOME_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.base.numbers import counted, named
+from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
 from tamis.store.home import Home, writer
+from tamis.trust import asked_by
 
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-IN_FLIGHT = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+IN_FLIGHT = BulkActionsFilter(
+    statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+)
 DEPRIVED = frozenset(
     error.__name__ for error in (PartitionGoneError, InputMissingError, dg.DagsterUnknownPartitionError)
 )
@@ -37,17 +41,27 @@ LISTED_SECONDS = 60.0
 """How long the sensors that ask for runs go by the last listing: the arrivals sensor makes one each tick."""
 
 
-def busy(instance: dg.DagsterInstance, home: Home) -> str:
+def busy(context: dg.SensorEvaluationContext, home: Home) -> str:
     """Why nothing is requested now: a run or a backfill is in flight, or somebody writes; "" for nothing.
 
     Between the runs of a backfill nothing may leave: it fails where a partition does that it is about.
     """
-    if instance.get_backfills(BulkActionsFilter(statuses=IN_FLIGHT), limit=1):
+    instance = context.instance
+    if any(_of_home(instance, home, one) for one in instance.get_backfills(IN_FLIGHT)):
         return "a backfill is in progress; the sensor continues when it ends"
-    if instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1):
+    if active_runs(instance, home, context.code_location_origin):
         return "a run is in progress; the sensor continues when it ends"
     holder = writer(home)
     return f"{holder} is writing; the sensor continues when it ends" if holder else ""
+
+
+def _of_home(instance: dg.DagsterInstance, home: Home, backfill: PartitionBackfill) -> bool:
+    """Return whether a backfill is of assets of this home: no other home has run a part of it."""
+    if not any(key.path[-1] in stages() for key in backfill.asset_selection or ()):
+        return False
+    runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill.backfill_id}))
+    owner = Owner.of(instance, home)
+    return all(owner.owns(run) for run in runs if HOME_TAG in run.tags)
 
 
 def settling(store: StoreResource) -> str:
@@ -60,9 +74,11 @@ def settling(store: StoreResource) -> str:
 
 
 def broken(store: StoreResource) -> str:
-    """Return the error in tamis.toml, "" for none."""
-    problem = broken_file(Path(store.project_file))
-    return f"{problem}; sensors wait until tamis.toml is corrected" if problem else ""
+    """Return the error in tamis.toml, or what nobody has accepted of it; "" for nothing."""
+    if problem := broken_file(Path(store.project_file)):
+        return f"{problem}; sensors wait until tamis.toml is corrected"
+    missing = unaccepted(asked_by(store.project))
+    return f"{UntrustedError(missing)}; sensors wait until then" if missing else ""
 
 
 def changing(store: StoreResource) -> str:
@@ -70,17 +86,24 @@ def changing(store: StoreResource) -> str:
     return settling(store) or broken(store)
 
 
-def removal_request(instance: dg.DagsterInstance, gone: Sequence[str]) -> dg.RunRequest | str:
+def removal_request(instance: dg.DagsterInstance, home: Home, gone: Sequence[str]) -> dg.RunRequest | str:
     """Return the run that removes what is gone, or why it has to wait: it failed before."""
     work = _work_tag(["removal", *gone])
     wanted = dg.RunsFilter(tags={WORK_TAG: work}, statuses=[dg.DagsterRunStatus.FAILURE])
-    failed = instance.get_run_records(wanted, limit=MOST_COUNTED)
+    failed = _own(instance, home, wanted)
     if failed and time.time() < waits_until(failed):
         return (
             f"the removal failed {counted(len(failed), 'time')} (the last run of the job says why); "
             "the sensor will try again shortly"
         )
-    return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work})
+    tags = {DRIVER_TAG: SENSOR, WORK_TAG: work, **tags_of(home)}
+    return dg.RunRequest(job_name="removal", tags=tags)
+
+
+def _own(instance: dg.DagsterInstance, home: Home, wanted: dg.RunsFilter) -> list[dg.RunRecord]:
+    """Return the records of the runs of a home, latest first."""
+    records, owner = instance.get_run_records(wanted), Owner.of(instance, home)
+    return [one for one in records if owner.owns(one.dagster_run)][:MOST_COUNTED]
 
 
 def work_id(group: Group) -> str:
@@ -92,9 +115,9 @@ def _work_tag(parts: Sequence[str]) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
-def attempts(instance: dg.DagsterInstance, group: Group, most: int = MOST_COUNTED) -> Sequence[dg.RunRecord]:
+def attempts(instance: dg.DagsterInstance, home: Home, group: Group) -> Sequence[dg.RunRecord]:
     """Earlier runs of this very work, latest first; it is due, so none of them made it."""
-    return instance.get_run_records(dg.RunsFilter(tags={WORK_TAG: work_id(group)}), limit=most)
+    return _own(instance, home, dg.RunsFilter(tags={WORK_TAG: work_id(group)}))
 
 
 def failed_attempts(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord]) -> list[dg.RunRecord]:
@@ -139,9 +162,9 @@ def said_of(group: Group) -> str:
     return f"requested: {assets} for {count} ({named(group.partitions, MOST_SHOWN)})"
 
 
-def requests_for(instance: dg.DagsterInstance, group: Group) -> list[dg.RunRequest]:
+def requests_for(instance: dg.DagsterInstance, home: Home, group: Group) -> list[dg.RunRequest]:
     """The run that makes a group, in this process's name and within certificates."""
-    tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group)}
+    tags = {DRIVER_TAG: SENSOR, CERTIFIED_TAG: "yes", WORK_TAG: work_id(group), **tags_of(home)}
     keys = [key for name in group.assets for key in selected_assets(stages()[name])]
     alone = group.partitions[0] if group.partition_set and len(group.partitions) == 1 else None
     if group.partition_set and not alone:

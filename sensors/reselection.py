@@ -57,8 +57,10 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
 
     Failed work is tried at most three times (maximum_attempts in [automation]).
     """
-    end_killed_runs(context.instance)
-    if reason := changing(store) or busy(context.instance, store.home):
+    if reason := changing(store):
+        return dg.SkipReason(reason)
+    end_killed_runs(context.instance, store.home)
+    if reason := busy(context, store.home):
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
     approvals = read_approvals(store.tables)
@@ -87,7 +89,7 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
             UNCHANGED.note(store.home.root, sight)
         return dg.SkipReason("; ".join(reasons) or _at_rest(snapshot, current))
     context.log.info(said_of(group))
-    return dg.SensorResult(run_requests=requests_for(context.instance, group))
+    return dg.SensorResult(run_requests=requests_for(context.instance, store.home, group))
 
 
 def _had_files(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
@@ -128,7 +130,7 @@ def _first_allowed(
     most = store.project.settings.automation.maximum_attempts
     new, reasons = undefined(context, store), []
     for group in groups:
-        tried = attempts(context.instance, group)
+        tried = attempts(context.instance, store.home, group)
         failures = failed_attempts(context.instance, tried)
         if missing := sorted(new.intersection(group.assets)):
             reasons.append(f"{', '.join(missing)}: not defined yet; see the last tick of the arrivals sensor")

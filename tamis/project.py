@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tamis.base.paths import require_plain
 from tamis.settings.config import Settings, home_folder, load_settings, project_file, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, bring_up_to_date, placed, require_own
@@ -73,8 +74,12 @@ class Project:
 
 
 def open_project(start: Path | None = None) -> Project:
-    """Open the project at or above `start`; raises `ConfigurationError`, `HomeOfAnotherError`."""
+    """Open the project at or above `start`.
+
+    Raises `ConfigurationError`, `PathError`, `HomeOfAnotherError` and what else `placed` raises.
+    """
     file = project_file(start)
+    require_plain(file, "rename or move the folder of the project")
     settings = load_settings(file)
     home = placed(Home(home_folder(file), storage_url(settings)))
     require_own(home, settings.project.name)

@@ -25,12 +25,14 @@ from tamis.base.progress import Progress
 from tamis.corpus.text import normalise_text, normalised_id, without_surrogates
 from tamis.coverage import DensitySketch
 from tamis.embedding import encode_each, load_encoder
+from tamis.embedding.one_vector import are_one
+from tamis.embedding.unknown import SAMPLE, unknown_texts
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
-from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
+from tamis.selection.methods import METHODS, MethodProblem
 from tamis.selection.token_sizes import estimated_tokens
 from tamis.settings.budget import Budget
-from tamis.settings.samplers import METHOD_SCORE, SAMPLERS, Sampler
+from tamis.settings.samplers import METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
 from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
 from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
@@ -39,6 +41,14 @@ COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_i
 MOST_SEED = 2**63
 _ONE_TEXT = "a single str was passed; pass a list of texts"
 _NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
+
+
+class UnknownToEncoder(UserWarning):
+    """The encoder does not know much of the texts or of the goal, so vectors say little of them."""
+
+
+class SameVectors(UserWarning):
+    """All texts have the same vector, so that none is better than another."""
 
 
 class NothingSelected(UserWarning):
@@ -121,6 +131,7 @@ class _Scoring:
             k=documents_in(self.budget, pool),
             ids=pool["doc_id"].to_list(),
             seed=self.seed,
+            tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
             settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
             | TransportSection().model_dump(include={"relative_epsilon", "tolerance"}),
         )
@@ -164,7 +175,13 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
             "provisional"
         )
         warnings.warn(few, FewTargetPoints, stacklevel=3)
-    scored, refused = _scored(sampler, budget, distinct.filter(pl.col("normal") != ""), examples, choosing)
+    pool = distinct.filter(pl.col("normal") != "")
+    if sampler.reads_vectors:
+        sides = {"texts": pool, "goal": examples} if sampler.needs_target else {"texts": pool}
+        for side, documents in sides.items():
+            if unknown := unknown_texts(choosing.encoder, documents["normal"].head(SAMPLE).to_list()):
+                warnings.warn(f"{side}: {unknown.sentence}", UnknownToEncoder, stacklevel=3)
+    scored, refused = _scored(sampler, budget, pool, examples, choosing)
     named = pl.concat(
         [
             examples.select("doc_id", reason=pl.lit(Reason.TARGET_EXAMPLE.value)),
@@ -274,6 +291,13 @@ def _scored(
     )
     if _alike(scoring):
         score_n: npt.NDArray[Any] = np.zeros(len(pool))
+        if len(pool) > 1:
+            warnings.warn(
+                f"the encoder {choosing.encoder} gives all {len(pool):,} different texts the same vector, so "
+                "none is better than another, and which are chosen is arbitrary",
+                SameVectors,
+                stacklevel=4,
+            )
     else:
         with computing_in(FLOAT32), warnings.catch_warnings():
             warnings.simplefilter("ignore", FewTargetPoints)
@@ -285,7 +309,7 @@ def _alike(scoring: _Scoring) -> bool:
     """Whether nothing sets the texts of the pool apart, so that each is zero once they are centred."""
     if scoring.sampler.method in READS_TEXTS:
         return len(scoring.pool) < 2
-    return not len(scoring.pool) or not np.ptp(scoring.vectors_nd, axis=0).any()
+    return are_one(scoring.vectors_nd)
 
 
 def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -301,7 +325,10 @@ def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame,
     known = pl.DataFrame(schema={"doc_id": pl.String(), "vector": kind})
     if kept is not None and (parts := sorted(kept.glob("*.parquet"))):
         known = (
-            pl.scan_parquet(parts).join(documents.lazy(), on="doc_id", how="semi").unique("doc_id").collect()
+            pl.scan_parquet(parts, glob=False)
+            .join(documents.lazy(), on="doc_id", how="semi")
+            .unique("doc_id")
+            .collect()
         )
     missing = documents.join(known, on="doc_id", how="anti").sort("doc_id")
     with Progress("encoding texts", len(missing), "texts") as progress:

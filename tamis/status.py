@@ -12,23 +12,28 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
+from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
-from tamis.corpus.stage import DOCUMENTS, QUARANTINE
+from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
+from tamis.embedding.unknown_stored import unknown_lines
+from tamis.graph.absent_files import as_once_read
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
-from tamis.graph.held_back import HeldBack, as_once_read, held_back, kept_runs, kept_trials
+from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
-from tamis.graph.quarantine import Share, quarantine_lines, quarantine_shares
-from tamis.graph.repair import find_damage
+from tamis.graph.quarantine import quarantine_lines
+from tamis.graph.reading_notes import reading_notes
+from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
+from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
-from tamis.records.listed_rows import noted_near_repeats
+from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import DecisionsLostError, chosen_of, published
 from tamis.records.receipts import listed_in
@@ -36,10 +41,11 @@ from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.activity import Activity, activity, what_next
-from tamis.store.exports import FOLDER, PROV, description_path, rows_in_folder
+from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.tables import DamagedTableError, Store
@@ -84,6 +90,8 @@ class Status:
     precision: Mapping[str, Any] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)
+    lost: str = ""
     what_next: str = ""
     activity: Activity | None = None
 
@@ -91,7 +99,8 @@ class Status:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         kinds = [
-            [one.line for one in self.held_back],
+            [self.lost] if self.lost else [],
+            [one.line for one in self.held_back if not one.unread],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
             [f"check failed: {name}; {_how_to_look(name)}" for name in self.failed_checks],
@@ -100,6 +109,10 @@ class Status:
             [f"not made: {name} waits for {reason}" for name, reason in stuck],
         ]
         return [line for lines in kinds for line in cut(lines, LISTS_ALL)]
+
+    def unread_lines(self) -> list[str]:
+        """Return a line with the number of unreadable rows, none where all were read."""
+        return [line] if (line := unread_line(self.shares)) else []
 
     def quarantine_lines(self) -> list[str]:
         """What is in quarantine: how much, and a line for each cause."""
@@ -163,6 +176,8 @@ class Status:
             "precision": dict(self.precision),
             "due": [due.__dict__ for due in self.due],
             "quarantine": self.quarantine,
+            "unread_rows": unread_json(self.shares),
+            "reading": self.reading,
             "failed_checks": self.failed_checks,
             "damaged": self.damaged,
             "selections": self.selections,
@@ -196,8 +211,8 @@ class Status:
     def lines(self) -> list[str]:
         """The status for a person."""
         size = f"{counted(self.shards, 'shard')}, {counted(self.documents, 'document')}"
-        lines = [f"{self.project}: {size} in {self.home}", *self.selection_lines()]
-        lines += [*self.problems(), *self.quarantine_lines(), *self.warning_lines()]
+        lines = [*self.unread_lines(), f"{self.project}: {size} in {self.home}", *self.selection_lines()]
+        lines += [*self.problems(), *self.quarantine_lines(), *self.reading, *self.warning_lines()]
         lines += waiting_lines(self.waiting_for_approval)
         lines += self._withdrawn_lines()
         lines += [line] if (line := self.retained.line(self.retention_days)) else []
@@ -244,8 +259,9 @@ def read_status(project: Project) -> Status:
     current = read_current_values(store)
     snapshot = as_once_read(snapshot, current)
     due = full_plan(snapshot, current, refit=False)
-    selections, quarantine = _selections(store, snapshot, current, due), store.read(QUARANTINE.name)
-    bad = quarantine.sort("shard", "row", "reason").to_dicts()
+    losses = held_back(snapshot, current)
+    selections, bad = _selections(store, snapshot, current, due), read_quarantine(store)
+    failed = failed_steps(store, snapshot, current, due)
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
@@ -255,7 +271,8 @@ def read_status(project: Project) -> Status:
         due=due,
         quarantine=bad,
         causes=quarantine_lines(bad, snapshot),
-        shares=quarantine_shares(bad, snapshot),
+        shares=unread_shares(snapshot, current, bad, failed),
+        reading=reading_notes(snapshot),
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
         selections=selections,
@@ -275,14 +292,21 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
+            *noted_files_lost(project.home, current),
+            *unknown_language_lines(store, project.settings),
+            *unknown_lines(project),
+            *odd_value_lines(store),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
+            *lost_runs(project),
+            *(one.line for one in losses if one.unread),
         ],
         failed_trials=_failed_trials(store, snapshot, current, due),
-        failed_steps=failed_steps(store, snapshot, current, due),
+        failed_steps=failed,
         scaling=_scaling(snapshot, current, due),
-        held_back=held_back(snapshot, current),
+        held_back=losses,
+        lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
         precision=_precision(project),
         what_next=what_next(project.home),
@@ -336,8 +360,10 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
     for path in exports.glob(f"*.{FOLDER}"):
         found[description_path(rows_in_folder(path), PROV)] = path.stem
     for path, name in sorted(found.items()):
+        selection = name.removesuffix(WITH_SCORES)
+        scores = " --with-scores" if name != selection else ""
         try:
-            choice = published(current, folder, name)
+            choice = published(current, folder, selection)
             lineage = path.read_text(encoding="utf-8")
             is_current = choice is None or folder.read(choice.subset).data_version in lineage
         except (ManifestError, OSError):
@@ -347,9 +373,9 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         else:
             forms = [form for form in ("parquet", "jsonl") if (exports / f"{name}.{form}").is_file()]
         for form in forms:
-            cure = f"run `tamis export {name} --format {form}` to renew it"
+            cure = f"run `tamis export {selection} --format {form}{scores}` to renew it"
             if not is_current:
-                yield f"the export of {name} is out of date: {name}.{form}; {cure}"
+                yield f"the export of {selection} is out of date: {name}.{form}; {cure}"
             elif choice and form != FOLDER and f'"{name}.{form}"' not in lineage:
                 yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.stage import QUARANTINE
 from tamis.history.differences import difference
 from tamis.history.versions import TABLE, VersionLostError
 from tamis.project import Project
+from tamis.store.tables import Store
 
 SELECTION_CHANGED, FAILED, QUARANTINE_GREW = "selection_changed", "failed", "quarantine_grew"
 SHARDS_NAMED = 20
@@ -32,7 +34,7 @@ def mark_now(project: Project) -> Mark:
     """Return the mark of the present state, since which there is nothing to send."""
     store = project.home.store
     latest = store.read(TABLE, ["selection", "version"]).group_by("selection").agg(pl.col("version").max())
-    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=store.count(QUARANTINE.name))
+    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=_lost(store))
 
 
 def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
@@ -62,12 +64,17 @@ def _selection_changed(project: Project, name: str, before: int | None, after: i
     return notice(project, SELECTION_CHANGED, facts)
 
 
+def _lost(store: Store) -> int:
+    """Return how many rows are in quarantine; an unreadable file counts as its rows."""
+    return int(store.read(QUARANTINE.name, ["rows_lost"]).select(lost_rows()).item())
+
+
 def _quarantine_grew(project: Project, since: Mark, now: Mark) -> dict[str, Any]:
-    rows = project.home.store.read(QUARANTINE.name, ["shard", "reason"])
+    rows = project.home.store.read(QUARANTINE.name, ["shard", "reason", "rows_lost"])
     facts = {
         "rows_before": since.quarantine,
         "rows": now.quarantine,
-        "reasons": dict(rows.group_by("reason").len().sort("reason").iter_rows()),
+        "reasons": dict(rows.group_by("reason").agg(lost_rows()).sort("reason").iter_rows()),
         "shards": rows["shard"].unique().sort().to_list()[:SHARDS_NAMED],
     }
     return notice(project, QUARANTINE_GREW, facts)

@@ -51,8 +51,9 @@ os.environ["DO_NOT_TRACK"] = "true"
 
 # What a user's projects share; workers of pytest-xdist and the processes of tests inherit the folder.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["TAMIS_CACHE"] = tempfile.mkdtemp(prefix="tamis-cache-")
-    atexit.register(shutil.rmtree, os.environ["TAMIS_CACHE"], ignore_errors=True)
+    for variable in ("TAMIS_CACHE", "XDG_STATE_HOME"):
+        os.environ[variable] = tempfile.mkdtemp(prefix="tamis-shared-")
+        atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
 
 # A test that needs one of these sets it; what the shell holds must not decide where tests write.
 PLACES = (
@@ -60,6 +61,7 @@ PLACES = (
     "TAMIS_PROJECT",
     "TAMIS_PLATFORM",
     "TAMIS_STORAGE_URL",
+    "TAMIS_TRUST",
     "DAGSTER_HOME",
     "MLFLOW_TRACKING_URI",
 )

@@ -235,7 +235,7 @@ FITTED = CHOSEN - {"selected_subset"}
 OF_PLACES = {"occurrences", "kept_rows", "quarantine"}
 RECORDS = {
     "heads", "attempts", "selection_versions", "failed_steps", "withdrawals", "withdrawn_places",
-    "shard_files", "grouped_files", "absent_files", "shrunken_files", "removals",
+    "shard_files", "grouped_files", "shared_text", "absent_files", "shrunken_files", "removals",
 }  # fmt: skip
 WHOLE = {
     "embeddings": "embeddings",
@@ -565,7 +565,7 @@ class SmallProject:
         """Return the materializations of the event log."""
         from resources.events import logged_events
 
-        return logged_events(self.instance)
+        return logged_events(self.instance, self.home)
 
     def audit(
         self,

@@ -8,11 +8,28 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Refuse = Callable[[str], int | str | None]
+Refuse = Callable[[str], int | str | bytes | None]
+USABLE = b'{"choices": [{"logprobs": {"top_logprobs": [{" yes": -1.0, " no": -2.0}]}}]}'
+UNUSABLE: dict[str, bytes | str] = {
+    "cut-off JSON": USABLE[:40],
+    "empty": b"",
+    "HTML": b"<!DOCTYPE html><html><body>Bad gateway</body></html>",
+    "not UTF-8": b'{"choices": "\xff\xfe"}',
+    "a list": b"[]",
+    "no choices": b'{"id": "x", "choices": []}',
+    "choices that are no list": b'{"choices": {"0": "yes"}}',
+    "no log-probabilities": b'{"choices": [{"text": " yes", "logprobs": null}]}',
+    "NaN": USABLE.replace(b"-1.0", b"NaN"),
+    "null": USABLE.replace(b"-1.0", b"null"),
+    "an error": b'{"error": {"message": "cannot read it", "code": "oops"}}',
+    "an error as a text": b'{"error": "cannot read it"}',
+    "chunks that end too soon": "chunked",
+}
+"""Answers of status 200 that nothing can be done with."""
 
 
 class RefusingJudge:
-    """Answers by a hash of the question. `refuse` gives a status, "content_filter", or None to answer.
+    """Answers by a hash of the question. `refuse` gives a status, "content_filter", a body, or None: answer.
 
     asked: every question, in order of arrival.
     """
@@ -26,8 +43,16 @@ class RefusingJudge:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with server.lock:
                     server.asked.append(body["prompt"])
-                status, answer = server.answer(body["prompt"])
-                text = json.dumps(answer).encode()
+                verdict = server.refuse(body["prompt"])
+                if verdict == "chunked":
+                    self.send_response(200)
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"40\r\n" + USABLE[:40])
+                    self.close_connection = True
+                    return
+                status, answer = server.answer(body["prompt"], verdict)
+                text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -39,9 +64,10 @@ class RefusingJudge:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
-    def answer(self, question: str) -> tuple[int, dict[str, Any]]:
+    def answer(self, question: str, verdict: int | str | bytes | None) -> tuple[int, dict[str, Any] | bytes]:
         """Status and body for a question; a refusal repeats it."""
-        verdict = self.refuse(question)
+        if isinstance(verdict, bytes):
+            return 200, verdict
         if verdict == "content_filter":
             return 400, {"error": {"message": f"filtered: {question}", "code": "content_filter"}}
         if verdict == "filtered answer":

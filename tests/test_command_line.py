@@ -5,6 +5,7 @@ import io
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster._cli.dev import dev_command
+from mlflow.exceptions import MlflowException
 from projects import (
     SMALL,
     SmallProject,
@@ -26,9 +28,10 @@ from projects import (
     write_jsonl,
 )
 
-from resources.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
-from resources.webserver import NOTE, noted
+from resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from resources.webserver import noted
 from tamis.base.errors import PermanentError
+from tamis.base.trust import TRUST
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
 from tamis.cli.parts import answer
@@ -38,6 +41,7 @@ from tamis.planning import with_damage
 from tamis.report.address import pages_address
 from tamis.status import read_status
 from tamis.store.retained import retain
+from tamis.store.served import NOTE
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
 
@@ -391,18 +395,23 @@ def test_quarantine_is_a_warning_unless_it_is_strict_or_much(project, tamis):
     (landing / "other.jsonl").write_text('{"body": "a"}\n' * 15)
     (landing / "torn.jsonl").write_text('{"text": "torn\n{"text": 3}\n{"text": 4}\n{"text": 5}\n')
     steps = ("materialize", "--only", "raw_shards", "documents")
+    text = project.file.read_text()
+    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.2"))
     said = tamis(project, *steps).err
+    assert "warning: 22 of 202 rows would not be read: corpus landing 22 of 202\n" in said
     assert 'exclude = ["**/*.png"] in [[corpus]] landing' in said
     shown = tamis(project, "status").out
+    assert shown.startswith("22 of 202 rows could not be read: corpus landing 22 of 202\n")
+    assert "22 of 202 rows could not be read" in tamis(project, "plan").err
     assert "quarantine: 4 files and 4 rows left out:" in shown
     assert "3 files of an unsupported type: 1 .png in the corpus folder, 2 .png in more/;" in shown
     assert "other.jsonl (whole file), missing text column: no column 'text' in any of its 15 rows" in shown
     assert "torn.jsonl, 3 rows, the first is row 1, non text" in shown
     tamis(project, *steps, "--strict", code=1)
-    text = project.file.read_text()
-    project.configure(text.replace("[automation]", "[automation]\nmaximum_quarantine = 0.01"))
-    assert "above maximum_quarantine = 0.01" in tamis(project, *steps, code=1).err
-    assert "above maximum_quarantine = 0.01" in tamis(project, "status", code=1).out
+    project.configure(text)
+    for command in (steps, ["status"], ["plan"]):
+        said = tamis(project, *command, code=1)
+        assert "(22 of 202), above maximum_quarantine = 0.05" in said.err + said.out
 
 
 def test_an_export_of_an_earlier_choice_is_named(project, tamis):
@@ -650,6 +659,8 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     prepare_folder(project)
     assert (folder / "dagster.yaml").stat() == before, "a home that may only be read can be audited"
     (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with pytest.raises(PermanentError, match="was not written by Tamis"):
+        prepare_folder(project)
     monkeypatch.setenv(POSTGRES_URL, "postgresql://me@127.0.0.1/tamis")
     with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)
@@ -661,7 +672,8 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
 @pytest.mark.parametrize(
     "written", [b"telemetry: [", b"telemetry", b"telemetry:\n  enab", b"- 1", b"unknown: 1", b"\xff\xfe"]
 )
-def test_a_damaged_dagster_yaml_is_named_with_the_way_back(empty, tamis, written):
+def test_a_damaged_dagster_yaml_is_named_with_the_way_back(empty, tamis, monkeypatch, written):
+    monkeypatch.setenv(TRUST, "1")
     path = prepare_folder(empty.project) / "dagster.yaml"
     path.write_bytes(written)
     said = tamis(empty, "audit", code=2).err
@@ -692,6 +704,22 @@ def test_purge_deletes_answers_of_a_server_and_says_how_many(empty, tamis):
     retain(empty.store, "scores_judge", ids, local=False)
     assert tamis(empty, "purge", "--answers", "--json").json == {"server_answers": 2}
     assert tamis(empty, "purge", "--answers").out == "no answers about removed documents are stored\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), "OperationalError: disk I/O error"),
+        (MlflowException("Detected out-of-date database schema"), "MlflowException: Detected out-of-date"),
+    ],
+)
+def test_what_a_database_or_mlflow_says_is_a_line_and_no_traceback(empty, tamis, monkeypatch, error, said):
+    def fail(_project):
+        raise error
+
+    monkeypatch.setattr("tamis.cli.making.read_status", fail)
+    (line,) = tamis(empty, "status", code=1).err.splitlines()
+    assert line.startswith(f"tamis: {said}")
 
 
 def initialised(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -29,6 +29,7 @@ IMPORTED = {
     "huggingface-hub": "tamis/embedding/identity.py",
     "jinja2": "tamis/sql/template.py",
     "lancedb": "tamis/store/tables.py",
+    "langcodes": "tamis/settings/language_codes.py",
     "matplotlib": "tamis/report/figures.py",
     "mlflow": "tamis/training/tracking.py",
     "numpy": "tamis/transport/solve.py",

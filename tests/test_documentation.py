@@ -1,6 +1,6 @@
 """Every code block of the pages is run, or, where it takes minutes, checked to be callable.
 
-Pages are README, CONTRIBUTING and CHANGELOG, and those of docs/.
+Pages are README, CONTRIBUTING, CHANGELOG and SECURITY, and those of docs/.
 
 Blocks of docs/ start processes and servers of their own, a minute in all: `make test-all` runs them.
 """
@@ -20,7 +20,7 @@ from tamis.settings.config import parse_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
-TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")

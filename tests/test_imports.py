@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.projects import CHECKOUT
+from projects import CHECKOUT
 
 LARGE = """
 import gc

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import product
 
+import psutil
 import pytest
 from projects import plain_project, settings
 
@@ -109,3 +110,77 @@ def test_a_signal_waits_until_torch_is_loaded(tmp_path, monkeypatch, ended_by, c
     )
     assert (ran.returncode, ran.stdout) == (code, "loaded whole\n")
     assert len(ran.stderr.splitlines()) == 1
+
+
+UNINTERRUPTED = "print('waits', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2**31 - 1)"
+STUCK_COMMAND = f"""
+import hashlib, sys, tamis.base.signals, tamis.cli.removal
+tamis.base.signals.PATIENCE_SECONDS = 1.0
+class Stuck:
+    def read(self):
+        {UNINTERRUPTED}
+sys.stdin = type("Input", (), dict(buffer=Stuck()))
+sys.argv = ["tamis", "withdraw", "--text", "-"]
+tamis.cli.console()
+"""
+STUCK_RUN = f"""
+import hashlib, signal, sys, time, tamis.base.signals
+tamis.base.signals.PATIENCE_SECONDS = 1.0
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
+tamis.base.signals.end_when_stuck()
+tamis.base.signals.end_when_stuck()
+if sys.argv[1:] == ["works"]:
+    print("waits", flush=True)
+    began = time.monotonic()
+    while time.monotonic() - began < 4:
+        sum(range(1000))
+    print("went on", flush=True)
+    sys.exit()
+{UNINTERRUPTED}
+"""
+"""As a run of Dagster, whose handlers note a request to end and leave it to the main thread."""
+
+
+def started(root, script: str, *arguments: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waits\n"
+    return process
+
+
+@pytest.mark.parametrize("ended_by", ENDS)
+def test_a_command_within_a_call_that_no_signal_reaches_ends_all_the_same(tmp_path, ended_by):
+    plain_project(tmp_path, settings())
+    ended_by, code, said = ENDS[ended_by]
+    process = started(tmp_path, STUCK_COMMAND)
+    process.send_signal(ended_by)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (code, f"tamis: {said}; run the same command again to continue\n")
+
+
+def test_a_run_ends_where_its_main_thread_does_not_come_back_and_goes_on_where_it_does(tmp_path):
+    stuck, works = started(tmp_path, STUCK_RUN), started(tmp_path, STUCK_RUN, "works")
+    stuck.send_signal(signal.SIGTERM)
+    works.send_signal(signal.SIGTERM)
+    stuck.communicate(timeout=30)
+    output, _ = works.communicate(timeout=30)
+    assert (stuck.returncode, works.returncode, output) == (143, 0, "went on\n")
+
+
+def test_processes_that_a_command_started_end_with_it(tmp_path):
+    plain_project(tmp_path, settings())
+    begun = "; import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True); "
+    process = started(tmp_path, STUCK_COMMAND.replace("; hashlib", f"{begun}hashlib"))
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

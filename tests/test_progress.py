@@ -207,6 +207,29 @@ def test_line_holds_done_total_rate_and_time_left():
     assert 0 < int(found[1].replace(",", "")) <= 10_000
 
 
+def test_a_long_time_is_said_in_minutes_and_a_slow_rate_is_not_zero():
+    progress = Progress("trial", total=40, unit="documents")
+    progress.started -= 600
+    assert progress.line() == "trial: working, 10 min"
+    progress.advance(10)
+    assert progress.line() == "trial: 10/40 documents, 1/min, 30 min left"
+
+
+@pytest.mark.parametrize(
+    ("assets", "label", "said"),
+    [
+        ("trials", "trial goal-100 (3 of 14)", ""),
+        ("raw_shards, documents", "documents", ""),
+        ("near_duplicates", "near-duplicates", ""),
+        ("sampler_trials", "18 runs", "sampler_trials: "),
+        ("base_models", "pre-training tiny (1 of 2)", "base_models: "),
+        ("", "encoding texts", ""),
+    ],
+)
+def test_what_is_shown_names_the_asset_once(assets, label, said):
+    assert module._Screen(step="[3/14] ", assets=assets)._before(label) == f"[3/14] {said}"
+
+
 def test_line_before_the_first_row_and_without_a_total():
     assert re.fullmatch(r"reading: working, 0 s", Progress("reading", total=5).line())
     endless = Progress("reading")

@@ -15,7 +15,15 @@ import tamis
 from tamis.base.unfit import Refusal, Unfit
 from tamis.corpus.text import document_id
 from tamis.embedding.static import StaticEncoder
-from tamis.selecting import COLUMNS, BadSeedError, NothingSelected, UnscoredSamplerError, UnusableTextsError
+from tamis.selecting import (
+    COLUMNS,
+    BadSeedError,
+    NothingSelected,
+    SameVectors,
+    UnknownToEncoder,
+    UnscoredSamplerError,
+    UnusableTextsError,
+)
 from tamis.selection import SAMPLERS, BadBudgetError, BudgetExceedsPool
 from tamis.transport import FewTargetPoints, solve_and_score
 
@@ -238,3 +246,77 @@ def test_a_cache_keeps_vectors_and_no_text(tmp_path, monkeypatch):
     again = tamis.select(["a new text", *POOL], GOAL, 5, cache=tmp_path)
     assert encoded == ["a new text"]
     assert again.filter(pl.col("row") == rows(found)[0] + 1)["rank"].item() == 1
+
+
+AMHARIC = ["ነጻነት", "ሰላም", "ሕግ", "መብት", "ክብር", "ሕይወት", "ሥራ", "ትምህርት"]
+
+
+def amharic(count: int, seed: int = 0) -> list[str]:
+    chance = random.Random(seed)
+    return [" ".join(chance.choices(AMHARIC, k=12)) for _ in range(count)]
+
+
+def said_of(kind: type[Warning], *arguments, **keys) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tamis.select(*arguments, **keys)
+    assert all(one.filename == __file__ for one in caught if issubclass(one.category, kind))
+    return [str(one.message) for one in caught if issubclass(one.category, kind)]
+
+
+def test_texts_that_the_encoder_does_not_know_are_said_to_be_so():
+    unknown = said_of(UnknownToEncoder, [*POOL, *amharic(60)], amharic(40, 1), 5)
+    assert [line.partition(":")[0] for line in unknown] == ["texts", "goal"]
+    assert all("the encoder static does not know" in line for line in unknown)
+    assert "multilingual-e5-small" in unknown[1]
+    (only,) = said_of(UnknownToEncoder, amharic(60), None, 5, sampler="semdedup")
+    assert only.startswith("texts: ")
+    for sampler in ("dsir", "classifier"):
+        assert said_of(UnknownToEncoder, amharic(60), amharic(40, 1), 5, sampler=sampler) == []
+    assert said_of(UnknownToEncoder, POOL, GOAL, 5) == []
+
+
+@pytest.mark.parametrize("sampler", ["got-d", "knn", "semdedup"])
+def test_texts_with_one_vector_are_chosen_arbitrarily_and_that_is_said(sampler):
+    goal = GOAL if SAMPLERS[sampler].needs_target else None
+    (line,) = said_of(SameVectors, amharic(60), goal, 5, sampler=sampler)
+    assert "gives all 60 different texts the same vector" in line
+    assert said_of(SameVectors, amharic(1), goal, 1, sampler=sampler) == []
+    assert said_of(SameVectors, POOL, goal, 5, sampler=sampler) == []
+
+
+SAID = [
+    "ok",
+    "lol",
+    "N/A",
+    "yes",
+    "thanks!",
+    "hi",
+    "?",
+    "...",
+    "nice one",
+    "variance",
+    "x",
+    "no no",
+    "10",
+    "wow",
+]
+
+
+@pytest.mark.parametrize("sampler", ["dsir", "classifier", "semdedup", "prototypes"])
+def test_texts_of_a_word_come_after_longer_ones(sampler):
+    long = [*texts("garden", 25), *texts("railway", 25)]
+    goal = GOAL if SAMPLERS[sampler].needs_target else None
+    found = tamis.select([*SAID, *long], goal, len(long), sampler=sampler)
+    assert set(rows(found)) == {*range(len(SAID), len(SAID) + len(long))}
+    assert set(found["reason"]) == {"within_budget", "over_budget"}
+    few = tamis.select(SAID, goal, 3, sampler=sampler)  # nothing else is there
+    assert len(rows(few)) == 3
+
+
+def test_what_a_goal_of_short_texts_is_like_is_chosen_however_short():
+    goal = [*texts("statistics", 5), *(f"the {word}" for word in WORDS["statistics"].split())]
+    pool = [*(f"of {word}" for word in WORDS["statistics"].split()), *texts("garden", 30)]
+    for sampler in ("dsir", "classifier"):
+        chosen = rows(tamis.select(pool, goal, 6, sampler=sampler))
+        assert sum(row < 9 for row in chosen) >= 4, sampler

@@ -19,7 +19,7 @@ with places as (
 refused as (
     select
         shard,
-        count(*) as quarantined
+        cast(sum(coalesce(rows_lost, 1)) as bigint) as quarantined
     from {{ source('lake', 'quarantine') }}
     where shard not like 'target/%' and shard not like 'stage/%'
     and reason <> 'still_being_written'  -- a note of a file that waits, which has brought nothing yet

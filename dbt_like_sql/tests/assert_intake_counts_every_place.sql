@@ -9,7 +9,7 @@ with counted as (
 stored as (
     select
         (select count(*) from {{ source('lake', 'occurrences') }}) as places,
-        (select count(*) from {{ source('lake', 'quarantine') }} where shard not like 'target/%' and shard not like 'stage/%' and reason <> 'still_being_written') as quarantined
+        (select coalesce(sum(coalesce(rows_lost, 1)), 0) from {{ source('lake', 'quarantine') }} where shard not like 'target/%' and shard not like 'stage/%' and reason <> 'still_being_written') as quarantined
 )
 
 select

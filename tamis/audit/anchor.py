@@ -6,6 +6,7 @@ be signed.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tamis.audit.records import Records
@@ -70,4 +71,4 @@ def judge_anchor(audit: Audit, folder: Path, path: Path) -> tuple[Audit, int, in
             lost += 1
             node = nodes.setdefault(manifest, Node(manifest=manifest, asset=asset, partition=partition))
             node.unreachable(f"{error}; the anchor {path.name} lists this manifest")
-    return Audit(nodes=nodes, roots=audit.roots), len(named) - lost, len(named)
+    return replace(audit, nodes=nodes), len(named) - lost, len(named)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tamis.audit.records import Records
+from tamis.audit.records import CURE, Records
 from tamis.audit.verdicts import Node
 from tamis.graph.plan import label
 from tamis.records.current_values import TABLE as INDEX
@@ -95,10 +95,15 @@ def judge_events(
         value = current.get((node.asset, node.partition))
         if value is not None and value.manifest == node.manifest and value.finished:
             said = latest.get((node.asset, node.partition))
-            if said != node.manifest:
+            if said is None:
                 node.contradicted(
-                    f"the event log names the manifest {(said or 'none')[:16]}, but the index of current "
-                    f"values names {node.manifest[:16]}"
+                    f"the event log lacks the materialization of the current value, manifest "
+                    f"{node.manifest[:16]}; `tamis materialize` logs it again"
+                )
+            elif said != node.manifest:
+                node.contradicted(
+                    f"the event log names the manifest {said[:16]}, but the index of current values names "
+                    f"{node.manifest[:16]}"
                 )
         elif node.manifest not in logged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")
@@ -137,10 +142,10 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
     try:
         manifest = records.read(event.manifest)
     except ManifestError as error:
-        return [
-            *found,
-            f"a materialization in the event log names a manifest that is missing or altered: {error}",
-        ]
+        if event.manifest in records.noted:
+            return found
+        lost = f"a materialization in the event log names a manifest that is missing or altered: {error}"
+        return [*found, f"{lost}; {CURE}"]
     expected = event_tags(manifest, event.displayed) | {
         "dagster/data_version": manifest.data_version,
         "dagster/code_version": manifest.code_version,

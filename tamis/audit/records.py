@@ -3,7 +3,7 @@
 Those that no current result leads to are checked, too: the walk from the results would never reach them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 from tamis.audit.verdicts import Node
 from tamis.base.files import file_digest
 from tamis.graph.plan import label
+from tamis.graph.removal_names import RECORDS
 from tamis.history.versions import TABLE as VERSIONS
 from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
@@ -28,11 +29,18 @@ LISTS = "list of rows"
 SHOWN = 3
 
 
-class Records:
-    """Manifests of a folder, each read and verified once."""
+CURE = (
+    "restore it from a backup of the folder manifests, or go on without it: `tamis materialize "
+    f"--allow-removal {RECORDS}`"
+)
+"""What helps where a record of an earlier result is missing or was altered."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = ManifestFolder(folder)
+
+class Records:
+    """Manifests of a folder, each read and verified once; `noted`: ids of those that are known to be lost."""
+
+    def __init__(self, folder: Path, noted: Collection[str] = ()) -> None:
+        self.folder, self.noted = ManifestFolder(folder), noted
         self._read: dict[str, Manifest | ManifestError] = {}
 
     def read(self, manifest: str) -> Manifest:
@@ -47,6 +55,14 @@ class Records:
             raise found
         return found
 
+    def is_whole(self, manifest: str) -> bool:
+        """Return whether a manifest can be read and was not altered."""
+        try:
+            self.read(manifest)
+        except ManifestError:
+            return False
+        return True
+
 
 def judge_records(
     home: Home, records: Records, nodes: dict[str, Node], quick: bool, kept_versions: int = 0
@@ -60,7 +76,7 @@ def judge_records(
         try:
             records.read(manifest)
         except ManifestError as error:
-            if manifest not in nodes:
+            if manifest not in nodes and manifest not in records.noted:
                 nodes[manifest] = Node(manifest=manifest, asset="manifest", partition=manifest[:16])
                 nodes[manifest].unreachable(f"{error}; no current result refers to this manifest")
     if not quick:
@@ -175,7 +191,7 @@ def judge_receipts(home: Home, nodes: dict[str, Node], quick: bool) -> None:
         problems = receipt_problems(home, receipt, missing_only=quick)
         node.intact = None if quick else True
         for problem in problems:
-            (node.unreachable if quick else node.altered)(problem)
+            (node.unreachable if quick else node.altered)(f"{problem}; {CURE}")
         before = [receipt]
     if before and (back := stored_again(home.store)):
         nodes[before[0]].contradicted(

@@ -1,7 +1,7 @@
 """Verdicts of an audit: a node for each record with four verdicts, and the audit as lines for a person."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,6 +47,12 @@ class Node:
             return RED
         return GREEN if self.current and not self.withdrawn else AMBER
 
+    def lost(self, same: bool) -> None:
+        """Note that the record is known to be lost; `same`: what is current has the same content."""
+        self.reachable = None
+        if not same:
+            self.outdated("its record is noted as lost")
+
     def unreachable(self, detail: str) -> None:
         """Note that the record is missing or was altered."""
         self.reachable = False
@@ -70,10 +76,14 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Nodes by manifest id, inputs before the values made from them; `roots`: ids of the results."""
+    """Nodes by manifest id, inputs before the values made from them; `roots`: ids of the results.
+
+    `lost`: how many records of each asset are known to be lost, and no longer looked for.
+    """
 
     nodes: dict[str, Node]
     roots: list[str]
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -111,7 +121,8 @@ class Audit:
             for key, node in self.nodes.items()
         ]
         broken = [node.name for node in self.lowest_broken()]
-        return {"status": self.status, "roots": self.roots, "lowest_broken": broken, "nodes": nodes}
+        found = {"status": self.status, "roots": self.roots, "lowest_broken": broken}
+        return found | {"lost_records": dict(self.lost), "nodes": nodes}
 
 
 SHOWN = 20
@@ -145,6 +156,10 @@ def audit_lines(audit: Audit, tree: bool = False) -> list[str]:
     lines += [f"  amber: {node.name}: {'; '.join(node.details)}" for node in amber[:SHOWN]]
     if len(amber) > SHOWN:
         lines.append(f"  amber: {len(amber) - SHOWN:,} more; --json lists all")
+    if audit.lost:
+        of = ", ".join(f"{asset} {count:,}" for asset, count in sorted(audit.lost.items()))
+        records = counted(sum(audit.lost.values()), "record")
+        lines.append(f"  {records} of earlier results noted as lost, and no longer looked for ({of})")
     if tree or audit.status == RED:
         return [*lines, *tree_lines(audit)]
     return [*lines, "add --tree to see what was made from what, --html FILE to see it drawn"]

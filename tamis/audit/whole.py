@@ -10,19 +10,29 @@ about 5 s, hashing the content about 3 s for 100,000 documents.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.audit.content import judge_content
 from tamis.audit.events import LoggedEvent, judge_events
-from tamis.audit.records import TABLES, Records, judge_receipts, judge_records, judge_withdrawn, node_for
+from tamis.audit.records import (
+    CURE,
+    TABLES,
+    Records,
+    judge_receipts,
+    judge_records,
+    judge_withdrawn,
+    node_for,
+)
 from tamis.audit.verdicts import Audit, Node
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.plan import input_key, label
+from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValue, CurrentValues
-from tamis.records.manifest import ManifestError
+from tamis.records.losses import read_losses
+from tamis.records.manifest import InputReference, ManifestError
 from tamis.records.retention import removed_by
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
@@ -46,11 +56,12 @@ def audit_graph(
     latest first, None where there is no log; `quick` does not hash the content; `advance` counts nodes.
     """
     home.store.read_afresh()
-    records = Records(home.manifests)
+    noted = read_losses(home).records
+    records = Records(home.manifests, noted)
     nodes: dict[str, Node] = {}
     roots = _roots(current, name, results_only)
     for root in roots:
-        _walk(records, root.manifest, label(root.asset, root.partition), nodes)
+        _walk(records, _reference(root), nodes, current)
     judged = _to_be_current(records, nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
@@ -69,8 +80,22 @@ def audit_graph(
         everything = name is None and not results_only
         with _damage_noted(nodes):
             judge_content(home, records, snapshot, current, nodes, whole=everything, advance=advance)
+    _say_cures(nodes, current)
     results = result_stages()
-    return Audit(nodes=nodes, roots=sorted({root.manifest for root in roots if root.asset in results}))
+    return Audit(
+        nodes=nodes,
+        roots=sorted({root.manifest for root in roots if root.asset in results}),
+        lost=Counter(one.asset for key, one in noted.items() if not records.is_whole(key)),
+    )
+
+
+def _say_cures(nodes: Mapping[str, Node], current: CurrentValues) -> None:
+    """Say of each record that is missing or was altered what helps."""
+    now = {value.manifest for value in current.values()}
+    for node in nodes.values():
+        if node.reachable is False and node.details:
+            remade = "`tamis materialize` makes this value again"
+            node.details[-1] += f"; {remade if node.manifest in now else CURE}"
 
 
 @contextlib.contextmanager
@@ -117,19 +142,32 @@ def _roots(current: CurrentValues, name: str | None, results_only: bool) -> list
     )
 
 
-def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) -> None:
+def _reference(value: CurrentValue) -> InputReference:
+    return InputReference(
+        asset=value.asset,
+        partition=value.partition,
+        data_version=value.data_version,
+        manifest=value.manifest,
+    )
+
+
+def _walk(records: Records, root: InputReference, nodes: dict[str, Node], current: CurrentValues) -> None:
     """Add nodes for a manifest and its ancestors, inputs first; iterative, since graphs may be deep."""
-    stack: list[tuple[str, str, bool]] = [(manifest, name, False)]
+    stack = [(root, False)]
     while stack:
-        key, known_as, expanded = stack.pop()
+        known_as, expanded = stack.pop()
+        key = known_as.manifest
         if key in nodes:
             continue
         try:
             found = records.read(key)
         except ManifestError as error:
-            asset, _, rest = known_as.partition("[")
-            nodes[key] = Node(manifest=key, asset=asset, partition=rest.rstrip("]"))
-            nodes[key].unreachable(str(error))
+            entry, version = (known_as.asset, known_as.partition), known_as.data_version
+            nodes[key] = Node(manifest=key, asset=entry[0], partition=entry[1], data_version=version)
+            if key in records.noted:
+                nodes[key].lost(same=entry in current and current[entry].data_version == version)
+            else:
+                nodes[key].unreachable(str(error))
             continue
         if expanded:
             inputs = [reference.manifest for reference in found.inputs]
@@ -141,8 +179,8 @@ def _walk(records: Records, manifest: str, name: str, nodes: dict[str, Node]) ->
                 inputs=inputs,
             )
             continue
-        stack.append((key, known_as, True))
-        stack += [(entry.manifest, label(entry.asset, entry.partition), False) for entry in found.inputs]
+        stack.append((known_as, True))
+        stack += [(entry, False) for entry in found.inputs]
 
 
 def _to_be_current(
@@ -164,7 +202,7 @@ def _to_be_current(
         node = nodes[key]
         now = current.get((node.asset, node.partition))
         if now is not None and now.manifest != key and now.data_version == node.data_version:
-            _walk(records, now.manifest, label(now.asset, now.partition), nodes)
+            _walk(records, _reference(now), nodes, current)
             stack.append(now.manifest)
         else:
             stack += node.inputs
@@ -194,6 +232,8 @@ def _judge_place(
     if value is None:
         node.outdated("its partition is gone")
     elif value.manifest != node.manifest:
+        if node.reachable is None:
+            return  # known to be lost: said already
         if not node.reachable or records.read(node.manifest).data_version != value.data_version:
             node.outdated("superseded by a later materialization")
     elif not value.finished:

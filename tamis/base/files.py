@@ -17,6 +17,8 @@ from pathlib import Path
 
 import platformdirs
 
+from tamis.base.user_folders import private_folder
+
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -109,7 +111,10 @@ def flush_one(path: Path) -> None:
 def user_cache() -> Path:
     """Return the folder of what a user's projects share: `TAMIS_CACHE`, else `tamis` in the user's caches."""
     override = os.environ.get("TAMIS_CACHE")
-    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("tamis"))
+    try:
+        return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("tamis"))
+    except RuntimeError:  # without a home folder
+        return private_folder("cache")
 
 
 def file_digest(path: Path) -> str:

@@ -1,28 +1,38 @@
 """What may be stored of an error: in Dagster's log, in the tables of failures, in messages to a webhook.
 
-Messages of Tamis quote no document. Those of any other library may: a parser names the value that it cannot
-convert, a dictionary the key that it lacks.
+Messages of Tamis quote no document, and neither do those of MLflow and of SQL databases, which hold none. Any
+other library may quote one: a parser names the value that it cannot convert, a dictionary a missing key.
 """
 
 import hashlib
 import os
+import sqlite3
 import traceback
 from pathlib import Path
 
-from tamis.base.errors import TamisError
+from tamis.base.errors import TamisError, without_secrets
 from tamis.base.limits import limit_reached
 
 NOT_KEPT = "message not kept since it may quote a document"
 RAN_OUT = "out of memory"
+OF_DATABASES = frozenset(
+    {
+        *("MlflowException", "RestException", "DatabaseError", "OperationalError", "IntegrityError"),
+        *("ProgrammingError", "InterfaceError", "InternalError", "DataError", "NotSupportedError"),
+    }
+)
+"""Classes of MLflow, of SQLite and of SQLAlchemy whose messages are kept."""
+SHOWN_CHARACTERS = 500
+"""Of what a server answers; it may answer with a page."""
 PLATFORM = ("tamis", "assets", "resources", "sensors")
 
 
 def kept_message(error: BaseException) -> str:
     """Return what may be stored of an error: its class, and a message that quotes no document.
 
-    Messages of Tamis are kept, what the operating system says, and that memory or a limit ran out. Any other
-    library may quote the text that it failed at, so of its error the class, the place and a digest of the
-    message stay.
+    Messages of Tamis are kept, what the operating system, MLflow and SQL databases say, and that memory or a
+    limit ran out. Any other library may quote the text that it failed at, so of its error the class, the
+    place and a digest of the message stay.
     """
     name = type(error).__name__
     if isinstance(error, TamisError | ImportError):
@@ -32,10 +42,28 @@ def kept_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         named = f": {str(error.filename)!r}" if error.filename is not None else ""
         return f"{name}: [Errno {error.errno}] {os.strerror(error.errno)}{named}"
+    if (plain := said_by_database(error)) is not None:
+        return f"{name}: {plain}"
     said = " ".join(str(error).split())
     if RAN_OUT in said.lower() or "allocate memory" in said:
         return f"{name}: {RAN_OUT}"
     return f"{name}{_place(error)}, {not_kept(str(error))}" if said else f"{name}{_place(error)}"
+
+
+def said_by_database(error: BaseException) -> str | None:
+    """Return what MLflow, SQLite or a database behind SQLAlchemy says, None for other errors.
+
+    Without the statement and its values, which SQLAlchemy adds in lines of their own.
+    """
+    original, names = getattr(error, "orig", None), {base.__name__ for base in type(error).__mro__}
+    if type(error).__name__ not in OF_DATABASES:
+        return None
+    if "DBAPIError" in names and isinstance(original, BaseException):
+        error = original
+    elif "MlflowException" not in names and not isinstance(error, sqlite3.Error):
+        return None
+    first = str(error).strip().split("\n[", 1)[0]
+    return without_secrets(" ".join(first.split()))[:SHOWN_CHARACTERS]
 
 
 def not_kept(message: str) -> str:

@@ -23,14 +23,21 @@ def on_own_stack(
             return thread.submit(function, *arguments, **named).result()
 
 
-def with_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of a JSON value in which each value that is no object or list is changed."""
+def with_leaves(
+    value: Any, change: Callable[[Any], Any], drops: Callable[[str], bool] = lambda key: False
+) -> Any:
+    """Return a copy of a JSON value in which each value that is no object or list is changed.
+
+    `drops`: whether an object loses the value of this key.
+    """
     copy = [value]
     left: list[Any] = [copy]
     while left:
         one = left.pop()
         for place, inner in [*one.items()] if isinstance(one, dict) else enumerate(one):
-            if isinstance(inner, dict | list):
+            if isinstance(place, str) and drops(place):
+                del one[place]
+            elif isinstance(inner, dict | list):
                 one[place] = inner.copy()
                 left.append(one[place])
             else:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 MISSING = "–"
 HOUR, MINUTE = 3600.0, 60.0
+_ROUNDING = 1e-9
+"""Of sums of shares: so near to 0 or 1, they are."""
 MOST_LISTED = 10
 """The entries of a list that a person reads; the others are counted."""
 
@@ -53,8 +55,16 @@ def significant(value: float | None, digits: int = 4) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share as per cent."""
-    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+    """Return a share as per cent; what is there is never 0 %, and what is not all of it never 100 %."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    shown, unit = f"{100 * share:.{digits}f}", 10.0**-digits
+    shown = shown.removeprefix("-") if float(shown) == 0 else shown
+    if float(shown) == 0 and abs(share) > _ROUNDING:
+        return f"under {unit:.{digits}f} %" if share > 0 else f"above -{unit:.{digits}f} %"
+    if float(shown) == 100 and share < 1 - _ROUNDING:
+        return f"over {100 - unit:.{digits}f} %"
+    return f"{shown} %"
 
 
 def brief(seconds: float) -> str:

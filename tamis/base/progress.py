@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from tamis.base.numbers import MINUTE, brief
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -104,13 +106,14 @@ class Progress:
         """Rate and time left; the rate is of the last advance, so waiting does not lower it."""
         now = time.monotonic()
         if not self.done:
-            return f"{now - self.started:.0f} s"
+            return _short(now - self.started)
         rate = self.done / max(self._advanced - self.started, 1e-3)
-        shown = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+        slow = f"{rate:.1f}/s" if rate >= 0.1 else f"{60 * rate:.1g}/min"
+        shown = f"{rate:,.0f}/s" if rate >= 10 else slow
         if self.total is None:
             return shown
         left = max((self.total - self.done) / rate - (now - self._advanced), 0.0)
-        return f"{shown}, {left:.0f} s left"
+        return f"{shown}, {_short(left)} left"
 
     def _run(self) -> None:
         interval = DRAWN_SECONDS if self._sink is None else INTERVAL_SECONDS
@@ -147,6 +150,10 @@ class Progress:
         self.close()
 
 
+def _short(seconds: float) -> str:
+    return brief(seconds) if seconds >= MINUTE else f"{seconds:.0f} s"
+
+
 class Heartbeat(Progress):
     """Progress of what surrounds other work: shown only between the parts of it."""
 
@@ -160,6 +167,7 @@ class _Screen:
 
     style: Style = "auto"
     step: str = ""
+    assets: str = ""
 
     def __post_init__(self) -> None:
         self._open: list[Progress] = []
@@ -227,12 +235,12 @@ class _Screen:
                 return
             most = INTERVAL_SECONDS if self.style == "verbose" else SILENT_SECONDS
             if self.style != "quiet" and time.monotonic() - self._spoken >= most:
-                self.say(f"{self.step}{progress.line()}")
+                self.say(f"{self._before(progress.label)}{progress.line()}")
 
     def _bar_of(self, progress: Progress) -> "tqdm[None]":
         """The bar of a piece of work as it is now."""
         total = None if progress.total is None else max(progress.total, progress.done)
-        label = f"{self.step}{progress.label}".replace("{", "{{").replace("}", "}}")
+        label = f"{self._before(progress.label)}{progress.label}".replace("{", "{{").replace("}", "}}")
         if not progress.done:
             form = f"{label}, {progress.pace()}"
         elif total is None:
@@ -244,6 +252,13 @@ class _Screen:
             self._bar, self._barred = _new_bar(self.stream, progress.done, total, form), progress
         self._bar.n, self._bar.bar_format = progress.done, form
         return self._bar
+
+    def _before(self, label: str) -> str:
+        """Return the step, with its asset where the label does not say which it is."""
+        assets = self.assets.split(", ")
+        words = [asset.replace("_", " ").removesuffix("s") for asset in assets]
+        said = label in self.assets or any(asset in label.replace("-", " ") for asset in words)
+        return self.step if said else f"{self.step}{assets[0]}: "
 
     def _erase(self) -> None:
         if self._bar is not None:
@@ -269,9 +284,9 @@ def show(style: Style) -> None:
     _SCREEN.attach()
 
 
-def begin_step(step: str) -> None:
-    """Name the step that what is shown belongs to, `[3/14] `; "" for none."""
-    _SCREEN.step = step
+def begin_step(step: str, assets: str = "") -> None:
+    """Name the step that what is shown belongs to, `[3/14] `, and its assets; "" for none."""
+    _SCREEN.step, _SCREEN.assets = step, assets
 
 
 def is_verbose() -> bool:

@@ -16,10 +16,12 @@ import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
+from tamis.base.kept_errors import said_by_database
 from tamis.base.limits import limit_reached, raise_open_files, tight_limits
 from tamis.base.outputs import OutputError, guard_standard_streams
-from tamis.base.progress import Heartbeat, close_all, say, show, visible
-from tamis.base.signals import received_signals, record_signals
+from tamis.base.progress import Heartbeat, close_all, complain, say, show, visible
+from tamis.base.signals import end_by_itself, end_when_asked, received_signals, record_signals
+from tamis.base.user_folders import complete_user
 from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
@@ -64,6 +66,7 @@ FAMILIES = {
     },
     "serving": {
         "ui": "Serve Dagster's UI and run the sensors, on localhost by default.",
+        "trust": "Accept, on this machine, what of a project can run commands or send secrets.",
         "health": "Check the tables, Dagster, its daemon, MLflow and the object store; exit 1 if any fails.",
         "bench": "Run a benchmark, or list all benchmarks if no name is given.",
     },
@@ -185,6 +188,9 @@ def _failed(error: Exception) -> int:
     if problem is not None:
         print(visible(f"tamis: {problem}"), file=sys.stderr)
         return 2 if isinstance(problem, PermanentError) else 1
+    if (said := said_by_database(error)) is not None:
+        print(visible(f"tamis: {type(error).__name__}: {said}"), file=sys.stderr)
+        return 1
     if not isinstance(error, OSError):
         raise error
     where = f": {error.filename}" if error.filename else ""
@@ -222,15 +228,28 @@ def console() -> None:
     ended: list[int] = []
     atexit.register(_exit_at_once, ended)  # before all others, so that it runs after them
     record_signals()
+    end_when_asked()
     for ending in (signal.SIGINT, signal.SIGTERM):
         # What a script runs in the background has SIGINT ignored, and Dagster treats SIGTERM as SIGINT.
         signal.signal(ending, signal.default_int_handler)
     import_well()
     spin_briefly()
-    ended.append(_flushed(main()))
+    ended.append(_flushed(_in_place() or main()))
+    end_by_itself()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C would be a traceback of what closes now
     sys.exit(ended[0])
+
+
+def _in_place() -> int:
+    """Complete the environment of this user; return the exit code where that cannot be done."""
+    try:
+        lines = complete_user()
+    except TamisError as error:
+        return _failed(error)
+    for line in lines:
+        complain(line)
+    return 0
 
 
 def _flushed(code: int) -> int:

@@ -11,6 +11,7 @@ import click
 
 from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.paths import require_plain
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
@@ -57,6 +58,7 @@ def init(folder: str) -> int:
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
         raise ProjectExistsError(path)
+    require_plain(path, "choose another folder for the project")
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
         raise NotAFolderError(there)
     template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
@@ -99,14 +101,15 @@ def _leave_out_of_git(project: Path) -> str:
 )
 @json_option
 def plan(on_request: bool, as_json: bool) -> int:
-    """Show the plan; 1 where something is held back, or a target cannot be made."""
+    """Show the plan; 1 where something is held back, a target cannot be made, or too much cannot be read."""
     project = read_project()
     found, checked = checked_plan(project, on_request)
     lines = [*plan_lines(found), *runs_of_mixture(project), *budget_lines(project, found)]
     answer(as_json, found, without_documents(project, found) or lines)
     for line in checked.lines:
         complain(line)
-    return int(bool(checked.unmet) or any(entry["asset"] == HELD_BACK for entry in found))
+    held = any(entry["asset"] == HELD_BACK for entry in found)
+    return int(bool(checked.unmet or checked.too_many) or held)
 
 
 @click.command(cls=ListCommand)
@@ -213,11 +216,12 @@ def _materialize(
         found = replace(found, quarantine=[], shares=[])
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
-        print(visible(summary(project, states, timed=bool(outcome.made))), flush=True)
+        print(visible(summary(project, states, found.unread_lines(), bool(outcome.made))), flush=True)
     wrong = [*found.problems(), *found.waiting(only)]
     wrong += found.blocked() if outcome.failed and only is None else []
     for line in (
         *found.scaling_lines(project.home.reports),
+        *found.reading,
         *sentences(found.searches),
         *found.warning_lines(),
     ):

@@ -19,7 +19,7 @@ from tamis.cli.parts import (
 )
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS
-from tamis.exporting import FORMS, export_selection
+from tamis.exporting import FORMS, Extras, export_selection
 from tamis.graph.approval import approve as approve_selections
 from tamis.graph.approval import read_approvals, waiting, waiting_lines
 from tamis.graph.scan import scan
@@ -31,6 +31,7 @@ from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.seen import beginnings
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
+from tamis.store.exports import FOLDER
 from tamis.store.home import writing
 
 PATIENCE_SECONDS = 30.0
@@ -51,17 +52,40 @@ PATIENCE_SECONDS = 30.0
     "--output",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Write to this file or folder, instead of into the folder of exports.",
+    help="Write to this file, alone, or to this folder, instead of into the folder of exports.",
 )
-def export(selection: str, form: str | None, listed: Sequence[str], output: Path | None) -> int:
+@click.option(
+    "--with-card",
+    "card",
+    is_flag=True,
+    help="Write the data card and lineage next to --output, instead of into the folder of exports.",
+)
+@click.option(
+    "--with-scores",
+    "scores",
+    is_flag=True,
+    help="Write all documents of the pool, the selected ones first, with verdict, reason and scores.",
+)
+def export(
+    selection: str,
+    form: str | None,
+    listed: Sequence[str],
+    output: Path | None,
+    *,
+    card: bool,
+    scores: bool,
+) -> int:
     """Write a selection, with all columns of its rows, into the folder of exports."""
     project = read_project()
     columns = [name.strip() for names in listed for name in names.split(",") if name.strip()]
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
     with written(output) if output else contextlib.nullcontext():
-        done = export_selection(project, selection, form, columns, output)
+        extras = Extras(card=card, scores=scores)
+        done = export_selection(project, selection, form, columns, output, extras)
     print(f"{done.path}: {counted(done.documents, 'document')}")
+    if done.card and done.card.parent != done.path.parent and form != FOLDER:
+        say(f"its data card: {done.card}")
     for note in done.notes:
         complain(note)
     if output and not done.path.resolve().is_relative_to(project.home.exports.resolve()):

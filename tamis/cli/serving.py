@@ -12,13 +12,16 @@ from functools import partial
 import click
 
 from tamis.base.errors import PermanentError, UnknownNameError
-from tamis.base.progress import say
+from tamis.base.progress import say, visible
+from tamis.base.trust import accept, accepted, unaccepted
 from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform_module
 from tamis.project import open_project
 from tamis.report.address import PagesAddress, pages_address
 from tamis.report.missing import missing_page
 from tamis.report.server import served_pages
+from tamis.settings.config import UnreadableProjectError
 from tamis.store.home import Home
+from tamis.trust import asked_by
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
@@ -149,6 +152,28 @@ def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddres
                 f"earlier links in Dagster's UI lead to port {before}"
             )
         yield pages
+
+
+@click.command()
+@click.option("--list", "listed", is_flag=True, help="Accept nothing; list what is accepted and what is not.")
+def trust(listed: bool) -> int:
+    """Accept what the project asks for, as it is now."""
+    try:
+        project = open_project()
+    except UnreadableProjectError:
+        if not listed:
+            raise
+        asked = []
+    else:
+        asked = [*platform_module("instance_file").asked_by(project), *asked_by(project)]
+    missing = unaccepted(asked)
+    if not listed:
+        accept(missing)
+    known = accepted() if listed else []
+    lines = [f"accepted: {one.file} {one.effect}" for one in (known if listed else missing)]
+    lines += [f"not accepted: {one.file} {one.effect}" for one in missing if listed]
+    print("\n".join(map(visible, lines or ["nothing is accepted, and nothing has to be"])))
+    return 0
 
 
 @click.command(cls=ListCommand)

@@ -14,10 +14,11 @@ from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
-from tamis.base.progress import say
+from tamis.base.progress import complain, say
 from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
@@ -162,6 +163,8 @@ def gaps(target: str, as_json: bool) -> int:
     first = found.lacking["example_id"].head(MOST_LISTED)
     begins = {} if as_json else beginnings(store, TARGET_EXAMPLES.name, first)
     answer(as_json, found.to_json(store), found.lines(store, begins))
+    for line in unknown_lines(project, target=target):
+        complain(f"warning: {line}")
     selections = [one.name for one in project.settings.selection if one.target == target]
     pages = [project.home.reports / served_page_name(name) for name in selections]
     if len(found.lacking) and (there := next((page for page in pages if page.exists()), None)):

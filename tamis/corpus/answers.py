@@ -7,14 +7,16 @@ text is stored twice.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from tamis.corpus.arrow_values import Undecoded
 from tamis.corpus.conversations import columns_of, read_conversation
-from tamis.corpus.records import Defect, Item, Reason, Row, require_text_column
+from tamis.corpus.records import Defect, Item, Reason, Row, require_column, wrong_encoding
 from tamis.corpus.text import excerpt, normalise_text
+from tamis.corpus.text_columns import find
 from tamis.settings.config import TargetSection
 
 SEPARATOR = "\n\n"
@@ -48,7 +50,7 @@ class Answers:
         Of a file that has no such column there is one defect, as of one without the column of the text.
         """
         column = self.target.prompt_column if self.target.response_column else self.target.label_column
-        for item in require_text_column(items, column) if column else items:
+        for item in require_column(items, column) if column else items:
             if isinstance(item, Row) and self.target.format != "text":
                 yield self._conversation(item)
             elif isinstance(item, Row) and self.target.response_column:
@@ -64,8 +66,13 @@ class Answers:
         return pl.DataFrame(columns, schema={"row": pl.UInt32, **COLUMNS})
 
     def _pair(self, item: Row) -> Item:
-        prompt_column, column = str(self.target.prompt_column), str(self.target.response_column)
-        prompt, response = item.values[prompt_column], item.values[column]
+        prompt_column, column = (
+            str(self.target.prompt_column),
+            _column(item, str(self.target.response_column)),
+        )
+        prompt, response = _value(item, prompt_column), item.values[column]
+        if isinstance(prompt, Undecoded):
+            return wrong_encoding(item.row, "bytes that are not UTF-8", prompt.data)
         if not isinstance(prompt, str):
             kind = f"of type {type(prompt).__name__}, not a string"
             detail = f"the prompt is {'null' if prompt is None else kind}"
@@ -76,33 +83,44 @@ class Answers:
         text = pair_text(question, answer)
         self._note(item.row, len(text) - len(answer), None)
         others = {name: value for name, value in item.values.items() if name != prompt_column}
-        return Row(row=item.row, values={**others, column: text})
+        return replace(item, values={**others, column: text})
 
     def _labelled(self, item: Row) -> Item:
         column = str(self.target.label_column)
-        label = _label(item.values[column])
+        label = _label(_value(item, column))
         if label is None:
             detail = f"no label in column {column!r}: text, a whole number or true/false is expected"
-            shown = excerpt(item.values[column])
+            shown = excerpt(_value(item, column))
             return Defect(row=item.row, reason=Reason.MALFORMED_ROW, detail=detail, excerpt=shown)
         self._note(item.row, None, label)
         return item
 
     def _conversation(self, item: Row) -> Item:
-        form, column = self.target.format, self.target.text_column
+        form, column = self.target.format, _column(item, str(self.target.text_column))
         found = read_conversation(item.row, item.values, form, column)
         if isinstance(found, Defect):
             return found
         self._note(item.row, None, None, json.dumps(found.starts))
         texts = columns_of(form, column)
         others = {name: value for name, value in item.values.items() if name not in texts}
-        return Row(row=item.row, values={**others, column: found.text})
+        return replace(item, values={**others, column: found.text})
 
     def _note(self, row: int, response_at: int | None, label: str | None, turns: str | None = None) -> None:
         self.rows.append(row)
         self.responses.append(response_at)
         self.labels.append(label)
         self.turns.append(turns)
+
+
+def _column(item: Row, name: str) -> str:
+    """Return the column that has the text of a row: the named one, unless the row says another."""
+    return item.text.name if item.text else name
+
+
+def _value(item: Row, path: str) -> Any:
+    """Return the value of a column, or of a nested field by its path, that the row has."""
+    found = find(item.columns, path)
+    return found and found[1]
 
 
 def _label(value: Any) -> str | None:

@@ -3,14 +3,24 @@
 Where the bytes break, the rows before them are kept. Columns are those that are read of Parquet.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from tamis.corpus.parquet_rows import batch_items, columns_read, is_from_the_disk, malformed_file
-from tamis.corpus.records import Item, broken_stream, unusable_columns
+from tamis.corpus.arrow_columns import sample_of_batch
+from tamis.corpus.parquet_rows import (
+    UsableColumns,
+    batch_items,
+    is_from_the_disk,
+    malformed_file,
+    usable_columns,
+)
+from tamis.corpus.records import Defect, Item, broken_stream
+from tamis.corpus.row_counts import rows_told
 from tamis.corpus.streams import ENDS_EARLY
+from tamis.corpus.text_columns import Sample
 from tamis.settings.config import CorpusSection
 
 CONTINUES = b"\xff\xff\xff\xff"
@@ -26,16 +36,32 @@ def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         return
     with source:
         try:
-            reader = _opened(source)
+            reader = opened(source)
         except (pa.ArrowException, OSError) as error:
             if is_from_the_disk(error):
                 raise
             yield malformed_file(path, f"not an Arrow file: {error}")
             return
-        if defect := unusable_columns(reader.schema.names, corpus.text_column):
-            yield defect
+        columns = usable_columns(reader.schema, corpus, lambda: rows_told(path), lambda: sample_of_file(path))
+        if isinstance(columns, Defect):
+            yield columns
             return
-        yield from _rows(reader, corpus, _ended(path))
+        yield from _rows(reader, columns, _ended(path))
+
+
+def schema_of_file(path: Path) -> pa.Schema:
+    """Return the schema of a file; raises what Arrow does where it has none."""
+    with pa.memory_map(str(path)) as source:
+        return opened(source).schema
+
+
+def sample_of_file(path: Path) -> Sample:
+    """Return values of the columns that may hold texts, of the first rows."""
+    with contextlib.suppress(pa.ArrowException, OSError), pa.memory_map(str(path)) as source:
+        for batch in opened(source):
+            if batch.num_rows:
+                return sample_of_batch(batch)
+    return {}
 
 
 def _ended(path: Path) -> bool:
@@ -47,7 +73,7 @@ def _ended(path: Path) -> bool:
         return file.read() == END
 
 
-def _opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
+def opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
     """`datasets` writes the stream format; a file in the random-access one is read as well."""
     if source.read(6) == b"ARROW1":
         source.seek(8)
@@ -56,8 +82,8 @@ def _opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
     return pa.ipc.open_stream(source)
 
 
-def _rows(reader: pa.RecordBatchStreamReader, corpus: CorpusSection, ended: bool) -> Iterator[Item]:
-    columns = columns_read(reader.schema, corpus)
+def _rows(reader: pa.RecordBatchStreamReader, usable: UsableColumns, ended: bool) -> Iterator[Item]:
+    columns = usable.read(reader.schema)
     row = 0
     while True:
         try:
@@ -72,5 +98,5 @@ def _rows(reader: pa.RecordBatchStreamReader, corpus: CorpusSection, ended: bool
                 raise
             yield broken_stream(row, f"rows from {row} cannot be read: {error}", "")
             return
-        yield from batch_items(batch.select(columns), row, corpus)
+        yield from batch_items(batch.select(columns), row, usable)
         row += batch.num_rows

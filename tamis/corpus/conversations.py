@@ -2,15 +2,19 @@
 
 The document is what was said, turn by turn, with an empty line between turns, as in that of a prompt and its
 response; so the same question and answer are one document in whatever form they come. It ends with the
-last answer: what nobody answered teaches nothing.
+last answer: what nobody answered teaches nothing. A call of a tool is said by its JSON, `{"name": ...,
+"arguments": ...}`, a line each, below the text of its turn.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tamis.corpus.arrow_values import Undecoded
 from tamis.corpus.records import Defect, Reason
+from tamis.corpus.strict_json import Reader
 from tamis.corpus.text import excerpt, normalise_text
 from tamis.settings.sections import RowFormat
 
@@ -25,13 +29,25 @@ ROLES = {
     "gpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool_calls": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "ipython": "tool",
 }
 """What the speakers are called, and who they are."""
 _KEYS = {"messages": ("role", "content"), "sharegpt": ("from", "value")}
 _ROLES_SHOWN = 20
+_CALLS = ("tool_use", "server_tool_use", "tool_call", "function_call")
+"""Types of the parts of a turn that are calls of tools; their results are texts."""
+_UNSAID = ("audio", "reasoning_content", "reasoning", "thinking")
+"""What may stand in a turn in place of its text, and is no part of it."""
+_RESULTS = ("tool_result", "web_search_tool_result", "function_call_output")
 
 
 Turn = tuple[str, str]
@@ -53,6 +69,11 @@ class Conversation:
             starts.append((role, at))
             at += len(text) + len(SEPARATOR)
         return cls(text=SEPARATOR.join(text for _role, text in turns), starts=tuple(starts))
+
+
+def system_turn_end(starts: Sequence[tuple[str, int]]) -> int:
+    """Return the number of characters before the first turn that is not the system's."""
+    return next((at for role, at in starts if role != "system"), 0)
 
 
 def turns_of(text: str, starts: Sequence[tuple[str, int]]) -> tuple[Turn, ...]:
@@ -103,34 +124,84 @@ def _instruction(values: Mapping[str, Any], column: str) -> list[Turn]:
 def _turns(value: Any, speaker: str, said: str) -> list[Turn]:
     """Return the turns with any text: who speaks, and what is said."""
     if isinstance(value, str):
+        reader = Reader()
         try:
-            value = json.loads(value)
+            value = reader.read(value)
         except (ValueError, RecursionError):
             raise _UnusableError("a list of turns is expected, found a text") from None
+        if problem := reader.problem():
+            raise _UnusableError(problem)
     if not isinstance(value, list):
         found = "null" if value is None else type(value).__name__
         raise _UnusableError(f"a list of turns is expected, found {found}")
     turns = []
     for number, turn in enumerate(value, 1):
-        if not isinstance(turn, dict) or speaker not in turn or said not in turn:
+        if not isinstance(turn, dict) or speaker not in turn or not (said in turn or _calls_of(turn)):
             raise _UnusableError(f"turn {number} is not an object with {speaker!r} and {said!r}")
         role = ROLES.get(turn[speaker].strip().lower()) if isinstance(turn[speaker], str) else None
         if role is None:
             shown = excerpt(turn[speaker])[:_ROLES_SHOWN]
             raise _UnusableError(f"turn {number} has the unknown role {shown!r}; valid: {', '.join(ROLES)}")
-        if text := _text_of(turn[said], f"turn {number}"):
+        where = f"turn {number}"
+        text = _text_of(turn.get(said), where) or _text_of(turn.get("refusal"), where)
+        calls = [_call_text(call, where) for call in _calls_of(turn)]
+        if text := normalise_text("\n".join([text, *calls] if text else calls)):
             turns.append((role, text))
+        elif unsaid := next(filter(turn.get, _UNSAID), None):
+            raise _UnusableError(f"{where} has no text, only {unsaid!r}")
     return turns
 
 
+def _calls_of(turn: Mapping[str, Any]) -> list[Any]:
+    """Return the calls of tools that a turn has beside its text."""
+    calls: list[Any] = []
+    for found in (turn.get("tool_calls"), turn.get("function_call")):
+        if isinstance(found, str):
+            with contextlib.suppress(ValueError, RecursionError):
+                found = json.loads(found)
+        calls += found if isinstance(found, list) else [found]
+    # Parquet writes every key in every turn.
+    return [call for call in calls if (any(call.values()) if isinstance(call, dict) else call)]
+
+
+def _call_text(call: Any, where: str) -> str:
+    """Return the JSON of a call: its name and arguments, also where these are JSON text."""
+    inner = call
+    for key in ("function", "custom"):
+        if isinstance(call, dict) and isinstance(call.get(key), dict):
+            inner = call[key]
+    name = inner.get("name") if isinstance(inner, dict) else None
+    if not isinstance(name, str) or not name:
+        raise _UnusableError(f"{where} has a call of a tool without a name")
+    arguments = next((inner[key] for key in ("arguments", "input", "parameters") if key in inner), None)
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.loads(arguments)
+    return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False, default=str)
+
+
+def _part_text(part: Any, where: str) -> str:
+    """Return the text of a part of a turn: a text, a call of a tool, or what it answered."""
+    if isinstance(part, dict) and not isinstance(part.get("text"), str):
+        kind = part.get("type")
+        if kind in _CALLS:
+            return _call_text(part, where)
+        if kind in _RESULTS:
+            return _text_of(part.get("content", part.get("output")), where)
+        if kind == "refusal":
+            return _text_of(part.get("refusal"), where)
+    text = part.get("text") if isinstance(part, dict) else part
+    if not isinstance(text, str):
+        raise _UnusableError(f"{where} has a part that is not text")
+    return text
+
+
 def _text_of(value: Any, where: str) -> str:
-    """Return a content in normal form, "" of none; parts of text are joined."""
+    """Return a content in normal form, "" of none; its parts are joined."""
     if isinstance(value, list):
-        parts = [part.get("text") if isinstance(part, dict) else part for part in value]
-        texts = [part for part in parts if isinstance(part, str)]
-        if len(texts) < len(parts):
-            raise _UnusableError(f"{where} has a part that is not text")
-        value = "\n".join(texts)
+        value = "\n".join(_part_text(part, where) for part in value)
+    if isinstance(value, Undecoded):
+        raise _UnusableError(f"{where} has bytes that are not UTF-8")
     if value is not None and not isinstance(value, str):
         raise _UnusableError(f"{where} is of type {type(value).__name__}, not a text")
     return normalise_text(value or "")

@@ -7,8 +7,9 @@ batch bound the memory. 50,000 to 80,000 rows of 350 characters a second on one 
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,28 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.conversations import columns_of, read_conversation
+from tamis.corpus.arrow_values import Undecoded
+from tamis.corpus.conversations import columns_of, read_conversation, system_turn_end
 from tamis.corpus.docstrings import read_package
 from tamis.corpus.fetching import fetched
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
-from tamis.corpus.records import WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
+from tamis.corpus.records import (
+    UNKNOWN,
+    WHOLE_SHARD,
+    Defect,
+    Item,
+    Reason,
+    Row,
+    giant_row,
+    quarantine_frame,
+)
 from tamis.corpus.remote import RemoteForbiddenError
+from tamis.corpus.row_counts import rows_told
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import system_turn
 from tamis.corpus.text import excerpt, normalise_text, without_surrogates
+from tamis.corpus.text_columns import TextPlace, is_plain_name, lowered, usual_place
 from tamis.settings.config import CorpusSection
 
 BATCH_BYTES = 32_000_000
@@ -50,6 +64,8 @@ DOCUMENT_SCHEMA = {
     "licence": pl.Utf8,
     "metadata": pl.Utf8,
     "content": pl.Utf8,
+    "system_turn": pl.Utf8,
+    "system_turn_end": pl.UInt32,
 }
 
 
@@ -58,15 +74,18 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`). quarantine: row (-1 =
-    the whole shard), reason, detail, excerpt. skipped: rows shorter than `minimum_characters`, which are no
-    error. heading: what the file states of its columns; None where none is kept. In a batch of many files
-    both frames have a column `shard`, the key of the file.
+    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`); system_turn and
+    system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
+    the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
+    which are no error. Of a file, in its last batch: odd (how many values could not be kept as they were, by
+    column and what was done to them) and heading (what the file states of its columns; None where none is
+    kept). In a batch of many files both frames have a column `shard`, the key of the file.
     """
 
     documents: pl.DataFrame
     quarantine: pl.DataFrame
     skipped: int = 0
+    odd: Mapping[tuple[str, str], int] = field(default_factory=dict)
     heading: str | None = None
 
 
@@ -96,38 +115,50 @@ def read_as(shard: Shard, corpus: CorpusSection, reading: Reading) -> Iterator[S
     if not shard.path.exists():
         raise ShardGoneError(shard.key, shard.path)
     if shard.kind == "package":
-        items = read_package(shard.path, shard.name, corpus.text_column)
+        items = read_package(shard.path, shard.name, usual_place(corpus).name)
     else:
         items = read_file(shard.path, corpus)
-    return _headed(batches_of(items, shard, corpus, reading), shard.path, shard, corpus)
+    return _headed(items, shard.path, shard, corpus, reading)
 
 
 def _read_remote(shard: Shard, corpus: CorpusSection, reading: Reading) -> Iterator[ShardBatch]:
     """Batches of a file that is fetched first; one that may not be read is a defect, as a local one is."""
     try:
         with fetched(shard) as path:
-            items = read_file(path, corpus)
-            yield from _headed(batches_of(items, shard, corpus, reading), path, shard, corpus)
+            yield from _headed(read_file(path, corpus), path, shard, corpus, reading)
     except RemoteForbiddenError as error:
-        defect = Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem)
+        defect = Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem, rows=UNKNOWN)
         yield from batches_of([defect], shard, corpus, reading)
 
 
 def _headed(
-    batches: Iterator[ShardBatch], path: Path, shard: Shard, corpus: CorpusSection
+    items: Iterable[Item], path: Path, shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
-    """The batches, the first with the heading of the columns."""
-    heading = heading_of(path, corpus) if corpus.keep_columns and has_columns(shard.name) else None
-    yield replace(next(batches), heading=heading)
-    yield from batches
+    """Yield the batches of a file, the last one with its odd values and the heading of its columns."""
+    checks = _checks(shard, corpus, reading)
+    batches = _batches(items, checks, shard, reading)
+    last = next(batches)
+    for batch in batches:
+        yield last
+        last = batch
+    odd, heading = dict(checks.odd), None
+    if has_columns(shard.name) and (corpus.keep_columns or checks.taken is not None):
+        heading = heading_of(path, corpus, checks.main, checks.taken, odd)
+    yield replace(last, odd=odd, heading=heading)
 
 
 def batches_of(
     items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
 ) -> Iterator[ShardBatch]:
     """Check the rows of a shard and hand them on in batches, at least one."""
+    return _batches(items, _checks(shard, corpus, reading), shard, reading)
+
+
+def _batches(
+    items: Iterable[Item], checks: "_Checks", shard: Shard, reading: Reading
+) -> Iterator[ShardBatch]:
     batch, advance = _Batch(), reading.advance
-    for checked in _checked(items, shard, corpus, reading):
+    for checked in _checked(items, checks, shard):
         batch.add(checked)
         if batch.rows % REPORTED_ROWS == 0:
             advance(REPORTED_ROWS)
@@ -140,18 +171,21 @@ def batches_of(
         yield batch.frames()
 
 
-def _checked(
-    items: Iterable[Item], shard: Shard, corpus: CorpusSection, reading: Reading
-) -> Iterator["Checked"]:
-    """Yield the checked rows of a file; what its reader cannot read is a defect of the whole."""
-    texts = columns_of(corpus.format, corpus.text_column)
-    checks = _Checks(
+def _checks(shard: Shard, corpus: CorpusSection, reading: Reading) -> "_Checks":
+    """Return the checks of the rows of a file."""
+    texts = columns_of(corpus.format, usual_place(corpus).name)
+    return _Checks(
         corpus=corpus,
         default_source=shard.name,
         kept_bytes=reading.kept_bytes,
         own=texts.union(LABELS),
-        labels_apart=corpus.format == "text" and corpus.text_column not in LABELS,
+        place=usual_place(corpus),
+        taken=None if is_plain_name(corpus.text_column) or corpus.kind == "python-docs" else Counter(),
     )
+
+
+def _checked(items: Iterable[Item], checks: "_Checks", shard: Shard) -> Iterator["Checked"]:
+    """Yield the checked rows of a file; what its reader cannot read is a defect of the whole."""
     try:
         yield from _one_for_all(map(checks.apply, items))
     except FileNotFoundError as error:
@@ -161,7 +195,14 @@ def _checked(
     except Exception as error:
         # A reader's own mistake: what it cannot read must not keep the other shards waiting for ever.
         detail = f"its reader failed: {type(error).__name__}: {error}"[:VALUE_CHARACTERS]
-        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail)
+        rows = rows_told(shard.path)
+        left = UNKNOWN if rows is None else max(1, rows - checks.rows)
+        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail, rows=left)
+
+
+def checked_rows(items: Iterable[Item], shard: Shard, corpus: CorpusSection) -> Iterator["Checked"]:
+    """Yield the checked rows of a file, one by one."""
+    return map(_checks(shard, corpus, Reading()).apply, items)
 
 
 def read_files_of_group(
@@ -178,7 +219,7 @@ def read_files_of_group(
     for file in files:
         try:
             with fetched(file) if file.remote is not None else contextlib.nullcontext(file.path) as path:
-                for checked in _checked(read_file(path, corpus), file, corpus, reading):
+                for checked in _checked(read_file(path, corpus), _checks(file, corpus, reading), file):
                     batch.add(checked, file.key)
         except RemoteForbiddenError as error:
             batch.add(Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem), file.key)
@@ -212,7 +253,8 @@ def _one_for_all(found: Iterable[Checked]) -> Iterator[Checked]:
         held.append(one if len(held) < HELD_EXCERPTS else replace(one, excerpt=""))
     if len(held) > 1:
         detail = f"in each of its {len(held):,} rows: {held[0].detail}"
-        held = [replace(held[0], row=WHOLE_SHARD, detail=f"{detail}{_FORMATS if _LIST in detail else ''}")]
+        shown = f"{detail}{_FORMATS if _LIST in detail else ''}"
+        held = [replace(held[0], row=WHOLE_SHARD, detail=shown, rows=len(held))]
     yield from held
 
 
@@ -257,28 +299,46 @@ class _Batch:
         return ShardBatch(documents=documents, quarantine=quarantine, skipped=self.skipped)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class _Checks:
-    """The rules of one corpus, by which a raw row becomes a document."""
+    """The rules of one corpus, by which the raw rows of a file become documents.
+
+    `own`: columns that become the document itself or its language, source or licence: no metadata. `place`:
+    where the text is, unless a row says otherwise. `taken`: rows by the place of their text, where tamis.toml
+    does not name the column; the first place is that of the file. `odd`: values that could not be kept as
+    they were, by column and what was done to them.
+    """
 
     corpus: CorpusSection
     default_source: str
     kept_bytes: float
     own: frozenset[str]
-    """Columns that become the document itself or its language, source or licence: no metadata."""
-    labels_apart: bool
-    """Whether no row's text is also its language, source or licence, and no row is a conversation."""
+    place: TextPlace
+    taken: Counter[TextPlace] | None
+    odd: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rows: int = 0
+
+    @property
+    def main(self) -> TextPlace | None:
+        """Return the place of the file's texts, which kept rows do not repeat; None before the first row."""
+        return self.place if self.taken is None else next(iter(self.taken), None)
 
     def apply(self, item: Item) -> Checked:
         """Check one row."""
+        self.rows += 1
         if isinstance(item, Defect):
             return item
-        raw = item.values[self.corpus.text_column]
+        for note in item.notes:
+            self.odd[note.column, note.problem] += note.values
+        place = item.text or self.place
+        if self.taken is not None:
+            self.taken[place] += 1
+        raw, turn_end = item.values[place.name], 0
         if self.corpus.format != "text":
-            found = read_conversation(item.row, item.values, self.corpus.format, self.corpus.text_column)
+            found = read_conversation(item.row, item.values, self.corpus.format, place.name)
             if isinstance(found, Defect):
                 return found
-            raw = found.text
+            raw, turn_end = found.text, system_turn_end(found.starts)
         if not isinstance(raw, str):
             return _non_text(item.row, raw)
         limit = self.corpus.maximum_row_bytes
@@ -292,28 +352,48 @@ class _Checks:
         if len(text) < self.corpus.minimum_characters:
             return None
         doc_id = hashlib.sha256(data).hexdigest()[:32]
-        return (doc_id, text, len(text), len(data), *self._origin(item))
+        turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
+        return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)
 
-    def _origin(self, item: Row) -> tuple[str | None, int, str, str | None, str, str | None]:
+    def _origin(
+        self, item: Row, place: TextPlace
+    ) -> tuple[str | None, int, str, str | None, str, str | None]:
         values, corpus = item.values, self.corpus
-        if self.labels_apart and len(values) == 1 and not item.as_json:  # the text and nothing else
+        apart = corpus.format == "text" and place.name not in LABELS
+        if apart and len(values) == 1 and not item.as_json and place == self.main:  # nothing but the text
             return corpus.language, item.row, self.default_source, corpus.licence, NO_METADATA, None
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
-        kept = self._kept(item) if corpus.keep_columns else None
+        kept = self._kept(item, place) if corpus.keep_columns else None
         whole = {name for name in values if kept and is_kept(corpus, name)}
+        own = self.own if place is self.place else self.own | {place.name}
         return (
             _label(values.get("language")) or corpus.language,
             item.row,
             _label(values.get("source"), SOURCE_CHARACTERS) or self.default_source,
             licence or corpus.licence,
-            short_metadata({name: value for name, value in values.items() if name not in self.own}, whole),
+            short_metadata({name: value for name, value in values.items() if name not in own}, whole),
             kept,
         )
 
-    def _kept(self, item: Row) -> str | None:
-        text = self.corpus.text_column if self.corpus.format == "text" else None
-        plain = {name: value for name, value in item.values.items() if name != text}
-        return kept_row(plain | item.as_json, self.corpus, self.kept_bytes)
+    def _kept(self, item: Row, place: TextPlace) -> str | None:
+        """Return the columns of a row to keep: without its text, if that is where the file has its texts."""
+        is_text = self.corpus.format == "text"
+        if is_text and place != self.main:
+            return self._with_text(item, place)
+        # The turns of a nested conversation are in its column as well.
+        own = place.name if is_text or place.is_nested else None
+        others = {name: value for name, value in item.values.items() if name != own}
+        return kept_row(others | item.as_json, self.corpus, self.kept_bytes, odd=self.odd)
+
+    def _with_text(self, item: Row, place: TextPlace) -> str | None:
+        """Return the columns of a row whose text is elsewhere than those of its file, which a null says."""
+        row, main = item.values | item.as_json, self.main
+        if place.is_nested:
+            text = row.pop(place.name)
+            if place.keys[0] in row:
+                lowered(row, place.keys, text)
+        apart = main.name if main and main.name not in row and is_kept(self.corpus, main.keys[0]) else None
+        return kept_row(row, self.corpus, self.kept_bytes, apart, self.odd)
 
 
 def _non_text(row: int, value: object) -> Defect:
@@ -359,6 +439,7 @@ def _short_value(value: Any, stored: bool) -> Any:
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
+    value = str(value) if isinstance(value, Undecoded) else value
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = without_surrogates(shown[: VALUE_CHARACTERS + 1])
     if not stored and not (isinstance(value, str) and len(shown) <= VALUE_CHARACTERS):
@@ -375,4 +456,5 @@ def all_documents(batches: Iterable[ShardBatch]) -> ShardBatch:
         documents=pl.concat([batch.documents for batch in held]),
         quarantine=pl.concat([batch.quarantine for batch in held]),
         skipped=sum(batch.skipped for batch in held),
+        odd=sum((Counter(batch.odd) for batch in held), Counter()),
     )

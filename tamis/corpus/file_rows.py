@@ -1,6 +1,7 @@
 """Rows of a file by its extension: text, JSON, CSV, Arrow and Parquet, the first three also .gz or .zst."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tamis.corpus.arrow_rows import read_arrow
@@ -8,6 +9,7 @@ from tamis.corpus.csv_rows import read_csv, read_tsv
 from tamis.corpus.json_rows import read_json, read_json_lines
 from tamis.corpus.parquet_rows import read_parquet
 from tamis.corpus.records import (
+    UNKNOWN,
     WHOLE_SHARD,
     Defect,
     Item,
@@ -15,10 +17,12 @@ from tamis.corpus.records import (
     Row,
     broken_stream,
     giant_row,
-    require_text_column,
+    with_texts,
     wrong_encoding,
 )
+from tamis.corpus.row_counts import rows_told
 from tamis.corpus.streams import Content
+from tamis.corpus.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
 COMPRESSIONS = ("", ".gz", ".zst")
@@ -33,7 +37,7 @@ def read_text(content: Content, corpus: CorpusSection) -> Iterator[Item]:
         yield broken_stream(WHOLE_SHARD, content.broken, data)
     else:
         try:
-            yield Row(row=0, values={corpus.text_column: data.decode("utf-8")})
+            yield Row(row=0, values={usual_place(corpus).name: data.decode("utf-8")})
         except UnicodeDecodeError as error:
             yield wrong_encoding(WHOLE_SHARD, str(error), data)
 
@@ -63,36 +67,54 @@ def is_readable(name: str) -> bool:
 
 
 def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
-    """Rows and defects of a file, in order; `OSError` only when reading fails after the file was opened."""
-    name = path.name.lower()
+    """Rows and defects of a file, in order; `OSError` only when reading fails after the file was opened.
+
+    Of a file that cannot be read the defect says how many rows it has, as far as the file tells.
+    """
+    for item in _items(path, corpus):
+        if isinstance(item, Defect) and item.row == WHOLE_SHARD and item.rows is UNKNOWN:
+            yield replace(item, rows=rows_told(path))
+        else:
+            yield item
+
+
+def _items(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     try:
-        if whole := WHOLE_FILES.get(Path(name).suffix):
+        if whole := WHOLE_FILES.get(Path(path.name.lower()).suffix):
             yield from whole(path, corpus)
             return
-        extension = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
-        if extension not in READERS:
+        if reader_of(path) is None:
             yield _unsupported(path)
             return
         content = Content(path)
     except (PermissionError, IsADirectoryError) as error:
-        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=str(error.strerror))
+        detail = str(error.strerror)
+        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail, rows=UNKNOWN)
         return
     with content:
-        yield from _content_items(content, READERS[extension], corpus)
+        yield from with_texts(raw_items(content, path, corpus), corpus)
 
 
-def _content_items(
-    content: Content, reader: Callable[[Content, CorpusSection], Iterator[Item]], corpus: CorpusSection
-) -> Iterator[Item]:
-    if content.encoding_problem:
+def reader_of(path: Path) -> Callable[[Content, CorpusSection], Iterator[Item]] | None:
+    """Return the reader of a file of text, by its extension; None of one that is none."""
+    name = path.name.lower()
+    return READERS.get(Path(name.removesuffix(".gz").removesuffix(".zst")).suffix)
+
+
+def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item]:
+    """Yield rows and defects of an opened text file; rows may lack the text column."""
+    if content.format:
+        problem = f"the file is {content.format}, whatever its name says: unpack it, or rename it"
+        yield Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=problem, rows=UNKNOWN)
+    elif content.encoding_problem:
         problem = f"the file is {content.encoding_problem}"
         yield wrong_encoding(WHOLE_SHARD, problem, content.stream.peek(64))
     elif content.empty and content.broken:
         yield broken_stream(WHOLE_SHARD, content.broken, b"")
     elif content.empty:
         yield Defect(row=WHOLE_SHARD, reason=Reason.EMPTY_FILE, detail="the file holds nothing")
-    else:
-        yield from require_text_column(reader(content, corpus), corpus.text_column)
+    elif (reader := reader_of(path)) is not None:
+        yield from reader(content, corpus)
 
 
 def _unsupported(path: Path) -> Defect:

@@ -18,6 +18,8 @@ from tamis.base.errors import PermanentError
 from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
 from tamis.corpus.known_ids import KnownIds
+from tamis.corpus.lost_rows import lost_rows, rows_before, with_lost_rows
+from tamis.corpus.named_columns import heading_without
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
 from tamis.corpus.setting_aside import forget_shown
@@ -55,6 +57,7 @@ class Intake:
     new_documents: int = 0
     skipped: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
+    odd_values: int = 0
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     near_repeats: dict[str, str] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class Intake:
         if self.near_repeats:
             refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
         read: dict[str, Any] = {} if self.files is None else {"files_read": self.files}
+        read |= {"odd_values": self.odd_values} if self.odd_values else {}
         return (
             refused
             | read
@@ -81,8 +85,22 @@ class Intake:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shrinkage:
+    """A shard that has fewer documents than it had; of a group, fewer files with a document.
+
+    `before` and `now` count these; `doc_ids`: documents that the shard no longer has, of a group those of the
+    files that have none.
+    """
+
+    shard: str
+    before: int
+    now: int
+    doc_ids: pl.Series
+
+
 class ShardShrunkError(PermanentError):
-    """A file lost most of the documents that it had, or a group most of its files with a document.
+    """A file lost too many of the documents that it had, or a group of its files with a document.
 
     `before` and `now` count these, `bad_rows` unreadable rows by reason.
     """
@@ -102,26 +120,28 @@ def store_shards(
     store: Store,
     shards: Iterable[tuple[str, Iterable[ShardBatch]]],
     leave: tuple[type[Exception], ...] = (),
-    too_few: Callable[[str, int, int], bool] = lambda shard, before, now: False,
+    too_few: Callable[[Shrinkage], bool] = lambda shrinkage: False,
     group_of: Callable[[str], GroupIntake | None] = lambda shard: None,
 ) -> Iterator[list[Intake]]:
     """Store what was read of shards (texts, places, columns, quarantine), many in a commit; yields that.
 
     Texts that a shard no longer holds stay until orphans are collected: another one may bring them.
     A shard that raises one of `leave` is left as it was, with its error. When reading raises another one,
-    what was read before is stored and handed on first. A shard is `too_few` where so few of the distinct
-    documents that it had are left that it raises `ShardShrunkError`; of a group, files that have one count.
+    what was read before is stored and handed on first. `too_few`: whether a shard that has fewer documents
+    than it had raises `ShardShrunkError`.
     `group_of`: how a group is taken in, whose batches hold the files that are read.
     """
     texts, barred = _Texts(store), refusal(store)
     places = store.read("occurrences", ["shard", "doc_id"])
-    had = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
-    group = _Group(barred)
+    rows = rows_before(store, places)
+    places = places.unique()
+    had = dict(places.group_by("shard").len().iter_rows())
+    group = _Group(barred, rows)
     for shard, batches in shards:
         try:
             group.read(shard, batches, texts, group_of(shard))
             before, now = group.left_of(shard, had)
-            if too_few(shard, before, now):
+            if now < before and too_few(group.shrinkage(shard, before, now, places)):
                 raise ShardShrunkError(shard, before, now, group.bad_rows_of(shard))
         except leave as error:
             group.drop(shard)
@@ -133,7 +153,7 @@ def store_shards(
             raise
         if group.full:
             yield group.store(store, texts)
-            group = _Group(barred)
+            group = _Group(barred, rows)
     if group.intakes or group.left:
         yield group.store(store, texts)
 
@@ -199,8 +219,8 @@ def kept_rows(documents: pl.DataFrame, heading: str | None) -> pl.DataFrame:
 class _Group:
     """Shards whose occurrences, kept columns and quarantine share commits."""
 
-    def __init__(self, barred: Refusal) -> None:
-        self.barred = barred
+    def __init__(self, barred: Refusal, rows_before: Mapping[str, int]) -> None:
+        self.barred, self.rows_before = barred, rows_before
         self.intakes: dict[str, Intake] = {}
         self.groups: dict[str, GroupIntake] = {}
         self.left: dict[str, Exception] = {}
@@ -224,12 +244,14 @@ class _Group:
         of_shard = pl.lit(shard).alias("shard")
         for batch in batches:
             intake.skipped += batch.skipped
+            intake.odd_values += sum(batch.odd.values())
             documents, refused = self.barred.documents(batch.documents)
             if group is None:
                 documents, shown = self.barred.columns(documents)
             else:  # a file of one text has no other columns
                 shown = refused.clear()
-            if len(kept := kept_rows(documents, batch.heading)):
+            heading, named = self._heading(batch.heading)
+            if len(kept := kept_rows(documents, heading)):
                 self.frames["kept_rows"].setdefault(shard, []).append(kept.with_columns(of_shard))
                 self.kept_bytes += int(kept["content"].str.len_bytes().sum())
             quarantine, held = self.barred.quarantine(batch.quarantine)
@@ -242,30 +264,58 @@ class _Group:
             if len(quarantine):
                 bad = _named(quarantine, of_shard)
                 self.frames["quarantine"].setdefault(shard, []).append(bad)
-            found = [_named(places, of_shard) for places in (refused, shown, held)]
+            found = [_named(places, of_shard) for places in (refused, shown, held, named)]
             places = pl.concat(found, how="diagonal").with_columns(of_shard.alias("partition"))
             intake.refused.update(places["doc_id"])
             self.places.append(places)
             self.rows += len(batch.documents) + len(batch.quarantine)
+        lost = self.frames["quarantine"].get(shard)
+        if lost is not None and shard in self.rows_before:
+            left = intake.occurrences + intake.skipped
+            lost[:] = [with_lost_rows(pl.concat(lost), self.rows_before[shard], left)]
+
+    def _heading(self, heading: str | None) -> tuple[str | None, pl.DataFrame]:
+        """Return a heading without withdrawn names of columns, and the places (row, doc_id) of these."""
+        known = frozenset(self.barred.doc_ids) if heading else frozenset[str]()
+        cleared, doc_ids = heading_without(heading, known) if heading and known else (heading, [])
+        schema = {"row": pl.Int64, "doc_id": pl.String}
+        return cleared, pl.DataFrame({"row": [WHOLE_SHARD] * len(doc_ids), "doc_id": doc_ids}, schema=schema)
 
     def left_of(self, shard: str, had: Mapping[str, int]) -> tuple[int, int]:
         """Return how many documents a shard had and has, of a group how many of its files had and have any.
 
         `had`: distinct documents that are stored, by the key of the file.
         """
-        frames = self.frames["occurrences"].get(shard, [])
-        rows = pl.concat(frames).select("shard", "doc_id") if frames else None
+        rows = self._places_of(shard)
         if (group := self.groups.get(shard)) is None:
-            return had.get(shard, 0), 0 if rows is None else rows["doc_id"].n_unique()
-        with_documents = set() if rows is None else set(rows["shard"])
+            return had.get(shard, 0), rows["doc_id"].n_unique()
+        with_documents = set(rows["shard"])
         emptied = sum(file.key in had and file.key not in with_documents for file in group.read)
         before = sum(file.key in had for file in group.group.members)
         return before, before - emptied
 
+    def shrinkage(self, shard: str, before: int, now: int, places: pl.DataFrame) -> Shrinkage:
+        """Return what a shard lost; `places`: shard and doc_id of all that was stored."""
+        rows, group = self._places_of(shard), self.groups.get(shard)
+        if group is None:
+            own = places.filter(pl.col("shard") == shard).join(rows, on="doc_id", how="anti")
+        else:
+            emptied = {file.key for file in group.read}.difference(rows["shard"])
+            own = places.filter(pl.col("shard").is_in([*emptied]))
+        return Shrinkage(shard=shard, before=before, now=now, doc_ids=own["doc_id"].unique())
+
+    def _places_of(self, shard: str) -> pl.DataFrame:
+        """Return shard and doc_id of each document that was read of a shard."""
+        empty = pl.DataFrame(schema={"shard": pl.String, "doc_id": pl.String})
+        frames = [frame.select("shard", "doc_id") for frame in self.frames["occurrences"].get(shard, ())]
+        return pl.concat([empty, *frames])
+
     def bad_rows_of(self, shard: str) -> dict[str, int]:
         """Return how many rows of a shard that was read go to quarantine, by reason."""
         bad = self.frames["quarantine"].get(shard, [])
-        return dict(pl.concat(bad).group_by("reason").len().sort("reason").iter_rows()) if bad else {}
+        return (
+            dict(pl.concat(bad).group_by("reason").agg(lost_rows()).sort("reason").iter_rows()) if bad else {}
+        )
 
     def drop(self, shard: str) -> None:
         """Forget a shard that could not be read to its end."""

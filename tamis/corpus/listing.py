@@ -20,9 +20,10 @@ from pathlib import Path
 from tamis.base.errors import MissingPackageError, PermanentError, without_secrets
 from tamis.base.numbers import counted
 from tamis.corpus.grouping import SMALL_BYTES, is_one_text
+from tamis.corpus.http_file import SCHEMES, list_file
 from tamis.corpus.hub_datasets import HubProblemError, list_hub
-from tamis.corpus.object_store import StoreProblemError, is_url, list_objects
-from tamis.corpus.remote import local_copy
+from tamis.corpus.object_store import is_url, list_objects
+from tamis.corpus.remote import StoreProblemError, local_copy
 from tamis.corpus.saved_datasets import SavedDatasetError, list_saved
 from tamis.corpus.shards import RemoteFile, Shard, shard_key
 from tamis.settings.config import CorpusSection
@@ -115,14 +116,15 @@ def _listed(corpus: CorpusSection, root: Path, cache: Path | None) -> Iterator[S
     if corpus.kind == "datasets":
         return _saved(corpus, root / str(corpus.path))
     if is_url(corpus.path):
-        return _remote(corpus, str(corpus.path), list_objects(str(corpus.path)), cache)
+        url = str(corpus.path)
+        return _remote(corpus, url, list_file(url) if url.startswith(SCHEMES) else list_objects(url), cache)
     return _files(corpus, root / str(corpus.path))
 
 
 def _remote(
     corpus: CorpusSection, url: str, found: Iterator[tuple[str, RemoteFile]], cache: Path | None
 ) -> Iterator[Shard]:
-    of_folder = corpus.hub is None and not url.startswith(("http://", "https://"))
+    of_folder = corpus.hub is None and not url.startswith(SCHEMES)
     try:
         for name, remote in found:
             if reads(corpus, name):

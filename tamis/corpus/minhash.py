@@ -48,6 +48,16 @@ class Buckets:
             codes = np.unique(self.members[first] * len(of) + self.members[first + 1 + counting(counts)])
             yield codes // len(of), codes % len(of)
 
+    def between(self, group: NDArray[np.int64]) -> "Buckets":
+        """The buckets with documents of several groups; group [n] of each document."""
+        if not len(self.bucket):
+            return self
+        begins = np.flatnonzero(np.diff(self.bucket, prepend=-1))
+        of_member = group[self.members]
+        several = np.minimum.reduceat(of_member, begins) < np.maximum.reduceat(of_member, begins)
+        kept = np.repeat(several, np.diff(begins, append=len(self.bucket)))
+        return Buckets(members=self.members[kept], bucket=self.bucket[kept])
+
 
 def band_keys(
     texts: pl.Series, threshold: float, shingle: int, permutations: int, advance: Advance = ignore

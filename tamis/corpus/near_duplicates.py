@@ -20,9 +20,12 @@ from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets, band_keys, buckets_of
 from tamis.corpus.windows import word_windows
 
-CODE_VERSION = "2"  # 2: characters of scripts without spaces are words
+KEYS_VERSION = "2"  # 2: characters of scripts without spaces are words
+CODE_VERSION = "3"  # 3: text that many documents of a file share is left out; keys of the others are the same
 _INPUT = {"doc_id": pl.String, "text": pl.String}
 _FIRST_STRETCH = 256  # documents decided before the others are compared with what they keep
+_ONE_IN_COMMON, _DENSE_VALUES = 20, 50_000_000  # shingles that a dense matrix holds, and its largest size
+_SPARE = 4  # similarities that may be computed for one that is asked for
 
 
 class NearDuplicateInputError(PermanentError, ValueError):
@@ -78,13 +81,15 @@ def near_duplicate_groups(
     """Connected components of near-duplicates: doc_id, group (its smallest doc_id), for every document.
 
     For splits that nothing may leak through. As `find_near_duplicates`, but every proposed pair is
-    verified, so a cluster of n near-equal documents costs n^2 / 2 comparisons.
+    verified that other pairs do not connect, so a cluster of n near-equal documents costs n comparisons, and
+    n documents that are all a little too different n^2 / 2.
     """
     ids, sorted_texts = _in_order(doc_ids, texts, threshold, shingle, permutations)
     buckets = buckets_of(band_keys(sorted_texts, threshold, shingle, permutations, advance))
     similarity = _Similarity(sorted_texts, buckets.members, shingle)
-    edges, _ = _verified(buckets, np.ones(len(ids), dtype=bool), similarity, threshold)
-    return pl.DataFrame({"doc_id": ids, "group": ids.gather(_components(edges, len(ids)))})
+    return pl.DataFrame(
+        {"doc_id": ids, "group": ids.gather(_grouped(buckets, similarity, len(ids), threshold))}
+    )
 
 
 def _in_order(
@@ -113,7 +118,11 @@ class Similarity(Protocol):
 
 
 class _Similarity:
-    """Exact Jaccard similarities between the shingle sets of some documents, by position."""
+    """Exact Jaccard similarities between the shingle sets of some documents, by position.
+
+    Shingles that many of the documents hold are in a dense matrix, too: of many pairs of few documents, its
+    products count what is shared in a hundredth of the time.
+    """
 
     def __init__(self, texts: pl.Series, documents: NDArray[np.int64], shingle: int) -> None:
         from scipy import sparse
@@ -128,12 +137,23 @@ class _Similarity:
         self._sets = sparse.csr_array((ones, (windows.document, column)), shape=shape)
         self._sets.data[:] = 1
         self._sizes = np.diff(self._sets.indptr)
+        holders = np.bincount(self._sets.indices, minlength=shape[1])
+        common = holders * _ONE_IN_COMMON > len(wanted)
+        if common.sum() * len(wanted) > _DENSE_VALUES:
+            common[:] = False
+        self._common_nc = self._sets[:, np.flatnonzero(common)].toarray().astype(np.float32)
+        self._rare = self._sets[:, np.flatnonzero(~common)] if common.any() else self._sets
 
     def of_pairs(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
         """|A and B| / |A or B| of the pairs of documents a[i], b[i]."""
         left, right = self._row[a], self._row[b]
-        shared = np.asarray(self._sets[left].multiply(self._sets[right]).sum(axis=1)).reshape(-1)
-        return shared / (self._sizes[left] + self._sizes[right] - shared)
+        (rows, at_row), (columns, at_column) = (np.unique(of, return_inverse=True) for of in (left, right))
+        if len(rows) * len(columns) <= _SPARE * len(left):
+            in_common = self._common_nc[rows] @ self._common_nc[columns].T  # whole numbers, so exact
+            shared = (in_common + (self._rare[rows] @ self._rare[columns].T).toarray())[at_row, at_column]
+        else:
+            shared = np.asarray(self._sets[left].multiply(self._sets[right]).sum(axis=1)).reshape(-1)
+        return np.asarray(shared / (self._sizes[left] + self._sizes[right] - shared), dtype=np.float64)
 
 
 def drop_greedily(
@@ -185,6 +205,24 @@ def _independent(edges: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
         undecided &= ~ready
         undecided[b[ready[a]]] = False
     return kept
+
+
+def _grouped(buckets: Buckets, similarity: Similarity, count: int, threshold: float) -> NDArray[np.int64]:
+    """For each document the smallest of its connected component of neighbours.
+
+    Documents are compared with later ones in stretches of doubling length. Pairs that are connected by then
+    are left out, and so are buckets whose documents all are.
+    """
+    group, positions, first, last = np.arange(count), np.arange(count), 0, 1
+    while first < count and len((buckets := buckets.between(group)).members):
+        for a, b in buckets.pairs((positions >= first) & (positions < last)):
+            apart = group[a] != group[b]
+            a, b = a[apart], b[apart]
+            near = similarity.of_pairs(a, b) >= threshold
+            if near.any():
+                group = _components(np.stack([group[a[near]], group[b[near]]]), count)[group]
+        first, last = last, 2 * last
+    return group
 
 
 def _components(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Corpora in object stores: s3://, gs://, az://, file://, and single files by http(s)://.
+"""Corpora in object stores: s3://, gs://, az:// and file://.
 
 One listing request a thousand objects tells what is new or changed, by ETag and size; no byte is moved for
 it. Credentials and endpoints come from the environment alone, by the names that the stores' own tools use
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, without_secrets
-from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
+from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError, StoreProblemError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
 from tamis.store.objects import require_endpoint
 
@@ -25,29 +25,21 @@ RETRIES: dict[str, Any] = {
 CLIENT: dict[str, Any] = {"connect_timeout": "10s", "timeout": "300s", "allow_http": True}
 
 
-class StoreProblemError(Exception):
-    """Why a store could not be listed, in the store's words."""
-
-
 def is_url(path: str | None) -> bool:
     """Whether a path of tamis.toml names an object store and not a folder."""
     return path is not None and path.split("://")[0] in SCHEMES and "://" in path
 
 
 def list_objects(url: str) -> Iterator[tuple[str, RemoteFile]]:
-    """Relative name and place of every object under a prefix; of an http(s) address, of that one file.
+    """Relative name and place of every object under a prefix.
 
     Raises `StoreProblemError` when the store does not answer, or when there is nothing: a prefix exists by
     its objects, so a wrong one must not look like a corpus whose files were all removed.
     """
     obstore = _library()
-    single = url.startswith(("http://", "https://"))
-    base, name = url.rsplit("/", 1) if single else (url.rstrip("/"), "")
+    base = url.rstrip("/")
     try:
-        store = _store(base)
-        found = (
-            [obstore.head(store, name)] if single else [one for page in obstore.list(store) for one in page]
-        )
+        found = [one for page in obstore.list(_store(base)) for one in page]
     except (obstore.exceptions.BaseError, ValueError) as error:
         raise StoreProblemError(_short(error)) from error
     places = {entry["path"]: entry for entry in found if not _is_marker(entry, found)}

@@ -5,7 +5,10 @@ and binary columns (vectors, images) are read where they are kept for exports; t
 PyArrow cannot read all, such as lists of a fixed size where some are null: Polars reads those.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +16,35 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.kept_columns import is_json, is_kept, json_values
+from tamis.corpus.arrow_columns import nested, places_in, sample_of_batch, stored_path, told_columns
+from tamis.corpus.arrow_values import (
+    UNDECODED,
+    Undecoded,
+    decoded,
+    is_bytes,
+    is_json,
+    is_text,
+    json_values,
+    shown_values,
+)
+from tamis.corpus.kept_columns import is_kept, open_parquet
 from tamis.corpus.records import (
+    UNKNOWN,
     WHOLE_SHARD,
     Defect,
     Item,
+    Note,
     Reason,
     Row,
-    unusable_columns,
+    missing_text_column,
+    repeated_columns,
     wrong_encoding,
 )
+from tamis.corpus.streams import HEAD_BYTES, format_of
 from tamis.corpus.text import excerpt
+from tamis.corpus.text_columns import SAMPLE_ROWS, Sample, TextPlace, holds, is_plain_name, names_of
 from tamis.settings.config import CorpusSection
+from tamis.settings.sections import RowFormat
 
 BATCH_ROWS = 1_000
 
@@ -32,21 +52,83 @@ BATCH_ROWS = 1_000
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """A row per row of the file; one defect for the whole shard when that or its columns are unusable."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = open_parquet(path)
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
             raise
         yield malformed_file(path, str(error))
         return
     with file:
-        names, rows = file.schema_arrow.names, file.metadata.num_rows
-        if defect := unusable_columns(names, corpus.text_column, rows):
-            yield defect
+        columns = usable_columns(
+            file.schema_arrow, corpus, lambda: file.metadata.num_rows, lambda: sample_of_file(path)
+        )
+        if isinstance(columns, Defect):
+            yield columns
             return
         start = 0
         for group in range(file.num_row_groups):
-            yield from _group_items(path, file, group, start, corpus, {})
+            yield from _group_items(path, file, group, start, columns, {})
             start += file.metadata.row_group(group).num_rows
+
+
+def schema_of_file(path: Path) -> pa.Schema:
+    """Return the schema of a file; raises what Arrow does where it has none."""
+    return pq.read_schema(path, memory_map=True)
+
+
+def sample_of_file(path: Path) -> Sample:
+    """Return values of the columns that may hold texts, of the first rows; of the file no more is read."""
+    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path, memory_map=True) as file:
+        groups = [group for group in range(file.num_row_groups) if file.metadata.row_group(group).num_rows]
+        schema = file.schema_arrow
+        columns = [stored_path(schema, keys) for keys in told_columns(schema)]
+        for batch in (
+            file.iter_batches(SAMPLE_ROWS, row_groups=groups[:1], columns=columns) if columns else ()
+        ):
+            return sample_of_batch(batch)
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsableColumns:
+    """Columns of a file that are read; `places`: those of texts, one of which each row takes."""
+
+    corpus: CorpusSection
+    places: Sequence[TextPlace]
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether tamis.toml names the column that holds the text of every row."""
+        return is_plain_name(self.corpus.text_column)
+
+    def are_kept(self, name: str) -> bool:
+        """Return whether a column is kept for exports."""
+        return is_kept(self.corpus, name)
+
+    def read(self, schema: pa.Schema, kept: bool = True) -> list[str]:
+        """Return the columns to read: plain ones, those of texts, and, with `kept`, those that are kept."""
+        of_texts = {place.keys[0] for place in self.places}
+        return [
+            field.name
+            for field in schema
+            if is_plain(field.type) or field.name in of_texts or (kept and self.are_kept(field.name))
+        ]
+
+
+def usable_columns(
+    schema: pa.Schema, corpus: CorpusSection, rows: Callable[[], int | None], sample: Callable[[], Sample]
+) -> UsableColumns | Defect:
+    """Return the columns of a file that are read, or the defect of a file that has no usable ones.
+
+    `rows`: counts the rows of the file; `sample`: reads the first of them.
+    """
+    names = names_of(corpus.text_column)
+    values = {} if names else sample()
+    places = places_in(schema, corpus, values)
+    if not places:
+        known: Sample = {name: [] for name in schema.names} | (values or sample())
+        return missing_text_column(WHOLE_SHARD, names, schema.names, known, corpus.format, rows() or 0)
+    return repeated_columns(schema.names, rows) or UsableColumns(corpus=corpus, places=places)
 
 
 def _group_items(
@@ -54,7 +136,7 @@ def _group_items(
     file: pq.ParquetFile,
     group: int,
     start: int,
-    corpus: CorpusSection,
+    usable: UsableColumns,
     unread: dict[str, pa.Array | None],
 ) -> Iterator[Item]:
     """Yield the rows of a row group.
@@ -62,8 +144,8 @@ def _group_items(
     unread: the columns that PyArrow cannot read, as Polars reads them, or None.
     """
     row, rows = start, file.metadata.row_group(group).num_rows
-    wanted = columns_read(file.schema_arrow, corpus)
-    needed = columns_read(file.schema_arrow, corpus.model_copy(update={"keep_columns": False}))
+    wanted = usable.read(file.schema_arrow)
+    needed = usable.read(file.schema_arrow, kept=False)
     columns = [name for name in wanted if name not in unread]
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
@@ -73,7 +155,7 @@ def _group_items(
             if unread:  # in the order of the file
                 places = [wanted.index(name) for name in batch.schema.names]
                 batch = batch.select(sorted(range(len(places)), key=places.__getitem__))
-            yield from batch_items(batch, row, corpus)
+            yield from batch_items(batch, row, usable)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         if is_from_the_disk(error):
@@ -81,11 +163,11 @@ def _group_items(
         extra = [name for name in columns if name not in needed]
         if extra:  # a broken column that is read for exports alone costs no text, and no other column
             more = _unread(path, file, group, start, extra) or dict.fromkeys(extra)
-            again = _group_items(path, file, group, start, corpus, unread | more)
+            again = _group_items(path, file, group, start, usable, unread | more)
             yield from (item for item in again if item.row >= row)
             return
         detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
-        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail)
+        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail, rows=start + rows - row)
 
 
 def _unread(
@@ -114,69 +196,84 @@ def _read_by_polars(path: Path, field: pa.Field, start: int, rows: int) -> pa.Ar
     try:
         read = pl.scan_parquet(path, glob=False).select(field.name).slice(start, rows).collect()
         return read[field.name].to_arrow().cast(field.type)
-    except (pl.exceptions.PolarsError, pa.ArrowException):
-        return None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException):
+        return None  # it panics at time zones that it does not know
 
 
-def columns_read(schema: pa.Schema, corpus: CorpusSection) -> list[str]:
-    """Return the columns of a file that are read: plain ones, the text, and those that are kept."""
-    return [
-        field.name
-        for field in schema
-        if is_plain(field.type) or field.name == corpus.text_column or is_kept(corpus, field.name)
-    ]
-
-
-def batch_items(batch: pa.RecordBatch, start: int, corpus: CorpusSection) -> Iterator[Item]:
+def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Iterator[Item]:
     """Rows of a batch that begins at row `start`; a text that is not UTF-8 is a defect of its row."""
-    shown, kept = {}, {}
+    texts = {place: _texts(nested(batch, place.keys)) for place in usable.places}
+    places = _places_of(texts, batch.num_rows, usable.corpus.format)
+    shown, kept = {place.name: values for place, values in texts.items() if not place.is_nested}, {}
+    odd = Counter[tuple[str, str]]()
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        if is_plain(field.type) or field.name == corpus.text_column:
-            shown[field.name] = _values(column)
-        if not is_json(field.type) and is_kept(corpus, field.name):
-            kept[field.name] = json_values(column)
-    for offset in range(batch.num_rows):
-        values = {name: column[offset] for name, column in shown.items()}
-        text = values[corpus.text_column]
-        if isinstance(text, _Undecoded):
+        problems = Counter[str]()
+        if field.name in shown:
+            problems[UNDECODED] += sum(isinstance(value, Undecoded) for value in shown[field.name])
+        elif is_plain(field.type):
+            shown[field.name] = shown_values(column, problems)
+        if not is_json(field.type) and usable.are_kept(field.name):
+            kept[field.name] = json_values(column, problems := Counter())
+        odd.update({(field.name, problem): count for problem, count in problems.items()})
+    bad = (place for offset, place in enumerate(places) if isinstance(texts[place][offset], Undecoded))
+    odd.subtract((place.keys[0], UNDECODED) for place in bad)  # these rows are defects
+    notes = tuple(Note(column=name, problem=what, values=count) for (name, what), count in (+odd).items())
+    shown = {name: shown[name] for name in batch.schema.names if name in shown}
+    for offset, place in enumerate(places):
+        text = texts[place][offset]
+        if isinstance(text, Undecoded):
             yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
-        else:
-            as_json = {name: column[offset] for name, column in kept.items()}
-            yield Row(row=start + offset, values=values, as_json=as_json)
+            continue
+        row = Row(
+            row=start + offset,
+            values={name: column[offset] for name, column in shown.items()},
+            as_json={name: column[offset] for name, column in kept.items()},
+            notes=notes,
+        )
+        notes = ()
+        yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
 
 
-class _Undecoded:
-    """Bytes in a string column that are not UTF-8."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __str__(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-def _values(column: pa.Array) -> list[Any]:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return [_decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
-    return column.to_pylist()
+def _places_of(texts: Mapping[TextPlace, list[Any]], rows: int, form: RowFormat) -> list[TextPlace]:
+    """Return for each row the first place that holds a text, else the first."""
+    first = next(iter(texts))
+    found = [first] * rows
+    for offset in range(rows) if len(texts) > 1 else ():
+        for place, values in texts.items():
+            if isinstance(values[offset], Undecoded) or holds(values[offset], form):
+                found[offset] = place
+                break
+    return found
 
 
-def _decoded(value: bytes | None) -> str | _Undecoded | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return _Undecoded(value or b"")
+def _placed(row: Row, place: TextPlace, text: Any, form: RowFormat) -> Row:
+    """Return a row that says where its text is: a nested one is lifted out of the column that is kept."""
+    if not place.is_nested:
+        return replace(row, text=place)
+    inner = row.as_json.get(place.keys[0]) if form == "text" else None
+    for key in place.keys[1:-1]:
+        inner = inner and inner[key]
+    if inner:
+        del inner[place.keys[-1]]
+    return replace(row, values=row.values | {place.name: text}, text=place)
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    """Return the values of the column of texts, whose turns may be nested; what is none stays what it is."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_text(kind):
+        column = column.dictionary_decode() if kind is not column.type else column
+        return [decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
+    if pa.types.is_nested(kind):
+        return shown_values(column)
+    return json_values(column) if pa.types.is_temporal(kind) else column.to_pylist()
 
 
 def is_plain(kind: pa.DataType) -> bool:
     """Whether a column can be shown as metadata: neither nested nor binary."""
     if pa.types.is_dictionary(kind):
         return is_plain(kind.value_type)
-    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
-    return not (pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or kind in binary)
+    return not (pa.types.is_nested(kind) or is_bytes(kind))
 
 
 def is_from_the_disk(error: Exception) -> bool:
@@ -187,6 +284,9 @@ def is_from_the_disk(error: Exception) -> bool:
 def malformed_file(path: Path, problem: str) -> Defect:
     """The defect of a file that cannot be opened as what it claims to be."""
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(HEAD_BYTES)
+    found = format_of(head)
+    what = f"{problem or 'not Parquet'}{f' (the file is {found})' if found else ''}"
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
-    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem or "not Parquet", excerpt=excerpt(head))
+    shown = excerpt(head[:64])
+    return Defect(row=WHOLE_SHARD, reason=reason, detail=what, excerpt=shown, rows=UNKNOWN)

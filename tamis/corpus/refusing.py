@@ -45,7 +45,10 @@ def _within(value: str) -> dict[str, Any] | list[Any] | str | None:
 
 
 def texts_among(value: Any, doc_ids: Container[str]) -> Iterator[str]:
-    """Yield the ids of these texts that are strings of a JSON value, in JSON text too, and no names."""
+    """Yield the ids of these texts that are strings or keys of a JSON value, in JSON text too.
+
+    Names are left out: shorter strings.
+    """
     left = [value]
     while left:  # JSON text may be nested deeper than Python calls itself
         one = left.pop()
@@ -54,12 +57,14 @@ def texts_among(value: Any, doc_ids: Container[str]) -> Iterator[str]:
                 yield doc_id
             else:
                 left.append(_within(one))
-        elif isinstance(one, dict | list):
-            left += reversed([*one.values()] if isinstance(one, dict) else one)
+        elif isinstance(one, dict):
+            left += reversed([part for entry in one.items() for part in entry])
+        elif isinstance(one, list):
+            left += reversed(one)
 
 
 def without_texts(value: Any, doc_ids: Container[str]) -> Any:
-    """Return a JSON value in which null replaces each of these texts."""
+    """Return a JSON value in which null replaces each of these texts; a key that holds one leaves."""
 
     def cleared(one: Any) -> Any:
         if not _is_text(one):
@@ -70,18 +75,20 @@ def without_texts(value: Any, doc_ids: Container[str]) -> Any:
             return one
         return on_own_stack(json.dumps, without_texts(held, doc_ids), ensure_ascii=False)
 
-    return with_leaves(value, cleared)
+    return with_leaves(value, cleared, lambda key: any(texts_among(key, doc_ids)))
 
 
 def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl.DataFrame:
-    """Return the rows of which a value in a column of JSON objects is one of these texts, without that.
+    """Return the rows of which a value or key in a column of JSON objects is one of these texts, without it.
 
     With them: `shown`, the ids of the texts, and `names`, the names of the values.
     """
     cleared: list[tuple[str | None, list[str], list[str]]] = []
     for content in rows[column]:
         values = on_own_stack(json.loads, content) if content else {}
-        held = {name: found for name, one in values.items() if (found := [*texts_among(one, doc_ids)])}
+        held = {
+            name: found for name, one in values.items() if (found := [*texts_among({name: one}, doc_ids)])
+        }
         if held:
             content = on_own_stack(json.dumps, without_texts(values, doc_ids), ensure_ascii=False)
         cleared.append((content, [doc_id for found in held.values() for doc_id in found], [*held]))

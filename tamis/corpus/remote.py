@@ -10,6 +10,10 @@ from pathlib import Path
 from tamis.base.errors import PermanentError, TransientError, without_secrets
 
 
+class StoreProblemError(Exception):
+    """Why a store or a web server could not be listed, in its words."""
+
+
 class RemoteUnavailableError(TransientError):
     """A file could not be fetched; trying again may succeed."""
 

@@ -119,4 +119,5 @@ def _named_detail() -> pl.Expr:
 
 def _replace(store: Store, rows: pl.DataFrame, scope: str) -> None:
     schema = schema_of(QUARANTINE)
+    rows = rows.with_columns(rows_lost=pl.lit(1, pl.Int64))
     store.replace(QUARANTINE, rows.select(schema.names).to_arrow().cast(schema), scope)

@@ -62,6 +62,16 @@ OCCURRENCES = Table(
             pa.string(),
             "the row's other columns as JSON: each value cut to 200 characters, all to about 2,000",
         ),
+        column(
+            "system_turn",
+            pa.string(),
+            "hash of the system turn that the text begins with; null if the row has none",
+        ),
+        column(
+            "system_turn_end",
+            pa.uint32(),
+            "number of characters of this system turn, with the empty line after it; null if there is none",
+        ),
     ),
 )
 
@@ -99,6 +109,9 @@ QUARANTINE = Table(
         column("reason", pa.string(), "reason code, such as empty_text"),
         column("detail", pa.string(), "what is wrong with the input and what was expected"),
         column("excerpt", pa.string(), "first characters of the raw input, with control characters replaced"),
+        column(
+            "rows_lost", pa.int64(), "number of rows that could not be read; null if unknown: at least one"
+        ),
     ),
 )
 
@@ -123,7 +136,17 @@ NEAR_DUPLICATE_BANDS = Table(
     key=("doc_id",),
     text=(),
     per_document=True,
-    columns=(DOC_ID, band_keys, FINGERPRINT),
+    columns=(
+        DOC_ID,
+        band_keys,
+        FINGERPRINT,
+        column(
+            "left_out",
+            pa.float32(),
+            "fraction of the document's words that are not compared, since many documents of its file share "
+            "them; null if all are compared",
+        ),
+    ),
 )
 
 TARGET_EXAMPLES = Table(
@@ -194,6 +217,8 @@ def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     )
     # What is as it always was is no setting, so the keys of homes from before hold.
     later = section.model_dump(include={"keep_columns", "format"}, exclude_defaults=True)
+    if section.format != "text":
+        later["system_turns"] = "noted"
     return read | later | refused(snapshot, DOCUMENTS_STAGE.name, partition)
 
 
@@ -203,7 +228,8 @@ EXAMPLES_STAGE = Stage(
     partitions="targets",
     # .1: bad rows are listed, .2: a file without a column is one; the examples are the same
     # .3: near-duplicates in scripts without spaces go to one side
-    code_version=f"{CODE_VERSION}.3",
+    # .4: examples below one template are no near-duplicates for that
+    code_version=f"{CODE_VERSION}.4",
     by_content=True,
     settings=_target_settings,
     tables=(TARGET_EXAMPLES, TARGET_ANSWERS),

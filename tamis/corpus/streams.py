@@ -1,12 +1,17 @@
 """Bytes of a shard, decompressed, in bounded memory, with whatever is broken noted instead of raised.
 
-Where compressed bytes break, the stream ends there and `broken` says why, so rows before the break are
-read as usual. Lines are bounded: of a longer one only the beginning is kept and the rest is skipped to
-the next newline. A 50 MB line in a gzip file costs about 11 MB at the default limit.
+How a file is compressed is seen in its first bytes, whatever it is called. Where compressed bytes break, the
+stream ends there and `broken` says why, so rows before the break are read as usual. Lines are bounded: of a
+longer one only the beginning is kept and the rest is skipped to the next newline. A 50 MB line in a gzip file
+costs about 11 MB at the default limit. A zstd frame costs its window, which `zstd --long` makes up to 2 GB
+large, or its content where that is smaller.
 """
 
+import codecs
 import contextlib
 import io
+import math
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 import zstandard
 
 BLOCK_BYTES = 1 << 16
-ZSTD_BYTES = 1 << 10
+ZSTD_BYTES, ZSTD_HEAD_BYTES = 1 << 10, 6
 GZIP_FRAMING = 31
 UTF8_MARK = b"\xef\xbb\xbf"
 WIDE_MARKS = {
@@ -28,6 +33,25 @@ WIDE_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 HEAD_BYTES = 1_024
+LONGEST_WINDOW = 1 << 31
+"""Bytes: that of `zstd --long=31`, the largest that its command line takes."""
+MOST_LAYERS = 3
+"""A file that was compressed again and again is read; more is taken for a trap."""
+GZIP, ZSTD, ZSTD_SKIPPED = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
+PARQUET, ARROW, ARROW_STREAM = "Parquet", "Arrow", "an Arrow stream"
+FORMATS = {
+    b"PAR1": PARQUET,
+    b"ARROW1": ARROW,
+    b"\xff\xff\xff\xff": ARROW_STREAM,
+    b"PK\x03\x04": "a zip archive",
+    b"\xfd7zXZ\0": "compressed by xz",
+    b"BZh": "compressed by bzip2",
+    b"\x04\x22\x4d\x18": "compressed by lz4",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"%PDF-": "a PDF",
+    b"SQLite format 3\0": "a SQLite database",
+}
+"""What files are that begin so, none of which is text."""
 ENDS_EARLY = "the file ends before its end-of-stream marker (half-written or truncated)"
 
 
@@ -47,14 +71,27 @@ class Content(AbstractContextManager["Content"]):
     """Context manager over the decompressed bytes of a file.
 
     Attributes: `stream` (buffered bytes, after a UTF-8 byte order mark), `encoding_problem` ("" or the
-    name of an encoding that is not UTF-8). Raises `OSError` when the file cannot be opened.
+    name of an encoding that is not UTF-8), `format` ("" or what a file is that is no text). `most`:
+    decompressed bytes after which reading ends, for a look at the head. Raises `OSError` when the file cannot
+    be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: float = math.inf) -> None:
         self._file = path.open("rb")
-        self._source = _Source(_BLOCKS.get(path.suffix.lower(), _plain)(self._file))
-        self.stream = io.BufferedReader(self._source, BLOCK_BYTES)
+        head = self._file.read(HEAD_BYTES)
+        self._file.seek(0)
+        packed = path.suffix.lower() in (".gz", ".zst")
+        named = packed and bool(head) and not (_is_text(head) or format_of(head))
+        self._sources = [_Source((_unpacking(head) or (_neither if named else _plain))(self._file))]
+        self.stream = io.BufferedReader(self._sources[0], BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        while (unpacked := _unpacking(head)) and len(self._sources) < MOST_LAYERS:
+            self._sources.append(_Source(unpacked(self.stream)))
+            self.stream = io.BufferedReader(self._sources[-1], BLOCK_BYTES)
+            head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        self._sources[-1].most = most
+        self._size = os.fstat(self._file.fileno()).st_size
+        self.format = format_of(head)
         mark = head[:3]
         marked = (name for wide, name in WIDE_MARKS.items() if head.startswith(wide))
         self.encoding_problem = next(marked, "") or _wide_without_mark(head)
@@ -65,13 +102,26 @@ class Content(AbstractContextManager["Content"]):
     @property
     def broken(self) -> str:
         """Why the bytes end before their time; "" when they do not, or not yet."""
-        return self._source.broken
+        return next((source.broken for source in self._sources if source.broken), "")
+
+    @property
+    def cut(self) -> bool:
+        """Return whether reading has ended at `most`."""
+        return self._sources[-1].cut
+
+    @property
+    def share(self) -> float:
+        """Return the share of the file's bytes that has been read, 1 at its end."""
+        return self._file.tell() / self._size if self.cut and self._size else 1.0
 
     def lines(self, limit: int) -> Iterator[Line]:
-        """The lines, each of at most `limit` bytes or marked as giant."""
-        while content := self.stream.readline(limit + 2):
+        """The lines, each of at most `limit` bytes or marked as giant.
+
+        Where files were put together, the byte order mark of a later one is left out.
+        """
+        while content := self.stream.readline(limit + len(UTF8_MARK) + 2):
             ended = content.endswith(b"\n")
-            stripped = content.rstrip(b"\r\n")
+            stripped = content.rstrip(b"\r\n").removeprefix(UTF8_MARK)
             giant = len(stripped) > limit
             if giant and not ended:
                 ended = self._skip_line()
@@ -88,6 +138,32 @@ class Content(AbstractContextManager["Content"]):
     ) -> None:
         self.stream.close()
         self._file.close()
+
+
+def format_of(head: bytes) -> str:
+    """Return what a file is that begins so and is no text, "" where nothing says it."""
+    if _is_text(head):
+        return ""
+    if _unpacking(head):
+        return f"compressed by {'gzip' if head.startswith(GZIP) else 'zstd'}"
+    return next((name for magic, name in FORMATS.items() if head.startswith(magic)), "")
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether the first bytes of a file are text in UTF-8 without control characters."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:
+        return False
+    return not any(letter < " " and letter not in "\t\n\r\f\x1b" for letter in text)
+
+
+def _unpacking(head: bytes) -> "Unpacking | None":
+    """Return what decompresses a file that begins so; None where it is not compressed."""
+    if head.startswith(GZIP):
+        return _gunzip
+    skipped = head[1:4] == ZSTD_SKIPPED and head[0] & 0xF0 == 0x50
+    return _unzstd if head.startswith(ZSTD) or skipped else None
 
 
 def _wide_without_mark(head: bytes) -> str:
@@ -109,12 +185,12 @@ def _is_utf_32(head: bytes) -> bool:
 
 
 class _Source(io.RawIOBase):
-    """Blocks of bytes as a raw stream that ends where they break."""
+    """Blocks of bytes as a raw stream that ends where they break, or after `most` bytes: then it is `cut`."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
+        self._blocks, self._passed = blocks, 0
         self._rest = memoryview(b"")
-        self.broken = ""
+        self.most, self.broken, self.cut = math.inf, "", False
 
     def readable(self) -> bool:
         return True
@@ -128,14 +204,27 @@ class _Source(io.RawIOBase):
             except (BrokenStreamError, zstandard.ZstdError) as error:
                 self.broken = str(error)
                 return 0
+        if self._passed >= self.most:
+            self.cut = True
+            return 0
         size = min(len(buffer), len(self._rest))
         buffer[:size] = self._rest[:size]
         self._rest = self._rest[size:]
+        self._passed += size
         return size
+
+
+Unpacking = Callable[[BinaryIO], Iterator[bytes]]
 
 
 def _plain(file: BinaryIO) -> Iterator[bytes]:
     return iter(partial(file.read, BLOCK_BYTES), b"")
+
+
+def _neither(file: BinaryIO) -> Iterator[bytes]:
+    """Refuse a file that is called compressed."""
+    yield from ()
+    raise BrokenStreamError("the file is neither compressed by gzip or zstd nor text in UTF-8")
 
 
 def _gunzip(file: BinaryIO) -> Iterator[bytes]:
@@ -171,18 +260,32 @@ def _inflate(decoder: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
     """Frames one after the other, fed in small pieces since 1 KB may hold 32 MB of one repeated byte."""
-    decoder, inside = zstandard.ZstdDecompressor().decompressobj(), False
+    reader = zstandard.ZstdDecompressor(max_window_size=LONGEST_WINDOW)
+    decoder, head = reader.decompressobj(), b""
     for block in iter(partial(file.read, ZSTD_BYTES), b""):
         data = block
         while data:
-            inside = True
-            yield decoder.decompress(data)
+            head = head or data[:ZSTD_HEAD_BYTES]
+            try:
+                yield decoder.decompress(data)
+            except zstandard.ZstdError as error:
+                raise BrokenStreamError(_too_long(head) or str(error)) from error
             data = b""
             if decoder.eof:
-                data, inside = decoder.unused_data, False
-                decoder = zstandard.ZstdDecompressor().decompressobj()
-    if inside:
+                data, head, decoder = decoder.unused_data, b"", reader.decompressobj()
+    if head:
         raise BrokenStreamError(ENDS_EARLY)
 
 
-_BLOCKS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {".gz": _gunzip, ".zst": _unzstd}
+def _too_long(head: bytes) -> str:
+    """Return what is wrong with a frame that begins so, if it is its window (RFC 8878, 3.1.1.1)."""
+    if len(head) < ZSTD_HEAD_BYTES or not head.startswith(ZSTD) or head[4] & 0x20:
+        return ""
+    exponent, eighths = head[5] >> 3, head[5] & 7
+    window = (1 << (10 + exponent)) // 8 * (8 + eighths)
+    if window <= LONGEST_WINDOW:
+        return ""
+    return (
+        f"the zstd window is {window / (1 << 30):,.0f} GB, and {LONGEST_WINDOW >> 30} GB at most are read; "
+        "compress the file again with `zstd --long=31` or less"
+    )

@@ -6,7 +6,10 @@ examples are asked for, and a smaller training part is the beginning of a larger
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
@@ -16,15 +19,21 @@ from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.answers import Answers
+from tamis.corpus.conversations import system_turn_end
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.file_rows import read_file
 from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
+from tamis.corpus.lost_rows import lost_rows
+from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.records import Defect, Reason, quarantine_frame
 from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shared_text import OwnWords, own_words_of_file
 from tamis.corpus.text import excerpt
+from tamis.corpus.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
+from tamis.settings.sections import AUTO_COLUMN
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
@@ -89,6 +98,8 @@ def label_warnings(store: Store) -> list[str]:
     ]
 
 
+ROWS_READ = "rows_read"
+"""Key of the number of rows of a target's files, in the manifest of its examples."""
 TABLE = "quarantine"
 PREFIX = "target/"
 
@@ -96,6 +107,11 @@ PREFIX = "target/"
 def place_in_target(target: str, file: str) -> str:
     """Return the name that takes the place of a shard for the rows of a target's file."""
     return f"{PREFIX}{target}/{file}"
+
+
+def place_of_target(target: str) -> str:
+    """Return the name that takes the place of a shard for a target as a whole."""
+    return f"{PREFIX}{target}"
 
 
 def target_of_place(shard: str) -> str | None:
@@ -113,41 +129,93 @@ def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict
     schema, scope = schema_of(TABLE), rows_of_target(target)
     if len(found) or store.count(TABLE, scope):
         store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
-    return dict(found.group_by("reason").len().sort("reason").iter_rows())
+    return dict(found.group_by("reason").agg(lost_rows()).sort("reason").iter_rows())
 
 
 BATCH_ROWS = 2_000
 
 
 class TooFewExamplesError(PermanentError):
-    """A target has fewer distinct examples than its split needs."""
+    """A target has fewer distinct examples than its split needs; says which sizes would do.
+
+    `groups`: sizes of its groups of near-duplicates, in the order in which they are held out.
+    """
 
     def __init__(
-        self, available: int, train: int, held_out: int, left_for_train: int, quarantined: int = 0
+        self, groups: Sequence[int], train: int, held_out: int, left_for_train: int, quarantined: int = 0
     ) -> None:
-        self.available, self.train, self.held_out = available, train, held_out
+        self.available, self.train, self.held_out = sum(groups), train, held_out
         bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
-        if not available and quarantined:
+        if not self.available and quarantined:
             super().__init__(
                 "no row of the target's files could be read; see the quarantine section of `tamis status`"
             )
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
-            f"{available}{bad}, of which {left_for_train} are left for training after the held-out examples "
-            "and their near-duplicates are set aside; lower train or held_out, or add examples"
+            f"{self.available}{bad}, of which {left_for_train} are left for training after the held-out "
+            f"examples and their near-duplicates are set aside; {_sizes_that_do(groups, train, held_out)}"
         )
+
+
+def _sizes_that_do(groups: Sequence[int], train: int, held_out: int) -> str:
+    """Return what to do about a split that these groups, which stay on one side, do not allow."""
+    most, several = max(groups, default=0), "add examples that differ from these"
+    if 2 * most > sum(groups) and most > 1:
+        several += ", or raise threshold in [near_duplicates] if these differ in what matters"
+    if len(groups) == 1 and most > 1:
+        return f"all of them are near-duplicates of one another, so no split is possible: {several}"
+    held = list(accumulate(groups))
+    left = [(count, sum(groups) - count) for count in held[:-1]]  # held out at most, left for training
+    smaller = [f"train to {rest}" for count, rest in left if count >= held_out][:1]
+    smaller += [f"held_out to {count}" for count, rest in left if rest >= train][-1:]
+    if not smaller and left:
+        smaller = [f"held_out to {left[0][0]} and train to {left[0][1]}"]
+    if most <= 1:
+        return ", or ".join([f"lower {' or '.join(smaller)}"] * bool(smaller) + ["add examples"])
+    largest = f"the largest group of near-duplicates has {most:,} of them"
+    return f"{largest}; lower {' or '.join(smaller)}, or {several}"
+
+
+class TargetShrunkError(PermanentError):
+    """A target lost too many of the examples that it had; `before` and `now` count them."""
+
+    def __init__(self, target: str, before: int, now: int) -> None:
+        self.target, self.before, self.now = target, before, now
+        super().__init__(
+            f"target {target!r} lost {before - now:,} of {counted(before, 'example')}, so the examples that "
+            "are stored are kept. Restore what is missing, or, to go on with what is left, run `tamis "
+            f"materialize --allow-removal target:{target}`"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRows:
+    """Examples and quarantine of the files of a target.
+
+    examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
+    no shard of a corpus can be; of a target with pairs or labels also response_at and label
+    (`tamis.corpus.answers`). quarantine: the rows that cannot be used. rows: how many there are, with these.
+    """
+
+    examples: pl.DataFrame
+    quarantine: pl.DataFrame
+    rows: int
 
 
 def read_target(
     target: TargetSection, root: Path, *, advance: Advance = ignore
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return distinct examples by doc_id (columns as in `DOCUMENT_SCHEMA`, and shard), and the quarantine.
+    """Return the examples of a target and its quarantine, and raise, as `read_target_rows` does."""
+    found = read_target_rows(target, root, advance=advance)
+    return found.examples, found.quarantine
 
-    The shard is `target/NAME/FILE`, which no shard of a corpus can be.
-    Of a target with pairs or labels also response_at and label (`tamis.corpus.answers`). Of a text that
-    occurs in several places the first (by shard and row) is kept; a row that gives it another label is
-    quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
+
+def read_target_rows(target: TargetSection, root: Path, *, advance: Advance = ignore) -> TargetRows:
+    """Read the files of a target.
+
+    Of a text that occurs in several places the first (by shard and row) is kept; a row that gives it another
+    label is quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
     shards = _shards(target, root)
@@ -162,10 +230,11 @@ def read_target(
         quarantine.append(batch.quarantine.with_columns(pl.lit(place).alias("shard")))
     places = {shard.key: place_in_target(target.name, shard.name) for shard in shards}
     ordered = pl.concat(examples).sort("doc_id", "shard", "row").with_columns(_placed(places))
+    rows = len(ordered) + sum(int(bad.select(lost_rows()).item()) for bad in quarantine)
     kept = ordered.unique("doc_id", keep="first", maintain_order=True)
     if target.label_column:
         quarantine.append(_contradicting(ordered, kept))
-    return kept, pl.concat(quarantine)
+    return TargetRows(examples=kept, quarantine=pl.concat(quarantine), rows=rows)
 
 
 def _placed(places: dict[str, str]) -> pl.Expr:
@@ -225,7 +294,8 @@ def split_target(
     )
     left = len(placed) - placed["training_place"].null_count()
     if len(placed) < held_out or left < train:
-        raise TooFewExamplesError(len(placed), train, held_out, left, quarantined)
+        sizes = placed.group_by("group", maintain_order=True).len()["len"].to_list()
+        raise TooFewExamplesError(sizes, train, held_out, left, quarantined)
     split = (
         pl.when(pl.col("place") < held_out)
         .then(pl.lit("held_out"))
@@ -234,6 +304,21 @@ def split_target(
         .otherwise(pl.lit("unused"))
     )
     return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
+
+
+def near_groups(examples: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Return `near_duplicate_groups` of examples (doc_id, text, turns if any) by their own words."""
+    compared = own_words_of_examples(examples).compared().to_list()
+    return near_duplicate_groups(examples["doc_id"].to_list(), compared, threshold=threshold)
+
+
+def own_words_of_examples(examples: pl.DataFrame) -> OwnWords:
+    """Return which words are the examples' own; columns doc_id, text, and turns of conversations."""
+    if "turns" in examples.columns:
+        ends = [system_turn_end(json.loads(starts)) if starts else 0 for starts in examples["turns"]]
+    else:
+        ends = [0] * len(examples)
+    return own_words_of_file(examples["doc_id"], examples["text"], pl.Series("end", ends, pl.Int64))
 
 
 def set_aside(
@@ -276,6 +361,12 @@ def _shards(target: TargetSection, root: Path) -> list[Shard]:
     return list_shards(_as_corpus(target), root)
 
 
+def files_of_target(target: TargetSection, root: Path) -> list[tuple[Shard, CorpusSection]]:
+    """Return the files of a target, each with the section that its rows are read by."""
+    corpus = _as_corpus(target).model_copy(update={"format": target.format})
+    return [(shard, corpus) for shard in _shards(target, root)]
+
+
 def require_target_outside(target: TargetSection, root: Path, home: Path) -> None:
     """Raise `ListingError` where a target would read the results in the home folder as examples."""
     require_outside(_as_corpus(target), root, home)
@@ -289,9 +380,16 @@ def target_links_out(target: TargetSection, root: Path) -> list[str]:
 def _as_corpus(target: TargetSection) -> CorpusSection:
     fields = {*CorpusSection.model_fields} & {*TargetSection.model_fields}
     shared = target.model_dump(include=fields - {"format"})
-    return CorpusSection.model_validate(
-        shared | {"text_column": target.response_column or target.text_column, "keep_columns": False}
-    )
+    texts = target.response_column or target.text_column
+    if target.response_column == AUTO_COLUMN:
+        texts = (AUTO_COLUMN,)  # the name of the column
+    return CorpusSection.model_validate(shared | {"text_column": texts, "keep_columns": False})
+
+
+def _columns_beside(target: TargetSection) -> list[str]:
+    """Return the columns of prompts and labels, which are to be read where they are nested, too."""
+    paths = filter(None, (target.prompt_column, target.label_column))
+    return [column for path in paths for column in columns_of_path(path)]
 
 
 def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
@@ -299,9 +397,10 @@ def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Adv
     if shard.kind == "file":
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
-        items = answers.read(read_file(shard.path, corpus))
+        beside = {"keep_columns": _columns_beside(target), "format": target.format}
+        items = answers.read(read_file(shard.path, corpus.model_copy(update=beside)))
         return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
     if target.module is None:
         return read_shard(shard, corpus, advance=advance)
-    items = read_package(shard.path, shard.name, corpus.text_column, target.module)
+    items = read_package(shard.path, shard.name, usual_place(corpus).name, target.module)
     return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))

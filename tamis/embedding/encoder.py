@@ -14,7 +14,7 @@ import numpy as np
 from tamis.base.arguments import strings
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import PLAIN, Refusal, Unfit, read_each
-from tamis.embedding.identity import AUTO, fingerprint_of, locate, resolved_precision
+from tamis.embedding.identity import AUTO, fingerprint_of, locate, model_folder, resolved_precision
 from tamis.embedding.sentence import SentenceEncoder, UnusableVectorError, groups
 from tamis.embedding.static import load_static
 
@@ -86,7 +86,7 @@ def encode_each(
 def load_encoder(
     name: str | Path, *, cache: str | Path, device: str = "auto", precision: str = AUTO
 ) -> Encoder:
-    """Load an encoder: `static`, `minilm`, a sentence-transformers folder, or a hub id.
+    """Load an encoder: a built-in one (`BUILT_IN`), a sentence-transformers folder, or a hub id.
 
     cache: folder in which the static model is kept once it is distilled (12 s on two cores).
     device: "auto" = cuda if there is one, else cpu. precision: "auto" = the one in
@@ -97,4 +97,5 @@ def load_encoder(
     fingerprint = fingerprint_of(name, files, precision)
     if name == "static":
         return load_static(files.folder, Path(cache), fingerprint)
-    return SentenceEncoder(str(name), files.folder, fingerprint, device, precision)
+    folder = model_folder(str(name), files)
+    return SentenceEncoder(str(name), folder, fingerprint, device, precision)

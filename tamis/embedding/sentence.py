@@ -18,7 +18,7 @@ from tamis.base.loading import ONE_MODEL_AT_A_TIME
 from tamis.base.precision import BFLOAT16, FLOAT32
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead
-from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate
+from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate, model_folder
 from tamis.embedding.quiet import quiet_libraries
 from tamis.embedding.windows import BLANK_TEXT, WindowCutter, Windows
 
@@ -134,7 +134,7 @@ def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> S
     if (found := fingerprint_of(name, files, precision)) != fingerprint:
         problem = f"the model files on this machine have the fingerprint {found} instead of {fingerprint}"
         raise EncoderUnavailableError(name, problem, "put the same model files on every node of the cluster")
-    return SentenceEncoder(name, files.folder, fingerprint, device, precision)
+    return SentenceEncoder(name, model_folder(name, files), fingerprint, device, precision)
 
 
 def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":

@@ -9,13 +9,18 @@ import contextlib
 import logging
 import os
 import signal
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.user_folders import socket_folder
 from tamis.engine.errors import ClusterUnreachableError
+
+SOCKET_NAME_BYTES = 72
+"""Of a socket below the folder for temporary files: /ray/session_DATE_TIME_PROCESS/sockets/plasma_store."""
 
 
 def ray_module() -> Any:
@@ -41,6 +46,8 @@ def connect(address: str | None, cpus: int | None) -> Any:
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"address": address}
     if address is None:
+        if (short := str(socket_folder(SOCKET_NAME_BYTES))) != tempfile.gettempdir():
+            os.environ.setdefault("RAY_TMPDIR", short)
         # "local": never a cluster that happens to run here, which "auto" asks for.
         options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:

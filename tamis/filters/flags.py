@@ -19,6 +19,7 @@ from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
 from tamis.filters.rule import Rule, broken_rules, first_broken
 from tamis.filters.text_units import with_units
 from tamis.filters.word_pairs import table_digest
+from tamis.settings.language_codes import counted_as
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "gopher": (*gopher.RULES, *repetition.RULES),
@@ -117,17 +118,19 @@ def broken_heuristic(families: Sequence[str], without: Sequence[str]) -> pl.Expr
 def wrong_language(languages: Sequence[str], source: LanguageSource, confidence: float) -> pl.Expr:
     """ "language_stated_de" or "language_detected_de" for a row in another language than these, else null.
 
-    A detected language under `confidence` is not known, and an unknown language is not wrong.
+    A language that is a part of one of these, such as "nb" of "no", is not another. A detected language under
+    `confidence` is not known, and an unknown language is not wrong.
     """
     code = stated_code(pl.col("language").cast(pl.String))
     stated = pl.lit(None, dtype=pl.String) if source == "detected" else code
     sure = pl.col("language_confidence") >= confidence
     detected = pl.when(sure).then(pl.col("detected_language"))
+    kept = [stated, stated_code(detected)]
     name = pl.coalesce(
         pl.lit("language_stated_") + stated,
         pl.when(stated.is_null()).then(pl.lit("language_detected_") + detected),
     )
-    return pl.when(~pl.coalesce(stated, detected).is_in(list(languages))).then(name)
+    return pl.when(~pl.coalesce(kept).is_in(counted_as(languages))).then(name)
 
 
 def too_much_personal_data(limit: int) -> pl.Expr:

@@ -12,12 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from tamis.settings.language_codes import SHORT
+from tamis.settings.language_codes import short_code
 
-_NO_LANGUAGE = ("und", "mul", "mis", "zxx")
 LONGEST = 1_000  # the time is linear in it, and less is enough
 _PACKAGE = "py3langid"
-_CODE = r"^\s*([A-Za-z]{2,3})(?:[-_][A-Za-z0-9_-]+)?\s*$"
 
 
 def identifier_version() -> str:
@@ -35,12 +33,16 @@ def identified(texts: pl.Series) -> pl.DataFrame:
 
 
 def stated_code(language: pl.Expr) -> pl.Expr:
-    """The code of a stated language as `short_code` has it, without its region ("en-US": "en").
+    """The code of a language as `short_code` has it, without script and region ("en-US", "eng_Latn": "en").
 
-    Null for no code ("English") and for codes that name no language ("und").
+    Null where that is None: no code ("English"), or one that names no language ("und", "zz").
     """
-    code = language.str.extract(_CODE, 1).str.to_lowercase()
-    return code.replace({**SHORT, **dict.fromkeys(_NO_LANGUAGE)})
+    return language.map_batches(_codes, return_dtype=pl.String)
+
+
+def _codes(languages: pl.Series) -> pl.Series:
+    codes = {name: short_code(name) for name in languages.drop_nulls().unique()}
+    return languages.replace_strict(codes, default=None, return_dtype=pl.String)
 
 
 @cache

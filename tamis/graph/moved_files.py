@@ -3,7 +3,7 @@
 The same bytes are not enough: another corpus may read another column of the very same file.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from tamis.corpus.shards import Shard
 from tamis.corpus.small_files import rows_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, OCCURRENCES, RAW_STAGE
-from tamis.graph.plan import config_of
+from tamis.graph.plan import config_of, input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues
@@ -50,13 +50,14 @@ def moved(
     for key, version in {**alone, **versions}.items():
         if key in listed:
             same_bytes.setdefault(version, []).append(key)
-    elsewhere = {
-        key: [new for new in same_bytes.get(found or "", ()) if read_of(new) == found]
-        for key, found in bytes_of.items()
+    read_as = {
+        version: [new for new in same_bytes.get(version, ()) if read_of(new) == version]
+        for version in {found for found in bytes_of.values() if found}
     }
+    elsewhere = {key: read_as.get(found or "", []) for key, found in bytes_of.items()}
     candidates = {
         *(key for key in elsewhere if elsewhere[key]),
-        *(new for one in elsewhere.values() for new in one),
+        *(new for one in read_as.values() for new in one),
     }
     documents = _documents_of(home.store, sorted(candidates))
     nothing = frozenset[str]()
@@ -79,20 +80,45 @@ def arriving(snapshot: ProjectSnapshot) -> Arriving:
     """Return the listed files that may be counted as read: their bytes, and how they will be read."""
     alone = {key for key in snapshot.fingerprints if key in snapshot.files}
     versions = {**{key: snapshot.fingerprints[key] for key in alone}, **snapshot.versions}
+    reading_of = _readings(snapshot)
+    return {key: (version, reading_of(key)) for key, version in versions.items() if key in snapshot.files}
+
+
+def read_as_now(
+    snapshot: ProjectSnapshot, current: CurrentValues, small: pl.DataFrame, files: Iterable[str]
+) -> set[str]:
+    """Return those of these files whose stored documents are what reading the files now would yield.
+
+    `small`: the files of groups as they were read last.
+    """
+    reading_of, stage = _readings(snapshot), stages()[DOCUMENTS_STAGE.name]
+    noted = {key: made for key, *made in small.select("shard", "version", "reading").iter_rows()}
+
+    def is_current(key: str) -> bool:
+        if key in noted:
+            return key in snapshot.group_of and noted[key] == [snapshot.versions.get(key), reading_of(key)]
+        raw, made = current.get((RAW_STAGE.name, key)), current.get((stage.name, key))
+        if raw is None or made is None or not made.usable or key not in snapshot.shards:
+            return False
+        as_hashed = raw.data_version == snapshot.fingerprints.get(key)
+        return as_hashed and made.input_key == input_key(stage, key, snapshot, current)
+
+    return {key for key in files if is_current(key)}
+
+
+def _readings(snapshot: ProjectSnapshot) -> Callable[[str], str]:
+    """Return a function that says, of a listed file, the digest of how it is read."""
     readings: dict[str, str] = {}
 
-    def reading_of(shard: str) -> str:
+    def reading_of(file: str) -> str:
+        shard = snapshot.group_of.get(file, file)
         corpus = snapshot.shards[shard].corpus
         if corpus not in readings:
             stage = stages()[DOCUMENTS_STAGE.name]
             readings[corpus] = _reading(stage.code_version, config_of(stage, shard, snapshot))
         return readings[corpus]
 
-    return {
-        key: (version, reading_of(snapshot.group_of.get(key, key)))
-        for key, version in versions.items()
-        if key in snapshot.files
-    }
+    return reading_of
 
 
 def to_be_read_elsewhere(
@@ -121,7 +147,7 @@ def to_be_read_elsewhere(
     bytes_of = _bytes_of_lost(folder, current, lost, read_last)
 
     def reading_of(key: str) -> str | None:
-        return readings.get(key) or _reading_of_value(folder, current[DOCUMENTS_STAGE.name, key])
+        return readings.get(key) or _reading_of_value(folder, current.get((DOCUMENTS_STAGE.name, key)))
 
     arrived = {version for version, _reading, _name in new}
     return {
@@ -140,17 +166,18 @@ def _bytes_of_lost(
     folder: ManifestFolder, current: CurrentValues, lost: Collection[str], versions: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Return the version of the bytes that each lost file was read from; `versions`: of files of groups."""
-    return {key: versions.get(key) or _bytes_read(folder, current[DOCUMENTS_STAGE.name, key]) for key in lost}
+    made = {key: current.get((DOCUMENTS_STAGE.name, key)) for key in lost}
+    return {key: versions.get(key) or _bytes_read(folder, made[key]) for key in lost}
 
 
-def _bytes_read(folder: ManifestFolder, value: CurrentValue) -> str | None:
+def _bytes_read(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
     """Return the version of the raw shard that documents were read from, None where its manifest is lost."""
     manifest = _manifest(folder, value)
     inputs = manifest.inputs if manifest else ()
     return next((entry.data_version for entry in inputs if entry.asset == RAW_STAGE.name), None)
 
 
-def _reading_of_value(folder: ManifestFolder, value: CurrentValue) -> str | None:
+def _reading_of_value(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
     """Return the digest of how documents were read, None where their manifest is lost."""
     manifest = _manifest(folder, value)
     return _reading(manifest.code_version, manifest.config) if manifest else None
@@ -162,8 +189,8 @@ def _reading(code_version: str, settings: Mapping[str, object]) -> str:
     return canonical_digest(canonical_json({"code": code_version, "settings": of_files}))
 
 
-def _manifest(folder: ManifestFolder, value: CurrentValue) -> Manifest | None:
+def _manifest(folder: ManifestFolder, value: CurrentValue | None) -> Manifest | None:
     try:
-        return folder.read(value.manifest)
+        return folder.read(value.manifest) if value else None
     except ManifestError:
         return None

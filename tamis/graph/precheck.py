@@ -1,48 +1,59 @@
 """Precheck: what can be counted before anything runs, so that a mistake is found in seconds.
 
-Only files that are to be read are looked at, and of each only its beginning. What cannot be known from that
-is left to the steps: a precheck that finds nothing promises nothing.
+Only files that are to be read are looked at, and of each only its beginning (`tamis.graph.foreseen`). What
+cannot be known from that is left to the steps: a precheck that finds nothing promises nothing.
 """
 
-import contextlib
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
-from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import is_readable, read_file
+from tamis.base.numbers import named
+from tamis.corpus.file_rows import is_readable
+from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
-from tamis.corpus.near_duplicates import near_duplicate_groups
+from tamis.corpus.looking import is_looked_at
+from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.object_store import is_url
-from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
+from tamis.corpus.row_counts import LINES, TEXTS
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
-from tamis.corpus.targets import TooFewExamplesError, read_target, split_target
+from tamis.corpus.targets import TooFewExamplesError, near_groups, read_target, split_target
 from tamis.embedding.identity import require_known
+from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
+from tamis.embedding.unknown import SAMPLE
+from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
+from tamis.graph.first_rows import first_rows
+from tamis.graph.foreseen import lost_files, lost_lines
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
+from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
+from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
-from tamis.settings.config import CorpusSection, TargetSection, storage_url
+from tamis.settings.config import TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
+from tamis.training.stage import TRIALS_STAGE
+from tamis.training.tracking import require_experiment, require_tracker
 
-FILES_LOOKED_AT, ROWS_LOOKED_AT, BYTES_LOOKED_AT = 20, 20, 20_000_000
-LACKING = (WHOLE_SHARD, Reason.MISSING_TEXT_COLUMN)
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
-LINES, PLAIN = (".jsonl", ".ndjson", ".csv", ".tsv"), (".txt", ".md")
 BYTES_COUNTED = 1_000_000_000
+LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
+"""Stages whose results are logged to MLflow."""
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
 
@@ -56,15 +67,33 @@ class UnmetTargetsError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Precheck:
-    """What was found: targets that cannot be made, and what is likely a mistake, a line each."""
+    """What was found: targets that cannot be made, and what is likely a mistake, a line each.
+
+    `shares`: rows of each corpus that cannot be read now, or would not be.
+    """
 
     unmet: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+
+    @property
+    def too_many(self) -> list[str]:
+        """Return a line for each corpus and target with more unreadable rows than tamis.toml allows."""
+        return [share.line for share in self.shares if share.is_over]
+
+    @property
+    def unread(self) -> list[str]:
+        """Return a line with the number of unreadable rows, none where all can be read."""
+        return [line] if (line := unread_line(self.shares)) else []
 
     @property
     def lines(self) -> list[str]:
         """All of it for a person."""
-        return [*(f"problem: {line}" for line in self.unmet), *(f"warning: {line}" for line in self.warnings)]
+        return [
+            *self.unread,
+            *(f"problem: {line}" for line in (*self.unmet, *self.too_many)),
+            *(f"warning: {line}" for line in self.warnings),
+        ]
 
 
 def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]) -> Precheck:
@@ -90,9 +119,12 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if file.key in snapshot.files
     ]
     unmet: list[str] = []
-    warnings = [*missing_packages(project), *_other_samplers(project)]
+    warnings = [*missing_packages(project), *_other_samplers(project), *_without_tracker(project, due)]
+    examples: dict[str, pl.DataFrame] = {}
     for target in project.settings.target:
-        if target.name in due.get(EXAMPLES_STAGE.name, ()) and (problem := target_problem(target, project)):
+        if target.name not in due.get(EXAMPLES_STAGE.name, ()):
+            continue
+        if problem := target_problem(target, project, examples):
             made = (EXAMPLES_STAGE.name, target.name) in current
             (warnings if made else unmet).append(problem)
     if unmet and not snapshot.shards:
@@ -103,20 +135,64 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
+    foreseen: dict[str, Foreseen] = {}
+    with_columns = Counter(file.corpus for file in snapshot.files.values() if is_looked_at(file))
     for corpus in project.settings.corpus:
-        warnings += _lacking_columns(corpus, [one for one in shards if one.corpus == corpus.name])
-    return Precheck(unmet=unmet, warnings=[*warnings, *_budgets_above(snapshot, current, shards)])
+        lost, rows = lost_files(corpus, [one for one in shards if one.corpus == corpus.name])
+        if rows is not None:
+            foreseen[corpus.name] = rows
+        warnings += lost_lines(corpus, lost, with_columns[corpus.name])
+    warnings += _not_understood(project, shards, examples)
+    warnings += _budgets_above(snapshot, current, shards)
+    entries = read_quarantine(project.home.store)
+    return Precheck(
+        unmet=unmet, warnings=warnings, shares=unread_shares(snapshot, current, entries, foreseen=foreseen)
+    )
 
 
-def target_problem(target: TargetSection, project: Project) -> str | None:
-    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known."""
+def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
+    """Say why trials that are due cannot be logged; nothing where none is due."""
+    if LOGGED.isdisjoint(due):
+        return
+    try:
+        require_tracker(project.tracking_uri)
+        require_experiment(project.tracking_uri, project.settings.tracking.experiment)
+    except TamisError as error:
+        yield f"trials will fail: {error}"
+
+
+def _not_understood(
+    project: Project, shards: Sequence[Shard], examples: Mapping[str, pl.DataFrame]
+) -> list[str]:
+    """Return lines on texts that the encoder does not know, and on stated languages that are no codes.
+
+    Of what is stored, and of the first rows of the files that are to be read.
+    """
+    corpora = project.settings.corpus
+    rows = {
+        one.name: first_rows(one, [shard for shard in shards if shard.corpus == one.name]) for one in corpora
+    }
+    unread = {(CORPUS, name): frame["text"].to_list()[:SAMPLE] for name, frame in rows.items()}
+    unread |= {(TARGET, name): frame["text"].to_list()[:SAMPLE] for name, frame in examples.items()}
+    languages = {name: frame["language"] for name, frame in rows.items()}
+    stated = unknown_language_lines(project.home.store, project.settings, languages)
+    return [*unknown_lines(project, unread), *stated]
+
+
+def target_problem(
+    target: TargetSection, project: Project, read: dict[str, pl.DataFrame] | None = None
+) -> str | None:
+    """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known.
+
+    `read`: where its examples are put, by its name.
+    """
     try:
         examples, quarantine = read_target(target, project.root)
-        groups, bad = None, len(quarantine)
+        if read is not None:
+            read[target.name] = examples
+        groups, bad = None, int(quarantine.select(lost_rows()).item())
         if len(examples) <= EXAMPLES_COMPARED:
-            ids, texts = examples["doc_id"].to_list(), examples["text"].to_list()
-            threshold = project.settings.near_duplicates.threshold
-            groups = near_duplicate_groups(ids, texts, threshold=threshold)
+            groups = near_groups(examples, project.settings.near_duplicates.threshold)
         split_target(examples, groups, target.train, target.held_out, project.seed, bad)
     except TooFewExamplesError as error:
         first = f"; the first row in quarantine: {quarantine['detail'][0]}" if bad else ""
@@ -140,27 +216,6 @@ def _other_samplers(project: Project) -> Iterator[str]:
                 f"are measured on documents chosen by {mixture.sampler}; to measure the shares "
                 f'with the same sampler, set sampler = "{section.sampler}" in [mixture]'
             )
-
-
-def _lacking_columns(corpus: CorpusSection, shards: Sequence[Shard]) -> Iterator[str]:
-    """Yield what is known of files without the text column: a line if no file has it, else one for those."""
-    lacking: dict[str, str] = {}
-    looked = 0
-    for shard in shards:
-        if looked >= FILES_LOOKED_AT:
-            break
-        if shard.kind != "file" or not is_readable(shard.name) or _size(shard.path) > BYTES_LOOKED_AT:
-            continue
-        looked += 1
-        with contextlib.suppress(Exception):  # a file that cannot be read is left to the step
-            for item in islice(read_file(shard.path, corpus), ROWS_LOOKED_AT):
-                if isinstance(item, Defect) and (item.row, item.reason) == LACKING:
-                    lacking[shard.name] = item.detail
-    if lacking and len(lacking) == looked == len(shards):
-        yield f"corpus {corpus.name}: no file has the text column: {next(iter(lacking.values()))}"
-    elif lacking:
-        files, first = f"{counted(len(lacking), 'file')} ({named([*lacking])})", next(iter(lacking.values()))
-        yield f"corpus {corpus.name}: {files} without the text column: {first}"
 
 
 def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> Iterator[str]:
@@ -206,7 +261,7 @@ def _tokens_at_most(snapshot: ProjectSnapshot, due: Sequence[Shard], documents: 
     if not due:
         return found
     names = [Path(shard.name.lower()).suffix for shard in due if is_readable(shard.name)]
-    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *PLAIN)):
+    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *TEXTS)):
         return None
     new = math.ceil(sum(_size(shard.path) for shard in due) / BYTES_PER_TOKEN) + documents
     return Tokens(tokens=found.tokens + new, documents=documents, estimated=documents)
@@ -231,7 +286,7 @@ def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
             elif ending == ".parquet":
                 yield pq.read_metadata(shard.path).num_rows
             else:
-                yield 1 if ending in PLAIN else None
+                yield 1 if ending in TEXTS else None
         except (OSError, ValueError, pa.ArrowException):
             yield None
 
@@ -248,9 +303,11 @@ def missing_packages(project: Project) -> Iterator[str]:
     settings = project.settings
     asked: Mapping[str, tuple[bool, str, str]] = {
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
+        PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         "obstore": (
-            storage_url(settings) is not None or any(is_url(one.path) for one in settings.corpus),
+            storage_url(settings) is not None
+            or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),
             "an object store",
             EXTRA.format("object-store"),
         ),

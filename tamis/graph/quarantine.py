@@ -1,48 +1,28 @@
-"""Quarantine for a person: a line for each cause of what was left out, and the share of each corpus."""
+"""Describe the quarantine: a line for each cause, and the settings that would read the files."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tamis.base.numbers import counted, named, percent
+from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import COMPRESSIONS, READERS, WHOLE_FILES
-from tamis.corpus.records import WHOLE_SHARD, Reason
+from tamis.corpus.looking import is_looked_at, look_at
+from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
 from tamis.corpus.setting_aside import place_of
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.sources import corpora_of
-from tamis.corpus.stage import OCCURRENCES
 from tamis.corpus.targets import place_in_target, target_of_place
+from tamis.graph.foreseen import among, remedies
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
+from tamis.settings.references import named as section
 
 READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, text formats also as .gz or .zst"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """Rows of a corpus that are in quarantine, of all that it has."""
-
-    corpus: str
-    bad: int
-    rows: int
-    maximum: float
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it is more than tamis.toml allows."""
-        return self.bad > self.maximum * self.rows
-
-    @property
-    def line(self) -> str:
-        """A line for a person: the share, the limit, and what may be done."""
-        return (
-            f"corpus {self.corpus}: {percent(self.bad / self.rows)} of its rows are in quarantine "
-            f"({self.bad:,} of {self.rows:,}), above maximum_quarantine = {self.maximum:g} in [automation]; "
-            "fix or exclude what is listed under quarantine, or raise maximum_quarantine"
-        )
+FILES_SHOWN = 50
+"""Files that are looked at again for what would read them."""
 
 
 def unread_lines(shards: Collection[Shard], project: Project) -> list[str]:
@@ -92,24 +72,52 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
         causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
     lines = unread_lines(unread, snapshot.project)
     for (place, reason, file), found in causes.items():
-        first, words = found[0], reason.replace("_", " ")
+        first, words = found[0], reason.replace("_", " ") or "no reason given"
+        detail = first["detail"] or "no cause was noted"
         files = [_place(row["shard"], snapshot, corpora)[1] for row in found]
-        if not file and len(found) > 1:
+        differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
+        if not any(files):  # of a stage, which set documents aside
+            lines.append(f"{place}: {counted(len(found), 'document')}, {words}: {differ}{detail}")
+        elif not file and len(found) > 1:
+            lost = sum(row.get("rows_lost") or 1 for row in found)
+            of = f" with {lost:,} rows" if lost > len(found) else ""
             lines.append(
-                f"{place}: {counted(len(found), 'whole file')}, {words}: {named(files)}; "
-                f"the first: {first['detail']}"
+                f"{place}: {counted(len(found), 'whole file')}{of}, {words}: {named(files)}; "
+                f"the first: {detail}"
             )
+            if reason == Reason.MISSING_TEXT_COLUMN:
+                lines += _remedy_lines(place, [row["shard"] for row in found], snapshot)
         elif not file:
-            lines.append(f"{place}: {files[0]} (whole file), {words}: {first['detail']}")
+            lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
             where = (
                 f"row {first['row']}"
                 if len(found) == 1
                 else f"{len(found):,} rows, the first is row {first['row']}"
             )
-            differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
-            lines.append(f"{place}: {file}, {where}, {words}: {differ}{first['detail']}")
+            lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
     return lines
+
+
+def _remedy_lines(place: str, keys: Sequence[str], snapshot: ProjectSnapshot) -> list[str]:
+    """Return what to write into tamis.toml so that all of these files are read, as they are now."""
+    files = [snapshot.files[key] for key in keys if key in snapshot.files]
+    if not files:
+        return []
+    corpus = section(snapshot.project.settings.corpus, files[0].corpus)
+    some = among([file for file in files if is_looked_at(file)], FILES_SHOWN)
+    defects: dict[str, Defect] = {}
+    for file in some:
+        with contextlib.suppress(Exception):  # what cannot be looked at says nothing
+            if (defect := look_at(file, corpus)) is not None:
+                defects[file.name] = defect
+    samples = {name: defect.sample for name, defect in defects.items() if defect.sample}
+    others = any(
+        file.corpus == corpus.name and file.key not in keys and is_looked_at(file)
+        for file in snapshot.files.values()
+    )
+    found = "; ".join(remedies(corpus, samples, others)) if samples else ""
+    return [f"{place}: to read them, {found}"] if found else []
 
 
 def _file_of(place: str) -> str:
@@ -128,26 +136,3 @@ def _place(shard: str, snapshot: ProjectSnapshot, corpora: Mapping[str, str]) ->
     if (found := snapshot.files.get(key)) is not None:
         return f"corpus {found.corpus}", found.name
     return f"corpus {corpora[key]}", key.removeprefix(f"{corpora[key]}{SEPARATOR}")
-
-
-def quarantine_shares(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Share]:
-    """Return the share of each corpus that has rows in quarantine.
-
-    A file that cannot be read counts as the rows that are known of it, at least one.
-    """
-    frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
-    stored: dict[str, int] = dict(frame.iter_rows())
-    good, bad = Counter[str](), Counter[str]()
-    unreadable = {row["shard"] for row in rows if row["row"] == WHOLE_SHARD}
-    for key, count in stored.items():
-        if key in snapshot.files and key not in unreadable:
-            good[snapshot.files[key].corpus] += count
-    for row in rows:
-        if row["shard"] in snapshot.files:
-            whole = row["row"] == WHOLE_SHARD
-            bad[snapshot.files[row["shard"]].corpus] += max(1, stored.get(row["shard"], 0)) if whole else 1
-    maximum = snapshot.project.settings.automation.maximum_quarantine
-    return [
-        Share(corpus=name, bad=count, rows=count + good[name], maximum=maximum)
-        for name, count in sorted(bad.items())
-    ]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
+from tamis.corpus.lost_rows import STILL_BEING_WRITTEN
 from tamis.corpus.setting_aside import forget_shown
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import forget_small_files, read_small_files
@@ -20,9 +21,10 @@ from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_
 from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
-from tamis.graph.held_back import forget_shards, note_shrunken, shrunken_to_allow
+from tamis.graph.held_back import forget_shards
 from tamis.graph.moved_files import FILES
 from tamis.graph.plan import full_plan, gone_partitions, label
+from tamis.graph.shrunken_files import note_shrunken, shrunken_to_allow, stage_and_partition
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
@@ -184,7 +186,7 @@ def remove(snapshot: ProjectSnapshot, current: CurrentValues) -> list[tuple[str,
     note = {
         "removal": uuid.uuid4().hex,
         "entries": json.dumps(
-            [label(*entry) for entry in gone] + [label(DOCUMENTS_STAGE.name, one.shard) for one in shrunken]
+            [label(*entry) for entry in gone] + [label(*stage_and_partition(one.shard)) for one in shrunken]
         ),
         "documents": sum(
             len(found) for key, found in documents_of_shards(store, shards).items() if not is_group_key(key)
@@ -257,14 +259,14 @@ def _intake_follows(snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
 def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
     """Note in quarantine the new files that are still being written, and delete the notes of others."""
     rows = [
-        {"shard": key, "row": -1, "reason": "still_being_written", "detail": detail, "excerpt": ""}
+        {"shard": key, "row": -1, "reason": STILL_BEING_WRITTEN, "detail": detail, "excerpt": ""}
         for key, detail in snapshot.held.items()
     ]
     store.merge_values(QUARANTINE.name, rows)
-    noted = store.read(QUARANTINE.name, ["shard"], "reason = 'still_being_written'")["shard"].unique()
+    noted = store.read(QUARANTINE.name, ["shard"], f"reason = '{STILL_BEING_WRITTEN}'")["shard"].unique()
     for key in noted:
         if key not in snapshot.held and key not in snapshot.files:
-            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = 'still_being_written'")
+            store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = '{STILL_BEING_WRITTEN}'")
 
 
 def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:

@@ -10,9 +10,13 @@ from tamis.base.errors import PermanentError
 from tamis.corpus.shards import SEPARATOR
 from tamis.mixture.stage import SWARM_SETS
 
-CORPUS, FILE, TARGET, MODEL, SELECTION = KINDS = ("corpus", "file", "target", "model", "selection")
-ALL, TRIALS = "all", "trials"
-RESERVED = frozenset({ALL, TRIALS, *SWARM_SETS})
+CORPUS, FILE, TARGET, MODEL, SELECTION = "corpus", "file", "target", "model", "selection"
+TABLE = "table"
+"""A table of the home that is gone: its name always needs the kind, since it is no name of tamis.toml."""
+KINDS = (CORPUS, FILE, TARGET, MODEL, SELECTION, TABLE)
+ALL, TRIALS, RECORDS = "all", "trials", "records"
+"""`records`: manifests of earlier results that are gone."""
+RESERVED = frozenset({ALL, TRIALS, RECORDS, *SWARM_SETS})
 KIND_SEPARATOR = ":"
 _NAMED_LAST = {"law": TARGET, "direct": TARGET, "warm-up": SELECTION, "two-stage": SELECTION}
 """By the first part of a trial's name: the kind of the name at its end."""
@@ -70,7 +74,7 @@ def _named(name: str) -> str:
 def to_print(kind: str, name: str, losses: Losses) -> str:
     """Return the name by which a message lets a loss go, with its kind where the name alone would not do."""
     kinds = {found for found, _name in losses.get(name, ())}
-    return name if is_bare(name) and len(kinds) < 2 else with_kind(kind, name)
+    return name if is_bare(name) and len(kinds) < 2 and kind != TABLE else with_kind(kind, name)
 
 
 def with_kinds(names: Collection[str], losses: Losses) -> frozenset[str]:

@@ -5,14 +5,21 @@ audit (tamis/audit/whole.py).
 """
 
 import contextlib
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
+from tamis.base.numbers import counted
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.graph.stages import stages
-from tamis.records.current_values import CurrentValue, CurrentValues, forget_current_values
+from tamis.project import Project
+from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, forget_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
@@ -21,19 +28,57 @@ from tamis.store.places import remove_named
 from tamis.store.salvaging import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
+from tamis.training.stage import TRIALS
 
 AT_ONCE = 8
+OF_NOTHING = hashlib.sha256().hexdigest()
 LOOKED_AT = 20
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 """Names of drafts (tamis/base/files.py), and the age up to which a file may be one of work that goes on."""
 Damage = dict[tuple[str, str], str]
 
 
-def find_damage(home: Home, current: CurrentValues) -> Damage:
-    """Return the reason for each value, by (asset, partition), that can no longer be read."""
+def lost_index(home: Home) -> str:
+    """Return what is lost where the index of current values is gone from a home with results, else ""."""
+    if home.store.exists(TABLE):
+        return ""
+    results = (home.manifests.glob("??/*.json"), home.reports.glob("*.html"), home.checkpoints.glob("*/*"))
+    if not any(any(paths) for paths in results):
+        return ""
+    return (
+        f"the index of current values (lance/{TABLE}.lance) is gone from {home.place}, which holds results: "
+        "restore the folder lance from a backup, or run `tamis materialize`, which makes everything again, "
+        "trainings included"
+    )
+
+
+def lost_runs(project: Project) -> list[str]:
+    """Return a warning where MLflow's database in the home is gone, and with it runs of finished trials."""
+    database = project.home.mlflow / "mlflow.db"
+    if not project.tracking_uri.startswith("sqlite:") or database.exists():
+        return []
+    trials = project.home.store.count(TRIALS.name, "mlflow_run IS NOT NULL")
+    if not trials:
+        return []
+    return [
+        f"{project.home.relative(database)} is gone from the home, and with it the MLflow runs of "
+        f"{counted(trials, 'finished trial')}; restore the file from a backup to see them there. Results "
+        "and checkpoints are kept without it"
+    ]
+
+
+def find_damage(
+    home: Home, current: CurrentValues, held: Collection[str] = (), *, thorough: bool = False
+) -> Damage:
+    """Return the reason for each value, by (asset, partition), that can no longer be read.
+
+    `held`: tables whose loss is held back, so that what they held is not made again. `thorough`: read every
+    manifest, as after an audit that found something.
+    """
     folder, broken = ManifestFolder.of(home), set(unreadable_tables(home.store))
     known, tables = set(folder.ids()), set(home.store.names())
-    lists, named_lists = {path.stem for path in folder.lists()}, NamedLists(home, folder)
+    lists = {path.stem for path in folder.lists() if path.stat().st_size}
+    named_lists = NamedLists(home, folder, trusted=not thorough)
     found: Damage = {}
     whole: set[str] = set()
     for entry, value in current.items():
@@ -50,7 +95,7 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
                 found[entry] = lost
             continue
         reason, named, filled = _named(home, folder, value)
-        damaged, missing = sorted(named & broken), sorted(filled - tables)
+        damaged, missing = sorted(named & broken), sorted(filled - tables - {*held})
         if reason or damaged or missing:
             found[entry] = reason or (
                 f"table {damaged[0]} is damaged" if damaged else f"table {missing[0]} is missing"
@@ -58,7 +103,16 @@ def find_damage(home: Home, current: CurrentValues) -> Damage:
         elif not named - tables:
             whole.add(value.asset)
     named_lists.save()
-    return found
+    return found | _without_notes(home, current, found)
+
+
+def _without_notes(home: Home, current: CurrentValues, found: Damage) -> Damage:
+    """Return the groups of small files where the notes on their files are gone."""
+    if home.store.exists(GROUPED_FILES):
+        return {}
+    groups = (key for asset, key in current if asset == DOCUMENTS_STAGE.name and is_group_key(key))
+    entries = [(DOCUMENTS_STAGE.name, key) for key in groups]
+    return {entry: f"table {GROUPED_FILES} is missing" for entry in entries if entry not in found}
 
 
 def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:
@@ -69,14 +123,25 @@ def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str
         return str(error), set(), set()
     # An unfinished value is made again anyway, and a withdrawal may have deleted its files already.
     files = manifest.files if value.finished else {}
-    missing = [name for name in files if not home.files.holds(name)]
+    missing = [name for name, digest in files.items() if _is_lost(home, name, digest)]
     missing += [
         home.relative(path)
         for digest in manifest.rows.values()
-        if digest != NO_ROWS and not (path := folder.rows_path(digest)).is_file()
+        if digest != NO_ROWS and not _has_content(path := folder.rows_path(digest))
     ]
     tables = {table for table, digest in manifest.rows.items() if digest != NO_ROWS}
     return (f"file {missing[0]} is missing" if missing else ""), set(manifest.rows), tables
+
+
+def _is_lost(home: Home, name: str, digest: str) -> bool:
+    """Return whether a file of the home is gone, or empty though it was not: a disk lost its content."""
+    if not home.files.holds(name):
+        return True
+    return not home.url and digest != OF_NOTHING and not _has_content(home.root / name)
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _missing_rows_file(
@@ -87,7 +152,7 @@ def _missing_rows_file(
         absent = [digest for digest in named.of(manifest) if digest not in present and digest != NO_ROWS]
     except ManifestError as error:
         return str(error)
-    lost = next((path for path in map(folder.rows_path, absent) if not path.is_file()), None)
+    lost = next((path for path in map(folder.rows_path, absent) if not _has_content(path)), None)
     return f"file {home.relative(lost)} is missing" if lost else ""
 
 
@@ -143,22 +208,29 @@ def sweep_unwritten(home: Home) -> list[str]:
     return moved
 
 
-def forget_damaged(home: Home, damage: Damage) -> list[str]:
-    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+def drop_unreadable(store: Store, broken: Iterable[str]) -> list[str]:
+    """Drop tables that cannot be read, so that they are made again; return a line for a person for each.
 
-    Of answers that were paid for nothing is dropped.
-
-    Return a line for a person for each table, and for each asset and reason.
+    Of answers that were paid for nothing is dropped, and what people decided stays as it is.
     """
     lines = []
-    for table in unreadable_tables(home.store):
+    for table in broken:
         if (known := declared(table)) and known.decided:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         if known and known.paid:
-            lines.append(salvage(home.store, table))
+            lines.append(salvage(store, table))
             continue
-        home.store.drop(table)
+        store.drop(table)
         lines.append(f"table {table} cannot be read and will be rebuilt")
+    return lines
+
+
+def forget_damaged(home: Home, damage: Damage) -> list[str]:
+    """Forget damaged values and drop unreadable tables, so that a plan makes them again.
+
+    Return a line for a person for each table, and for each asset and reason.
+    """
+    lines = drop_unreadable(home.store, unreadable_tables(home.store))
     forget_current_values(home.store, damage)
     reasons: dict[tuple[str, str], int] = {}
     for (asset, _partition), reason in damage.items():

@@ -27,10 +27,12 @@ from tamis.corpus import (
 from tamis.corpus.grouping import group_version, grouped
 from tamis.corpus.listing import require_outside
 from tamis.corpus.small_files import read_small_files
-from tamis.corpus.targets import require_target_outside
-from tamis.graph.held_back import absent_shards, kept_names, read_shrunken
+from tamis.corpus.targets import place_of_target, require_target_outside
+from tamis.graph.absent_files import absent_shards
+from tamis.graph.held_back import kept_names
 from tamis.graph.search import searches_of
-from tamis.graph.snapshot import ProjectSnapshot, stamp_of
+from tamis.graph.shrunken_files import read_shrunken
+from tamis.graph.snapshot import ProjectSnapshot, Shrunken, stamp_of
 from tamis.mixture.planned import read_swarm
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -89,7 +91,6 @@ def scan_files(
     memory.save()
     asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
     current = read_current_values(store)
-    lost = absent_shards(store, current, files, project, allowed)
     readable = [file for key, file in files.items() if key in fingerprints]
     gone = {key: row for key, row in small.items() if key not in files}
     configured = {corpus.name for corpus in project.settings.corpus}
@@ -107,17 +108,27 @@ def scan_files(
         asked,
         read_pinned_versions(store),
         {key: seen[0] for key, seen in memory.seen.items()},
-        absent={key: corpus for key, corpus in lost.items() if key not in gone}
-        | {gone[key]["part_of"]: one for key, one in lost.items() if key in gone and one not in configured},
         kept=kept_names(project, current, allowed),
-        shrunken=read_shrunken(store, shards),
+        shrunken=_read_shrunken(project, shards),
         swarm=read_swarm(project),
         allowed=frozenset(allowed),
         versions={file.key: versions[file.key] for shard in shards.values() for file in shard.members},
+    )
+    snapshot = replace(snapshot, withdrawn=_withdrawn(project.home, snapshot.group_of))
+    lost = absent_shards(snapshot, current, files)
+    return replace(
+        snapshot,
+        absent={key: corpus for key, corpus in lost.items() if key not in gone}
+        | {gone[key]["part_of"]: one for key, one in lost.items() if key in gone and one not in configured},
         absent_files={key: corpus for key, corpus in lost.items() if key in gone},
         left=frozenset(gone.keys() - lost.keys()),
     )
-    return replace(snapshot, withdrawn=_withdrawn(project.home, snapshot.group_of))
+
+
+def _read_shrunken(project: Project, shards: Collection[str]) -> dict[str, Shrunken]:
+    """Return the losses of documents that are noted, of these shards and of the targets."""
+    targets = [place_of_target(target.name) for target in project.settings.target]
+    return read_shrunken(project.home.store, [*shards, *targets])
 
 
 def _withdrawn(home: Home, group_of: Mapping[str, str]) -> dict[Entry, str]:
@@ -244,8 +255,7 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     Updated are the texts refused at intake, the files that are held back because they lost most of their
     documents, the runs of [mixture], and the trials that a search asks for next.
     """
-    store = snapshot.project.home.store
-    shrunken = read_shrunken(store, snapshot.shards)
+    shrunken = _read_shrunken(snapshot.project, snapshot.shards)
     withdrawn = _withdrawn(snapshot.project.home, snapshot.group_of)
     swarm = read_swarm(snapshot.project)
     return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn, swarm=swarm), current)

@@ -9,13 +9,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from tamis.base.numbers import counted
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
 from tamis.corpus.records import Reason
 from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.sources import corpora_of
-from tamis.corpus.stage import DOCUMENTS_STAGE
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
+from tamis.corpus.targets import place_of_target, target_of_place
 from tamis.embedding import encoder_identity
+from tamis.graph.loss_limits import too_few_left
 from tamis.graph.stages import stages
 from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
@@ -30,10 +33,11 @@ from tamis.training.planned import Trial, model_names, planned_trials
 
 @dataclass(frozen=True, kw_only=True)
 class Shrunken:
-    """A file that lost most of its documents in the state of `input_key`, or a group most of its files.
+    """A file, group or target that lost too many documents in the state of `input_key`.
 
-    `before` and `now` count documents, of a group the files that have any; `bad_rows` counts rows by the
-    reason of their quarantine; `allowed`: a person allowed the loss.
+    `shard`: of a target the place that it takes in tables, `target/NAME`. `before` and `now` count documents,
+    of a group the files that have any, of a target examples; `bad_rows` counts rows by the reason of their
+    quarantine; `allowed`: a person allowed the loss.
     """
 
     shard: str
@@ -46,10 +50,14 @@ class Shrunken:
     @property
     def found(self) -> str:
         """A clause for a person: `the number of documents in file KEY fell from 40 to 3`."""
+        if target := target_of_place(self.shard):
+            return f"target {target!r} lost {self.before - self.now:,} of {counted(self.before, 'example')}"
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.bad_rows.items())
         rows = f" ({bad} would be put in quarantine)" if bad else ""
         if Reason.MISSING_TEXT_COLUMN in self.bad_rows:
             rows += ": text_column of the corpus may name a column that the file does not have"
+        if not too_few_left(self.shard, self.before, self.now):
+            rows += ", with which its corpus would lose over a fifth of its documents"
         return f"{number_of_documents(self.shard)} fell from {self.before:,} to {self.now:,}{rows}"
 
 
@@ -67,7 +75,7 @@ class ProjectSnapshot:
     `swarm`: the runs of [mixture], None without that section or before they are planned.
     `absent`: shards whose files are gone and whose removal is held back, with the corpus of each.
     `kept`: by partition set, names that left tamis.toml and whose values stay until a person allows their
-    removal. `shrunken`: by shard, files that lost most of their documents.
+    removal. `shrunken`: by shard, files that lost too many of their documents, and targets of their examples.
     `allowed`: names whose removal a person allows in this run.
     `versions`: of each file of a group, the digest of its bytes, by the key of the file.
     `absent_files`: files of groups that are gone and whose removal is held back, with the corpus of each;
@@ -122,8 +130,11 @@ class ProjectSnapshot:
         return partition in self.kept.get(partition_set or "", ())
 
     def is_shrunken(self, asset: str, partition: str, key: str) -> bool:
-        """Return whether a file lost most of its documents in the state of `key`, and nobody allowed it."""
-        found = self.shrunken.get(partition) if asset == DOCUMENTS_STAGE.name else None
+        """Return whether a file or target lost too much in the state of `key`, and nobody allowed it."""
+        if not self.shrunken or asset not in (DOCUMENTS_STAGE.name, EXAMPLES_STAGE.name):
+            return False
+        place = partition if asset == DOCUMENTS_STAGE.name else place_of_target(partition)
+        found = self.shrunken.get(place)
         return found is not None and not found.allowed and found.input_key == key
 
     def with_known_shards(self, known: Collection[str]) -> "ProjectSnapshot":

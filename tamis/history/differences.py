@@ -203,7 +203,7 @@ def _moment(version: Version) -> str:
 def _shown(value: Any) -> str:
     """Return a setting as text, cut off after `SETTING_SHOWN` characters."""
     if value is None:
-        return "none"
+        return "not set"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= SETTING_SHOWN else f"{text[:SETTING_SHOWN]}…"
 
@@ -219,16 +219,15 @@ def _words(change: str, cause: str) -> str:
 
 def _document_line(row: dict[str, Any]) -> str:
     mark = "+" if row["change"] == "in" else "-"
-    ranks = " to ".join(_number(row[f"rank_{side}"]) for side in ("before", "after"))
     line = f"  {mark} {row['doc_id']}  {_words(row['change'], row['cause'])}"
     line += f" ({row['detail']})" if row["detail"] else ""
     line += f" of {row['duplicate_of']}" if row["duplicate_of"] else ""
-    line += f"; rank {ranks}"
-    margins = [row["margin_before"], row["margin_after"]]
-    return line + (
-        f"; margin {' to '.join(map(_number, margins))}" if any(m is not None for m in margins) else ""
-    )
+    line += f"; {_ranks(row['rank_before'], row['rank_after'])}"
+    margins = [row[name] for name in ("margin_before", "margin_after") if row[name] is not None]
+    return line + (f"; margin {' to '.join(f'{one:.4g}' for one in margins)}" if margins else "")
 
 
-def _number(value: float | int | None) -> str:
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+def _ranks(before: int | None, after: int | None) -> str:
+    if before is None:
+        return "was not ranked" if after is None else f"was not ranked, now rank {after:,}"
+    return f"was rank {before:,}, now not ranked" if after is None else f"rank {before:,} to {after:,}"

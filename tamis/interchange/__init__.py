@@ -5,9 +5,10 @@ subset itself holds text of a document.
 """
 
 from tamis.interchange.lineage import lineage_behind, openlineage_lines, prov_json
-from tamis.interchange.subset import SubsetFiles, describe_subset, write_descriptions
+from tamis.interchange.subset import Description, SubsetFiles, describe_subset, write_descriptions
 
 __all__ = [
+    "Description",
     "SubsetFiles",
     "describe_subset",
     "lineage_behind",

@@ -12,6 +12,10 @@ from tamis.selection.reasons import SENTENCES
 
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"
+ALL = (
+    "\n\nThe file contains all documents of the pool, the chosen ones first, each with its verdict, its "
+    "reason and the scores that the sampler used."
+)
 FILTERS = "filters"
 """Under this name a selection's settings hold those that are set."""
 
@@ -20,7 +24,7 @@ def data_card(facts: Facts, written: Written, others: list[str]) -> str:
     """Return the card; `others` names the other files that describe the subset."""
     parts = [
         _head(facts, written),
-        f"# {facts.selection}\n\n{facts.sentence}",
+        f"# {facts.selection}\n\n{facts.sentence}{ALL if written.all_documents else ''}",
         _counts(facts, written),
         _how(facts),
         _filters(facts),

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from tamis.interchange.facts import Facts, Written
+from tamis.selection.deciding import SCORES
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -71,6 +72,18 @@ COLUMNS = {
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no leading or trailing white space."),
 }
 
+DECIDED = {
+    "verdict": ("sc:Text", "Whether the document was selected or rejected."),
+    "reason": ("sc:Text", "Code of the reason for the verdict, exactly one per document."),
+    "detail": ("sc:Text", "What the reason is about, such as the rule or the target."),
+    "duplicate_of": ("sc:Text", "Id of the near-duplicate that is kept instead, if any."),
+    "budget_group": (
+        "sc:Text",
+        "Source, topic or language whose share of the budget the document counts for.",
+    ),
+    **{name: ("sc:Float", meaning) for name, meaning in SCORES.items()},
+}
+"""Columns of a file with all documents and their scores."""
 _DATA_TYPES = (
     (pa.types.is_boolean, "sc:Boolean"),
     (pa.types.is_integer, "sc:Integer"),
@@ -109,7 +122,8 @@ def _file(written: Written) -> dict[str, Any]:
         "@type": "cr:FileObject",
         "@id": "file",
         "name": written.name,
-        "description": "The chosen documents in the order of selection.",
+        "description": "The chosen documents in the order of selection"
+        + (", then all others of the pool." if written.all_documents else "."),
         "contentUrl": written.name,
         "contentSize": f"{written.size} B",
         "encodingFormat": FORMATS[written.form],
@@ -124,17 +138,17 @@ def _records(written: Written) -> dict[str, Any]:
         "name": "documents",
         "description": "One record per document.",
         "key": {"@id": "documents/doc_id"},
-        "field": [_field(*found) for column in written.columns if (found := _described(column))],
+        "field": [_field(*one) for column in written.columns if (one := _described(column, written.known))],
     }
 
 
-def _described(column: pa.Field) -> tuple[str, str, str] | None:
+def _described(column: pa.Field, known: frozenset[str]) -> tuple[str, str, str] | None:
     """Return name, type and meaning of a column; None of one that is nested or has no name.
 
-    The format cannot say these.
+    The format cannot say these. `known`: the columns that are not of the user's rows.
     """
-    if column.name in COLUMNS:
-        return column.name, *COLUMNS[column.name]
+    if column.name in known and (meaning := (COLUMNS | DECIDED).get(column.name)):
+        return column.name, *meaning
     data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
     if not (data_type and column.name.strip()):
         return None

@@ -18,13 +18,18 @@ Share = tuple[str | None, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """The file of a subset, by its path from where its description is."""
+    """The file of a subset, by its path from where its description is.
+
+    `known`: columns that are not of the user's rows. `all_documents`: it has all of the pool, with scores.
+    """
 
     name: str
     columns: pa.Schema
     form: str
     size: int
     sha256: str
+    known: frozenset[str]
+    all_documents: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,27 +4,30 @@ Rows come from the table `kept_rows`. Those that were too long to be kept, and t
 before rows were kept, are read again from their file, unless it has changed since.
 """
 
-import base64
+import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tamis.base.errors import TamisError
-from tamis.base.nesting import on_own_stack, with_leaves
+from tamis.base.nesting import on_own_stack
+from tamis.corpus.arrow_values import FAR, is_json, is_known_zone, native, shown_values
 from tamis.corpus.documents import Reading, read_as
-from tamis.corpus.kept_columns import TOO_LONG, Heading, is_json, native, read_heading
+from tamis.corpus.kept_columns import TOO_LONG, Heading, read_heading
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import without_texts
 from tamis.corpus.shards import Shard
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
 from tamis.graph.scan import scan_files
+from tamis.interchange.json_lines import FLOAT, INTEGER, NUMBER, as_json_text, json_texts, kinds_of
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.settings.references import named
@@ -38,6 +41,9 @@ MOST_LEVELS = 20
 """`datasets` fails at 60, and DuckDB takes twice as long for each level of lists."""
 MOST_FIELDS = 1_000
 """Objects with keys of their own would take memory for every key in every row."""
+MOST_DIGITS = 38
+SHOWN_CHARACTERS = 40
+"""Of a value that a note shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,67 +113,166 @@ def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnTable:
-    """Columns of rows in an order; `printed`: their values as JSON, `as_text`: columns that are JSON text."""
+class Mixed:
+    """Why values of a column have no type in common; `all_texts`: all are texts, as times are with texts."""
 
-    columns: dict[str, pa.ChunkedArray]
-    printed: dict[str, list[Any]]
-    as_text: list[str]
+    why: str
+    all_texts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTable:
+    """Columns of rows in an order; `printed`: their values as JSON holds them, times in ISO 8601.
+
+    `as_text`: columns that are text since their values have no type in common, with the values that differ.
+    `nulled`: how many values are null in `columns` alone, since few tools hold them, by column. `features`:
+    what `datasets` states of columns, where all files that have them agree.
+    """
+
+    columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    printed: dict[str, list[Any]] = field(default_factory=dict)
+    as_text: dict[str, Mixed] = field(default_factory=dict)
+    nulled: dict[str, int] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
 
 
 def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
     """Return the user's columns of rows, each given by its place and its text.
 
     Where values of a column have no type in common (7 and "seven"), or one beyond `MOST_LEVELS` or
-    `MOST_FIELDS`, it holds each as JSON text.
+    `MOST_FIELDS`, it holds each as JSON text; times and texts are text together.
     """
     nothing = Heading()
     headings = [own.headings.get(shard, nothing) for (shard, _row), _text in rows]
-    values = []
-    for (place, text), heading in zip(rows, headings, strict=True):
-        text_column = heading.text_column
-        named_text = {text_column: text} if text_column and text_column != "text" else {}
-        values.append(named_text | own.values.get(place, {}))
+    values = [
+        heading.whole(own.values.get(place, {}), text)
+        for (place, text), heading in zip(rows, headings, strict=True)
+    ]
     names = list(dict.fromkeys(name for row in values for name in row))
-    made = OwnTable(columns={}, printed={}, as_text=[])
+    made = OwnTable(features=_features(values, headings))
+    shards = [shard for (shard, _row), _text in rows]
     for name in names:
-        column = [row.get(name) for row in values]
-        types = [heading.types.get(name) for heading in headings]
+        parts = _parts([row.get(name) for row in values], [heading.types.get(name) for heading in headings])
+        printed: list[Any] = [None] * len(rows)
+        for part in parts:
+            for number, value in zip(part.places, part.shown, strict=True):
+                printed[number] = value
         try:
-            made.columns[name], made.printed[name] = _typed(column, types)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError):
-            shown = [
-                None if value is None else on_own_stack(json.dumps, value, ensure_ascii=False)
-                for value in column
-            ]
-            made.columns[name], made.printed[name] = pa.chunked_array([pa.array(shown, pa.string())]), column
-            made.as_text.append(name)
+            column = _joined(parts)
+            if nulled := sum(part.nulled for part in parts):
+                made.nulled[name] = nulled
+            printed = column.to_pylist() if pa.types.is_floating(column.type) else printed
+        except _NO_TYPE as error:
+            types = {place: part.kind for part in parts for place in part.places}
+            why = _difference(printed, types, shards) or str(error).partition("\n")[0]
+            all_texts = all(value is None or isinstance(value, str) for value in printed)
+            made.as_text[name] = Mixed(why=why, all_texts=all_texts)
+            column = _chunked(pa.array(printed if all_texts else json_texts(printed), pa.string()))
+        made.columns[name], made.printed[name] = column, printed
     return made
 
 
-def _typed(values: Sequence[Any], types: Sequence[pa.DataType | None]) -> tuple[pa.ChunkedArray, list[Any]]:
-    """Return values of one column as Arrow, and as JSON; raises what Arrow does where they do not fit."""
+_NO_TYPE = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError, LookupError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The values of a column in files that state the same type: their places, and how they are printed."""
+
+    kind: pa.DataType | None
+    places: list[int]
+    values: pa.ChunkedArray | None
+    shown: list[Any]
+    nulled: int = 0
+
+
+def _parts(values: Sequence[Any], types: Sequence[pa.DataType | None]) -> list[_Part]:
     groups: dict[pa.DataType | None, list[int]] = {}
     for place, kind in enumerate(types):
         groups.setdefault(kind, []).append(place)
-    parts, printed = [], list(values)
-    for stated, places in groups.items():
-        own = [values[place] for place in places]
-        kind = pa.infer_type(own) if stated is None else stated
-        _require_storable(kind)
-        if stated is not None:
-            own = [native(value, kind) for value in own]
-        part = _chunked(pa.array(own, type=kind))
-        if stated is not None and not is_json(kind):
-            for place, value in zip(places, part.to_pylist(), strict=True):
-                printed[place] = value
-        parts.append(part.cast(_exported(kind)))
-    schemas = [pa.schema([("column", part.type)]) for part in parts]
+    return [_part(kind, places, [values[place] for place in places]) for kind, places in groups.items()]
+
+
+def _part(kind: pa.DataType | None, places: list[int], own: list[Any]) -> _Part:
+    if kind is None:
+        return _Part(kind=None, places=places, values=None, shown=own)
+    odd = Counter[str]()
+    try:
+        made = _chunked(pa.array([native(value, kind) for value in own], type=kind))
+        shown = own if is_json(kind) else [one for chunk in made.chunks for one in shown_values(chunk, odd)]
+        if odd[FAR]:
+            made = _chunked(pa.array([native(value, kind, held=True) for value in own], type=kind))
+    except _NO_TYPE:  # the file said otherwise when its rows were kept
+        return _Part(kind=kind, places=places, values=None, shown=own)
+    return _Part(kind=kind, places=places, values=made, shown=shown, nulled=odd[FAR])
+
+
+def _joined(parts: Sequence[_Part]) -> pa.ChunkedArray:
+    """Return one column of all parts, in their order; raises what Arrow does where they have no type."""
+    columns = []
+    for part in parts:
+        if part.kind is not None and part.values is None:
+            raise pa.ArrowInvalid(f"values that are no {part.kind}")
+        if part.values is None or pa.types.is_interval(part.values.type):  # few tools know intervals
+            made = _chunked(pa.array(part.shown, pa.infer_type(part.shown)))
+        else:
+            made = part.values
+        _require_storable(made.type)
+        columns.append(made.cast(_exported(made.type)))
+    schemas = [pa.schema([("column", column.type)]) for column in columns]
     kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     _require_storable(kind)
-    joined = pa.chunked_array([chunk for part in parts for chunk in part.cast(kind).chunks], type=kind)
-    order = [place for places in groups.values() for place in places]
-    return joined.take(pa.array(np.argsort(order))), printed
+    joined = pa.chunked_array([chunk for one in columns for chunk in one.cast(kind).chunks], type=kind)
+    order = [place for part in parts for place in part.places]
+    return joined.take(pa.array(np.argsort(order)))
+
+
+def _difference(
+    values: Sequence[Any], types: Mapping[int, pa.DataType | None], shards: Sequence[str]
+) -> str | None:
+    """Say which two values of a column differ in kind, and where they are; None where no two do."""
+
+    def shown(place: int, value: Any) -> str:
+        kind = types[place]
+        stated = "" if kind is None or is_json(kind) or pa.types.is_nested(kind) else f" ({kind})"
+        printed = as_json_text(value)
+        cut = printed if len(printed) <= SHOWN_CHARACTERS else f"{printed[: SHOWN_CHARACTERS - 1]}…"
+        return f"{cut}{stated} in {shards[place]}"
+
+    first: dict[str, tuple[str, int, Any]] = {}
+    for place, value in enumerate(values):
+        kind = types[place]
+        for path, form, leaf in kinds_of(value):
+            stated = str(kind) if not path and kind is not None and not is_json(kind) else ""
+            coarse = f"{NUMBER if form in (INTEGER, FLOAT) else form}{stated}"
+            known = first.setdefault(path, (coarse, place, leaf))
+            if known[0] != coarse:
+                where = f"{path}: " if path else ""
+                return f"{where}{shown(*known[1:])} and {shown(place, leaf)}"
+    return None
+
+
+def _features(values: Sequence[Mapping[str, Any]], headings: Sequence[Heading]) -> dict[str, Any]:
+    """Return what `datasets` states of columns that all files say the same of, if it is more than a type."""
+    having: dict[str, dict[int, Heading]] = {}
+    for row, heading in zip(values, headings, strict=True):
+        for name in row:
+            having.setdefault(name, {})[id(heading)] = heading
+    agreed = {}
+    for name, found in having.items():
+        stated = [heading.features.get(name) for heading in found.values()]
+        if stated[0] is not None and all(one == stated[0] for one in stated):
+            agreed[name] = stated[0]
+    return agreed if any(_is_more_than_a_type(one) for one in agreed.values()) else {}
+
+
+def _is_more_than_a_type(feature: Any) -> bool:
+    if isinstance(feature, list):
+        return any(map(_is_more_than_a_type, feature))
+    if not isinstance(feature, dict):
+        return False
+    named = feature.get("_type") not in (None, "Value", "List", "LargeList", "Sequence")
+    return named or any(map(_is_more_than_a_type, feature.values()))
 
 
 def _chunked(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
@@ -181,18 +286,25 @@ def _require_storable(kind: pa.DataType) -> None:
         one, level = left.pop()
         fields += one.num_fields
         if level > MOST_LEVELS or fields > MOST_FIELDS:
-            raise pa.ArrowInvalid(f"nested over {MOST_LEVELS} levels, or with over {MOST_FIELDS} fields")
+            raise pa.ArrowInvalid(f"nested over {MOST_LEVELS} levels, or with over {MOST_FIELDS:,} fields")
         if pa.types.is_struct(one) and not one.num_fields:
             raise pa.ArrowInvalid("Parquet cannot store a struct without fields")
         left += [(one.field(number).type, level + 1) for number in range(one.num_fields)]
+    pq.write_table(pa.schema([("column", _exported(kind))]).empty_table(), io.BytesIO())
 
 
 def _exported(kind: pa.DataType) -> pa.DataType:
     """Return the type in which a column is exported.
 
-    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map. Every value may be
-    null, since files may lack the column.
+    PyArrow cannot read lists of a fixed size where one is null, nor `datasets` a map, nor polars a time zone
+    that it does not know or decimals of over 38 digits. Every value may be null, since files may lack the
+    column.
     """
+    if pa.types.is_timestamp(kind):
+        unit = "ms" if kind.unit == "s" else kind.unit  # Parquet has no seconds
+        return pa.timestamp(unit, kind.tz if is_known_zone(kind.tz) else "UTC")
+    if pa.types.is_decimal(kind):
+        return pa.decimal128(min(kind.precision, MOST_DIGITS), kind.scale)
     if pa.types.is_map(kind):
         pair = [("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]
         return pa.list_(pa.struct(pair))
@@ -203,23 +315,3 @@ def _exported(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list(kind):
         return pa.large_list(*inner)
     return pa.struct(inner) if pa.types.is_struct(kind) else kind
-
-
-def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield rows as JSON: times in ISO 8601, bytes in base 64, infinities and no numbers as null."""
-    for row in rows:
-        try:
-            yield on_own_stack(json.dumps, row, ensure_ascii=False, allow_nan=False, default=_shown)
-        except ValueError:
-            plain = on_own_stack(json.loads, on_own_stack(json.dumps, row, default=_shown))
-            yield on_own_stack(json.dumps, with_leaves(plain, _finite), ensure_ascii=False)
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -10,6 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.files import file_digest, write_atomically
+from tamis.corpus.small_files import group_of_files
+from tamis.corpus.sources import stored_sources
+from tamis.corpus.stage import OCCURRENCES
 from tamis.history.versions import settings_then, version_of
 from tamis.interchange.card import data_card
 from tamis.interchange.croissant import croissant
@@ -22,6 +25,7 @@ from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, description_path
+from tamis.store.tables import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +44,26 @@ class SubsetFiles:
 
     @classmethod
     def of(cls, subset: Path) -> "SubsetFiles":
-        """Return the paths next to the file of a subset."""
+        """Return the paths next to the file of a subset, or to where it would be."""
         return cls(
             card=description_path(subset, CARD),
             croissant=description_path(subset, CROISSANT),
             openlineage=description_path(subset, OPENLINEAGE),
             prov=description_path(subset, PROV),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is said of an export: facts and lineage of the subset, and what its file holds.
+
+    `known`: the columns that are not of the user's rows. `all_documents`: the file has all of the pool.
+    """
+
+    facts: Facts
+    lineage: Lineage
+    known: frozenset[str]
+    all_documents: bool = False
 
 
 def describe_subset(
@@ -56,14 +73,17 @@ def describe_subset(
 
     `decisions`: all that it published. `chosen`: the documents, with doc_id, shard, source, licence and text.
     """
-    folder = ManifestFolder.of(project.home)
+    store, folder = project.home.store, ManifestFolder.of(project.home)
     made = folder.read(found.subset)
     sized = chosen.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("n_bytes"))
+    every = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
+    sources = stored_sources(store, every, chosen["doc_id"]).select("doc_id", "source")
+    sized = sized.drop("source").join(sources, on="doc_id", how="left", maintain_order="left")
     reasons = decisions.group_by("reason", "detail").len().sort("reason", "detail", nulls_last=False)
     facts = Facts(
         project=project.settings.project.name,
         selection=found.selection,
-        version=version_of(project.home.store, found, made.data_version),
+        version=version_of(store, found, made.data_version),
         manifest=found.subset,
         made_at=made.beside["made_at"],
         settings=settings_then(folder, made),
@@ -72,25 +92,36 @@ def describe_subset(
         documents=len(chosen),
         copies=int(chosen[COUNT].sum()) if COUNT in chosen.columns else len(chosen),
         n_bytes=int(sized["n_bytes"].sum()),
-        tokens=tokens_of(token_sizes(project.home.store), chosen),
+        tokens=tokens_of(token_sizes(store), chosen),
         reasons=tuple(reasons.iter_rows()),
         licences=shares(sized, "licence"),
         sources=shares(sized, "source"),
-        shards=chosen["shard"].n_unique(),
+        shards=_shards(store, chosen["shard"]),
         histograms=histograms(decisions),
     )
     return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
 
 
-def write_descriptions(facts: Facts, lineage: Lineage, subset: Path, columns: pa.Schema) -> SubsetFiles:
-    """Write the four files that describe a subset with these columns."""
-    files = SubsetFiles.of(subset)
+def _shards(store: Store, files: pl.Series) -> int:
+    """Return how many shards these files are, small ones that share one being one."""
+    groups: dict[str, str] = dict(group_of_files(store).iter_rows())
+    return len({groups.get(file, file) for file in files.unique()})
+
+
+def write_descriptions(
+    description: Description, subset: Path, columns: pa.Schema, described: Path
+) -> SubsetFiles:
+    """Write the four files that describe a subset with these columns; they go next to `described`."""
+    facts, lineage, files = description.facts, description.lineage, SubsetFiles.of(described)
+    folder = files.card.parent
     written = Written(
-        name=subset.relative_to(files.card.parent).as_posix(),
+        name=(subset.relative_to(folder) if subset.is_relative_to(folder) else Path(subset.name)).as_posix(),
         columns=columns,
         form=subset.suffix.removeprefix("."),
         size=subset.stat().st_size,
         sha256=file_digest(subset),
+        known=description.known,
+        all_documents=description.all_documents,
     )
     other_forms = _other_forms(files.prov, facts.manifest, written.name)
     others = [files.croissant.name, files.openlineage.name, files.prov.name]

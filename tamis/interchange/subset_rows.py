@@ -1,22 +1,22 @@
 """Rows of an exported subset: what Tamis knows of each document, and the columns of the user's own rows."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.interchange.own_columns import (
-    MOST_FIELDS,
-    MOST_LEVELS,
-    OwnRows,
-    OwnTable,
-    own_table,
-    read_own_rows,
-)
+from tamis.base.numbers import counted
+from tamis.corpus.arrow_values import FAR
+from tamis.corpus.kept_columns import FEATURES
+from tamis.interchange.json_lines import LOOKED_AT, arranged, clash, json_texts
+from tamis.interchange.own_columns import Mixed, OwnRows, OwnTable, own_table, read_own_rows
 from tamis.project import Project
 
 COLUMNS = ("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
@@ -25,15 +25,26 @@ COUNT = "training_count"
 OTHERS = "other_origins"
 PLACE = ("shard", "row", "source", "licence")
 MOST_NAMED = 3
+JSONL = "jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetRows:
-    """Rows as an Arrow table, and as JSON values by column where these differ (`printed`)."""
+    """Rows as an Arrow table, and as JSON values by column where these differ (`printed`).
+
+    `as_text`: columns of the table that are text since their values have no type in common, and
+    `json_as_text` those that are JSON text in JSON, too, each with the values that differ. `nulled`: how many
+    values are null in the table alone, by column. `unread`: rows without their own columns, by shard.
+    `known`: columns that are not of the user's rows.
+    """
 
     table: pa.Table
     printed: dict[str, list[Any]]
-    notes: Sequence[str]
+    as_text: Mapping[str, Mixed] = field(default_factory=dict)
+    json_as_text: Mapping[str, Mixed] = field(default_factory=dict)
+    nulled: Mapping[str, int] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+    known: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:
@@ -42,42 +53,115 @@ class SubsetRows:
 
     def select(self, columns: list[str]) -> "SubsetRows":
         """The same with these columns alone."""
-        return SubsetRows(table=self.table.select(columns), printed=self.printed, notes=self.notes)
+        return replace(
+            self,
+            table=self.table.select(columns),
+            as_text=_noted(self.as_text, columns),
+            json_as_text=_noted(self.json_as_text, columns),
+            nulled=_noted(self.nulled, columns),
+        )
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns as JSON holds them."""
+        names = self.table.column_names
+        return {name: self.printed.get(name) or self.table[name].to_pylist() for name in names}
+
+    @cached_property
+    def _arranged(self) -> tuple[list[int], int]:
+        return arranged(self.columns)
 
     def objects(self) -> Iterator[dict[str, Any]]:
-        """The rows as objects, of values that JSON holds or prints."""
-        names = self.table.column_names
-        values = [self.printed.get(name) or self.table[name].to_pylist() for name in names]
-        return (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+        """The rows as objects, of values that JSON holds, in the order in which `arranged` puts them."""
+        order, moved = self._arranged
+        rows = zip(*self.columns.values(), strict=True)
+        found = [*rows] if moved else rows
+        placed = (found[place] for place in order) if isinstance(found, list) else found
+        return (dict(zip(self.columns, row, strict=True)) for row in placed)
+
+    def notes(self, form: str) -> list[str]:
+        """What to know of the rows in a file of this form, a line each."""
+        notes = _unread_notes(self.unread)
+        if form == JSONL:
+            notes += [
+                f"column {name}: {mixed.why}, so jsonl stores its values as JSON text"
+                for name, mixed in self.json_as_text.items()
+            ]
+            return notes + self._moved_notes()
+        notes += [
+            f"column {name}: {mixed.why}, so parquet and hf store its values as "
+            f"{'text' if mixed.all_texts else 'JSON text'}"
+            for name, mixed in self.as_text.items()
+        ]
+        return notes + [
+            f"column {name}: {counted(count, 'value')} {FAR}, so null in parquet and hf, but text in jsonl"
+            for name, count in self.nulled.items()
+        ]
+
+    def _moved_notes(self) -> list[str]:
+        moved = self._arranged[1]
+        if not moved:
+            return []
+        order = "the column rank has" if "rank" in self.columns else "--columns rank adds"
+        return [
+            f"{counted(moved, 'row')} from further down stand among the first {LOOKED_AT}, so that tools "
+            f"which infer types from these see every kind of value; {order} the order"
+        ]
+
+
+_What = TypeVar("_What")
+
+
+def _noted(notes: Mapping[str, _What], columns: Sequence[str]) -> dict[str, _What]:
+    """Return the notes on these columns, and on columns within them."""
+    return {
+        name: what
+        for name, what in notes.items()
+        if name in columns or (name.startswith(f"{OTHERS}.") and OTHERS in columns)
+    }
 
 
 def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) -> SubsetRows:
     """Return the rows of chosen documents, in their order.
 
-    `chosen`: columns as in `COLUMNS`, and maybe `COUNT`. `places`: all places of these, by shard and
-    row; a document has the columns of the first at the top, those of the others in `other_origins`.
+    `chosen`: columns as in `COLUMNS`, and maybe more that Tamis has. `places`: all places of these, by shard
+    and row; a document has the columns of the first at the top, those of the others in `other_origins`.
     """
     own = read_own_rows(project, places)
     texts = dict(chosen.select("doc_id", "text").iter_rows())
     first = [((shard, row), text) for shard, row, text in chosen.select("shard", "row", "text").iter_rows()]
     mine = own_table(first, own)
-    known = (*COLUMNS, COUNT) if COUNT in chosen.columns else COLUMNS
+    known = [*COLUMNS, *(name for name in chosen.columns if name not in COLUMNS)]
     top = {name: pa.chunked_array(column) for name, column in _known(chosen, known).items()}
     printed: dict[str, list[Any]] = {}
+    called: dict[str, str] = {}
     for name, values in mine.columns.items():
-        called = name
-        if name in (*COLUMNS, COUNT, OTHERS):  # the count also where this selection repeats nothing
+        new = name
+        if name in (*known, COUNT, OTHERS):  # the count also where this selection repeats nothing
             if name in top and _repeats(mine.printed[name], top[name]):
                 continue
-            called = f"original_{name}"
-        while called in top:
-            called = f"original_{called}"
-        top[called], printed[called] = values, mine.printed[name]
-    top[OTHERS], printed[OTHERS], as_text = _others(chosen, places, own, texts)
+            new = f"original_{name}"
+        while new in top:
+            new = f"original_{new}"
+        called[name] = new
+        top[new], printed[new] = values, mine.printed[name]
+    others = _others(chosen, places, own, texts)
+    top[OTHERS], printed[OTHERS] = others.lists, others.printed
+    table = pa.table(top)
+    features = {called[name]: stated for name, stated in mine.features.items() if name in called}
+    if features:
+        table = table.replace_schema_metadata({FEATURES: json.dumps({"info": {"features": features}})})
+    clashing = {called[name]: why for name, why in mine.as_text.items() if clash(mine.printed.get(name, ()))}
+    for name in clashing:
+        printed[name] = json_texts(printed[name])
     return SubsetRows(
-        table=pa.table(top),
+        table=table,
         printed=printed,
-        notes=_notes(own, list(dict.fromkeys([*mine.as_text, *as_text]))),
+        as_text={called.get(name, name): why for name, why in mine.as_text.items()} | others.as_text,
+        json_as_text=clashing | others.json_as_text,
+        nulled={called.get(name, name): count for name, count in mine.nulled.items()} | others.nulled,
+        unread=own.unread,
+        known=frozenset([*known, OTHERS]),
     )
 
 
@@ -91,10 +175,18 @@ def _repeats(own: Sequence[Any], known: pa.ChunkedArray) -> bool:
     return all(one is None or one == other for one, other in zip(own, known.to_pylist(), strict=True))
 
 
-def _others(
-    chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dict[str, str]
-) -> tuple[pa.Array, list[list[dict[str, Any]]], list[str]]:
-    """Return the places of each document but its first, as Arrow and as JSON, and columns of JSON text."""
+@dataclass(frozen=True, kw_only=True)
+class _Others:
+    """The places of each document but its first, as Arrow and as JSON; columns that are text, as above."""
+
+    lists: pa.Array
+    printed: list[list[dict[str, Any]]]
+    as_text: dict[str, Mixed]
+    json_as_text: dict[str, Mixed]
+    nulled: dict[str, int]
+
+
+def _others(chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dict[str, str]) -> _Others:
     order = chosen.select("doc_id", pl.int_range(pl.len()).alias("place"))
     later = places.filter(~places["doc_id"].is_first_distinct())
     later = later.join(order, on="doc_id").sort("place", "shard", "row")
@@ -109,26 +201,29 @@ def _others(
     counts = np.bincount(later["place"].to_numpy(), minlength=len(chosen))
     ends = np.concatenate(([0], np.cumsum(counts)))
     shown = [dict(zip(PLACE, row, strict=True)) for row in later.select(PLACE).iter_rows()]
+    clashing = {name for name in mine.as_text if clash(mine.printed[name])}
+    printed = {
+        name: json_texts(values) if name in clashing else values for name, values in mine.printed.items()
+    }
     for number, one in enumerate(shown):
-        if mine.printed:
-            one["columns"] = {name: values[number] for name, values in mine.printed.items()}
-    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs)
-    return lists, [shown[start:end] for start, end in pairwise(ends)], mine.as_text
+        if printed:
+            one["columns"] = {name: values[number] for name, values in printed.items()}
+    return _Others(
+        lists=pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs),
+        printed=[shown[start:end] for start, end in pairwise(ends)],
+        as_text={f"{OTHERS}.{name}": why for name, why in mine.as_text.items()},
+        json_as_text={f"{OTHERS}.{name}": mine.as_text[name] for name in sorted(clashing)},
+        nulled={f"{OTHERS}.{name}": count for name, count in mine.nulled.items()},
+    )
 
 
-def _notes(own: OwnRows, as_text: Sequence[str]) -> list[str]:
-    notes = []
-    if own.unread:
-        names = ", ".join(sorted(own.unread)[:MOST_NAMED])
-        more = f" and {len(own.unread) - MOST_NAMED} more" if len(own.unread) > MOST_NAMED else ""
-        notes.append(
-            f"rows exported without your own columns: {own.unread.total():,}. Tamis does not store these "
-            f"columns, and the files that contained them were changed or removed or cannot be read "
-            f"({names}{more}); run `tamis materialize`, then export again"
-        )
-    if as_text:
-        notes.append(
-            f"values in these columns are of several types, nested over {MOST_LEVELS} levels or of over "
-            f"{MOST_FIELDS:,} fields, so parquet and hf store them as JSON text: {', '.join(as_text)}"
-        )
-    return notes
+def _unread_notes(unread: Counter[str]) -> list[str]:
+    if not unread:
+        return []
+    names = ", ".join(sorted(unread)[:MOST_NAMED])
+    more = f" and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
+    return [
+        f"rows exported without your own columns: {unread.total():,}. Tamis does not store these "
+        f"columns, and the files that contained them were changed or removed or cannot be read "
+        f"({names}{more}); run `tamis materialize`, then export again"
+    ]

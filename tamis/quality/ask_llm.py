@@ -26,6 +26,7 @@ from tamis.quality.endpoint import (
     Endpoint,
     EndpointRejectedError,
     MissingLogProbabilitiesError,
+    UnusableAnswerError,
     first_token_log_probabilities,
 )
 from tamis.quality.identity import (
@@ -237,15 +238,17 @@ def _refusal(error: Exception) -> Refusal | None:
         detail = f"the judge's server refused it: status {error.status} ({error.detail})"
     elif isinstance(error, MissingLogProbabilitiesError):
         detail = "the judge's server answered without log-probabilities"
+    elif isinstance(error, UnusableAnswerError):
+        detail = f"the judge's server gave no usable answer in {error.attempts} attempts: {error.problem}"
     else:
         return None
-    return Refusal(reason=Unfit.JUDGE_REFUSED, detail=detail, error=error)
+    numbers = isinstance(error, UnusableAnswerError) and error.numbers
+    reason = Unfit.NO_SCORE if numbers else Unfit.JUDGE_REFUSED
+    return Refusal(reason=reason, detail=detail, error=error)
 
 
 def _answer_shares(alternatives: dict[str, float], prompt: Prompt) -> tuple[float, float, float]:
     values = list(alternatives.values())
-    if not all(math.isfinite(value) for value in values):
-        return math.nan, math.nan, math.nan
     rest = 1.0 - sum(math.exp(value) for value in values)
     # What is not shown is no likelier than the least likely shown, nor than all that is left over.
     bound = min(min(values), math.log(max(rest, SMALLEST_PROBABILITY)))

@@ -1,9 +1,9 @@
 """A judge behind an OpenAI-compatible server, such as vLLM: one request a document.
 
-The standard library's HTTP client, so no dependency and no SDK. Only 429, 5xx and broken connections are
-tried again, because they are the only answers that change by waiting. A server shows 20 alternatives at
-most: a "no" that is not among them is below the smallest shown, which is what is stored (a bound, margins
-are then too small).
+The standard library's HTTP client, so no dependency and no SDK. Only 429, 5xx, broken connections and answers
+that cannot be read are tried again, because they are the only ones that change by waiting. A server shows 20
+alternatives at most: a "no" that is not among them is below the smallest shown, which is what is stored (a
+bound, margins are then too small).
 
 Servers repeat requests in their errors, so of a refusal only the status, a digest of the body and identifiers
 that are known here are kept.
@@ -15,7 +15,6 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
@@ -51,7 +50,10 @@ KNOWN_CODES = (
     }
 )
 """Values of `code` and `type` in errors of OpenAI, Azure, vLLM and Anthropic that are quoted in messages."""
+PASSING_CODES = frozenset({"rate_limit_exceeded", "RateLimitError", "InternalServerError"})
 LONGEST_ERROR = 65_536  # bytes of a body that are read for its digest
+UNUSABLE_ATTEMPTS = 3
+"""Answers of status 200 that may have been paid for, though nothing can be done with them."""
 
 
 class EndpointUnavailableError(TransientError):
@@ -96,6 +98,20 @@ class EndpointRejectedError(PermanentError):
         if self.code in CONTENT_FILTERS:
             return True
         return self.status in DOCUMENT_STATUSES and self.code not in ACCOUNT_CODES
+
+
+class UnusableAnswerError(PermanentError):
+    """The endpoint answers, but with nothing that can be used, also when it is asked again.
+
+    `problem`: what is wrong, without a word of the server; `numbers`: only the log-probabilities are.
+    """
+
+    def __init__(self, url: str, attempts: int, problem: str, numbers: bool = False) -> None:
+        self.url, self.attempts, self.problem, self.numbers = url, attempts, problem, numbers
+        super().__init__(
+            f"the judge's server {url} gave no usable answer in {attempts} attempts with status 200: "
+            f"{problem}; check url and model in [judge], and the server's log"
+        )
 
 
 class EndpointRefusesAllError(PermanentError):
@@ -170,7 +186,8 @@ def first_token_log_probabilities(
     """Log-probability by token text of the alternatives for the first answer token.
 
     `count_tokens` gets the tokens that the server says it has read and written. Raises
-    `EndpointUnavailableError`, `EndpointRejectedError`, `MissingKeyError`, `MissingLogProbabilitiesError`.
+    `EndpointUnavailableError`, `EndpointRejectedError`, `UnusableAnswerError`, `MissingKeyError`,
+    `MissingLogProbabilitiesError`.
     """
     address = endpoint.address(prompt)
     chat = address.endswith("/chat/completions")
@@ -181,44 +198,102 @@ def first_token_log_probabilities(
         body |= {"messages": messages, "logprobs": True, "top_logprobs": ALTERNATIVES}
     else:
         body |= {"prompt": question, "logprobs": ALTERNATIVES}
-    answer = _post_with_retries(endpoint, address, body)
-    count_tokens(_tokens_used(answer))
-    alternatives = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
-    if not alternatives and _filtered(answer):
-        raise EndpointRejectedError(address, 200, "finish_reason content_filter", code="content_filter")
-    if not alternatives:
-        raise MissingLogProbabilitiesError(address, endpoint.model)
-    return alternatives
-
-
-def _post_with_retries(endpoint: Endpoint, address: str, body: Mapping[str, Any]) -> Any:
     if names_user(address):
         raise EndpointAddressError(address)
     headers = {"Content-Type": "application/json", **_authorization(endpoint)}
     request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
-    opener = urllib.request.build_opener(NoRedirects)
-    reason, asked_wait = "", 0.0
+    unusable, failed, asked_wait = 0, "", 0.0
     for attempt in range(endpoint.attempts):
         if attempt:
             backed_off = endpoint.first_wait_seconds * 2 ** (attempt - 1)
             time.sleep(min(max(backed_off, asked_wait), LONGEST_WAIT_SECONDS))
         try:
-            with opener.open(request, timeout=endpoint.timeout_seconds) as response:
-                content = response.read()
-            return json.loads(content)
-        except urllib.error.HTTPError as error:
-            reason, asked_wait = f"status {error.code}", _retry_after(error)
-            if error.code not in RETRIED_STATUSES:
-                raise _rejection(error, address, endpoint) from None
-        except UnicodeDecodeError as error:
-            reason, asked_wait = f"{type(error).__name__}: the answer is cut off or not JSON", 0.0
-        except INVALID:
-            raise EndpointAddressError(address) from None
-        except OSError as error:  # refused, cut off, timed out
-            reason, asked_wait = f"{type(error).__name__}: {error}", 0.0
-        except (HTTPException, ValueError) as error:  # half an answer, which the message would quote
-            reason, asked_wait = f"{type(error).__name__}: the answer is cut off or not JSON", 0.0
-    raise EndpointUnavailableError(address, endpoint.attempts, reason)
+            return _alternatives(_posted(endpoint, request, count_tokens), endpoint, address, chat)
+        except _PassingError as error:
+            failed, asked_wait = str(error), error.wait
+        except _UnusableError as error:
+            unusable, failed, asked_wait = unusable + 1, str(error), 0.0
+            if unusable >= min(UNUSABLE_ATTEMPTS, endpoint.attempts):
+                raise UnusableAnswerError(address, unusable, failed, error.numbers) from None
+    raise EndpointUnavailableError(address, endpoint.attempts, failed)
+
+
+class _PassingError(Exception):
+    """A failure that may pass by waiting; `wait`: the seconds that the server asks for."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        self.wait = wait
+        super().__init__(reason)
+
+
+class _UnusableError(Exception):
+    """What is wrong with an answer of status 200, without a word of it; `numbers`: only its numbers are."""
+
+    def __init__(self, problem: str, numbers: bool = False) -> None:
+        self.numbers = numbers
+        super().__init__(problem)
+
+
+def _posted(endpoint: Endpoint, request: urllib.request.Request, count_tokens: Advance) -> Any:
+    """Return the answer to one request as JSON values; messages quote nothing of it."""
+    opener = urllib.request.build_opener(NoRedirects)
+    try:
+        with opener.open(request, timeout=endpoint.timeout_seconds) as response:
+            body = _read_whole(response)
+    except urllib.error.HTTPError as error:
+        if error.code not in RETRIED_STATUSES:
+            raise _rejection(error, request.full_url, endpoint) from None
+        raise _PassingError(f"status {error.code}", _retry_after(error)) from None
+    except INVALID:
+        raise EndpointAddressError(request.full_url) from None
+    except OSError as error:  # refused, or no answer in time
+        raise _PassingError(f"{type(error).__name__}: {error}") from None
+    except HTTPException as error:
+        raise _UnusableError(f"{type(error).__name__}: it is no answer of HTTP") from None
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        kind = "HTML" if body.lstrip()[:1] == b"<" else "JSON that is cut off or not valid"
+        raise _UnusableError(f"it is {kind if body.strip() else 'empty'} ({_size(body)})") from None
+    count_tokens(_tokens_used(answer))
+    if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+        raise _declared_error(answer["error"], body, request.full_url, endpoint)
+    return answer
+
+
+def _read_whole(response: Any) -> bytes:
+    try:
+        return bytes(response.read())
+    except (OSError, HTTPException):  # half an answer, which the message would quote
+        raise _UnusableError("it is cut off") from None
+
+
+def _declared_error(error: Any, body: bytes, address: str, endpoint: Endpoint) -> Exception:
+    """Return what an error means that a server reports with status 200, as some proxies do."""
+    stated = error.get("code") if isinstance(error, dict) else None
+    status = int(str(stated)) if str(stated).isdecimal() else 0
+    code, kind = _declared(body)
+    if status in RETRIED_STATUSES or {code, kind} & PASSING_CODES:
+        return _PassingError(f"an error with {f'code {status}' if status else code or kind}")
+    if (code or kind) in ACCOUNT_CODES | CONTENT_FILTERS or status in (401, 402, 403, 404):
+        cure = "check url, model and key_env in [judge], and the server's log"
+        said = ", ".join(filter(None, [f"an error with code {status or code or kind}", _size(body)]))
+        return EndpointRejectedError(address, status or 200, said, cure, code or kind)
+    return _UnusableError(f"it is an error ({', '.join(filter(None, [code, kind, _size(body)]))})")
+
+
+def _alternatives(answer: Any, endpoint: Endpoint, address: str, chat: bool) -> dict[str, float]:
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise _UnusableError("it holds no choices")
+    found = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
+    if not found and _filtered(answer):
+        raise EndpointRejectedError(address, 200, "finish_reason content_filter", code="content_filter")
+    if not found:
+        raise MissingLogProbabilitiesError(address, endpoint.model)
+    if not all(math.isfinite(value) for value in found.values()):
+        raise _UnusableError("its log-probabilities are not finite numbers", numbers=True)
+    return found
 
 
 def _authorization(endpoint: Endpoint) -> dict[str, str]:
@@ -240,7 +315,7 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
     body = error.read(LONGEST_ERROR)
     code, kind = _declared(body)
     said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
-    said.append(f"body {len(body):,} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}")
+    said.append(_size(body))
     if error.code in (401, 403):
         named = f"the key in {endpoint.key_env} was not accepted" if endpoint.key_env else "no key was sent"
         cure = f"{named}; set key_env in [judge] to a variable whose key has access to {endpoint.model!r}"
@@ -249,6 +324,10 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
     else:
         cure = "check url, model, prompt and max_tokens in [judge], and the server's log"
     return EndpointRejectedError(address, error.code, ", ".join(said), cure, code or kind)
+
+
+def _size(body: bytes) -> str:
+    return f"body {len(body):,} bytes, sha256 {hashlib.sha256(body).hexdigest()[:16]}"
 
 
 def _declared(body: bytes) -> tuple[str | None, str | None]:

@@ -3,10 +3,11 @@
 The judge is asked once per document and its answers are committed 32 at a time, so a killed run loses
 at most a few seconds of judging. A document that it refuses keeps a row of nulls, so it is not asked about
 again by the same judge. Refusals of a server are stored once it has answered about anything: one that refuses
-the first 32 documents, or all where there are fewer, is itself at fault.
+the first 32 documents, or all where there are fewer, is itself at fault. So is one that has no
+usable answer to the last of them, nor to a plain sentence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
-from tamis.base.unfit import Refusal, Unfit
+from tamis.base.unfit import PLAIN, Refusal, Unfit
 from tamis.corpus.intake import texts_of
 from tamis.corpus.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.engine import LOCAL, current_engine
@@ -27,6 +28,7 @@ from tamis.quality.endpoint import (
     EndpointRefusesAllError,
     EndpointRejectedError,
     MissingLogProbabilitiesError,
+    UnusableAnswerError,
 )
 from tamis.quality.grader import TooFewJudgedError
 from tamis.store.retained import retain
@@ -94,6 +96,13 @@ def _answers(
     for batch, (asked, spent) in engine.map(_asked, judge, _batches(texts), advance):
         judge.usage.add(*spent)
         found = _with_keys(asked, list(batch), key, judge)
+        broken = _broken(found[1])
+        if asked.stopped is None and next(reversed(batch)) in broken:
+            if (fault := _fault(judge)) is not None:
+                usable = found[0].filter(pl.col("margin").is_not_null())
+                yield from [*held, (usable, {})] if len(usable) else ()
+                raise fault
+            answered = True
         answered = answered or len(found[0]) > len(found[1])
         if len(found[0]):
             held.append(found)
@@ -105,6 +114,20 @@ def _answers(
         _stop_if_all_refused(held)
     if held:
         _stop_if_all_refused(held, least=1)
+
+
+def _broken(refused: Mapping[str, Refusal]) -> list[str]:
+    """Return the keys of the texts to which a server gave an answer that cannot be used."""
+    kinds = (UnusableAnswerError, MissingLogProbabilitiesError)
+    return [key for key, why in refused.items() if isinstance(why.error, kinds)]
+
+
+def _fault(judge: AskLLM) -> Exception | None:
+    """Return why a server has no usable answer about a plain sentence either; None where it has one."""
+    asked = judge.ask([PLAIN])
+    if asked.stopped is not None:
+        return asked.stopped
+    return next((why.error for why in asked.refused.values()), None)
 
 
 def _with_keys(asked: Asked, keys: list[str], key: str, judge: AskLLM) -> Answered:
@@ -125,7 +148,7 @@ def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> 
     if len(refused) < least:
         return
     first = refused[0].error
-    if isinstance(first, MissingLogProbabilitiesError):
+    if isinstance(first, MissingLogProbabilitiesError | UnusableAnswerError):
         raise first
     assert isinstance(first, EndpointRejectedError)
     raise EndpointRefusesAllError(first.url, len(refused), f"status {first.status}, {first.detail}")

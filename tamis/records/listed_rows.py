@@ -11,9 +11,12 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tamis.base.numbers import cut
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal
+from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestFolder
-from tamis.selection.stage import DECISIONS, SELECTED_SUBSET
+from tamis.selection.lost_files import FILES_LOST
+from tamis.selection.stage import DECISIONS, SELECTED_SUBSET, SELECTION_STAGE
 from tamis.store.digests import RECORD_BYTES, key_bytes
 from tamis.store.home import Home
 from tamis.store.records import KEY_BYTES, keys_of
@@ -84,6 +87,13 @@ def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred:
     noted = [one.beside.get(NEAR_REPEATS, {}) for one in folder.readable(manifests).values()]
     gone = set(barred.doc_ids)
     return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
+
+
+def noted_files_lost(home: Home, current: CurrentValues) -> list[str]:
+    """Return a line for each file of which selections noted that it loses most of its documents."""
+    made = [value.manifest for (asset, _name), value in current.items() if asset == SELECTION_STAGE.name]
+    noted = [one.beside.get(FILES_LOST, ()) for one in ManifestFolder.of(home).readable(made).values()]
+    return cut(sorted({line for lines in noted for line in lines}))
 
 
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:

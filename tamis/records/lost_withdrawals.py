@@ -13,6 +13,7 @@ import pyarrow as pa
 from tamis.base.errors import PermanentError
 from tamis.base.files import file_digest
 from tamis.base.numbers import counted, named
+from tamis.records.losses import RESTORED, note_records
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.records.receipts import ASSET, LATEST, latest_receipt, note_latest
 from tamis.store.digests import hashed_columns, read_records, row_digests
@@ -83,6 +84,7 @@ def restore_lost(home: Home) -> list[str]:
         raise WithdrawalsLostError(restorable=False)
     # In one commit: a table that is there is taken for whole.
     home.store.overwrite_values(TABLE, [asdict(row) for row in (*rows.values(), *begun)])
+    note_records(home, {row.receipt: (ASSET, "") for row in rows.values() if row.receipt}, RESTORED)
     return _restored_lines(len(rows), len(begun), unreadable)
 
 

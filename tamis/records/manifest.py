@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
 from tamis.store.digests import NO_ROWS, canonical_digest
 from tamis.store.home import Home
 
+_NAMED_LISTS = TypeAdapter(dict[str, tuple[int, list[str]]])
 REPLACES = "replaces"
 """The fact about a run that names the manifest that was current before it."""
 
@@ -126,24 +129,34 @@ class ManifestFolder:
         return sorted(self.folder.glob("rows/??/*.rows"))
 
     def write(self, manifest: Manifest) -> str:
-        """Write a manifest and return its id; one that exists already stays as it is."""
+        """Write a manifest and return its id; one that exists already, and can be read, stays as it is."""
         path = self.path(manifest.id)
         self.unpublished.append(path)
-        if not path.exists():
+        if not self._is_whole(manifest.id):
             write_atomically(path, json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode())
         return manifest.id
 
+    def _is_whole(self, manifest: str) -> bool:
+        """Return whether a manifest is stored and can be read: a disk may have lost its content."""
+        if not self.path(manifest).exists():
+            return False
+        try:
+            self.read(manifest)
+        except ManifestError:
+            return False
+        return True
+
     def keep(self, manifest: Manifest) -> tuple[str, Manifest]:
         """Write a manifest; return its id and the stored manifest, which an earlier run may have written."""
-        existed = self.path(manifest.id).exists()
+        existed = self._is_whole(manifest.id)
         name = self.write(manifest)
         return name, self.read(name) if existed else manifest
 
     def write_rows(self, digest: str, content: bytes) -> None:
-        """Write a rows file under its digest, unless it exists."""
+        """Write a rows file under its digest, unless it exists as a whole."""
         path = self._rows_path(digest)
         self.unpublished.append(path)
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content)
 
     def remove_list(self, digest: str) -> None:
@@ -179,6 +192,10 @@ class ManifestFolder:
         """Return the ids of all stored manifests, sorted."""
         return sorted(path.stem for path in self.folder.glob("??/*.json"))
 
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each stored manifest, by id [bytes]."""
+        return {path.stem: path.stat().st_size for path in self.folder.glob("??/*.json")}
+
     def take_unpublished(self) -> list[Path]:
         """Return the files written since the last call."""
         taken, self.unpublished = self.unpublished, []
@@ -196,24 +213,27 @@ class ManifestFolder:
 class NamedLists:
     """A cache of the rows files that each manifest names, so that a check need not read every manifest.
 
-    The file keeps the manifests that the last check asked for, and no others.
+    A manifest of another size is read again, and so are all where they are not `trusted`. The file keeps the
+    manifests that the last check asked for, and no others.
     """
 
-    def __init__(self, home: Home, folder: ManifestFolder) -> None:
+    def __init__(self, home: Home, folder: ManifestFolder, trusted: bool = True) -> None:
         self._folder, self._path = folder, home.cache / "named_lists.json"
-        self._asked: dict[str, list[str]] = {}
-        try:
-            self._known: dict[str, list[str]] = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            self._known = {}
+        self._sizes = folder.sizes()
+        self._asked: dict[str, tuple[int, list[str]]] = {}
+        self._known: dict[str, tuple[int, list[str]]] = {}
+        with contextlib.suppress(OSError, ValidationError):
+            self._known = _NAMED_LISTS.validate_json(self._path.read_bytes()) if trusted else {}
         self._before = set(self._known)
 
     def of(self, manifest: str) -> list[str]:
         """Return the digests of the rows files that a manifest names, sorted. Raises `ManifestError`."""
-        if manifest not in self._known:
-            self._known[manifest] = sorted({*self._folder.read(manifest).rows.values()})
-        self._asked[manifest] = self._known[manifest]
-        return self._asked[manifest]
+        found = self._known.get(manifest)
+        size = self._sizes.get(manifest, found[0] if found else 0)
+        if found is None or found[0] != size:
+            found = size, sorted({*self._folder.read(manifest).rows.values()})
+        self._asked[manifest] = found
+        return found[1]
 
     def save(self) -> None:
         """Write the cache where it changed; a disk that is full or read-only is no error."""

@@ -7,9 +7,14 @@ which of its documents still exist, so every run makes the same choice.
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from tamis.records.current_values import CurrentValues
+from tamis.records.losses import found_again, lost_tables
+from tamis.records.manifest import ManifestFolder
+from tamis.selection.stage import DECISIONS_STAGE
+from tamis.store.home import Home
 from tamis.store.tables import Store, quoted
 
-TABLE = "pins"
+TABLE, VERSIONS = "pins", "selection_versions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,32 @@ def pin(store: Store, selection: str, version: int, decisions: str, subset: str,
     )
     store.merge_values(TABLE, [asdict(made)])
     return made
+
+
+def restore_pins(home: Home, current: CurrentValues) -> list[str]:
+    """Pin selections again, as the records of their decisions say, where the table of pins is gone.
+
+    Return the names. The version has to be known: a selection whose versions are gone, too, is not pinned.
+    """
+    store, folder = home.store, ManifestFolder.of(home)
+    if store.exists(TABLE) or TABLE not in lost_tables(home):
+        return []
+    decided = {
+        key: value.manifest for (asset, key), value in current.items() if asset == DECISIONS_STAGE.name
+    }
+    made = folder.readable(decided.values())
+    restored = []
+    for selection, manifest in sorted(decided.items()):
+        repeated = made[manifest].config.get("pinned") if manifest in made else None
+        where = f"selection = {quoted(selection)} AND decisions = {quoted(str(repeated))}"
+        columns = ["version", "decisions", "subset", "rows"]
+        for version in store.read(VERSIONS, columns, where).sort("version").iter_rows() if repeated else ():
+            pin(store, selection, *version)
+            restored.append(selection)
+            break
+    if restored:
+        found_again(home, TABLE)
+    return restored
 
 
 def unpin(store: Store, selection: str) -> bool:

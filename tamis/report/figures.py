@@ -6,6 +6,7 @@ and redrawn at lower resolution until it fits: 30 curves take about 45 KB.
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,13 @@ FONT_POINTS = 9.5
 
 def new_figure(panels: int = 1, width: float = 9.0, height: float = 4.4) -> "tuple[Figure, list[Any]]":
     """A figure of so many panels side by side, sizes in inches, with its axes."""
+    from matplotlib import matplotlib_fname, rcdefaults
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # A matplotlibrc of the working directory may have come with a project, and can have TeX run.
+    if Path(matplotlib_fname()).resolve().parent == Path.cwd():
+        rcdefaults()
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
+from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.out_of_date import reason_of
 from tamis.graph.plan import Due
+from tamis.graph.reading_notes import reading_notes
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
+from tamis.graph.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.mixture.stage import MIXTURE_STAGE
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
@@ -39,12 +42,19 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexPage:
-    """`selections`: the page of each, with its lines; `pages`: the others, by what they are about."""
+    """`selections`: the page of each, with its lines; `warnings`: what makes them doubtful.
+
+    `pages`: the others, by what they are about. `unread`: how many rows could not be read, "" where all
+    could. `reading`: how files were read.
+    """
 
     project: str
+    unread: str
+    reading: list[str]
     pool: str
     state: str
     selections: list[tuple[Page, list[str]]]
+    warnings: list[str]
     models: list[str]
     pages: list[tuple[str, list[Page]]]
 
@@ -58,7 +68,10 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     home, settings = snapshot.project.home, snapshot.project.settings
     names = sorted(page.name for page in home.reports.glob("*.html") if page.name != INDEX)
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
-    state = _state(snapshot, current, names, reasons)
+    entries = read_quarantine(home.store)
+    unread = unread_line(unread_shares(snapshot, current, entries)) if entries else ""
+    reading = reading_notes(snapshot)
+    state = _state(snapshot, current, [*names, unread, *reading], reasons)
     file = home.reports / INDEX
     if not names or _state_of(file) == state:
         return False
@@ -77,9 +90,12 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     groups = _groups(settings, page)
     index = IndexPage(
         project=settings.project.name,
+        unread=unread,
+        reading=reading,
         pool=pool_line(home.store),
         state=state,
         selections=chosen,
+        warnings=unknown_lines(snapshot.project),
         models=model_lines(snapshot.project),
         pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
     )
@@ -127,7 +143,10 @@ def _state(
     names: Sequence[str],
     reasons: Mapping[tuple[str, str], str],
 ) -> str:
-    """Return the digest of what the page shows: names of pages, manifests of values, what is out of date."""
+    """Return the digest of what the page shows: names of pages, manifests of values, what is out of date.
+
+    `names`: with them, what is said of rows that could not be read, and of how the others were.
+    """
     selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
     shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
     versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer

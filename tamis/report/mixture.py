@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tamis.base.numbers import percent
 from tamis.mixture.analysis import (
     BEST_RUN,
     CHOSEN,
@@ -142,9 +143,9 @@ def mixture_lines(store: Store) -> list[str]:
     if shares.is_empty():
         return []
     lines = [
-        f"{row['source']}: {100 * row['weight']:.1f} % "
+        f"{row['source']}: {percent(row['weight'])} "
         f"(90 % interval: {100 * row['low']:.1f} to {100 * row['high']:.1f}), "
-        f"natural share {100 * row['natural']:.1f} %, {row['repetition']:.2g} passes"
+        f"natural share {percent(row['natural'])}, {row['repetition']:.2g} passes"
         for row in shares.iter_rows(named=True)
     ]
     controls = {row["name"]: row for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)}

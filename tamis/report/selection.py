@@ -3,7 +3,7 @@
 Only the documents around the cut, at the top and in the middle have text; a million rows take a second.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,9 @@ class SelectionPage:
     mean_margin: Any
     baseline: RandomBaseline | None
     divided: DividedBudget | None
+    files_lost: Sequence[str]
     served: str
+    warnings: Sequence[str]
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -109,7 +111,9 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
         mean_margin=chosen["margin"].mean(),
         baseline=report.baseline,
         divided=report.divided,
+        files_lost=report.files_lost,
         served=served_page_name(report.name) if report.target else "",
+        warnings=report.warnings,
     )
     return render("selection.html", page)
 

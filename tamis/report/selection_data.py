@@ -13,6 +13,7 @@ from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
 from tamis.selection.deciding import used_score_columns
+from tamis.selection.lost_files import files_lost
 from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import FiltersSection, SelectionSection
@@ -64,6 +65,8 @@ class SelectionReport:
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
+    `files_lost`: lines about files that lose most of their documents to one reason. `warnings`: why the
+    ranking may mean little.
     """
 
     name: str
@@ -74,6 +77,8 @@ class SelectionReport:
     tokens: Tokens | None = None
     baseline: RandomBaseline | None = None
     divided: DividedBudget | None = None
+    files_lost: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def selection_report(
@@ -108,6 +113,7 @@ def selection_report(
         tokens=tokens_of(sizes, decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),
         divided=_divided(store, section, decisions, sizes, division) if division else None,
+        files_lost=files_lost(store, decisions),
     )
 
 

@@ -3,6 +3,7 @@
 Of the examples with the highest cost the beginning of the text is shown, so that a reader knows what to add.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,7 +33,7 @@ class ServingPage:
 
     `distances`: label, the distance to held-out examples. `costly`: rows of example_id, cost, source and
     excerpt, the highest cost first. `gaps`: what the pool lacks; `lacking`: the first of these examples, with
-    supply, source and excerpt.
+    supply, source and excerpt. `warnings`: why distances may mean little.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ServingPage:
     costly: list[dict[str, object]]
     gaps: TargetGaps
     lacking: list[dict[str, object]]
+    warnings: Sequence[str]
 
 
 def served_page_name(selection: str) -> str:
@@ -51,7 +53,7 @@ def served_page_name(selection: str) -> str:
     return f"served_{selection}.html"
 
 
-def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
+def serving_page(store: Store, name: str, target: str, serving: Serving, warnings: Sequence[str] = ()) -> str:
     """Return the page of a selection; texts are read only of the examples that are shown."""
     costly, gaps = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES), read_gaps(store, target)
     page = ServingPage(
@@ -64,6 +66,7 @@ def serving_page(store: Store, name: str, target: str, serving: Serving) -> str:
         costly=with_texts(store, target, costly).to_dicts(),
         gaps=gaps,
         lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
+        warnings=warnings,
     )
     return render("serving.html", page)
 

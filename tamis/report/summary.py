@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files
 from tamis.corpus.sources import stored_sources
-from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES
+from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
@@ -26,7 +26,8 @@ from tamis.report.comparison import comparison_text
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scaling.storing import loss_unit
-from tamis.selection import find_sampler
+from tamis.selection import EXCLUSIONS, Reason, find_sampler
+from tamis.selection.pool import repeats
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
@@ -39,13 +40,19 @@ BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}
 
 
-def summary(project: Project, states: Mapping[str, str] | None = None, timed: bool = True) -> str:
+def summary(
+    project: Project,
+    states: Mapping[str, str] | None = None,
+    unread: Sequence[str] = (),
+    timed: bool = True,
+) -> str:
     """A page of plain text about the present state of a project.
 
-    `states`: of each selection. `timed`: say how long the stages took, when they were last made.
+    `states`: of each selection. `unread`: a line on the rows that could not be read, which comes first.
+    `timed`: say how long the stages took, when they were last made.
     """
     store = project.home.store
-    lines = ["", f"== {project.settings.project.name} ==", pool_line(store)]
+    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
     lines += gap_lines(project)
@@ -76,7 +83,7 @@ def pool_line(store: Store) -> str:
     shards = keys["part_of"].n_unique()
     return (
         f"Pool: {counted(store.count(DOCUMENTS.name), 'distinct document')} from {counted(shards, 'shard')}; "
-        f"{counted(store.count(NEAR_DUPLICATES.name), 'near-duplicate')} set aside."
+        f"{counted(len(repeats(store)), 'near-duplicate')} set aside."
     )
 
 
@@ -92,7 +99,11 @@ def selection_lines(project: Project, section: SelectionSection, state: str = ""
     reasons = (
         decided.filter(pl.col("verdict") == "rejected").group_by("reason").len().sort("len", descending=True)
     )
-    dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.iter_rows())
+    notes = {Reason.NEAR_DUPLICATE.value: _near_duplicates(decided, repeats(store))}
+    dropped = ", ".join(
+        f"{count:,} {reason.replace('_', ' ')}{notes.get(reason, '')}"
+        for reason, count in reasons.iter_rows()
+    )
     size = f"{counted(len(chosen), 'document')} of {len(decided):,}{f', {state}' if state else ''}"
     tokens = tokens_of(token_sizes(store), chosen)
     lines = [
@@ -102,9 +113,22 @@ def selection_lines(project: Project, section: SelectionSection, state: str = ""
     best = chosen.head(BEST_SHOWN)
     places = first_places(project, best["doc_id"].to_list())
     for doc_id, rank, margin in best.select("doc_id", "rank", "margin").iter_rows():
-        lines.append(f"  #{rank} {doc_id[:12]}, {places.get(doc_id, '')}; {margin:.4g} inside the cut")
+        cut_off = "" if margin is None else f"; {margin:.4g} inside the cut"
+        lines.append(f"  #{rank} {doc_id[:12]}, {places.get(doc_id, '')}{cut_off}")
     page = project.home.reports / f"selection_{section.name}.html"
     return [*lines, f"  page: {page}"] if page.exists() else lines
+
+
+def _near_duplicates(decided: pl.DataFrame, near: pl.DataFrame) -> str:
+    """Return what became of the other near-duplicates of the pool, "" where all have this one reason."""
+    others = decided.join(near, on="doc_id", how="semi").filter(pl.col("reason") != Reason.NEAR_DUPLICATE)
+    first = len(others.filter(pl.col("reason").is_in([*EXCLUSIONS])))
+    parts = (
+        [f"{first:,} {'is' if first == 1 else 'are'} dropped for a reason that comes first"] if first else []
+    )
+    if heirs := len(others) - first:
+        parts.append(f"{heirs:,} {'takes' if heirs == 1 else 'take'} the place of one that may not be chosen")
+    return f" (of the pool's other near-duplicates, {' and '.join(parts)})" if parts else ""
 
 
 def first_places(project: Project, doc_ids: list[str]) -> dict[str, str]:
@@ -203,7 +227,7 @@ def _model_line(project: Project, choice: Mapping[str, Any], several: bool) -> s
             f"scaling_law_{choice['target']}.html."
         )
     share = choice["cost_share"]
-    cost = f"{100 * share:.0f} % of training every model at that size" if share is not None else "unknown"
+    cost = f"{percent(share, 0)} of training every model at that size" if share is not None else "unknown"
     return (
         f"Model{of_target}: {choice['model']}, predicted {choice['predicted_loss']:.3f} "
         f"{loss_unit(project, choice['target'])} at {choice['predict_at']} target documents"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tamis.base.numbers import percent
 from tamis.scaling.budgeted_search import rounded_up
 
 TOO_SMALL = "the share is too small for a first trial"
@@ -52,8 +53,8 @@ class Search:
     @property
     def sentence(self) -> str:
         """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials requested, best: s`."""
-        allowed = f"({100 * self.budget_share:.1f} % allowed)"
-        spent = f"{100 * self.spent_share:.1f} % of the full cost spent {allowed}"
+        allowed = f"({percent(self.budget_share)} allowed)"
+        spent = f"{percent(self.spent_share)} of the full cost spent {allowed}"
         more = (
             f"; to pay for another trial, set share = {self.next_share:g} in [trial_budget]"
             if self.next_share

@@ -14,11 +14,11 @@ import polars as pl
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import TARGET_EXAMPLES
-from tamis.selection.methods import METHODS, READS_TEXTS, MethodProblem
+from tamis.selection.methods import METHODS, MethodProblem
 from tamis.selection.model_scores import ModelScorer, model_scores
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.config import SelectionSection, TransportSection
-from tamis.settings.samplers import find_sampler
+from tamis.settings.samplers import READS_TEXTS, find_sampler
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.transport.storing import target_vectors
 
@@ -85,6 +85,7 @@ def method_scores(
         settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
         | options.transport.model_dump(include={"relative_epsilon", "tolerance"}),
         quality=pool["quality"].to_numpy() if "quality" in pool.columns else None,
+        tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
         advance=advance,
     )
     return pool.select("doc_id", pl.Series("method_score", METHODS[str(method)](problem), dtype=pl.Float64))

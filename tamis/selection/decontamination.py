@@ -2,7 +2,8 @@
 
 Runs that occur in over 1 % of the pool are template text and ignored (half of a templated held-out set
 shares a 13-gram with its pool, measured), so runs are long, 20 words. Only the held-out runs are held in
-memory, the pool streams by in batches: 20,000 documents of 1,000 characters in 2 s on one core.
+memory, the pool streams by in batches: 20,000 documents of 1,000 characters in 2 s on one core. Of documents
+and examples that share text with many others of their file, the texts are their own words.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +90,7 @@ def shared_runs(
 
 def contaminated_among(shared: pl.DataFrame, documents: int, maximum_share: float = 0.01) -> pl.Series:
     """doc_ids, ascending, that hold a run which few of all `documents` hold; `shared` as of `shared_runs`."""
-    hits = shared.explode("runs").rename({"runs": "run"})
+    hits = shared.explode("runs").rename({"runs": "run"}).drop_nulls("run")
     return _rarest(hits, max(maximum_share * documents, _FEW_DOCUMENTS))["doc_id"]
 
 

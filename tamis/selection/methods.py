@@ -16,17 +16,20 @@ from tamis.base.progress import Advance, ignore
 from tamis.coverage import fit_prototypes, semantic_redundancy
 from tamis.selection.classifier import classifier_log_odds
 from tamis.transport.rivals import RIVALS
+from tamis.transport.rivals.importance_resampling import last, least_tokens, token_counts
 from tamis.transport.rounds import select_in_rounds
 
 Floats = npt.NDArray[np.float64]
+SHORT_TOKENS = 8
+"""Tokens, as budgets count them, under which texts come last where what is like nothing else comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodProblem:
     """What a method chooses from: target and candidates, vectors or texts, in the order of `ids`.
 
-    `k`: documents that the budget comes to. `quality` [n] or None. `settings`: relative_epsilon, tolerance,
-    rounds, mixing, quality_weight.
+    `k`: documents that the budget comes to. `quality` [n] or None. `tokens` [n] of the candidates, if known.
+    `settings`: relative_epsilon, tolerance, rounds, mixing, quality_weight.
     """
 
     target: Any
@@ -36,6 +39,7 @@ class MethodProblem:
     seed: int
     settings: Mapping[str, float]
     quality: Floats | None = None
+    tokens: npt.NDArray[np.int64] | None = None
     advance: Advance = ignore
 
 
@@ -81,19 +85,25 @@ def _semantic_redundancy(problem: MethodProblem) -> Floats:
     )
     asked = pl.DataFrame({"doc_id": problem.ids})
     cosine = asked.join(found, on="doc_id", how="left", maintain_order="left")["cosine"]
-    return cosine.cast(pl.Float64).to_numpy()
+    return _short_last(cosine.cast(pl.Float64).to_numpy(), problem)
 
 
 def _prototypes(problem: MethodProblem) -> Floats:
     vectors_nd = _matrix(problem.candidates)
     fitted = fit_prototypes(problem.ids, vectors_nd, seed=problem.seed)
-    return -fitted.distance(vectors_nd, problem.advance).astype(np.float64)
+    return _short_last(-fitted.distance(vectors_nd, problem.advance).astype(np.float64), problem)
+
+
+def _short_last(score_n: Floats, problem: MethodProblem) -> Floats:
+    """Put texts under `SHORT_TOKENS` last: one word is like nothing else, and teaches next to nothing."""
+    return score_n if problem.tokens is None else last(score_n, problem.tokens < SHORT_TOKENS)
 
 
 def _classifier(problem: MethodProblem) -> Floats:
-    return -classifier_log_odds(
+    odds_n = classifier_log_odds(
         problem.target, problem.candidates, problem.ids, seed=problem.seed, advance=problem.advance
     )
+    return last(-odds_n, token_counts(problem.candidates) < least_tokens(problem.target))
 
 
 def _matrix(blocks: Any) -> npt.NDArray[np.float32]:
@@ -110,4 +120,3 @@ METHODS: dict[str, Method] = {
     "tsds": _rival("tsds"),
     "unbalanced": _rival("unbalanced"),
 }
-READS_TEXTS = frozenset({"dsir", "classifier"})

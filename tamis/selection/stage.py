@@ -13,6 +13,7 @@ from tamis.filters.stage import STAGES as FILTER_STAGES
 from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
+from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
 from tamis.settings.sections import DIVIDING
@@ -67,6 +68,11 @@ CONTAMINATION_RUNS = Table(
             "runs",
             pa.list_(pa.uint64()),
             "hashes of the word sequences that the document shares with held-out examples, ascending",
+        ),
+        column(
+            "left_out_mark",
+            pa.string(),
+            "digest of the shared text that is left out of the document; null if its whole text was compared",
         ),
     ),
 )
@@ -275,11 +281,14 @@ def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
-    """Settings of the models that samplers name, where they name any."""
+    """Settings of the models that samplers name, if any, and versions of what samplers compute."""
+    samplers = list(samplers)
     families = {found.family for name in samplers if (found := model_of(name))}
+    versions = {name: one.version for name in samplers if (one := find_sampler(name)).version}
     judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
     tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
-    return judges | (tokens if PERPLEXITY in families else {})
+    computed = {"sampler_versions": versions} if versions else {}
+    return judges | (tokens if PERPLEXITY in families else {}) | computed
 
 
 def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -298,6 +307,8 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     )
     if section.per == "source":
         used |= SOURCES_AS_COUNTED
+    if section.per == "language":
+        used |= {"language_codes": LANGUAGE_CODES}
     if sampler.version:
         used |= {"sampler_version": sampler.version}
     if sampler.method is None:
@@ -480,7 +491,7 @@ STAGES = (
         name="contamination",
         group="target",
         partitions="targets",
-        code_version=CODE_VERSION,
+        code_version=f"{CODE_VERSION}.1",  # .1: text that many documents of a file share is no leak
         by_content=True,
         edges=(edge("target_examples", same), edge("documents", every("shards"))),
         settings=section_settings("decontamination"),

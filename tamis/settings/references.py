@@ -262,7 +262,7 @@ def _check_trials(settings: "Settings") -> None:
 def _check_exports(selections: set[str]) -> None:
     """Exports of two selections must not have the same file names: `a.map.parquet` is also the map of `a`."""
     for name in sorted(selections):
-        for ending in (".map", ".openlineage"):
+        for ending in (".map", ".openlineage", ".scores"):
             if name + ending in selections:
                 expected = f"another name: exports of the selection {name!r} have files of this name"
                 raise wrong_key("[[selection]] name", name + ending, expected)

@@ -32,6 +32,12 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+READS_TEXTS = frozenset({"dsir", "classifier"})
+"""Methods that score texts by their words; the others, but for models that read them, look at vectors."""
+VECTOR_SCORES = frozenset(
+    {"transport_gradient", AWAY_SCORE, "nearest_cost", "density", "judge_margin_predicted", "quality"}
+)
+"""Scores that are computed from vectors."""
 FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL"'
 
 
@@ -67,6 +73,12 @@ class Sampler:
         found = {*DEFAULT_OPTIONS} - {*self.options}
         found |= set() if AWAY_SCORE in self.score_columns else {"away_from"}
         return found if self.method == "rounds" else found | ROUNDS_OPTIONS
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether what the encoder makes of a text decides its rank."""
+        by_method = self.method is not None and self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM}
+        return by_method or not VECTOR_SCORES.isdisjoint(self.score_columns)
 
     def score(self, options: Options) -> pl.Expr:
         """The score that is ranked, as an expression over `score_columns`."""
@@ -241,28 +253,39 @@ _ALL = (
             "Documents least similar to those already kept in the same cluster (SemDeDup, arXiv 2303.09540).",
             needs_target=False,
         ),
-        version="2",  # compares documents with both sides of a border that either is near
+        version="3",  # compares documents with both sides of a border; texts of a few words come last
     ),
-    _method(
-        "prototypes",
-        "prototypes",
-        "Documents farthest from the centre of their cluster (SSL prototypes, arXiv 2206.14486).",
-        needs_target=False,
+    replace(
+        _method(
+            "prototypes",
+            "prototypes",
+            "Documents farthest from the centre of their cluster (SSL prototypes, arXiv 2206.14486).",
+            needs_target=False,
+        ),
+        version="2",  # texts of a few words come last
     ),
     _method(
         "round-robin",
         "round-robin",
         "Target examples take turns, each taking the nearest document still available.",
     ),
-    _method(
-        "dsir",
-        "dsir",
-        "Random draw with importance weights computed from hashed n-grams (DSIR, arXiv 2302.03169).",
+    replace(
+        _method(
+            "dsir",
+            "dsir",
+            "Random draw with importance weights computed from hashed n-grams; texts shorter than nearly all "
+            "of the target come last (DSIR, arXiv 2302.03169).",
+        ),
+        version="2",  # texts under a least length come last
     ),
-    _method(
-        "classifier",
-        "classifier",
-        "Highest log odds under a linear classifier of target versus pool (DCLM, arXiv 2406.11794).",
+    replace(
+        _method(
+            "classifier",
+            "classifier",
+            "Highest log odds under a linear classifier of target versus pool; texts shorter than nearly all "
+            "of the target come last (DCLM, arXiv 2406.11794).",
+        ),
+        version="2",  # texts under a least length come last
     ),
     _method(
         "tsds",

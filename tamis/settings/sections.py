@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tamis.settings.language_codes import short_code
 from tamis.settings.shares import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.values import (
     ADDRESS_FORM,
@@ -27,6 +28,7 @@ from tamis.settings.values import (
     Region,
     RuleName,
     StorageUrl,
+    TextColumns,
     wrong_key,
 )
 
@@ -98,6 +100,8 @@ class StorageSection(Section):
 
 
 RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
+AUTO_COLUMN = "auto"
+"""In place of the name of a text column: each file decides (`tamis.corpus.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 
@@ -118,7 +122,7 @@ class CorpusSection(Section):
     splits: tuple[Pattern, ...] = ()
     packages: tuple[str, ...] = ()
     format: RowFormat = "text"
-    text_column: str = "text"
+    text_column: TextColumns = "text"
     include: tuple[Glob, ...] = ("**/*",)
     exclude: tuple[Glob, ...] = ()
     follow_links: bool = False
@@ -163,7 +167,7 @@ class TargetSection(Section):
     packages: tuple[str, ...] = ()
     module: str | None = None
     format: RowFormat = "text"
-    text_column: str = "text"
+    text_column: TextColumns = "text"
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
     held_out: int = Field(150, ge=1)
@@ -215,7 +219,7 @@ class TargetSection(Section):
 
 
 class EncoderSection(Section):
-    """`static`, `minilm`, or any sentence-transformers id or folder."""
+    """`static`, `minilm`, `multilingual-e5-small`, or any sentence-transformers id or folder."""
 
     name: str = Field("static", min_length=1)
 
@@ -334,8 +338,14 @@ class SelectionSection(Section):
     @property
     def bounds(self) -> tuple[Shares, Shares]:
         """The least and the largest shares of groups; 0 and 1 where tamis.toml has none."""
-        least, most = self.minimum_shares, self.maximum_shares
+        least, most = map(self._of_groups, (self.minimum_shares, self.maximum_shares))
         return (0.0 if least is None else least), (1.0 if most is None else most)
+
+    def _of_groups(self, shares: Shares | None) -> Shares | None:
+        """Shares by the names that groups have: of languages, the codes that rows are counted under."""
+        if self.per != "language" or not isinstance(shares, dict):
+            return shares
+        return {short_code(name) or name: share for name, share in shares.items()}
 
 
 DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})

@@ -55,6 +55,10 @@ SHARES_FORMS = (
     "{ web = 0.3, wiki = 0.2 }"
 )
 NAMES_FORMS = 'a name, such as "news", or a list of names, such as ["news", "law"]'
+COLUMNS_FORMS = (
+    'the name of a column, such as "text", a path to a nested field, such as "doc.body", a list of these, or '
+    '"auto"'
+)
 TRACKERS_IN_WORDS = (
     "the address of an MLflow server, which begins with https:// or http://, or of a database, which begins "
     "with postgresql:// or sqlite:///"
@@ -88,6 +92,14 @@ def _checked_names(names: Any) -> Any:
     return names if isinstance(names, str) else tuple(each)
 
 
+def _checked_columns(columns: Any) -> Any:
+    each = [columns] if isinstance(columns, str) else columns
+    listed = isinstance(each, list | tuple) and each and all(isinstance(name, str) for name in each)
+    if not listed or len(set(each)) < len(each):
+        raise PydanticCustomError("columns", "{forms}", {"forms": COLUMNS_FORMS})
+    return columns if isinstance(columns, str) else tuple(each)
+
+
 def _checked_shares(shares: Any) -> Any:
     each = list(shares.values()) if isinstance(shares, dict) else [shares]
     if not each or not all(type(one) in (int, float) and 0 <= one <= 1 for one in each):
@@ -110,6 +122,11 @@ def _checked_region(code: object) -> object:
     return code
 
 
+def _checked_language(code: str) -> str:
+    """The code as rows are compared with it; one that no language has keeps no row, as stated."""
+    return short_code(code) or code
+
+
 def _without_slash(url: Any) -> Any:
     """The same place: folders are often named with a slash at their end."""
     return url.removesuffix("/") if isinstance(url, str) else url
@@ -117,7 +134,8 @@ def _without_slash(url: Any) -> Any:
 
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
-Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(short_code)]
+TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]

@@ -38,6 +38,19 @@ class ModelRunError(SqlProjectError):
     """
 
 
+class SlowModelError(SqlProjectError):
+    """A model or one of its tests took longer than it may."""
+
+    def __init__(self, file: Path, model: str, seconds: float) -> None:
+        self.model, self.seconds = model, seconds
+        super().__init__(
+            file,
+            1,
+            f"model {model} and its tests took over {seconds:g} s and were ended; read fewer rows, or look "
+            "for a join without a condition",
+        )
+
+
 class UnknownReferenceError(SqlProjectError):
     """ref() or source() of a name that does not exist; the message lists the valid ones."""
 

@@ -6,10 +6,11 @@ so that a full refresh gives the same rows. Rows come in the order of the model'
 the columns from left to right (staging: by the columns alone), so equal content has equal bytes whatever the
 threads. Ties of LIMIT and row_number, and sums of floating-point numbers, are the author's care: add them up
 as decimals or write `sum(x order by x)`. DuckDB has no access to files, network or extensions; beyond
-`memory_limit` it spills to a temporary folder.
+`memory_limit` it spills to a temporary folder, up to `SPILL_LIMIT`, and after `time_limit` it is ended.
 """
 
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.sql.checks import UNREAD, TestResult, run_error, run_test
-from tamis.sql.errors import MissingColumnsError, ModelRunError
+from tamis.sql.errors import MissingColumnsError, ModelRunError, SlowModelError
 from tamis.sql.plan import Plan, plan_run
 from tamis.sql.project import Increment, Model, Project
 from tamis.sql.template import MODEL_SCHEMA, Rendered, relation
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     import duckdb
 
 BEFORE, ADDED, WHOLE = "rows_before", "rows_added", "rows_whole"
+MEMORY_LIMIT, SPILL_LIMIT = "1GB", "50GB"
+TIME_LIMIT_SECONDS = 900.0
+"""Of a model with its tests: those of a million documents take seconds."""
+ASKED_TO_END_SECONDS = 0.2
 _CLOSED = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
 
 
@@ -67,7 +72,8 @@ def run_model(
     previous: pa.Table | None = None,
     first: int | None = None,
     threads: int = 2,
-    memory_limit: str = "1GB",
+    memory_limit: str = MEMORY_LIMIT,
+    time_limit: float = TIME_LIMIT_SECONDS,
     advance: Advance = ignore,
 ) -> ModelResult:
     """Compute a model and run its tests.
@@ -76,14 +82,14 @@ def run_model(
     are not those of the model, all rows are computed. `first`: bring back only so many rows.
 
     Upstream views are inlined; sources and materialized models come from `read`, which is asked for the
-    columns that the result needs. `advance` is called with the number of rows read. Raises
-    `UnknownNameError`, `MissingColumnsError` when a table lacks a column, `ModelRunError` when DuckDB refuses
-    the SQL (memory over the limit included).
+    columns that the result needs. `advance` is called with the number of rows read. `time_limit`: seconds of
+    DuckDB's work. Raises `UnknownNameError`, `MissingColumnsError` when a table lacks a column,
+    `ModelRunError` when DuckDB refuses the SQL (memory over the limit included), and `SlowModelError`.
     """
     started = time.perf_counter()
     model = project.model(name)
     plan = plan_run(project, model)
-    with _connection(threads, memory_limit) as connection:
+    with _connection(threads, memory_limit) as connection, _ended_after(connection, model, time_limit):
         inputs = _Inputs(connection=connection, project=project, plan=plan, read=read, advance=advance)
         try:
             inputs.register(plan.needed)
@@ -109,6 +115,7 @@ def _connection(threads: int, memory_limit: str) -> "Iterator[duckdb.DuckDBPyCon
         connection = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": memory_limit})
         try:
             connection.execute("set temp_directory = $1", [str(Path(folder) / "spill")])
+            connection.execute(f"set max_temp_directory_size = '{SPILL_LIMIT}'")
             for setting in _CLOSED:
                 connection.execute(f"set {setting} = false")
             connection.execute("set lock_configuration = true")
@@ -116,6 +123,33 @@ def _connection(threads: int, memory_limit: str) -> "Iterator[duckdb.DuckDBPyCon
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def _ended_after(connection: "duckdb.DuckDBPyConnection", model: Model, seconds: float) -> Iterator[None]:
+    """End what DuckDB does after so many seconds; raises `SlowModelError` where it was ended."""
+    import duckdb
+
+    done, late = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if done.wait(seconds):
+            return
+        late.set()
+        while not done.wait(ASKED_TO_END_SECONDS):  # a statement that begins in between, too
+            connection.interrupt()
+
+    watching = threading.Thread(target=watch, name="time limit of a model", daemon=True)
+    watching.start()
+    try:
+        yield
+    except (ModelRunError, duckdb.Error) as error:
+        if late.is_set():
+            raise SlowModelError(model.rendered.file, model.name, seconds) from error
+        raise
+    finally:
+        done.set()
+        watching.join()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,6 +239,22 @@ CONTROL: tuple[Table, ...] = (
         ),
     ),
     Table(
+        name="shared_text",
+        key=("unit",),
+        text=(),
+        columns=(
+            column("unit", pa.string(), "file; or folder or corpus, for files of fewer than 10 documents"),
+            column("sample", pa.string(), "digest of the ids of the documents that were compared"),
+            column(
+                "shingles",
+                pa.list_(pa.uint64()),
+                "hashes of the runs of 5 words within text that many of the documents share",
+            ),
+            column("begins", pa.list_(pa.uint64()), "those that such text begins with, in most documents"),
+            column("ends", pa.list_(pa.uint64()), "those that such text ends with, in most documents"),
+        ),
+    ),
+    Table(
         name="absent_files",
         key=("shard",),
         text=(),

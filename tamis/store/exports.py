@@ -6,6 +6,8 @@ CARD, CROISSANT, OPENLINEAGE, PROV = ".card.md", ".croissant.json", ".openlineag
 DESCRIPTIONS = (CARD, CROISSANT, OPENLINEAGE, PROV)
 FOLDER = "hf"
 """Form of a folder that `datasets.load_dataset` opens."""
+WITH_SCORES = ".scores"
+"""Ends the name of an export of all documents with their scores, before the ending of its format."""
 README = "README.md"
 """Name of the card there: its head says where the rows are."""
 _ROWS = Path("data", "train-00000-of-00001.parquet")

@@ -13,12 +13,14 @@ import os
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.paths import require_plain, require_short
 from tamis.store.control_schemas import FORM
 from tamis.store.objects import ObjectFolder
 from tamis.store.remote_lock import HomeLockedError as HomeLockedError
@@ -32,8 +34,19 @@ MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""
 PROJECT_MARKER = "manifests/project.name"
 """A file of a home that results were written to: of which project they are."""
+ID_MARKER = "manifests/home.id"
+"""A file with the id of the home, by which its runs and events in Dagster are known.
+
+The id begins with the name that the project had when its home was begun: people see it as a tag.
+"""
+LONGEST_NAME = 50
+"""Characters of that name: a tag of Dagster has at most 63."""
 
 
+MOST_BYTES = 504 - len("/dagster/history/runs/00000000-0000-0000-0000-000000000000.db")
+"""Of the path of a home, so that SQLite can open the log of a run and its journal."""
+CURE = "rename or move the folder, or set TAMIS_HOME to another one"
+_ID = re.compile("[a-z0-9][a-z0-9._-]{0,59}-[0-9a-f]{12}")
 _OF_ADDRESSES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 """What SQLAlchemy does not take literally in the path of an SQLite database; Dagster does not escape it."""
 
@@ -202,27 +215,42 @@ class HomeOfAnotherError(PermanentError):
 
 
 def claim(home: Home, project: str) -> None:
-    """Note in the home whose results it holds, under the writer's lock; raises as `require_own`."""
+    """Note in the home its id and its project, under the writer's lock; raises as `require_own`."""
     require_own(home, project)
     marker = home.root / PROJECT_MARKER
-    if not marker.exists():
-        write_atomically(marker, f"{project}\n".encode())
-        home.publish([marker])
+    missing = {} if marker.exists() and marker.stat().st_size else {PROJECT_MARKER: project}
+    missing |= {} if home_id(home) else {ID_MARKER: f"{project[:LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"}
+    for name, content in missing.items():
+        write_atomically(home.root / name, f"{content}\n".encode())
+    if missing:
+        home.publish([home.root / name for name in missing])
+
+
+def home_id(home: Home) -> str:
+    """Return the id of a home, "" for one to which nothing was written yet."""
+    try:
+        found = (home.root / ID_MARKER).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if _ID.fullmatch(found) else ""
 
 
 def require_own(home: Home, project: str) -> None:
     """Raise `HomeOfAnotherError` where the home holds the results of another project."""
     with contextlib.suppress(FileNotFoundError):
-        if (found := (home.root / PROJECT_MARKER).read_text(encoding="utf-8").strip()) != project:
+        found = (home.root / PROJECT_MARKER).read_text(encoding="utf-8", errors="replace").strip()
+        if found and found != project:
             raise HomeOfAnotherError(home, found, project)
 
 
 def placed(home: Home) -> Home:
     """Return the home; raises `HomeElsewhereError` where its folder was begun for another place.
 
-    Raises `HomeNotAFolderError`, `HomePathError`, and `HomeFormError` where another version of Tamis has
-    written it.
+    Raises `HomeNotAFolderError`, `HomePathError`, `PathError`, and `HomeFormError` where another version of
+    Tamis has written it.
     """
+    require_plain(home.root, CURE)
+    require_short(home.root, MOST_BYTES, CURE)
     if found := _OF_ADDRESSES.search(str(home.root)):
         raise HomePathError(home.root, found[0])
     there = next(path for path in (home.root, *home.root.parents) if os.path.lexists(path))

@@ -33,7 +33,8 @@ def crashing_tables(store: Store) -> dict[str, str]:
 def _read_apart(store: Store, names: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(
-        [sys.executable, "-m", "tamis.store.probing"],
+        # -P: the working directory is somebody's project, whose files must not be imported as modules.
+        [sys.executable, "-P", "-m", "tamis.store.probing"],
         input=pickle.dumps((store, list(names))),
         capture_output=True,
         env=environment,

@@ -30,9 +30,10 @@ UNHASHED_COLUMNS = frozenset(
         "made_at",
         "withdrawn_at",
         "receipt",
+        "rows_lost",
     }
 )
-"""Columns that row digests skip: clocks, costs and references to manifests."""
+"""Columns that row digests skip: clocks, costs, references to manifests, and counts of an earlier reading."""
 
 
 LATER_COLUMNS = frozenset(
@@ -70,6 +71,11 @@ LATER_COLUMNS = frozenset(
         "unit_characters",
         "budget_group",
         "training_count",
+        "system_turn",
+        "system_turn_end",
+        "left_out",
+        "left_out_mark",
+        "rows_lost",
     }
 )
 """Columns introduced when homes already held rows: digests and seals look at them where they hold something,

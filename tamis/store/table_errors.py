@@ -31,7 +31,8 @@ class DamagedTableError(PermanentError):
         if (known := declared(table)) and known.decided:
             cure = (
                 f"the table cannot be rebuilt, so restore lance/{table}.lance in the home from a backup; "
-                "without a backup, delete that folder: the contents of the table are lost"
+                f"without a backup, run `tamis materialize --allow-removal table:{table}`: what it said is "
+                "lost, and its files are moved aside"
             )
         first = next(iter(problem.strip().splitlines()), "it cannot be read")
         super().__init__(f"table {table!r} is damaged ({first[:160]}); {cure}")

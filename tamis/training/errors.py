@@ -27,6 +27,29 @@ class TrackerUnavailableError(TransientError):
         )
 
 
+class DeletedExperimentError(PermanentError):
+    """Somebody deleted the MLflow experiment that trials are logged to; says the ways back."""
+
+    def __init__(self, uri: str, name: str, number: str) -> None:
+        self.uri, self.name, self.number = without_secrets(uri), name, number
+        super().__init__(
+            f"the MLflow experiment {name!r} was deleted, so no trial can be logged to it; restore it with "
+            f"`MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore --experiment-id {number}`, or set "
+            "experiment in [tracking] to another name"
+        )
+
+
+class DamagedTrackerError(PermanentError):
+    """MLflow's database in the home cannot be read; says the way back."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(
+            f"MLflow's database {path} cannot be read ({problem}); put a backup in its place, or move the "
+            "file away, and a new one will be made: the results of the trials are in Tamis's own tables"
+        )
+
+
 class DivergedError(PermanentError):
     """The loss became infinite or NaN; a lower learning rate is the usual cure."""
 

@@ -20,11 +20,11 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus import set_aside
 from tamis.corpus.answers import split_pair
-from tamis.corpus.conversations import turns_of
+from tamis.corpus.conversations import Conversation, turns_of
 from tamis.corpus.intake import texts_of
-from tamis.corpus.near_duplicates import near_duplicate_groups
 from tamis.corpus.setting_aside import note_refused
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
+from tamis.corpus.targets import near_groups
 from tamis.engine import current_engine
 from tamis.project import Project
 from tamis.settings.references import named
@@ -207,7 +207,12 @@ def without_validation(
     """`count` of the examples to validate on, and the others less what is a near-duplicate of those."""
     if not count:
         return {}, dict(examples)
-    ids, texts = list(examples), [text_of(example) for example in examples.values()]
-    groups = near_duplicate_groups(ids, texts, threshold=threshold)
-    aside, others = set_aside(pl.DataFrame({"doc_id": ids}), groups, count, seed)
+    starts = [
+        json.dumps(Conversation.of(one.turns).starts) if isinstance(one, Chat) else None
+        for one in examples.values()
+    ]
+    texts = [text_of(example) for example in examples.values()]
+    columns = {"doc_id": list(examples), "text": texts, "turns": pl.Series(starts, dtype=pl.String)}
+    groups = near_groups(frame := pl.DataFrame(columns), threshold)
+    aside, others = set_aside(frame.select("doc_id"), groups, count, seed)
     return tuple({i: examples[i] for i in part["doc_id"]} for part in (aside, others))  # type: ignore[return-value]

@@ -6,7 +6,8 @@ their order. Files are written by hand, so training a tokenizer imports neither 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,22 @@ if TYPE_CHECKING:
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 COUNT_BLOCK = 1_024
+LONGEST_RUN = 1_000
+"""Longer runs of letters, of digits, of other signs or of blanks are cut before a tokenizer is trained.
+
+Training takes time with the square of such a run: with a million letters, hours. No word is as long.
+"""
+_LONG = re.compile(rf"\S{{{LONGEST_RUN + 1},}}|\s{{{LONGEST_RUN + 1},}}")
+_KINDS = (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")
+_LONG_OF_A_KIND = re.compile("|".join(rf"{kind}{{{LONGEST_RUN + 1},}}" for kind in _KINDS))
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, vocabulary: int = 4_096) -> None:
     """Train a byte-level BPE on `texts` and write it to `folder`, loadable by transformers.
 
     Every byte is in the vocabulary, so no text has an unknown token. There is no randomness and hence no
-    seed. `vocabulary` counts the three special tokens; a tiny corpus may give fewer tokens.
+    seed. Runs are cut at `LONGEST_RUN`. `vocabulary` counts the three special tokens; a tiny corpus may give
+    fewer tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -40,10 +50,21 @@ def train_tokenizer(texts: Iterable[str], folder: Path, vocabulary: int = 4_096)
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(short_runs(texts), trainer)
     with replace_folder(folder) as draft:
         tokenizer.save(str(draft / "tokenizer.json"))
         (draft / "tokenizer_config.json").write_text(json.dumps(_configuration(), indent=2), encoding="utf-8")
+
+
+def short_runs(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts, those with a run over `LONGEST_RUN` cut there; no character is lost."""
+    for text in texts:
+        start = 0
+        for run in _LONG_OF_A_KIND.finditer(text) if _LONG.search(text) else ():
+            for cut in range(run.start() + LONGEST_RUN, run.end(), LONGEST_RUN):
+                yield text[start:cut]
+                start = cut
+        yield text[start:]
 
 
 def _configuration() -> dict[str, object]:

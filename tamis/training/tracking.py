@@ -6,32 +6,61 @@ its relative path and digests, so the home folder can be moved. Importing mlflow
 time, a run with 200 losses 0.1 s.
 """
 
+import functools
 import logging
 import os
+import sqlite3
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tamis.base.errors import MissingPackageError
 from tamis.base.files import flush, flush_one
-from tamis.training.errors import TrackerUnavailableError
+from tamis.base.sqlite import PATIENCE_SECONDS, DatabaseLockedError, is_locked, wait_until_free
+from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql"
-PATIENCE_SECONDS = 5
+CONNECT_SECONDS = 5
 ARTIFACT_ROOT = "mlflow-artifacts:/"  # resolved by whoever serves the database; never a path of one machine
+
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def _file_of(uri: str) -> Path | None:
+    """Return the file of an `sqlite:///` address, None of another one."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def _patient(asking: Callable[Concatenate[str, Given], Found]) -> Callable[Concatenate[str, Given], Found]:
+    """Let a function wait for whoever has the database locked; it raises `DatabaseLockedError` in the end."""
+
+    @functools.wraps(asking)
+    def patient(uri: str, *given: Given.args, **named: Given.kwargs) -> Found:
+        path = _file_of(uri)
+        if path is None:
+            return asking(uri, *given, **named)
+        wait_until_free([path])
+        try:
+            return asking(uri, *given, **named)
+        except Exception as error:
+            if not is_locked(error):
+                raise
+            raise DatabaseLockedError.of([path], PATIENCE_SECONDS) from error
+
+    return patient
 
 
 def ensure_database(uri: str) -> None:
     """Create the file of an `sqlite:///` address and its folder when missing; leave other addresses alone."""
-    if not uri.startswith(SQLITE):
-        return
-    path = Path(uri.removeprefix(SQLITE))
-    if path.exists():
+    path = _file_of(uri)
+    if path is None or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
@@ -51,7 +80,7 @@ def require_database(uri: str) -> None:
     import sqlalchemy
 
     try:
-        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": PATIENCE_SECONDS})
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS})
     except ModuleNotFoundError as error:
         needed_for = "tracking in a PostgreSQL database"
         raise MissingPackageError(
@@ -105,6 +134,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+DELETED = "deleted"
 REMOVED = "tamis.removed"
 SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
 
@@ -114,6 +144,7 @@ def model_name(experiment: str, trial: str) -> str:
     return f"{experiment}.{trial}"
 
 
+@_patient
 def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> str:
     """Register the checkpoint of a run that `log_trial` made, tag both with the manifest; return the version.
 
@@ -134,6 +165,7 @@ def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> s
     return str(found.version)
 
 
+@_patient
 def mark_removed(uri: str, trial: str, manifest: str, rule: str) -> None:
     """Let the model versions of a manifest say that their weights were removed, and by which rule."""
     client = open_tracker(uri)
@@ -144,11 +176,13 @@ def mark_removed(uri: str, trial: str, manifest: str, rule: str) -> None:
             client.update_model_version(version.name, version.version, said)
 
 
+@_patient
 def registered_manifests(uri: str, trial: str) -> set[str]:
     """Manifests of a trial's model versions."""
     return {one.tags.get(MANIFEST, "") for one in _versions_of(open_tracker(uri), trial)}
 
 
+@_patient
 def aliased_checkpoints(uri: str, trial: str) -> set[str]:
     """Folders, relative to the home, of the model versions that somebody gave an alias."""
     client = open_tracker(uri)
@@ -194,6 +228,7 @@ DIGEST_CHARACTERS = 32  # MLflow allows 36
 PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
 
 
+@_patient
 def log_trial(
     uri: str,
     experiment: str,
@@ -230,16 +265,34 @@ def log_trial(
     return run.info.run_id
 
 
+@_patient
 def find_run(uri: str, experiment: str, trial: str, input_key: str | None = None) -> str | None:
     """Id of the newest run of a trial (of that input key, where given), or None."""
     run = _find(open_tracker(uri), experiment, trial, input_key)
     return None if run is None else run.info.run_id
 
 
+@_patient
+def require_experiment(uri: str, name: str) -> None:
+    """Raise `DeletedExperimentError` where somebody deleted an experiment; a missing one is made later."""
+    path = _file_of(uri)
+    if path is not None and not path.exists():
+        return
+    found = open_tracker(uri).get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == DELETED:
+        raise DeletedExperimentError(uri, name, found.experiment_id)
+
+
 def require_tracker(uri: str) -> None:
-    """Ask a server whether it is there, before hours of training; raises `TrackerUnavailableError`."""
+    """Ask a server whether it is there, or read a database, before hours of training.
+
+    Raises `TrackerUnavailableError` and `DamagedTrackerError`.
+    """
     if uri.startswith(POSTGRESQL):
         require_database(uri)
+    path = _file_of(uri)
+    if path is not None and path.exists():
+        _require_readable(path)
     if not uri.startswith(("http://", "https://")):
         return
     request = urllib.request.Request(f"{uri.rstrip('/')}/health", headers={"User-Agent": "tamis"})
@@ -250,6 +303,16 @@ def require_tracker(uri: str) -> None:
         return  # an answer: a server that guards its pages is there
     except (OSError, ValueError) as error:
         raise TrackerUnavailableError(uri, str(getattr(error, "reason", error))) from error
+
+
+def _require_readable(path: Path) -> None:
+    """Raise `DamagedTrackerError` for a file that is no database: MLflow would try it for minutes."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error as error:
+        if not is_locked(error):
+            raise DamagedTrackerError(path, str(error)) from error
 
 
 def open_tracker(uri: str) -> "MlflowClient":
@@ -283,6 +346,8 @@ def _find(client: "MlflowClient", experiment: str, trial: str, input_key: str | 
 def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str = ARTIFACT_ROOT) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
+        if found.lifecycle_stage == DELETED:
+            raise DeletedExperimentError(uri, name, found.experiment_id)
         return found.experiment_id
     # Without a location MLflow would store the absolute path of the working directory.
     location = f"{artifacts}{name}" if uri.startswith((SQLITE, POSTGRESQL)) else None

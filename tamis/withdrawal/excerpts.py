@@ -16,7 +16,7 @@ TABLE = QUARANTINE.name
 
 def excerpts_showing(store: Store, texts: Sequence[str], shards: Sequence[str] = ()) -> pl.DataFrame:
     """Return quarantined rows, with content ids, that show a piece of the texts or are in the shards."""
-    found = store.read(TABLE).filter(pl.col("detail") != WITHHELD)
+    found = store.read(TABLE, schema_of(TABLE).names).filter(pl.col("detail") != WITHHELD)
     if not len(found):
         return found.with_columns(doc_id=pl.Series([], dtype=pl.String))
     shown = [f"{detail}\n{excerpt}" for detail, excerpt in found.select("detail", "excerpt").iter_rows()]
@@ -26,7 +26,7 @@ def excerpts_showing(store: Store, texts: Sequence[str], shards: Sequence[str] =
 
 def excerpts_with_ids(store: Store, content: Sequence[str]) -> pl.DataFrame:
     """Rows of the quarantine, with their content ids, that have one of these."""
-    found = store.read(TABLE)
+    found = store.read(TABLE, schema_of(TABLE).names)
     return found.with_columns(content_ids(found)).filter(pl.col("doc_id").is_in(list(content)))
 
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
 from tamis.base.nesting import on_own_stack
-from tamis.corpus.kept_columns import json_values
+from tamis.corpus.arrow_values import json_values
+from tamis.corpus.named_columns import schema_without, texts_of_schema
 from tamis.corpus.refusing import texts_among
 from tamis.history.finding import short_id
 from tamis.store.erasing import files_of_no_version
@@ -77,11 +78,13 @@ def _without_rows(path: Path, gone: frozenset[str]) -> bool:
         if path.suffix == ".parquet":
             with (
                 pq.ParquetFile(path) as rows,
-                pq.ParquetWriter(draft, rows.schema_arrow, compression="zstd") as left,
+                pq.ParquetWriter(
+                    draft, schema := schema_without(rows.schema_arrow, gone), compression="zstd"
+                ) as left,
             ):
                 for batch in rows.iter_batches():
-                    kept = pa.array([not _shows(row, gone) for row in _rows(batch)], pa.bool_())
-                    left.write_batch(batch.filter(kept))
+                    kept = pa.array([not _shows(row, gone) for row in rows_of_batch(batch)], pa.bool_())
+                    left.write_batch(batch.filter(kept).select(schema.names).cast(schema))
         else:
             with path.open("rb") as lines, draft.open("wb") as others:
                 others.writelines(line for line in lines if not _shows(on_own_stack(json.loads, line), gone))
@@ -96,15 +99,17 @@ def _any_row(path: Path, gone: frozenset[str], shown: bool) -> bool:
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as rows:
+                if shown and any(texts_of_schema(rows.schema_arrow, gone)):
+                    return True
                 batches = rows.iter_batches(columns=None if shown else ["doc_id"])
-                return any(_shows(row, gone) for batch in batches for row in _rows(batch))
+                return any(_shows(row, gone) for batch in batches for row in rows_of_batch(batch))
         with path.open("rb") as lines:
             return any(_shows(on_own_stack(json.loads, line), gone) for line in lines)
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UnreadableRowsError(path, str(error).partition("\n")[0]) from error
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+def rows_of_batch(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Yield the rows of a batch, of the columns that may hold a text or the id."""
     names = [field.name for field in batch.schema if not pa.types.is_primitive(field.type)]
     columns = [json_values(batch[name]) for name in names]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
+from tamis.corpus.named_columns import heading_without
 from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import content_ids, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
@@ -40,7 +41,7 @@ from tamis.store.erasing import (
 )
 from tamis.store.home import Home
 from tamis.store.schemas import declaration, declared, schema_of
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.departed import texts_of
 from tamis.withdrawal.excerpts import excerpts_showing, withhold
@@ -55,7 +56,11 @@ from tamis.withdrawal.files import (
     purge_temporary,
 )
 from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
+from tamis.withdrawal.quotations import MOST_TEXTS
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
+
+NO_DOCUMENT = ""
+"""Stands for the document of a row that describes a file: its heading."""
 
 
 @dataclass(kw_only=True)
@@ -147,27 +152,54 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
 def copies_in_columns(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Return the rows of other documents that hold one of the texts in another column, without it, by table.
 
-    With them: `shown`, the ids of these texts.
+    Headings of files, too, of which a column is called so. With them: `shown`, the ids of these texts.
     """
     gone = frozenset(doc_ids)
     kept = _showing(store, KEPT_ROWS.name, "content", gone)
-    places = _showing(store, OCCURRENCES.name, "metadata", gone)
-    if len(kept):  # of these rows, the metadata may hold the beginning of a long value
-        rows = kept.select("shard", pl.col("row").cast(pl.UInt32), "names", "shown")
-        stored = store.read(OCCURRENCES.name, where=one_of("shard", sorted(set(kept["shard"]))))
-        found = stored.join(rows, on=["shard", "row"]).join(places, on=["shard", "row"], how="anti")
-        cleared = [without_names(one, names) for one, names in found.select("metadata", "names").iter_rows()]
-        found = found.with_columns(pl.Series("metadata", cleared, pl.String))
-        places = pl.concat([places, found.select(places.columns)])
+    places = _without_beginnings(store, kept, _showing(store, OCCURRENCES.name, "metadata", gone))
+    kept = pl.concat([kept, _headings(store, gone)])
     copies = {KEPT_ROWS.name: kept, OCCURRENCES.name: places}
     return {table: rows.drop("names") for table, rows in copies.items() if len(rows)}
 
 
+def _without_beginnings(store: Store, kept: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    """Return the places to write again: those given, and of all `kept` rows without values that they lose.
+
+    Of a long value the metadata of a place has the beginning, which is its text no more.
+    """
+    if kept.is_empty():
+        return places
+    at = ["shard", "row"]
+    rows = kept.select("shard", pl.col("row").cast(pl.UInt32), cut="names", within="shown")
+    stored = store.read(OCCURRENCES.name, where=one_of("shard", sorted(set(kept["shard"]))))
+    cleared = places.select(*at, "shown", cleared="metadata")
+    found = stored.join(rows, on=at).join(cleared, on=at, how="left")
+    found = found.with_columns(
+        metadata=pl.coalesce("cleared", "metadata"),
+        shown=pl.concat_list("within", pl.col("shown").fill_null([])).list.unique(),
+    )
+    left = [without_names(one, names) for one, names in found.select("metadata", "cut").iter_rows()]
+    found = found.with_columns(pl.Series("metadata", left, pl.String), names="cut")
+    return pl.concat([places.join(found, on=at, how="anti"), found.select(places.columns)])
+
+
 def _showing(store: Store, table: str, column: str, gone: frozenset[str]) -> pl.DataFrame:
-    others = ~pl.col("doc_id").is_in([*gone, ""])  # a heading holds names alone
+    others = ~pl.col("doc_id").is_in([*gone, NO_DOCUMENT])
     blocks = (pl.DataFrame(batch).filter(others) for batch in store.batches(table))
     empty = pl.DataFrame(pl.from_arrow(schema_of(table).empty_table()))
     return pl.concat([rows_showing(block, column, gone) for block in (empty, *blocks)])
+
+
+def _headings(store: Store, gone: frozenset[str]) -> pl.DataFrame:
+    """Return the headings of files that hold one of the texts as a name, without it."""
+    headings = store.read(KEPT_ROWS.name, where=f"doc_id = {quoted(NO_DOCUMENT)}")
+    cleared = [heading_without(content, gone) for content in headings["content"]]
+    marked = headings.with_columns(
+        pl.Series("content", [content for content, _shown in cleared], pl.String),
+        shown=pl.Series([shown for _content, shown in cleared], dtype=pl.List(pl.String)),
+        names=pl.lit([], pl.List(pl.String)),
+    )
+    return marked.filter(pl.col("shown").list.len() > 0)
 
 
 def _refitted() -> tuple[str, ...]:
@@ -231,19 +263,34 @@ def unwritten(store: Store) -> dict[str, int]:
     return {table: count for table, count in found.items() if count}
 
 
-def excerpts_of(
-    store: Store, doc_ids: Sequence[str], texts: Sequence[str] = (), shards: Sequence[str] = ()
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Return quarantined rows, with `doc_id`, that show a piece of these texts, or are in the shards.
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What follows from the texts while they are known, of which old versions are read once.
 
-    With them, since old versions are read once for both: the loose ids of the texts, by content id.
+    `excerpts`: quarantined rows, with `doc_id`, that show a piece of one, or are in shards that were named;
+    `loose`: the loose ids of the texts, `texts`: those themselves, both by content id; of more than
+    `MOST_TEXTS` documents no text is held.
     """
+
+    excerpts: pl.DataFrame
+    loose: dict[str, str]
+    texts: dict[str, str]
+
+
+def known_of(
+    store: Store, doc_ids: Sequence[str], texts: Sequence[str] = (), shards: Sequence[str] = ()
+) -> Known:
+    """Return what the texts of these documents, and further texts, say of other rows."""
     found = [excerpts_showing(store, texts, shards)]
-    loose = {normalised_id(text): loose_id(text) for text in texts}
+    given = {normalised_id(text): text for text in texts}
+    loose = {doc_id: loose_id(text) for doc_id, text in given.items()}
     for some in texts_of(store, doc_ids):
         found.append(excerpts_showing(store, [*some.values()]))
         loose |= {doc_id: loose_id(text) for doc_id, text in some.items()}
-    return pl.concat(found).unique(["shard", "row", "reason"]), loose
+        if len(doc_ids) <= MOST_TEXTS:
+            given |= some
+    excerpts = pl.concat(found).unique(["shard", "row", "reason"])
+    return Known(excerpts=excerpts, loose=loose, texts=given if len(doc_ids) <= MOST_TEXTS else {})
 
 
 def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:

@@ -19,6 +19,7 @@ from tamis.records.receipts import read_receipts
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
 from tamis.withdrawal.files import EXPORTS
+from tamis.withdrawal.quotations import MOST_TEXTS
 from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn
 
@@ -126,6 +127,7 @@ def withdrawn_json(done: Withdrawn, places: list[dict[str, Any]]) -> dict[str, A
         "in_earlier_versions": done.departed,
         "other_case_or_spaces": done.loose_repeats,
         "near_repeats": done.near_repeats.to_dicts(),
+        "quotations": [one.to_json() for one in done.quotations],
         "excerpts": done.excerpts,
         "receipts": done.receipts,
         "rows_removed": done.purged.rows,
@@ -179,6 +181,12 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
     elif done.tainted:
         lines.append("the next materialization refits the tainted assets without the withdrawn documents")
     lines += _near_lines(done.near_repeats, "is kept unless you withdraw it too")
+    lines += cut([f"is kept: {one.line}" for one in done.quotations], LISTS_ALL)
+    if done.unsearched:
+        lines.append(
+            f"whether other rows quote one of these {done.unsearched:,} texts was not looked for, since they "
+            f"are over {MOST_TEXTS:,}; `tamis withdraw --verify --text FILE` looks for one text"
+        )
     held = Counter(place["file"] for place in places)
     in_files = [
         f"withdrawn text is still in your files: {counted(rows, 'row')} of {file}; no run reads it, but only "

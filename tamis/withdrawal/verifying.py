@@ -1,8 +1,9 @@
 """Verifying: whether the home holds anything again of what is withdrawn, in any version that can be read.
 
 It looks where a withdrawal erases (`places`): by ids at every version of every table, at kept versions of
-selections, exports and pages. The text itself is no longer known: who gives it once more has the excerpts of
-quarantined rows, which name no document, searched for it too.
+selections, exports and pages, and by the hash of whole values and keys at the columns of other rows. The
+text itself is no longer known: who gives it once more has excerpts of quarantined rows, every string of all
+tables, exports and receipts searched for it, too.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,10 @@ from tamis.withdrawal.copies import copies_naming
 from tamis.withdrawal.excerpts import showing
 from tamis.withdrawal.files import files_holding
 from tamis.withdrawal.places import Named, files_named, tables_of_excerpts
-from tamis.withdrawal.purging import copies_in_columns, rows_in_versions, unwritten
+from tamis.withdrawal.purging import NO_DOCUMENT, copies_in_columns, rows_in_versions, unwritten
+from tamis.withdrawal.quotations import files_quoting, quotations, short_text_line
+
+SHOWN = 3
 
 
 @dataclass(kw_only=True)
@@ -40,9 +44,15 @@ class Verification:
     files: int = 0
     not_compared: int = 0
     """Rows in quarantine, where no text was given: what they quote names no document."""
+    compared: list[str] = field(default_factory=list)
+    """What the verdict rests on, as clauses."""
+    unsearched: bool = False
+    """Whether rows were not searched for quotations, since no text was given."""
     problems: list[str] = field(default_factory=list)
     near_repeats: dict[str, str] = field(default_factory=dict)
     """Documents that differ from a withdrawn one in case or white space alone, with that; no problem."""
+    near_copies: list[str] = field(default_factory=list)
+    """Rows with most of the words of the given text; no problem."""
     aside: list[str] = field(default_factory=list)
     """What holds no text and is not looked into; no problem either."""
 
@@ -61,12 +71,17 @@ class Verification:
             f"checked: {counted(self.versions, 'table version')}, {counted(self.receipts, 'receipt')}, "
             f"{counted(self.files, 'file')}"
         )
-        if self.not_compared:
-            rows = counted(self.not_compared, "row")
-            looked += f"; not compared: {rows} in quarantine, for which --verify needs --text FILE"
-        state = "no trace is left in the home folder" if self.holds else "NOT everything has been removed"
+        looked += f", compared by {', '.join(self.compared)}" if self.compared else ""
+        if self.unsearched:
+            looked += "; quotations in other rows were not looked for"
+            if self.not_compared:
+                looked += f"; not compared: {counted(self.not_compared, 'row')} in quarantine"
+            looked += ", for which --verify needs --text FILE"
+        clean = "nothing was found" if self.unsearched else "no trace is left in the home folder"
+        state = clean if self.holds else "NOT everything has been removed"
         lines = [f"{self.withdrawn:,} withdrawn: {state} ({looked})", *(f"  {one}" for one in self.problems)]
-        return lines + [f"  {line}" for line in (*near_repeat_lines(self.near_repeats), *self.aside)]
+        others = (*near_repeat_lines(self.near_repeats), *self.near_copies, *self.aside)
+        return lines + [f"  {line}" for line in others]
 
 
 def verify(home: Home, text: str | None = None) -> Verification:
@@ -88,11 +103,26 @@ def verify(home: Home, text: str | None = None) -> Verification:
     found.aside = aside_lines(home.store) if len(gone) else []
     if len(gone) and (kept := home.files.still_kept()):
         found.problems.append(kept)
+    found.compared = ["ids", "whole values and keys of kept columns"] if len(gone) else []
     if text is None and len(gone):
         found.not_compared = home.store.count(QUARANTINE.name, f"detail != {quoted(WITHHELD)}")
+        found.unsearched = True
     elif text is not None:
-        found.problems += _text(home.store, normalise_text(text), gone)
+        _search(home, normalise_text(text), gone, found)
     return found
+
+
+def _search(home: Home, text: str, gone: pl.Series, found: Verification) -> None:
+    """Look for one text in all that the home keeps, whatever it is part of."""
+    found.problems += _text(home.store, text, gone)
+    if short := short_text_line(text):
+        found.compared.append(f"pieces in quarantine; {short}")
+        return
+    found.compared.append("the given text in every string of all tables, in exports and in receipts")
+    for one in quotations(home.store, {document_id(text): text}, versions=True, near=True):
+        (found.problems if one.share == 1 else found.near_copies).append(one.line)
+    with home.as_stored("manifests", "exports") as stored:
+        found.problems += files_quoting(stored, text, receipt_ids(home.store))
 
 
 def _receipts(home: Home, found: Verification) -> Iterator[str]:
@@ -110,7 +140,11 @@ def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]
             yield f"table {table} version {version}: {counted(held, 'row')} {what}"
     for table, rows in copies_in_columns(store, gone.to_list()).items() if len(gone) else ():
         where = f"{counted(len(rows), 'row')} of other documents"
-        yield f"table {table}: a withdrawn text is in a column of {where}"
+        owners = named(sorted(set(rows["doc_id"]) - {NO_DOCUMENT}), SHOWN)
+        yield (
+            f"table {table}: a withdrawn text is in a column of {where}{f' ({owners})' if owners else ''}; "
+            "repeat the `tamis withdraw` of any withdrawn document to remove it"
+        )
 
 
 def _unwritten(home: Home) -> Iterator[str]:

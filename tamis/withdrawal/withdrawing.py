@@ -38,14 +38,15 @@ from tamis.withdrawal.purging import (
     Purged,
     copies_in_columns,
     count_rows,
-    excerpts_of,
     has_old_versions,
+    known_of,
     places_of,
     purge,
     rows_in_versions,
     unwritten,
     withhold_excerpts,
 )
+from tamis.withdrawal.quotations import MOST_TEXTS, Quotation, quotations
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0
@@ -74,7 +75,9 @@ class Withdrawn:
 
     `unknown`: ids that nothing in the store had; `departed`: those that earlier versions of tables alone had;
     `loose_repeats`: stored documents that differ in case or white space alone from a text that is not stored;
-    `near_repeats`: documents that stay (doc_id, repeats); `aside`: files without text that are not reached;
+    `near_repeats`: documents that stay (doc_id, repeats); `quotations`: rows that stay and hold one of the
+    texts as a part; `unsearched`: number of texts, where they were too many to look for that; `aside`: files
+    without text that are not reached;
     `restored`: what was done first, for a person, since the table of withdrawals was lost.
     """
 
@@ -88,6 +91,8 @@ class Withdrawn:
     receipts: list[str] = field(default_factory=list)
     purged: Purged = field(default_factory=Purged)
     tainted: list[Tainted] = field(default_factory=list)
+    quotations: list[Quotation] = field(default_factory=list)
+    unsearched: int = 0
     aside: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     still_kept: str = ""
@@ -119,7 +124,7 @@ def preview(home: Home, asked: Asked) -> Preview:
         loose_repeats=_loose_repeats(store, asked, unknown),
         departed=sorted(asked.departed - gone),
         rows=rows,
-        excerpts=len(excerpts_of(store, doc_ids, asked.texts, asked.shards)[0]),
+        excerpts=len(known_of(store, doc_ids, asked.texts, asked.shards).excerpts),
         places=pl.concat(
             [
                 frame.select(pl.lit(asset).alias("asset"), "partition", "shard", pl.col("row").cast(pl.Int64))
@@ -161,7 +166,8 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         done.departed = sorted(asked.departed - gone)
         done.loose_repeats = _loose_repeats(store, asked, done.unknown)
         done.near_repeats = near_repeats(store, asked.doc_ids)
-        excerpts, loose = excerpts_of(store, asked.doc_ids, asked.texts, asked.shards)
+        known = known_of(store, asked.doc_ids, asked.texts, asked.shards)
+        excerpts, loose = known.excerpts, known.loose
         rows = [
             replace(_row(one, now, reason, asked.scopes[one]), loose_id=loose.get(one)) for one in done.new
         ]
@@ -180,6 +186,8 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
             done.receipts += completed.receipts
             done.tainted += completed.tainted
             done.purged += completed.purged
+        done.quotations = [*quotations(store, known.texts)]
+        done.unsearched = len(asked.doc_ids) if len(asked.doc_ids) > MOST_TEXTS else 0
         done.aside = aside_lines(store)
         done.still_kept = home.files.still_kept() if done.purged.anything else ""
     return done

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_files import PACK, ROWS, WRITERS, corpus, faults, read, texts, written
+from shard_files import PACK, ROWS, WRITERS, as_parquet, corpus, faults, read, texts, written
 
 from tamis.corpus import Reason, Shard, ShardGoneError, read_shard
 from tamis.corpus.records import QUARANTINE_SCHEMA
@@ -168,8 +168,8 @@ def test_columns_without_a_name_may_be_many(tmp_path):
         ("a.parquet", b"", Reason.EMPTY_FILE),
         ("a.csv.gz", b"", Reason.EMPTY_FILE),
         ("a.json.zst", zstandard.compress(b""), Reason.EMPTY_FILE),
-        ("a.txt.gz", b"not gzip", Reason.BROKEN_COMPRESSION),
-        ("a.csv.zst", b"not zstd at all", Reason.BROKEN_COMPRESSION),
+        ("a.txt.gz", b"not\x00gzip\x01", Reason.BROKEN_COMPRESSION),
+        ("a.csv.zst", b"not\xffzstd", Reason.BROKEN_COMPRESSION),
         ("a.txt.gz", gzip.compress(b"x" * 1000, mtime=0)[:-4], Reason.BROKEN_COMPRESSION),
         ("a.txt", b"caf\xe9", Reason.WRONG_ENCODING),
         ("a.jsonl", '{"text": "x"}'.encode("utf-16"), Reason.WRONG_ENCODING),
@@ -282,3 +282,35 @@ def test_a_missing_file_raises_at_once(tmp_path):
 def test_a_folder_in_place_of_the_file_is_a_defect(tmp_path):
     (tmp_path / "a.txt").mkdir()
     assert faults(read(tmp_path / "a.txt")) == [(-1, "unreadable")]
+
+
+def test_files_that_were_put_together_are_read_through(tmp_path):
+    marked = "\ufeff"
+    assert texts(
+        read(written(tmp_path, "a.jsonl", f'{marked}{{"text": "one"}}\n{marked}{{"text": "two"}}\n'))
+    ) == [
+        "one",
+        "two",
+    ]
+    arrays = f'{marked}[{{"text": "one"}}]\n{marked}[{{"text": "two"}}, {{"text": "three"}}][]'
+    batch = read(written(tmp_path, "a.json", arrays))
+    assert texts(batch) == ["one", "two", "three"]
+    assert faults(batch) == []
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz", "a.txt", "a.json"])
+def test_a_file_of_another_format_says_which(tmp_path, name):
+    batch = read(written(tmp_path, name, as_parquet(ROWS)))
+    assert faults(batch) == [(-1, "malformed_file")]
+    assert "the file is Parquet, whatever its name says" in batch.quarantine["detail"][0]
+    for packed in ("a.parquet", "a.arrow"):
+        detail = read(written(tmp_path, packed, gzip.compress(b"x"))).quarantine["detail"][0]
+        assert "(the file is compressed by gzip)" in detail
+
+
+def test_a_file_is_unpacked_by_its_first_bytes(tmp_path):
+    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst"):
+        for pack in PACK.values():
+            batch = read(written(tmp_path, name, pack(WRITERS[".jsonl"](ROWS))))
+            assert len(texts(batch)) == len(ROWS)
+            assert faults(batch) == []

@@ -12,8 +12,9 @@ from projects import corpus, settings, target
 
 from tamis.base.errors import ConfigurationError
 from tamis.corpus import Reason, Shard, document_id, normalise_text, read_shard, read_target
-from tamis.corpus.conversations import ROLES, Conversation, read_conversation, turns_of
+from tamis.corpus.conversations import ROLES, Conversation, read_conversation, system_turn_end, turns_of
 from tamis.corpus.documents import all_documents
+from tamis.corpus.shared_text import system_turn
 from tamis.settings.config import CorpusSection, TargetSection, parse_settings
 
 ASKED, ANSWERED = "What is a mean?", "A sum over a count."
@@ -103,6 +104,12 @@ ROWS = [
 ]
 
 
+def test_system_turns_end_where_another_begins():
+    starts = [("system", 0), ("system", 11), ("user", 30), ("system", 40), ("assistant", 50)]
+    assert system_turn_end(starts) == 30
+    assert system_turn_end([("user", 0), ("system", 9), ("assistant", 20)]) == 0
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_a_corpus_of_conversations_keeps_them_as_they_are(tmp_path, ending):
     path = tmp_path / f"chat.{ending}"
@@ -118,6 +125,9 @@ def test_a_corpus_of_conversations_keeps_them_as_they_are(tmp_path, ending):
     assert found.documents["doc_id"][0] == document_id(text)
     assert json.loads(found.documents["content"][0])["messages"] == ROWS[0]["messages"]
     assert json.loads(found.documents["metadata"][0]) == {"id": 1}, "no text is kept twice"
+    ends, turns = found.documents["system_turn_end"], found.documents["system_turn"]
+    assert ends.to_list() == [len("Be short.\n\n"), None]
+    assert turns.to_list() == [system_turn("Be short.\n\n"), None]
     assert found.quarantine.select("row", "detail").rows() == [(1, "no turn of the assistant has any text")]
 
 
@@ -152,7 +162,7 @@ def test_a_file_that_fails_for_one_reason_is_one_line(tmp_path):
 )
 def test_a_file_of_conversations_without_a_format_names_the_one_that_reads_it(tmp_path, row, form):
     (line,) = quarantined(tmp_path, [row] * 20)
-    assert f'for conversations, set format = "{form}" in tamis.toml' in line[2]
+    assert f'holds conversations: set format = "{form}" in its section of tamis.toml' in line[2]
 
 
 def test_a_target_of_conversations_says_who_speaks_where(tmp_path):
@@ -183,3 +193,97 @@ def test_a_target_of_conversations_says_who_speaks_where(tmp_path):
 def test_a_format_that_cannot_be_is_refused(more):
     with pytest.raises(ConfigurationError, match="format"):
         parse_settings(tomllib.loads(settings(more)))
+
+
+CALL = {"type": "function", "id": "1", "function": {"name": "tide", "arguments": '{"at": "Cuxhaven"}'}}
+CALLED = '{"name": "tide", "arguments": {"at": "Cuxhaven"}}'
+TOOL = {"role": "tool", "tool_call_id": "1", "content": "High at noon."}
+
+
+def with_turn(turn: dict) -> list[dict]:
+    return [*messages(("user", ASKED)), turn, TOOL, *messages(("assistant", ANSWERED))]
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, CALLED),
+        ({"tool_calls": [CALL]}, CALLED),
+        ({"content": "Let me look.", "tool_calls": [CALL, CALL]}, f"Let me look.\n{CALLED}\n{CALLED}"),
+        ({"content": "", "tool_calls": json.dumps([CALL])}, CALLED),
+        ({"content": None, "function_call": CALL["function"]}, CALLED),
+        ({"content": None, "tool_calls": [{"name": "tide", "arguments": {"at": "Cuxhaven"}}]}, CALLED),
+        ({"tool_calls": [{"custom": {"name": "sh", "input": "ls"}}]}, '{"name": "sh", "arguments": "ls"}'),
+        (
+            {
+                "content": [
+                    {"type": "text", "text": "One moment."},
+                    {"type": "tool_use", "id": "1", "name": "tide", "input": {"at": "Cuxhaven"}},
+                ]
+            },
+            f"One moment.\n{CALLED}",
+        ),
+        ({"content": "Yes.", "tool_calls": None, "function_call": {"name": None, "arguments": None}}, "Yes."),
+        ({"content": None, "refusal": "I cannot say."}, "I cannot say."),
+    ],
+)  # fmt: skip
+def test_a_call_of_a_tool_is_in_the_text(turn, said):
+    found = found_in(with_turn({"role": "assistant"} | turn))
+    assert turns_of(found.text, found.starts) == (
+        ("user", ASKED),
+        ("assistant", said),
+        ("tool", "High at noon."),
+        ("assistant", ANSWERED),
+    )
+
+
+def test_what_a_tool_answers_in_parts_is_in_the_text():
+    parts = [
+        {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "High at noon."}]}
+    ]
+    found = found_in(
+        [
+            *messages(("assistant", "A call.")),
+            {"role": "user", "content": parts},
+            *messages(("assistant", "So.")),
+        ]
+    )
+    assert found.text == "A call.\n\nHigh at noon.\n\nSo."
+
+
+@pytest.mark.parametrize(
+    ("turn", "why"),
+    [
+        ({"tool_calls": [{"function": {"arguments": "{}"}}]}, "turn 2 has a call of a tool without a name"),
+        ({"tool_calls": ["look"]}, "turn 2 has a call of a tool without a name"),
+        ({"content": None, "audio": {"id": "1"}}, "turn 2 has no text, only 'audio'"),
+        ({"content": None, "reasoning_content": "Hm."}, "turn 2 has no text, only 'reasoning_content'"),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}]}, "turn 2 has a part that is not text"),
+    ],
+)  # fmt: skip
+def test_a_turn_that_is_no_text_says_why(turn, why):
+    assert found_in(with_turn({"role": "assistant"} | turn)) == why
+
+
+def test_calls_of_sharegpt_are_turns():
+    said = [("human", ASKED), ("function_call", CALLED), ("observation", "High at noon."), ("gpt", ANSWERED)]
+    found = found_in([{"from": name, "value": text} for name, text in said], "sharegpt")
+    assert [role for role, _at in found.starts] == ["user", "assistant", "tool", "assistant"]
+    assert CALLED in found.text
+
+
+def test_calls_in_parquet_are_those_of_json(tmp_path):
+    call = CALL | {"function": CALL["function"] | {"arguments": "{}"}}
+    rows = [{"messages": with_turn({"role": "assistant", "content": None, "tool_calls": [call]})}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]))
+    found = []
+    for name in ("a.parquet", "a.jsonl"):
+        section = CorpusSection(name="web", kind="files", path=".", format="messages")
+        shard = Shard(corpus="web", name=name, key=f"web__{name}", kind="file", path=tmp_path / name)
+        found.append(all_documents(read_shard(shard, section)).documents["text"].to_list())
+    assert (
+        found[0]
+        == found[1]
+        == [f'{ASKED}\n\n{{"name": "tide", "arguments": {{}}}}\n\nHigh at noon.\n\n{ANSWERED}']
+    )

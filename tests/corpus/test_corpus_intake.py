@@ -32,6 +32,8 @@ def batch(texts, bad=(), first=0):
             None,
             "{}",
             f'{{"n":{row}}}',
+            None,
+            None,
         )
         for row, t in enumerate(texts)
     ]

@@ -104,7 +104,8 @@ def test_lines_agree_with_splitting(tmp_path_factory, parts, limit):
     data = b"\n".join(parts)
     with content_of(tmp_path_factory.mktemp("lines"), "", data) as content:
         lines = list(content.lines(limit))
-    expected = [part.rstrip(b"\r\n") for part in io.BytesIO(data.removeprefix(b"\xef\xbb\xbf"))]
+    mark = b"\xef\xbb\xbf"
+    expected = [part.rstrip(b"\r\n").removeprefix(mark) for part in io.BytesIO(data.removeprefix(mark))]
     assert [line.giant for line in lines] == [len(part) > limit for part in expected]
     assert [line.content for line in lines if not line.giant] == [p for p in expected if len(p) <= limit]
 
@@ -142,3 +143,96 @@ def test_wide_letters_without_a_mark_are_found(tmp_path, text, encoding):
 def test_a_text_with_some_nuls_is_utf_8(tmp_path, text):
     with content_of(tmp_path, "", text.encode()) as content:
         assert not content.encoding_problem
+
+
+@pytest.mark.parametrize("called", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("packed", PACK)
+def test_a_file_is_what_its_first_bytes_say(tmp_path, called, packed):
+    for text in (TEXT, b"one line", "caf\u00e9 \u4e2d".encode()):
+        with content_of(tmp_path, called, PACK[packed](text)) as content:
+            assert content.stream.read() == text
+            assert (content.broken, content.format) == ("", "")
+
+
+def test_a_file_that_was_compressed_twice_is_read(tmp_path):
+    with content_of(tmp_path, ".gz", PACK[".gz"](PACK[".zst"](TEXT))) as content:
+        assert content.stream.read() == TEXT
+    with content_of(tmp_path, ".gz", PACK[".gz"](PACK[".gz"](TEXT)[:-4])) as content:
+        assert content.stream.read() == TEXT
+        assert content.broken
+    many = PACK[".gz"](PACK[".gz"](PACK[".gz"](PACK[".gz"](TEXT))))
+    with content_of(tmp_path, ".gz", many) as content:
+        assert content.format == "compressed by gzip"
+
+
+@pytest.mark.parametrize("packed", [*PACK, "twice"])
+def test_a_look_at_the_head_ends_after_so_many_bytes(tmp_path, packed):
+    data = PACK[".zst"](PACK[".gz"](TEXT)) if packed == "twice" else PACK[packed](TEXT)
+    path = tmp_path / "file.txt"
+    path.write_bytes(data)
+    with Content(path, 100_000) as content:
+        head = content.stream.read()
+        assert (content.cut, content.broken) == (True, "")
+        assert 0 < content.share < 1
+    assert TEXT.startswith(head)
+    assert 100_000 <= len(head) < 100_000 + 2 * 65_536
+    with Content(path, len(TEXT)) as content:
+        assert content.stream.read() == TEXT
+        assert (content.cut, content.share) == (False, 1), "the file ends there as well"
+
+
+@pytest.mark.parametrize("called", [".gz", ".zst"])
+def test_what_is_neither_compressed_nor_text_is_named(tmp_path, called):
+    for data in (b"\x00\x01\x02", b"caf\xe9", b"\x1f"):
+        with content_of(tmp_path, called, data) as content:
+            assert content.stream.read() == b""
+            assert content.broken == "the file is neither compressed by gzip or zstd nor text in UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"PAR1\x15\x04", "Parquet"),
+        (b"PK\x03\x04\x14\0", "a zip archive"),
+        (b"BZh91AY&SY\xe7", "compressed by bzip2"),
+        (b"\xfd7zXZ\0", "compressed by xz"),
+        (b"PAR1 is how these files begin.", ""),
+        (b"BZh, said the bee.", ""),
+    ],
+)
+def test_other_formats_are_named(tmp_path, head, name):
+    with content_of(tmp_path, "", head) as content:
+        assert content.format == name
+
+
+@pytest.mark.parametrize("log", [27, 28, 31])
+def test_long_windows_of_zstd_are_read(tmp_path, log):
+    options = zstandard.ZstdCompressionParameters(window_log=log, enable_ldm=True)
+    frames = []
+    for part in (TEXT, b"the end"):
+        writer = zstandard.ZstdCompressor(compression_params=options).compressobj()
+        frames.append(writer.compress(part) + writer.flush())
+    with content_of(tmp_path, ".zst", b"".join(frames)) as content:
+        assert content.stream.read() == TEXT + b"the end"
+        assert not content.broken
+
+
+def test_a_window_that_is_too_long_is_named(tmp_path):
+    head = b"\x28\xb5\x2f\xfd\x00" + bytes([(32 - 10) << 3])
+    with content_of(tmp_path, ".zst", PACK[".zst"](TEXT) + head + bytes(20)) as content:
+        assert content.stream.read() == TEXT, "what stands before it is read"
+        assert content.broken.startswith("the zstd window is 4 GB, and 2 GB at most are read")
+        assert "--long=31" in content.broken
+
+
+def test_frames_of_zstd_that_hold_nothing_are_skipped(tmp_path):
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    with content_of(tmp_path, ".jsonl", skipped + PACK[".zst"](TEXT) + skipped) as content:
+        assert content.stream.read() == TEXT
+        assert not content.broken
+
+
+def test_marks_of_files_that_were_put_together_are_left_out(tmp_path):
+    with content_of(tmp_path, "", b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\nthree \xef\xbb\xbf four") as content:
+        lines = [line.content for line in content.lines(100)]
+    assert lines == [b"one", b"two", b"three \xef\xbb\xbf four"]

@@ -1,5 +1,8 @@
 """Targets: distinct examples, and a split that nothing leaks through."""
 
+import json
+import random
+import re
 from itertools import pairwise
 
 import polars as pl
@@ -7,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_near_duplicates import random_text
 
 from tamis.corpus import (
     ListingError,
@@ -15,10 +19,12 @@ from tamis.corpus import (
     fingerprint_target,
     read_target,
     split_target,
+    targets,
 )
 from tamis.corpus.targets import (
     OneLabelError,
     label_warnings,
+    near_groups,
     never_learnt,
     quarantine_of_target,
     require_labels,
@@ -152,6 +158,67 @@ def test_too_few_examples_says_how_many_there_are():
     same = made(30).select("doc_id", group=pl.lit("g"))
     with pytest.raises(TooFewExamplesError, match="0 are left for training"):
         split_target(made(30), same, 5, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "train", "held_out", "advice"),
+    [
+        ([1] * 30, 21, 10, "lower train to 20 or held_out to 9, or add examples"),
+        (
+            [60],
+            30,
+            15,
+            "near-duplicates of one another, so no split is possible: add examples",
+        ),
+        (
+            [3, 40, 2, 2],
+            10,
+            15,
+            "near-duplicates has 40 of them; lower train to 4 or held_out to 3, or",
+        ),
+        ([30, 30], 31, 31, "lower held_out to 30 and train to 30, or add examples that differ from these"),
+        (
+            [50, 1, 1, 1],
+            30,
+            15,
+            "lower train to 3, or add examples that differ from these, or raise",
+        ),
+        ([1], 5, 5, "; add examples"),
+        ([], 5, 5, "; add examples"),
+    ],
+)
+def test_too_few_examples_say_which_sizes_would_do(groups, train, held_out, advice):
+    assert advice in str(TooFewExamplesError(groups, train, held_out, 0))
+
+
+@given(st.lists(st.integers(1, 9), max_size=9), st.integers(0, 20), st.integers(0, 20))
+def test_the_sizes_that_are_advised_do(groups, train, held_out):
+    """Also against `split_target`, with the groups in the order of their names."""
+    rows = [(f"{name:02}-{member}", name) for name, size in enumerate(groups) for member in range(size)]
+    ids = pl.DataFrame(rows, schema={"doc_id": pl.String, "group": pl.Int64}, orient="row")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(targets, "_keys", lambda values, seed: values.cast(pl.String))
+        try:
+            split_target(ids.select("doc_id"), ids, train, held_out, 0)
+        except TooFewExamplesError as error:
+            said = re.findall(r"(train|held_out) to (\d+)( and)?", str(error))
+            together = any(joined for _name, _size, joined in said)
+            for sizes in [said] if together else [[one] for one in said]:
+                asked = {"train": train, "held_out": held_out} | {name: int(size) for name, size, _ in sizes}
+                split = split_target(ids.select("doc_id"), ids, **asked, seed=0)["split"]
+                assert (split == "train").sum() == asked["train"]
+
+
+def test_examples_below_one_system_turn_or_header_are_no_near_duplicates():
+    system, rng = random_text(random.Random(0), 400), random.Random(1)
+    texts = [f"{system}\n\n{random_text(rng, 12)}" for _ in range(40)]
+    examples = pl.DataFrame({"doc_id": [*map(document_id, texts)], "text": texts})
+    assert near_groups(examples, 0.8)["group"].n_unique() == 40
+    short = [f"{system}\n\nWhat is {n}?\n\n{n}" for n in range(40)]
+    turns = json.dumps([("system", 0), ("user", len(system) + 2), ("assistant", len(system) + 14)])
+    chats = pl.DataFrame({"doc_id": [*map(document_id, short)], "text": short, "turns": [turns] * 40})
+    assert near_groups(chats, 0.8)["group"].n_unique() == 40
+    assert near_groups(chats.drop("turns"), 0.8)["group"].n_unique() == 1
 
 
 def test_what_is_in_quarantine_of_a_target_stays_what_its_files_give_and_is_nobody_elses(tmp_path):

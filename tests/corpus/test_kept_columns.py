@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from long_stack import below
 
 from tamis.corpus import Shard, document_id, read_shard
+from tamis.corpus.arrow_values import json_values, native
 from tamis.corpus.documents import Reading, read_as
-from tamis.corpus.kept_columns import (
-    TOO_LONG,
-    has_columns,
-    heading_of,
-    json_values,
-    kept_row,
-    native,
-    read_heading,
-)
+from tamis.corpus.kept_columns import TOO_LONG, has_columns, heading_of, kept_row, read_heading
 from tamis.corpus.refusing import Refusal, texts_among, without_texts
 from tamis.settings.config import CorpusSection
 

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.corpus.minhash import band_keys, buckets_of
 from tamis.corpus.near_duplicates import (
     NearDuplicateInputError,
+    _components,
+    _Similarity,
+    _verified,
     find_near_duplicates,
     near_duplicate_groups,
 )
@@ -167,6 +171,54 @@ def test_groups_are_the_connected_components(seed):
                 group = {key: low if value == high else value for key, value in group.items()}
     found = near_duplicate_groups(ids, texts)
     assert found.rows() == sorted(group.items())
+
+
+def all_pairs(ids, texts, threshold):
+    """Groups by comparing every proposed pair, as was done before."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    ordered = pl.Series([texts[place] for place in order], dtype=pl.String)
+    buckets = buckets_of(band_keys(ordered, threshold, 5, 128))
+    similarity = _Similarity(ordered, buckets.members, 5)
+    edges, _ = _verified(buckets, np.ones(len(ids), dtype=bool), similarity, threshold)
+    return [ids[order[place]] for place in _components(edges, len(ids))]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000), st.sampled_from([0.5, 0.8, 0.95]))
+def test_groups_are_those_of_comparing_all_pairs(seed, threshold):
+    rng = random.Random(seed)
+    text = random_text(rng, 60)
+    texts = pool_of(seed)[1] + [edited(rng, text, rng.choice([1, 2, 4])) for _ in range(rng.randint(0, 80))]
+    texts = list(dict.fromkeys(texts))
+    ids = [doc_id(text) for text in texts]
+    groups = near_duplicate_groups(ids, texts, threshold=threshold)["group"].to_list()
+    assert groups == all_pairs(ids, texts, threshold)
+
+
+def test_near_equal_examples_are_grouped_without_comparing_all_pairs(monkeypatch):
+    rng, compared = random.Random(6), []
+    text = random_text(rng, 100)
+    texts = [f"{edited(rng, text, 1)} {number}" for number in range(1_500)] + pool_of(1)[1]
+    of_pairs = _Similarity.of_pairs
+    monkeypatch.setattr(
+        _Similarity, "of_pairs", lambda self, a, b: compared.append(len(a)) or of_pairs(self, a, b)
+    )
+    found = near_duplicate_groups([doc_id(text) for text in texts], texts)
+    assert found["group"].value_counts()["count"].max() == 1_500
+    assert sum(compared) < 20 * len(texts)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 60), st.booleans())
+def test_similarities_of_a_few_documents_and_of_many_are_those_of_the_sets(seed, pairs, few):
+    rng = random.Random(seed)
+    texts = [edited(rng, random_text(rng, 40), 2) for _ in range(3)] + ["one", "one two"]
+    texts += [f"{texts[0]} {random_text(rng, rng.randint(1, 9))}" for _ in range(30)]
+    documents = np.arange(3 if few else len(texts))
+    a, b = (np.array(rng.choices(documents.tolist(), k=pairs)) for _ in range(2))
+    found = _Similarity(pl.Series(texts), np.arange(len(texts)), 5).of_pairs(a, b)
+    expected = [jaccard(texts[one], texts[other]) for one, other in zip(a, b, strict=True)]
+    assert found.tolist() == expected
 
 
 def test_short_and_wordless_texts():

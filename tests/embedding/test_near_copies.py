@@ -130,3 +130,18 @@ def test_zero_vectors_are_no_error(tmp_path):
     store = Store(tmp_path)
     put(store, np.zeros((3, 8), dtype=np.float16), [0, 1, 2])
     assert update_near_copies(store, VECTORS, 0.98).dropped == 0
+
+
+def test_documents_that_are_mostly_shared_text_have_alike_vectors_and_are_no_copies(tmp_path):
+    """120 chats below one prompt: the vector of each is that of the prompt, nearly."""
+    store, rng = Store(tmp_path), np.random.default_rng(3)
+    vectors_nd = (rng.normal(size=32) + 0.02 * rng.normal(size=(123, 32))).astype(np.float16)
+    put(store, vectors_nd, list(range(120)))
+    rows = [{"doc_id": doc_id(number), "fingerprint": "x", "left_out": 0.93} for number in range(120)]
+    schema = schema_of("near_duplicate_bands", 1)
+    store.append("near_duplicate_bands", pa.Table.from_pylist(rows, schema=schema))
+    assert update_near_copies(store, VECTORS, 0.95).dropped == 0
+    put(store, vectors_nd, [120, 121, 122])
+    assert update_near_copies(store, VECTORS, 0.95).dropped == 2, "what shares little is compared as before"
+    store.delete("near_duplicate_bands", "true")
+    assert update_near_copies(store, VECTORS, 0.95).dropped == 122

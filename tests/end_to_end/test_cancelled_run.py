@@ -50,6 +50,7 @@ def project(tmp_path, encoder_cache):
     made = make_project(tmp_path / "project", encoder_cache)
     made.home.dagster.mkdir(parents=True, exist_ok=True)
     (made.home.dagster / "dagster.yaml").write_text(INSTANCE)  # without a daemon, so without sensors
+    made.tamis("trust")
     made.configure(SMALL + JUDGE)
     before = ("documents", "near_duplicates", "raw_shards", "embeddings", "judge_sample")
     made.tamis("materialize", "--only", *before, code=None)

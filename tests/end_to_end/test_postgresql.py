@@ -2,12 +2,15 @@
 
 import shutil
 
+import dagster as dg
 import pytest
 import sqlalchemy
 from projects import assets_made, make_project, sentences, watched, write_jsonl
 from soundness import assert_sound, versions
 
-from resources.instance import ON_POSTGRES, POSTGRES_URL
+from resources.instance import open_instance
+from resources.instance_file import ON_POSTGRES, POSTGRES_URL
+from tamis.store.home import ID_MARKER
 
 
 @pytest.fixture
@@ -51,6 +54,20 @@ def test_a_home_moves_from_sqlite_to_a_database_and_is_not_opened_without_it(bui
     said = on_postgres.tamis("audit", code=2).stderr
     assert POSTGRES_URL in said
     assert "set it" in said
+
+
+def test_two_homes_in_one_database_are_told_apart_and_a_wiped_asset_is_logged_again(built, on_postgres):
+    shutil.rmtree(on_postgres.root)
+    homes = [built.copy(on_postgres.root), built.copy(on_postgres.root.with_name("other"))]
+    for home in homes:
+        (home.home.root / ID_MARKER).unlink()  # copies of one home would be one home
+        assert "logged again" in home.tamis("materialize").stderr
+    with open_instance(homes[0].project) as instance:
+        instance.wipe_assets([dg.AssetKey("selected_subset")])
+    for home in homes:
+        assert home.json("audit", code=1)["status"] == "red"
+        assert "logged again: 2 " in home.tamis("materialize").stderr
+        assert home.json("audit")["status"] == "green"
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(small_project, monkeypatch):

@@ -9,7 +9,7 @@ from tamis.filters import Plan, forbidden_by_licence, measured
 from tamis.filters.flags import wrong_language
 from tamis.filters.language import stated_code
 from tamis.selection.filtering import stated_languages
-from tamis.settings.language_codes import short_code
+from tamis.settings.language_codes import counted_as, is_known, short_code
 
 ENGLISH = (
     "The river rose in the night, and nobody in the village had expected that it would reach the bridge."
@@ -113,6 +113,81 @@ def test_three_letters_are_the_two_that_mean_the_same_and_und_is_no_language():
         "haw",
     ]
     assert [short_code(code) for code in ("eng", "fre", "fra", "en")] == ["en", "fr", "fr", "en"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "stated"),
+    [
+        ("he", ["iw", "heb", "he-IL", "HEB_Hebr"]),
+        ("id", ["in", "ind", "ind_Latn"]),
+        ("yi", ["ji", "yid", "ydd_Hebr"]),
+        ("zh", ["cmn_Hani", "zho", "chi", "zh-Hans", "zh_TW", "yue_Hant", "wuu", "zh-min-nan"]),
+        ("ar", ["arb_Arab", "ara", "arz_Arab", "ary", "ar-EG"]),
+        ("fa", ["pes_Arab", "per", "fas", "prs_Arab"]),
+        ("et", ["ekk_Latn", "est", "et"]),
+        ("no", ["nb", "nn", "nob", "nno_Latn", "nor", "nb-NO"]),
+        ("lv", ["lvs_Latn", "lav", "ltg"]),
+        ("de", ["ger", "deu", "de_AT", " DE "]),
+        ("pt", ["pt_BR", "por", "por_Latn"]),
+        ("sw", ["swh_Latn", "swa", "swc"]),
+        ("mg", ["plt_Latn", "mlg"]),
+        ("sq", ["als_Latn", "sqi", "alb"]),
+        ("uz", ["uzn_Latn", "uzb"]),
+        ("mn", ["khk_Cyrl", "mon"]),
+        ("ms", ["zsm_Latn", "may", "msa"]),
+        ("tl", ["fil", "tgl", "tl", "fil_Latn"]),
+        ("ro", ["mo", "mol", "rum"]),
+        ("jv", ["jw", "jav"]),
+        ("gn", ["gug", "grn"]),
+    ],
+)
+def test_retired_and_individual_codes_count_as_the_language_that_is_kept(kept, stated):
+    frame = pl.DataFrame({"language": [*stated, "en", "ukr"]}).with_columns(
+        detected_language=pl.lit("en"), language_confidence=pl.lit(1.0)
+    )
+    broken = frame.select(rule=wrong_language([kept], "stated", 0.5))["rule"].to_list()
+    assert broken == [None] * len(stated) + ["language_stated_en", "language_stated_uk"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "other"),
+    [("ms", "id"), ("id", "zsm"), ("sr", "hr"), ("nb", "nn"), ("arz", "ary"), ("nn", "nb"), ("hr", "bos")],
+)
+def test_a_language_is_not_kept_by_one_that_is_merely_related(kept, other):
+    frame = pl.DataFrame({"language": [kept, other]}).with_columns(
+        detected_language=pl.lit(kept), language_confidence=pl.lit(1.0)
+    )
+    first, second = frame.select(rule=wrong_language([kept], "stated", 0.5))["rule"]
+    assert (first, second) == (None, f"language_stated_{short_code(other)}")
+
+
+def test_detected_languages_count_as_the_language_that_they_are_a_part_of():
+    frame = pl.DataFrame({"detected_language": ["arz", "yue", "nn", "tl", "de"]}).with_columns(
+        language=pl.lit(None, pl.String), language_confidence=pl.lit(1.0)
+    )
+    kept = ["ar", "zh", "no", "fil"]
+    broken = frame.select(rule=wrong_language(kept, "stated", 0.5))["rule"].to_list()
+    assert broken == [None] * 4 + ["language_detected_de"]
+
+
+def test_every_member_of_a_macrolanguage_is_kept_with_it():
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    apart = {"id", "in"}
+    assert len(MACROLANGUAGES) > 400
+    for part, whole in MACROLANGUAGES.items():
+        assert (short_code(part) in counted_as([whole])) is (part not in apart), (part, whole)
+
+
+@pytest.mark.parametrize("stated", ["English", "zz", "", "12", "e", "xx-YY", "the language of the place"])
+def test_what_is_no_code_is_no_language_and_is_not_known(stated):
+    assert short_code(stated) is None
+    assert not is_known(stated)
+
+
+@pytest.mark.parametrize("stated", ["und", "mul", "zxx_Latn", "en", "cmn_Hani", "qaa"])
+def test_codes_are_known_even_where_they_name_no_language(stated):
+    assert is_known(stated)
 
 
 @given(st.permutations(range(6)))

@@ -220,13 +220,14 @@ TABLES = {
 # tests/graph/test_graph_export.py. Exact couplings have ties and clusters depend on last bits: which of them
 # comes out differs between machines; tests/selection and tests/transport compare them with POT and by hand.
 TABLES_NOT_READ = """absent_files attempts contamination_runs grouped_files heads kept_rows near_copy_bands
-    near_duplicate_bands precision removals retained_* served_examples shard_files shrunken_files
-    step_failures target_gaps trial_failures"""
+    near_duplicate_bands precision removals retained_* served_examples shard_files shared_text
+    shrunken_files step_failures target_gaps trial_failures"""
 # By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
 FIELDS_NOT_READ = {
     "*": "fingerprint seal made_at withdrawn_at receipt seconds evaluation_seconds peak_memory_bytes",
     "documents": "first_seen",
     "target_answers": "turns",  # of conversations, which no golden has
+    "occurrences": "system_turn system_turn_end",  # likewise
     # Of rules that these projects do not name: null.
     "flags": "code_line_share speaker_line_share letter_share unlikely_pair_share repeated_3_gram_share "
     "short_item_share label_word_share broken_character_share common_word_share capital_word_share "

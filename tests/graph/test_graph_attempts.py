@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from projects import CORPUS, SmallProject, make_graph
 
-from resources.instance import register_partitions
+from resources.partitions import register_partitions
 from resources.tags import WORK_TAG
 from sensors.requests import attempts, failed_attempts, work_id
 from tamis.corpus import document_id
@@ -45,7 +45,7 @@ def run(graph: SmallProject, asset: str, partition: str = COOKING) -> list[str]:
         raise_on_error=False,
     )
     assert not result.success
-    tried = attempts(graph.instance, group)
+    tried = attempts(graph.instance, graph.home, group)
     assert tried
     return [record.dagster_run.run_id for record in failed_attempts(graph.instance, tried)]
 

@@ -109,7 +109,8 @@ def test_one_altered_cell_is_found_at_its_node(graph, tables):
 
 
 def test_every_table_of_results_is_among_those_that_are_tried(graph):
-    records = {"attempts", "selection_versions", "contamination", "contamination_runs", "shard_files"}
+    records = {"attempts", "selection_versions", "contamination", "contamination_runs"}
+    records |= {"shard_files", "shared_text"}
     filled = {table for table in graph.store.names() if graph.store.count(table)}
     assert filled - records - {"target_answers"} == set(ALTERED)
 

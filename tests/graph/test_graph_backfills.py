@@ -5,7 +5,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import QUIET, SmallProject, lines, texts, write
 
-from resources.instance import register_partitions
+from resources.partitions import register_partitions
 
 MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
 BACKFILL = {"dagster/backfill": "all"}
@@ -77,6 +77,7 @@ def test_sensors_wait_for_the_whole_backfill(graph):
     write(graph.landing / "new.jsonl", lines(texts("algebra", 6, seed=50)))
     (graph.landing / "cooking.jsonl").unlink()
     begun = {"from_failure": False, "tags": {}, "backfill_timestamp": 0.0}
+    begun |= {"asset_selection": [dg.AssetKey("documents")]}
     backfill = PartitionBackfill(backfill_id="all", status=BulkActionStatus.REQUESTED, **begun)
     graph.instance.add_backfill(backfill)
     waits = "a backfill is in progress; the sensor continues when it ends"

@@ -6,6 +6,7 @@ import pytest
 from projects import CORPUS, base_model, corpus, plain_project, selection, settings, target, texts, write
 
 from tamis.exporting import export_selection
+from tamis.status import read_status
 from tamis.training import train_tokenizer
 from tamis.training.chats import Chat
 from tamis.training.storing import split_examples
@@ -63,3 +64,42 @@ def test_conversations_are_a_pool_and_a_target(project):
     versions = project.versions()
     project.make(MADE)
     assert project.versions() == versions
+
+
+PROMPT = " ".join(SAID[20:34])
+
+
+def below_the_prompt(number: int) -> str:
+    system = {"role": "system", "content": PROMPT}
+    asked, answered = f"What is {number}?", f"{number}"
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    return json.dumps({"messages": [system, *turns]})
+
+
+def test_chats_below_one_prompt_are_kept_and_a_file_of_copies_is_named(tmp_path, nowhere):
+    """The prompt has 420 words, question and answer have four."""
+    root = tmp_path / "project"
+    write(root / "chats" / "a.jsonl", [below_the_prompt(number) for number in range(30)])
+    write(root / "documents" / "copies.jsonl", [json.dumps({"text": f"{PROMPT} {n}"}) for n in range(25)])
+    write(root / "target" / "a.jsonl", [below_the_prompt(number) for number in range(100, 120)])
+    text = settings(
+        corpus("chats", "chats", format="messages"),
+        corpus(),
+        target(format="messages", train=10, held_out=8),
+        selection("all", "random", 100, target="goal"),
+    )
+    made = plain_project(root, text, {})
+    made.make(MADE)
+    assert made.store.read("target_examples")["split"].value_counts(sort=True)["count"].to_list() == [
+        10,
+        8,
+        2,
+    ]
+    chosen = made.store.read("selected_subset", ["doc_id"])["doc_id"]
+    assert len(chosen) == 31
+    assert made.store.count("contamination") == 0
+    (line,) = (one for one in read_status(made.project).warnings if "near-duplicates" in one)
+    assert line.startswith("file copies.jsonl of corpus web: 24 of its 25 documents are near-duplicates")
+    assert line.partition(";")[0] in (made.home.reports / "selection_all.html").read_text()
+    assert made.audit().status != "red"
+    made.close()

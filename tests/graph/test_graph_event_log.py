@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 from projects import SmallProject, lines, texts, write
 
+from resources.events import log_again
 from tamis.audit.whole import audit_graph
 
 ADDED = "web__more.jsonl"
@@ -167,3 +169,45 @@ def test_what_a_run_writes_while_the_log_is_read_is_no_difference(logged, monkey
 
     monkeypatch.setattr(events._Log, "events", late)
     assert not any(event.differences for event in logged.events())
+
+
+@pytest.fixture
+def settled_log(made_graph, tmp_path) -> Iterator[SmallProject]:
+    """The small graph, of which one file was read twice, by two runs."""
+    graph = made_graph.copy(tmp_path / "graph")
+    for count in (7, 8):
+        write(graph.landing / "more.jsonl", lines(texts("algebra", count, 5)))
+        graph.make({"raw_shards", "documents"})
+    yield graph
+    graph.close()
+
+
+def missing_is_logged(graph: SmallProject) -> int:
+    return log_again(graph.instance, graph.home, graph.current)
+
+
+@pytest.mark.parametrize("gone", ["an asset", "the last run", "all runs"])
+def test_what_people_delete_in_dagsters_ui_is_logged_again(settled_log, gone):
+    graph = settled_log
+    assert red(graph) == {}
+    assert missing_is_logged(graph) == 0
+    runs = [run.run_id for run in graph.instance.get_runs() if run.job_name == "__ASSET_JOB"]
+    if gone == "an asset":
+        graph.instance.wipe_assets([dg.AssetKey("documents")])
+    for run in {"an asset": [], "the last run": runs[:1], "all runs": runs}[gone]:
+        graph.instance.delete_run(run)
+    found = red(graph)
+    said = "lacks the materialization of the current value" if gone == "an asset" else "the event log"
+    assert any(said in line for line in found[NODE]), found
+    assert missing_is_logged(graph) > 0
+    assert red(graph) == {}
+    assert missing_is_logged(graph) == 0
+
+
+def test_a_log_that_contradicts_the_index_is_left_for_the_audit(settled_log):
+    graph = settled_log
+    (first, *_) = sorted(row[0] for row in execute(graph, f"select id from event_logs where {OWN_EVENT}"))
+    execute(graph, "update event_logs set id = ? where id = ?", first + 10_000, first)
+    assert NODE in red(graph)
+    assert missing_is_logged(graph) == 0
+    assert NODE in red(graph)

@@ -13,7 +13,7 @@ from projects import SmallProject, plain_project, selection, settings, write
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
-from tamis.exporting import NothingToLoadError, export_selection
+from tamis.exporting import Extras, NothingToLoadError, export_selection
 from tamis.status import read_status
 
 GOLDEN = Path(__file__).parent / "exported"
@@ -30,9 +30,12 @@ def test_an_export_is_the_golden_one(project):
     done = export_selection(project.project, "all", "parquet")
     assert pq.read_schema(done.path).to_string(truncate_metadata=False) == (GOLDEN / "schema.txt").read_text()
     assert list(done.notes) == [
-        "values in these columns are of several types, nested over 20 levels or of over 1,000 fields, "
-        "so parquet and hf store them as JSON text: id, mixed"
+        'column id: "11" in tables__b.csv and 1 in tables__c.parquet, so parquet and hf store its values '
+        "as JSON text",
+        'column mixed: 1 in web__a.jsonl and "one" in web__a.jsonl, so parquet and hf store its values '
+        "as JSON text",
     ]
+    assert not export_selection(project.project, "all", "jsonl").notes
     parquet = rows_of(done.path)
     assert parquet[TEXTS[4]]["at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert parquet[TEXTS[4]]["raw"] == b"\x00\xff"
@@ -78,7 +81,13 @@ def test_columns_are_chosen_and_a_file_may_be_anywhere(project, tmp_path):
     assert rows_of(path)[TEXTS[4]] == {"doc_id": document_id(TEXTS[4]), "day": "2026-01-02", "text": TEXTS[4]}
     export_selection(project.project, "all", "jsonl", ["day", "text"], path.parent)
     assert (path.parent / "all.jsonl").read_bytes() == path.read_bytes()
-    assert not project.home.exports.exists()
+    assert sorted(one.name for one in path.parent.iterdir()) == ["all.jsonl", "chosen.jsonl"]
+    described = {one.name.partition(".")[2] for one in project.home.exports.iterdir()}
+    assert described == {
+        f"{elsewhere}{ending}"
+        for elsewhere in ("", "elsewhere.")
+        for ending in ("card.md", "croissant.json", "openlineage.jsonl", "prov.json")
+    }
     with pytest.raises(UnknownNameError, match="original_rank"):
         export_selection(project.project, "all", "jsonl", ["nothing"], path)
 
@@ -89,7 +98,14 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
     found = capsys.readouterr()
     assert set(rows_of(project.root / "my.jsonl")[TEXTS[4]]) == {"doc_id", "id", "day", "text"}
     assert "my.jsonl: 7 documents" in found.out
-    assert "store them as JSON text: id, mixed" in found.err
+    assert "column id" not in found.err, "jsonl has each value as it was"
+    assert sorted(one.name for one in project.root.glob("my.*")) == ["my.jsonl"]
+    assert f"its data card: {project.home.exports / 'my.card.md'}" in found.err
+    assert main(["export", "all", "--columns", "id,day", "--output", "my.parquet", "--with-card"]) == 0
+    found = capsys.readouterr()
+    assert "column id: " in found.err
+    assert "column mixed: " not in found.err, "it is not written"
+    assert (project.root / "my.card.md").is_file()
     assert (
         "is outside the folder of exports, so `tamis withdraw` will not remove anything from it" in found.err
     )
@@ -105,6 +121,7 @@ def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):
 def test_exports_of_an_earlier_choice_are_named_whatever_their_format(project):
     for form in ("parquet", "jsonl", "hf"):
         export_selection(project.project, "all", form)
+    export_selection(project.project, "all", "jsonl", extras=Extras(scores=True))
     assert not _out_of_date(project)
     project.reconfigure("budget = 100", "budget = 3")
     project.make(MADE)
@@ -112,7 +129,13 @@ def test_exports_of_an_earlier_choice_are_named_whatever_their_format(project):
         "all.hf",
         "all.parquet",
         "all.jsonl",
+        "all.scores.jsonl",
     ]
+    assert "run `tamis export all --format jsonl --with-scores`" in _out_of_date(project)[-1]
+    done = export_selection(project.project, "all", "jsonl", extras=Extras(scores=True))
+    scored = [json.loads(line) for line in done.path.read_text().splitlines()]
+    assert [row["verdict"] for row in scored] == ["selected"] * 3 + ["rejected"] * 4
+    assert {row["reason"] for row in scored[3:]} == {"over_budget"}
     export_selection(project.project, "all", "jsonl")
     (folder, parquet) = _out_of_date(project)
     assert "the export of all is out of date: all.hf; run `tamis export all --format hf`" in folder
@@ -138,7 +161,7 @@ def test_only_the_columns_that_a_corpus_keeps_come_out(project, keep, expected):
     project.make(MADE)
     changed = {entry for entry, version in project.versions().items() if versions[entry] != version}
     # Their long and nested values leave the metadata; nothing that follows is different.
-    assert changed == {("documents", "web__a.jsonl"), ("documents", "tables__c.parquet")}
+    assert changed == {("documents", "web__a.jsonl")}
     assert own(exported(project)[TEXTS[4]]) == expected
     stored = project.store.read("kept_rows").filter(pl.col("row") >= 0)["content"]
     assert {name for content in stored for name in json.loads(content)} == expected
@@ -153,7 +176,7 @@ def test_rows_of_an_older_home_are_read_again_from_unchanged_files(project):
     done = export_selection(project.project, "all", "jsonl")
     assert rows_of(done.path)[TEXTS[3]].get("label") is None
     assert rows_of(done.path)[TEXTS[4]] | {"label": None} == before[TEXTS[4]]
-    (note, _mixed) = done.notes
+    (note,) = done.notes
     assert "rows exported without your own columns: 2." in note
     assert "tables__b.csv" in note
 

@@ -13,7 +13,7 @@ from projects import SmallProject, write
 
 from tamis import exporting
 from tamis.corpus import document_id
-from tamis.exporting import ExportPathError, export_selection
+from tamis.exporting import ExportPathError, Extras, export_selection
 from tamis.status import read_status
 from tamis.withdrawal import withdrawing
 from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSinceError
@@ -67,8 +67,11 @@ def test_a_corpus_that_leaves_the_home_out_leaves_its_exports_free(project, monk
 
 def test_a_corpus_that_reads_what_describes_an_export_refuses_it(project):
     project.configure(settings_of(exclude=["new/*.parquet", "new/*.jsonl", "new/*.json"]))
+    path = project.root / "web" / "new" / "x.parquet"
     with pytest.raises(ExportPathError, match="are read from"):
-        export_selection(project.project, "all", "parquet", output=project.root / "web" / "new" / "x.parquet")
+        export_selection(project.project, "all", "parquet", output=path, extras=Extras(card=True))
+    assert export_selection(project.project, "all", "parquet", output=path).path == path
+    assert [one.name for one in path.parent.iterdir()] == ["x.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,6 @@ def test_a_corpus_that_reads_what_describes_an_export_refuses_it(project):
         ("jsonl", "web/new.jsonl", "documents of 'web' are read"),
         ("hf", "web/new", "documents of 'web' are read"),
         ("hf", "", "contains where the documents of 'web' are read"),
-        ("parquet", "keep.parquet", r"keep\.card\.md already exists"),
         ("parquet", "tamis.toml", r"does not end in \.parquet"),
         ("parquet", ".tamis/exports/x.csv", r"name it x\.parquet"),
         ("jsonl", ".tamis/exports/x.JSONL", r"does not end in \.jsonl"),
@@ -93,6 +95,15 @@ def test_nothing_is_overwritten_read_as_documents_or_out_of_reach_of_a_withdrawa
     before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
     with pytest.raises(ExportPathError, match=why):
         export_selection(project.project, "all", form, output=project.root / output)
+    if form == "parquet":
+        with pytest.raises(ExportPathError, match=r"keep\.card\.md already exists"):
+            export_selection(
+                project.project,
+                "all",
+                form,
+                output=project.root / "keep.parquet",
+                extras=Extras(card=True),
+            )
     assert {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()} == before
 
 

@@ -10,7 +10,8 @@ import pytest
 from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from sensors.requests import SETTLED_SECONDS
-from tamis.graph.held_back import held_back, lost_too_many, shrank_too_much
+from tamis.graph.held_back import held_back
+from tamis.graph.loss_limits import lost_too_many, shrank_too_much
 from tamis.planning import plan_lines, read_plan
 from tamis.status import read_status
 

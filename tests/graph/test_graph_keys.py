@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from projects import Imagined, corpus, plain_project, selection, settings, target
+from projects import Imagined, base_model, corpus, plain_project, selection, settings, target
 
 from tamis.graph.plan import due_partitions, input_key
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue
+from tamis.settings.samplers import SAMPLERS
 
 ENTRY = ("density_scores", "")
 
@@ -93,3 +94,22 @@ def test_what_divides_by_sources_depends_on_what_a_source_is(tmp_path):
 
     assert counted("source") == [True, True, True, False]
     assert counted("corpora") == [False, False, True, False]
+
+
+def test_versions_of_samplers_are_settings_of_all_that_ranks_by_them(tmp_path):
+    text = settings(
+        corpus("web"),
+        target(),
+        base_model(),
+        '[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsampler = "dsir"\nsources = "source"\n',
+        "train_tokens = 4_000\n",
+        '[sampler_trials]\nmodel = "small"\ntarget = "goal"\nsamplers = ["knn", "classifier"]\n',
+        selection("words", "dsir", 4, target="goal"),
+        selection("near", "knn", 4, target="goal"),
+    )
+    snapshot = Imagined(plain_project(tmp_path, text, {}).project).snapshot()
+    chosen = stages()["selected_subset"].settings
+    assert chosen(snapshot, "words")["sampler_version"] == SAMPLERS["dsir"].version == "2"
+    assert "sampler_version" not in chosen(snapshot, "near")
+    assert stages()["mixture_design"].settings(snapshot, "")["sampler_versions"] == {"dsir": "2"}
+    assert stages()["sampler_trials"].settings(snapshot, "")["sampler_versions"] == {"classifier": "2"}

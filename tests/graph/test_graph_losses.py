@@ -7,9 +7,11 @@ from projects import CORPUS, plain_project, settings, write_jsonl
 
 from tamis.corpus.intake import ShardShrunkError
 from tamis.graph import reconciliation
-from tamis.graph.held_back import Shrunken, forget_shrunken, held_back, note_shrunken, read_shrunken
+from tamis.graph.held_back import held_back
 from tamis.graph.removal_names import FILE, allows
 from tamis.graph.scan import scan
+from tamis.graph.shrunken_files import forget_shrunken, note_shrunken, read_shrunken
+from tamis.graph.snapshot import Shrunken
 
 A, B = "web__a", "web__b"
 

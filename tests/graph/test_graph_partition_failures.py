@@ -17,7 +17,7 @@ from projects import (
 from assets import corpus as corpus_assets
 from assets import embedding as embedding_assets
 from resources import store
-from resources.instance import register_partitions
+from resources.partitions import register_partitions
 from tamis.graph.failed_steps import failed_steps
 from tamis.graph.plan import full_plan
 from tamis.store.unwritable import DiskFullError

@@ -1,12 +1,17 @@
 """Precheck: mistakes that the files show before anything runs, and none in a project that is well."""
 
+import gzip
 import importlib.util
+import json
+import random
 
 import polars as pl
 import pytest
-from projects import corpus, note_made, plain_project, selection, settings, target, texts, write_jsonl
+from projects import corpus, note_made, plain_project, selection, settings, target, texts, write, write_jsonl
 
 from tamis.base.errors import UnknownNameError
+from tamis.corpus import read_shard
+from tamis.corpus.intake import store_shards
 from tamis.graph.plan import full_plan
 from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.scan import scan
@@ -83,13 +88,116 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
 
 
 def test_a_text_column_that_no_file_has_and_one_that_some_lack(folder):
-    (line,) = checked(folder, corpus(text_column="body"), GOAL).warnings
-    assert line.startswith("corpus web: no file has the text column: no column 'body'")
-    pl.DataFrame({"body": ["one", "two"]}).write_parquet(folder / "documents" / "c.parquet")
-    (line,) = checked(folder).warnings
-    assert line.startswith(
-        "corpus web: 1 file (c.parquet) without the text column: no column 'text' in any of its 2 rows"
-    )
+    found = checked(folder, corpus(text_column="body"), GOAL)
+    assert found.warnings == [
+        "corpus web: no file has the text column: no column 'body' in 60 rows; "
+        'set text_column = "text" in [[corpus]] web'
+    ]
+    assert found.unread == ["60 of 60 rows would not be read: corpus web 60 of 60"]
+    assert len(found.too_many) == 1
+    pl.DataFrame({"body": ["one of many words", "two"]}).write_parquet(folder / "documents" / "c.parquet")
+    found = checked(folder)
+    assert found.warnings == [
+        "corpus web: 1 file (c.parquet) without the text column: no column 'text' in 2 rows; "
+        'set text_column = ["text", "body"] in [[corpus]] web'
+    ]
+    assert found.lines[0] == "2 of 62 rows would not be read: corpus web 2 of 62"
+    assert found.too_many == [], "under the limit"
+
+
+def test_a_folder_of_texts_hides_no_file_without_the_column(folder):
+    """The files that are looked at are those with columns, in whatever folder and form."""
+    for number in range(300):
+        (folder / "documents" / f"a_{number:03}.txt").write_text(f"text {number}")
+    rows = [{"content": f"A text of several words, number {number}"} for number in range(2_000)]
+    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    (folder / "documents" / "deep").mkdir()
+    (folder / "documents" / "deep" / "z.jsonl.gz").write_bytes(packed)
+    chats = [{"messages": [{"role": "user", "content": "What?"}]}] * 700
+    (folder / "documents" / "z_chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
+    excel = "\ufeffNr;Text;Quelle\r\n" + '1;"Some words; and more";x\r\n' * 700
+    (folder / "documents" / "z_excel.csv").write_text(excel)
+    found = checked(folder)
+    assert found.unread == ["3,400 of 3,760 rows would not be read: corpus web 3,400 of 3,760"]
+    assert "90.4 % of its rows would be in quarantine (3,400 of 3,760), above" in found.too_many[0]
+    assert found.warnings == [
+        "corpus web: 3 files (deep/z.jsonl.gz, z_chats.jsonl, z_excel.csv) without the text column: "
+        'no column \'text\' in 3,400 rows; set text_column = ["text", "content", "Text"] in [[corpus]] web; '
+        "z_chats.jsonl: 'messages' holds conversations: set exclude = [\"z_chats.jsonl\"] in [[corpus]] web, "
+        'and include = ["z_chats.jsonl"], format = "messages" in a [[corpus]] of its own'
+    ]
+    several = corpus(text_column=["text", "content", "Text"], exclude=["z_chats.jsonl"])
+    chats = corpus("chats", include=["z_chats.jsonl"], format="messages")
+    assert checked(folder, several, GOAL).lines == checked(folder, several, chats, GOAL).lines[:0] == []
+
+
+def test_of_many_files_some_of_each_folder_and_form_are_looked_at(folder, monkeypatch):
+    """The others count as readable, with as many rows: a plan must not be stricter than the run."""
+    monkeypatch.setattr("tamis.graph.foreseen.FILES_LOOKED_AT", 4)
+    for number in range(20):
+        write_jsonl(folder / "documents" / "many" / f"{number:02}.jsonl", texts("algebra", 10, number))
+    write(folder / "documents" / "z" / "a.jsonl", ['{"content": "A text of several words"}'] * 6)
+    found = checked(folder)
+    assert found.unread == ["about 6 of 519 rows would not be read: corpus web 6 of 519"]
+    assert len(found.warnings) == 1
+    assert "1 file (z/a.jsonl) without the text column" in found.warnings[0]
+
+
+def test_other_reasons_for_which_nothing_would_be_read_are_said(folder):
+    (folder / "documents" / "c.jsonl").write_text('{"text": [1, 2]}\n' * 40)
+    (folder / "documents" / "d.jsonl").write_text("{no json\n" * 40)
+    (folder / "documents" / "e.parquet").write_bytes(b"PAR1 no more")
+    pl.DataFrame({"text": [1, 2]}).write_parquet(folder / "documents" / "f.parquet")
+    (folder / "documents" / "g.png").write_bytes(b"no text")
+    found = checked(folder)
+    assert found.unread == ["about 84 of 144 rows would not be read: corpus web 84 of 144"]
+    said = "\n".join(found.warnings)
+    for line in (
+        "1 file (c.jsonl) would not be read, non text in 40 rows: the text is of type list, not a string",
+        "1 file (d.jsonl) would not be read, malformed row in 40 rows: ",
+        "1 file (e.parquet) would not be read, malformed file: ",
+        "1 file (f.parquet) would not be read, non text in 2 rows: the text is of type int64, not a string",
+        "1 file of an unsupported type: 1 .png in the corpus folder",
+    ):
+        assert f"corpus web: {line}" in said
+
+
+def test_what_was_read_before_is_said_too_and_of_what_is_due_the_look_counts(folder):
+    project = plain_project(folder, settings(corpus(), GOAL), {})
+    write(folder / "documents" / "a.jsonl", ['{"content": "A text of several words"}'] * 30)
+    shards = project.snapshot.shards
+    sections = project.project.settings.corpus
+    for _group in store_shards(
+        project.store, [(key, read_shard(shard, sections[0])) for key, shard in shards.items()]
+    ):
+        pass
+    note_made(project.project, "raw_shards", *shards)
+    note_made(project.project, "documents", *shards)
+    current = read_current_values(project.store)
+    found = precheck(project.snapshot, current, full_plan(project.snapshot, current))
+    assert found.unread == ["30 of 60 rows could not be read: corpus web 30 of 60"]
+    assert found.too_many
+    write(folder / "documents" / "c.jsonl", ['{"content": "A text of several words"}'] * 50)
+    found = precheck(project.snapshot, current, full_plan(project.snapshot, current))
+    assert found.unread == ["80 of 110 rows would not be read: corpus web 80 of 110"]
+
+
+def test_a_plan_ends_with_what_materializing_would(folder, monkeypatch, nowhere, capsys):
+    from tamis.cli import main
+
+    write(folder / "documents" / "c.jsonl", ['{"content": "A text of several words"}'] * 4)
+    project = plain_project(folder, settings(corpus(), GOAL), {})
+    monkeypatch.chdir(folder)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["plan"]) == 1
+    assert "4 of 64 rows would not be read" in capsys.readouterr().err.splitlines()[0]
+    project.reconfigure("[automation]", "[automation]\nmaximum_quarantine = 0.1")
+    assert main(["plan"]) == 0
+    assert "4 of 64 rows would not be read" in capsys.readouterr().err.splitlines()[0]
+    project.reconfigure('path = "documents"', 'path = "documents"\ntext_column = "auto"')
+    assert main(["plan"]) == 0
+    assert "would not be read" not in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
@@ -97,7 +205,7 @@ def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
         raise ZeroDivisionError
 
     (folder / "documents" / "torn.parquet").write_bytes(b"PAR1 no more")
-    monkeypatch.setattr("tamis.graph.precheck.read_file", fails)
+    monkeypatch.setattr("tamis.graph.foreseen.look_at", fails)
     monkeypatch.setattr("tamis.graph.precheck.read_target", fails)
     assert checked(folder, corpus(), GOAL, selection("best", budget=900)).lines == []
 
@@ -208,3 +316,29 @@ def test_shares_that_were_measured_with_another_sampler_are_said_to_be(folder, s
         assert line.startswith("selection mixed: its sampler is got-d")
         assert "measured on documents chosen by random" in line
         assert 'sampler = "got-d" in [mixture]' in line
+
+
+def test_texts_outside_the_encoders_vocabulary_are_said_before_anything_is_read(folder):
+    draw = random.Random(0)
+    letters = [chr(code) for code in range(0x1780, 0x17B3)]
+    khmer = [" ".join("".join(draw.choices(letters, k=4)) for _ in range(20)) for _ in range(30)]
+    write_jsonl(folder / "documents" / "a.jsonl", khmer)
+    write_jsonl(folder / "documents" / "b.jsonl", khmer[::-1])
+    best = selection("best", "got-d", target="goal")
+    (web,) = checked(folder, corpus(), GOAL, best).warnings
+    assert web.startswith("corpus web: the encoder static does not know 100 % of the characters")
+    assert 'set name = "multilingual-e5-small"' in web
+    write_jsonl(folder / "target" / "goal.jsonl", khmer)
+    _, goal = checked(folder, corpus(), GOAL, best).warnings
+    assert goal.startswith("target goal: the encoder static does not know 100 % of the characters")
+    assert checked(folder, corpus(), GOAL, selection("any")).warnings == []
+
+
+def test_languages_that_are_no_codes_are_counted_in_the_first_rows(folder):
+    rows = [{"text": text, "language": "English"} for text in texts("algebra", 30)]
+    (folder / "documents" / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    english = '[filters]\nlanguages = ["en"]\n'
+    (line,) = checked(folder, corpus(), GOAL, english).warnings
+    assert line.startswith(
+        'corpus web: 20 rows with a language that is no ISO 639 code among the first: "English" (20); '
+    )

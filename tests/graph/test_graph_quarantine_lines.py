@@ -29,3 +29,16 @@ def test_a_line_names_the_corpus_that_was_noted_and_the_file(tmp_path):
         "stage target_embeddings: goal",
         "target goal: x.jsonl",
     }
+
+
+def test_documents_that_a_stage_set_aside_are_counted_and_no_empty_names_are_listed(tmp_path):
+    project = plain_project(tmp_path, settings(corpus()), {"documents/a.jsonl": ""})
+    rows = [
+        {"shard": place_of("judge_scores"), "row": row, "reason": "judge_refused", "detail": detail}
+        for row, detail in enumerate(["document 1: cut off", "document 2: empty", "document 3: empty"])
+    ]
+    assert quarantine_lines(rows, project.snapshot) == [
+        "stage judge_scores: 3 documents, judge refused: the first: document 1: cut off"
+    ]
+    (line,) = quarantine_lines([{**rows[0], "reason": "", "detail": ""}], project.snapshot)
+    assert line == "stage judge_scores: 1 document, no reason given: no cause was noted"

@@ -3,8 +3,9 @@
 import dagster as dg
 from projects import lines, texts, write
 
-from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, SENSOR
+from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, HOME_TAG, SENSOR
 from tamis.report.address import page_url
+from tamis.store.home import home_id
 
 
 def test_runs_of_the_command_line_are_in_the_timeline_and_hashes_are_hidden(graph):
@@ -26,8 +27,10 @@ def test_runs_of_the_command_line_are_in_the_timeline_and_hashes_are_hidden(grap
     assert len(ours) < len(runs)
     every = [tag for run in runs for tag in run.tags.items()]
     tags = [tag for tag in every if not tag[0].startswith((".dagster/", "dagster/"))]
-    assert {name for name, _value in tags} == {DRIVER_TAG, CERTIFIED_TAG}
-    assert {value for _name, value in tags} == {"yes", SENSOR, COMMAND_LINE}
+    assert {name for name, _value in tags} == {DRIVER_TAG, CERTIFIED_TAG, HOME_TAG}
+    home = home_id(graph.home)
+    assert home.startswith("small-"), "it names the project"
+    assert {value for _name, value in tags} == {"yes", SENSOR, COMMAND_LINE, home}
 
 
 def test_a_selection_is_shown_in_numbers_and_ids(graph):

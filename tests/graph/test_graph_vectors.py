@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from projects import FITTED, SAILING, VECTORS, SmallProject, lines, write
 
+from resources.ownership import tags_of
 from tamis.embedding import encoder_identity, identity
 from tamis.embedding.storing import current_table
 from tamis.store.schemas import kind_of
@@ -56,7 +57,8 @@ def test_a_table_of_vectors_that_no_shard_needs_is_dropped(changed):
 
 
 def test_a_table_of_vectors_stays_while_a_run_is_requested_or_a_version_is_tagged(changed):
-    requested = dg.DagsterRun("removal", status=dg.DagsterRunStatus.NOT_STARTED)
+    tags = tags_of(changed.home)
+    requested = dg.DagsterRun("removal", tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
     changed.instance.add_run(requested)
     embed(changed, COOKING_SHARD, SAILING_SHARD)
     assert VECTORS in tables(changed.store)

@@ -1,5 +1,7 @@
 """An exported subset: read by polars and by Hugging Face datasets, with a card, the same bytes each time."""
 
+import base64
+import errno
 import hashlib
 import json
 import math
@@ -8,16 +10,20 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import DECISIONS, DOCUMENTS, project_of
+from conftest import DECISIONS, DOCUMENTS, SHARDS, project_of
 from projects import heads_of, manifests_of, rows_of
 
-from tamis.exporting import export_selection
+from tamis.corpus import Shard, read_shard
+from tamis.exporting import ExportPathError, Extras, IncompleteSelectionError, export_selection
 from tamis.graph import trial_data
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.versions import decisions_of, read_versions
+from tamis.interchange import subset
 from tamis.interchange.subset import SubsetFiles
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import find_published, read_decisions
+from tamis.settings.config import CorpusSection
+from tamis.store.exports import DESCRIPTIONS, rows_in_folder
 from tamis.training.storing import record_training_documents
 
 
@@ -178,3 +184,158 @@ def test_the_lineage_lists_the_files_of_each_format_that_are_of_the_same_choice(
     (exports / "near.prov.json").write_text("{")
     export_selection(project, "near", "parquet")
     assert listed() == {"near.parquet"}
+
+
+def test_the_card_counts_shards_and_sources_as_the_pages_do(tmp_path):
+    """Each of many small files is a shard of its own there, and a source, for nobody."""
+    project = project_of(tmp_path, DECISIONS)
+    store = project.home.store
+    store.delete("occurrences", "true")
+    notes = [
+        {"shard": f"web__notes_{n}.txt", "part_of": "web:notes:", "name": f"notes/{n}.txt"} for n in range(6)
+    ]
+    more = {"corpus": "web", "version": "1", "reading": "1", "rows": 1}
+    store.append("grouped_files", rows_of("grouped_files", [note | more for note in notes]))
+    places = [
+        {"doc_id": row["doc_id"], "shard": note["shard"], "row": 0, "source": note["name"]}
+        for row, note in zip(DOCUMENTS, notes, strict=True)
+    ]
+    store.append("occurrences", rows_of("occurrences", places))
+    path = export_selection(project, "near", "parquet").path
+    text = card(path)
+    assert "| shards | 1 |" in text
+    assert "| notes/ | 3 |" in text
+    assert "notes/0.txt" not in text
+    assert pl.read_parquet(path)["source"].to_list() == ["notes/0.txt", "notes/1.txt", "notes/4.txt"]
+
+
+SCORED = Extras(scores=True)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "hf"])
+def test_scores_of_all_documents_are_exported(project, form):
+    done = export_selection(project, "near", form, extras=SCORED)
+    assert done.path.name == f"near.scores.{form}"
+    assert done.documents == 6
+    rows = rows_in_folder(done.path) if form == "hf" else done.path
+    frame = pl.read_ndjson(rows) if form == "jsonl" else pl.read_parquet(rows)
+    assert frame["doc_id"].to_list() == [f"d{n:031x}" for n in (0, 1, 4, 2, 3, 5)]
+    assert frame["verdict"].to_list() == ["selected"] * 3 + ["rejected"] * 3
+    assert frame["reason"].to_list()[3:] == ["over_budget", "heuristic", "near_duplicate"]
+    assert frame["detail"].to_list() == [None] * 4 + ["gopher_word_count", None]
+    assert frame["transport_gradient"].to_list() == [0.0, 0.25, 1.0, 0.5, 0.75, 1.25]
+    assert frame["text"].to_list()[3] == "Text 2.ää"
+    assert "quality" not in frame.columns, "the sampler did not use it"
+    text = card(rows)
+    assert "3 of 6 documents, chosen" in text
+    assert "all documents of the pool, the chosen ones first" in text
+    described = json.loads(SubsetFiles.of(rows).croissant.read_text())
+    assert described["distribution"][0]["description"].endswith("then all others of the pool.")
+    fields = {one["name"]: one["dataType"] for one in described["recordSet"][0]["field"]}
+    assert (fields["verdict"], fields["transport_gradient"]) == ("sc:Text", "sc:Float")
+
+
+def test_with_scores_how_often_a_document_is_trained_on_is_null_for_others(repeating):
+    path = export_selection(repeating, "near", "parquet", extras=SCORED).path
+    assert pl.read_parquet(path)["training_count"].to_list() == [1, 3, 1, None, None, None]
+
+
+def test_rejected_documents_that_left_are_counted_and_chosen_ones_refuse(project):
+    store = project.home.store
+    store.delete("documents", f"doc_id = 'd{5:031x}'")
+    done = export_selection(project, "near", "jsonl", extras=SCORED)
+    assert done.documents == 5
+    assert done.notes[-1] == "documents that have left the corpora since, and are not exported: 1"
+    store.delete("documents", f"doc_id = 'd{0:031x}'")
+    with pytest.raises(IncompleteSelectionError):
+        export_selection(project, "near", "jsonl", extras=SCORED)
+
+
+def test_a_file_elsewhere_is_written_alone(project, tmp_path):
+    exports, folder = project.home.exports, tmp_path / "elsewhere"
+    folder.mkdir()
+    for _ in range(2):  # what an export has written, another one replaces
+        done = export_selection(project, "near", "jsonl", output=folder / "train.jsonl")
+        assert [one.name for one in folder.iterdir()] == ["train.jsonl"]
+        assert done.card == exports / "train.card.md"
+    described = json.loads((exports / "train.croissant.json").read_text())["distribution"][0]
+    assert described["contentUrl"] == "train.jsonl"
+    assert described["sha256"] == hashlib.sha256(done.path.read_bytes()).hexdigest()
+    assert sorted(one.suffix for one in exports.iterdir()) == [".json", ".json", ".jsonl", ".md"]
+
+    ours = export_selection(project, "near", "parquet")
+    before = card(ours.path)
+    done = export_selection(project, "near", "parquet", output=folder / "near.parquet")
+    assert done.card == exports / "near.elsewhere.card.md"
+    assert card(ours.path) == before
+
+    export_selection(project, "near", "jsonl", output=folder / "two.jsonl", extras=Extras(card=True))
+    assert {one.name for one in folder.glob("two.*")} == {
+        "two.jsonl",
+        *(f"two{ending}" for ending in DESCRIPTIONS),
+    }
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_file_of_others_is_not_replaced(project, tmp_path, form):
+    path = tmp_path / f"mine.{form}"
+    if form == "jsonl":
+        path.write_text('{"id": 1, "doc_id": "d"}\n')
+    else:
+        pl.DataFrame({"id": [1], "doc_id": ["d"]}).write_parquet(path)
+    before = path.read_bytes()
+    with pytest.raises(ExportPathError, match="was not written by an export"):
+        export_selection(project, "near", form, output=path)
+    assert path.read_bytes() == before
+    assert not project.home.exports.exists()
+    path.write_bytes(b"")
+    if form == "jsonl":
+        assert export_selection(project, "near", form, output=path).documents == 3
+
+
+def test_a_file_is_written_where_the_home_is_read_only(project, tmp_path, monkeypatch):
+    def refused(path, content):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(subset, "write_atomically", refused)
+    done = export_selection(project, "near", "jsonl", output=tmp_path / "out" / "train.jsonl")
+    assert len(done.path.read_text().splitlines()) == 3
+    assert done.card is None
+    assert "with --with-card it is written next to the file" in done.notes[-1]
+
+
+def test_classes_and_images_of_saved_datasets_come_out_again(project, tmp_path):
+    import datasets
+
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "kind": datasets.ClassLabel(names=["ham", "spam"]),
+            "image": datasets.Image(),
+        }
+    )
+    pixel = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    rows = {"text": ["a", "b"], "kind": [1, 0], "image": [{"bytes": pixel, "path": None}] * 2}
+    saved = tmp_path / "saved"
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(saved))
+    (file,) = saved.glob("*.arrow")
+    shard = Shard(corpus="web", name="a.arrow", key=SHARDS[0], kind="file", path=file)
+    (batch,) = read_shard(shard, CorpusSection(name="web", kind="files", path="."))
+    kept = [{"doc_id": "", "row": -1, "content": batch.heading}]
+    kept += [
+        {"doc_id": DOCUMENTS[2 * row]["doc_id"], "row": row, "content": content}
+        for row, content in enumerate(batch.documents["content"])
+    ]
+    project.home.store.append("kept_rows", rows_of("kept_rows", [{"shard": SHARDS[0]} | one for one in kept]))
+    for form in ("parquet", "hf"):
+        path = export_selection(project, "near", form).path
+        named = {"path": "parquet", "data_files": str(path)} if form == "parquet" else {"path": str(path)}
+        loaded = datasets.load_dataset(**named, split="train", cache_dir=str(tmp_path / form))
+        assert loaded.features["kind"] == features["kind"]
+        assert loaded.features["image"] == features["image"]
+        assert loaded["kind"] == [1, None, None]
+        assert loaded[0]["image"].size == (1, 1)
+        some = export_selection(project, "near", form, ["text", "kind"]).path
+        assert some == path

@@ -5,10 +5,12 @@ import traceback
 
 import polars as pl
 import pytest
-from refusing_judge import refusing_judge
+from refusing_judge import UNUSABLE, refusing_judge
 
 from tamis.base.errors import PermanentError
+from tamis.base.unfit import PLAIN
 from tamis.quality import AskLLM, Endpoint, EndpointRejectedError, EndpointUnavailableError
+from tamis.quality.endpoint import UNUSABLE_ATTEMPTS, UnusableAnswerError
 from tamis.quality.judging import mark_of_judge
 from tamis.quality.storing import judge_documents, set_unanswered_aside, unjudged
 from tamis.store.schemas import schema_of
@@ -65,6 +67,77 @@ def test_a_document_that_is_refused_is_set_aside_and_never_asked_about_again(sto
         other = judge(server, max_tokens=400)
         judge_documents(store, other, unjudged(store, IDS, other.fingerprint))
         assert len(server.asked) == 2 * len(IDS)
+
+
+@pytest.mark.parametrize("verdict", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_document_without_a_usable_answer_is_set_aside_after_a_fair_retry(store, verdict):
+    with refusing_judge(of_the_marked(verdict)) as server:
+        judge_documents(store, judge(server, attempts=5), IDS)
+        fingerprint = judge(server).fingerprint
+        assert store.count("scores_judge", "margin IS NOT NULL") == len(IDS) - 1
+        assert set_unanswered_aside(store, IDS, fingerprint) == [IDS[7]]
+        assert sum(MARK in question for question in server.asked) in (1, UNUSABLE_ATTEMPTS)
+        (row,) = store.read("quarantine").to_dicts()
+        assert row["reason"] in ("judge_refused", "no_score")
+        assert "the judge's server" in row["detail"]
+        assert "cannot read it" not in row["detail"]
+        asked = len(server.asked)
+        judge_documents(store, judge(server), unjudged(store, IDS, fingerprint))
+        assert len(server.asked) == asked, "what was paid for is not paid for again"
+
+
+@pytest.mark.parametrize("verdict", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_server_without_any_usable_answer_stops_with_one_line(store, verdict):
+    broken = [True]
+    with refusing_judge(lambda question: verdict if broken else None) as server:
+        with pytest.raises(PermanentError) as caught:
+            judge_documents(store, judge(server), IDS)
+        assert "\n" not in str(caught.value)
+        assert server.url in str(caught.value)
+        assert store.count("scores_judge") == store.count("set_aside") == 0
+        broken.clear()
+        judge_documents(store, judge(server), IDS)
+        assert store.count("scores_judge", "margin IS NOT NULL") == len(IDS)
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_one_document_alone_is_told_from_a_broken_server_by_a_plain_sentence(store, before):
+    with refusing_judge(of_the_marked(UNUSABLE["cut-off JSON"])) as server:
+        judge_documents(store, judge(server), IDS[:before])
+        judge_documents(store, judge(server), [IDS[7]])
+        assert PLAIN in server.asked[-1]
+        assert set_unanswered_aside(store, [IDS[7]], judge(server).fingerprint) == [IDS[7]]
+
+
+def test_a_server_that_breaks_meanwhile_sets_nothing_aside_and_keeps_what_it_has_answered(store):
+    answered = []
+
+    def refuse(question):
+        answered.append(question)
+        return UNUSABLE["HTML"] if len(answered) > 20 else None
+
+    with refusing_judge(refuse) as server:
+        with pytest.raises(UnusableAnswerError, match="HTML"):
+            judge_documents(store, judge(server), IDS)
+        assert store.count("scores_judge") == store.count("scores_judge", "margin IS NOT NULL") == 20
+        assert store.count("set_aside") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        ({"code": 429}, EndpointUnavailableError),
+        ({"type": "rate_limit_exceeded"}, EndpointUnavailableError),
+        ({"code": 401}, EndpointRejectedError),
+        ({"code": "insufficient_quota"}, EndpointRejectedError),
+    ],
+)
+def test_an_error_with_status_200_means_what_it_says(store, error, raised):
+    body = json.dumps({"error": {"message": f"cannot read {MARK}", **error}}).encode()
+    with refusing_judge(of_the_marked(body)) as server, pytest.raises(raised) as caught:
+        judge_documents(store, judge(server), IDS)
+    assert MARK not in str(caught.value)
+    assert store.count("set_aside") == 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400])

@@ -207,3 +207,11 @@ def test_picture_size():
     png = selection_plot_png(_report("got-d-quality"))
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert 3_000 < len(png) <= 60_000
+
+
+def test_what_makes_a_ranking_doubtful_is_on_the_page(read_page):
+    doubt = "corpus web: the encoder static does not know 99 % of the <characters>"
+    assert doubt not in read_page(selection_page(_report("got-d")))
+    page = selection_page(replace(_report("got-d"), warnings=[doubt]))
+    assert doubt in read_page(page)
+    assert "<characters>" not in page

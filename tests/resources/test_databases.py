@@ -18,6 +18,8 @@ from resources import databases
 from resources.databases import TABLES, incomplete_databases
 from resources.health import findings
 from resources.instance import DamagedStateError, dagster_state, open_instance
+from resources.instance_file import asked_by
+from tamis.base.trust import accept
 from tamis.project import Project, open_project
 
 KINDS = ("CREATE", "INSERT", "PRAGMA journal_mode")
@@ -186,6 +188,7 @@ def test_a_state_that_the_project_keeps_elsewhere_is_left_alone(project, tmp_pat
     project.home.dagster.mkdir(parents=True)
     elsewhere = f"storage:\n  sqlite:\n    base_dir: {tmp_path / 'elsewhere'}\n"
     (project.home.dagster / "dagster.yaml").write_text(elsewhere)
+    accept(asked_by(project))
     open_instance(project).dispose()
     assert (tmp_path / "elsewhere").is_dir()
     assert not (project.home.dagster / "history").exists()

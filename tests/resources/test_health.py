@@ -14,7 +14,8 @@ from dagster._daemon.types import DaemonHeartbeat
 from projects import plain_project, settings
 
 from resources.health import SILENT_SECONDS, findings
-from resources.instance import ON_POSTGRES, POSTGRES_URL, open_instance
+from resources.instance import open_instance
+from resources.instance_file import ON_POSTGRES, POSTGRES_URL
 from resources.webserver import noted
 from tamis.cli import main
 from tamis.cli.serving import PARTS

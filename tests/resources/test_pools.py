@@ -14,9 +14,10 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 from projects import EVERYTHING, plain_project
 
-from resources.instance import ON_POSTGRES, ON_SQLITE
+from resources.instance_file import ON_POSTGRES, ON_SQLITE
 from resources.processes import end_killed_runs, note_process
 from resources.specification import ACCELERATOR_POOL
+from tamis.store.home import Home
 
 FREED_AFTER = 1
 SLEEPER = """
@@ -128,7 +129,7 @@ def test_a_slot_of_a_killed_run_comes_free_and_the_next_run_goes_on(opened, tmp_
     daemon = SimpleNamespace(instance=instance)
     list(execute_concurrency_slots_iteration(daemon, SimpleNamespace(info=lambda _line: None)))
     assert storage.get_concurrency_info(ACCELERATOR_POOL).active_run_ids == {run}, "nobody knows that it died"
-    assert end_killed_runs(instance) == 1
+    assert end_killed_runs(instance, Home(tmp_path)) == 1
     assert instance.get_run_by_id(run).status in FINISHED_STATUSES
     time.sleep(FREED_AFTER + 1.5)
     list(execute_concurrency_slots_iteration(daemon, SimpleNamespace(info=lambda _line: None)))

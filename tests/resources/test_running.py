@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -12,6 +13,7 @@ from resources.running import Outcome, Runner, Wanted, interruptible
 from resources.work import logged_by_hand
 from tamis.graph.automation import Group
 from tamis.graph.plan import Due
+from tamis.store.home import Home
 
 
 class Runs(Runner):
@@ -90,7 +92,8 @@ def run(*assets: dg.AssetsDefinition) -> tuple[list[str], Outcome]:
     names = tuple(key.path[-1] for one in assets for key in one.keys)
     job = dg.Definitions(assets=assets).resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
-        runner = Runner(project=None, job=job, instance=instance, say=lines.append, wanted=Wanted())
+        project = SimpleNamespace(home=Home(Path("/nonexistent")))  # without an id
+        runner = Runner(project=project, job=job, instance=instance, say=lines.append, wanted=Wanted())
         outcome = Outcome(planned=set(names))
         runner.make(None, Group(assets=names, partitions=("",), keys=("",)), outcome)
     return [line.rpartition(" in ")[0] or line for line in lines], outcome

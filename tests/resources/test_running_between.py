@@ -15,7 +15,7 @@ from projects import (
     target,
 )
 
-from resources.instance import register_partitions
+from resources.partitions import register_partitions
 from resources.running import EVERYTHING, Outcome, Runner, range_tags
 from resources.tags import PARTITIONS_TAG, named_partitions
 from tamis.graph.automation import Group

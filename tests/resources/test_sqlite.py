@@ -1,15 +1,27 @@
 """Which databases commit without waiting for the disk: Dagster's under the home, and no others."""
 
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
 
+import dagster as dg
+import duckdb
 import pytest
 import sqlalchemy
 from alembic.script.base import Script
+from mlflow.exceptions import MlflowException
 from projects import plain_project, settings
 
-from resources.instance import open_instance
+from resources import sqlite
+from resources.health import findings
+from resources.instance import UnusableStateError, dagster_state, open_instance
 from resources.sqlite import Migrations, let_go
+from tamis.base import sqlite as locks
+from tamis.base.kept_errors import kept_message
+from tamis.base.sqlite import DatabaseLockedError, wait_until_free
 from tamis.training.tracking import ensure_database
 
 FULL, NORMAL = 2, 1
@@ -129,3 +141,91 @@ def test_a_database_at_rest_is_read_in_a_folder_that_may_only_be_read(project, m
         with pytest.raises(sqlalchemy.exc.OperationalError, match="readonly"):
             connection.exec_driver_sql("DELETE FROM jobs")
     assert {path.name for path in (project.home.dagster / "schedules").iterdir()} == {"schedules.db"}
+
+
+@contextmanager
+def locked(path, kind: str = "EXCLUSIVE"):
+    """Another program's open transaction; gives what ends it, which another thread may call."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute(f"BEGIN {kind}")
+        yield lambda: other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("kind", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_locked_database_is_waited_for_and_that_is_said(project, monkeypatch, capsys, kind):
+    open_instance(project).dispose()
+    path = project.home.dagster / "history" / "runs" / "index.db"
+    monkeypatch.setattr(locks, "SAID_AFTER_SECONDS", 0.0)
+    wait_until_free([path, path.with_name("missing.db")])
+    with locked(path, kind) as end:
+        threading.Timer(0.7, end).start()
+        began = time.monotonic()
+        wait_until_free([path])
+        assert time.monotonic() - began > 0.5
+    assert f"for {path}, which another program has locked" in capsys.readouterr().err
+    assert not path.with_name("missing.db").exists()
+
+
+def test_a_database_that_stays_locked_is_named_with_who_uses_it(project, monkeypatch):
+    open_instance(project).dispose()
+    path = project.home.dagster / "history" / "runs.db"
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.3)
+    code = (
+        "import sqlite3, sys; held = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "held.execute('BEGIN IMMEDIATE'); print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(DatabaseLockedError, match=f"process {other.pid} ") as found:
+            wait_until_free([path])
+        other.communicate(b"\n")
+    assert str(path) in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db"])
+def test_a_lock_that_begins_later_ends_in_a_line_that_names_the_database(project, monkeypatch, name):
+    monkeypatch.setattr(sqlite, "_patience", 0.2)
+
+    def write(instance: dg.DagsterInstance) -> None:
+        with dagster_state(project):
+            instance.add_run(dg.DagsterRun(job_name="any"))
+            instance.report_runless_asset_event(dg.AssetMaterialization("documents"))
+
+    with open_instance(project) as instance, locked(project.home.dagster / name):  # noqa: SIM117
+        with pytest.raises(DatabaseLockedError, match=name):
+            write(instance)
+
+
+def test_other_words_of_a_database_are_shown_without_the_statement(project):
+    refused = sqlalchemy.exc.OperationalError(
+        "INSERT INTO x", {"body": "a document"}, sqlite3.OperationalError("disk I/O error")
+    )
+    with pytest.raises(UnusableStateError, match=r"cannot be used: disk I/O error$"), dagster_state(project):
+        raise refused
+    assert kept_message(refused) == "OperationalError: disk I/O error"
+    assert kept_message(sqlite3.OperationalError("no such table: runs")).endswith("no such table: runs")
+    said = kept_message(MlflowException("INVALID_STATE: the experiment 1 must be in the 'active' state"))
+    assert said == "MlflowException: INVALID_STATE: the experiment 1 must be in the 'active' state"
+    hidden = MlflowException("cannot reach https://user:password@host/api?token=x")
+    assert kept_message(hidden) == "MlflowException: cannot reach https://host/api"
+
+
+def test_an_error_that_only_has_the_name_of_one_of_a_database_is_not_shown():
+    assert "whale" not in kept_message(duckdb.DataError("could not convert 'whale' to a number"))
+
+
+def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, monkeypatch):
+    ensure_database(project.tracking_uri)
+    path = project.home.mlflow / "mlflow.db"
+    monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
+    monkeypatch.setattr("resources.health.PATIENCE_SECONDS", 0.2)
+    before = sqlite.patience()
+    with locked(path):
+        (found,) = findings(project, ["tracking"])
+    assert sqlite.patience() == 0.2
+    sqlite.wait_at_most(before)
+    assert not found.healthy
+    assert str(path) in found.seen
+    assert "locked" in found.seen

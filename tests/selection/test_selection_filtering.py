@@ -1,9 +1,11 @@
 """Filters through the store: flags are measured once, exclusions name their rule, and texts are not lost."""
 
+import tomllib
+
 import polars as pl
 import pyarrow as pa
 import pytest
-from projects import Imagined, corpus, plain_project, rows_of, settings
+from projects import Imagined, corpus, plain_project, rows_of, selection, settings
 
 from tamis.corpus.shards import shard_key
 from tamis.filters import Plan
@@ -15,7 +17,9 @@ from tamis.selection.evidence import evidence_of
 from tamis.selection.filtering import filtered, rules_of_flags, rules_of_licences, with_heirs
 from tamis.selection.pool import exclusions
 from tamis.selection.stage import filter_settings
-from tamis.settings.sections import FiltersSection
+from tamis.selection.unknown_codes import unknown_language_lines
+from tamis.settings.config import Settings, parse_settings
+from tamis.settings.sections import FiltersSection, SelectionSection
 from tamis.settings.values import RULE_NAMES
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -201,3 +205,38 @@ def test_a_table_made_before_a_column_gets_it(tmp_path):
     old.replace("decisions", pa.Table.from_pylist([new], schema=schema), "selection = 't'")
     found = old.read("decisions", ["selection", "detail"]).sort("selection")
     assert found.rows() == [("s", None), ("t", "gopher_word_count")]
+
+
+def parsed(text: str) -> Settings:
+    return parse_settings(tomllib.loads(text))
+
+
+def stating(store: Store, languages: list[str | None]) -> None:
+    count = len(languages)
+    places = {"doc_id": [f"{n}" for n in range(count)], "row": list(range(count)), "language": languages}
+    table(store, "occurrences", places | {"shard": ["web__a"] * (count - 1) + ["books__b"]})
+
+
+def test_languages_that_are_no_codes_are_named_and_counted_where_a_rule_reads_them(store):
+    stating(store, ["English", "English", "zz", "en", "und", None, "cmn_Hani", "Deutsch\tx", "Klingon"])
+    english = parsed(settings("[filters]\nlanguages = ['en']\n"))
+    books, web = unknown_language_lines(store, english)
+    assert books == (
+        'corpus books: 1 row with a language that is no ISO 639 code: "Klingon" (1); the language of these '
+        'rows is detected from the text instead. Write codes such as "en" or "deu" into the rows'
+    )
+    assert web.startswith("corpus web: 4 rows with a language that is no ISO 639 code: ")
+    assert '"English" (2), "Deutsch\\tx" (1), "zz" (1); ' in web
+    spoken = parsed(settings(selection("spoken", per="language", maximum_shares=0.5)))
+    assert "count as of unknown language" in unknown_language_lines(store, spoken)[0]
+    detected = "[filters]\nlanguages = ['en']\nlanguage_from = 'detected'\n"
+    for untouched in (settings(), settings(detected)):
+        assert unknown_language_lines(store, parsed(untouched)) == []
+
+
+def test_shares_of_languages_are_those_of_the_codes_that_rows_are_counted_under():
+    shares = {"cmn": 0.2, "deu": 0.1, "unknown": 0}
+    section = SelectionSection(
+        name="spoken", sampler="random", budget=4, per="language", minimum_shares=shares
+    )
+    assert section.bounds == ({"zh": 0.2, "de": 0.1, "unknown": 0.0}, 1.0)

@@ -101,5 +101,52 @@ def test_a_run_that_becomes_a_template_counts_no_more_and_counts_again_when_it_i
 def test_the_kept_runs_are_hashes_and_hold_no_text(store):
     add_shard(store, "a", [f"mine {HELD_OUT[0]}"])
     update_contamination(store, "t", SECTION)
-    assert store.schema(RUNS).names == ["target", "doc_id", "runs"]
+    assert store.schema(RUNS).names == ["target", "doc_id", "runs", "left_out_mark"]
     assert store.schema(RUNS).field("runs").type == pa.list_(pa.uint64())
+
+
+HEAD = " ".join(f"h{number}" for number in range(60))
+OWN = [" ".join(f"own{number}x{word}" for word in range(12)) for number in range(40)]
+
+
+def hold_out(store, texts):
+    rows = [{"target": "t", "doc_id": document_id(text), "split": "held_out", "text": text} for text in texts]
+    store.append("target_examples", pa.Table.from_pylist(rows, schema=schema_of("target_examples")))
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """A store of many documents that share nothing."""
+    made = Store(tmp_path)
+    add_shard(made, "others", [" ".join(f"o{number}x{word}" for word in range(9)) for number in range(400)])
+    return made
+
+
+def test_a_header_that_examples_and_a_file_share_is_no_leak_and_what_stands_below_it_is(pool):
+    examples = [f"{HEAD} {' '.join(f'e{number}x{word}' for word in range(12))}" for number in range(30)]
+    hold_out(pool, examples)
+    leaked = f"{HEAD} {OWN[0]} {examples[3].removeprefix(HEAD)}"
+    add_shard(pool, "a", [*(f"{HEAD} {own}" for own in OWN[1:12]), leaked])
+    update_contamination(pool, "t", SECTION)
+    assert found(pool) == [document_id(leaked)]
+
+
+def test_a_header_of_a_file_is_no_leak_of_the_one_example_that_has_it(pool):
+    hold_out(pool, [f"{HEAD} and what the example says below it"])
+    add_shard(pool, "a", [f"{HEAD} {own}" for own in OWN])
+    update_contamination(pool, "t", SECTION)
+    assert found(pool) == []
+
+
+def test_what_a_file_comes_to_share_is_left_out_of_its_documents_in_other_files_too(pool):
+    hold_out(pool, [f"{HEAD} alone"])
+    texts = [f"{HEAD} {own}" for own in OWN[:12]]
+    add_shard(pool, "a", texts[:2])
+    update_contamination(pool, "t", SECTION)
+    assert len(found(pool)) == 2
+    add_shard(pool, "b", texts)
+    assert update_contamination(pool, "t", SECTION, ["b"]).read == 12
+    assert found(pool) == []
+    remove_shard(pool, "b")
+    assert update_contamination(pool, "t", SECTION, []).read == 2
+    assert len(found(pool)) == 2

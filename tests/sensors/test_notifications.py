@@ -9,6 +9,7 @@ import pytest
 from made_selections import made
 from projects import SmallProject, plain_project, rows_of, selection, settings
 
+from resources.tags import COMMAND_LINE, DRIVER_TAG
 from sensors import outbox as module
 from sensors.failures import error_line
 from tamis.base.kept_errors import NOT_KEPT
@@ -34,7 +35,8 @@ class Watch(SmallProject):
         def embeddings():
             raise error
 
-        done = dg.materialize([embeddings], instance=self.instance, raise_on_error=False)
+        tags = {DRIVER_TAG: COMMAND_LINE}
+        done = dg.materialize([embeddings], instance=self.instance, raise_on_error=False, tags=tags)
         assert not done.success
 
 
@@ -88,7 +90,8 @@ def test_a_run_whose_process_was_killed_is_reported(tmp_path, receive):
     server = receive()
     watch = new_watch(tmp_path, server.port)
     watch.tell()
-    run = watch.instance.create_run_for_job(dg.GraphDefinition("g").to_job())
+    tags = {DRIVER_TAG: COMMAND_LINE}
+    run = watch.instance.create_run_for_job(dg.GraphDefinition("g").to_job(), tags=tags)
     watch.instance.report_run_failed(run)
     assert watch.tell() == "1 delivered"
     assert server.stop()[0]["body"]["error"] == "the run ended early"

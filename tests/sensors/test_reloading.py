@@ -14,8 +14,9 @@ import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target
 
 from resources.current_checks import PROJECT_FILE
-from resources.processes import this_process
-from resources.webserver import NOTE, address, ask_reload, noted
+from resources.webserver import address, ask_reload, noted
+from tamis.base.processes import this_process
+from tamis.store.served import NOTE
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
 BROKEN = "[judge]\nsamples = 40\n"

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target, write_jsonl
 
+from resources.ownership import tags_of
 from resources.tags import CERTIFIED_TAG, WORK_TAG
 from sensors.requests import BACK_OFF_SECONDS
 from tamis.cli import main
@@ -228,9 +229,8 @@ def test_a_shard_set_that_shrinks_calls_for_a_new_selection(ticks):
 def test_a_partition_is_not_pulled_from_under_a_run_that_waits_in_the_queue(ticks):
     ticks.write("documents/b.jsonl", "two")
     ticks.arrive()
-    queued = ticks.run(
-        dg.RunRequest(tags={"dagster/partition": "web__b.jsonl"}), dg.DagsterRunStatus.STARTING
-    )
+    tags = {"dagster/partition": "web__b.jsonl", **tags_of(ticks.home)}
+    queued = ticks.run(dg.RunRequest(tags=tags), dg.DagsterRunStatus.STARTING)
     (ticks.root / "documents" / "b.jsonl").unlink()
     ticks.arrive()
     assert "web__b.jsonl" in ticks.instance.get_dynamic_partitions("shards")

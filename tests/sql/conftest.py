@@ -34,6 +34,7 @@ SCHEMAS = {
         "reason": pa.string(),
         "detail": pa.string(),
         "excerpt": pa.string(),
+        "rows_lost": pa.int64(),
     },
     "density_scores": {"doc_id": pa.string(), "density": pa.float64()},
     "quality_scores": {

@@ -1,13 +1,16 @@
 """Running models: inputs, order, write-audit-publish, isolation from files and network."""
 
+import threading
+import time
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tamis.base.errors import UnknownNameError
+from tamis.base.errors import UnknownNameError, may_pass
 from tamis.sql import MissingColumnsError, ModelRunError, load_project, run_model
+from tamis.sql.errors import SlowModelError
 from tamis.sql.plan import plan_run
 
 STAGING = "select id, weight, colour from {{ source('raw', 'items') }}"
@@ -145,6 +148,31 @@ def test_memory_is_bounded(write_project):
     many = pa.table({"id": [f"{i:0100d}" for i in range(200_000)]})
     with pytest.raises(ModelRunError, match="Out of Memory"):
         run_model(project, "m", lambda name, columns: many, memory_limit="20MB", threads=1)
+
+
+@pytest.mark.parametrize("slow", ["model", "test"])
+def test_a_model_that_takes_too_long_is_ended_and_named(write_project, slow):
+    pairs = " cross join ".join(f"{{{{ ref('stg_items') }}}} as t{number}" for number in range(9))
+    endless = f"select count(*) as n from {pairs}"
+    files = mart(f"{endless} order by n" if slow == "model" else "select 1 as n order by n")
+    if slow == "test":
+        pairs = " cross join ".join(f"{{{{ ref('m') }}}} as t{number}" for number in range(9))
+        files = mart("select range as n from range(1000) order by n")
+        files["tests/endless.sql"] = f"select count(*) as n from {pairs} having count(*) < 0"
+    project = load_project(write_project(files))
+    many = pa.table({"id": list(range(1_000))})
+    began = time.monotonic()
+    with pytest.raises(
+        SlowModelError, match=r"model m and its tests took over 0.3 s and were ended"
+    ) as found:
+        run_model(project, "m", lambda name, columns: many, time_limit=0.3)
+    assert time.monotonic() - began < 10
+    assert not may_pass(found.value), "it is not tried again"
+
+
+def test_a_model_within_its_time_leaves_no_thread_behind(run):
+    run(mart("select 1 as n order by n"))
+    assert not [one for one in threading.enumerate() if one.name.startswith("time limit")]
 
 
 def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):

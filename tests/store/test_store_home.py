@@ -1,11 +1,18 @@
 """The form of a home: what another version of Tamis wrote is refused with the way to rebuild it."""
 
+import os
+import re
+
+import dagster as dg
 import pyarrow as pa
 import pytest
 from projects import plain_project, selection, settings
 
+from resources.instance import open_instance
+from tamis.cli import main
 from tamis.project import open_project
 from tamis.store.home import (
+    MOST_BYTES,
     PROJECT_MARKER,
     Home,
     HomeFormError,
@@ -17,6 +24,7 @@ from tamis.store.home import (
     writing,
 )
 from tamis.store.schemas import schema_of
+from tamis.training.tracking import ensure_database
 
 
 def test_a_home_of_another_form_is_refused_and_the_error_says_how_to_rebuild_it(tmp_path):
@@ -76,3 +84,59 @@ def test_a_path_that_means_another_one_in_the_address_of_a_database_is_refused(t
         placed(Home(tmp_path / name / ".tamis"))
     assert caught.value.found == found
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("line\nbreak", r"the path \S*line\\nbreak\S* contains a line break"),
+        ("return\rhere", "contains a line break"),
+        ("bell\x07", r"contains the control character '\\x07'"),
+        ("next\x85line", "contains a line break"),
+        (os.fsdecode(b"lat\xe9"), r"lat\\xe9\S* is not valid UTF-8 \(byte 0xe9\)"),
+        ("/".join(letter * 200 for letter in "abc"), "and at most 443 work, since SQLite takes no more"),
+    ],
+)
+@pytest.mark.parametrize("by", ["folder", "TAMIS_HOME", "TAMIS_PROJECT"])
+def test_a_path_that_databases_do_not_take_is_refused_in_one_line(
+    tmp_path, monkeypatch, capsys, name, said, by
+):
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    project = plain_project(folder if by != "TAMIS_HOME" else tmp_path / "plain", settings(), {})
+    if by == "TAMIS_HOME":
+        monkeypatch.setenv("TAMIS_HOME", str(folder))
+    if by == "TAMIS_PROJECT":
+        monkeypatch.setenv("TAMIS_PROJECT", str(project.file))
+    for call in (["status"], ["plan"], ["materialize"], ["trust"], ["health"]):
+        arguments = call if by == "TAMIS_PROJECT" else ["-C", str(project.root), *call]
+        assert main(arguments) == 2, call
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(said, line), line
+        assert re.search("(rename or )?move the folder", line)
+
+
+@pytest.mark.parametrize(
+    "name", ["100%(x)s", "{x}", "a;b:c,d", "a'b\"c", "~", "<b>&amp;", "#1", "ä\u0301 \U0001f600"]
+)
+def test_other_signs_in_a_path_work_for_all_databases(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    project = plain_project(tmp_path / name, settings(), {}).project
+    with open_instance(project) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("documents"))
+    ensure_database(project.tracking_uri)
+    assert (project.home.dagster / "history" / "runs" / "index.db").is_file()
+    assert (project.home.mlflow / "mlflow.db").is_file()
+
+
+def test_the_longest_path_that_is_taken_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    folder = tmp_path
+    while (left := MOST_BYTES - len("/.tamis") - len(str(folder)) - 1) > 0:
+        folder = folder / ("x" * (left if left < 200 else 150))
+    project = plain_project(folder, settings(), {}).project
+    assert len(str(project.home.root)) == MOST_BYTES
+    with open_instance(project) as instance:
+        run = instance.create_run_for_job(dg.GraphDefinition("g").to_job())
+        instance.report_run_failed(run)
+        assert len(instance.all_logs(run.run_id)) == 1

@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
-from tamis.training.errors import TrackerUnavailableError
+from tamis.base.sqlite import DatabaseLockedError
+from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 from tamis.training.tracking import (
     _experiment,
     find_run,
@@ -18,6 +20,7 @@ from tamis.training.tracking import (
     model_name,
     open_tracker,
     register_checkpoint,
+    require_experiment,
     require_tracker,
 )
 
@@ -188,3 +191,47 @@ def test_databases_can_be_moved(uri, tmp_path):
     with sqlite3.connect(uri.removeprefix("sqlite:///")) as source, sqlite3.connect(copy) as target:
         source.backup(target)
     assert find_run(f"sqlite:///{copy}", "tamis", "llama/200") == run_id
+
+
+def test_an_experiment_that_somebody_deleted_is_said_before_training_with_the_way_back(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    require_experiment(uri, "tamis")
+    assert not list(tmp_path.iterdir()), "asking makes no database"
+    run = log(uri)
+    require_experiment(uri, "tamis")
+    client = open_tracker(uri)
+    number = client.get_experiment_by_name("tamis").experiment_id
+    client.delete_experiment(number)
+    said = f"mlflow experiments restore --experiment-id {number}`"
+    with pytest.raises(DeletedExperimentError, match=said):
+        require_experiment(uri, "tamis")
+    with pytest.raises(DeletedExperimentError, match=said):
+        log(uri, trial="after")
+    require_experiment(uri, "another")
+    client.restore_experiment(number)
+    require_experiment(uri, "tamis")
+    assert log(uri) == run
+
+
+def test_a_run_that_somebody_deleted_is_logged_again(uri):
+    first = log(uri, trial="deleted")
+    open_tracker(uri).delete_run(first)
+    assert log(uri, trial="deleted") != first
+
+
+def test_a_file_that_is_no_database_is_named_at_once(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(DamagedTrackerError, match=r"mlflow.db cannot be read \(file is not a database\)"):
+        require_tracker(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_a_database_that_another_program_has_locked_is_waited_for_and_then_named(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    run = log(uri)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr("tamis.base.sqlite.PATIENCE_SECONDS", 0.3)
+        with pytest.raises(DatabaseLockedError, match=r"mlflow.db has been locked .* run the same command"):
+            log(uri, trial="later")
+        other.execute("ROLLBACK")
+    assert log(uri) == run

@@ -20,7 +20,13 @@ from tamis.training.tokenizer import load_tokenizer, train_tokenizer
 from tamis.transport import nearest_cost, solve_potential
 from tamis.transport.ordering import smallest_first
 from tamis.transport.rivals import RIVALS, TAKES_TEXTS, hidden_state_vectors, unbalanced
-from tamis.transport.rivals.importance_resampling import HashedGrams, importance_resampling
+from tamis.transport.rivals.importance_resampling import (
+    LEAST_TOKENS,
+    HashedGrams,
+    importance_resampling,
+    last,
+    least_tokens,
+)
 from tamis.transport.rivals.neighbour_density import neighbour_density, spread_mass
 from tamis.transport.rivals.neighbours import nearest_neighbours, sides_of
 from tamis.transport.rivals.round_robin import round_robin, take_turns
@@ -221,7 +227,7 @@ def test_ngrams_and_weights_are_those_of_plain_counting(seed, buckets):
     assert (grams.counts(pool) == counts.sum(0)).all()
     wanted = sum(bucket_counts(text) for text in target)
     ratio = np.log(wanted / wanted.sum() + 1e-8) - np.log(counts.sum(0) / counts.sum() + 1e-8)
-    found = importance_resampling(target, pool, 3, buckets=buckets, draw=False)
+    found = importance_resampling(target, pool, 3, buckets=buckets, draw=False, least=0)
     assert np.abs(found.score + counts @ ratio).max() < 1e-8
 
 
@@ -245,6 +251,48 @@ def test_importance_resampling_draws_by_its_weights():
     target = ["alpha"] * 8 + ["beta"] * 2
     drawn = [importance_resampling(target, pool, 1, seed=seed).chosen[0] < 50 for seed in range(150)]
     assert np.mean(drawn) == pytest.approx(0.8, abs=0.12)
+
+
+def long_texts(words: str, count: int, seed: int) -> list[str]:
+    draw = np.random.default_rng(seed)
+    return [" ".join(draw.choice(words.split(), 60)) for _ in range(count)]
+
+
+SAID = ["ok", "lol", "N/A", "yes.", "thx", "...", "good one", "estimator"]
+
+
+@pytest.mark.parametrize("draw", [True, False])
+def test_texts_of_a_word_come_after_texts_that_can_resemble_the_target(draw):
+    target = long_texts("sample variance median estimator bias quantile", 40, 0)
+    unlike = long_texts("seed soil compost prune hedge bulb mulch root", 60, 1)
+    alike = long_texts("sample variance median estimator bias quantile", 10, 2)
+    pool = [*SAID * 5, *unlike, *alike]
+    found = importance_resampling(target, pool, len(pool), draw=draw, seed=3)
+    places = np.argsort(found.chosen)  # the place of each text of the pool
+    assert places[-10:].max() < 10
+    assert places[: len(SAID) * 5].min() == 70
+    assert np.isfinite(found.score).all()
+
+
+def test_short_texts_of_a_target_of_short_texts_are_chosen_like_others():
+    target = [*SAID, *long_texts("sample variance", 2, 0)]
+    assert least_tokens(target) == 1
+    pool = ["ok", "lol", *long_texts("seed soil", 5, 1)]
+    assert set(importance_resampling(target, pool, 2, draw=False).chosen.tolist()) == {0, 1}
+    assert least_tokens(long_texts("seed soil", 20, 1)) == 60
+    assert least_tokens(["word " * 500]) == LEAST_TOKENS
+    assert least_tokens(["word " * 500] * 19 + ["ok"]) == 1
+    assert least_tokens(["word " * 500] * 99 + ["ok"]) == LEAST_TOKENS
+    assert least_tokens(["人生而自由" * 30]) == LEAST_TOKENS  # each character is a word
+
+
+def test_a_pool_of_short_texts_alone_keeps_its_order():
+    score = np.array([3.0, -2.0, 5.0, 0.5])
+    assert last(score, np.ones(4, bool)).tolist() == score.tolist()
+    assert last(score, np.zeros(4, bool)).tolist() == score.tolist()
+    moved = last(score, np.array([False, True, False, True]))
+    assert np.argsort(moved).tolist() == [0, 2, 1, 3]
+    assert moved[[0, 2]].tolist() == [3.0, 5.0]
 
 
 @given(seed=seeds, relative=st.sampled_from([0.03, 0.1]), penalty=st.sampled_from([0.01, 1.0, 20.0]))

@@ -71,3 +71,16 @@ def test_where_nothing_is_shown_nothing_is_found():
     assert showing(["", "{}"], [OTHER]) == [False, False]
     assert showing([], [OTHER]) == []
     assert showing([OTHER], []) == [False]
+
+
+def test_a_quarantine_from_before_rows_were_counted_is_erased_too(tmp_path):
+    home, text = Home(tmp_path), TEXTS["latin"]
+    home.store.append("documents", rows_of("documents", [{"doc_id": document_id(text), "text": text}]))
+    bad = {"shard": "web__a", "row": 0, "reason": "malformed_row", "detail": "bad", "excerpt": excerpt(text)}
+    rows = rows_of("quarantine", [bad]).drop_columns(["rows_lost"])
+    home.store._connect().create_table("quarantine", rows)
+    asking = Asking(store=home.store)
+    asking.ids([document_id(text)])
+    withdraw(home, asking.done(), WithdrawalReason.MISTAKE)
+    assert home.store.read("quarantine", ["excerpt"])["excerpt"].to_list() == [""]
+    assert verify(home, text).problems == []

@@ -24,6 +24,8 @@ from tamis.transport.rivals.texts import check_texts
 # That of nltk's WordPunctTokenizer, as published, but for scripts without spaces.
 TOKEN = rf"{WORD}|[^\w\s]+"
 BATCH_TEXTS = 2_048
+LEAST_TOKENS, SHORT_EXAMPLES = 100, 0.05
+"""Tokens under which a text comes last, as published, and the part of the target that may be shorter."""
 Buckets = npt.NDArray[np.int64]
 
 
@@ -37,14 +39,17 @@ def importance_resampling(
     buckets: int = 10_000,
     smoothing: float = 1e-8,
     draw: bool = True,
+    least: int | None = None,
     advance: Advance = ignore,
 ) -> Choice:
     """k of the candidate texts, drawn without replacement with their importance weights.
 
     Unigrams and bigrams of lower-case words and runs of punctuation fall into `buckets`; smoothing is added
     to the frequencies of both sides, as published. score [n]: -(log weight + Gumbel noise), without `draw`
-    -log weight; seed and ids decide the noise. Short texts are kept (the published code drops those under
-    100 tokens). Raises `BadTextError` on what is no text, ValueError on no texts, and unless 1 <= k <= n.
+    -log weight; seed and ids decide the noise. Texts under `least` tokens, by default `least_tokens`, come
+    after all others, since a log weight is a sum over n-grams: in a pool unlike the target, which makes sums
+    negative, the texts of one word would win. The published code drops them. Raises `BadTextError` on what is
+    no text, ValueError on no texts, and unless 1 <= k <= n.
     """
     if not len(target):
         raise BadShapeError("target", "no texts", "at least one")
@@ -59,7 +64,33 @@ def importance_resampling(
     weight_n = grams.sums(candidates, ratio_b, advance)
     if draw:
         weight_n = weight_n + gumbel_noise(len(weight_n), ids=ids, seed=seed, purpose="dsir")
-    return choose(-weight_n, k, ids=ids, seed=seed)
+    short_n = token_counts(candidates) < (least_tokens(target) if least is None else least)
+    return choose(last(-weight_n, short_n), k, ids=ids, seed=seed)
+
+
+def token_counts(texts: Sequence[str]) -> Buckets:
+    """Tokens of each text [n]: words and runs of punctuation."""
+    return pl.Series(texts, dtype=pl.String).str.count_matches(TOKEN).to_numpy().astype(np.int64)
+
+
+def least_tokens(target: Sequence[str]) -> int:
+    """Return the tokens under which a text is too short to resemble a target by its words.
+
+    `LEAST_TOKENS`, or less where more than `SHORT_EXAMPLES` of the examples are shorter themselves.
+    """
+    return min(LEAST_TOKENS, int(np.quantile(token_counts(target), SHORT_EXAMPLES, method="lower")))
+
+
+def last(score_n: Floats, short_n: npt.NDArray[np.bool_]) -> Floats:
+    """Return scores [n], smallest first, in which those of a mask [n] follow all others in their order.
+
+    NaN, for no score, stays.
+    """
+    known_n = np.isfinite(score_n)
+    first, behind = score_n[known_n & ~short_n], score_n[known_n & short_n]
+    if not len(first) or not len(behind):
+        return score_n
+    return np.where(short_n, score_n + max(first.max() - behind.min(), 0.0) + 1.0, score_n)
 
 
 @dataclass(frozen=True, kw_only=True)

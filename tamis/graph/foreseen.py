@@ -1,0 +1,153 @@
+"""Foresee the files that would yield no row, by a look at each file that a run is about to read.
+
+Text and Markdown files are left out, which have no columns to lack, and remote ones, which would have to be
+fetched. Of a corpus with more files than a look is worth, some of each folder and form stand for the others.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import PurePosixPath
+
+from tamis.base.numbers import counted, named
+from tamis.corpus.file_rows import is_readable
+from tamis.corpus.looking import Estimate, estimate_rows, is_looked_at, look_at
+from tamis.corpus.records import NAME_IT, Defect, Reason, lacking
+from tamis.corpus.shards import Shard
+from tamis.corpus.text_columns import Sample, conversations_in, fitting, names_of, setting
+from tamis.graph.unread_rows import Foreseen
+from tamis.settings.config import CorpusSection
+from tamis.settings.sections import COLUMN_OF_FORMAT
+
+FILES_LOOKED_AT = 1_000
+FEW_BYTES, MANY_BYTES, BYTES_COUNTED = 1 << 17, 1 << 23, 1 << 26
+"""Bytes read to count the rows of a file: `MANY_BYTES`, and after `BYTES_COUNTED` in all `FEW_BYTES`."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostFile:
+    """A file that would yield no row: the defect, and the number of rows (None if unknown)."""
+
+    file: Shard
+    defect: Defect
+    rows: Estimate | None
+
+
+def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[LostFile], Foreseen | None]:
+    """Return the files of which nothing would be read, and what that means for the corpus; None for nothing.
+
+    `files`: those of the corpus that are about to be read.
+    """
+    with_columns = [file for file in files if is_looked_at(file)]
+    some = among(with_columns, FILES_LOOKED_AT)
+    found: dict[str, Defect] = {}
+    for file in some:
+        with contextlib.suppress(Exception):  # a file that cannot be looked at is left to the step
+            if (defect := look_at(file, corpus)) is not None:
+                found[file.key] = defect
+    unsupported = [file for file in files if file.kind == "file" and not is_readable(file.name)]
+    if not found and not unsupported:
+        return [], None
+    counts = _Counts(corpus=corpus)
+    lost = [
+        LostFile(file=file, defect=found[file.key], rows=counts.of(file))
+        for file in some
+        if file.key in found
+    ]
+    bad = sum(max(1, one.rows.rows) if one.rows else 1 for one in lost) + len(unsupported)
+    good = [one.rows for file in some if file.key not in found and (one := counts.of(file)) is not None]
+    left = len(with_columns) - len(some)  # they have as many rows as the others, and can be read
+    others = [file for file in files if file.kind == "file" and not is_looked_at(file)]  # of one row each
+    rows = bad + sum(good) + round(left * sum(good) / max(1, len(good))) + len(others) - len(unsupported)
+    known = frozenset(file.key for file in (*with_columns, *others))
+    return lost, Foreseen(bad=bad, rows=rows, about=counts.estimated or left > 0, files=known)
+
+
+def among(files: Sequence[Shard], most: int) -> list[Shard]:
+    """Return at most so many of the files, of each folder and form in turn."""
+    if len(files) <= most:
+        return list(files)
+    forms: dict[tuple[str, str], list[Shard]] = {}
+    for file in files:
+        path = PurePosixPath(file.name)
+        forms.setdefault((str(path.parent), "".join(path.suffixes[-2:])), []).append(file)
+    turns = zip_longest(*forms.values())
+    return [file for turn in turns for file in turn if file is not None][:most]
+
+
+@dataclass(kw_only=True)
+class _Counts:
+    """Counter of rows of files, with a limit on the bytes read in all."""
+
+    corpus: CorpusSection
+    read: int = 0
+    estimated: bool = False
+
+    def of(self, file: Shard) -> Estimate | None:
+        most = MANY_BYTES if self.read < BYTES_COUNTED else FEW_BYTES
+        rows = estimate_rows(file, self.corpus, most)
+        with contextlib.suppress(OSError):
+            self.read += min(file.path.stat().st_size, most)
+        self.estimated |= rows is None or not rows.exact
+        return rows
+
+
+def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], with_columns: int) -> Iterator[str]:
+    """Yield a line for each reason: the files, their rows, and what to write into tamis.toml.
+
+    `with_columns`: files of the corpus that may have a text column, those that are not read again included.
+    """
+    causes: dict[tuple[Reason, str], list[LostFile]] = {}
+    for one in lost:
+        lacks = one.defect.reason == Reason.MISSING_TEXT_COLUMN
+        causes.setdefault((one.defect.reason, "" if lacks else one.defect.detail), []).append(one)
+    for (reason, detail), own in causes.items():
+        rows = [one.rows for one in own]
+        known = sum(one.rows for one in rows if one)
+        about = "" if all(one and one.exact for one in rows) else "about "
+        in_rows = f" in {about}{counted(known, 'row')}" if known else ""
+        files = f"{counted(len(own), 'file')} ({named([one.file.name for one in own], SHOWN)})"
+        if reason == Reason.MISSING_TEXT_COLUMN:
+            others = len(own) < with_columns
+            which = f"{files} without the text column" if others else "no file has the text column"
+            samples = {one.file.name: one.defect.sample for one in own}
+            to_do = "; ".join(remedies(corpus, samples, others))
+            yield f"corpus {corpus.name}: {which}: {lacking(names_of(corpus.text_column))}{in_rows}; {to_do}"
+        else:
+            words = f"{reason.replace('_', ' ')}{in_rows}"
+            yield f"corpus {corpus.name}: {files} would not be read, {words}: {detail}"
+
+
+def remedies(corpus: CorpusSection, samples: Mapping[str, Sample], others: bool) -> Iterator[str]:
+    """Yield what to write into tamis.toml, so that files without the text column are read.
+
+    samples: of the columns of each file, by its name. `others`: whether the column is right for other files.
+    """
+    section, names = f"[[corpus]] {corpus.name}", names_of(corpus.text_column) if others else ()
+    talks = {name: conversations_in(sample) for name, sample in samples.items()}
+    fits = {name: fitting(sample)[:1] for name, sample in samples.items() if corpus.format == "text"}
+    texts = [fit for name, found in fits.items() if talks[name] is None for fit in found]
+    if texts:
+        yield f"set {setting(names, texts)} in {section}"
+    forms: dict[tuple[str, str], list[str]] = {}
+    for name, talk in talks.items():
+        if talk is not None:
+            forms.setdefault(talk, []).append(name)
+    for (form, column), files in forms.items():
+        keys = [f"format = {json.dumps(form)}"] if form != corpus.format else []
+        keys += [f"text_column = {json.dumps(column)}"] if column != COLUMN_OF_FORMAT[form] else []
+        if not others and len(files) == len(samples):
+            yield f"{column!r} holds conversations: set {' and '.join(keys)} in {section}"
+        else:
+            shown = json.dumps(files[:SHOWN])
+            yield (
+                f"{named(files, SHOWN)}: {column!r} holds conversations: set exclude = {shown} in {section}, "
+                f"and {', '.join([f'include = {shown}', *keys])} in a [[corpus]] of its own"
+            )
+    unknown = [name for name, talk in talks.items() if talk is None and not fits.get(name)]
+    if unknown:
+        columns = dict.fromkeys(path for name in unknown for path in samples[name])
+        yield f"{named(unknown, SHOWN)}: columns found: {named([*columns]) or 'none'} ({NAME_IT})"

@@ -1,0 +1,239 @@
+"""Rows of other documents that hold a text: within a longer text or value, as a key, or nearly word for word.
+
+A withdrawal erases whole values, by document; it never searches and replaces within a text. So these rows are
+named, and a person decides about their documents. The text has to be known: the home keeps hashes alone.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis.base.nesting import on_own_stack
+from tamis.base.numbers import counted
+from tamis.corpus.refusing import NAME_CHARACTERS
+from tamis.corpus.stage import QUARANTINE
+from tamis.corpus.streams import Content
+from tamis.corpus.windows import word_windows
+from tamis.records.manifest import ManifestFolder
+from tamis.store.home import Home
+from tamis.store.schemas import declared, tables_of_texts
+from tamis.store.tables import Store
+from tamis.withdrawal.files import UnreadableRowsError, rows_of_batch
+
+MOST_TEXTS = 1_000
+"""Of more texts at once the quotations are not looked for."""
+BLOCK_BYTES = 1 << 24
+SHINGLE, NEAR = 5, 0.8
+"""A row nearly holds a text with so large a share of its runs of so many words."""
+_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_LINE, _MARK, _SPACE = r"\\+[bfnrt]", r"\\+", r"\s+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quotation:
+    """A row that holds the text of `text_id`: its table, column and place.
+
+    `version`: of an earlier state of the table. `column`: with the name of the value, where it is JSON.
+    `share`: part of the runs of words of the text that the row has, 1 where it holds the text as it is.
+    """
+
+    text_id: str
+    table: str
+    version: int | None
+    column: str
+    doc_id: str | None
+    shard: str | None
+    row: int | None
+    share: float = 1.0
+
+    @property
+    def line(self) -> str:
+        """The finding for a person, with the way to withdraw the row."""
+        place = "" if self.shard is None else f", {self.shard}"
+        place += "" if self.row is None else f" row {self.row}"
+        table = f"table {self.table}" + ("" if self.version is None else f" version {self.version}")
+        how = "holds" if self.share == 1 else f"holds {100 * self.share:.0f} % of the runs of five words of"
+        whose = f"document {self.doc_id}" if self.doc_id else "a row"
+        cure = f"; to withdraw it too, run `tamis withdraw {self.doc_id}`" if self.doc_id else ""
+        return f"{whose} {how} the text of {self.text_id} ({table}, column {self.column}{place}){cure}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return dict(self.__dict__)
+
+
+def is_long_enough(text: str) -> bool:
+    """Return whether a text is looked for within others; a shorter one counts as a name."""
+    return len(plain(pl.Series([text]))[0]) >= NAME_CHARACTERS
+
+
+def plain(values: pl.Series) -> pl.Series:
+    """Return texts without escapes and with single spaces, so that JSON within JSON shows them alike."""
+    codes = values.str.contains(r"\\u[0-9a-fA-F]{4}").fill_null(False)
+    if codes.any():
+        decoded = [_decoded(one) if code else one for one, code in zip(values, codes, strict=True)]
+        values = pl.Series(decoded, dtype=pl.String)
+    for pattern, written in ((_LINE, " "), (_MARK, ""), (_SPACE, " ")):
+        values = values.str.replace_all(pattern, written)
+    return values.str.strip_chars()
+
+
+def _decoded(text: str) -> str:
+    joined = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)
+    return joined.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def quotations(
+    store: Store, texts: Mapping[str, str], *, versions: bool = False, near: bool = False
+) -> Iterator[Quotation]:
+    """Yield the rows that hold one of these texts, by id, and are of another document; short texts are names.
+
+    `versions`: look at earlier versions of the tables of texts, too. `near`: of these tables, also find rows
+    with most of the words of a text.
+    """
+    known = {key: plain(pl.Series([text]))[0] for key, text in texts.items() if is_long_enough(text)}
+    for table in store.names() if known else ():
+        declaration = declared(table)
+        of_text = declaration is not None and bool(declaration.text)
+        looked_at: list[int | None] = [None]
+        if versions and of_text:
+            latest = store.version(table)
+            every = (int(one["version"]) for one in store.open(table).list_versions())
+            looked_at += [one for one in every if one != latest]
+        for version in looked_at if table != QUARANTINE.name else ():  # excerpts are compared by pieces
+            yield from _in_table(store, table, version, known, near and table in tables_of_texts())
+
+
+def _in_table(
+    store: Store, table: str, version: int | None, texts: Mapping[str, str], near: bool
+) -> Iterator[Quotation]:
+    names = [field.name for field in store.schema(table) if _is_text(field.type)]
+    columns = [name for name in names if name not in ("doc_id", "shard")]
+    beside = [name for name in ("doc_id", "shard", "row") if name in store.schema(table).names]
+    patterns = list(texts.values())
+    shingles = {key: _runs(text) for key, text in texts.items()} if near else {}
+    for batch in store.batches(table, [*columns, *beside], version=version) if columns else ():
+        frame = pl.DataFrame(pl.from_arrow(batch))
+        for column in columns:
+            shown = plain(frame[column])
+            for at in shown.str.contains_any(patterns).fill_null(False).arg_true():
+                holds = [key for key, text in texts.items() if text in shown[at]]
+                for key in holds:
+                    value = _named(frame[column][at], texts[key])
+                    yield from _found(key, table, version, f"{column}{value}", frame.row(at, named=True))
+            for key, share_n in _shares(shown, shingles) if column == "text" else ():
+                for at in np.flatnonzero((share_n >= NEAR) & ~_holding(shown, texts[key])):
+                    row = frame.row(int(at), named=True)
+                    yield from _found(key, table, version, column, row, float(share_n[at]))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _found(
+    text_id: str, table: str, version: int | None, column: str, row: Mapping[str, Any], share: float = 1.0
+) -> Iterator[Quotation]:
+    """Yield what a row holds, unless it is one of the document itself."""
+    doc_id = row.get("doc_id") or None
+    if doc_id != text_id:
+        yield Quotation(
+            text_id=text_id,
+            table=table,
+            version=version,
+            column=column,
+            doc_id=doc_id,
+            shard=row.get("shard"),
+            row=row.get("row"),
+            share=share,
+        )
+
+
+def _named(content: str, text: str) -> str:
+    """Return the names of the values, or keys, of a JSON object that hold a text, in brackets."""
+    try:
+        values = on_own_stack(json.loads, content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(values, dict):
+        return ""
+    names = [
+        "a key" if text in plain(pl.Series([name]))[0] else f"value {name!r}"
+        for name, value in values.items()
+        if text in plain(pl.Series([on_own_stack(json.dumps, {name: value}, ensure_ascii=False)]))[0]
+    ]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _holding(shown: pl.Series, text: str) -> np.ndarray:
+    return shown.str.contains(text, literal=True).fill_null(False).to_numpy()
+
+
+def _runs(text: str) -> np.ndarray:
+    """Return the hashes of the runs of words of a text; of a text of fewer words none."""
+    windows = np.unique(word_windows([text], SHINGLE).hashes)
+    return windows if len(windows) > 1 else windows[:0]
+
+
+def _shares(shown: pl.Series, shingles: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield, of each text, the share of its runs of words that each row has, [n]."""
+    if not any(map(len, shingles.values())):
+        return
+    windows = word_windows(shown.fill_null(""), SHINGLE)
+    for key, hashes in shingles.items():
+        if len(hashes):
+            own = np.isin(windows.hashes, hashes)
+            pairs = np.unique(np.stack([windows.document[own], windows.hashes[own].view(np.int64)]), axis=1)
+            counts_n = np.bincount(pairs[0], minlength=len(shown))
+            yield key, counts_n / len(hashes)
+
+
+def short_text_line(text: str) -> str:
+    """Return the restriction that holds of a text too short to be looked for within others; "" for none."""
+    if is_long_enough(text):
+        return ""
+    least = counted(NAME_CHARACTERS, "character")
+    return f"a text under {least} counts as a name, so it was compared as a whole value only"
+
+
+def files_quoting(home: Home, text: str, receipts: Iterable[str]) -> Iterator[str]:
+    """Say of each exported file and receipt that it holds a text, whatever the text is part of."""
+    sought, folder = plain(pl.Series([text]))[0], ManifestFolder.of(home)
+    paths = [path for path in home.exports.rglob("*") if path.is_file()] if home.exports.is_dir() else []
+    paths += [path for one in receipts if (path := folder.path(one)).is_file()]
+    for path in sorted(paths):
+        try:
+            quotes = any(sought in plain(some).str.join(" ")[0] for some in _strings(path))
+        except (pa.ArrowException, ValueError, OSError) as error:
+            yield str(UnreadableRowsError(path, str(error).partition("\n")[0]))
+            continue
+        if quotes:
+            yield f"{home.relative(path)} holds the given text; delete the file, or export again"
+
+
+def _strings(path: Path) -> Iterator[pl.Series]:
+    """Yield what a file shows, in blocks: of Parquet rows as JSON, and the schema; else decoded bytes."""
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as rows:
+            stated = (rows.schema_arrow.metadata or {}).values()
+            yield pl.Series(
+                [
+                    str(rows.schema_arrow.remove_metadata()),
+                    *(one.decode("utf-8", "replace") for one in stated),
+                ]
+            )
+            for batch in rows.iter_batches():
+                found = (on_own_stack(json.dumps, row, ensure_ascii=False) for row in rows_of_batch(batch))
+                yield pl.Series([*found], dtype=pl.String)
+        return
+    with Content(path) as content:
+        while block := content.stream.read(BLOCK_BYTES):
+            yield pl.Series([(block + content.stream.readline()).decode("utf-8", "replace")])

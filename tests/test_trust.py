@@ -1,0 +1,168 @@
+"""What came with a project runs, and gets secrets, only once somebody on this machine has accepted it."""
+
+import contextlib
+import hashlib
+
+import pytest
+from projects import plain_project, selection, settings
+
+from resources.driver import materialize
+from resources.instance import open_instance
+from resources.instance_file import EARLIER, ON_POSTGRES, ON_SQLITE, WRITTEN_ON_POSTGRES, prepare_folder
+from tamis.base.trust import TRUST, Consent, NoRecordError, UntrustedError, accept, accepted, record_file
+from tamis.cli import main
+from tamis.project import open_project
+from tamis.trust import asked_by, is_here
+
+OF_0_2 = "5f7cc67ba0998b5ad458cab6337847ec33cecdf3ee581b03b2eafce2f7f02df9"
+"""SHA-256 of the dagster.yaml of a home on SQLite."""
+RUNS_A_MODULE = "instance_class:\n  module: of_a_stranger\n  class: Any\n"
+RAY = '[engine]\nkind = "ray"\naddress = "{}"\n'
+REMOTE_JUDGE = '[judge]\nurl = "https://judge.example/v1"\nmodel = "m"\nkey_env = "AWS_SECRET_ACCESS_KEY"\n'
+
+
+@pytest.fixture(autouse=True)
+def _own_record(tmp_path, monkeypatch, nowhere):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def project_of(folder, *parts, **automation):
+    return plain_project(folder, settings(*parts, selection("best"), **automation), {}).project
+
+
+@pytest.fixture
+def cloned(tmp_path, monkeypatch):
+    """A project whose home came with a dagster.yaml that has a module imported, which makes a file."""
+    project = project_of(tmp_path / "cloned")
+    project.home.dagster.mkdir(parents=True)
+    (project.home.dagster / "dagster.yaml").write_text(RUNS_A_MODULE)
+    (tmp_path / "of_a_stranger.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nAny = int\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(project.root)
+    return project
+
+
+def test_a_dagster_yaml_that_came_with_a_project_runs_nothing_until_it_is_accepted(cloned, tmp_path, capsys):
+    with pytest.raises(UntrustedError, match=r"was not written by Tamis.*`tamis trust`.*remove that file"):
+        open_instance(cloned)
+    assert not (tmp_path / "ran").exists()
+    assert main(["trust", "--list"]) == 0
+    assert "not accepted: " in capsys.readouterr().out
+    with pytest.raises(UntrustedError):
+        open_instance(cloned)
+    assert main(["trust"]) == 0
+    assert f"accepted: {cloned.home.dagster / 'dagster.yaml'} was not written" in capsys.readouterr().out
+    with contextlib.suppress(Exception):  # an int is no instance
+        open_instance(cloned)
+    assert (tmp_path / "ran").exists(), "the file of this test does run something"
+
+
+@pytest.mark.parametrize("change", ["content", "place"])
+def test_an_acceptance_holds_for_one_file_with_one_content(cloned, tmp_path, monkeypatch, change):
+    assert main(["trust"]) == 0
+    path = cloned.home.dagster / "dagster.yaml"
+    if change == "content":
+        path.write_text(path.read_text() + "# changed\n")
+        moved = cloned
+    else:
+        monkeypatch.delenv("TAMIS_PROJECT")
+        moved = open_project(cloned.root.rename(tmp_path / "moved"))
+    with pytest.raises(UntrustedError):
+        prepare_folder(moved)
+
+
+def test_what_tamis_wrote_itself_is_not_asked_about(tmp_path):
+    project = project_of(tmp_path)
+    folder = prepare_folder(project)
+    for text in (ON_SQLITE, *EARLIER, ""):
+        (folder / "dagster.yaml").write_text(text)
+        prepare_folder(project)
+    written = hashlib.sha256(ON_SQLITE.encode()).hexdigest()
+    assert written == "5f7cc67ba0998b5ad458cab6337847ec33cecdf3ee581b03b2eafce2f7f02df9", (
+        "keep the text of 0.2 in EARLIER"
+    )
+    assert hashlib.sha256(ON_POSTGRES.read_bytes()).hexdigest() in WRITTEN_ON_POSTGRES
+    assert main(["-C", str(project.root), "trust"]) == 0
+    assert accepted() == []
+
+
+def test_a_server_accepts_by_a_variable(cloned, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
+    prepare_folder(cloned)
+    monkeypatch.setenv(TRUST, "0")
+    with pytest.raises(UntrustedError):
+        prepare_folder(cloned)
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", '[{"file": 1}]', "[[]]", '[{"file": "/x"}]'])
+def test_a_damaged_record_accepts_nothing_and_is_written_again(cloned, content):
+    record_file().parent.mkdir(parents=True)
+    record_file().write_text(content)
+    with pytest.raises(UntrustedError):
+        prepare_folder(cloned)
+    assert main(["trust"]) == 0
+    prepare_folder(cloned)
+
+
+def test_a_record_in_the_working_directory_counts_for_nothing(cloned, monkeypatch, tmp_path):
+    for name in ("XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda name: f"~/.local/state/{name}")
+    with pytest.raises(NoRecordError, match="set HOME"):
+        accept([Consent.of(tmp_path / "file", "does something")])
+    assert accepted() == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "automation", "said"),
+    [
+        ([REMOTE_JUDGE], {}, "sends the value of the variable AWS_SECRET_ACCESS_KEY to judge.example"),
+        ([REMOTE_JUDGE.replace("judge.example", "127.0.0.1:8000")], {}, None),
+        ([REMOTE_JUDGE.replace("key_env", "# key_env")], {}, None),
+        (
+            [],
+            {"webhook": "https://hook.example/x", "webhook_key_env": "GITHUB_TOKEN"},
+            "sends the value of the variable GITHUB_TOKEN to hook.example",
+        ),
+        ([], {"webhook": "https://hook.example/x"}, None),
+        (
+            ['[engine]\nkind = "ray"\naddress = "head:6379"\n'],
+            {},
+            "lets the Ray cluster at head:6379 run code",
+        ),
+        (['[engine]\nkind = "ray"\naddress = "auto"\n'], {}, None),
+        (['[tracking]\nuri = "https://mlflow.example"\n'], {}, "MLFLOW_TRACKING_TOKEN to mlflow.example"),
+        (['[tracking]\nuri = "http://localhost:5000"\n'], {}, None),
+    ],
+)
+def test_secrets_and_foreign_clusters_are_asked_about(tmp_path, monkeypatch, parts, automation, said):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    project = project_of(tmp_path, *parts, **automation)
+    asked = asked_by(project)
+    assert [said in one.effect for one in asked] == ([True] if said else [])
+    if said:
+        with pytest.raises(UntrustedError, match="tamis trust"):
+            materialize(project, None, None, print)
+        accept(asked)
+        (project.root / "tamis.toml").write_text((project.root / "tamis.toml").read_text() + "\n# edited\n")
+        assert asked_by(open_project(project.root)) == asked, "another edit does not ask again"
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("a.localhost.", True),
+        ("0.0.0.0", False),
+        ("10.0.0.5", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+        ("", False),
+    ],
+)
+def test_which_addresses_are_this_machine(host, here):
+    assert is_here(host) == here

@@ -18,11 +18,11 @@ from resources.databases import Incomplete, incomplete_databases
 from resources.instance import dagster_state, open_instance
 from resources.instance_file import NAME, POSTGRES_URL
 from resources.sqlite import wait_at_most
-from resources.webserver import address
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.numbers import brief, counted
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
+from tamis.store.served import served
 
 PATIENCE_SECONDS = 5
 SILENT_SECONDS = 180.0
@@ -111,7 +111,7 @@ def daemon(project: Project, required: bool) -> str:
     if age is not None and age <= SILENT_SECONDS:
         return f"last seen {brief(age)} ago"
     seen = "not running, " + ("never seen" if age is None else f"last seen {brief(age)} ago")
-    if required or address(project.home):
+    if required or served(project.home):
         raise DaemonSilentError(seen)
     return f"{seen}; `tamis ui` starts the daemon; until then, only `tamis materialize` processes new files"
 

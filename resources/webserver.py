@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 
 from tamis.store.home import Home
-from tamis.store.served import NOTE, note_served, served
+from tamis.store.served import NOTE, note_served
 
 BEGUN_SECONDS = 2.0
 """How long a refusal may take; a webserver that says nothing in that time is loading them."""
@@ -27,12 +27,6 @@ def noted(home: Home, host: str, port: int) -> Iterator[None]:
     finally:
         if path.exists() and path.read_text() == note:  # another one may have begun since
             path.unlink()
-
-
-def address(home: Home) -> tuple[str, int] | None:
-    """Return the host and port that a process of this machine noted which still lives."""
-    found = served(home)
-    return None if found is None else (found.host, found.port)
 
 
 def ask_reload(host: str, port: int, location: str) -> str:

@@ -13,7 +13,6 @@ from tamis.store.served import note_said
 MOST_NAMED = 5
 GOES_ON = (
     "continues when it ends",
-    "is being registered",
     "are being registered",
     "tried again shortly",
     "try again shortly",

@@ -12,11 +12,12 @@ from resources.check_log import log_evaluation
 from resources.current_checks import PROJECT_FILE
 from resources.store import StoreResource
 from resources.used_stages import Used, loaded_with, used_by
-from resources.webserver import address, ask_reload
+from resources.webserver import ask_reload
 from tamis.base.progress import complain
 from tamis.corpus.stage import RAW_STAGE
 from tamis.settings.config import home_folder
 from tamis.store.home import Home
+from tamis.store.served import served
 
 LOADING_SECONDS = 60.0
 """How long loading may take before it is asked for again."""
@@ -84,11 +85,13 @@ def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str
     asked, _, what = (context.cursor or "").partition(" ")
     if what == wanted and time.time() - float(asked) < LOADING_SECONDS:
         return ""
-    served = address(store.home)
-    if served is None:
+    webserver = served(store.home)
+    if webserver is None:
         return f"no `tamis ui` is running here: {BY_HAND}"
     origin = context.code_location_origin
-    if problem := ask_reload(*served, origin.location_name if origin else "definitions.py"):
+    if problem := ask_reload(
+        webserver.host, webserver.port, origin.location_name if origin else "definitions.py"
+    ):
         return f"{problem}: {BY_HAND}"
     context.update_cursor(f"{time.time():.0f} {wanted}")
     return ""

@@ -30,6 +30,7 @@ from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
+from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -272,7 +273,7 @@ def read_status(project: Project) -> Status:
         quarantine=bad,
         causes=quarantine_lines(bad, snapshot),
         shares=unread_shares(snapshot, current, bad, failed),
-        reading=reading_notes(snapshot),
+        reading=[*reading_notes(snapshot), *uncovered_lines(project)],
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
         selections=selections,

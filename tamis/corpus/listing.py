@@ -191,6 +191,20 @@ def reads(corpus: CorpusSection, relative: str) -> bool:
     return not hidden and _matches(corpus.include, relative) and not _matches(corpus.exclude, relative)
 
 
+def leaves_out(corpus: CorpusSection, relative: str) -> bool:
+    """Return whether `exclude` names a file at this path below the folder of a corpus."""
+    return _matches(corpus.exclude, relative)
+
+
+def files_below(folder: Path, *, whole: bool) -> Iterator[str]:
+    """Yield the relative paths of the files of a folder, `whole` with the folders below it.
+
+    Without temporary and hidden ones, and links that lead out of it. Raises `ListingError`.
+    """
+    walk = _Walk(corpus=CorpusSection(name="files", kind="files", path=str(folder)), root=folder)
+    return walk.names(folder, "", (), whole=whole)
+
+
 def _matches(globs: tuple[str, ...], relative: str) -> bool:
     return any(glob_pattern(glob).fullmatch(relative) for glob in globs)
 
@@ -222,8 +236,13 @@ class _Walk:
     root: Path
     links_out: list[str] = field(default_factory=list)
 
-    def names(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-        """Relative paths of the files below a folder; `above` are device and inode of the folders over it."""
+    def names(
+        self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], *, whole: bool = True
+    ) -> Iterator[str]:
+        """Relative paths of the files below a folder; `above` are device and inode of the folders over it.
+
+        Without `whole` of the files in the folder itself.
+        """
         try:
             status = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -248,9 +267,9 @@ class _Walk:
                 ) from error
             if unfollowed:
                 self.links_out.append(f"{prefix}{entry.name}{'/' if is_folder else ''}")
-            elif is_folder:
+            elif is_folder and whole:
                 yield from self.names(folder / entry.name, f"{prefix}{entry.name}/", (*above, identity))
-            else:
+            elif not is_folder:
                 yield prefix + entry.name
 
     def _leads_out(self, link: os.DirEntry[str]) -> bool:

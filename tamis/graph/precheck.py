@@ -37,6 +37,7 @@ from tamis.graph.foreseen import lost_files, lost_lines
 from tamis.graph.plan import Due
 from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
@@ -142,6 +143,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if rows is not None:
             foreseen[corpus.name] = rows
         warnings += lost_lines(corpus, lost, with_columns[corpus.name])
+    warnings += uncovered_lines(project)
     warnings += _not_understood(project, shards, examples)
     warnings += _budgets_above(snapshot, current, shards)
     entries = read_quarantine(project.home.store)

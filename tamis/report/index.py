@@ -13,6 +13,7 @@ from tamis.graph.plan import Due
 from tamis.graph.reading_notes import reading_notes
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
+from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.mixture.stage import MIXTURE_STAGE
 from tamis.records.current_values import CurrentValues
@@ -70,7 +71,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
     entries = read_quarantine(home.store)
     unread = unread_line(unread_shares(snapshot, current, entries)) if entries else ""
-    reading = reading_notes(snapshot)
+    reading = [*reading_notes(snapshot), *uncovered_lines(snapshot.project)]
     state = _state(snapshot, current, [*names, unread, *reading], reasons)
     file = home.reports / INDEX
     if not names or _state_of(file) == state:

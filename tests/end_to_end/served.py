@@ -14,7 +14,7 @@ from typing import Any
 
 from projects import SmallProject
 
-from resources.webserver import address
+from tamis.store import served as note
 
 
 @contextlib.contextmanager
@@ -32,12 +32,12 @@ def served(project: SmallProject) -> Iterator[str]:
         )
     try:
         wait_for(lambda: answers(port), 180, project)
-        assert address(project.home) == ("127.0.0.1", port)
+        assert note.served(project.home).port == port
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.wait(60)
-    assert address(project.home) is None
+    assert note.served(project.home) is None
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ from tamis.report.audit import AuditPage
 from tamis.report.browse import BrowsePage
 from tamis.report.figures import LARGEST_BYTES, new_figure, plot_markdown, png_of
 from tamis.report.index import IndexPage
+from tamis.report.missing import MissingPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
 from tamis.report.rendering import ends, environment, escape
@@ -30,6 +31,7 @@ PAGES = {
     "browse.html": BrowsePage,
     "index.html": IndexPage,
     "map.html": MapPage,
+    "missing.html": MissingPage,
     "mix.html": MixPage,
     "samplers.html": SamplerPage,
     "scaling.html": ScalingPage,

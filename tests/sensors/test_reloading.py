@@ -14,9 +14,9 @@ import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target
 
 from resources.current_checks import PROJECT_FILE
-from resources.webserver import address, ask_reload, noted
+from resources.webserver import ask_reload, noted
 from tamis.base.processes import this_process
-from tamis.store.served import NOTE
+from tamis.store.served import NOTE, served
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
 BROKEN = "[judge]\nsamples = 40\n"
@@ -177,13 +177,13 @@ def test_a_webserver_that_ended_without_a_word_is_named(project):
 
 def test_the_note_goes_with_who_wrote_it_alone(project):
     with noted(project.home, "127.0.0.1", 1):
-        assert address(project.home) == ("127.0.0.1", 1)
+        assert served(project.home).port == 1
         with noted(project.home, "127.0.0.1", 2):
-            assert address(project.home) == ("127.0.0.1", 2)
-        assert address(project.home) is None
+            assert served(project.home).port == 2
+        assert served(project.home) is None
         other = noted(project.home, "127.0.0.1", 3)
         other.__enter__()
-    assert address(project.home) == ("127.0.0.1", 3)
+    assert served(project.home).port == 3
     other.__exit__(None, None, None)
     assert os.listdir(project.home.dagster) == []
 

@@ -21,6 +21,7 @@ from tamis.report.missing import missing_page
 from tamis.report.server import served_pages
 from tamis.settings.config import UnreadableProjectError
 from tamis.store.home import Home
+from tamis.store.served import served
 from tamis.trust import asked_by
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
@@ -97,8 +98,8 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()
     folder = checkout()
-    if served := platform_module("webserver").address(project.home):
-        raise ServedError(*served)
+    if webserver := served(project.home):
+        raise ServedError(webserver.host, webserver.port)
     if ended := platform_module("children").end_left_over(project.file):
         say(
             f"stopped the {' and the '.join(ended)} that a killed `tamis ui` of this project had left running"

@@ -22,7 +22,6 @@ from tamis.graph.absent_files import as_once_read
 from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
-from tamis.graph.out_of_date import REASONS
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.quarantine import quarantine_lines
 from tamis.graph.reading_notes import reading_notes
@@ -489,30 +488,3 @@ def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:
         if name not in stages():
             raise UnknownNameError("asset", name, stages())
     return frozenset(names) if names else None
-
-
-def values_due(project: Project, asset: str, snapshot: ProjectSnapshot | None = None) -> dict[str, Due]:
-    """Return the entries of the plan that would make values of an asset again, by partition.
-
-    What was kept within a certificate is current, as in the status. `snapshot`: of the files as they are now,
-    which are scanned without one.
-    """
-    snapshot = snapshot or scan(project, project.settings.automation.settle_seconds)
-    found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
-    return {one.partition: one for one in found if one.asset == asset}
-
-
-def why_due(entry: Due) -> str:
-    """Return why a value would be made again, in words."""
-    return f"it waits for {entry.waits_for}" if entry.waits_for else REASONS.get(entry.reason, entry.reason)
-
-
-def value_due(project: Project, asset: str, partition: str) -> Due | None:
-    """Return the entry of the plan that would make a value again; None when it is current."""
-    return values_due(project, asset).get(partition)
-
-
-def due(project: Project, asset: str, partition: str) -> str | None:
-    """Why a value would be made again now; None when it is current."""
-    found = value_due(project, asset, partition)
-    return why_due(found) if found else None

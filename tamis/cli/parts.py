@@ -20,9 +20,9 @@ from tamis.base.imports import importing
 from tamis.base.limits import SIZE
 from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
+from tamis.graph.due_values import due
 from tamis.project import Project, open_project, read_project
 from tamis.settings.config import platform_folder
-from tamis.status import due
 from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]

@@ -19,6 +19,7 @@ from tamis.cli.parts import answer, json_option, platform_module, target_names, 
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.embedding.unknown_stored import unknown_lines
+from tamis.graph.due_values import values_due, why_due
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
@@ -43,7 +44,6 @@ from tamis.report.audit import page_of
 from tamis.report.seen import beginnings
 from tamis.report.serving import served_page_name
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
-from tamis.status import values_due, why_due
 from tamis.store.tables import Store
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.stored_gaps import read_gaps

@@ -1,10 +1,13 @@
 """Standard output and standard error that cannot be written: what a command says then, and how it ends."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+
+from tamis.base.outputs import guard_standard_streams
 
 ANSWERING = """
 import atexit, pathlib, sys, tamis.cli
@@ -100,3 +103,12 @@ def test_an_output_over_the_size_that_a_file_may_have_names_the_limit(tmp_path):
         )
     assert done.returncode == 1
     assert "(File too large; the size of a file is limited to 4 kB here (`ulimit -f`))" in done.stderr
+
+
+def test_a_stream_in_memory_stays_as_it_is(monkeypatch):
+    memory = io.StringIO()
+    monkeypatch.setattr("sys.stdout", memory)
+    monkeypatch.setattr("sys.stderr", memory)
+    guard_standard_streams()
+    print("seen")
+    assert memory.getvalue() == "seen\n"

@@ -59,9 +59,13 @@ def guard_standard_streams() -> None:
 def _guarded(stream: TextIO | None, raises: bool) -> TextIO:
     if stream is None:
         return open(os.devnull, "w")
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # a stream in memory, which whoever called from Python put here
+        return stream
     before = cast(io.TextIOWrapper, stream)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(stream.fileno(), raises)),  # type: ignore[type-var]
+        io.BufferedWriter(_Descriptor(descriptor, raises)),  # type: ignore[type-var]
         encoding=before.encoding,
         errors=before.errors,
         line_buffering=before.line_buffering or before.write_through,

@@ -479,20 +479,28 @@ class SmallProject:
         """Let what arrived be registered and what left be removed; returns what was done."""
         import dagster as dg
 
-        from resources.removal import removal
-
         found = self.sense("arrivals")
         if isinstance(found, dg.SkipReason):
             return str(found.skip_message)
         (request,) = found.run_requests
         assert request.job_name == "removal"
-        assert removal.execute_in_process(
-            instance=self.instance,
-            resources={"store": self.resources["store"]},
-            tags=dict(request.tags),
-            run_config=QUIET,
-        ).success
+        self._remove(request.tags)
         return "removed"
+
+    def let_go(self, name: str) -> None:
+        """Remove what is held back under a name, as a person allows it in the UI."""
+        from resources.tags import ALLOW_REMOVAL_TAG
+
+        self._remove({ALLOW_REMOVAL_TAG: name})
+
+    def _remove(self, tags: Mapping[str, str]) -> None:
+        from resources.removal import removal
+
+        resources = {"store": self.resources["store"]}
+        done = removal.execute_in_process(
+            instance=self.instance, resources=resources, tags=dict(tags), run_config=QUIET
+        )
+        assert done.success
 
     def tick(self, sensor: str = "reselection") -> tuple[list["dg.RunRequest"], str]:
         """Return what a tick requests, and why it requests nothing."""

@@ -96,11 +96,13 @@ def half_write(landing: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What happens to the files, documents new and in all, and which selections change or stay."""
+    """What happens to the files, documents new and in all, what of it a person has to allow, and which
+    selections change or stay."""
 
     make: Callable[[Path], object]
     new: int
     documents: int
+    allowed: str = ""
     changes: frozenset[str] = frozenset()
     stays: frozenset[str] = frozenset()
 
@@ -124,6 +126,7 @@ CHANGES = {
         make=lambda landing: (landing / "algebra.jsonl").unlink(),
         new=0,
         documents=120,
+        allowed="landing",
         changes=frozenset({"near-algebra"}),
     ),
     "duplicated": Change(
@@ -143,6 +146,8 @@ def test_the_right_rows_and_only_they_are_done_again(platform, name, way):
     before, events = versions(platform), events_so_far(platform)
     judged = ids(platform, "scores_judge")
     change.make(landing)
+    if change.allowed:
+        platform.let_go(change.allowed)
     keep_up(platform, way)
     assert counted(platform, events, "embeddings", "encoded") == change.new
     sample = ids(platform, "judge_sample")

@@ -81,5 +81,5 @@ def test_a_disk_that_may_only_be_read_is_named_and_what_reads_still_works(built,
     assert f"{project.home.root} cannot be written (Read-only file system)" in failed.stderr
     subprocess.run(["mount", "-o", f"remount,rw,{DISK}", str(disk)], check=True)
     assert versions(project) == versions(built)
-    project.tamis("materialize")
+    project.tamis("materialize", "--allow-removal", "landing")
     assert project.store.count("documents") == 120

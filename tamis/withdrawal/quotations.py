@@ -231,7 +231,10 @@ def _strings(path: Path) -> Iterator[pl.Series]:
                 ]
             )
             for batch in rows.iter_batches():
-                found = (on_own_stack(json.dumps, row, ensure_ascii=False) for row in rows_of_batch(batch))
+                found = (
+                    on_own_stack(json.dumps, row, ensure_ascii=False, default=str)
+                    for row in rows_of_batch(batch)
+                )
                 yield pl.Series([*found], dtype=pl.String)
         return
     with Content(path) as content:

@@ -60,6 +60,8 @@ RELEASE = (
     Entry(name="transport_increment", minutes=5),
     Entry(name="encoding", minutes=9),
     Entry(name="coverage", minutes=5),
+    Entry(name="scripts", minutes=9),
+    Entry(name="short_texts", minutes=9),
     Entry(name="mixtures", minutes=5),
     Entry(name="small_files", minutes=5),
     Entry(name="scaling", minutes=6),

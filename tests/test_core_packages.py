@@ -36,7 +36,7 @@ IMPORTED = {
     "phonenumbers": "tamis/filters/phone_numbers.py",
     "pillow": "tamis/report/figures.py",
     "polars": "tamis/corpus/documents.py",
-    "psutil": "resources/processes.py",
+    "psutil": "tamis/base/processes.py",
     "py3langid": "tamis/filters/language.py",
     "platformdirs": "tamis/base/files.py",
     "pyarrow": "tamis/corpus/parquet_rows.py",

@@ -171,7 +171,8 @@ def _without_beginnings(store: Store, kept: pl.DataFrame, places: pl.DataFrame) 
         return places
     at = ["shard", "row"]
     rows = kept.select("shard", pl.col("row").cast(pl.UInt32), cut="names", within="shown")
-    stored = store.read(OCCURRENCES.name, where=one_of("shard", sorted(set(kept["shard"]))))
+    of_files = one_of("shard", sorted(set(kept["shard"])))
+    stored = store.read(OCCURRENCES.name, schema_of(OCCURRENCES.name).names, of_files)
     cleared = places.select(*at, "shown", cleared="metadata")
     found = stored.join(rows, on=at).join(cleared, on=at, how="left")
     found = found.with_columns(
@@ -184,9 +185,10 @@ def _without_beginnings(store: Store, kept: pl.DataFrame, places: pl.DataFrame) 
 
 
 def _showing(store: Store, table: str, column: str, gone: frozenset[str]) -> pl.DataFrame:
-    others = ~pl.col("doc_id").is_in([*gone, NO_DOCUMENT])
-    blocks = (pl.DataFrame(batch).filter(others) for batch in store.batches(table))
-    empty = pl.DataFrame(pl.from_arrow(schema_of(table).empty_table()))
+    others, schema = ~pl.col("doc_id").is_in([*gone, NO_DOCUMENT]), schema_of(table)
+    # By name, so that a home of an earlier version has the columns that came later.
+    blocks = (pl.DataFrame(batch).filter(others) for batch in store.batches(table, schema.names))
+    empty = pl.DataFrame(pl.from_arrow(schema.empty_table()))
     return pl.concat([rows_showing(block, column, gone) for block in (empty, *blocks)])
 
 

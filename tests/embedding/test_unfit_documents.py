@@ -84,7 +84,7 @@ def test_the_quarantine_names_shard_and_row_until_the_shard_is_gone(store, encod
     break_model(encoder, monkeypatch, np.nan)
     embed_missing(store, encoder, IDS)
     places = {"doc_id": [IDS[0], IDS[7], IDS[7]], "shard": ["a", "a", "b"], "row": [0, 3, 0], "source": "x"}
-    absent = {"licence": None, "language": None, "metadata": None}
+    absent = dict.fromkeys(set(schema_of("occurrences").names) - places.keys())
     rows = pl.DataFrame(places | absent).select(schema_of("occurrences").names)
     store.merge("occurrences", rows.to_arrow().cast(schema_of("occurrences")))
     groups = {"a": [IDS[0], IDS[7]], "b": [IDS[7]]}

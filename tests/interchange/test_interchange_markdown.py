@@ -100,7 +100,9 @@ FACTS = Facts(
 
 def test_a_card_of_hostile_names_is_a_card():
     columns = pa.schema([pa.field(name, pa.string()) for name in HOSTILE])
-    written = Written(name="a`b|<i>.parquet", columns=columns, form="parquet", size=1, sha256="0" * 64)
+    written = Written(
+        name="a`b|<i>.parquet", columns=columns, form="parquet", size=1, sha256="0" * 64, known=frozenset()
+    )
     text = data_card(FACTS, written, ["c`\x1b.json"])
     _start, head, body = text.split("---\n", 2)
     assert yaml.safe_load(head)["configs"][0]["data_files"] == "a`b|<i>.parquet"
@@ -115,7 +117,14 @@ def test_a_card_of_hostile_names_is_a_card():
 @pytest.mark.parametrize("licence", [name for name in HOSTILE if name.strip()])
 def test_the_head_of_a_card_is_yaml_whatever_the_licence_and_the_file_are_called(licence):
     facts = replace(FACTS, licences=((licence, 3, 9),))
-    written = Written(name=f"{licence}.parquet", columns=pa.schema([]), form="parquet", size=1, sha256="0")
+    written = Written(
+        name=f"{licence}.parquet",
+        columns=pa.schema([]),
+        form="parquet",
+        size=1,
+        sha256="0",
+        known=frozenset(),
+    )
     head = data_card(facts, written, []).split("\n---\n")[0].removeprefix("---\n")
     value = yaml.safe_load(head)
     assert list(value) == ["pretty_name", "license", "license_name", "configs"]

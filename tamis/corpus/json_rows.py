@@ -9,9 +9,22 @@ names a key twice is a defect of its row. With all checks, 60,000 to 75,000 rows
 import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from tamis.corpus.records import Defect, Item, Note, Row, broken_stream, giant_row, malformed, wrong_encoding
+from tamis.corpus.records import (
+    RETURNS_ALONE,
+    UNKNOWN,
+    WHOLE_SHARD,
+    Defect,
+    Item,
+    Note,
+    Row,
+    broken_stream,
+    giant_row,
+    malformed,
+    wrong_encoding,
+)
 from tamis.corpus.streams import Content, Line
 from tamis.corpus.strict_json import TOO_LARGE, Reader
 from tamis.corpus.text import excerpt
@@ -41,7 +54,7 @@ def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
 
 def _parsed_line(row: int, line: Line, corpus: CorpusSection, reader: Reader) -> Item | None:
     if line.giant:
-        return giant_row(row, corpus.maximum_row_bytes, line.content)
+        return _of_returns(row, line) or giant_row(row, corpus.maximum_row_bytes, line.content)
     if not line.content.strip():
         return None
     try:
@@ -49,7 +62,17 @@ def _parsed_line(row: int, line: Line, corpus: CorpusSection, reader: Reader) ->
     except UnicodeDecodeError as error:
         return wrong_encoding(row, str(error), line.content)
     except (ValueError, RecursionError) as error:
-        return malformed(row, str(error), line.content)
+        return _of_returns(row, line) or malformed(row, str(error), line.content)
+
+
+def _of_returns(row: int, line: Line) -> Defect | None:
+    """Return the defect of a line that holds rows which end in carriage returns; None of any other."""
+    rows = sum(part.lstrip().startswith(b"{") for part in line.content.split(b"\r"))
+    if rows < 2:
+        return None
+    found = malformed(row, RETURNS_ALONE, line.content)
+    is_file = line.giant and row == 0  # of which this is the beginning
+    return replace(found, row=WHOLE_SHARD, rows=UNKNOWN) if is_file else replace(found, rows=rows)
 
 
 def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:

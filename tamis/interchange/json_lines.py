@@ -26,7 +26,8 @@ _KINDS = {str: TEXT, int: INTEGER, float: FLOAT, bool: BOOLEAN, dict: OBJECT, li
 def kinds_of(value: Any) -> Iterator[tuple[str, str, Any]]:
     """Yield each place within a JSON value (`a.b[]`, "" the value), its kind and what is there; not of nulls.
 
-    A key that is empty is `""` in a place. Numbers that are infinite or none are written as nulls. Of a list of plain values each kind comes once.
+    A key that is empty is `""` in a place. Numbers that are infinite or none are written as nulls. Of a list
+    of plain values each kind comes once.
     """
     left = [("", value)]
     while left:

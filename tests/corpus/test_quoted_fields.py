@@ -124,9 +124,8 @@ def test_texts_of_several_lines_stay_whole(tmp_path, text):
 @pytest.mark.parametrize("delimiter", [",", ";", "|"])
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (5, 6), (5, 7), (5, 12)])
 def test_rows_without_numbers_are_not_joined_in_silence(tmp_path, first, last, delimiter, text_first):
-    said = [
-        f"A sentence about the {word}" for word in "sea sky sand dune reef gull mast rope hull keel".split()
-    ]
+    words = ("sea", "sky", "sand", "dune", "reef", "gull", "mast", "rope", "hull", "keel")
+    said = [f"A sentence about the {word}" for word in words]
     said = with_marks(first, last, [*said, *(f"{one} again" for one in said)])
     labels = ["neg", "positive"] * 10
     named = [("label", "text"), *zip(labels, said, strict=True)]

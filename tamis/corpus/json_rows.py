@@ -29,6 +29,7 @@ from tamis.corpus.streams import Content, Line
 from tamis.corpus.strict_json import TOO_LARGE, Reader
 from tamis.corpus.text import excerpt
 from tamis.corpus.text_columns import usual_place
+from tamis.corpus.wrapped_rows import wrapped_or_rows
 from tamis.settings.config import CorpusSection
 
 WINDOW_CHARACTERS = 1 << 18
@@ -39,6 +40,10 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     """A row per line; blank lines are counted and skipped."""
+    return wrapped_or_rows(_lines(content, corpus), corpus)
+
+
+def _lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     row, rest, reader = 0, b"", Reader()
     for line in content.lines(corpus.maximum_row_bytes):
         item = _parsed_line(row, line, corpus, reader)
@@ -87,6 +92,10 @@ def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:
 
 def read_json(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     """A row per element of an array of objects or of texts, or one row for a single object."""
+    return wrapped_or_rows(_elements(content, corpus), corpus)
+
+
+def _elements(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     window = _Window(content, corpus.maximum_row_bytes)
     window.skip(_SPACE)
     in_array = window.take("[")

@@ -158,7 +158,7 @@ def _mostly_lost(gone: pl.DataFrame, lost: pl.DataFrame) -> set[str]:
 def _behind_broken_links(store: Store, project: Project, missing: Mapping[str, str]) -> set[str]:
     """Return the missing files whose place is behind a link that leads nowhere now."""
     noted = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES])
-    names: dict[str, str] = dict(noted.iter_rows())
+    names: dict[str, str] = dict(noted.drop_nulls("name").iter_rows())
     corpora = {corpus.name: corpus for corpus in project.settings.corpus}
     return {
         key

@@ -21,6 +21,8 @@ UNUSABLE: dict[str, bytes | str] = {
     "no log-probabilities": b'{"choices": [{"text": " yes", "logprobs": null}]}',
     "NaN": USABLE.replace(b"-1.0", b"NaN"),
     "null": USABLE.replace(b"-1.0", b"null"),
+    "a log-probability over 0": USABLE.replace(b"-1.0", b"1000.0"),
+    "an integer beyond all floats": USABLE.replace(b"-1.0", b"9" * 400),
     "an error": b'{"error": {"message": "cannot read it", "code": "oops"}}',
     "an error as a text": b'{"error": "cannot read it"}',
     "chunks that end too soon": "chunked",
@@ -44,8 +46,8 @@ class RefusingJudge:
                 with server.lock:
                     server.asked.append(body["prompt"])
                 verdict = server.refuse(body["prompt"])
-                if verdict == "chunked":
-                    self.send_response(200)
+                if verdict in ("chunked", "refused in chunks"):
+                    self.send_response(200 if verdict == "chunked" else 400)
                     self.send_header("Transfer-Encoding", "chunked")
                     self.end_headers()
                     self.wfile.write(b"40\r\n" + USABLE[:40])

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamis.corpus.arrow_values import is_list, is_text, json_values, unique_names
+from tamis.corpus.arrow_values import is_list, is_text, json_values, unencoded_type, unique_names
 from tamis.corpus.text_columns import LEVELS, SAMPLE_ROWS, TURNS, Sample, TextPlace, chosen_by, names_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import RowFormat
@@ -48,7 +48,7 @@ def type_of(schema: pa.Schema, keys: Iterable[str]) -> pa.DataType:
     for key in keys:
         kind = fields[key]
         fields = _fields(kind) if pa.types.is_struct(kind) else {}
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    return unencoded_type(kind)
 
 
 def may_hold(kind: pa.DataType, form: RowFormat) -> bool:
@@ -82,8 +82,7 @@ def told_columns(schema: pa.Schema) -> list[tuple[str, ...]]:
 
 def _told(fields: Fields, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for name, kind in fields.items():
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
+        kind = unencoded_type(kind)
         if pa.types.is_struct(kind) and len(above) + 1 < LEVELS:
             yield from _told(_fields(kind), (*above, name))
         elif is_text(kind) or _is_of_turns(kind):

@@ -1,15 +1,16 @@
-"""Rows of an Arrow stream, as `datasets` saves them: a record batch at a time, memory-mapped.
+"""Rows of an Arrow file, such as `datasets` saves: a record batch at a time, memory-mapped.
 
 Where the bytes break, the rows before them are kept. Columns are those that are read of Parquet.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from tamis.corpus.arrow_columns import sample_of_batch
+from tamis.corpus.arrow_files import MAGIC, open_arrow
 from tamis.corpus.parquet_rows import (
     UsableColumns,
     batch_items,
@@ -36,29 +37,29 @@ def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         return
     with source:
         try:
-            reader = opened(source)
+            schema, batches = open_arrow(source)
         except (pa.ArrowException, OSError) as error:
             if is_from_the_disk(error):
                 raise
             yield malformed_file(path, f"not an Arrow file: {error}")
             return
-        columns = usable_columns(reader.schema, corpus, lambda: rows_told(path), lambda: sample_of_file(path))
+        columns = usable_columns(schema, corpus, lambda: rows_told(path), lambda: sample_of_file(path))
         if isinstance(columns, Defect):
             yield columns
             return
-        yield from _rows(reader, columns, _ended(path))
+        yield from _rows(batches, columns.read(schema), columns, _ended(path))
 
 
 def schema_of_file(path: Path) -> pa.Schema:
     """Return the schema of a file; raises what Arrow does where it has none."""
     with pa.memory_map(str(path)) as source:
-        return opened(source).schema
+        return open_arrow(source)[0]
 
 
 def sample_of_file(path: Path) -> Sample:
     """Return values of the columns that may hold texts, of the first rows."""
     with contextlib.suppress(pa.ArrowException, OSError), pa.memory_map(str(path)) as source:
-        for batch in opened(source):
+        for batch in open_arrow(source)[1]:
             if batch.num_rows:
                 return sample_of_batch(batch)
     return {}
@@ -67,27 +68,21 @@ def sample_of_file(path: Path) -> Sample:
 def _ended(path: Path) -> bool:
     """Whether the end was written: a file cut off between two batches would pass for a shorter one."""
     with path.open("rb") as file:
-        if not file.read(4).startswith(CONTINUES):
-            return True  # the random-access format, or a stream of before 2019: neither is checked
-        file.seek(max(0, path.stat().st_size - len(END)))
-        return file.read() == END
+        head = file.read(len(MAGIC))
+        end = MAGIC if head == MAGIC else END
+        if end == END and not head.startswith(CONTINUES):
+            return True  # a stream of before 2019 is not checked
+        file.seek(max(0, path.stat().st_size - len(end)))
+        return file.read() == end
 
 
-def opened(source: pa.MemoryMappedFile) -> pa.RecordBatchStreamReader:
-    """`datasets` writes the stream format; a file in the random-access one is read as well."""
-    if source.read(6) == b"ARROW1":
-        source.seek(8)
-        return pa.ipc.open_stream(source)
-    source.seek(0)
-    return pa.ipc.open_stream(source)
-
-
-def _rows(reader: pa.RecordBatchStreamReader, usable: UsableColumns, ended: bool) -> Iterator[Item]:
-    columns = usable.read(reader.schema)
+def _rows(
+    batches: Iterator[pa.RecordBatch], columns: Sequence[str], usable: UsableColumns, ended: bool
+) -> Iterator[Item]:
     row = 0
     while True:
         try:
-            batch = reader.read_next_batch()
+            batch = next(batches)
             batch.validate()
         except StopIteration:
             if not ended:

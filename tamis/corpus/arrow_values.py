@@ -111,7 +111,7 @@ class _Values:
 
     def of(self, column: pa.Array) -> list[Any]:
         """Return the values of a column."""
-        column = _decoded(column)
+        column = unencoded(column)
         kind = column.type
         if pa.types.is_struct(kind):
             return self._structs(column)
@@ -152,17 +152,25 @@ class _Values:
         ]
 
 
-def _decoded(column: pa.Array) -> pa.Array:
+def unencoded_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a column, which may be an encoding of them."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return unencoded_type(kind.storage_type)
+    is_encoded = pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind)
+    return unencoded_type(kind.value_type) if is_encoded else kind
+
+
+def unencoded(column: pa.Array) -> pa.Array:
     """Return a column without what is only a way to store it."""
     kind = column.type
     if isinstance(kind, pa.UuidType):
         return pa.array([None if one is None else str(one) for one in column.to_pylist()], pa.string())
     if isinstance(kind, pa.BaseExtensionType):
         storage = column.storage
-        return _decoded(storage.cast(pa.bool_()) if isinstance(kind, pa.Bool8Type) else storage)
+        return unencoded(storage.cast(pa.bool_()) if isinstance(kind, pa.Bool8Type) else storage)
     if pa.types.is_dictionary(kind):
-        return _decoded(column.dictionary.take(column.indices))
-    return _decoded(pc.run_end_decode(column)) if pa.types.is_run_end_encoded(kind) else column
+        return unencoded(column.dictionary.take(column.indices))
+    return unencoded(pc.run_end_decode(column)) if pa.types.is_run_end_encoded(kind) else column
 
 
 def _stored(column: pa.Array, odd: Counter[str]) -> list[Any]:

@@ -43,6 +43,8 @@ ROLES = {
 """What the speakers are called, and who they are."""
 _KEYS = {"messages": ("role", "content"), "sharegpt": ("from", "value")}
 _ROLES_SHOWN = 20
+_CALL_KEYS = ("toolcalls", "toolcall", "functioncalls", "functioncall", "tooluse", "tooluses")
+"""Keys of a turn that hold calls of tools, in lower case and without underscores."""
 _CALLS = ("tool_use", "server_tool_use", "tool_call", "function_call")
 """Types of the parts of a turn that are calls of tools; their results are texts."""
 _UNSAID = ("audio", "reasoning_content", "reasoning", "thinking")
@@ -155,7 +157,9 @@ def _turns(value: Any, speaker: str, said: str) -> list[Turn]:
 def _calls_of(turn: Mapping[str, Any]) -> list[Any]:
     """Return the calls of tools that a turn has beside its text."""
     calls: list[Any] = []
-    for found in (turn.get("tool_calls"), turn.get("function_call")):
+    for key, found in turn.items():
+        if key.replace("_", "").lower() not in _CALL_KEYS or isinstance(found, bool):  # whether there are any
+            continue
         if isinstance(found, str):
             with contextlib.suppress(ValueError, RecursionError):
                 found = json.loads(found)

@@ -120,4 +120,10 @@ def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[I
 def _unsupported(path: Path) -> Defect:
     valid = ", ".join([*(f"{extension}[.gz|.zst]" for extension in sorted(READERS)), *WHOLE_FILES])
     detail = f"cannot read {path.suffix or 'a file without extension'}; valid: {valid}"
-    return Defect(row=WHOLE_SHARD, reason=Reason.UNSUPPORTED_FORMAT, detail=detail, excerpt=path.name)
+    return Defect(
+        row=WHOLE_SHARD,
+        reason=Reason.UNSUPPORTED_FORMAT,
+        detail=detail,
+        excerpt=path.name,
+        rows=rows_told(path) or 1,
+    )

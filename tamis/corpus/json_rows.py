@@ -9,13 +9,27 @@ names a key twice is a defect of its row. With all checks, 60,000 to 75,000 rows
 import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from tamis.corpus.records import Defect, Item, Note, Row, broken_stream, giant_row, malformed, wrong_encoding
+from tamis.corpus.records import (
+    RETURNS_ALONE,
+    UNKNOWN,
+    WHOLE_SHARD,
+    Defect,
+    Item,
+    Note,
+    Row,
+    broken_stream,
+    giant_row,
+    malformed,
+    wrong_encoding,
+)
 from tamis.corpus.streams import Content, Line
 from tamis.corpus.strict_json import TOO_LARGE, Reader
 from tamis.corpus.text import excerpt
 from tamis.corpus.text_columns import usual_place
+from tamis.corpus.wrapped_rows import wrapped_or_rows
 from tamis.settings.config import CorpusSection
 
 WINDOW_CHARACTERS = 1 << 18
@@ -26,6 +40,10 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     """A row per line; blank lines are counted and skipped."""
+    return wrapped_or_rows(_lines(content, corpus), corpus)
+
+
+def _lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     row, rest, reader = 0, b"", Reader()
     for line in content.lines(corpus.maximum_row_bytes):
         item = _parsed_line(row, line, corpus, reader)
@@ -41,7 +59,7 @@ def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
 
 def _parsed_line(row: int, line: Line, corpus: CorpusSection, reader: Reader) -> Item | None:
     if line.giant:
-        return giant_row(row, corpus.maximum_row_bytes, line.content)
+        return _of_returns(row, line) or giant_row(row, corpus.maximum_row_bytes, line.content)
     if not line.content.strip():
         return None
     try:
@@ -49,7 +67,17 @@ def _parsed_line(row: int, line: Line, corpus: CorpusSection, reader: Reader) ->
     except UnicodeDecodeError as error:
         return wrong_encoding(row, str(error), line.content)
     except (ValueError, RecursionError) as error:
-        return malformed(row, str(error), line.content)
+        return _of_returns(row, line) or malformed(row, str(error), line.content)
+
+
+def _of_returns(row: int, line: Line) -> Defect | None:
+    """Return the defect of a line that holds rows which end in carriage returns; None of any other."""
+    rows = sum(part.lstrip().startswith(b"{") for part in line.content.split(b"\r"))
+    if rows < 2:
+        return None
+    found = malformed(row, RETURNS_ALONE, line.content)
+    is_file = line.giant and row == 0  # of which this is the beginning
+    return replace(found, row=WHOLE_SHARD, rows=UNKNOWN) if is_file else replace(found, rows=rows)
 
 
 def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:
@@ -64,6 +92,10 @@ def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:
 
 def read_json(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     """A row per element of an array of objects or of texts, or one row for a single object."""
+    return wrapped_or_rows(_elements(content, corpus), corpus)
+
+
+def _elements(content: Content, corpus: CorpusSection) -> Iterator[Item]:
     window = _Window(content, corpus.maximum_row_bytes)
     window.skip(_SPACE)
     in_array = window.take("[")

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis.corpus.arrow_files import open_arrow
 from tamis.corpus.arrow_values import kept_type
 from tamis.corpus.csv_rows import dialect_of
 from tamis.corpus.text import is_unicode, without_surrogates
@@ -146,8 +147,7 @@ def _schema_of(path: Path) -> pa.Schema | None:
                 schema = file.schema_arrow
         elif path.suffix.lower() == ".arrow":
             with pa.memory_map(str(path)) as source:
-                source.seek(8 if source.read(6) == b"ARROW1" else 0)
-                schema = pa.ipc.open_stream(source).schema
+                schema = open_arrow(source)[0]
         else:
             return None
     except (pa.ArrowException, OSError):

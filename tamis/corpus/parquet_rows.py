@@ -26,6 +26,7 @@ from tamis.corpus.arrow_values import (
     is_text,
     json_values,
     shown_values,
+    unencoded,
 )
 from tamis.corpus.kept_columns import is_kept, open_parquet
 from tamis.corpus.records import (
@@ -40,13 +41,15 @@ from tamis.corpus.records import (
     repeated_columns,
     wrong_encoding,
 )
-from tamis.corpus.streams import HEAD_BYTES, format_of
+from tamis.corpus.streams import ARROW, ARROW_STREAM, HEAD_BYTES, PARQUET, format_of, is_plain_text
 from tamis.corpus.text import excerpt
 from tamis.corpus.text_columns import SAMPLE_ROWS, Sample, TextPlace, holds, is_plain_name, names_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import RowFormat
 
 BATCH_ROWS = 1_000
+BY_NAME = {".parquet": (PARQUET,), ".arrow": (ARROW, ARROW_STREAM)}
+"""Formats of files of these names."""
 
 
 def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
@@ -260,9 +263,9 @@ def _placed(row: Row, place: TextPlace, text: Any, form: RowFormat) -> Row:
 
 def _texts(column: pa.Array) -> list[Any]:
     """Return the values of the column of texts, whose turns may be nested; what is none stays what it is."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    column = unencoded(column)
+    kind = column.type
     if is_text(kind):
-        column = column.dictionary_decode() if kind is not column.type else column
         return [decoded(value) for value in column.cast(pa.large_binary(), safe=False).to_pylist()]
     if pa.types.is_nested(kind):
         return shown_values(column)
@@ -285,8 +288,9 @@ def malformed_file(path: Path, problem: str) -> Defect:
     """The defect of a file that cannot be opened as what it claims to be."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    found = format_of(head)
-    what = f"{problem or 'not Parquet'}{f' (the file is {found})' if found else ''}"
+    found = format_of(head) or ("text, such as JSON or CSV" if head and is_plain_text(head) else "")
+    if found and found not in BY_NAME[path.suffix.lower()]:
+        problem = f"the file is {found}, whatever its name says: unpack it, or rename it"
     reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
     shown = excerpt(head[:64])
-    return Defect(row=WHOLE_SHARD, reason=reason, detail=what, excerpt=shown, rows=UNKNOWN)
+    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem, excerpt=shown, rows=UNKNOWN)

@@ -13,7 +13,7 @@ QUOTE = '"'
 _DIGIT = re.compile(r"\d|://")
 WORDS, NUMBER = "words", "number"
 LINES_WITHOUT_NUMBERS = 3
-"""Lines that look like rows and have no column of numbers, dates or ids to tell by."""
+"""Lines that look like rows or like prose, without a column of numbers, dates or ids to tell by."""
 
 
 @cache
@@ -63,7 +63,7 @@ def are_rows(lines: Sequence[str], delimiter: str, like: Sequence[str] | None, w
 
     Each has as many fields as the header (`width`, over 1), and they are of the kinds of a row that was read
     before (`like`), or of the first line: a number, date or id, several words, one word or nothing. Where
-    none has numbers, it takes three lines below the first.
+    none has numbers, and a blank follows a delimiter as in prose, it takes three lines below the first.
     """
     rows = [split_fields(line, delimiter, every=True)[0] for line in lines]
     if width < 2 or any(len(row) != width for row in rows):
@@ -73,7 +73,8 @@ def are_rows(lines: Sequence[str], delimiter: str, like: Sequence[str] | None, w
     alike = (
         kind == _kind(one) for row in rows for kind, one in zip(kinds, row, strict=True) if kind in telling
     )
-    return all(alike) and (NUMBER in kinds or len(rows) > LINES_WITHOUT_NUMBERS)
+    as_prose = NUMBER not in kinds and any(one != one.strip() for row in rows for one in row)
+    return all(alike) and (not as_prose or len(rows) > LINES_WITHOUT_NUMBERS)
 
 
 def _kind(field: str) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.streams import ARROW, ARROW_STREAM, BLOCK_BYTES, PARQUET, Content
+from tamis.corpus.arrow_files import open_arrow
+from tamis.corpus.streams import ARROW, ARROW_STREAM, BLOCK_BYTES, PARQUET, Content, is_plain_text
 
 SECONDS, LINE_FEED = 60, 0x0A
 LINES, HEADED, TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv"), (".csv", ".tsv"), (".txt", ".md")
@@ -29,9 +30,10 @@ def rows_told(path: Path) -> int | None:
     with contextlib.suppress(OSError, ValueError, pa.ArrowException), Content(path) as content:
         if content.format == PARQUET:
             return pq.read_metadata(path).num_rows
-        if content.format in (ARROW, ARROW_STREAM) or ending == ".arrow":
+        is_text = not content.format and is_plain_text(content.head)
+        if content.format in (ARROW, ARROW_STREAM) or (ending == ".arrow" and not is_text):
             return _rows_of_arrow(path)
-        if ending in LINES and not content.format:
+        if (ending in LINES and not content.format) or (ending in COLUMNAR and is_text):
             lines = _lines(content)
             return lines - 1 if ending in HEADED and lines > 1 else lines or None
     return None
@@ -52,8 +54,7 @@ def _rows_of_arrow(path: Path) -> int:
     """Count the rows of the batches of an Arrow file, of which one column is looked at."""
     options = pa.ipc.IpcReadOptions(included_fields=[0])
     with pa.memory_map(str(path)) as source:
-        source.seek(8 if source.read(6) == b"ARROW1" else 0)
-        return sum(batch.num_rows for batch in pa.ipc.open_stream(source, options=options))
+        return sum(batch.num_rows for batch in open_arrow(source, options)[1])
 
 
 def _lines(content: Content) -> int:

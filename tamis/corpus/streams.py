@@ -70,10 +70,10 @@ class Line(NamedTuple):
 class Content(AbstractContextManager["Content"]):
     """Context manager over the decompressed bytes of a file.
 
-    Attributes: `stream` (buffered bytes, after a UTF-8 byte order mark), `encoding_problem` ("" or the
-    name of an encoding that is not UTF-8), `format` ("" or what a file is that is no text). `most`:
-    decompressed bytes after which reading ends, for a look at the head. Raises `OSError` when the file cannot
-    be opened.
+    Attributes: `stream` (buffered bytes, after a UTF-8 byte order mark), `head` (the first bytes),
+    `encoding_problem` ("" or the name of an encoding that is not UTF-8), `format` ("" or what a file is that
+    is no text). `most`: decompressed bytes after which reading ends, for a look at the head. Raises `OSError`
+    when the file cannot be opened.
     """
 
     def __init__(self, path: Path, most: float = math.inf) -> None:
@@ -81,7 +81,7 @@ class Content(AbstractContextManager["Content"]):
         head = self._file.read(HEAD_BYTES)
         self._file.seek(0)
         packed = path.suffix.lower() in (".gz", ".zst")
-        named = packed and bool(head) and not (_is_text(head) or format_of(head))
+        named = packed and bool(head) and not (is_plain_text(head) or format_of(head))
         self._sources = [_Source((_unpacking(head) or (_neither if named else _plain))(self._file))]
         self.stream = io.BufferedReader(self._sources[0], BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
@@ -91,7 +91,7 @@ class Content(AbstractContextManager["Content"]):
             head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         self._sources[-1].most = most
         self._size = os.fstat(self._file.fileno()).st_size
-        self.format = format_of(head)
+        self.head, self.format = head, format_of(head)
         mark = head[:3]
         marked = (name for wide, name in WIDE_MARKS.items() if head.startswith(wide))
         self.encoding_problem = next(marked, "") or _wide_without_mark(head)
@@ -142,14 +142,14 @@ class Content(AbstractContextManager["Content"]):
 
 def format_of(head: bytes) -> str:
     """Return what a file is that begins so and is no text, "" where nothing says it."""
-    if _is_text(head):
+    if is_plain_text(head):
         return ""
     if _unpacking(head):
         return f"compressed by {'gzip' if head.startswith(GZIP) else 'zstd'}"
     return next((name for magic, name in FORMATS.items() if head.startswith(magic)), "")
 
 
-def _is_text(head: bytes) -> bool:
+def is_plain_text(head: bytes) -> bool:
     """Return whether the first bytes of a file are text in UTF-8 without control characters."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES)

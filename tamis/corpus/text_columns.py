@@ -158,8 +158,8 @@ def sample_of(rows: Iterable[Mapping[str, Any]], most: int = SAMPLE_ROWS) -> Sam
 def fitting(sample: Sample) -> list[str]:
     """Return the columns that hold texts, the best first, nested ones by path.
 
-    Columns with a usual name and some words a row come first; then columns of long strings, nested fields
-    among them: usual names, then the longest; at last columns with a usual name and single words.
+    Columns with a usual name and some words a row come first; then nested fields with such a name and columns
+    of long strings: usual names, then the longest; at last columns with a usual name and single words.
     """
     found = []
     for path, values in sample.items():
@@ -173,7 +173,7 @@ def fitting(sample: Sample) -> list[str]:
         named, nested = usual < len(USUAL_NAMES), "." in path
         if named and spaced and not nested:
             found.append(((0, usual, 0.0, path), path))
-        elif spaced and length >= LONG_TEXT:
+        elif spaced and (length >= LONG_TEXT or named):
             found.append(((1, usual, -length, path), path))
         elif named and not nested:
             found.append(((2, usual, 0.0, path), path))

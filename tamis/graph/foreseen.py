@@ -15,6 +15,7 @@ from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import is_readable
 from tamis.corpus.looking import Estimate, estimate_rows, is_looked_at, look_at
 from tamis.corpus.records import NAME_IT, Defect, Reason, lacking
+from tamis.corpus.row_counts import rows_told
 from tamis.corpus.shards import Shard
 from tamis.corpus.text_columns import Sample, conversations_in, fitting, names_of, setting
 from tamis.graph.unread_rows import Foreseen
@@ -57,7 +58,9 @@ def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[Lost
         for file in some
         if file.key in found
     ]
-    bad = sum(max(1, one.rows.rows) if one.rows else 1 for one in lost) + len(unsupported)
+    bad = sum(max(1, one.rows.rows) if one.rows else 1 for one in lost)
+    bad += sum(rows_told(file.path) or 1 for file in unsupported[:FILES_LOOKED_AT])
+    bad += len(unsupported[FILES_LOOKED_AT:])
     good = [one.rows for file in some if file.key not in found and (one := counts.of(file)) is not None]
     left = len(with_columns) - len(some)  # they have as many rows as the others, and can be read
     others = [file for file in files if file.kind == "file" and not is_looked_at(file)]  # of one row each

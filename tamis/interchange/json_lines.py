@@ -26,7 +26,8 @@ _KINDS = {str: TEXT, int: INTEGER, float: FLOAT, bool: BOOLEAN, dict: OBJECT, li
 def kinds_of(value: Any) -> Iterator[tuple[str, str, Any]]:
     """Yield each place within a JSON value (`a.b[]`, "" the value), its kind and what is there; not of nulls.
 
-    Numbers that are infinite or none are written as nulls. Of a list of plain values each kind comes once.
+    A key that is empty is `""` in a place. Numbers that are infinite or none are written as nulls. Of a list
+    of plain values each kind comes once.
     """
     left = [("", value)]
     while left:
@@ -36,7 +37,8 @@ def kinds_of(value: Any) -> Iterator[tuple[str, str, Any]]:
             continue
         yield path, kind, one
         if kind == OBJECT:
-            left += [(f"{path}.{name}" if path else name, inner) for name, inner in reversed(one.items())]
+            named = [(name or '""', inner) for name, inner in reversed(one.items())]
+            left += [(f"{path}.{name}" if path else name, inner) for name, inner in named]
         elif kind == LIST:
             nested = {dict, list}.intersection(map(type, one))
             inners = one if nested else _one_of_each(one)
@@ -51,8 +53,11 @@ def _one_of_each(values: Sequence[Any]) -> list[Any]:
 
 
 def as_json_text(value: Any) -> str:
-    """Return a value of JSON as text."""
-    return on_own_stack(json.dumps, value, ensure_ascii=False)
+    """Return a value of JSON as text, with null for infinities and NaN."""
+    try:
+        return on_own_stack(json.dumps, value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return on_own_stack(json.dumps, with_leaves(value, _finite), ensure_ascii=False)
 
 
 def json_texts(values: Sequence[Any]) -> list[str | None]:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.base.errors import TamisError
-from tamis.base.nesting import on_own_stack
+from tamis.base.nesting import on_own_stack, with_leaves
 from tamis.corpus.arrow_values import FAR, is_json, is_known_zone, native, shown_values
 from tamis.corpus.documents import Reading, read_as
 from tamis.corpus.kept_columns import TOO_LONG, Heading, read_heading
@@ -164,7 +165,8 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
             printed = column.to_pylist() if pa.types.is_floating(column.type) else printed
         except _NO_TYPE as error:
             types = {place: part.kind for part in parts for place in part.places}
-            why = _difference(printed, types, shards) or str(error).partition("\n")[0]
+            why = _difference(printed, types, shards) or _too_large(printed, shards)
+            why = why or str(error).partition("\n")[0]
             all_texts = all(value is None or isinstance(value, str) for value in printed)
             made.as_text[name] = Mixed(why=why, all_texts=all_texts)
             column = _chunked(pa.array(printed if all_texts else json_texts(printed), pa.string()))
@@ -235,9 +237,7 @@ def _difference(
     def shown(place: int, value: Any) -> str:
         kind = types[place]
         stated = "" if kind is None or is_json(kind) or pa.types.is_nested(kind) else f" ({kind})"
-        printed = as_json_text(value)
-        cut = printed if len(printed) <= SHOWN_CHARACTERS else f"{printed[: SHOWN_CHARACTERS - 1]}…"
-        return f"{cut}{stated} in {shards[place]}"
+        return f"{_cut(value)}{stated} in {shards[place]}"
 
     first: dict[str, tuple[str, int, Any]] = {}
     for place, value in enumerate(values):
@@ -250,6 +250,26 @@ def _difference(
                 where = f"{path}: " if path else ""
                 return f"{where}{shown(*known[1:])} and {shown(place, leaf)}"
     return None
+
+
+def _too_large(values: Sequence[Any], shards: Sequence[str]) -> str | None:
+    """Say which integer of a column is beyond int64, and where; None where none is."""
+    for place, value in enumerate(values):
+        found: list[int] = []
+        with_leaves(value, partial(_keep_large, found))
+        if found:
+            return f"{_cut(found[0])} in {shards[place]} is too large for int64"
+    return None
+
+
+def _keep_large(found: list[int], leaf: Any) -> None:
+    if type(leaf) is int and not -(1 << 63) <= leaf < 1 << 63:
+        found.append(leaf)
+
+
+def _cut(value: Any) -> str:
+    printed = as_json_text(value)
+    return printed if len(printed) <= SHOWN_CHARACTERS else f"{printed[: SHOWN_CHARACTERS - 1]}…"
 
 
 def _features(values: Sequence[Mapping[str, Any]], headings: Sequence[Heading]) -> dict[str, Any]:

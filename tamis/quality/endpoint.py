@@ -52,6 +52,8 @@ KNOWN_CODES = (
 """Values of `code` and `type` in errors of OpenAI, Azure, vLLM and Anthropic that are quoted in messages."""
 PASSING_CODES = frozenset({"rate_limit_exceeded", "RateLimitError", "InternalServerError"})
 LONGEST_ERROR = 65_536  # bytes of a body that are read for its digest
+ROUNDING = 0.01
+"""How far a log-probability may exceed 0."""
 UNUSABLE_ATTEMPTS = 3
 """Answers of status 200 that may have been paid for, though nothing can be done with them."""
 
@@ -291,8 +293,8 @@ def _alternatives(answer: Any, endpoint: Endpoint, address: str, chat: bool) -> 
         raise EndpointRejectedError(address, 200, "finish_reason content_filter", code="content_filter")
     if not found:
         raise MissingLogProbabilitiesError(address, endpoint.model)
-    if not all(math.isfinite(value) for value in found.values()):
-        raise _UnusableError("its log-probabilities are not finite numbers", numbers=True)
+    if not all(-math.inf < value <= ROUNDING for value in found.values()):
+        raise _UnusableError("its log-probabilities are not finite numbers up to 0", numbers=True)
     return found
 
 
@@ -312,7 +314,10 @@ def _retry_after(error: urllib.error.HTTPError) -> float:
 
 
 def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) -> EndpointRejectedError:
-    body = error.read(LONGEST_ERROR)
+    try:
+        body = error.read(LONGEST_ERROR)
+    except (OSError, HTTPException):  # cut off; the status says enough
+        body = b""
     code, kind = _declared(body)
     said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
     said.append(_size(body))
@@ -379,7 +384,12 @@ def _completion_alternatives(answer: Any) -> dict[str, float]:
 
 
 def _collected(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
-    """Alternatives with their log-probabilities, NaN for what is no number."""
-    return {
-        str(token): float(value) if isinstance(value, int | float) else math.nan for token, value in pairs
-    }
+    """Return the alternatives with their log-probabilities, NaN for values that are not numbers."""
+    return {str(token): _as_float(value) for token, value in pairs}
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # an integer of over 308 digits
+        return math.nan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shard_files import PACK, ROWS, WRITERS, as_parquet, corpus, faults, read, texts, written
 
 from tamis.corpus import Reason, Shard, ShardGoneError, read_shard
-from tamis.corpus.records import QUARANTINE_SCHEMA
+from tamis.corpus.records import QUARANTINE_SCHEMA, RETURNS_ALONE
 
 BAD_LINES = {
     b'{"text": "caf\xe9"}': Reason.WRONG_ENCODING,
@@ -305,7 +305,15 @@ def test_a_file_of_another_format_says_which(tmp_path, name):
     assert "the file is Parquet, whatever its name says" in batch.quarantine["detail"][0]
     for packed in ("a.parquet", "a.arrow"):
         detail = read(written(tmp_path, packed, gzip.compress(b"x"))).quarantine["detail"][0]
-        assert "(the file is compressed by gzip)" in detail
+        assert "the file is compressed by gzip, whatever its name says" in detail
+        detail = read(written(tmp_path, packed, b'{"text": "x"}\n')).quarantine["detail"][0]
+        assert "the file is text, such as JSON or CSV, whatever its name says" in detail
+
+
+def test_a_file_that_is_broken_is_not_called_another_format(tmp_path):
+    for name, head in (("a.parquet", b"PAR1"), ("a.arrow", b"ARROW1\0\0"), ("a.arrow", b"\xff" * 4)):
+        detail = read(written(tmp_path, name, head + b"\0" * 40)).quarantine["detail"][0]
+        assert "whatever its name says" not in detail
 
 
 def test_a_file_is_unpacked_by_its_first_bytes(tmp_path):
@@ -314,3 +322,16 @@ def test_a_file_is_unpacked_by_its_first_bytes(tmp_path):
             batch = read(written(tmp_path, name, pack(WRITERS[".jsonl"](ROWS))))
             assert len(texts(batch)) == len(ROWS)
             assert faults(batch) == []
+
+
+def test_rows_of_json_that_end_in_carriage_returns_say_so_and_are_counted(tmp_path):
+    row = b'{"text": "one two"}'
+    rows = written(tmp_path, "a.jsonl", b"\r".join([row] * 30) + b"\n" + row)
+    batch = read(rows)
+    assert texts(batch) == ["one two"]
+    assert batch.quarantine.select("row", "detail", "rows_lost").rows() == [(0, RETURNS_ALONE, 30)]
+    whole = written(tmp_path, "b.jsonl", (row + b"\r") * 300)
+    batch = read(whole, maximum_row_bytes=1_000)
+    assert batch.quarantine.select("row", "detail", "rows_lost").rows() == [(-1, RETURNS_ALONE, 300)]
+    batch = read(written(tmp_path, "c.jsonl", b'{"text": "one\rtwo"}'))
+    assert "control character" in batch.quarantine["detail"][0]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,13 +59,18 @@ def test_quoted_records_are_counted_and_not_their_lines(tmp_path):
         ("a.csv", 'id,"te"xt\n' + "1,good\n" * 30, 30),
         ("a.txt", "a text".encode("utf-16"), 1),
         ("a.pdf", b"%PDF\n\n\n", 1),
-        ("a.parquet", b"PAR1 but not really PAR1", None),
+        ("a.parquet", b"PAR1\0 but not really PAR1", None),
         ("a.jsonl.gz", b"not\0gzip", None),
         ("a.jsonl", WRITERS[".parquet"]([{"text": "x"}] * 30), 30),
         ("a.tsv.gz", WRITERS[".parquet"]([{"text": "x\n"}] * 30), 30),
         ("a.arrow", WRITERS[".parquet"]([{"text": "x"}] * 30), 30),
         ("a.csv", as_arrow([{"text": "x\n"}] * 30), 30),
         ("a.parquet", as_arrow([{"text": "x"}] * 30, file=True), 30),
+        ("a.parquet", b'{"text": "x"}\n' * 30, 30),
+        ("a.arrow", b"id,text\n1,good\n", 2),
+        ("a.feather", as_arrow([{"text": "x"}] * 30, file=True), 30),
+        ("a.pq", WRITERS[".parquet"]([{"text": "x"}] * 30), 30),
+        ("LICENSE", b"line\n" * 30, 1),
         ("a.csv", b"PK\3\4\x14\0\n\n\n", None),
         ("a.jsonl.gz", gzip.compress(WRITERS[".parquet"]([{"text": "x"}] * 30)), None),
         ("a.jsonl", b"", 1),
@@ -88,6 +94,11 @@ def test_quoted_records_are_counted_and_not_their_lines(tmp_path):
         "Parquet as Arrow",
         "Arrow as CSV",
         "Arrow as Parquet",
+        "JSON lines as Parquet",
+        "CSV as Arrow",
+        "Arrow by another ending",
+        "Parquet by another ending",
+        "a text without ending",
         "zip as CSV",
         "packed Parquet",
         "nothing",
@@ -96,6 +107,40 @@ def test_quoted_records_are_counted_and_not_their_lines(tmp_path):
 def test_a_file_that_cannot_be_read_counts_as_its_rows(tmp_path, name, data, rows):
     batch = read(written(tmp_path, name, data))
     assert (texts(batch), batch.quarantine["row"].to_list(), lost(batch)) == ([], [-1], [rows])
+
+
+INSIDE = [{"text": f"row {number}", "n": number} for number in range(30)]
+BY_COLUMN = {name: [row[name] for row in INSIDE] for name in ("text", "n")}
+BY_INDEX = {str(number): row for number, row in enumerate(INSIDE)}
+SPLIT = {"columns": ["text", "n"], "index": [*range(30)], "data": [[*row.values()] for row in INSIDE]}
+NUMBERED = {name: {str(place): value for place, value in enumerate(BY_COLUMN[name])} for name in BY_COLUMN}
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".json.gz"])
+@pytest.mark.parametrize(
+    "whole",
+    [{"version": 1, "data": INSIDE}, BY_COLUMN, BY_INDEX, SPLIT, NUMBERED],
+    ids=lambda one: str([*one])[:20],
+)
+def test_a_file_that_is_one_object_counts_as_the_rows_in_it(tmp_path, ending, whole):
+    data = json.dumps(whole).encode()
+    batch = read(written(tmp_path, f"a{ending}", gzip.compress(data) if ending.endswith(".gz") else data))
+    assert lost(batch) == [30]
+    assert batch.quarantine["detail"][0].startswith("the file is one object")
+
+
+@pytest.mark.parametrize(
+    ("row", "keys"),
+    [
+        ({"text": "one", "tags": [{"a": 1}, {"a": 2}]}, {}),
+        ({"doc": {"body": "one"}, "tags": [{"a": 1}, {"a": 2}]}, {"text_column": "doc.body"}),
+        ({"body": "one and two", "tags": [{"a": 1}, {"a": 2}]}, {"text_column": "auto"}),
+        ({"messages": [{"role": "assistant", "content": "one"}] * 2}, {"format": "messages"}),
+    ],
+)
+def test_an_object_that_is_a_row_is_read(tmp_path, row, keys):
+    batch = read(written(tmp_path, "a.json", json.dumps(row)), **keys)
+    assert (len(texts(batch)), lost(batch)) == (1, [])
 
 
 def test_a_corrupt_row_group_counts_as_its_rows(tmp_path):

@@ -104,6 +104,7 @@ def test_rows_that_a_stray_mark_of_csv_would_join_are_read_apart(tmp_path, first
         "1, 2\n3, 4\n5, 6",
         "a,b\nc,d",
         "In 1994, he went\nand in 2001, he came back",
+        "Thanks\nSo, see you soon",
         "A line,\nanother line,\na third line,\na fourth line,\nand the last line",
         "One, and\ntwo of them, and\nthree of them, and\nfour of them, and\nfive of them",
     ],
@@ -117,6 +118,21 @@ def test_texts_of_several_lines_stay_whole(tmp_path, text):
             batch = read(written(tmp_path, "a.csv", data))
             assert texts(batch) == said
             assert faults(batch) == []
+
+
+@pytest.mark.parametrize("text_first", [False, True])
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (5, 6), (5, 7), (5, 12)])
+def test_rows_without_numbers_are_not_joined_in_silence(tmp_path, first, last, delimiter, text_first):
+    words = ("sea", "sky", "sand", "dune", "reef", "gull", "mast", "rope", "hull", "keel")
+    said = [f"A sentence about the {word}" for word in words]
+    said = with_marks(first, last, [*said, *(f"{one} again" for one in said)])
+    labels = ["neg", "positive"] * 10
+    named = [("label", "text"), *zip(labels, said, strict=True)]
+    lines = [delimiter.join(reversed(row) if text_first else row) for row in named]
+    batch = read(written(tmp_path, "a.csv", "\n".join(lines)))
+    assert faults(batch) == [(first, "malformed_row")]
+    assert texts(batch) == [one for number, one in enumerate(said) if number != first]
 
 
 PARTS = [(".csv", ",", ""), (".tsv", "\t", ""), (".csv", ";", "sep=;\r\n"), (".csv", "\t", '"sep=\t"\n')]

@@ -5,11 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from shard_files import faults, read, texts, written
 
 from tamis.corpus import ListingError, fingerprint_shard, list_shards
+from tamis.corpus.row_counts import rows_told
 from tamis.settings.config import CorpusSection
 
 SAVED = Path(__file__).with_name("saved_dataset")
@@ -118,6 +120,25 @@ def test_a_break_between_two_batches_does_not_pass_for_the_end(tmp_path):
 
 def test_the_random_access_format_is_read_too(tmp_path):
     assert len(texts(read(written(tmp_path, "a.arrow", stream(2, new=pa.ipc.new_file))))) == 8
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
+def test_what_polars_writes_is_read(tmp_path, compression):
+    path = tmp_path / "a.arrow"
+    pl.DataFrame({"text": ["one", "two"], "n": [1, 2]}).write_ipc(path, compression=compression)
+    batch = read(path)
+    assert (texts(batch), faults(batch)) == (["one", "two"], [])
+    assert faults(read(path, text_column="body")) == [(-1, "missing_text_column")]
+    assert rows_told(path) == 2
+
+
+def test_a_file_with_random_access_that_was_cut_off_does_not_pass_for_a_shorter_one(tmp_path):
+    whole = stream(3, new=pa.ipc.new_file)
+    for cut in range(len(whole) - 1, 400, -57):
+        batch = read(written(tmp_path, "cut.arrow", whole[:cut]))
+        kept = texts(batch)
+        assert len(kept) in (0, 4, 8, 12)
+        assert faults(batch) == [(len(kept), "broken_compression")], cut
 
 
 @pytest.mark.parametrize(

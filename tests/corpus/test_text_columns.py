@@ -13,6 +13,7 @@ from tamis.base.errors import ConfigurationError
 from tamis.corpus import Shard, document_id, read_shard, read_target
 from tamis.corpus.arrow_values import FAR, SAME_NAMES, UNDECODED, UNKNOWN_ZONE, native, shown_values
 from tamis.corpus.kept_columns import HALF, read_heading
+from tamis.corpus.looking import look_at
 from tamis.corpus.refusing import Refusal
 from tamis.corpus.strict_json import TOO_LARGE
 from tamis.corpus.text_columns import (
@@ -114,6 +115,7 @@ def test_a_nested_text_is_lifted_out_of_a_copy():
         ({"content": LONG, "text": LONG}, ["text", "content"]),
         ({"url": "https://x.org/" + "a" * 80, "story": LONG}, ["story"]),
         ({"id": 7, "meta": {"body": LONG, "raw": {"note": LONG + LONG}}}, ["meta.body", "meta.raw.note"]),
+        ({"id": 7, "data": {"body": {"text": "one two three"}, "name": "a b"}}, ["data.body.text"]),
         ({"document": "doc-17", "sentence": LONG}, ["sentence", "document"]),
         ({"b": LONG, "a": LONG + LONG}, ["a", "b"]),
         ({"inhalt": "\u4e2d\u6587" * 40}, ["inhalt"]),
@@ -534,3 +536,21 @@ def test_a_response_column_that_is_called_auto_is_that_column(tmp_path):
 def test_a_packed_file_is_looked_through_too(tmp_path):
     data = gzip.compress(WRITERS[".jsonl"](NESTED), mtime=0)
     assert texts(read(written(tmp_path, "a.jsonl.gz", data), text_column="auto")) == long(4)
+
+
+@pytest.mark.parametrize("encoded", ["run", "dictionary", "json"])
+@pytest.mark.parametrize("column", ["text", "auto", ["x", "text"]])
+def test_texts_that_are_encoded_are_seen_and_read(tmp_path, encoded, column):
+    texts_there = pa.array(long(3))
+    kinds = {
+        "run": lambda: pa.RunEndEncodedArray.from_arrays(pa.array([1, 2, 3], pa.int32()), texts_there),
+        "dictionary": texts_there.dictionary_encode,
+        "json": lambda: pa.ExtensionArray.from_storage(pa.json_(), texts_there),
+    }
+    table = pa.table({"text": kinds[encoded]()})
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    assert texts(read(path, text_column=column)) == long(3)
+    shard = Shard(corpus="web", name="a.arrow", key="web__a.arrow", kind="file", path=path)
+    assert look_at(shard, corpus(text_column=column)) is None

@@ -146,18 +146,19 @@ def test_of_many_files_some_of_each_folder_and_form_are_looked_at(folder, monkey
 def test_other_reasons_for_which_nothing_would_be_read_are_said(folder):
     (folder / "documents" / "c.jsonl").write_text('{"text": [1, 2]}\n' * 40)
     (folder / "documents" / "d.jsonl").write_text("{no json\n" * 40)
-    (folder / "documents" / "e.parquet").write_bytes(b"PAR1 no more")
+    (folder / "documents" / "e.parquet").write_bytes(b"PAR1\0 no more")
     pl.DataFrame({"text": [1, 2]}).write_parquet(folder / "documents" / "f.parquet")
     (folder / "documents" / "g.png").write_bytes(b"no text")
+    pl.DataFrame({"text": ["a"] * 7}).write_ipc(folder / "documents" / "h.feather", compression=None)
     found = checked(folder)
-    assert found.unread == ["about 84 of 144 rows would not be read: corpus web 84 of 144"]
+    assert found.unread == ["about 91 of 151 rows would not be read: corpus web 91 of 151"]
     said = "\n".join(found.warnings)
     for line in (
         "1 file (c.jsonl) would not be read, non text in 40 rows: the text is of type list, not a string",
         "1 file (d.jsonl) would not be read, malformed row in 40 rows: ",
         "1 file (e.parquet) would not be read, malformed file: ",
         "1 file (f.parquet) would not be read, non text in 2 rows: the text is of type int64, not a string",
-        "1 file of an unsupported type: 1 .png in the corpus folder",
+        "2 files of an unsupported type: 1 .feather in the corpus folder, 1 .png in the corpus folder",
     ):
         assert f"corpus web: {line}" in said
 
@@ -204,7 +205,7 @@ def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
     def fails(*_args):
         raise ZeroDivisionError
 
-    (folder / "documents" / "torn.parquet").write_bytes(b"PAR1 no more")
+    (folder / "documents" / "torn.parquet").write_bytes(b"PAR1\0 no more")
     monkeypatch.setattr("tamis.graph.foreseen.look_at", fails)
     monkeypatch.setattr("tamis.graph.precheck.read_target", fails)
     assert checked(folder, corpus(), GOAL, selection("best", budget=900)).lines == []

@@ -149,3 +149,17 @@ def test_kinds_are_named_by_their_place():
     assert list(kinds_of(float("nan"))) == []
     assert [kind for _path, kind, _value in kinds_of([float("inf"), 0.5] * 1_000)] == ["list", "float"]
     assert json.loads(json_texts([value])[0]) == value
+
+
+def test_json_texts_hold_no_numbers_that_json_lacks():
+    assert json_texts([{"a": [float("nan"), 1.5]}, float("inf"), None, "x"]) == [
+        '{"a": [null, 1.5]}',
+        "null",
+        None,
+        '"x"',
+    ]
+
+
+def test_an_empty_key_is_a_place_of_its_own():
+    assert not clash([{"": 1}, {"": 2}])
+    assert clash([{"": 1}, {"": [2]}])

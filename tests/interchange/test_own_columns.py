@@ -236,6 +236,15 @@ def test_times_of_unlike_types_and_texts_are_text_in_iso_8601():
         ),
         ([({"a": {"b": 1}}, None), ({"a": {"b": "x"}}, None)], 'a.b: 1 in 0.x and "x" in 1.x'),
         ([("y" * 100, None), (1, None)], f'"{"y" * 38}… in 0.x and 1 in 1.x'),
+        ([(1, None), ([], None), ({"": "x"}, None)], "1 in 0.x and [] in 1.x"),
+        ([({"": 1}, None), ({"": "x"}, None)], '"": 1 in 0.x and "x" in 1.x'),
+        ([(1, None), (2**63, None)], "9223372036854775808 in 1.x is too large for int64"),
+        ([([1, -(2**64)], None)], "-18446744073709551616 in 0.x is too large for int64"),
+        ([({"a": [{"b": 2**70}]}, None)], "1180591620717411303424 in 0.x is too large for int64"),
+        (
+            [(2**64 - 1, pa.uint64()), (-1, pa.int64())],
+            "18446744073709551615 in 0.x is too large for int64",
+        ),
         ([(nested(MOST_LEVELS + 1), None)], "nested over 20 levels, or with over 1,000 fields"),
     ],
 )

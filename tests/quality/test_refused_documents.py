@@ -45,7 +45,7 @@ def everything_stored(store):
     return json.dumps([store.read(name).to_dicts() for name in store.names() if name != "documents"])
 
 
-@pytest.mark.parametrize("verdict", [400, 413, 422, "content_filter", "filtered answer"])
+@pytest.mark.parametrize("verdict", [400, 413, 422, "content_filter", "filtered answer", "refused in chunks"])
 def test_a_document_that_is_refused_is_set_aside_and_never_asked_about_again(store, verdict):
     with refusing_judge(of_the_marked(verdict)) as server:
         judge_documents(store, judge(server), IDS)
@@ -60,7 +60,7 @@ def test_a_document_that_is_refused_is_set_aside_and_never_asked_about_again(sto
             assert f"status {verdict}" in row["detail"]
             assert "sha256" in row["detail"]
         else:
-            assert "content_filter" in row["detail"]
+            assert {"refused in chunks": "status 400"}.get(verdict, "content_filter") in row["detail"]
         assert MARK not in everything_stored(store)
         judge_documents(store, judge(server), unjudged(store, IDS, fingerprint))
         assert len(server.asked) == len(IDS)

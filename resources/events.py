@@ -274,9 +274,11 @@ def _of_clock(seconds: float) -> str:
 
 
 def _name_of(asset_key: str) -> str:
+    """Return the name in a key of the log; all of a key with a prefix, which is no asset of Tamis."""
     try:
-        return str(json.loads(asset_key)[-1])
-    except (ValueError, TypeError, KeyError, IndexError):
+        (name,) = json.loads(asset_key)
+        return str(name)
+    except (ValueError, TypeError):
         return asset_key
 
 

@@ -8,8 +8,10 @@ Tamis writes: they are this home's, unless another home uses the instance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
+from dagster._core.code_pointer import FileCodePointer, ModuleCodePointer
 from dagster._core.remote_origin import CodeLocationOrigin
 
 from resources.tags import DRIVER_TAG, HOME_TAG, PROCESS_TAG
@@ -25,6 +27,7 @@ ALIVE = [
 ACTIVE = [*ALIVE, dg.DagsterRunStatus.QUEUED]
 """A run in one of these has not ended."""
 ASSET_JOB = "__ASSET_JOB"
+DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions.py"
 JOBS = frozenset({ASSET_JOB, "removal", "trials_on_request"})
 """Jobs of the definitions; the first is Dagster's name for runs of single assets."""
 
@@ -69,13 +72,28 @@ class Owner:
         """
         if HOME_TAG in run.tags or self.owns(run):
             return self.owns(run)
-        ours = all(key.path[-1] in stages() for key in run.asset_selection or ())
-        if run.remote_job_origin is None or run.job_name not in JOBS or not ours:
+        ours = all(map(is_of_tamis, run.asset_selection or ()))
+        if run.remote_job_origin is None or run.job_name not in JOBS or not ours or _is_of_other_code(run):
             return False
         if location is None:
             return self.alone and bool(run.asset_selection)
         there = run.remote_job_origin.repository_origin.code_location_origin
         return there.location_name == location.location_name if self.alone else there == location
+
+
+def is_of_tamis(key: dg.AssetKey) -> bool:
+    """Return whether an asset has a name that Tamis gives; others may have it below a prefix."""
+    return len(key.path) == 1 and key.path[0] in stages()
+
+
+def _is_of_other_code(run: dg.DagsterRun) -> bool:
+    """Return whether a run's job is defined elsewhere; False where the run does not say where."""
+    if run.job_code_origin is None:
+        return False
+    pointer = run.job_code_origin.repository_origin.code_pointer
+    if isinstance(pointer, FileCodePointer):
+        return Path(pointer.working_directory or "", pointer.python_file).resolve() != DEFINITIONS
+    return not isinstance(pointer, ModuleCodePointer) or pointer.module != DEFINITIONS.stem
 
 
 def other_homes(instance: dg.DagsterInstance, known: str) -> set[str]:

@@ -14,10 +14,10 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._utils.error import SerializableErrorInfo
 
 from resources.last_good_project import broken_file
-from resources.ownership import Owner, active_runs, tags_of
+from resources.ownership import Owner, active_runs, is_of_tamis, tags_of
 from resources.running import range_tags, selected_assets
 from resources.store import BACKFILL_TAG, StoreResource
-from resources.tags import CERTIFIED_TAG, DRIVER_TAG, HOME_TAG, SENSOR, WORK_TAG
+from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
 from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.base.numbers import counted, named
 from tamis.base.trust import UntrustedError, unaccepted
@@ -47,7 +47,7 @@ def busy(context: dg.SensorEvaluationContext, home: Home) -> str:
     Between the runs of a backfill nothing may leave: it fails where a partition does that it is about.
     """
     instance = context.instance
-    if any(_of_home(instance, home, one) for one in instance.get_backfills(IN_FLIGHT)):
+    if any(_of_home(context, home, one) for one in instance.get_backfills(IN_FLIGHT)):
         return "a backfill is in progress; the sensor continues when it ends"
     if active_runs(instance, home, context.code_location_origin):
         return "a run is in progress; the sensor continues when it ends"
@@ -55,13 +55,13 @@ def busy(context: dg.SensorEvaluationContext, home: Home) -> str:
     return f"{holder} is writing; the sensor continues when it ends" if holder else ""
 
 
-def _of_home(instance: dg.DagsterInstance, home: Home, backfill: PartitionBackfill) -> bool:
-    """Return whether a backfill is of assets of this home: no other home has run a part of it."""
-    if not any(key.path[-1] in stages() for key in backfill.asset_selection or ()):
+def _of_home(context: dg.SensorEvaluationContext, home: Home, backfill: PartitionBackfill) -> bool:
+    """Return whether a backfill is of assets of this home: nobody else has run a part of it."""
+    if not backfill.asset_selection or not all(map(is_of_tamis, backfill.asset_selection)):
         return False
-    runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill.backfill_id}))
-    owner = Owner.of(instance, home)
-    return all(owner.owns(run) for run in runs if HOME_TAG in run.tags)
+    runs = context.instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill.backfill_id}))
+    owner = Owner.of(context.instance, home)
+    return all(owner.may_own(run, context.code_location_origin) for run in runs)
 
 
 def settling(store: StoreResource) -> str:

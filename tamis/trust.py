@@ -6,16 +6,29 @@ A project that was cloned from a stranger would otherwise choose which of the us
 server. Addresses of this machine are not asked about.
 """
 
+import contextlib
 import ipaddress
 import os
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from tamis.base.trust import Consent, require_accepted
 from tamis.project import Project
 
-OF_TRACKING = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD")
-"""Variables that MLflow and libpq send to whatever server they are told to use."""
+OF_SERVERS = tuple(f"MLFLOW_TRACKING_{name}" for name in ("TOKEN", "USERNAME", "PASSWORD", "AUTH"))
+OF_DATABASES = {"postgresql": ("PGPASSWORD",), "mysql": ("MYSQL_PWD",)}
+"""Variables with which MLflow, or the client of a database, signs in to whatever server it is told to use."""
+CREDENTIALS = Path("~/.mlflow/credentials")
+"""A file whose password MLflow sends to any server where the variables are not set."""
+_HOSTS = ("host", "hostaddr", "service", "unix_socket", "read_default_file")
+"""Parameters by which the address of a database names another server than the one in its usual place."""
+_PLAIN = re.compile(
+    r"[a-z]\w*(\+\w+)?://([^\s@/\\?#:]*@)?(\[[0-9a-f:.]+\]|[a-z0-9.-]*)(:\d+)?(?=[/?#]|$)", re.IGNORECASE
+)
+"""The beginning of an address of which all libraries read the same host. Others connect to a.example where
+the standard library reads localhost: `http://a.example\\@localhost`, `postgresql://localhost?@a.example`."""
 CURE = "change this in tamis.toml"
 
 
@@ -32,15 +45,42 @@ def require_trusted(project: Project) -> None:
 def _effects(project: Project) -> Iterator[str]:
     settings = project.settings
     judge, automation, address = settings.judge, settings.automation, settings.engine.address
-    sent = [(judge.url, judge.key_env), (automation.webhook, automation.webhook_key_env)]
-    tracker = settings.tracking.uri if not os.environ.get("TAMIS_MLFLOW_URL") else None
-    sent += [(tracker, variable) for variable in OF_TRACKING if os.environ.get(variable)]
-    for url, variable in sent:
+    for url, variable in ((judge.url, judge.key_env), (automation.webhook, automation.webhook_key_env)):
         host = urlsplit(url).hostname if url and variable else None
         if host and not is_here(host):
             yield f"sends the value of the variable {variable} to {host}"
+    tracker = "" if os.environ.get("TAMIS_MLFLOW_URL") else settings.tracking.uri or ""
+    for secret in _secrets_for(tracker):
+        yield from (f"sends {secret} to {host}" for host in _servers(tracker))
     if address not in (None, "auto") and not is_here(str(address).rpartition(":")[0]):
         yield f"lets the Ray cluster at {address} run code on this machine"
+
+
+def _secrets_for(uri: str) -> Iterator[str]:
+    """Yield what this user has to sign in with to trackers of this kind."""
+    kind = re.split("[+:]", uri, maxsplit=1)[0]
+    for variable in OF_SERVERS if _is_server(uri) else OF_DATABASES.get(kind, ()):
+        if os.environ.get(variable):
+            yield f"the value of the variable {variable}"
+    with contextlib.suppress(RuntimeError):  # without a home folder
+        if _is_server(uri) and CREDENTIALS.expanduser().is_file():
+            yield f"the password in {CREDENTIALS}"
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _servers(uri: str) -> list[str]:
+    """Return the hosts that a tracker's address names, but for this machine; an unclear address as it is."""
+    found, is_server = _PLAIN.match(uri), _is_server(uri)
+    if found is None or ("@" in uri[found.end() :] and not is_server):
+        return [uri]
+    parts = urlsplit(uri)
+    given = {} if is_server else parse_qs(parts.query)
+    named = [host for name in _HOSTS for value in given.get(name, ()) for host in value.split(",")]
+    hosts = dict.fromkeys([parts.hostname or "", *named])
+    return [host for host in hosts if host and not host.startswith("/") and not is_here(host)]
 
 
 def is_here(host: str) -> bool:

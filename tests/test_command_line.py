@@ -748,7 +748,17 @@ def test_a_new_project_keeps_its_results_out_of_git(tmp_path, capsys):
         (b"*.pyc", b"*.pyc\n# results of Tamis\n.tamis/\n"),
         (b"*.pyc\r\nbuild\r\n", b"*.pyc\r\nbuild\r\n# results of Tamis\r\n.tamis/\r\n"),
         (b"# .tamis/\n\xff\n", b"# .tamis/\n\xff\n# results of Tamis\n.tamis/\n"),
-        *((line, line) for line in (b".tamis/\n", b"/.tamis", b"a\n**/.tamis/**\n", b"!.tamis/exports\n")),
+        *((line, line + b"# results of Tamis\n.tamis/\n") for line in (b".tamis-old/\n", b"my.tamis\n")),
+        *(
+            (line, line)
+            for line in (
+                b".tamis/\n",
+                b"/.tamis",
+                b"a\r\n.tamis \r\n",
+                b"a\n**/.tamis/**\n",
+                b"!.tamis/exports\n",
+            )
+        ),
     ],
 )
 def test_a_gitignore_that_is_there_keeps_its_lines(tmp_path, capsys, before, after):

@@ -69,6 +69,24 @@ def test_a_folder_that_replaces_another_is_on_disk_before_it_has_its_name(tmp_pa
     assert (tmp_path / "made" / "file").read_text() == "new"
 
 
+def test_a_file_system_that_flushes_no_folder_fails_no_write(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def of_files_alone(descriptor):
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_dir():
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    write_atomically(tmp_path / "folder" / "file", b"new")
+    with replace_folder(tmp_path / "made") as draft:
+        (draft / "file").write_text("new")
+    assert (tmp_path / "folder" / "file").read_bytes() == (tmp_path / "made" / "file").read_bytes() == b"new"
+    monkeypatch.setattr(os, "fsync", lambda _: os.stat(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "file", b"new")
+
+
 def test_what_is_moved_or_erased_stays_so(tmp_path, disk):
     (tmp_path / "a.lance").mkdir()
     (tmp_path / "a.lance" / "rows").touch()

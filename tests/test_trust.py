@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import json
 
+import lancedb
+import pyarrow as pa
 import pytest
 from projects import plain_project, selection, settings
 
@@ -11,7 +14,10 @@ from resources.instance import open_instance
 from resources.instance_file import EARLIER, ON_POSTGRES, ON_SQLITE, WRITTEN_ON_POSTGRES, prepare_folder
 from tamis.base.trust import TRUST, Consent, NoRecordError, UntrustedError, accept, accepted, record_file
 from tamis.cli import main
+from tamis.graph.precheck import LOGGED, _without_tracker
 from tamis.project import open_project
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
 from tamis.trust import asked_by, is_here
 
 OF_0_2 = "5f7cc67ba0998b5ad458cab6337847ec33cecdf3ee581b03b2eafce2f7f02df9"
@@ -133,10 +139,47 @@ def test_a_record_in_the_working_directory_counts_for_nothing(cloned, monkeypatc
         (['[engine]\nkind = "ray"\naddress = "auto"\n'], {}, None),
         (['[tracking]\nuri = "https://mlflow.example"\n'], {}, "MLFLOW_TRACKING_TOKEN to mlflow.example"),
         (['[tracking]\nuri = "http://localhost:5000"\n'], {}, None),
+        (
+            ["[tracking]\nuri = 'http://a.example\\@localhost/'\n"],
+            {},
+            "TOKEN to http://a.example\\@localhost/",
+        ),
+        (
+            ["[tracking]\nuri = 'http://a.example\\.localhost/'\n"],
+            {},
+            "TOKEN to http://a.example\\.localhost",
+        ),
+        (['[tracking]\nuri = "http://localhost/?@a.example"\n'], {}, None),
+        (
+            ['[tracking]\nuri = "postgresql://a.example/db"\n'],
+            {},
+            "sends the value of the variable PGPASSWORD to a.example",
+        ),
+        (['[tracking]\nuri = "postgresql:///db?host=a.example"\n'], {}, "PGPASSWORD to a.example"),
+        (
+            ['[tracking]\nuri = "postgresql://localhost/db?host=%2Ftmp,a.example"\n'],
+            {},
+            "PGPASSWORD to a.example",
+        ),
+        (
+            ['[tracking]\nuri = "postgresql+psycopg2://localhost/db?hostaddr=192.0.2.1"\n'],
+            {},
+            "PGPASSWORD to 192.0.2.1",
+        ),
+        (
+            ['[tracking]\nuri = "postgresql://localhost?@a.example/db"\n'],
+            {},
+            "PGPASSWORD to postgresql://localhost?@a.example/db",
+        ),
+        (['[tracking]\nuri = "postgresql://localhost/db?host=/run/postgresql"\n'], {}, None),
+        (['[tracking]\nuri = "postgresql:///db"\n'], {}, None),
+        (['[tracking]\nuri = "mysql+pymysql://a.example/db"\n'], {}, "MYSQL_PWD to a.example"),
+        (['[tracking]\nuri = "sqlite:////tmp/x.db"\n'], {}, None),
     ],
 )
 def test_secrets_and_foreign_clusters_are_asked_about(tmp_path, monkeypatch, parts, automation, said):
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    for variable in ("MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "MYSQL_PWD"):
+        monkeypatch.setenv(variable, "secret")
     project = project_of(tmp_path, *parts, **automation)
     asked = asked_by(project)
     assert [said in one.effect for one in asked] == ([True] if said else [])
@@ -146,6 +189,28 @@ def test_secrets_and_foreign_clusters_are_asked_about(tmp_path, monkeypatch, par
         accept(asked)
         (project.root / "tamis.toml").write_text((project.root / "tamis.toml").read_text() + "\n# edited\n")
         assert asked_by(open_project(project.root)) == asked, "another edit does not ask again"
+
+
+def test_the_password_that_mlflow_keeps_in_a_file_is_a_secret(tmp_path, monkeypatch):
+    project = project_of(tmp_path, '[tracking]\nuri = "https://mlflow.example"\n')
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    assert asked_by(project) == []
+    credentials = tmp_path / "user" / ".mlflow" / "credentials"
+    credentials.parent.mkdir(parents=True)
+    credentials.write_text("[mlflow]\nmlflow_tracking_username = a\nmlflow_tracking_password = b\n")
+    assert [one.effect for one in asked_by(project)] == [
+        "sends the password in ~/.mlflow/credentials to mlflow.example"
+    ]
+
+
+def test_a_plan_signs_in_to_no_server_that_nobody_has_accepted(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    monkeypatch.setattr("tamis.graph.precheck.require_experiment", lambda *_: pytest.fail("signs in"))
+    monkeypatch.setattr("tamis.graph.precheck.require_tracker", lambda *_: pytest.fail("asks"))
+    project = project_of(tmp_path, '[tracking]\nuri = "https://mlflow.example"\n')
+    (line,) = _without_tracker(project, LOGGED)
+    assert line.startswith("trials will fail: ")
+    assert "`tamis trust`" in line
 
 
 @pytest.mark.parametrize(
@@ -166,3 +231,30 @@ def test_secrets_and_foreign_clusters_are_asked_about(tmp_path, monkeypatch, par
 )
 def test_which_addresses_are_this_machine(host, here):
     assert is_here(host) == here
+
+
+@pytest.mark.parametrize("write", ["append", "insert_new", "merge", "overwrite"])
+def test_a_table_makes_no_embedding_function_that_came_with_it(tmp_path, write):
+    made = []
+
+    @lancedb.embeddings.register("of_a_stranger")
+    class Function(lancedb.embeddings.TextEmbeddingFunction):
+        def __init__(self, **given):
+            super().__init__(**given)
+            made.append(given)  # as `huggingface` loads a model, with the code in its folder
+
+        def ndims(self):
+            return 2
+
+        def generate_embeddings(self, texts):
+            return [[0.0, 0.0] for _ in texts]
+
+    functions = [{"name": "of_a_stranger", "model": {}, "vector_column": "v", "source_column": "part"}]
+    schema = schema_of("judge_sample").with_metadata({"embedding_functions": json.dumps(functions)})
+    Store(tmp_path).names()
+    lancedb.connect(tmp_path).create_table("judge_sample", schema=schema)
+    made.clear()
+    rows = pa.table([["0" * 32], ["train"]], schema=schema_of("judge_sample"))
+    getattr(Store(tmp_path), write)("judge_sample", rows)
+    assert made == []
+    assert Store(tmp_path).count("judge_sample") == 1

@@ -76,6 +76,27 @@ def test_a_home_that_is_none_is_named(monkeypatch, named):
     assert not named or f"HOME names {named!r}" in said
 
 
+@pytest.mark.parametrize("home", ["cannot be written", "holds a file .cache", "with a cache elsewhere"])
+def test_a_home_without_room_for_caches_keeps_what_else_is_in_it(tmp_path, monkeypatch, home):
+    own, real = tmp_path / "own", os.access
+    cache = own / ".cache"
+    if home == "holds a file .cache":
+        cache.touch()
+    elif home == "cannot be written":  # as that of a service: root could write to it
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != own and real(path, mode))
+    else:
+        cache.touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches" / "mine"))
+        assert complete_user() == []
+        return
+    (said,) = complete_user()
+    folder = os.environ["XDG_CACHE_HOME"]
+    assert said.startswith(f"{cache} cannot be written; caches are kept in {folder} (set XDG_CACHE_HOME ")
+    assert os.environ["HOME"] == str(own)
+    assert user_cache() == Path(folder) / "tamis"
+    assert complete_user() == []
+
+
 @pytest.mark.parametrize("taken", ["link", "file", "open to others"])
 def test_a_folder_that_somebody_else_has_put_there_is_not_used(tmp_path, taken):
     place = tmp_path / "tmp" / f"tamis-{os.getuid()}-home"

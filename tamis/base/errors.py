@@ -117,10 +117,13 @@ _PASSING_CLASSES = frozenset(
     }
 )
 """Classes of other packages, with what derives from them: a network, a database or a cluster at fault."""
+_LASTING_CLASSES = frozenset({"InvalidURL", "TooManyRedirects"})
+"""Classes that derive from these, but are about an address."""
 _PASSING_STATUSES = (408, 425, 429)
 _OF_A_NETWORK = re.compile(
     r"timed?[ -]?out|connection (was |has been )?(reset|refused|closed|aborted|lost|error)|broken pipe|"
-    r"(couldn't|could not|cannot|failed to) (connect|resolve)|network|name resolution|error sending request|"
+    r"(couldn't|could not|cannot|failed to) (connect|resolve)|network (is |was )?(error|down|unreachable)|"
+    r"name resolution|error sending request|"
     r"(temporarily|service) unavailable|slow ?down|too many requests|internal server error|bad gateway",
     re.IGNORECASE,
 )
@@ -140,6 +143,8 @@ def may_pass(error: BaseException) -> bool:
         return isinstance(error, TransientError)
     if isinstance(error, TimeoutError | ConnectionError):
         return True
+    if type(error).__name__ in _LASTING_CLASSES:
+        return False
     if (status := _http_status(error)) is not None:
         return status in _PASSING_STATUSES or status >= 500
     if isinstance(error, OSError):

@@ -22,6 +22,8 @@ from tamis.base.user_folders import private_folder
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+"""Errors of a folder that cannot be flushed, or only be written to."""
 SETTLED_SECONDS = 2.0
 """A file that changed longer ago is read once for each of its states."""
 
@@ -100,12 +102,16 @@ def flush(folder: Path) -> None:
 
 
 def flush_one(path: Path) -> None:
-    """fsync a file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """fsync a file, or the names in a folder: where the file system can, as some network mounts cannot."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _UNABLE or not path.is_dir():
+            raise
 
 
 def user_cache() -> Path:

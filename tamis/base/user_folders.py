@@ -43,7 +43,9 @@ class LongTemporaryFolderError(PermanentError):
 
 
 def complete_user() -> list[str]:
-    """Set what this process lacks of HOME, USER and TMPDIR, for its children, too; return what to say of it.
+    """Set what this process lacks of HOME, USER, TMPDIR and a place for caches, for its children, too.
+
+    Returns what to say of it.
 
     Raises `NoTemporaryFolderError`.
     """
@@ -58,6 +60,11 @@ def complete_user() -> list[str]:
         why = f"HOME names {named!r}, which cannot be used" if named else "this user has no home folder"
         os.environ["HOME"] = str(folder)
         said.append(f"{why}; caches are kept in {folder} (set HOME to keep them elsewhere)")
+    if not _can_be_made(cache := Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")):
+        folder = private_folder("cache")
+        os.environ["XDG_CACHE_HOME"] = str(folder)  # HOME stays: credentials and what was accepted are there
+        cure = "set XDG_CACHE_HOME to keep them elsewhere"
+        said.append(f"{cache} cannot be written; caches are kept in {folder} ({cure})")
     return said
 
 
@@ -106,6 +113,12 @@ def _has_name() -> bool:
         return bool(pwd.getpwuid(os.getuid()).pw_name)
     except KeyError:
         return False
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Return whether a folder can be written, or made where it is missing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def _has_home() -> bool:

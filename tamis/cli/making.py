@@ -82,7 +82,7 @@ def _leave_out_of_git(project: Path) -> str:
     path, added = project / ".gitignore", f"# results of Tamis\n{HOME}/\n".encode()
     try:
         before = path.read_bytes() if path.exists() else b""
-        if any(HOME.encode() in line and not line.startswith(b"#") for line in before.splitlines()):
+        if re.search(rb"(?m)^[^#\r\n]*(?<![^/!\r\n])%s(/|\s*$)" % re.escape(HOME.encode()), before):
             return ""
         if b"\r\n" in before:
             added = added.replace(b"\n", b"\r\n")

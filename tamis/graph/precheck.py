@@ -49,6 +49,7 @@ from tamis.settings.config import TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
+from tamis.trust import require_trusted
 
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
@@ -157,6 +158,7 @@ def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
     if LOGGED.isdisjoint(due):
         return
     try:
+        require_trusted(project)
         require_tracker(project.tracking_uri)
         require_experiment(project.tracking_uri, project.settings.tracking.experiment)
     except TamisError as error:

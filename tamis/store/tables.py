@@ -41,9 +41,16 @@ ASIDE = "damaged"
 
 @cache
 def _lancedb() -> Any:
-    """Return LanceDB, without the client of a web service that it loads: .7 s of each command."""
+    """Return LanceDB, without the client of a web service that it loads: .7 s of each command.
+
+    Nor does it make the embedding functions that the metadata of a table names: with the settings given there
+    one of them loads a model and runs the code in its folder, whenever rows are written to the table.
+    """
     with without_code_of("lance_namespace_urllib3_client"):
         import lancedb
+    from lancedb.embeddings import EmbeddingFunctionRegistry
+
+    EmbeddingFunctionRegistry.parse_functions = lambda *_: {}  # type: ignore[method-assign]
     return lancedb
 
 

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import CodePointer, FileCodePointer, ModuleCodePointer, PackageCodePointer
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RegisteredCodeLocationOrigin,
@@ -16,7 +18,7 @@ from projects import SmallProject, plain_project, selection, settings, write_jso
 
 from resources import processes
 from resources.check_log import log_evaluation
-from resources.ownership import ASSET_JOB, Owner, active_runs, other_homes, tags_of
+from resources.ownership import ASSET_JOB, DEFINITIONS, Owner, active_runs, other_homes, tags_of
 from resources.partitions import register_partitions
 from resources.processes import end_killed_runs
 from resources.tags import COMMAND_LINE, DRIVER_TAG, HOME_TAG, PROCESS_TAG, WORK_TAG
@@ -57,9 +59,18 @@ def origin(location=HERE, job: str = ASSET_JOB) -> RemoteJobOrigin:
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
 
 
-def run(instance, tags, status=KILLED, location=None, job=ASSET_JOB, assets=("documents",)) -> dg.DagsterRun:
+def code(pointer: CodePointer, job: str = ASSET_JOB) -> JobPythonOrigin:
+    return JobPythonOrigin(
+        job, RepositoryPythonOrigin("python", pointer, entry_point=["dagster"], container_image=None)
+    )
+
+
+def run(
+    instance, tags, status=KILLED, location=None, job=ASSET_JOB, assets=("documents",), defined=None
+) -> dg.DagsterRun:
     return instance.add_run(
         dg.DagsterRun(
+            job_code_origin=code(defined, job) if defined else None,
             job_name=job,
             tags=tags,
             status=status,
@@ -166,6 +177,12 @@ def test_a_backfill_of_others_is_not_waited_for(homes, instance):
 
     start("foreign", "sales")
     assert busy(context(instance), one.home) == ""
+    start("in part", "documents", "sales")
+    start("of the same name", "documents")
+    crawler = FileCodePointer("definitions.py", "defs", "/srv/crawler")
+    tags = {"dagster/backfill": "of the same name"}
+    run(instance, tags, dg.DagsterRunStatus.SUCCESS, HERE, defined=crawler)
+    assert busy(context(instance), one.home) == ""
     start("others", "documents")
     run(instance, other.tags | {"dagster/backfill": "others"}, dg.DagsterRunStatus.SUCCESS)
     assert busy(context(instance), one.home) == ""
@@ -191,15 +208,29 @@ def test_failures_of_others_count_for_nothing_and_are_not_told(homes, instance):
 
 
 @pytest.mark.parametrize(
-    ("job", "assets", "told"),
-    [(ASSET_JOB, ("documents",), True), (ASSET_JOB, ("documents", "sales"), False), (ASSET_JOB, (), False)],
+    ("assets", "defined", "told"),
+    [
+        (["documents"], None, True),
+        (["documents"], FileCodePointer(str(DEFINITIONS), "defs", str(DEFINITIONS.parent)), True),
+        (["documents"], FileCodePointer("definitions.py", "defs", str(DEFINITIONS.parent)), True),
+        (["documents"], ModuleCodePointer("definitions", str(DEFINITIONS.parent)), True),
+        (["documents"], FileCodePointer("definitions.py", "defs", "/srv/crawler"), False),
+        (["documents"], ModuleCodePointer("crawler.definitions", "/srv"), False),
+        (["documents"], PackageCodePointer("crawler", "defs", None), False),
+        (["documents", "sales"], None, False),
+        ([["crawler", "documents"]], None, False),
+        ([], None, False),
+    ],
 )
 def test_a_run_that_failed_before_it_was_claimed_is_told_where_its_assets_are_ours(
-    homes, instance, job, assets, told
+    homes, instance, assets, defined, told
 ):
     one, _other = homes
-    failed = run(instance, {}, dg.DagsterRunStatus.FAILURE, HERE, job, assets)
+    failed = run(instance, {}, dg.DagsterRunStatus.FAILURE, HERE, assets=assets, defined=defined)
     assert Owner.of(instance, one.home).may_own(failed) == told
+    assert bool(busy(context(instance), one.home)) is False
+    run(instance, {}, dg.DagsterRunStatus.QUEUED, HERE, assets=assets, defined=defined)
+    assert bool(busy(context(instance), one.home)) == (told or not assets)
 
 
 def test_partitions_of_others_stay_registered(homes, instance):
@@ -248,6 +279,7 @@ def test_the_audit_compares_the_events_of_its_own_home(homes, instance):
         return 1
 
     assert dg.materialize([foreign], instance=instance, partition_key="web__a.jsonl").success
+    instance.report_runless_asset_event(dg.AssetMaterialization(["crawler", "documents"]))
     assert dg.materialize([sales], instance=instance).success
     for home in homes:
         events = home.events()

@@ -76,11 +76,12 @@ def is_long_enough(text: str) -> bool:
 
 
 def plain(values: pl.Series) -> pl.Series:
-    """Return texts without escapes and with single spaces, so that JSON within JSON shows them alike."""
+    """Return texts in NFC, without escapes and with single spaces, so that all ways to write one are alike."""
     codes = values.str.contains(r"\\u[0-9a-fA-F]{4}").fill_null(False)
     if codes.any():
         decoded = [_decoded(one) if code else one for one, code in zip(values, codes, strict=True)]
         values = pl.Series(decoded, dtype=pl.String)
+    values = values.str.normalize("NFC")
     for pattern, written in ((_LINE, " "), (_MARK, ""), (_SPACE, " ")):
         values = values.str.replace_all(pattern, written)
     return values.str.strip_chars()

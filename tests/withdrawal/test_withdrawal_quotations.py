@@ -1,6 +1,7 @@
 """Texts that are keys, names of columns, or parts of other rows: erased where they are whole, else named."""
 
 import json
+import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -234,3 +235,14 @@ def test_files_of_exports_that_quote_the_text_are_named(tmp_path, name):
         path.write_bytes(gzip.compress(line) if name.endswith("gz") else line)
     assert [line.split()[0] for line in files_quoting(home, TEXT, [])] == [f"exports/{name}"]
     assert list(files_quoting(home, LONG, [])) == []
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_quotation_with_accents_in_two_characters_is_found(tmp_path, ascii_only):
+    text = "Ein schöner Satz über Äpfel, länger als ein Name."
+    home = with_document(tmp_path, text)
+    quoted = json.dumps({"said": unicodedata.normalize("NFD", f"x {text}")}, ensure_ascii=ascii_only)
+    place = {"shard": "web__b", "row": 7, "doc_id": IDS[3], "source": "b", "metadata": quoted}
+    home.store.append("occurrences", rows_of("occurrences", [place]))
+    (found,) = quotations(home.store, {document_id(text): text})
+    assert (found.doc_id, found.column) == (IDS[3], "metadata (value 'said')")

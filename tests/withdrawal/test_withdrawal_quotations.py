@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from tamis.corpus.text import document_id
 from tamis.settings.config import CorpusSection
 from tamis.withdrawal.asking import Asking, WithdrawalReason
 from tamis.withdrawal.files import files_holding, purge_exports
-from tamis.withdrawal.quotations import files_quoting, is_long_enough, quotations
+from tamis.withdrawal.quotations import files_quoting, is_long_enough, plain, quotations
 from tamis.withdrawal.telling import withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
@@ -246,3 +247,16 @@ def test_a_quotation_with_accents_in_two_characters_is_found(tmp_path, ascii_onl
     home.store.append("occurrences", rows_of("occurrences", [place]))
     (found,) = quotations(home.store, {document_id(text): text})
     assert (found.doc_id, found.column) == (IDS[3], "metadata (value 'said')")
+
+
+WRITTEN = {
+    "a field of CSV": lambda text: '1,"' + text.replace('"', '""') + '",2',
+    "soft hyphens": lambda text: text.replace("enough", "eno\u00adugh"),
+    "a byte-order mark": lambda text: text.replace("\n", "\n\ufeff"),
+    "JSON within JSON": lambda text: json.dumps(json.dumps([text])),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_a_text_is_found_however_it_is_written(how):
+    assert plain(pl.Series([TEXT]))[0] in plain(pl.Series([WRITTEN[how](TEXT)]))[0]

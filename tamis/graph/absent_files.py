@@ -126,7 +126,7 @@ class _Losses:
         `noted`: files that were held back before; `unmounted`: those behind links that lead nowhere.
         """
         own = self.places.filter(pl.col("corpus") == corpus)
-        gone = own.filter(pl.col("shard").is_in([*self._missing(corpus)]))
+        gone = self._gone(corpus)
         lost = gone.join(own.filter("there"), on="doc_id", how="anti")
         count, with_loss = lost["doc_id"].n_unique(), {*lost["shard"]}
         lost_files = _mostly_lost(gone, lost)
@@ -140,12 +140,15 @@ class _Losses:
 
     def of_gone(self, corpus: str) -> set[str]:
         """Return all files of a corpus that left tamis.toml, if no other corpus has one of its documents."""
-        gone = self.places.filter(pl.col("corpus") == corpus)
-        lost = gone.join(self.places.filter("there"), on="doc_id", how="anti")
+        lost = self._gone(corpus).join(self.places.filter("there"), on="doc_id", how="anti")
         return self._missing(corpus) if len(lost) else set()
 
     def _missing(self, corpus: str) -> set[str]:
         return {key for key, found in self.missing.items() if found == corpus}
+
+    def _gone(self, corpus: str) -> pl.DataFrame:
+        """Return the places of documents in the missing files of a corpus."""
+        return self.places.filter(pl.col("shard").is_in([*self._missing(corpus)]))
 
 
 def _mostly_lost(gone: pl.DataFrame, lost: pl.DataFrame) -> set[str]:

@@ -71,7 +71,8 @@ class VersionLostError(PermanentError):
         self.selection, self.version, self.problem = selection, version, problem
         super().__init__(
             f"the decisions of {selection!r} version {version} {problem}; "
-            f"`tamis diff {selection} --list` lists the versions that are kept"
+            f"`tamis diff {selection} --list` lists the versions that are kept; if the selection is pinned "
+            f"to this one, `tamis restore {selection} --latest` unpins it"
         )
 
 

@@ -273,8 +273,8 @@ _ALL = (
         _method(
             "dsir",
             "dsir",
-            "Random draw with importance weights computed from hashed n-grams; texts shorter than nearly all "
-            "of the target come last (DSIR, arXiv 2302.03169).",
+            "Random draw with importance weights computed from hashed n-grams; texts far shorter than the "
+            "target's come last (DSIR, arXiv 2302.03169).",
         ),
         version="2",  # texts under a least length come last
     ),
@@ -282,8 +282,8 @@ _ALL = (
         _method(
             "classifier",
             "classifier",
-            "Highest log odds under a linear classifier of target versus pool; texts shorter than nearly all "
-            "of the target come last (DCLM, arXiv 2406.11794).",
+            "Highest log odds under a linear classifier of target versus pool; texts far shorter than the "
+            "target's come last (DCLM, arXiv 2406.11794).",
         ),
         version="2",  # texts under a least length come last
     ),

@@ -26,9 +26,15 @@ LONGEST_RUN = 1_000
 
 Training takes time with the square of such a run: with a million letters, hours. No word is as long.
 """
-_LONG = re.compile(rf"\S{{{LONGEST_RUN + 1},}}|\s{{{LONGEST_RUN + 1},}}")
 _KINDS = (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")
-_LONG_OF_A_KIND = re.compile("|".join(rf"{kind}{{{LONGEST_RUN + 1},}}" for kind in _KINDS))
+
+
+def _long_runs(*kinds: str) -> re.Pattern[str]:
+    """Match runs over `LONGEST_RUN`, tried at their beginning alone, so that a shorter one is read once."""
+    return re.compile("|".join(rf"(?<!{kind}){kind}{{{LONGEST_RUN + 1},}}" for kind in kinds))
+
+
+_LONG, _LONG_OF_A_KIND = _long_runs(r"\S", r"\s"), _long_runs(*_KINDS)
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, vocabulary: int = 4_096) -> None:

@@ -34,7 +34,7 @@ BLOCK_BYTES = 1 << 24
 SHINGLE, NEAR = 5, 0.8
 """A row nearly holds a text with so large a share of its runs of so many words."""
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_LINE, _MARK, _SPACE = r"\\+[bfnrt]", r"\\+", r"\s+"
+_LINE, _MARK, _SPACE = r"\\+[bfnrt]", r"[\\\"\u00ad\u200b\ufeff]+", r"\s+"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +76,15 @@ def is_long_enough(text: str) -> bool:
 
 
 def plain(values: pl.Series) -> pl.Series:
-    """Return texts without escapes and with single spaces, so that JSON within JSON shows them alike."""
+    """Return texts in NFC, with single spaces and without escapes, double quotes and invisible characters.
+
+    So JSON within JSON, CSV and files with soft hyphens or byte-order marks show a text alike.
+    """
     codes = values.str.contains(r"\\u[0-9a-fA-F]{4}").fill_null(False)
     if codes.any():
         decoded = [_decoded(one) if code else one for one, code in zip(values, codes, strict=True)]
         values = pl.Series(decoded, dtype=pl.String)
+    values = values.str.normalize("NFC")
     for pattern, written in ((_LINE, " "), (_MARK, ""), (_SPACE, " ")):
         values = values.str.replace_all(pattern, written)
     return values.str.strip_chars()

@@ -26,7 +26,7 @@ from projects import (
 
 from tamis.corpus.intake import Shrinkage
 from tamis.corpus.text import document_id
-from tamis.graph.absent_files import absent_shards, note_absent, unread_files
+from tamis.graph.absent_files import absent_shards, as_once_read, note_absent, unread_files
 from tamis.graph.held_back import held_back
 from tamis.graph.loss_limits import lost_too_many_documents, mostly_found
 from tamis.graph.shrunken_files import ShrinkageLimits
@@ -294,6 +294,17 @@ def test_the_command_reads_what_came_before_it_removes_what_left(graph):
     assert shards(graph) == {"0.jsonl", "rest.jsonl", "first.jsonl"}
     assert stored(graph) == {text for rows in SIX.values() for text in rows}
     graph.assert_sound(of=READ, amber=True)
+
+
+def test_a_renamed_corpus_with_an_empty_file_loses_nothing_once_its_other_files_are_read(graph):
+    empty = {"empty.jsonl": []}
+    put(graph, empty)
+    note_read(graph, empty)
+    (graph.root / "documents" / "empty.jsonl").unlink()
+    graph.configure(settings(corpus("crawl", "documents")))
+    assert lost(graph) == {*SIX, *empty}
+    once_read = as_once_read(graph.snapshot, graph.current)
+    assert held_back(once_read, graph.current) == []
 
 
 def test_a_shrunken_file_is_read_last_and_judged_again_when_its_documents_come(graph):

@@ -28,7 +28,7 @@ from projects import (
 
 from tamis.base.errors import TamisError
 from tamis.exporting import export_selection
-from tamis.history.versions import restore
+from tamis.history.versions import release, restore
 from tamis.status import read_status
 
 AUDITED = CHOSEN | {"lineage_audit"}
@@ -161,9 +161,12 @@ def problems_after_two_runs(graph: SmallProject) -> list[str]:
     """Return the problems that are left when a person has followed the advice of the second run."""
     for _ in range(2):
         said = try_once(graph)
-    advised = set(re.findall(r"--allow-removal ([^`]+)`", " ".join(said)))
-    if advised:
-        try_once(graph, advised)
+    allowed = set(re.findall(r"--allow-removal ([^`]+)`", " ".join(said)))
+    unpinned = set(re.findall(r"`tamis restore (\S+) --latest`", " ".join(said)))
+    for name in unpinned:
+        release(graph.project, name)
+    if advised := allowed | unpinned:
+        try_once(graph, allowed)
         said = try_once(graph)
     return [line for line in said if not ADVICE.search(line) or advised]
 

@@ -65,7 +65,7 @@ def test_rows_of_a_later_choice_are_not_kept_for_an_earlier_version(home):
     made(home, [2])  # the table has moved on
     lost = note(home, current)
     assert not is_kept(home, lost)
-    with pytest.raises(VersionLostError, match="no longer kept"):
+    with pytest.raises(VersionLostError, match=r"no longer kept.*`tamis restore best --latest` unpins it"):
         decisions_of(home, lost)
 
 

@@ -45,3 +45,10 @@ def test_training_on_a_run_of_a_million_letters_takes_seconds(tmp_path):
     train_tokenizer([*texts, giant, "7" * 200_000, " " * 200_000], tmp_path / "made", 600)
     assert time.process_time() - began < 10
     assert count_tokens(tmp_path / "made", ["some words"])[0] <= 4
+
+
+@pytest.mark.parametrize("run", ["x" * (LONGEST_RUN - 1) + "1", "x" * (LONGEST_RUN - 1) + " "])
+def test_runs_just_under_the_limit_are_read_once(run):
+    began = time.process_time()
+    assert [*short_runs([run * 1_000])] == [run * 1_000]
+    assert time.process_time() - began < 5

@@ -261,9 +261,10 @@ def long_texts(words: str, count: int, seed: int) -> list[str]:
 SAID = ["ok", "lol", "N/A", "yes.", "thx", "...", "good one", "estimator"]
 
 
+@pytest.mark.parametrize("short_examples", [[], SAID])
 @pytest.mark.parametrize("draw", [True, False])
-def test_texts_of_a_word_come_after_texts_that_can_resemble_the_target(draw):
-    target = long_texts("sample variance median estimator bias quantile", 40, 0)
+def test_texts_of_a_word_come_after_texts_that_can_resemble_the_target(draw, short_examples):
+    target = [*long_texts("sample variance median estimator bias quantile", 40, 0), *short_examples]
     unlike = long_texts("seed soil compost prune hedge bulb mulch root", 60, 1)
     alike = long_texts("sample variance median estimator bias quantile", 10, 2)
     pool = [*SAID * 5, *unlike, *alike]
@@ -276,14 +277,13 @@ def test_texts_of_a_word_come_after_texts_that_can_resemble_the_target(draw):
 
 def test_short_texts_of_a_target_of_short_texts_are_chosen_like_others():
     target = [*SAID, *long_texts("sample variance", 2, 0)]
-    assert least_tokens(target) == 1
+    assert least_tokens(target) <= 1
     pool = ["ok", "lol", *long_texts("seed soil", 5, 1)]
     assert set(importance_resampling(target, pool, 2, draw=False).chosen.tolist()) == {0, 1}
-    assert least_tokens(long_texts("seed soil", 20, 1)) == 60
+    assert least_tokens(long_texts("seed soil", 20, 1)) == 30
     assert least_tokens(["word " * 500]) == LEAST_TOKENS
-    assert least_tokens(["word " * 500] * 19 + ["ok"]) == 1
-    assert least_tokens(["word " * 500] * 99 + ["ok"]) == LEAST_TOKENS
-    assert least_tokens(["人生而自由" * 30]) == LEAST_TOKENS  # each character is a word
+    assert least_tokens(["word " * 500] * 19 + ["ok"]) == LEAST_TOKENS
+    assert least_tokens(["人生而自由" * 30]) == 75  # each character is a word
 
 
 def test_a_pool_of_short_texts_alone_keeps_its_order():

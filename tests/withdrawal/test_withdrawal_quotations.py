@@ -1,7 +1,9 @@
 """Texts that are keys, names of columns, or parts of other rows: erased where they are whole, else named."""
 
 import json
+import unicodedata
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,7 @@ from tamis.corpus.text import document_id
 from tamis.settings.config import CorpusSection
 from tamis.withdrawal.asking import Asking, WithdrawalReason
 from tamis.withdrawal.files import files_holding, purge_exports
-from tamis.withdrawal.quotations import files_quoting, is_long_enough, quotations
+from tamis.withdrawal.quotations import files_quoting, is_long_enough, plain, quotations
 from tamis.withdrawal.telling import withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
@@ -234,3 +236,27 @@ def test_files_of_exports_that_quote_the_text_are_named(tmp_path, name):
         path.write_bytes(gzip.compress(line) if name.endswith("gz") else line)
     assert [line.split()[0] for line in files_quoting(home, TEXT, [])] == [f"exports/{name}"]
     assert list(files_quoting(home, LONG, [])) == []
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_quotation_with_accents_in_two_characters_is_found(tmp_path, ascii_only):
+    text = "Ein schöner Satz über Äpfel, länger als ein Name."
+    home = with_document(tmp_path, text)
+    quoted = json.dumps({"said": unicodedata.normalize("NFD", f"x {text}")}, ensure_ascii=ascii_only)
+    place = {"shard": "web__b", "row": 7, "doc_id": IDS[3], "source": "b", "metadata": quoted}
+    home.store.append("occurrences", rows_of("occurrences", [place]))
+    (found,) = quotations(home.store, {document_id(text): text})
+    assert (found.doc_id, found.column) == (IDS[3], "metadata (value 'said')")
+
+
+WRITTEN = {
+    "a field of CSV": lambda text: '1,"' + text.replace('"', '""') + '",2',
+    "soft hyphens": lambda text: text.replace("enough", "eno\u00adugh"),
+    "a byte-order mark": lambda text: text.replace("\n", "\n\ufeff"),
+    "JSON within JSON": lambda text: json.dumps(json.dumps([text])),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_a_text_is_found_however_it_is_written(how):
+    assert plain(pl.Series([TEXT]))[0] in plain(pl.Series([WRITTEN[how](TEXT)]))[0]

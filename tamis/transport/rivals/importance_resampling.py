@@ -24,8 +24,8 @@ from tamis.transport.rivals.texts import check_texts
 # That of nltk's WordPunctTokenizer, as published, but for scripts without spaces.
 TOKEN = rf"{WORD}|[^\w\s]+"
 BATCH_TEXTS = 2_048
-LEAST_TOKENS, SHORT_EXAMPLES = 100, 0.05
-"""Tokens under which a text comes last, as published, and the part of the target that may be shorter."""
+LEAST_TOKENS, OF_THE_MEDIAN = 100, 0.5
+"""Tokens under which a text comes last, as published, or so large a part of the target's median, if less."""
 Buckets = npt.NDArray[np.int64]
 
 
@@ -76,9 +76,10 @@ def token_counts(texts: Sequence[str]) -> Buckets:
 def least_tokens(target: Sequence[str]) -> int:
     """Return the tokens under which a text is too short to resemble a target by its words.
 
-    `LEAST_TOKENS`, or less where more than `SHORT_EXAMPLES` of the examples are shorter themselves.
+    `LEAST_TOKENS`, or half of what the median example has, if less: a few short examples do not let in all
+    short texts, which would outrank every long one of a pool unlike the target.
     """
-    return min(LEAST_TOKENS, int(np.quantile(token_counts(target), SHORT_EXAMPLES, method="lower")))
+    return min(LEAST_TOKENS, int(OF_THE_MEDIAN * np.median(token_counts(target))))
 
 
 def last(score_n: Floats, short_n: npt.NDArray[np.bool_]) -> Floats:

@@ -10,7 +10,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "golden/test_golden_mixed.py": 200,
     "end_to_end/test_smoke.py": 60,  # whole materializations by the command
     "end_to_end/test_user_interface.py": 60,  # a browser, a webserver and sensors
-    "graph/test_graph_held_back.py": 35,  # scenarios of several materializations each
+    "graph/test_graph_held_back.py": 42,  # scenarios of several materializations each
     "graph/test_graph_changes.py": 30,
     "graph/test_graph_marks.py": 35,
     "graph/test_graph_withdrawal.py": 26,  # the whole graph after a withdrawal, and audits of all of it
@@ -33,6 +33,7 @@ SECONDS: dict[str, int] = {
     "golden/test_golden_demo.py": 309,
     "golden/test_golden_mixed.py": 300,
     "end_to_end/test_user_interface.py": 290,
+    "homes/test_homes.py": 250,
     "quality/test_endpoint_server.py": 280,  # takes 30, and is the fourth by intent
     "end_to_end/test_smoke.py": 229,
     "engine/test_ray_results.py": 90,  # in the long suite

@@ -35,11 +35,15 @@ from tamis.settings.config import CorpusSection
 WINDOW_CHARACTERS = 1 << 18
 _SPACE = re.compile(r"[\s,\ufeff]*")
 _NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)")
+_INDENTED = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]\s*\r?\n")
+"""The beginning of a value over several lines, as `json.dump(..., indent=2)` writes it."""
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 
 def read_json_lines(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per line; blank lines are counted and skipped."""
+    """A row per line; blank lines are counted and skipped. Values over several lines are rows of `.json`."""
+    if _INDENTED.match(content.head):
+        return read_json(content, corpus)
     return wrapped_or_rows(_lines(content, corpus), corpus)
 
 
@@ -87,7 +91,8 @@ def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:
         notes = tuple(Note(column=name, problem=TOO_LARGE) for name in reader.too_large)
         return Row(row=row, values=value, notes=notes)
     found = "null" if value is None else type(value).__name__
-    return malformed(row, f"a JSON object is expected, found {found}", raw)
+    cure = "; if the whole file is one array, name it .json" if isinstance(value, list) else ""
+    return malformed(row, f"a JSON object is expected, found {found}{cure}", raw)
 
 
 def read_json(content: Content, corpus: CorpusSection) -> Iterator[Item]:

@@ -1,6 +1,7 @@
 """Bad input is named by row and reason, and nothing valid next to it is lost."""
 
 import gzip
+import json
 import tracemalloc
 
 import pyarrow as pa
@@ -335,3 +336,21 @@ def test_rows_of_json_that_end_in_carriage_returns_say_so_and_are_counted(tmp_pa
     assert batch.quarantine.select("row", "detail", "rows_lost").rows() == [(-1, RETURNS_ALONE, 300)]
     batch = read(written(tmp_path, "c.jsonl", b'{"text": "one\rtwo"}'))
     assert "control character" in batch.quarantine["detail"][0]
+
+
+@pytest.mark.parametrize("space", ["", "\ufeff", "\r\n "])
+@pytest.mark.parametrize("several", [False, True])
+def test_json_over_several_lines_is_read_whatever_it_is_called(tmp_path, space, several):
+    rows = [{"text": "one"}, {"text": "two", "tags": ["a", "b"]}]
+    shown = "\n".join(json.dumps(row, indent=2) for row in rows) if several else json.dumps(rows, indent=1)
+    batch = read(written(tmp_path, "a.jsonl", (space + shown).replace("\n", "\r\n" if space else "\n")))
+    assert texts(batch) == ["one", "two"]
+    assert faults(batch) == []
+
+
+def test_an_array_in_a_line_is_no_row_and_the_cure_is_said(tmp_path):
+    batch = read(written(tmp_path, "a.jsonl", '[{"text": "one"}]\n{"text": "two"}\n'))
+    assert texts(batch) == ["two"]
+    assert batch.quarantine["detail"].to_list() == [
+        "a JSON object is expected, found list; if the whole file is one array, name it .json"
+    ]

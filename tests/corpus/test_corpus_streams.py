@@ -7,10 +7,10 @@ import tracemalloc
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tamis.corpus.streams import Content
+from tamis.corpus.streams import GZIP, ZSTD, ZSTD_SKIPPED, Content
 
 PACK = {
     ".gz": lambda data: gzip.compress(data, mtime=0),
@@ -102,6 +102,7 @@ def test_giant_lines_are_cut_in_bounded_memory(tmp_path, suffix):
 @settings(deadline=None, max_examples=25)
 def test_lines_agree_with_splitting(tmp_path_factory, parts, limit):
     data = b"\n".join(parts)
+    assume(not data.startswith((GZIP, ZSTD)) and data[1:4] != ZSTD_SKIPPED)  # which are unpacked
     with content_of(tmp_path_factory.mktemp("lines"), "", data) as content:
         lines = list(content.lines(limit))
     mark = b"\xef\xbb\xbf"

@@ -13,7 +13,7 @@ from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_
 from tamis.filters.language import stated_code
 from tamis.filters.storing import TABLE
 from tamis.selection.reasons import Reason
-from tamis.settings.language_codes import VERSION, counted_as
+from tamis.settings.language_codes import counted_as
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
 
@@ -24,14 +24,13 @@ _FLAGS = ["doc_id", "broken", "detected_language", "language_confidence", *COUNT
 def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
     """The settings by which stored flags exclude documents; empty when none is excluded by them."""
     kept: set[str] = set()
-    codes = {"language_codes": VERSION} if filters.languages else {}
     if filters.heuristics:
         kept |= {"heuristics", "heuristics_off"}
     if filters.languages:
         kept |= {"languages", "language_from", "language_confidence"}
     if filters.personal_data == "exclude":
         kept |= {"personal_data", "personal_data_limit"}
-    return filters.model_dump(include=kept) | codes
+    return filters.model_dump(include=kept)
 
 
 def rules_of_licences(filters: FiltersSection) -> dict[str, Any]:

@@ -277,7 +277,9 @@ def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
     filters = settings.filters
     rules = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
     unsaid = [corpus.name for corpus in settings.corpus if not is_said_by_keys(corpus.name)]
-    return ({"filters": rules} if rules else {}) | ({"corpora_looked_up": sorted(unsaid)} if unsaid else {})
+    found: dict[str, Any] = {"filters": rules} if rules else {}
+    found |= {"language_codes": LANGUAGE_CODES} if filters.languages else {}
+    return found | ({"corpora_looked_up": sorted(unsaid)} if unsaid else {})
 
 
 def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ MOST_WRITES = 12
 
 FILES = {
     "first": {"cooking": ("cooking", 60, 1), "sailing": ("sailing", 60, 1), "algebra": ("algebra", 60, 1)},
-    "second": {"cooking": ("cooking", 45, 1), "algebra": ("algebra", 60, 8), "more": ("sailing", 30, 1)},
+    "second": {"cooking": ("cooking", 45, 1), "algebra": ("algebra", 60, 8), "more": ("sailing", 50, 1)},
     "third": {"cooking": ("sailing", 70, 1), "algebra": ("algebra", 60, 1), "new": ("cooking", 40, 1)},
 }
 TARGETS = {"first": 2, "second": 12, "third": 22}

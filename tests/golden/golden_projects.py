@@ -60,7 +60,7 @@ def ask(root: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
             text=True,
             timeout=SECONDS,
         )
-        if done.returncode:
+        if done.returncode or not answered.exists():
             raise CommandFailedError(f"{commands[:3]}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return list(json.loads(answered.read_text()))
 

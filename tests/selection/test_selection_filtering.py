@@ -14,7 +14,13 @@ from tamis.filters.stage import plan_of
 from tamis.filters.storing import flag_documents
 from tamis.selection import select
 from tamis.selection.evidence import evidence_of
-from tamis.selection.filtering import filtered, rules_of_flags, rules_of_licences, with_heirs
+from tamis.selection.filtering import (
+    filtered,
+    rules_of_flags,
+    rules_of_licences,
+    rules_of_sources,
+    with_heirs,
+)
 from tamis.selection.pool import exclusions
 from tamis.selection.stage import filter_settings
 from tamis.selection.unknown_codes import unknown_language_lines
@@ -194,6 +200,14 @@ def test_what_only_flags_decides_nothing():
     assert (
         rules_of_licences(FiltersSection()) == rules_of_flags(FiltersSection(language_confidence=0.9)) == {}
     )
+
+
+def test_the_rules_that_a_decision_notes_are_settings_of_filters():
+    filters = FiltersSection(
+        heuristics=("noise",), languages=("de",), personal_data="exclude", licences_denied=("cc-by-nc*",)
+    )
+    noted = rules_of_flags(filters) | rules_of_licences(filters) | rules_of_sources(filters)
+    assert FiltersSection.model_validate(noted) == filters
 
 
 def test_a_table_made_before_a_column_gets_it(tmp_path):

@@ -1,6 +1,7 @@
 """Export: the chosen documents, with the columns of the user's rows, as files that other tools read."""
 
 import errno
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import replace_folder, whole_file
 from tamis.base.numbers import counted
 from tamis.corpus.sources import stated_licence
-from tamis.corpus.stage import OCCURRENCES
+from tamis.corpus.stage import KEPT_ROWS, OCCURRENCES
 from tamis.interchange import Description, describe_subset, write_descriptions
 from tamis.interchange.export_paths import ExportPathError, described_path, require_free
 from tamis.interchange.json_lines import json_lines
@@ -26,7 +27,7 @@ from tamis.selection.deciding import used_score_columns
 from tamis.selection.pool import with_texts
 from tamis.store.exports import CARD, FOLDER, WITH_SCORES, rows_in_folder
 from tamis.store.home import Home, writing
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
 
 __all__ = [
@@ -143,7 +144,7 @@ def export_selection(
     chosen = exported.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode()))
     facts, lineage = describe_subset(project, found, decisions, chosen)
     rows = subset_rows(project, exported, places)
-    rows = _among(rows, columns) if columns else rows
+    rows = _among(store, rows, columns) if columns else rows
     since.require_none(path.name)
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,11 +234,18 @@ def _places(store: Store, chosen: pl.DataFrame) -> pl.DataFrame:
     return places.join(chosen.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
 
 
-def _among(rows: SubsetRows, columns: Sequence[str]) -> SubsetRows:
-    """Return these columns alone, and the id, by which a withdrawal finds the row."""
+def _among(store: Store, rows: SubsetRows, columns: Sequence[str]) -> SubsetRows:
+    """Return these columns alone, and the id, by which a withdrawal finds the row.
+
+    A column that only other documents of the pool have is null, so that what reads the file goes on when the
+    choice changes.
+    """
     for name in columns:
         if name not in rows.table.column_names:
-            raise UnknownNameError("column", name, rows.table.column_names)
+            key = json.dumps(name, ensure_ascii=False) + ":"
+            if not store.count(KEPT_ROWS.name, f"strpos(content, {quoted(key)}) > 0"):
+                raise UnknownNameError("column", name, rows.table.column_names)
+            rows = rows.with_nulls(name)
     return rows.select(list(dict.fromkeys(["doc_id", *columns])))
 
 

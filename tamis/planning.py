@@ -180,7 +180,8 @@ def _measures(entries: list[dict[str, Any]], rows: bool = True) -> str:
 def _in_all(plan: list[dict[str, Any]]) -> str:
     known = [due for due in plan if due["seconds"] is not None]
     unknown = list(dict.fromkeys(due["asset"] for due in plan if due["seconds"] is None))
-    text = f"about {brief(_sum(known, 'seconds') or 0.0)} in all" if known else "duration unknown"
+    seconds = _sum(known, "seconds") or 0.0
+    text = f"{'about ' if seconds >= 1 else ''}{brief(seconds)} in all" if known else "duration unknown"
     if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
         text += f", cost at most {cost:g}"
     if not unknown:

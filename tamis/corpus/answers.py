@@ -72,7 +72,7 @@ class Answers:
         )
         prompt, response = _value(item, prompt_column), item.values[column]
         if isinstance(prompt, Undecoded):
-            return wrong_encoding(item.row, "bytes that are not UTF-8", prompt.data)
+            return wrong_encoding(item.row, "", prompt.data)
         if not isinstance(prompt, str):
             kind = f"of type {type(prompt).__name__}, not a string"
             detail = f"the prompt is {'null' if prompt is None else kind}"

@@ -145,7 +145,7 @@ def _as_row(row: int, fields: list[str], names: list[str], needed: int) -> Item:
     """
     shown = ",".join(fields)
     if _UNDECODED.search(shown):
-        return wrong_encoding(row, "bytes that are not UTF-8", shown.encode("utf-8", "surrogateescape"))
+        return wrong_encoding(row, "", shown.encode("utf-8", "surrogateescape"))
     if any(fields[len(names) :]) or len(fields) <= needed:
         return malformed(row, f"{len(fields)} fields where the header has {len(names)}", shown)
     return Row(row=row, values=dict(zip(names, fields, strict=False)))

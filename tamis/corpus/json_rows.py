@@ -171,7 +171,7 @@ class _Window:
         if len(raw) > self._limit:
             return giant_row(row, corpus.maximum_row_bytes, raw)
         if _UNDECODED.search(raw):
-            return wrong_encoding(row, "bytes that are not UTF-8", raw)
+            return wrong_encoding(row, "", raw)
         if isinstance(value, str):
             return Row(row=row, values={usual_place(corpus).name: value})
         return _as_row(row, value, raw, self._reader)

@@ -225,7 +225,7 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
     for offset, place in enumerate(places):
         text = texts[place][offset]
         if isinstance(text, Undecoded):
-            yield wrong_encoding(start + offset, "bytes that are not UTF-8", text.data)
+            yield wrong_encoding(start + offset, "", text.data)
             continue
         row = Row(
             row=start + offset,

@@ -124,8 +124,9 @@ def giant_row(row: int, limit: int, raw: bytes | str) -> Defect:
 
 
 def wrong_encoding(row: int, problem: str, raw: bytes | str) -> Defect:
-    """A row that is not UTF-8."""
-    detail = f"not UTF-8: {problem}; convert the file to UTF-8"
+    """A row that is not UTF-8; `problem`: where or what it is instead, "" if that is not known."""
+    cause = f": {problem}" if problem else ""
+    detail = f"not UTF-8{cause}; convert the file to UTF-8"
     rows = UNKNOWN if row == WHOLE_SHARD else 1
     return Defect(row=row, reason=Reason.WRONG_ENCODING, detail=detail, excerpt=excerpt(raw), rows=rows)
 

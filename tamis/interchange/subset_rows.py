@@ -61,6 +61,10 @@ class SubsetRows:
             nulled=_noted(self.nulled, columns),
         )
 
+    def with_nulls(self, name: str) -> "SubsetRows":
+        """The same with one more column, null in each row."""
+        return replace(self, table=self.table.append_column(name, pa.nulls(len(self.table), pa.string())))
+
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
         """The columns as JSON holds them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
 from tamis.embedding.unknown_stored import unknown_lines
+from tamis.graph.held_back import held_back
 from tamis.graph.out_of_date import reason_of
 from tamis.graph.plan import Due
 from tamis.graph.reading_notes import reading_notes
@@ -46,11 +47,12 @@ class IndexPage:
     """`selections`: the page of each, with its lines; `warnings`: what makes them doubtful.
 
     `pages`: the others, by what they are about. `unread`: how many rows could not be read, "" where all
-    could. `reading`: how files were read.
+    could. `held`: losses that are held back. `reading`: how files were read.
     """
 
     project: str
     unread: str
+    held: list[str]
     reading: list[str]
     pool: str
     state: str
@@ -72,7 +74,8 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     entries = read_quarantine(home.store)
     unread = unread_line(unread_shares(snapshot, current, entries)) if entries else ""
     reading = [*reading_notes(snapshot), *uncovered_lines(snapshot.project)]
-    state = _state(snapshot, current, [*names, unread, *reading], reasons)
+    held = [one.line for one in held_back(snapshot, current)]
+    state = _state(snapshot, current, [*names, unread, *held, *reading], reasons)
     file = home.reports / INDEX
     if not names or _state_of(file) == state:
         return False
@@ -92,6 +95,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     index = IndexPage(
         project=settings.project.name,
         unread=unread,
+        held=held,
         reading=reading,
         pool=pool_line(home.store),
         state=state,

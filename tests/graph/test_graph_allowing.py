@@ -1,5 +1,6 @@
 """A held-back loss prints the command that lets it go and no other; what loses nothing is not held back."""
 
+import html
 import re
 import shutil
 
@@ -19,6 +20,7 @@ from projects import (
 
 from tamis.graph.held_back import held_back
 from tamis.planning import checked_plan
+from tamis.report.index import write_index
 
 READ = frozenset({"raw_shards", "documents", "target_examples"})
 CORPORA = (corpus(), corpus("old", "old"), corpus("notes", "notes"))
@@ -50,6 +52,14 @@ def everything_lost(root) -> SmallProject:
     return graph
 
 
+def index_of(graph: SmallProject) -> str:
+    """Return the page of all pages."""
+    graph.home.reports.mkdir(parents=True, exist_ok=True)
+    (graph.home.reports / "selection_all.html").write_text("")
+    write_index(graph.snapshot, graph.current, [])
+    return html.unescape((graph.home.reports / "index.html").read_text())
+
+
 def test_each_command_lets_one_loss_go(tmp_path, nowhere):
     graph = everything_lost(tmp_path)
     graph.make(READ)
@@ -65,6 +75,8 @@ def test_each_command_lets_one_loss_go(tmp_path, nowhere):
         ("target", "former"): "former",
         ("target", "goal"): "goal",
     }
+    page = index_of(graph)
+    assert [one.line for one in left.values() if one.line.partition("`")[0] not in page] == []
     while left:
         loss, one = left.popitem()
         (command,) = re.findall("`(tamis materialize --allow-removal [^`]+)`", one.line)

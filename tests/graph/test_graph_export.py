@@ -15,6 +15,7 @@ from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.exporting import Extras, NothingToLoadError, export_selection
 from tamis.status import read_status
+from tamis.store.schemas import schema_of
 
 GOLDEN = Path(__file__).parent / "exported"
 
@@ -90,6 +91,17 @@ def test_columns_are_chosen_and_a_file_may_be_anywhere(project, tmp_path):
     }
     with pytest.raises(UnknownNameError, match="original_rank"):
         export_selection(project.project, "all", "jsonl", ["nothing"], path)
+
+
+def test_a_column_of_other_documents_of_the_pool_is_null(project, tmp_path):
+    path, rows = tmp_path / "chosen.jsonl", project.store.read("kept_rows")
+    content = rows.filter(pl.col("row") >= 0)["content"][0].removesuffix("}") + ',"h\xf6he %":1}'
+    other = rows.head(1).with_columns(doc_id=pl.lit("f" * 32), content=pl.lit(content))
+    project.store.append("kept_rows", other.to_arrow().cast(schema_of("kept_rows")))
+    export_selection(project.project, "all", "jsonl", ["h\xf6he %"], path)
+    assert {row["h\xf6he %"] for row in map(json.loads, path.read_text().splitlines())} == {None}
+    with pytest.raises(UnknownNameError):
+        export_selection(project.project, "all", "jsonl", ["h\xf6h_"], path)
 
 
 def test_the_command_takes_columns_and_a_path(project, monkeypatch, capsys):

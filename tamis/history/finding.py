@@ -109,10 +109,14 @@ def _require_documents(store: Store, found: Collection[str]) -> None:
 def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: int) -> str:
     """Return the id of the document, withdrawn or not, in a row (from 0) of a file or shard.
 
+    `file`: a path, the key of a shard, or the name of a file below the folder of its corpus.
     Raises `UnknownPlaceError`.
     """
     wanted = Path(file).resolve()
     keys = [key for key, shard in shards.items() if key == file or shard.path.resolve() == wanted]
+    if not keys:  # by the name that `tamis explain` shows, where one file alone is called so
+        named = [key for key, shard in shards.items() if shard.name == file]
+        keys = named if len(named) == 1 else []
     if not keys:
         what = (
             "not in any corpus of this project"

@@ -272,10 +272,12 @@ def _time_lines(project: Project) -> list[str]:
 def comparison_lines(project: Project) -> list[str]:
     """The sampler comparison as text."""
     frame = project.home.store.read(SAMPLER_COMPARISON.name).sort("sampler_a", "sampler_b")
-    lines = [f"{'sampler':16}{'compared with':16}{'overlap':>10}{'Kendall':>10}"]
+    wide = max(16, 2 + max((len(name) for name in frame["sampler_a"]), default=0))
+    lines = [f"{'sampler':{wide}}{'compared with':{wide}}{'overlap':>10}{'Kendall':>10}"]
     for row in frame.filter(pl.col("sampler_a") < pl.col("sampler_b")).iter_rows(named=True):
         tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
-        lines.append(f"{row['sampler_a']:16}{row['sampler_b']:16}{row['jaccard']:>10.2f}{tau:>10}")
+        names = f"{row['sampler_a']:{wide}}{row['sampler_b']:{wide}}"
+        lines.append(f"{names}{row['jaccard']:>10.2f}{tau:>10}")
     return [*lines, *_trained_lines(project), f"page: {project.home.reports / 'sampler_comparison.html'}"]
 
 

@@ -44,6 +44,22 @@ def test_a_row_in_quarantine_and_a_row_of_a_file_in_quarantine_give_the_reason(t
             document_of_place(store, shards, shard, row)
 
 
+def test_a_file_is_found_by_its_name_where_no_other_is_called_so(tmp_path):
+    store = plain_project(tmp_path, settings()).store
+    names = [("web", "a.jsonl"), ("web", "b.jsonl"), ("more", "b.jsonl")]
+    shards = {
+        f"{of}__{name}": Shard(
+            corpus=of, name=name, key=f"{of}__{name}", kind="file", path=tmp_path / of / name
+        )
+        for of, name in names
+    }
+    row = {"doc_id": "0" * 32, "shard": "web__a.jsonl", "row": 3}
+    store.append("occurrences", rows_of("occurrences", [row]))
+    assert document_of_place(store, shards, "a.jsonl", 3) == "0" * 32
+    with pytest.raises(UnknownPlaceError, match="neither a file nor the key of a shard"):
+        document_of_place(store, shards, "b.jsonl", 3)
+
+
 def test_before_anything_is_made_the_command_to_run_is_said(tmp_path):
     store = plain_project(tmp_path, settings()).store
     for find, given in ((resolve_document, "0f79"), (document_of_text, "a text")):

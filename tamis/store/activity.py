@@ -25,7 +25,7 @@ class Activity:
     @property
     def sentence(self) -> str:
         """Say in a line what the sensors do."""
-        state = "are at work on them" if self.working else "say"
+        state = "are at work on them" if self.working else "said at their last look"
         return f"the sensors of `tamis ui` (process {self.ui.number}) {state}: {'; '.join(self.lines)}"
 
     def to_json(self) -> dict[str, Any]:

@@ -23,14 +23,15 @@ from tamis.graph.approval import Approval, read_approvals, waiting, waiting_line
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
-from tamis.graph.quarantine import quarantine_lines
+from tamis.graph.precheck import unmet_targets
+from tamis.graph.quarantine import cause_lines
 from tamis.graph.reading_notes import reading_notes
 from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
 from tamis.graph.uncovered import uncovered_lines
-from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
+from tamis.graph.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
@@ -90,6 +91,7 @@ class Status:
     precision: Mapping[str, Any] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    unmet: list[str] = field(default_factory=list)
     reading: list[str] = field(default_factory=list)
     lost: str = ""
     what_next: str = ""
@@ -100,6 +102,7 @@ class Status:
         stuck = [(label(due.asset, due.partition), due.waits_for) for due in self.stuck()]
         kinds = [
             [self.lost] if self.lost else [],
+            self.unmet,
             [one.line for one in self.held_back if not one.unread],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
@@ -178,6 +181,7 @@ class Status:
             "quarantine": self.quarantine,
             "unread_rows": unread_json(self.shares),
             "reading": self.reading,
+            "unmet": self.unmet,
             "failed_checks": self.failed_checks,
             "damaged": self.damaged,
             "selections": self.selections,
@@ -222,7 +226,8 @@ class Status:
         lines += cut([f"due: {name}: {count}" for name, count in others.items()], LISTS_ALL)
         lines += [f"due: {counted(models, 'SQL model')}"] if models else []
         if self.due:
-            return [*lines, f"`tamis plan` shows why these are due{self.what_next}"]
+            after = "; `tamis materialize` begins once each target can be made"
+            return [*lines, f"`tamis plan` shows why these are due{after if self.unmet else self.what_next}"]
         return lines if self.problems() else [*lines, "everything is current"]
 
     def warning_lines(self) -> list[str]:
@@ -261,7 +266,7 @@ def read_status(project: Project) -> Status:
     due = full_plan(snapshot, current, refit=False)
     losses = held_back(snapshot, current)
     selections, bad = _selections(store, snapshot, current, due), read_quarantine(store)
-    failed = failed_steps(store, snapshot, current, due)
+    failed, again = failed_steps(store, snapshot, current, due), rereading(snapshot, current, due)
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
@@ -270,8 +275,9 @@ def read_status(project: Project) -> Status:
         documents=store.count(DOCUMENTS.name),
         due=due,
         quarantine=bad,
-        causes=quarantine_lines(bad, snapshot),
-        shares=unread_shares(snapshot, current, bad, failed),
+        causes=cause_lines(bad, snapshot, again),
+        shares=unread_shares(snapshot, current, bad, failed, again=again),
+        unmet=unmet_targets(snapshot, current, due, failed),
         reading=[*reading_notes(snapshot), *uncovered_lines(project)],
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),

@@ -215,6 +215,8 @@ def _materialize(
         found = read_status(project).without(frozenset(outcome.failed))
     if not summed_up:  # what is in quarantine already is no fault of a comparison
         found = replace(found, quarantine=[], shares=[])
+    if only is not None:  # what was asked for may need no target
+        found = replace(found, unmet=[])
     if summed_up and only is None and not is_quiet():
         states = {one["selection"]: one["state"] for one in found.selections}
         print(visible(summary(project, states, found.unread_lines(), bool(outcome.made))), flush=True)

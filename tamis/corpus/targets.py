@@ -145,11 +145,9 @@ class TooFewExamplesError(PermanentError):
         self, groups: Sequence[int], train: int, held_out: int, left_for_train: int, quarantined: int = 0
     ) -> None:
         self.available, self.train, self.held_out = sum(groups), train, held_out
-        bad = f" (rows in quarantine: {quarantined}, see `tamis status`)" if quarantined else ""
+        bad = f" (rows in quarantine: {quarantined})" if quarantined else ""
         if not self.available and quarantined:
-            super().__init__(
-                "no row of the target's files could be read; see the quarantine section of `tamis status`"
-            )
+            super().__init__("no row of the target's files could be read")
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "

@@ -37,10 +37,12 @@ class LostFile:
     rows: Estimate | None
 
 
-def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[LostFile], Foreseen | None]:
+def lost_files(
+    corpus: CorpusSection, files: Sequence[Shard], is_counted: bool = False
+) -> tuple[list[LostFile], Foreseen | None]:
     """Return the files of which nothing would be read, and what that means for the corpus; None for nothing.
 
-    `files`: those of the corpus that are about to be read.
+    `files`: those of the corpus that are about to be read. `is_counted`: their rows are wanted in any case.
     """
     with_columns = [file for file in files if is_looked_at(file)]
     some = among(with_columns, FILES_LOOKED_AT)
@@ -50,7 +52,7 @@ def lost_files(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[list[Lost
             if (defect := look_at(file, corpus)) is not None:
                 found[file.key] = defect
     unsupported = [file for file in files if file.kind == "file" and not is_readable(file.name)]
-    if not found and not unsupported:
+    if not (found or unsupported or is_counted):
         return [], None
     counts = _Counts(corpus=corpus)
     lost = [
@@ -115,7 +117,9 @@ def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], with_columns: in
         files = f"{counted(len(own), 'file')} ({named([one.file.name for one in own], SHOWN)})"
         if reason == Reason.MISSING_TEXT_COLUMN:
             others = len(own) < with_columns
-            which = f"{files} without the text column" if others else "no file has the text column"
+            which = (
+                f"{files} without the text column" if others else "no file with columns has the text column"
+            )
             samples = {one.file.name: one.defect.sample for one in own}
             to_do = "; ".join(remedies(corpus, samples, others))
             yield f"corpus {corpus.name}: {which}: {lacking(names_of(corpus.text_column))}{in_rows}; {to_do}"

@@ -7,9 +7,10 @@ cannot be known from that is left to the steps: a precheck that finds nothing pr
 import importlib.util
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -26,19 +27,30 @@ from tamis.corpus.object_store import is_url
 from tamis.corpus.row_counts import LINES, TEXTS
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
-from tamis.corpus.targets import TooFewExamplesError, near_groups, read_target, split_target
+from tamis.corpus.targets import TargetRows, TooFewExamplesError, near_groups, read_target_rows, split_target
 from tamis.embedding.identity import require_known
 from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE
-from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
+from tamis.embedding.unknown_stored import unknown_lines
+from tamis.graph.failed_steps import FailedStep
 from tamis.graph.first_rows import first_rows
 from tamis.graph.foreseen import lost_files, lost_lines
 from tamis.graph.plan import Due
-from tamis.graph.quarantine import unread_lines
+from tamis.graph.quarantine import quarantine_lines, unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.uncovered import uncovered_lines
-from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
+from tamis.graph.unread_rows import (
+    CORPUS,
+    TARGET,
+    Foreseen,
+    NextReading,
+    Share,
+    next_reading,
+    read_quarantine,
+    unread_line,
+    unread_shares,
+)
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
@@ -122,13 +134,16 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     ]
     unmet: list[str] = []
     warnings = [*missing_packages(project), *_other_samplers(project), *_without_tracker(project, due)]
-    examples: dict[str, pl.DataFrame] = {}
+    read: dict[str, TargetRows] = {}
+    foreseen: dict[tuple[str, str], Foreseen] = {}
     for target in project.settings.target:
         if target.name not in due.get(EXAMPLES_STAGE.name, ()):
             continue
-        if problem := target_problem(target, project, examples):
-            made = (EXAMPLES_STAGE.name, target.name) in current
+        problem, made = target_problem(target, project, read), (EXAMPLES_STAGE.name, target.name) in current
+        if problem:
             (warnings if made else unmet).append(problem)
+        if target.name in read and (made or not problem):
+            foreseen[TARGET, target.name] = _of_target(read[target.name])
     if unmet and not snapshot.shards:
         places = [
             f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus
@@ -137,20 +152,51 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     warnings += unread_lines(
         [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
     )
-    foreseen: dict[str, Foreseen] = {}
+    entries, reading = read_quarantine(project.home.store), next_reading(snapshot, plan)
+    stay_bad = _corpora_that_stay_bad(snapshot, entries, reading)
     with_columns = Counter(file.corpus for file in snapshot.files.values() if is_looked_at(file))
     for corpus in project.settings.corpus:
-        lost, rows = lost_files(corpus, [one for one in shards if one.corpus == corpus.name])
+        own = [one for one in shards if one.corpus == corpus.name]
+        lost, rows = lost_files(corpus, own, corpus.name in stay_bad)
         if rows is not None:
-            foreseen[corpus.name] = rows
+            foreseen[CORPUS, corpus.name] = rows
         warnings += lost_lines(corpus, lost, with_columns[corpus.name])
     warnings += uncovered_lines(project)
-    warnings += _not_understood(project, shards, examples)
+    warnings += _not_understood(project, shards, {name: rows.examples for name, rows in read.items()})
     warnings += _budgets_above(snapshot, current, shards)
-    entries = read_quarantine(project.home.store)
-    return Precheck(
-        unmet=unmet, warnings=warnings, shares=unread_shares(snapshot, current, entries, foreseen=foreseen)
-    )
+    shares = unread_shares(snapshot, current, entries, reading=replace(reading, foreseen=foreseen))
+    for share in shares:
+        if share.kind == TARGET and share.foreseen and share.is_over:
+            warnings += quarantine_lines(read[share.name].quarantine.to_dicts(), snapshot)
+    return Precheck(unmet=unmet, warnings=warnings, shares=shares)
+
+
+def unmet_targets(
+    snapshot: ProjectSnapshot, current: CurrentValues, plan: Iterable[Due], failed: Iterable[FailedStep] = ()
+) -> list[str]:
+    """Return a line for each target that was never made and cannot be; none where no corpus holds a file.
+
+    `failed`: steps; of theirs nothing is said, since they have said it.
+    """
+    if not snapshot.shards:
+        return []
+    due = {one.partition for one in plan if one.asset == EXAMPLES_STAGE.name}
+    due -= {name for asset, name in current if asset == EXAMPLES_STAGE.name}
+    due -= {one.partition for one in failed if one.asset == EXAMPLES_STAGE.name}
+    targets = (target for target in snapshot.project.settings.target if target.name in due)
+    return [line for target in targets if (line := target_problem(target, snapshot.project))]
+
+
+def _of_target(found: TargetRows) -> Foreseen:
+    return Foreseen(bad=int(found.quarantine.select(lost_rows()).item()), rows=found.rows)
+
+
+def _corpora_that_stay_bad(
+    snapshot: ProjectSnapshot, entries: Iterable[Mapping[str, Any]], reading: NextReading
+) -> set[str]:
+    """Return the corpora with rows in quarantine that are not read again."""
+    left = {entry["shard"] for entry in entries if not reading.includes(entry["shard"])}
+    return {snapshot.files[key].corpus for key in left if key in snapshot.files}
 
 
 def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
@@ -184,22 +230,22 @@ def _not_understood(
 
 
 def target_problem(
-    target: TargetSection, project: Project, read: dict[str, pl.DataFrame] | None = None
+    target: TargetSection, project: Project, read: dict[str, TargetRows] | None = None
 ) -> str | None:
     """Return why a target cannot be split as tamis.toml asks; None where it can, as far as is known.
 
-    `read`: where its examples are put, by its name.
+    `read`: where its rows are put, by its name.
     """
     try:
-        examples, quarantine = read_target(target, project.root)
+        rows = read_target_rows(target, project.root)
         if read is not None:
-            read[target.name] = examples
-        groups, bad = None, int(quarantine.select(lost_rows()).item())
+            read[target.name] = rows
+        examples, groups, bad = rows.examples, None, _of_target(rows).bad
         if len(examples) <= EXAMPLES_COMPARED:
             groups = near_groups(examples, project.settings.near_duplicates.threshold)
         split_target(examples, groups, target.train, target.held_out, project.seed, bad)
     except TooFewExamplesError as error:
-        first = f"; the first row in quarantine: {quarantine['detail'][0]}" if bad else ""
+        first = f"; the first that could not be read: {rows.quarantine['detail'][0]}" if bad else ""
         return f"target {target.name}: {error}{first}"
     except TamisError as error:
         return str(error)

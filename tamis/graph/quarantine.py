@@ -17,6 +17,7 @@ from tamis.corpus.sources import corpora_of
 from tamis.corpus.targets import place_in_target, target_of_place
 from tamis.graph.foreseen import among, remedies
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.unread_rows import READ_AGAIN, NextReading
 from tamis.project import Project
 from tamis.settings.references import named as section
 
@@ -56,6 +57,17 @@ def _ending(name: PurePosixPath) -> str:
     """Return the extension of a file, that of a compressed one with what is inside."""
     packed = name.suffix if name.suffix in COMPRESSIONS else ""
     return f"{Path(name.name.removesuffix(packed)).suffix}{packed}"
+
+
+def cause_lines(
+    rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot, again: NextReading
+) -> list[str]:
+    """Return `quarantine_lines`; those of what the next run reads again follow a line that says so."""
+    old = [row for row in rows if again.includes(row["shard"])]
+    lines = quarantine_lines([row for row in rows if not again.includes(row["shard"])], snapshot)
+    if not old:
+        return lines
+    return [*lines, f"as read last; these {READ_AGAIN}:", *quarantine_lines(old, snapshot)]
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:

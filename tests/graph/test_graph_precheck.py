@@ -7,7 +7,20 @@ import random
 
 import polars as pl
 import pytest
-from projects import corpus, note_made, plain_project, selection, settings, target, texts, write, write_jsonl
+from projects import (
+    corpus,
+    due_key,
+    note_made,
+    plain_project,
+    record,
+    rows_of,
+    selection,
+    settings,
+    target,
+    texts,
+    write,
+    write_jsonl,
+)
 
 from tamis.base.errors import UnknownNameError
 from tamis.corpus import read_shard
@@ -17,6 +30,7 @@ from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.scan import scan
 from tamis.planning import checked_plan, without_documents
 from tamis.records.current_values import read_current_values
+from tamis.status import read_status
 from tamis.tokens.identity import UnknownTokenizerError
 
 GOAL = target(train=20, held_out=10)
@@ -90,7 +104,7 @@ def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(
 def test_a_text_column_that_no_file_has_and_one_that_some_lack(folder):
     found = checked(folder, corpus(text_column="body"), GOAL)
     assert found.warnings == [
-        "corpus web: no file has the text column: no column 'body' in 60 rows; "
+        "corpus web: no file with columns has the text column: no column 'body' in 60 rows; "
         'set text_column = "text" in [[corpus]] web'
     ]
     assert found.unread == ["60 of 60 rows would not be read: corpus web 60 of 60"]
@@ -207,7 +221,7 @@ def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
 
     (folder / "documents" / "torn.parquet").write_bytes(b"PAR1\0 no more")
     monkeypatch.setattr("tamis.graph.foreseen.look_at", fails)
-    monkeypatch.setattr("tamis.graph.precheck.read_target", fails)
+    monkeypatch.setattr("tamis.graph.precheck.read_target_rows", fails)
     assert checked(folder, corpus(), GOAL, selection("best", budget=900)).lines == []
 
 
@@ -343,3 +357,97 @@ def test_languages_that_are_no_codes_are_counted_in_the_first_rows(folder):
     assert line.startswith(
         'corpus web: 20 rows with a language that is no ISO 639 code among the first: "English" (20); '
     )
+
+
+def read_as_it_is(folder, *sections: str):
+    """Return a project whose files were read with these settings, as a run leaves it."""
+    project = plain_project(folder, settings(*sections), {})
+    snapshot = scan(project.project)
+    by_name = {section.name: section for section in project.project.settings.corpus}
+    shards = [(file.key, read_shard(file, by_name[file.corpus])) for file in snapshot.files.values()]
+    for _group in store_shards(project.home.store, shards):
+        pass
+    for asset in ("raw_shards", "documents"):
+        for key in snapshot.shards:
+            record(project.home, asset, key, input_key=due_key(project.project, asset, key))
+    return project
+
+
+def test_rows_in_quarantine_of_files_that_are_read_again_do_not_count(tmp_path):
+    rows = [json.dumps({"content": text}) for text in texts("algebra", 40)]
+    write(tmp_path / "documents" / "a.jsonl", rows)
+    project = read_as_it_is(tmp_path, corpus())
+    assert checked_plan(project.project)[1].unread == ["40 of 40 rows could not be read: corpus web 40 of 40"]
+    for right in ("content", "auto"):
+        found = checked(tmp_path, corpus(text_column=right))
+        assert (found.lines, found.shares[0].rows) == ([], 40)
+    wrong = checked(tmp_path, corpus(text_column="body"))
+    assert wrong.unread == ["40 of 40 rows would not be read: corpus web 40 of 40"], "not 40 of 80"
+    assert "the files named below" in wrong.too_many[0]
+
+
+def test_files_that_are_not_read_again_count_beside_those_that_are(tmp_path):
+    for name, count in (("a", 30), ("b", 40)):
+        rows = [json.dumps({"content": text}) for text in texts("algebra", count)]
+        write(tmp_path / "documents" / f"{name}.jsonl", rows)
+    read_as_it_is(tmp_path, corpus())
+    write_jsonl(tmp_path / "documents" / "b.jsonl", texts("cooking", 170))
+    assert checked(tmp_path, corpus()).unread == ["30 of 200 rows could not be read: corpus web 30 of 200"]
+
+
+def test_files_that_are_not_looked_at_count_as_readable_once_they_are_read_again(tmp_path, monkeypatch):
+    write(tmp_path / "documents" / "a.jsonl", ['{"content": "Some words"}'] * 40)
+    project = read_as_it_is(tmp_path, corpus())
+    monkeypatch.setattr("tamis.graph.foreseen.is_looked_at", lambda _file: False)
+    project.reconfigure('path = "documents"', 'path = "documents"\ntext_column = "content"')
+    found = checked_plan(project.project)[1]
+    assert (found.lines, found.shares[0].rows) == ([], 40)
+
+
+def test_rows_of_a_target_that_is_read_again_count_as_its_files_tell(folder):
+    write_jsonl(folder / "target" / "goal.jsonl", texts("sailing", 40))
+    project = plain_project(folder, settings(corpus(), GOAL), {}).project
+    bad = {"shard": "target/goal/b.jsonl", "row": -1, "reason": "missing_text_column", "detail": ""}
+    entry = rows_of("quarantine", [bad | {"excerpt": "", "rows_lost": 30}])
+    project.home.store.merge("quarantine", entry)
+    record(project.home, "target_examples", "goal", beside={"rows_read": 70})
+    assert checked(folder).lines == [], "its section or files changed, and all can be read now"
+    write(folder / "target" / "b.jsonl", ['{"question": "why"}'] * 10)
+    found = checked(folder)
+    assert found.unread == ["10 of 50 rows of targets would not be read: target goal 10 of 50"]
+    assert "target goal: 20.0 % of its rows would be in quarantine (10 of 50)" in found.too_many[0]
+    assert found.warnings[0].startswith("target goal: b.jsonl (whole file), missing text column: no column")
+
+
+def test_a_target_that_cannot_be_made_is_a_problem_of_the_status(folder, monkeypatch, capsys, nowhere):
+    from tamis.cli import main
+
+    write(folder / "target" / "goal.jsonl", ['{"question": "why"}'] * 40)
+    project = plain_project(folder, settings(corpus(), GOAL), {})
+    (line,) = checked(folder).unmet
+    assert line.startswith("target goal: no row of the target's files could be read; the first that could")
+    assert "status" not in line, "which has nothing of it"
+    status = read_status(project.project)
+    assert status.problems() == status.to_json()["unmet"] == [line]
+    assert status.lines()[-1].endswith("; `tamis materialize` begins once each target can be made")
+    monkeypatch.chdir(folder)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["status"]) == 1
+    assert line in capsys.readouterr().out
+    note_made(project.project, "target_examples", "goal")
+    assert read_status(project.project).unmet == []
+
+
+def test_a_new_project_without_files_has_no_problem(tmp_path):
+    for name in ("documents", "target"):
+        (tmp_path / name).mkdir()
+    assert read_status(plain_project(tmp_path, settings(corpus(), GOAL), {}).project).problems() == []
+
+
+def test_texts_beside_the_files_with_columns_have_no_column_to_lack(tmp_path):
+    for number in range(3):
+        write(tmp_path / "documents" / f"{number}.txt", ["A text"])
+    write(tmp_path / "documents" / "a.jsonl", ['{"content": "Some words"}'] * 5)
+    (line,) = checked(tmp_path, corpus()).warnings
+    assert line.startswith("corpus web: no file with columns has the text column: no column 'text' in 5 rows")

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from projects import (
     corpus,
+    note_made,
     plain_project,
     record,
     rows_of,
@@ -255,3 +256,34 @@ def test_of_a_column_that_tamis_toml_names_nothing_is_said(tmp_path):
     project = project_of(tmp_path, corpus(), target(path="documents"), a_jsonl=lines(2))
     assert reading_notes(project.snapshot) == []
     assert shard_key("web", "a.jsonl") in project.snapshot.files
+
+
+def test_the_status_says_that_rows_are_read_again_once_settings_have_changed(tmp_path):
+    project = project_of(tmp_path, a_jsonl=CONTENT * 30)
+    keys = [*project.snapshot.shards]
+    note_made(project.project, "raw_shards", *keys)
+    note_made(project.project, "documents", *keys, ready=True)
+    before = read_status(project.project)
+    assert "fix or exclude what `tamis status` lists" in before.problems()[0]
+    assert not any("read again" in line for line in before.lines())
+    project.reconfigure('path = "documents"', 'path = "documents"\ntext_column = "content"')
+    status = read_status(project.project)
+    again = "they will be read again by the next run, since files or settings have changed"
+    assert status.problems()[0].endswith(f"in [automation]; {again}")
+    assert status.quarantine_lines()[1].startswith("  as read last; these will be read again by the next run")
+    assert status.lines()[0] == "30 of 30 rows could not be read: corpus web 30 of 30"
+
+
+def test_the_status_says_so_of_some_rows_where_one_file_has_changed(tmp_path):
+    project = project_of(tmp_path, a_jsonl=CONTENT * 30, b_jsonl=CONTENT * 20)
+    keys = [*project.snapshot.shards]
+    note_made(project.project, "raw_shards", *keys)
+    note_made(project.project, "documents", *keys, ready=True)
+    write_jsonl(tmp_path / "documents" / "b.jsonl", texts("cooking", 20))
+    status = read_status(project.project)
+    problem = next(line for line in status.problems() if "maximum_quarantine" in line)
+    assert "; some of them will be read again by the next run, since files or settings have" in problem
+    assert "fix or exclude what `tamis status` lists" in problem
+    lines = status.quarantine_lines()
+    assert [index for index, line in enumerate(lines) if "as read last" in line] == [len(lines) - 2]
+    assert "b.jsonl" in lines[-1]

@@ -6,7 +6,6 @@ cannot be known from that is left to the steps: a precheck that finds nothing pr
 
 import importlib.util
 import math
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from tamis.base.numbers import named
 from tamis.corpus.file_rows import is_readable
 from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
-from tamis.corpus.looking import is_looked_at
 from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.object_store import is_url
 from tamis.corpus.row_counts import LINES, TEXTS
@@ -33,9 +31,8 @@ from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE
 from tamis.embedding.unknown_stored import CORPUS, TARGET, unknown_lines
 from tamis.graph.first_rows import first_rows
-from tamis.graph.foreseen import lost_files, lost_lines
+from tamis.graph.foreseen import lost_files, lost_lines, unread_of
 from tamis.graph.plan import Due
-from tamis.graph.quarantine import unread_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import Foreseen, Share, read_quarantine, unread_line, unread_shares
@@ -134,16 +131,14 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus
         ]
         unmet.insert(0, f"no corpus contains a file that it can read now; put files into {named(places)}")
-    warnings += unread_lines(
-        [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
-    )
     foreseen: dict[str, Foreseen] = {}
-    with_columns = Counter(file.corpus for file in snapshot.files.values() if is_looked_at(file))
     for corpus in project.settings.corpus:
-        lost, rows = lost_files(corpus, [one for one in shards if one.corpus == corpus.name])
+        due_files = [one for one in shards if one.corpus == corpus.name]
+        lost, rows = lost_files(corpus, due_files)
         if rows is not None:
             foreseen[corpus.name] = rows
-        warnings += lost_lines(corpus, lost, with_columns[corpus.name])
+        unread = unread_of(corpus, lost, due_files, snapshot)
+        warnings += [*unread.unsupported_lines(), *lost_lines(lost, unread)]
     warnings += uncovered_lines(project)
     warnings += _not_understood(project, shards, examples)
     warnings += _budgets_above(snapshot, current, shards)

@@ -7,8 +7,10 @@ from typing import Any
 
 from tamis.base.numbers import brief, counted, named, tokens_in_words
 from tamis.corpus.listing import place_of_files
+from tamis.corpus.small_files import files_of
+from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.absent_files import as_once_read
+from tamis.graph.absent_files import as_once_read, left_out
 from tamis.graph.estimates import Estimate, estimates
 from tamis.graph.held_back import held_back
 from tamis.graph.out_of_date import INTERRUPTED, REASONS
@@ -28,6 +30,7 @@ from tamis.sql.properties import LAYERS
 
 NAMED = 5
 REMOVAL, HELD_BACK, SQL_MODELS = "removal", "held_back", "SQL models"
+LEFT_OUT = "tamis.toml leaves it out (exclude or include), the file is still there"
 OF_FILES = {RAW_STAGE.name, REMOVAL, HELD_BACK}
 """What is made, or planned, where the corpora hold files, or held some."""
 
@@ -51,7 +54,8 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     current = {entry: value for entry, value in current.items() if entry not in damage}
     plan = with_damage(full_plan(snapshot, current), damage)
     gone = find_gone(project.home.store, snapshot, current)
-    removed = [Due(asset=REMOVAL, partition=label(*entry), reason=_why(snapshot, *entry)) for entry in gone]
+    why = _reasons(snapshot, gone)
+    removed = [Due(asset=REMOVAL, partition=label(*entry), reason=why[entry]) for entry in gone]
     losses = held_back(snapshot, current)
     removed += [
         Due(asset=HELD_BACK, partition=one.allow, reason=one.line) for one in losses if not one.unread
@@ -90,12 +94,31 @@ def _first_of(problems: Sequence[str]) -> str:
     return problems[0] + (f", and {len(problems) - 1:,} more like it" if len(problems) > 1 else "")
 
 
-def _why(snapshot: ProjectSnapshot, asset: str, partition: str) -> str:
-    """Return why a value is removed, for the plan."""
+def _reasons(snapshot: ProjectSnapshot, gone: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return why values are removed, for the plan."""
+    store = snapshot.project.home.store
+    configured = {corpus.name for corpus in snapshot.project.settings.corpus}
+    shards = sorted({key for asset, key in gone if _of_shards(snapshot, asset)})
+    corpora, files = corpora_of(store, shards), files_of(store, shards)
+    there = left_out(snapshot.project, files["shard"].to_list())
+    kept = {shard for shard, file in files.iter_rows() if file in there}
+
+    def why(asset: str, partition: str) -> str:
+        if not _of_shards(snapshot, asset):
+            stage = stages().get(asset)
+            unused = stage is None or stage.partitions is None or not stage.active(snapshot)
+            return "is no longer used" if unused else "no longer in tamis.toml"
+        if corpora[partition] not in configured:
+            return "its corpus is no longer in tamis.toml"
+        return LEFT_OUT if partition in kept else "its file is gone"
+
+    return {entry: why(*entry) for entry in gone}
+
+
+def _of_shards(snapshot: ProjectSnapshot, asset: str) -> bool:
+    """Return whether a stage that is in use makes its values of shards."""
     stage = stages().get(asset)
-    if stage is None or stage.partitions is None or not stage.active(snapshot):
-        return "is no longer used"
-    return "its file is gone" if stage.partitions == "shards" else "no longer in tamis.toml"
+    return stage is not None and stage.partitions == "shards" and stage.active(snapshot)
 
 
 def plan_lines(plan: list[dict[str, Any]]) -> list[str]:

@@ -185,6 +185,13 @@ def leads_nowhere(corpus: CorpusSection, root: Path, relative: str) -> bool:
     return any(way.is_symlink() and not way.exists() for way in ways)
 
 
+def is_left_out(corpus: CorpusSection, root: Path, relative: str) -> bool:
+    """Return whether a file is in the folder of a corpus that leaves it out by `include` or `exclude`."""
+    if corpus.kind != "files" or is_url(corpus.path) or reads(corpus, relative):
+        return False
+    return os.path.isfile(root / str(corpus.path) / relative)
+
+
 def reads(corpus: CorpusSection, relative: str) -> bool:
     """Whether the listing of a corpus would read a file at this path below its folder."""
     hidden = any(map(is_temporary, relative.split("/")))

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from tamis.corpus.listing import leads_nowhere
+from tamis.corpus.listing import is_left_out, leads_nowhere
 from tamis.corpus.shards import Shard, is_group_key
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.sources import NOTES, corpora_of
@@ -160,13 +160,31 @@ def _mostly_lost(gone: pl.DataFrame, lost: pl.DataFrame) -> set[str]:
 
 def _behind_broken_links(store: Store, project: Project, missing: Mapping[str, str]) -> set[str]:
     """Return the missing files whose place is behind a link that leads nowhere now."""
-    noted = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES])
-    names: dict[str, str] = dict(noted.drop_nulls("name").iter_rows())
+    names = _names(store)
     corpora = {corpus.name: corpus for corpus in project.settings.corpus}
     return {
         key
         for key, corpus in missing.items()
         if corpus in corpora and key in names and leads_nowhere(corpora[corpus], project.root, names[key])
+    }
+
+
+def _names(store: Store) -> dict[str, str]:
+    """Return the path of each file that was taken in, below the folder of its corpus, by key."""
+    noted = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES])
+    return dict(noted.drop_nulls("name").iter_rows())
+
+
+def left_out(project: Project, files: Collection[str]) -> set[str]:
+    """Return which of these files, no longer listed, are at their places: their sections leave them out."""
+    if not files:
+        return set()
+    names, found = _names(project.home.store), corpora_of(project.home.store, files)
+    corpora = {corpus.name: corpus for corpus in project.settings.corpus}
+    return {
+        key
+        for key, corpus in found.items()
+        if corpus in corpora and key in names and is_left_out(corpora[corpus], project.root, names[key])
     }
 
 

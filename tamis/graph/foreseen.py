@@ -5,8 +5,7 @@ fetched. Of a corpus with more files than a look is worth, some of each folder a
 """
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -14,18 +13,18 @@ from pathlib import PurePosixPath
 from tamis.base.numbers import counted, named
 from tamis.corpus.file_rows import is_readable
 from tamis.corpus.looking import Estimate, estimate_rows, is_looked_at, look_at
-from tamis.corpus.records import NAME_IT, Defect, Reason, lacking
+from tamis.corpus.records import Defect, Reason, lacking
 from tamis.corpus.row_counts import rows_told
 from tamis.corpus.shards import Shard
-from tamis.corpus.text_columns import Sample, conversations_in, fitting, names_of, setting
+from tamis.corpus.text_columns import names_of
+from tamis.graph.remedies import SHOWN, Unread
+from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.unread_rows import Foreseen
 from tamis.settings.config import CorpusSection
-from tamis.settings.sections import COLUMN_OF_FORMAT
 
 FILES_LOOKED_AT = 1_000
 FEW_BYTES, MANY_BYTES, BYTES_COUNTED = 1 << 17, 1 << 23, 1 << 26
 """Bytes read to count the rows of a file: `MANY_BYTES`, and after `BYTES_COUNTED` in all `FEW_BYTES`."""
-SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +99,26 @@ class _Counts:
         return rows
 
 
-def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], with_columns: int) -> Iterator[str]:
-    """Yield a line for each reason: the files, their rows, and what to write into tamis.toml.
+def unread_of(
+    corpus: CorpusSection, lost: Sequence[LostFile], files: Sequence[Shard], snapshot: ProjectSnapshot
+) -> Unread:
+    """Return what a corpus would not read of these files, which are about to be read."""
+    samples = {
+        one.file.name: one.defect.sample for one in lost if one.defect.reason == Reason.MISSING_TEXT_COLUMN
+    }
+    unsupported = [file.name for file in files if file.kind != "package" and not is_readable(file.name)]
+    apart = {*samples, *unsupported}
+    beside = [
+        file for file in snapshot.files.values() if file.corpus == corpus.name and file.name not in apart
+    ]
+    return Unread(
+        project=snapshot.project, corpus=corpus, samples=samples, beside=beside, unsupported=unsupported
+    )
 
-    `with_columns`: files of the corpus that may have a text column, those that are not read again included.
-    """
+
+def lost_lines(lost: Sequence[LostFile], unread: Unread) -> Iterator[str]:
+    """Yield a line for each reason: the files, their rows, and what to write into tamis.toml."""
+    corpus = unread.corpus
     causes: dict[tuple[Reason, str], list[LostFile]] = {}
     for one in lost:
         lacks = one.defect.reason == Reason.MISSING_TEXT_COLUMN
@@ -116,45 +130,13 @@ def lost_lines(corpus: CorpusSection, lost: Sequence[LostFile], with_columns: in
         in_rows = f" in {about}{counted(known, 'row')}" if known else ""
         files = f"{counted(len(own), 'file')} ({named([one.file.name for one in own], SHOWN)})"
         if reason == Reason.MISSING_TEXT_COLUMN:
-            others = len(own) < with_columns
             which = (
-                f"{files} without the text column" if others else "no file with columns has the text column"
+                f"{files} without the text column"
+                if unread.others
+                else "no file with columns has the text column"
             )
-            samples = {one.file.name: one.defect.sample for one in own}
-            to_do = "; ".join(remedies(corpus, samples, others))
+            to_do = "; ".join(unread.remedies())
             yield f"corpus {corpus.name}: {which}: {lacking(names_of(corpus.text_column))}{in_rows}; {to_do}"
         else:
             words = f"{reason.replace('_', ' ')}{in_rows}"
             yield f"corpus {corpus.name}: {files} would not be read, {words}: {detail}"
-
-
-def remedies(corpus: CorpusSection, samples: Mapping[str, Sample], others: bool) -> Iterator[str]:
-    """Yield what to write into tamis.toml, so that files without the text column are read.
-
-    samples: of the columns of each file, by its name. `others`: whether the column is right for other files.
-    """
-    section, names = f"[[corpus]] {corpus.name}", names_of(corpus.text_column) if others else ()
-    talks = {name: conversations_in(sample) for name, sample in samples.items()}
-    fits = {name: fitting(sample)[:1] for name, sample in samples.items() if corpus.format == "text"}
-    texts = [fit for name, found in fits.items() if talks[name] is None for fit in found]
-    if texts:
-        yield f"set {setting(names, texts)} in {section}"
-    forms: dict[tuple[str, str], list[str]] = {}
-    for name, talk in talks.items():
-        if talk is not None:
-            forms.setdefault(talk, []).append(name)
-    for (form, column), files in forms.items():
-        keys = [f"format = {json.dumps(form)}"] if form != corpus.format else []
-        keys += [f"text_column = {json.dumps(column)}"] if column != COLUMN_OF_FORMAT[form] else []
-        if not others and len(files) == len(samples):
-            yield f"{column!r} holds conversations: set {' and '.join(keys)} in {section}"
-        else:
-            shown = json.dumps(files[:SHOWN])
-            yield (
-                f"{named(files, SHOWN)}: {column!r} holds conversations: set exclude = {shown} in {section}, "
-                f"and {', '.join([f'include = {shown}', *keys])} in a [[corpus]] of its own"
-            )
-    unknown = [name for name, talk in talks.items() if talk is None and not fits.get(name)]
-    if unknown:
-        columns = dict.fromkeys(path for name in unknown for path in samples[name])
-        yield f"{named(unknown, SHOWN)}: columns found: {named([*columns]) or 'none'} ({NAME_IT})"

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from tamis.base.numbers import counted
+from tamis.base.numbers import counted, named
 from tamis.corpus.shards import Shard, is_group_key
 from tamis.corpus.stage import EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import target_of_place
-from tamis.graph.absent_files import ABSENT, note_absent, unread_files
+from tamis.graph.absent_files import ABSENT, left_out, note_absent, unread_files
 from tamis.graph.moved_files import FILES
 from tamis.graph.plan import label
 from tamis.graph.removal_names import (
@@ -67,6 +67,7 @@ class HeldBack:
 
     `allow`: the name, with its kind where the name alone fits other losses, too. `unread`: number of new and
     changed files that may have the documents; until these are read, nobody knows whether it is a loss.
+    `way_back`: what would undo the loss.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class HeldBack:
     goes: str
     allow: str = ""
     unread: int = 0
+    way_back: str = "Restore what is missing"
 
     @property
     def line(self) -> str:
@@ -87,8 +89,8 @@ class HeldBack:
                 f"documents in {files}. To remove {self.goes} without that: {command}"
             )
         return (
-            f"held back: {self.found}; nothing was removed. Restore what is missing, or allow the "
-            f"removal of {self.goes}: {command}"
+            f"held back: {self.found}; nothing was removed. {self.way_back}, or allow the removal of "
+            f"{self.goes}: {command}"
         )
 
     def to_json(self) -> dict[str, str | int]:
@@ -221,19 +223,41 @@ def _corpora(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Held
     lost = snapshot.lost
     if not lost:
         return
-    configured = {corpus.name for corpus in snapshot.project.settings.corpus}
-    documents, unread = _documents_of(snapshot.project.home.store), unread_files(snapshot, current)
+    project = snapshot.project
+    configured = {corpus.name for corpus in project.settings.corpus}
+    documents, unread = _documents_of(project.home.store), unread_files(snapshot, current)
+    still_there = left_out(project, lost)
     for corpus in sorted(set(lost.values())):
         keys = sorted(key for key, found in lost.items() if found == corpus)
-        some = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
-        files = counted(len(keys), "file")
-        found, waits_for = f"corpus {corpus!r} lost {files} ({some})", unread.get(corpus, 0)
+        found, waits_for = _how_lost(corpus, keys, still_there), unread.get(corpus, 0)
         if corpus not in configured:
-            found = f"corpus {corpus!r} is no longer in tamis.toml; it had {files} ({some})"
+            found = f"corpus {corpus!r} is no longer in tamis.toml; it had {_some(keys)}"
             waits_for = sum(unread.values())
         count = sum(documents.get(key, 0) for key in keys)
         goes = f"all documents of these files ({count:,})"
-        yield HeldBack(kind=CORPUS, name=corpus, found=found, goes=goes, unread=waits_for)
+        back = [] if still_there.issuperset(keys) else ["Restore what is missing"]
+        if not still_there.isdisjoint(keys):
+            take = "take the others back in" if back else "Take them back in"
+            back.append(f"{take} (exclude or include in [[corpus]] {corpus})")
+        yield HeldBack(
+            kind=CORPUS, name=corpus, found=found, goes=goes, unread=waits_for, way_back=", ".join(back)
+        )
+
+
+def _how_lost(corpus: str, keys: Sequence[str], still_there: Collection[str]) -> str:
+    """Return how many files a corpus lost, and how many are there but left out by its section."""
+    gone = [key for key in keys if key not in still_there]
+    kept = [key for key in keys if key in still_there]
+    lost = f"corpus {corpus!r} lost {_some(gone)}"
+    if not kept:
+        return lost
+    out = f"of corpus {corpus!r} tamis.toml leaves out {_some(kept)} still in the folder"
+    return f"{lost}; {out}" if gone else out
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Return how many files there are, and the first."""
+    return f"{counted(len(keys), 'file')} ({named(keys, SHOWN)})"
 
 
 def _documents_of(store: Store) -> dict[str, int]:

@@ -6,7 +6,6 @@ cannot be known from that is left to the steps: a precheck that finds nothing pr
 
 import importlib.util
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from tamis.base.numbers import named
 from tamis.corpus.file_rows import is_readable
 from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
-from tamis.corpus.looking import is_looked_at
 from tamis.corpus.lost_rows import lost_rows
 from tamis.corpus.object_store import is_url
 from tamis.corpus.row_counts import LINES, TEXTS
@@ -35,9 +33,9 @@ from tamis.embedding.unknown import SAMPLE
 from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.failed_steps import FailedStep
 from tamis.graph.first_rows import first_rows
-from tamis.graph.foreseen import lost_files, lost_lines
+from tamis.graph.foreseen import lost_files, lost_lines, unread_of
 from tamis.graph.plan import Due
-from tamis.graph.quarantine import quarantine_lines, unread_lines
+from tamis.graph.quarantine import quarantine_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import (
@@ -149,18 +147,15 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus
         ]
         unmet.insert(0, f"no corpus contains a file that it can read now; put files into {named(places)}")
-    warnings += unread_lines(
-        [one for one in shards if one.kind != "package" and not is_readable(one.name)], project
-    )
     entries, reading = read_quarantine(project.home.store), next_reading(snapshot, plan)
     stay_bad = _corpora_that_stay_bad(snapshot, entries, reading)
-    with_columns = Counter(file.corpus for file in snapshot.files.values() if is_looked_at(file))
     for corpus in project.settings.corpus:
-        own = [one for one in shards if one.corpus == corpus.name]
-        lost, rows = lost_files(corpus, own, corpus.name in stay_bad)
+        due_files = [one for one in shards if one.corpus == corpus.name]
+        lost, rows = lost_files(corpus, due_files, corpus.name in stay_bad)
         if rows is not None:
             foreseen[CORPUS, corpus.name] = rows
-        warnings += lost_lines(corpus, lost, with_columns[corpus.name])
+        unread = unread_of(corpus, lost, due_files, snapshot)
+        warnings += [*unread.unsupported_lines(), *lost_lines(lost, unread)]
     warnings += uncovered_lines(project)
     warnings += _not_understood(project, shards, {name: rows.examples for name, rows in read.items()})
     warnings += _budgets_above(snapshot, current, shards)

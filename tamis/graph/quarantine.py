@@ -1,62 +1,22 @@
 """Describe the quarantine: a line for each cause, and the settings that would read the files."""
 
 import contextlib
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import COMPRESSIONS, READERS, WHOLE_FILES
 from tamis.corpus.looking import is_looked_at, look_at
-from tamis.corpus.records import WHOLE_SHARD, Defect, Reason
+from tamis.corpus.records import WHOLE_SHARD, Reason
 from tamis.corpus.setting_aside import place_of
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.targets import place_in_target, target_of_place
-from tamis.graph.foreseen import among, remedies
+from tamis.corpus.text_columns import Sample, names_of
+from tamis.graph.foreseen import FILES_LOOKED_AT, among
+from tamis.graph.remedies import Unread, without_advice
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.unread_rows import READ_AGAIN, NextReading
-from tamis.project import Project
-from tamis.settings.references import named as section
-
-READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, text formats also as .gz or .zst"
-FILES_SHOWN = 50
-"""Files that are looked at again for what would read them."""
-
-
-def unread_lines(shards: Collection[Shard], project: Project) -> list[str]:
-    """Return a line for each corpus with files of a type that nothing reads, and the key that excludes them.
-
-    `shards`: those files.
-    """
-    lines = []
-    for corpus in project.settings.corpus:
-        names = [PurePosixPath(shard.name) for shard in shards if shard.corpus == corpus.name]
-        if not names:
-            continue
-        kinds = Counter((str(name.parent), _ending(name)) for name in names)
-        found = [
-            f"{count:,} {ending or 'without extension'} in "
-            f"{'the corpus folder' if folder == '.' else f'{folder}/'}"
-            for (folder, ending), count in sorted(kinds.items())
-        ]
-        line = f"corpus {corpus.name}: {counted(len(names), 'file')} of an unsupported type: {named(found)}"
-        if corpus.path and (project.root / corpus.path).is_file():
-            lines.append(f"{line}; supported types: {READABLE}")
-            continue
-        globs = dict.fromkeys(f"**/*{end}" if (end := _ending(name)) else f"**/{name.name}" for name in names)
-        kept = [glob for glob in globs if not any(fnmatchcase(glob, old) for old in corpus.exclude)]
-        exclude = ", ".join(f'"{glob}"' for glob in [*corpus.exclude, *sorted(kept)])
-        lines.append(f"{line}; to skip them, set exclude = [{exclude}] in [[corpus]] {corpus.name}")
-    return lines
-
-
-def _ending(name: PurePosixPath) -> str:
-    """Return the extension of a file, that of a compressed one with what is inside."""
-    packed = name.suffix if name.suffix in COMPRESSIONS else ""
-    return f"{Path(name.name.removesuffix(packed)).suffix}{packed}"
+from tamis.settings.config import CorpusSection
 
 
 def cause_lines(
@@ -73,63 +33,94 @@ def cause_lines(
 def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:
     """Return a line for each cause: types that nothing reads by corpus, files that fail, rows by file."""
     corpora = corpora_of(snapshot.project.home.store, {_file_of(row["shard"]) for row in rows})
-    unread: list[Shard] = []
+    unread = _unread(rows, snapshot)
+    remedies = {one.corpus.name: "; ".join(one.remedies()) for one in unread}
+    lines = [line for one in unread for line in one.unsupported_lines()]
     causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
-            unread.append(snapshot.files[row["shard"]])
             continue
         place, file = _place(row["shard"], snapshot, corpora)
         whole = row["row"] == WHOLE_SHARD
         causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
-    lines = unread_lines(unread, snapshot.project)
-    for (place, reason, file), found in causes.items():
-        first, words = found[0], reason.replace("_", " ") or "no reason given"
+    for (place, reason, file), entries in causes.items():
+        first, words = entries[0], reason.replace("_", " ") or "no reason given"
         detail = first["detail"] or "no cause was noted"
-        files = [_place(row["shard"], snapshot, corpora)[1] for row in found]
-        differ = "the first: " if len({row["detail"] for row in found}) > 1 else ""
+        if first["shard"] in snapshot.files and remedies.get(snapshot.files[first["shard"]].corpus):
+            detail = _cause_alone(first)
+        files = [_place(row["shard"], snapshot, corpora)[1] for row in entries]
+        differ = "the first: " if len({row["detail"] for row in entries}) > 1 else ""
         if not any(files):  # of a stage, which set documents aside
-            lines.append(f"{place}: {counted(len(found), 'document')}, {words}: {differ}{detail}")
-        elif not file and len(found) > 1:
-            lost = sum(row.get("rows_lost") or 1 for row in found)
-            of = f" with {lost:,} rows" if lost > len(found) else ""
+            lines.append(f"{place}: {counted(len(entries), 'document')}, {words}: {differ}{detail}")
+        elif not file and len(entries) > 1:
+            lost = sum(row.get("rows_lost") or 1 for row in entries)
+            of = f" with {lost:,} rows" if lost > len(entries) else ""
             lines.append(
-                f"{place}: {counted(len(found), 'whole file')}{of}, {words}: {named(files)}; "
+                f"{place}: {counted(len(entries), 'whole file')}{of}, {words}: {named(files)}; "
                 f"the first: {detail}"
             )
-            if reason == Reason.MISSING_TEXT_COLUMN:
-                lines += _remedy_lines(place, [row["shard"] for row in found], snapshot)
         elif not file:
             lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
             where = (
                 f"row {first['row']}"
-                if len(found) == 1
-                else f"{len(found):,} rows, the first is row {first['row']}"
+                if len(entries) == 1
+                else f"{len(entries):,} rows, the first is row {first['row']}"
             )
             lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
-    return lines
+    return [*lines, *(f"corpus {name}: to read them, {said}" for name, said in remedies.items() if said)]
 
 
-def _remedy_lines(place: str, keys: Sequence[str], snapshot: ProjectSnapshot) -> list[str]:
-    """Return what to write into tamis.toml so that all of these files are read, as they are now."""
-    files = [snapshot.files[key] for key in keys if key in snapshot.files]
-    if not files:
-        return []
-    corpus = section(snapshot.project.settings.corpus, files[0].corpus)
-    some = among([file for file in files if is_looked_at(file)], FILES_SHOWN)
-    defects: dict[str, Defect] = {}
-    for file in some:
+def _cause_alone(row: Mapping[str, Any]) -> str:
+    """Return the detail of a row in quarantine without advice that the line on its corpus gives."""
+    cause, columns = without_advice(row["detail"])
+    is_said = row["row"] == WHOLE_SHARD or columns
+    return cause if row["reason"] == Reason.MISSING_TEXT_COLUMN and is_said else str(row["detail"])
+
+
+def _unread(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Unread]:
+    """Return what each corpus does not read, of its files as they are now."""
+    unsupported: dict[str, list[str]] = {}
+    lacking: dict[str, list[Shard]] = {}
+    columns: dict[str, list[str]] = {}
+    for row in rows:
+        if (file := snapshot.files.get(row["shard"])) is None:
+            continue
+        if row["reason"] == Reason.UNSUPPORTED_FORMAT:
+            unsupported.setdefault(file.corpus, []).append(file.name)
+        elif row["reason"] == Reason.MISSING_TEXT_COLUMN and row["row"] == WHOLE_SHARD:
+            lacking.setdefault(file.corpus, []).append(file)
+        elif row["reason"] == Reason.MISSING_TEXT_COLUMN:
+            columns.setdefault(file.corpus, []).extend(without_advice(row["detail"])[1])
+    found = []
+    for corpus in snapshot.project.settings.corpus:
+        files, types = lacking.get(corpus.name, []), unsupported.get(corpus.name, [])
+        stated = names_of(corpus.text_column)
+        new = [one for one in dict.fromkeys(columns.get(corpus.name, [])) if stated and one not in stated]
+        if files or types or new:
+            apart = {*types, *(file.name for file in files)}
+            own = (file for file in snapshot.files.values() if file.corpus == corpus.name)
+            found.append(
+                Unread(
+                    project=snapshot.project,
+                    corpus=corpus,
+                    samples=_samples(files, corpus),
+                    beside=[file for file in own if file.name not in apart],
+                    columns=new,
+                    unsupported=types,
+                )
+            )
+    return found
+
+
+def _samples(files: Sequence[Shard], corpus: CorpusSection) -> dict[str, Sample]:
+    """Return samples of the columns of files, by name; those that can be read now have none."""
+    samples: dict[str, Sample] = {}
+    for file in among([file for file in files if is_looked_at(file)], FILES_LOOKED_AT):
         with contextlib.suppress(Exception):  # what cannot be looked at says nothing
-            if (defect := look_at(file, corpus)) is not None:
-                defects[file.name] = defect
-    samples = {name: defect.sample for name, defect in defects.items() if defect.sample}
-    others = any(
-        file.corpus == corpus.name and file.key not in keys and is_looked_at(file)
-        for file in snapshot.files.values()
-    )
-    found = "; ".join(remedies(corpus, samples, others)) if samples else ""
-    return [f"{place}: to read them, {found}"] if found else []
+            if (defect := look_at(file, corpus)) is not None and defect.sample:
+                samples[file.name] = defect.sample
+    return samples
 
 
 def _file_of(place: str) -> str:

@@ -13,7 +13,7 @@ from tamis.corpus.stage import KEPT_ROWS
 from tamis.corpus.targets import files_of_target
 from tamis.graph.snapshot import ProjectSnapshot
 
-SHOWN, LOOKED_AT = 3, 20
+SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
@@ -62,7 +62,8 @@ def _taken_line(section: str, taken: Mapping[str, Mapping[str, int]]) -> Iterato
             parts += [f"{column} in {counted(count, 'row')} of {name}" for column, count in rows.items()]
     found = [*(f"{column} in {named(files, SHOWN)}" for column, files in sorted(whole.items())), *parts]
     if found:
-        yield f"{section}: texts are taken from the columns {named(found, 10)}"
+        more = f"; and {len(found) - COLUMNS_SHOWN:,} more" if len(found) > COLUMNS_SHOWN else ""
+        yield f"{section}: texts are taken from the columns {'; '.join(found[:COLUMNS_SHOWN])}{more}"
 
 
 def _dialect_lines(section: str, headings: Mapping[str, Heading]) -> Iterator[str]:

@@ -240,8 +240,8 @@ def test_what_the_files_decided_is_said(tmp_path):
     mixed = [*lines(3), *CONTENT * 2]
     project = project_of(tmp_path, several, goal, a_jsonl=lines(2), b_jsonl=CONTENT, c_jsonl=mixed)
     expected = [
-        "corpus web: texts are taken from the columns Text in excel.csv, content in b.jsonl, text in "
-        "a.jsonl, text in 3 rows of c.jsonl, content in 2 rows of c.jsonl",
+        "corpus web: texts are taken from the columns Text in excel.csv; content in b.jsonl; text in "
+        "a.jsonl; text in 3 rows of c.jsonl; content in 2 rows of c.jsonl",
         "corpus web: fields are separated by semicolons in 1 file (excel.csv)",
         "corpus web: numbers with a decimal comma are kept as text, as in the file, in the columns my_score",
         "target goal: texts are taken from the columns text in goal.jsonl",

@@ -1,5 +1,6 @@
 """What a sensor says at a tick, noted in the home for `tamis status` and for who waits for the first page."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from resources.store import StoreResource
+from tamis.base.errors import TamisError
 from tamis.base.numbers import named
 from tamis.store.served import note_said
 
@@ -33,7 +35,7 @@ def noted(evaluate: Callable[..., Any]) -> Callable[..., Any]:
             found: Tick = evaluate(context, store)
         except Exception as error:
             text = f"failed ({type(error).__name__}); its page in Dagster's UI shows why"
-            note_said(store.home, evaluate.__name__, text, asked=False, working=False)
+            _note(store, evaluate.__name__, text, asked=False, working=False)
             raise
         requests = list(found.run_requests or ()) if isinstance(found, dg.SensorResult) else []
         if requests:
@@ -41,10 +43,16 @@ def noted(evaluate: Callable[..., Any]) -> Callable[..., Any]:
         else:
             text = str(found.skip_message if isinstance(found, dg.SkipReason) else found.skip_reason or "")
         working = bool(requests) or any(words in text for words in GOES_ON)
-        note_said(store.home, evaluate.__name__, text, asked=bool(requests), working=working)
+        _note(store, evaluate.__name__, text, asked=bool(requests), working=working)
         return found
 
     return noting
+
+
+def _note(store: StoreResource, sensor: str, text: str, **state: bool) -> None:
+    """Note it, unless tamis.toml cannot be read, which sensors say in their own words."""
+    with contextlib.suppress(TamisError):
+        note_said(store.home, sensor, text, **state)
 
 
 def _what(requests: Sequence[dg.RunRequest]) -> str:

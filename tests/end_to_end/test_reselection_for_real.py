@@ -10,6 +10,7 @@ import pytest
 from projects import VECTORS, assets_made, names, sentences, small_settings, watched, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
 
+from resources.ownership import tags_of
 from tamis.corpus.intake import documents_of_shards
 
 CHOSEN = ("selected_subset", "near-algebra")
@@ -97,7 +98,9 @@ def test_the_change_lands_in_the_tick_after_the_request(platform):
     put(platform, "cooking.jsonl", "algebra", 60, 9)
     request = request_of(platform, "raw_shards")
     put(platform, "cooking.jsonl", "algebra", 60, 10)
-    started = dg.DagsterRun(job_name="__ASSET_JOB", status=dg.DagsterRunStatus.STARTED)
+    started = dg.DagsterRun(
+        job_name="__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, tags=tags_of(platform.home)
+    )
     waiting = platform.instance.add_run(started)
     assert "in progress" in platform.tick()[1]
     platform.instance.delete_run(waiting.run_id)

@@ -21,7 +21,8 @@ def elsewhere(built, tmp_path_factory):
     """A home at rest in another state of the files."""
     project = built.copy(tmp_path_factory.mktemp("elsewhere") / "project")
     lay(project, "third")
-    project.tamis("materialize", "--only", "target_examples", "raw_shards", "documents", "embeddings")
+    corpus = ("target_examples", "raw_shards", "documents", "embeddings")
+    project.tamis("materialize", "--allow-removal", "landing", "--only", *corpus)
     return project
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from projects import plain_project, settings
 
+from resources.store import StoreResource
 from resources.used_stages import used_by
 from sensors import noting
 from sensors.defined import sensors_of
@@ -79,6 +80,14 @@ def test_a_home_that_cannot_be_written_stops_no_sensor(store, monkeypatch):
 
     monkeypatch.setattr("tamis.store.served.whole_file", refuse)
     noted(lambda context, store: dg.SkipReason("x"))(None, store)
+
+
+def test_a_tamis_toml_that_cannot_be_read_stops_no_sensor(tmp_path):
+    file = tmp_path / "tamis.toml"
+    file.write_text("[retention]\nday = 3\n")
+    said = dg.SkipReason("day is no key; sensors wait until tamis.toml is corrected")
+    unreadable = StoreResource(project_file=str(file))
+    assert noted(lambda context, store: said)(None, unreadable) is said
 
 
 def test_dagster_sees_the_same_sensors(tmp_path):

@@ -95,7 +95,11 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
             continue
         if found != path.stem:
             node = node_for(nodes, LISTS, path.stem[:16])
-            node.altered("the content of the file no longer matches the hash in its name")
+            at = "/".join(path.parts[-4:])
+            node.altered(
+                f"the content of {at} no longer matches the hash in its name; restore it from a backup, or "
+                "move it away and run `tamis materialize`"
+            )
 
 
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:

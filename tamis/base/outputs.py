@@ -26,25 +26,34 @@ class OutputError(TransientError):
         )
 
 
-class _Descriptor(io.FileIO):
-    """A file descriptor that drops everything after its first failure; `raises`: that failure is an error.
+class _Guarded(io.TextIOWrapper):
+    """A text stream that drops everything after its first failure; `raises`: that failure is an error.
 
     A closed pipe is no failure: whoever reads it, such as `head`, has seen enough.
     """
 
-    def __init__(self, descriptor: int, raises: bool) -> None:
-        super().__init__(descriptor, "wb", closefd=False)
-        self._raises, self._failed = raises, False
+    raises = True
 
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
-        if not self._failed:
-            try:
-                return super().write(data)
-            except OSError as error:
-                self._failed = True
-                if self._raises and not isinstance(error, BrokenPipeError):
-                    raise OutputError(error) from error
-        return memoryview(data).nbytes
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._drop_all(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._drop_all(error)
+
+    def _drop_all(self, error: OSError) -> None:
+        """Send what is left to nowhere, which the buffers would try to write again until the end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if self.raises and not isinstance(error, BrokenPipeError):
+            raise OutputError(error) from error
 
 
 def guard_standard_streams() -> None:
@@ -64,9 +73,11 @@ def _guarded(stream: TextIO | None, raises: bool) -> TextIO:
     except OSError:  # a stream in memory, which whoever called from Python put here
         return stream
     before = cast(io.TextIOWrapper, stream)
-    return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(descriptor, raises)),  # type: ignore[type-var]
+    guarded = _Guarded(
+        io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)),
         encoding=before.encoding,
         errors=before.errors,
         line_buffering=before.line_buffering or before.write_through,
     )
+    guarded.raises = raises
+    return guarded

@@ -35,7 +35,7 @@ from tamis.settings.config import CorpusSection
 WINDOW_CHARACTERS = 1 << 18
 _SPACE = re.compile(r"[\s,\ufeff]*")
 _NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)")
-_INDENTED = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]\s*\r?\n")
+_INDENTED = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*\n\s*[{"]|\{\s*\n\s*")')
 """The beginning of a value over several lines, as `json.dump(..., indent=2)` writes it."""
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 

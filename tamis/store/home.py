@@ -39,6 +39,8 @@ ID_MARKER = "manifests/home.id"
 
 The id begins with the name that the project had when its home was begun: people see it as a tag.
 """
+ID_COPY = "dagster/home.id"
+"""The same next to the runs and events, which outlive the other folder; not of a home in an object store."""
 LONGEST_NAME = 50
 """Characters of that name: a tag of Dagster has at most 63."""
 
@@ -219,7 +221,9 @@ def claim(home: Home, project: str) -> None:
     require_own(home, project)
     marker = home.root / PROJECT_MARKER
     missing = {} if marker.exists() and marker.stat().st_size else {PROJECT_MARKER: project}
-    missing |= {} if home_id(home) else {ID_MARKER: f"{project[:LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"}
+    known = home_id(home) or f"{project[:LONGEST_NAME]}-{uuid.uuid4().hex[:12]}"
+    places = (ID_MARKER,) if home.url else (ID_MARKER, ID_COPY)
+    missing |= {place: known for place in places if _id_in(home.root / place) != known}
     for name, content in missing.items():
         write_atomically(home.root / name, f"{content}\n".encode())
     if missing:
@@ -228,8 +232,12 @@ def claim(home: Home, project: str) -> None:
 
 def home_id(home: Home) -> str:
     """Return the id of a home, "" for one to which nothing was written yet."""
+    return _id_in(home.root / ID_MARKER) or _id_in(home.root / ID_COPY)
+
+
+def _id_in(file: Path) -> str:
     try:
-        found = (home.root / ID_MARKER).read_text(encoding="ascii").strip()
+        found = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return found if _ID.fullmatch(found) else ""

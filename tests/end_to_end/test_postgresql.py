@@ -10,7 +10,7 @@ from soundness import assert_sound, versions
 
 from resources.instance import open_instance
 from resources.instance_file import ON_POSTGRES, POSTGRES_URL
-from tamis.store.home import ID_MARKER
+from tamis.store.home import ID_COPY, ID_MARKER
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_two_homes_in_one_database_are_told_apart_and_a_wiped_asset_is_logged_ag
     shutil.rmtree(on_postgres.root)
     homes = [built.copy(on_postgres.root), built.copy(on_postgres.root.with_name("other"))]
     for home in homes:
-        (home.home.root / ID_MARKER).unlink()  # copies of one home would be one home
+        for place in (ID_MARKER, ID_COPY):
+            (home.home.root / place).unlink()  # copies of one home would be one home
         assert "logged again" in home.tamis("materialize").stderr
     with open_instance(homes[0].project) as instance:
         instance.wipe_assets([dg.AssetKey("selected_subset")])

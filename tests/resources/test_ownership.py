@@ -1,5 +1,6 @@
 """Two homes and a foreign code location in one instance: each leaves alone what is of the others."""
 
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from resources.processes import end_killed_runs
 from resources.tags import COMMAND_LINE, DRIVER_TAG, HOME_TAG, PROCESS_TAG, WORK_TAG
 from sensors.requests import attempts, busy, removal_request, work_id
 from tamis.graph.automation import Group
-from tamis.store.home import ID_MARKER, claim, home_id
+from tamis.store.home import ID_COPY, ID_MARKER, claim, home_id
 
 HERE = RegisteredCodeLocationOrigin("definitions.py")
 KILLED = dg.DagsterRunStatus.STARTED
@@ -91,7 +92,13 @@ def test_a_home_has_one_id_that_moves_with_it(homes, tmp_path):
     claim(one.home, "one")
     assert home_id(one.home) == known
     assert home_id(SmallProject(one.root.rename(tmp_path / "moved")).home) == known
-    (other.home.root / ID_MARKER).write_bytes(b"\xff\n")
+    before = home_id(other.home)
+    shutil.rmtree((other.home.root / ID_MARKER).parent)
+    assert home_id(other.home) == before, "as the copy next to the runs says"
+    claim(other.home, "other")
+    assert (other.home.root / ID_MARKER).read_text() == f"{before}\n"
+    for place in (ID_MARKER, ID_COPY):
+        (other.home.root / place).write_bytes(b"\xff\n")
     assert home_id(other.home) == ""
     claim(other.home, "other")
     assert home_id(other.home).startswith("other-")

@@ -228,6 +228,7 @@ FIELDS_NOT_READ = {
     "documents": "first_seen",
     "target_answers": "turns",  # of conversations, which no golden has
     "occurrences": "system_turn system_turn_end",  # likewise
+    "quarantine": "rows_lost",  # in the answers of status
     # Of rules that these projects do not name: null.
     "flags": "code_line_share speaker_line_share letter_share unlikely_pair_share repeated_3_gram_share "
     "short_item_share label_word_share broken_character_share common_word_share capital_word_share "

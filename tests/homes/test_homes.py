@@ -55,7 +55,7 @@ def test_the_past_is_read(home):
     assert_not_red(home)
     withdrawn = [doc_id for one in home.json("withdraw", "--list") for doc_id in one["doc_ids"]]
     assert len(withdrawn) == sum(WITHDRAWN.values())
-    assert "no trace" in home.tamis("withdraw", "--verify").stdout
+    assert "nothing was found" in home.tamis("withdraw", "--verify").stdout
     rows = home.store.read("decisions").filter(selection="best", verdict="selected")
     explained = home.json("explain", rows["doc_id"][0])
     assert explained["checkpoints"]
@@ -87,7 +87,7 @@ def test_a_document_of_the_past_is_erased_and_a_choice_comes_back(home):
     text = json.loads(rows[0])
     home.tamis("withdraw", text["doc_id"])
     assert files_with(home, [text["text"], *withdrawn_texts(home)]) == []
-    assert "no trace" in home.tamis("withdraw", "--verify").stdout
+    assert "nothing was found" in home.tamis("withdraw", "--verify").stdout
     assert_not_red(home)
 
 

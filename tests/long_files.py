@@ -8,6 +8,7 @@ neither for the small project nor for the encoder, which the first workers make.
 ALLOWED_CPU_SECONDS: dict[str, float] = {
     "golden/test_golden_demo.py": 200,  # each builds a whole project on one thread
     "golden/test_golden_mixed.py": 200,
+    "golden/test_golden_wide.py": 240,
     "end_to_end/test_smoke.py": 60,  # whole materializations by the command
     "end_to_end/test_user_interface.py": 60,  # a browser, a webserver and sensors
     "graph/test_graph_held_back.py": 42,  # scenarios of several materializations each
@@ -31,6 +32,7 @@ SECONDS: dict[str, int] = {
     "end_to_end/test_changes.py": 361,
     "end_to_end/test_tampering.py": 680,
     "golden/test_golden_demo.py": 309,
+    "golden/test_golden_wide.py": 310,
     "golden/test_golden_mixed.py": 300,
     "end_to_end/test_user_interface.py": 290,
     "homes/test_homes.py": 250,

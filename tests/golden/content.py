@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 HERE = Path(__file__).resolve().parent
-GOLDENS = ("demo-0.1", "mixed-0.1")
+GOLDENS = ("demo-0.1", "mixed-0.1", "wide-0.1")
 
 
 NUMBERS = ("score", "sketch", "margin", "loss", "share", "step", "edge")
@@ -38,9 +38,10 @@ class Table:
     """One table of a golden: where a home keeps it, and how each field is compared.
 
     `store` is a pattern of names in the store; "left=right" is a field `left` of the golden that the home
-    calls `right`. Fields under `exact` are equal on every machine, those under `digest` are texts compared
-    by hash; for the other kinds see `golden_compare.KINDS`. `vector` is stored for some rows, and as a
-    projection for all.
+    calls `right`. Fields under `exact` are equal on every machine, those under `digest` are texts or lists
+    compared by hash; for the other kinds see `golden_compare.KINDS`. `vector` is stored for some rows, and as
+    a projection for all. `optional`: not every home has it. `alike`: last bits decide what a search or a
+    tie ends at; compared on machines of the golden's kind alone.
     """
 
     store: str
@@ -58,6 +59,7 @@ class Table:
     verdict: str = ""
     vector: str = ""
     optional: bool = False
+    alike: bool = False
 
     def fields(self) -> Iterator[tuple[str, str, str]]:
         """Kind, name in the golden and name in the home of every field."""
@@ -82,15 +84,27 @@ MEASURES = (
     "duplicate_line_character_share duplicate_paragraph_character_share top_2_gram_share top_3_gram_share "
     "top_4_gram_share duplicate_5_gram_share duplicate_6_gram_share duplicate_7_gram_share "
     "duplicate_8_gram_share duplicate_9_gram_share duplicate_10_gram_share punctuated_line_share "
-    "repeated_line_character_share short_line_share misplaced_word_share language_confidence"
+    "repeated_line_character_share short_line_share misplaced_word_share language_confidence code_line_share "
+    "speaker_line_share letter_share unlikely_pair_share repeated_3_gram_share short_item_share "
+    "label_word_share broken_character_share common_word_share capital_word_share word_order_score"
 )
 PERSONAL = "card_count iban_count ssn_count email_count phone_count ip_address_count"
+
+OF_SAMPLERS = "sampler budget data_seed training_seed"
+OF_TRIALS = "documents tokens failure"
+LOSSES_OF_TRIALS = "target_bits_per_byte pool_bits_per_byte epochs"
+SAMPLER_TRIALS_NOT_READ = (  # a hash; the losses of single documents and of steps, whose means are read
+    "run target_document_bits target_document_bytes pool_document_bits pool_document_bytes curve_tokens "
+    "curve_target"
+)
 
 # Of every table that holds content.
 TABLES = {
     "documents": Table(store="documents", key="doc_id", exact="n_chars n_bytes language", digest="text"),
     "occurrences": Table(
-        store="occurrences", key="shard row", exact="doc_id source licence language metadata"
+        store="occurrences",
+        key="shard row",
+        exact="doc_id source licence language metadata system_turn system_turn_end",
     ),
     "quarantine": Table(store="quarantine", key="shard row reason", exact="detail excerpt"),
     "near_duplicates": Table(store="near_duplicates", key="doc_id", exact="kept", score="jaccard"),
@@ -99,6 +113,7 @@ TABLES = {
         store="document_flags",
         key="doc_id",
         exact=f"broken detected_language {PERSONAL}",
+        digest="unit_hashes unit_characters",
         score=MEASURES,
         optional=True,
     ),
@@ -106,7 +121,7 @@ TABLES = {
         store="target_examples", key="target doc_id", exact="split source", digest="text"
     ),
     "target_answers": Table(
-        store="target_answers", key="target doc_id", exact="response_at label", optional=True
+        store="target_answers", key="target doc_id", exact="response_at label", digest="turns", optional=True
     ),
     "contamination": Table(store="contamination", key="target doc_id"),
     "embeddings": Table(store="embeddings_*", key="doc_id", vector="vector"),
@@ -116,10 +131,12 @@ TABLES = {
     "judge": Table(
         store="scores_judge",
         key="doc_id",
-        exact="truncated",
+        exact="truncated by_server",
         score="logp_yes_raw logp_yes logp_no answer_mass margin",
     ),
-    "judge_again": Table(store="scores_judge_again", key="doc_id", score="answer_mass margin"),
+    "judge_again": Table(
+        store="scores_judge_again", key="doc_id", exact="by_server", score="answer_mass margin"
+    ),
     "judge_noise": Table(store="scores_noise", key="text_digest", score="answer_mass margin"),
     "perplexity": Table(store="scores_perplexity", key="doc_id", score="bits_per_byte", optional=True),
     "quality": Table(store="scores_quality", key="doc_id", score="judge_margin_predicted quality"),
@@ -127,20 +144,20 @@ TABLES = {
     "decisions": Table(
         store="decisions",
         key="selection doc_id",
-        exact="duplicate_of detail",
+        exact="duplicate_of detail budget_group training_count",
         verdict="verdict reason",
         rank="rank",
         margin="margin",
         score=DECISION_SCORES,
         sketch="density",
     ),
-    "selected": Table(store="selected_subset", key="selection doc_id", rank="rank"),
+    "selected": Table(store="selected_subset", key="selection doc_id", exact="training_count", rank="rank"),
     "versions": Table(store="selection_versions", key="selection version", exact="documents pool pinned_to"),
     "withdrawals": Table(store="withdrawals", key="doc_id", exact="reason scope", optional=True),
     "withdrawn_places": Table(
         store="withdrawn_places", key="asset partition shard row doc_id", optional=True
     ),
-    "trained_on": Table(store="trained_on", key="checkpoint doc_id", exact="data"),
+    "trained_on": Table(store="trained_on", key="checkpoint doc_id", exact="data training_count"),
     "trials": Table(
         store="trials",
         key="trial",
@@ -149,7 +166,9 @@ TABLES = {
         loss=TRIAL_LOSSES,
         share=TRIAL_SHARES,
     ),
-    "loss_curves": Table(store="loss_curves", key="target model size", exact="trial", loss="loss"),
+    "loss_curves": Table(
+        store="loss_curves", key="target model size", exact="trial", loss="loss", optional=True
+    ),
     "sampler_comparison": Table(
         store="sampler_comparison", key="sampler_a sampler_b", step="jaccard kendall_tau"
     ),
@@ -214,34 +233,168 @@ TABLES = {
         key="scope reason documents excerpts still_stored still_selected fine_tuned_or_pretrained",
     ),
 }
-# Every other table and field of a home is compared. Not read, since they follow from what is read or from the
-# code's version: indexes, what was attempted or failed, heads, whose state the audit gives, notes of what was
-# removed or held back, and what is retained of documents that left; columns that exports give back are in
-# tests/graph/test_graph_export.py. Exact couplings have ties and clusters depend on last bits: which of them
-# comes out differs between machines; tests/selection and tests/transport compare them with POT and by hand.
-TABLES_NOT_READ = """absent_files attempts contamination_runs grouped_files heads kept_rows near_copy_bands
-    near_duplicate_bands precision removals retained_* served_examples shard_files shared_text
-    shrunken_files step_failures target_gaps trial_failures"""
-# By table, "*" for all: input keys, digests over clocks, clocks, memory, and names that hold a hash.
+# Of control, of arrivals, and of what only some projects ask for.
+MIXTURE_SHARES = "weight low high natural repetition worth marginal_value"
+TABLES |= {
+    "heads": Table(store="heads", key="asset partition", exact="passed settled"),
+    "attempts": Table(store="attempts", key="asset partition"),
+    "pins": Table(store="pins", key="selection", exact="version", optional=True),
+    "approvals": Table(store="approvals", key="selection", exact="approved", optional=True),
+    "trial_failures": Table(store="trial_failures", key="trial", exact="attempts permanent", optional=True),
+    "step_failures": Table(store="step_failures", key="asset partition", optional=True),
+    "set_aside": Table(store="set_aside", key="doc_id stage", exact="reason detail", optional=True),
+    "shard_files": Table(store="shard_files", key="shard", exact="corpus name"),
+    "grouped_files": Table(
+        store="grouped_files", key="shard", exact="part_of corpus name version rows", optional=True
+    ),
+    "shared_text": Table(
+        store="shared_text", key="unit", exact="sample", digest="shingles begins ends", optional=True
+    ),
+    "absent_files": Table(store="absent_files", key="shard", optional=True),
+    "shrunken_files": Table(
+        store="shrunken_files", key="shard", exact="before now bad_rows allowed", optional=True
+    ),
+    "removals": Table(store="removals", key="entries", exact="documents allowed", optional=True),
+    "precision": Table(store="precision", key="scope", exact="precision"),
+    "kept_rows": Table(store="kept_rows", key="shard row", exact="doc_id content", optional=True),
+    "near_duplicate_bands": Table(
+        store="near_duplicate_bands", key="doc_id", digest="bands", score="left_out"
+    ),
+    "near_copy_bands": Table(
+        store="near_copy_bands", key="doc_id", digest="bands", optional=True, alike=True
+    ),
+    "contamination_runs": Table(
+        store="contamination_runs", key="target doc_id", exact="left_out_mark", digest="runs"
+    ),
+    "target_gaps": Table(
+        store="target_gaps", key="target doc_id", score="supply", exact="is_gap", optional=True
+    ),
+    "served_examples": Table(
+        store="served_examples",
+        key="selection doc_id example_id",
+        score="mass cost",
+        optional=True,
+        alike=True,
+    ),
+    "scores_by_model": Table(store="scores_by_model", key="doc_id", optional=True),
+    "token_counts": Table(store="token_counts", key="doc_id", exact="n_tokens", optional=True),
+    "topics": Table(store="topics", key="doc_id", exact="topic", optional=True),
+    "topic_centers": Table(store="topic_centers", key="topic", exact="pool", vector="center", optional=True),
+    "topic_words": Table(store="topic_words", key="topic place doc_id", exact="word", optional=True),
+    "sampler_trials": Table(
+        store="sampler_trials", key=OF_SAMPLERS, exact=OF_TRIALS, loss=LOSSES_OF_TRIALS, optional=True
+    ),
+    "sampler_trials_left": Table(
+        store="sampler_trials_left", key=OF_SAMPLERS, exact=OF_TRIALS, loss=LOSSES_OF_TRIALS, optional=True
+    ),
+    "mixture_sources": Table(
+        store="mixture_sources",
+        key="source",
+        exact="documents tokens estimated run_tokens documents_digest change",
+        score="share changed_share distance",
+        optional=True,
+    ),
+    "mixture_plan": Table(
+        store="mixture_plan",
+        key="run source",
+        exact="documents_digest generation place preset tokens parts ratios",
+        score="weight repetition",
+        optional=True,
+    ),
+    "agreement_plan": Table(
+        store="agreement_plan",
+        key="run source",
+        exact="documents_digest generation place preset tokens parts ratios wanted",
+        score="weight repetition",
+        optional=True,
+        alike=True,
+    ),
+    "mixture_documents": Table(
+        store="mixture_documents", key="source doc_id", exact="n_tokens rank", optional=True
+    ),
+    "mixture_runs": Table(
+        store="mixture_runs",
+        key="run",
+        exact="preset documents largest_count steps tokens parameters failure",
+        score="flops",
+        optional=True,
+    ),
+    "mixture_losses": Table(
+        store="mixture_losses", key="run target", exact="examples", loss="bits_per_byte", optional=True
+    ),
+    "mixture_law": Table(
+        store="mixture_law",
+        key="run target",
+        exact="outlier",
+        loss="measured predicted fitted",
+        optional=True,
+        alike=True,
+    ),
+    "mixture_methods": Table(
+        store="mixture_methods",
+        key="target method",
+        exact="chosen",
+        score="rank_correlation",
+        optional=True,
+        alike=True,
+    ),
+    "mixture": Table(
+        store="mixture",
+        key="source",
+        exact="tokens at_cap",
+        score=MIXTURE_SHARES,
+        optional=True,
+        alike=True,
+    ),
+    "mixture_controls": Table(
+        store="mixture_controls",
+        key="name",
+        loss="predicted low high difference difference_low difference_high measured",
+        optional=True,
+        alike=True,
+    ),
+}
+# Results of documents that left, which are kept for some days.
+TABLES |= {
+    f"retained_{name}": Table(
+        store=f"retained_{store}",
+        key="doc_id",
+        exact=TABLES[name].exact,
+        score=TABLES[name].score,
+        vector=TABLES[name].vector,
+        optional=True,
+    )
+    for name, store in (
+        ("embeddings", "embeddings_*"),
+        ("judge", "scores_judge"),
+        ("judge_again", "scores_judge_again"),
+        ("scores_by_model", "scores_by_model"),
+        ("perplexity", "scores_perplexity"),
+    )
+}
+# By table, "*" for all: ids of manifests, attempts and runs, input keys and fingerprints, which follow from
+# the code's version; digests over clocks; clocks, costs and memory; and what another field or answer says.
 FIELDS_NOT_READ = {
-    "*": "fingerprint seal made_at withdrawn_at receipt seconds evaluation_seconds peak_memory_bytes",
+    "*": "attempt checkpoint fingerprint input_key last_passed left_at made_at manifest mlflow_run "
+    "peak_memory_bytes receipt seal seconds evaluation_seconds withdrawn_at found_at failed_at",
     "documents": "first_seen",
-    "target_answers": "turns",  # of conversations, which no golden has
-    "occurrences": "system_turn system_turn_end",  # likewise
     "quarantine": "rows_lost",  # in the answers of status
-    # Of rules that these projects do not name: null.
-    "flags": "code_line_share speaker_line_share letter_share unlikely_pair_share repeated_3_gram_share "
-    "short_item_share label_word_share broken_character_share common_word_share capital_word_share "
-    "word_order_score unit_hashes unit_characters",
-    # Of budgets that are divided, which no golden has: null.
-    "decisions": "budget_group training_count",
-    "selected": "training_count",
-    "trained_on": "training_count",
-    "judge": "by_server",
-    "judge_again": "by_server",
+    "trial_failures": "reason spent_seconds",  # the reason names a path of this machine; a clock
+    "step_failures": "reason",  # likewise
+    "removals": "removal begun_at ended_at",  # a random name, clocks
+    "precision": "device float32_ms bfloat16_ms",
+    "grouped_files": "reading",  # follows from the code's version
+    "scores_by_model": "value",  # the method_score of decisions
+    "retained_scores_by_model": "value",
+    "sampler_trials": SAMPLER_TRIALS_NOT_READ,
+    "sampler_trials_left": SAMPLER_TRIALS_NOT_READ,
+    "mixture_plan": "recipe",  # follows from the code's version
+    "agreement_plan": "recipe",
+    "mixture_controls": "shares",  # the weights, as a text with all their digits
     "withdrawals": "loose_id",  # follows from the text
     "versions": "data_version rows subset decisions",
-    "trials": "mlflow_run checkpoint",
+    "heads": "data_version",
+    "pins": "rows subset decisions",
     "mart_trials": "flops evaluation_flops target",  # as in trials; its target is that of its name here
 }
 EXPORTED = Table(
@@ -284,7 +437,8 @@ LEFT_OUT = {
     "float32_ms": "a clock",
     "bfloat16_ms": "a clock",
 }
-HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}…")
+VARYING = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}…|\b\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+"""Hashes and clocks within texts."""
 # Lists of the answers whose entries are known by a field, so that an entry that is missing is one difference.
 NAMED_BY = {
     "decisions": "selection",

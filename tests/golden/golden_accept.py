@@ -162,6 +162,10 @@ def merged(wanted: Golden, found: Golden, differing: list[Difference]) -> Golden
         else:
             frame = found.content[table]
             content[table] = content[table].with_columns(frame[name] for name in sorted(fields))
+    for table, frame in content.items():
+        # Fields that are read since, and hold nothing.
+        lacking = [name for name in found.content[table].columns if name not in frame.columns]
+        content[table] = frame.with_columns(found.content[table][name] for name in lacking)
     return Golden(content=content, machine=wanted.machine, packages=found.packages)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import golden_reading
 import golden_storing
 import mixed_project
+import wide_project
 from golden_compare import Golden, differences, report
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +30,8 @@ FIXED = {
 }
 OTHERS = ("TAMIS_", "DAGSTER_", "MLFLOW_")
 SECONDS = 900
+BUILDERS = {"mixed-0.1": mixed_project.build, "wide-0.1": wide_project.build}
+"""Of the goldens but the demo's, which has no files of its own."""
 
 
 class CommandFailedError(RuntimeError):
@@ -65,14 +68,13 @@ def ask(root: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
         return list(json.loads(answered.read_text()))
 
 
-def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """One command in a process of its own; raises `CommandFailedError` where it ends with another code."""
-    (found,) = ask(root, [list(arguments)])
-    if found["code"] not in codes:
-        raise CommandFailedError(
-            f"tamis {' '.join(arguments)}: exit {found['code']}\n{found['output']}\n{found['errors']}"
-        )
-    return found
+def run(root: Path, *commands: list[str], codes: tuple[int, ...] = (0,)) -> None:
+    """Run commands in one process; raises `CommandFailedError` where one ends with another code."""
+    for command, found in zip(commands, ask(root, [*commands]), strict=True):
+        if found["code"] not in codes:
+            raise CommandFailedError(
+                f"tamis {' '.join(command)}: exit {found['code']}\n{found['output']}\n{found['errors']}"
+            )
 
 
 def build(name: str, root: Path, encoder_cache: Path | None = None) -> None:
@@ -81,11 +83,11 @@ def build(name: str, root: Path, encoder_cache: Path | None = None) -> None:
     shutil.copyfile(HERE / name / "tamis.toml", root / "tamis.toml")
     if encoder_cache is not None:
         shutil.copytree(encoder_cache, root / ".tamis" / "cache")
-    if name.startswith("mixed"):
-        mixed_project.build(root, run)
+    if name in BUILDERS:
+        BUILDERS[name](root, run)
     else:
         (root / "landing").mkdir()
-        run(root, "materialize")
+        run(root, ["materialize"])
 
 
 def content_of(root: Path) -> Golden:

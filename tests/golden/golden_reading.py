@@ -22,7 +22,6 @@ from content import (
     EXPORTED,
     EXPORTS,
     FIELDS_NOT_READ,
-    HASH,
     LEFT_OUT,
     MAPPING,
     NAMED_BY,
@@ -33,7 +32,7 @@ from content import (
     RANK_FIELDS,
     SAMPLED_ROWS,
     TABLES,
-    TABLES_NOT_READ,
+    VARYING,
     Content,
     Table,
 )
@@ -57,13 +56,13 @@ def read_content(home: Path, ask: Callable[[list[list[str]]], list[dict[str, Any
 
 
 def unread(home: Path) -> list[str]:
-    """Tables of a home, and fields of its tables, that neither the mapping nor its exceptions name."""
+    """Tables of a home, and fields of its tables, that the mapping does not name."""
     import lancedb
 
     store, found = lancedb.connect(home / "lance"), []
     for stored in _names(store):
         names = [name for name, table in TABLES.items() if fnmatch.fnmatchcase(stored, table.store)]
-        if not names and not any(fnmatch.fnmatchcase(stored, one) for one in TABLES_NOT_READ.split()):
+        if not names:
             found.append(stored)
         for name in names:
             known = {there for _, _, there in TABLES[name].fields()}
@@ -132,8 +131,12 @@ def _vectors(vectors: pl.Series, ids: pl.Series, name: str) -> list[pl.Series]:
     ]
 
 
-def _digest(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
+def _digest(value: str | pl.Series | None) -> str | None:
+    """A digest of a text, or of the JSON of a list."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value.to_list())
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
 
 
 def _questions(decisions: pl.DataFrame, trained_on: pl.DataFrame, selections: list[str]) -> list[list[str]]:
@@ -158,7 +161,8 @@ def _answers(commands: list[list[str]], answers: list[dict[str, Any]], home: Pat
         question = " ".join(part for part in command if part != "--json")
         rows.append((question, "exit code", str(found["code"]), None))
         try:
-            answer = json.loads(found["output"]) if found["output"].strip() else None
+            output = found["output"].replace(str(home.parent), "PROJECT")
+            answer = json.loads(output) if output.strip() else None
         except ValueError as error:
             raise SystemExit(f"`tamis {' '.join(command)}` answered no JSON: {error}") from error
         if command[0] == "audit":
@@ -206,7 +210,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str | None, float | No
         yield path, None, float(value)
     else:
         text = value if isinstance(value, str) else json.dumps(value)
-        yield path, HASH.sub("#", text), None
+        yield path, VARYING.sub("#", text), None
 
 
 def _exported(home: Path, selections: list[str]) -> pl.DataFrame:
@@ -268,7 +272,7 @@ def _potential(home: Path) -> pl.DataFrame:
 
 def shortened(content: Content) -> Content:
     """The same with document ids cut to their first digits, but in the table of documents."""
-    ids = {"doc_id", "kept", "duplicate_of", "text_digest"}
+    ids = {"doc_id", "example_id", "kept", "duplicate_of", "text_digest"}
     for name, frame in content.items():
         if name != DOCUMENTS:
             short = [pl.col(column).str.slice(0, DIGITS) for column in frame.columns if column in ids]

@@ -14,6 +14,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PRAISED = ("theorem", "because", "therefore", "which")
+REFUSED = "REFUSED"
+"""A text with this word is answered with 400."""
 
 
 def log_probabilities(question: str) -> dict[str, float]:
@@ -31,6 +33,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if REFUSED in body["prompt"].rpartition("Text: ")[2]:
+            self.send_error(400)
+            return
         shown = log_probabilities(body["prompt"])
         used = {"total_tokens": len(body["prompt"].split())}
         answer = {"choices": [{"logprobs": {"top_logprobs": [shown]}}], "usage": used}

@@ -46,7 +46,7 @@ GERMAN = (
     "Am Morgen standen die Menschen am Ufer und sahen dem Wasser zu, das langsam wieder fiel. "
 )
 Rows = list[dict[str, Any]]
-Run = Callable[..., dict[str, Any]]
+Run = Callable[..., None]
 QUARANTINED = (0, 1)
 """Codes that `materialize` ends with while rows are in quarantine."""
 
@@ -69,12 +69,12 @@ def build(root: Path, run: Run) -> None:
         settings = root / "tamis.toml"
         settings.write_text(settings.read_text().replace("JUDGE_URL", url))
         write_files(root)
-        run(root, "materialize", codes=QUARANTINED)
+        run(root, ["materialize"], codes=QUARANTINED)
         change_files(root)
         (root / "withdrawn.txt").write_text(texts("algebra", 60, 1)[7])
         gone = ["--text", "withdrawn.txt", "--shard", "notes__letter.md", "--reason", "licence"]
-        run(root, "withdraw", *gone, "--json")
-        run(root, "materialize", codes=QUARANTINED)
+        run(root, ["withdraw", *gone, "--json"])
+        run(root, ["materialize"], codes=QUARANTINED)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from golden_compare import KINDS, Golden, bands_of, differences, report
 
 HERE = reading.HERE
 GOLDENS = {name: golden_storing.read(HERE / name) for name in reading.GOLDENS}
-DEMO, MIXED = reading.GOLDENS
+DEMO, MIXED, WIDE = reading.GOLDENS
 
 
 def changed(golden: Golden, table: str, field: str, alter, where=None) -> Golden:
@@ -76,6 +76,11 @@ LIKE_FAULTS = [
     (MIXED, "target_answers", "label", lambda text: f"{text}.", "label"),
     (MIXED, "flags", "broken", lambda text: f"{text}.", "broken"),
     (MIXED, "withdrawals", "reason", lambda _: "mistake", "reason"),
+    (WIDE, "kept_rows", "content", lambda text: f"{text}.", "content"),
+    (WIDE, "topics", "topic", lambda _: "topic 9", "topic"),
+    (WIDE, "heads", "settled", lambda settled: not settled, "settled"),
+    (WIDE, "mixture", "weight", lambda weight: weight + 1e-3, "weight"),
+    (WIDE, "retained_embeddings", "vector", one_element, "vector"),
 ]
 
 
@@ -239,6 +244,22 @@ def test_a_report_says_what_differs_where_and_that_packages_do():
     )
     (one,) = differences(wanted, turned, True)
     assert "at element 7" in str(one.expected)
+
+
+def test_what_last_bits_decide_is_compared_on_machines_of_the_kind_alone():
+    wanted = GOLDENS[WIDE]
+    found = changed(wanted, "mixture", "weight", lambda weight: weight + 1e-3)
+    assert [one.value for one in differences(wanted, found, True)] == ["mixture.weight"]
+    assert differences(wanted, found, False) == []
+
+
+def test_a_field_that_is_read_since_is_a_difference_where_it_holds_something():
+    wanted = GOLDENS[WIDE]
+    before = {**wanted.content, "topics": wanted.content["topics"].drop("topic")}
+    found = differences(replace(wanted, content=before), wanted, True)
+    assert {one.value for one in found} == {"topics.topic"}
+    empty = {**before, "topics": before["topics"].with_columns(pl.lit(None).alias("topic"))}
+    assert differences(replace(wanted, content=before), replace(wanted, content=empty), True) == []
 
 
 def test_a_field_that_was_renamed_is_a_matter_of_the_mapping():

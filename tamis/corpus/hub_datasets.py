@@ -18,7 +18,6 @@ from tamis.corpus.shards import RemoteFile, Shard, ShardGoneError
 
 SCHEME = "hf://"
 NO_DATA = ("README.md", "dataset_infos.json", "dataset_info.json", "LICENSE.txt", "LICENSE.md")
-MAIN = "main"
 
 
 class HubProblemError(Exception):

@@ -1,21 +1,18 @@
 """Code versions are raised by a person's decision: what a method consists of may not change unnoticed.
 
-The digest of a method is over the syntax trees, without docstrings, of its modules and of all that they
-import from tamis/. When it changes, decide: raise the method's code version if results change (everything
-made with it is made again), or not if they stay the same, and then note the new digest with `make accept`,
-which builds the goldens first and refuses where values differ that the commit does not name (tests/golden).
+The digest of a method is over the definitions that its public functions reach by names (reached_code.py).
+When it changes, decide: raise the method's code version if results change (everything made with it is made
+again), or not if they stay the same, and then note the new digest with `make accept`, which builds the
+goldens first and refuses where values differ that the commit does not name (tests/golden).
 """
 
-import ast
-import hashlib
 import importlib
 import json
-from functools import cache
 from pathlib import Path
 
 import pytest
+from reached_code import CHECKOUT, Definition, digest, product, reached
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 NOTED = Path(__file__).with_name("code_digests.json")
 # An engine runs what the methods give it: same results on every one (tests/engine).
 ENGINE = ("engine", *(f"engine.{name}" for name in ("current", "errors", "local", "ray_cluster", "ray_engine",
@@ -40,99 +37,139 @@ WITHOUT_RESULTS = {
     )
 } | {f"tamis.{path.parent.name}.stage" for path in (CHECKOUT / "tamis").glob("*/stage.py")}
 METHODS = {
-    # method: (where its code version is, its modules; a package means all of its modules)
-    "corpus": ("tamis.corpus:CODE_VERSION", ["tamis.corpus"]),
+    # method: (where its code version is, the public functions and classes that its results are computed by)
+    "corpus": (
+        "tamis.corpus:CODE_VERSION",
+        "COMPRESSIONS NAMES ROWS_READ TargetShrunkError WITHOUT_FILES count_documents delete_orphans "
+        "estimate_rows few_examples files_below files_of_target find_orphans fingerprint_target "
+        "forget_refused group_intake group_of_files group_version grouped groups_of_shards "
+        "intake.texts_of is_left_out is_settled label_warnings leads_nowhere leaves_out looking.look_at "
+        "mostly_shared native near_groups near_repeat_lines note_refused odd_value_lines paths_of_files "
+        "place_of_files place_of_target places_at_first quarantine_of_target read_files_of_group "
+        "read_small_files read_target remove_shards require_labels require_target_outside rows_told_apart "
+        "show_refused show_rows split_pair split_target stated_licence store_shards stored_near_repeats "
+        "stored_sources target_links_out target_of_place targets.set_aside turns_of "
+        "update_near_duplicates",
+    ),
     "near_duplicates": (
         "tamis.corpus.near_duplicates:CODE_VERSION",
-        ["tamis.corpus.near_duplicates", "tamis.corpus.near_index"],
+        "mostly_shared near_duplicate_groups update_near_duplicates",
     ),
-    "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", ["tamis.embedding.near_copies"]),
-    "embedding": ("tamis.embedding:CODE_VERSION", ["tamis.embedding"]),
-    "transport": ("tamis.transport:CODE_VERSION", ["tamis.transport"]),
-    "gaps": ("tamis.transport:GAPS_CODE_VERSION", ["tamis.transport.gaps"]),
-    "coverage": ("tamis.coverage:CODE_VERSION", ["tamis.coverage"]),
+    "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", "update_near_copies"),
+    "embedding": (
+        "tamis.embedding:CODE_VERSION",
+        "embed_missing layout.principal_components load_encoder neighbour_layout neighbours_kept "
+        "require_different_vectors unknown_lines update_near_copies",
+    ),
+    "transport": (
+        "tamis.transport:CODE_VERSION",
+        "RIVALS calibrate contrast counts_by_estimate current_potential distances_to exact_coupling "
+        "find_gaps join leave nearest_domains read_gaps save_potential score_pool score_range "
+        "select_in_rounds solve_and_score target_vectors",
+    ),
+    "gaps": ("tamis.transport:GAPS_CODE_VERSION", "find_gaps"),
+    "coverage": (
+        "tamis.coverage:CODE_VERSION",
+        "build_sketch draw_report inverse_propensity_sample score_density semantic_redundancy",
+    ),
     "quality": (
         "tamis.quality:CODE_VERSION",
-        ["tamis.quality.ask_llm", "tamis.quality.sample", "tamis.quality.active"],
+        "AskLLM RememberingJudge active.candidates check_judge choose_actively configured_judge "
+        "grade_documents grader_of_sample grader_report mark_in_words mark_of_judge median_answer_mass "
+        "planted_noise read_features read_visible sample_of_pool set_unanswered_aside",
     ),
     "second_asking": (
         "tamis.quality.second_asking:CODE_VERSION",
-        ["tamis.quality.second_asking", "tamis.quality.noise_ceiling"],
+        "ask_again asked_again margins_again noise_ceiling",
     ),
-    "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", ["tamis.quality.grader", "tamis.quality.surface"]),
-    "topics": ("tamis.topics:CODE_VERSION", ["tamis.topics"]),
-    "token_counts": ("tamis.tokens:CODE_VERSION", ["tamis.tokens"]),
-    "filters": ("tamis.filters:CODE_VERSION", ["tamis.filters"]),
-    "selection": ("tamis.selection:CODE_VERSION", ["tamis.selection"]),
-    "serving": ("tamis.selection:SERVING_CODE_VERSION", ["tamis.selection.serving"]),
-    "training": ("tamis.training:CODE_VERSION", ["tamis.training", "tamis.graph.trial_data"]),
-    "comparison": ("tamis.comparison:CODE_VERSION", ["tamis.comparison"]),
-    "scaling": ("tamis.scaling:CODE_VERSION", ["tamis.scaling"]),
+    "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", "fit_grader grader_features surface_features"),
+    "topics": ("tamis.topics:CODE_VERSION", "read_names topic_names update_topics"),
+    "token_counts": ("tamis.tokens:CODE_VERSION", "count_missing"),
+    "filters": (
+        "tamis.filters:CODE_VERSION",
+        "broken_heuristic flag_documents forbidden_by_licence forbidden_by_source repeated_share "
+        "too_much_personal_data wrong_language",
+    ),
+    "selection": (
+        "tamis.selection:CODE_VERSION",
+        "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers deciding_score "
+        "evidence_of files_lost group_shares in_words judge_scorer leaking mean_margin method_scores "
+        "name_set_aside perplexity_scorer pinned.repeated pool.candidates pool.groups pool.with_texts "
+        "selection_digest serving_of stored_count tokens_of training_order unknown_language_lines "
+        "update_contamination",
+    ),
+    "serving": ("tamis.selection:SERVING_CODE_VERSION", "serving_of"),
+    "training": (
+        "tamis.training:CODE_VERSION",
+        "OF_TARGETS aliased_checkpoints count_parameters failure_noted find_run forget_failures "
+        "forget_state log_trial mark_removed preset_shape pretrain pretraining_documents "
+        "record_training_documents register_checkpoint registered_manifests require_experiment "
+        "require_tracker run_trial score_perplexity train_measured train_tokenizer training_metadata "
+        "trial_data trial_metadata without_refused",
+    ),
+    "comparison": ("tamis.comparison:CODE_VERSION", "analyse claims.sentences make_runs runs_of"),
+    "scaling": (
+        "tamis.scaling:CODE_VERSION",
+        "BudgetedSearch CLEAR SPENT TOO_SMALL accept_then_stop choice.trust choose_models "
+        "could_be_as_good curves_table model_size_scores reports_of_curves searched.UNKNOWN "
+        "searched.sentences",
+    ),
     "mixture": (
         "tamis.mixture:CODE_VERSION",
-        ["tamis.mixture.law", "tamis.mixture.optimum", "tamis.mixture.analysis"],
+        "WARNED_BELOW agreement fit_losses law_rows method_rows recommend with_larger_runs",
     ),
     "mixture_runs": (
         "tamis.mixture.swarm:SWARM_CODE_VERSION",
-        ["tamis.mixture.swarm", "tamis.mixture.sources", "tamis.mixture.runs"],
+        "design drawn_from evaluated read_swarm run_documents source_of_documents spread_over_ranks "
+        "texts_in_order usable_documents write_larger write_swarm",
     ),
-    "sql": ("tamis.sql.project:CODE_VERSION", ["tamis.sql"]),
+    "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load_project pin_tables run_model"),
+}
+NOT_REACHED = {
+    # Of the modules of methods, what their results are not computed by.
+    "__all__": "says what is public",
+    "CODE_VERSION": "noted next to the digest",
+    "GAPS_CODE_VERSION": "likewise",
+    "GRADER_CODE_VERSION": "likewise",
+    "SERVING_CODE_VERSION": "likewise",
+    "SWARM_CODE_VERSION": "likewise",
+    "is_said_by_keys": "asked where input keys are made (stage.py)",
+    "SOURCES_AS_COUNTED": "part of input keys (stage.py)",
+    "MEASURES": "of filters: names of columns, which the goldens hold (stage.py)",
+    "_ORDER_MEASURES": "likewise",
+    "PLACE": "of filters: columns that a store is asked for",
+    "find_near_duplicates": "all at once, for benchmarks; the graph updates",
+    "find_contaminated": "all at once, as the oracle of tests; the graph updates",
+    "find_contaminated_in_batches": "likewise",
+    "_batches": "of the two above",
+    "_run_texts": "likewise",
+    "_DOCUMENTS_PER_BATCH": "likewise",
+    "classify": "labels of texts, for tests; the graph counts right answers",
+    "TAKES_TEXTS": "says how benchmarks call a rival",
+    "counted": "writes word_pairs.npz, whose bytes are in the digest",
+    "write": "likewise",
 }
 
 
-@cache
-def files() -> dict[str, Path]:
-    """Every module of tamis/ by name."""
-    found = {}
-    for path in sorted((CHECKOUT / "tamis").rglob("*.py")):
-        parts = path.relative_to(CHECKOUT).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+def roots(method: str) -> list[Definition]:
+    """The definitions that a method's list names: "name", or "module.name" where several have it."""
+    return [meant(name) for name in METHODS[method][1].split()]
 
 
-@cache
-def tree(module: str) -> ast.Module:
-    return ast.parse(files()[module].read_text())
+def meant(name: str) -> Definition:
+    """The one definition of the package that a name means."""
+    module, _, own = name.rpartition(".")
+    found = [
+        (one, own)
+        for one in product().files
+        if f".{one}".endswith(f".{module}" if module else "") and own in product().module(one).defined
+    ]
+    assert len(found) == 1, f"{name} is defined in {[one for one, _ in found]}; METHODS needs one"
+    return found[0]
 
 
-def imported(module: str) -> set[str]:
-    """Modules of tamis/ that a module imports, inside functions too."""
-    found = set()
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found & set(files())
-
-
-def closure(names: list[str]) -> list[str]:
-    """The modules, those below them when they are packages, and all that they import."""
-    waiting = [name for root in names for name in files() if name == root or name.startswith(f"{root}.")]
-    found: set[str] = set()
-    while waiting:
-        module = waiting.pop()
-        if module not in found and module not in WITHOUT_RESULTS:
-            found.add(module)
-            waiting += imported(module)
-    return sorted(found)
-
-
-@cache
-def syntax(module: str) -> str:
-    """The syntax tree of a module without docstrings, comments and layout."""
-    copy = ast.parse(files()[module].read_text())
-    for node in ast.walk(copy):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(copy)
-
-
-def digest(names: list[str]) -> str:
-    text = "\n".join(f"{module} {syntax(module)}" for module in closure(names))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def digest_of(method: str) -> str:
+    return digest(product(), reached(product(), roots(method), frozenset(WITHOUT_RESULTS)))
 
 
 def version_of(where: str) -> str:
@@ -143,27 +180,32 @@ def version_of(where: str) -> str:
 def code_now() -> dict[str, dict[str, str]]:
     """Code version and digest of every method; `make accept` notes them (tests/golden/golden_accept.py)."""
     return {
-        method: {"version": version_of(where), "digest": digest(modules)}
-        for method, (where, modules) in METHODS.items()
+        method: {"version": version_of(where), "digest": digest_of(method)}
+        for method, (where, _names) in METHODS.items()
     }
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_change_of_code_was_decided_about(method):
-    where, modules = METHODS[method]
+    where, _names = METHODS[method]
     noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
-    now = {"version": version_of(where), "digest": digest(modules)}
+    now = {"version": version_of(where), "digest": digest_of(method)}
     advice = f"the code of {method} changed: raise {where} if results change; then `make accept`"
     assert noted.get(method) == now, advice
 
 
-def test_a_comment_changes_nothing_and_a_number_does(tmp_path, monkeypatch):
-    texts = ['"""A."""\nX = 1\n', '"""B."""\n# why\nX = 1\n', "X = 2\n"]
-    digests = []
-    for text in texts:
-        (tmp_path / "m.py").write_text(text)
-        monkeypatch.setitem(files(), "m", tmp_path / "m.py")
-        tree.cache_clear()
-        syntax.cache_clear()
-        digests.append(digest(["m"]))
-    assert digests[0] == digests[1] != digests[2]
+def test_all_that_a_method_has_is_reached_or_named_here():
+    """Of the packages that code versions stand in, and of the modules that one of its own is for."""
+    everything = frozenset().union(
+        *(reached(product(), roots(method), frozenset(WITHOUT_RESULTS)) for method in METHODS)
+    )
+    packages = {where.partition(":")[0] for where, _names in METHODS.values()}
+    missing = {
+        name
+        for module in product().files
+        if module not in WITHOUT_RESULTS and (module in packages or module.rpartition(".")[0] in packages)
+        for name in product().module(module).defined
+        if (module, name) not in everything
+    }
+    assert missing - {*NOT_REACHED} == set()
+    assert {*NOT_REACHED} - missing == set(), "reached, or gone"

@@ -76,24 +76,25 @@ def suite(tmp_path):
 @pytest.mark.parametrize(
     "options", [(), ("-p", "xdist", "-n", "2", "--dist", "loadfile")], ids=["one process", "workers"]
 )
-def test_a_file_that_computes_too_long_fails_the_run_its_processes_included(suite, options):
-    ran = suite(*options, test_quick="def test_quick(): pass\n", test_busy=ITSELF_AND_ITS_PROCESS)
-    assert ran.returncode == 1, ran.stdout
+@pytest.mark.parametrize(("limits", "code"), [((), 0), (("--cpu-limits", "fail"), 1)])
+def test_a_file_that_computes_too_long_is_named_its_processes_included(suite, options, limits, code):
+    ran = suite(*options, *limits, test_quick="def test_quick(): pass\n", test_busy=ITSELF_AND_ITS_PROCESS)
+    assert ran.returncode == code, ran.stdout
     assert "3 passed" in ran.stdout
     assert "too slow: test_busy.py: 1 s of CPU time, 0 allowed" in ran.stdout
     assert "too slow: test_quick.py" not in ran.stdout
 
 
 def test_slow_tests_and_fixtures_of_the_session_are_not_counted(suite):
-    ran = suite(test_one=SLOW_AND_SHARED)
+    ran = suite("--cpu-limits", "fail", test_one=SLOW_AND_SHARED)
     assert ran.returncode == 0, ran.stdout
     assert "2 passed" in ran.stdout
-    ran = suite("-m", "not slow", test_one=SLOW_AND_SHARED)
+    ran = suite("--cpu-limits", "fail", "-m", "not slow", test_one=SLOW_AND_SHARED)
     assert ran.returncode == 0, ran.stdout
     assert "1 passed" in ran.stdout
 
 
 def test_where_slow_tests_run_no_file_is_judged(suite):
-    ran = suite(test_busy=ITSELF_AND_ITS_PROCESS, test_one=SLOW_AND_SHARED)
+    ran = suite("--cpu-limits", "fail", test_busy=ITSELF_AND_ITS_PROCESS, test_one=SLOW_AND_SHARED)
     assert ran.returncode == 0, ran.stdout
     assert "too slow" not in ran.stdout

@@ -1,0 +1,60 @@
+"""What `make test` costs: CPU seconds, its processes included, and seconds; fails by the limits of its files.
+
+    python -m benchmarks.suite [--workers 4] [--checkout OTHER] [PYTEST ARGUMENTS ...]
+
+Runs the fast suite of a checkout, by default this one, with the Python of its virtual environment. With
+nothing else at work the CPU seconds of two checkouts can be compared, in the same hour and by turns; limits
+are in tests/cpu_time.py. Exit code 1 where a test fails or a file takes more than it may.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks._flags import at_least, begin
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OWN_LIMITS = "--cpu-limits"
+"""An option of the suite since 0.3; what is older always fails by its limits."""
+
+
+def main() -> int:
+    """Run the suite and print what it took as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--workers", type=at_least(1), default=4, help="processes that run tests")
+    parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="with a virtual environment in .venv")
+    parser.add_argument("arguments", nargs="*", metavar="PYTEST ARGUMENT")
+    flags = begin(parser)
+    checkout = flags.checkout.resolve()
+    python = checkout / ".venv" / "bin" / "python"
+    command = [str(python if python.exists() else sys.executable), "-m", "pytest", "-m", "not slow"]
+    command += ["-n", str(flags.workers), "--dist", "loadfile", "--no-loadscope-reorder"]
+    if OWN_LIMITS in (checkout / "tests" / "cpu_time.py").read_text():
+        command += [OWN_LIMITS, "fail"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [*command, *flags.arguments],
+        cwd=checkout,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=sys.stderr,
+    )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        json.dumps(
+            {
+                "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+                "seconds": round(time.monotonic() - began, 1),
+                "exit_code": done.returncode,
+            }
+        )
+    )
+    return int(done.returncode != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Whether a constant can change a result and no digest of a method: mutants of module-level constants.
+"""Find constants that change a result and no digest of a method: mutants of module-level constants.
 
     python -m benchmarks.digest_mutants [--count 100] [--seed 1] [--golden wide-0.1 ...] [--group 10]
 

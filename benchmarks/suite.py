@@ -1,4 +1,4 @@
-"""What `make test` costs: CPU seconds, its processes included, and seconds; fails by the limits of its files.
+"""Measure what `make test` costs, its processes included; fail by the limits of its files.
 
     python -m benchmarks.suite [--workers 4] [--checkout OTHER] [PYTEST ARGUMENTS ...]
 

@@ -196,10 +196,10 @@ def test_no_variable_lets_pytest_note_digests(tmp_path):
     graph = tmp_path / "tests" / "graph"
     graph.mkdir(parents=True)
     shutil.copytree(CHECKOUT / "tamis", tmp_path / "tamis", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("test_graph_code_versions.py", "code_digests.json"):
+    for name in ("test_graph_code_versions.py", "reached_code.py", "code_digests.json"):
         shutil.copyfile(CHECKOUT / "tests" / "graph" / name, graph / name)
-    with (tmp_path / "tamis" / "coverage" / "sketch.py").open("a") as file:
-        file.write("\nANOTHER = 1\n")
+    sketch = tmp_path / "tamis" / "coverage" / "sketch.py"
+    sketch.write_text(sketch.read_text().replace("def emptied(self)", "def emptied(self, another=1)"))
     before = (graph / "code_digests.json").read_bytes()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(graph), "-k", "coverage"]
     environment = {**os.environ, "TAMIS_ACCEPT": "1", "PYTHONPATH": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""What a result is computed by: the definitions that a function reaches by names, and a digest of them.
+"""The definitions that a function reaches by names, and a digest of them.
 
 Names are followed through constants, decorators, annotations and tables of functions; a class counts whole,
 a module whole where it is used as a value, a data file by its bytes. The digest is over the syntax trees of
@@ -42,20 +42,20 @@ class Module:
 
 
 class Code:
-    """The modules of a checkout, and what their names mean."""
+    """The modules of a checkout, and the meaning of their names."""
 
     def __init__(self, files: dict[str, Path]) -> None:
         self.files = files
         self._modules: dict[str, Module] = {}
 
     def module(self, name: str) -> Module:
-        """The module of that name, parsed once."""
+        """Return the module of that name, parsed once."""
         if name not in self._modules:
             self._modules[name] = parsed(self.files[name])
         return self._modules[name]
 
     def find(self, module: str, name: str) -> Definition | None:
-        """What a name of a module means: a definition, or a whole module; None outside the checkout."""
+        """Find the definition, or the whole module, that a name means; None outside the checkout."""
         here = self.module(module)
         if name in here.defined:
             return module, name
@@ -68,14 +68,14 @@ class Code:
         return self.find(origin, inner) if origin in self.files and inner else None
 
     def outside(self, module: str, name: str) -> str | None:
-        """The whole name of what a name imports from other packages."""
+        """Return the whole name of what a name imports from other packages."""
         found = self.module(module).imported.get(name)
         return ".".join(part for part in found if part) if found else None
 
 
 @cache
 def product() -> Code:
-    """The code of this checkout."""
+    """Return the code of this checkout."""
     return Code(dict(_files(CHECKOUT / PACKAGE)))
 
 
@@ -106,7 +106,7 @@ def parsed(path: Path) -> Module:
 
 
 def _names_defined(statement: ast.stmt) -> set[str]:
-    """Names that a statement of a module gives a value, or whose value it changes."""
+    """Return the names that a statement of a module gives a value, or whose value it changes."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -217,7 +217,7 @@ class _Reading(ast.NodeTransformer):
         return ast.Name(id=f"@{node.attr}", ctx=node.ctx)
 
     def _meant(self, node: ast.expr) -> Definition | None:
-        """What a name, or a name of a module, means in the checkout."""
+        """Find the definition that a name, or a name of a module, means in the checkout."""
         if isinstance(node, ast.Name):
             return None if self._scope_of(node.id) else self.code.find(self.module, node.id)
         within = self._meant(node.value) if isinstance(node, ast.Attribute) else None
@@ -375,7 +375,7 @@ def _is_file_name(text: str) -> bool:
 
 @cache
 def _read(code: Code, found: Definition) -> tuple[str, frozenset[Definition], frozenset[Path]]:
-    """What counts of a definition, as text; what it refers to; the files that it reads."""
+    """Return what counts of a definition, as text; what it refers to; the files that it reads."""
     module, name = found
     if not name:
         inner = frozenset((module, one) for one in code.module(module).defined)
@@ -390,7 +390,7 @@ def _read(code: Code, found: Definition) -> tuple[str, frozenset[Definition], fr
 def reached(
     code: Code, roots: Iterable[Definition], without: frozenset[str] = frozenset()
 ) -> frozenset[Definition]:
-    """Everything that these definitions reach, but what is in the modules `without`."""
+    """Return all that these definitions reach, but what is in the modules `without`."""
     waiting, found = list(roots), set()
     while waiting:
         one = waiting.pop()
@@ -401,7 +401,7 @@ def reached(
 
 
 def digest(code: Code, found: Iterable[Definition]) -> str:
-    """Digest of definitions, and of the files that they read."""
+    """Return the digest of definitions, and of the files that they read."""
     texts, files = set(), set()
     for one in found:
         text, _references, read = _read(code, one)

@@ -1,4 +1,4 @@
-"""What the goldens compare: every sampler, every stage and every table of the store is in one of them."""
+"""Every sampler, every stage and every table of the store is compared by a golden."""
 
 import importlib.util
 import tomllib
@@ -26,7 +26,7 @@ READING = mapping()
 
 
 def held(table: str) -> bool:
-    """Whether a golden holds rows of it."""
+    """Tell whether a golden holds rows of a table."""
     files = [HERE / name / f"{table}.parquet" for name in READING.GOLDENS]
     return any(file.exists() and pl.scan_parquet(file).select(pl.len()).collect().item() for file in files)
 

@@ -220,6 +220,7 @@ def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, mo
     ensure_database(project.tracking_uri)
     path = project.home.mlflow / "mlflow.db"
     monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "1")  # whole seconds, which would stay for the tests after this
     monkeypatch.setattr("resources.health.PATIENCE_SECONDS", 0.2)
     before = sqlite.patience()
     with locked(path):

@@ -5,8 +5,9 @@
 Draws constants of the package, but of the modules that no digest follows, and changes each. Where no digest
 of `tests/graph/test_graph_code_versions.py` changes, no value of a golden may: such constants are changed
 together, a group at a time, in a copy of the checkout, and the goldens are built there. A group that changes
-a value, or whose project cannot be built, is halved until a single constant is left. What commands answer is
-no result. Exit code 1 where a constant changes a value and no digest.
+a value, or whose project cannot be built, is halved until a single constant is left: without a project there
+is no value, so such a constant is only counted. What commands answer is no result. Exit code 1 where a
+constant changes a value and no digest.
 """
 
 import argparse
@@ -38,6 +39,7 @@ cache = next((one for one in Path({str(ENCODER)!r}).glob("encoder-*") if one.is_
 with tempfile.TemporaryDirectory() as scratch:
     print(golden_projects.check(sys.argv[1], Path(scratch) / "project", cache))
 """
+NOT_BUILT = "not built"
 NO_RESULTS = ("  answers.", "  what to do")
 """Lines of a report of differences: of the words of commands, and the advice at its end."""
 
@@ -124,7 +126,7 @@ def differing(copy: Path, goldens: list[str]) -> str:
         command = [sys.executable, "-c", CHECK, golden]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
         if done.returncode:
-            return f"{golden}: not built: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+            return f"{golden}: {NOT_BUILT}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
         named = [line for line in done.stdout.splitlines() if line.startswith("  ") and line[2] != " "]
         values = [line for line in named if not line.startswith(NO_RESULTS)]
         if values:
@@ -173,16 +175,19 @@ def main() -> int:
         found: list[tuple[Constant, str]] = []
         for start in range(0, len(silent), flags.group):
             found += guilty(copy, silent[start : start + flags.group], originals, flags.golden)
+    stopped = [(one, value) for one, value in found if NOT_BUILT in value]
+    wrong = [(one, value) for one, value in found if NOT_BUILT not in value]
     said = {
         "constants": len(drawn),
         "drawn": len(chosen),
         "change_a_digest": len(chosen) - len(silent),
         "change_neither": len(silent) - len(found),
-        "change_a_value_alone": {str(one): value for one, value in found},
+        "stop_the_project": {str(one): value for one, value in stopped},
+        "change_a_value_alone": {str(one): value for one, value in wrong},
         "goldens": flags.golden,
     }
     print(json.dumps(said, indent=1))
-    return int(bool(found))
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

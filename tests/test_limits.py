@@ -10,6 +10,7 @@ import sys
 import pytest
 from projects import plain_project, settings
 
+import tamis.cli
 from tamis.base.errors import PermanentError
 from tamis.base.kept_errors import kept_message
 from tamis.base.limits import (
@@ -197,6 +198,15 @@ def test_a_limit_on_memory_is_named_before_anything_is_loaded_since_libraries_en
     assert said.startswith("note: the address space of a process is limited to 409,600 kB here (`ulimit -v`)")
     assert "Traceback" not in said
     assert code
+
+
+def test_a_limit_on_memory_is_named_where_a_library_says_nothing_of_memory(limits, monkeypatch):
+    silent = SystemError("error return without exception set")
+    assert tamis.cli._explained(silent) is None
+    limits("RLIMIT_AS", 10**9)
+    assert isinstance(tamis.cli._explained(silent), LimitReachedError)
+    monkeypatch.setitem(sys.modules, "tamis.settings.config", None)  # cannot be imported any more
+    assert tamis.cli._explained(ValueError("no such column")) is None
 
 
 def test_an_error_of_ours_stays_what_it_is(limits, tmp_path):

@@ -200,13 +200,18 @@ def _failed(error: Exception) -> int:
 
 def _explained(error: Exception) -> TamisError | None:
     """Return what an error of another library means, where that is not a mistake of Tamis."""
-    if limited := limit_reached(error):  # before anything is imported, for which memory may not suffice
+    # C code that gets no memory may return without an exception.
+    short = isinstance(error, SystemError) and any(tight_limits())
+    if limited := limit_reached(MemoryError() if short else error):
         return limited
-    from tamis.settings.config import FolderGoneError, folder_gone
+    try:
+        from tamis.settings.config import FolderGoneError, folder_gone
 
-    if isinstance(error, FileNotFoundError) and folder_gone():
-        return FolderGoneError()
-    return _storage_problem(error)
+        if isinstance(error, FileNotFoundError) and folder_gone():
+            return FolderGoneError()
+        return _storage_problem(error)
+    except (ImportError, MemoryError, SystemError) as failed:  # memory may not suffice for what explains it
+        return limit_reached(failed)
 
 
 def _storage_problem(error: Exception) -> TamisError | None:

@@ -200,13 +200,25 @@ def test_a_limit_on_memory_is_named_before_anything_is_loaded_since_libraries_en
     assert code
 
 
-def test_a_limit_on_memory_is_named_where_a_library_says_nothing_of_memory(limits, monkeypatch):
+def test_a_limit_on_memory_is_named_where_a_library_says_nothing_of_memory(limits):
     silent = SystemError("error return without exception set")
-    assert tamis.cli._explained(silent) is None
+    assert limit_reached(silent) is None
+    limits("RLIMIT_AS", 64 * 10**9)
+    assert limit_reached(silent) is None, "far above what a run needs"
     limits("RLIMIT_AS", 10**9)
-    assert isinstance(tamis.cli._explained(silent), LimitReachedError)
-    monkeypatch.setitem(sys.modules, "tamis.settings.config", None)  # cannot be imported any more
-    assert tamis.cli._explained(ValueError("no such column")) is None
+    assert "`ulimit -v`" in str(limit_reached(silent))
+
+
+def test_where_memory_does_not_suffice_to_explain_an_error_the_limit_is_named(limits, monkeypatch):
+    limits("RLIMIT_AS", 10**9)
+
+    def import_nothing(*_arguments):
+        raise ImportError("pydantic_core.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("builtins.__import__", import_nothing)
+    found = tamis.cli._explained(ValueError("no such column"))
+    monkeypatch.undo()
+    assert isinstance(found, LimitReachedError)
 
 
 def test_an_error_of_ours_stays_what_it_is(limits, tmp_path):

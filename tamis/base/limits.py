@@ -148,6 +148,11 @@ def _about(error: BaseException) -> tuple[str, tuple[Limit, ...]]:
     """Return what failed, in words that quote at most a file name, and the limits that may be at fault."""
     if isinstance(error, MemoryError):
         return _RAN_OUT, (MEMORY, DATA)
+    if isinstance(error, SystemError):
+        # C code that gets no memory may return without an exception.
+        # A limit far above what a run needs is no cause.
+        tight = tuple(one for one in (MEMORY, DATA) if one.value is not None and one.value < one.least)
+        return (_RAN_OUT, tight) if tight else ("", ())
     if isinstance(error, OSError) and error.errno in _NUMBERS:
         file = _file(error)
         return os.strerror(error.errno) + (f": {file}" if file else ""), _NUMBERS[error.errno]

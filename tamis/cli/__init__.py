@@ -200,9 +200,7 @@ def _failed(error: Exception) -> int:
 
 def _explained(error: Exception) -> TamisError | None:
     """Return what an error of another library means, where that is not a mistake of Tamis."""
-    # C code that gets no memory may return without an exception.
-    short = isinstance(error, SystemError) and any(tight_limits())
-    if limited := limit_reached(MemoryError() if short else error):
+    if limited := limit_reached(error):  # before anything is imported, for which memory may not suffice
         return limited
     try:
         from tamis.settings.config import FolderGoneError, folder_gone
@@ -210,7 +208,7 @@ def _explained(error: Exception) -> TamisError | None:
         if isinstance(error, FileNotFoundError) and folder_gone():
             return FolderGoneError()
         return _storage_problem(error)
-    except (ImportError, MemoryError, SystemError) as failed:  # memory may not suffice for what explains it
+    except (ImportError, MemoryError, SystemError) as failed:  # for which memory did not suffice
         return limit_reached(failed)
 
 

@@ -40,7 +40,7 @@ ID_MARKER = "manifests/home.id"
 The id begins with the name that the project had when its home was begun: people see it as a tag.
 """
 ID_COPY = "dagster/home.id"
-"""The same next to the runs and events, which outlive the other folder; not of a home in an object store."""
+"""Its copy next to the runs and events, should manifests/ be lost; a home in an object store has none."""
 LONGEST_NAME = 50
 """Characters of that name: a tag of Dagster has at most 63."""
 

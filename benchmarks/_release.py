@@ -92,7 +92,7 @@ RELEASE = (
 LEFT_OUT = {
     "gpu_session": "it needs a GPU",
     "mutants": "it measures the tests, and needs a run of them under coverage first",
-    "digest_mutants": "it measures the digests of the code, and builds the goldens a dozen times",
+    "digest_mutants": "it measures the digests of the code, and builds the goldens many times",
     "suite": "it measures the tests",
 }
 MOST_HOURS = 36.0

@@ -70,10 +70,10 @@ def constants(checkout: Path, without: frozenset[str]) -> list[Constant]:
                 continue
             target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
             for node in ast.walk(statement.value):
-                now = mutated(node)
-                if now is None or not isinstance(node, ast.Constant) or ast.unparse(target) == "__all__":
+                if not isinstance(node, ast.Constant) or ast.unparse(target) == "__all__":
                     continue
-                if node.lineno == node.end_lineno:
+                now = mutated(node.value)
+                if now is not None and node.lineno == node.end_lineno:
                     found.append(
                         Constant(
                             file=path.relative_to(checkout).as_posix(),
@@ -88,17 +88,15 @@ def constants(checkout: Path, without: frozenset[str]) -> list[Constant]:
     return found
 
 
-def mutated(node: ast.AST) -> str | None:
-    """Another value than that of a constant; None for what is none."""
-    if not isinstance(node, ast.Constant):
-        return None
-    if isinstance(node.value, bool):
-        return repr(not node.value)
-    if isinstance(node.value, int):
-        return repr(node.value + 1)
-    if isinstance(node.value, float):
-        return repr(node.value * 1.25 + 0.01)
-    return repr(f"{node.value}x") if isinstance(node.value, str) else None
+def mutated(value: object) -> str | None:
+    """Another value than that of a constant; None for one that is not changed."""
+    if isinstance(value, bool):
+        return repr(not value)
+    if isinstance(value, int):
+        return repr(value + 1)
+    if isinstance(value, float):
+        return repr(value * 1.25 + 0.01)
+    return repr(f"{value}x") if isinstance(value, str) else None
 
 
 def make(copy: Path, chosen: list[Constant], originals: dict[str, str]) -> None:

@@ -332,13 +332,9 @@ class _Reading(ast.NodeTransformer):
 
     def _constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, str):
-            beside = (
-                self.code.module(self.module).path.with_name(node.value)
-                if _is_file_name(node.value)
-                else None
-            )
-            if beside is not None and beside.is_file():
-                self.files.add(beside)
+            folder = self.code.module(self.module).path.parent
+            if _is_file_name(node.value) and (folder / node.value).is_file():
+                self.files.add(folder / node.value)
             elif node.value in self.code.files:
                 self.references.add((node.value, ""))
             if self._silent:

@@ -8,20 +8,20 @@ from types import MappingProxyType
 
 import dagster as dg
 
-import assets
-from assets.shards import shards
-from resources.current_checks import current_checks
-from resources.encoder import EncoderResource
-from resources.engine import EngineResource
-from resources.environment import quiet_environment
-from resources.judge import JudgeResource
-from resources.last_good_project import load_project
-from resources.removal import removal
-from resources.store import StoreResource
-from resources.tracker import TrackerResource
-from resources.used_stages import LOADED_WITH, used_by
-from sensors.defined import sensors_of
 from tamis.base.imports import import_well, importing
+from tamis.platform import assets
+from tamis.platform.assets.shards import shards
+from tamis.platform.resources.current_checks import current_checks
+from tamis.platform.resources.encoder import EncoderResource
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.environment import quiet_environment
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.last_good_project import load_project
+from tamis.platform.resources.removal import removal
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.tracker import TrackerResource
+from tamis.platform.resources.used_stages import LOADED_WITH, used_by
+from tamis.platform.sensors.defined import sensors_of
 from tamis.project import Project
 from tamis.training.stage import TRIALS_STAGE
 

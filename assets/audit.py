@@ -5,13 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from resources.events import logged_events
-from resources.output import Output
-from resources.specification import asset
-from resources.store import StoreResource
 from tamis.audit.whole import audit_graph
 from tamis.base.files import write_atomically
 from tamis.graph.stages import AUDIT_ASSET
+from tamis.platform.resources.events import logged_events
+from tamis.platform.resources.output import Output
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
 from tamis.report.audit import page_of
 
 NOT_RED = (

@@ -5,17 +5,17 @@ from typing import Any
 
 import dagster as dg
 
-from resources.engine import EngineResource
-from resources.judge import JudgeResource
-from resources.output import Output, Rows
-from resources.scorers import scorers
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
 from tamis.embedding.storing import current_table, encoder_slug
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.scorers import scorers
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.report.comparison_plot import comparison_plot_png
 from tamis.report.figures import plot_markdown
 from tamis.report.samplers import sampler_page

@@ -6,10 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from resources.output import Output, Rows, rows_set_aside
-from resources.specification import asset, part
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.progress import Advance
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
@@ -26,6 +22,10 @@ from tamis.graph.shrunken_files import (
     note_shrunken,
 )
 from tamis.graph.snapshot import Shrunken
+from tamis.platform.resources.output import Output, Rows, rows_set_aside
+from tamis.platform.resources.specification import asset, part
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
 from tamis.settings.references import named
 from tamis.settings.tokenizer import counting_tokenizer

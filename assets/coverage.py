@@ -5,13 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from resources.engine import EngineResource
-from resources.output import Output, Rows
-from resources.specification import asset
-from resources.store import StoreResource
 from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import current_table
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
 
 INFORMATIVE = (
     "informative",

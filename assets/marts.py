@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from resources.output import Output, Rows
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.graph.marts import SQL_FOLDER, source_edges
 from tamis.graph.plan import only_grew
 from tamis.graph.stages import stages
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.records.measured_trials import measured_on
 from tamis.records.published import published_sources
 from tamis.report.sql_model import sql_model_page

@@ -9,15 +9,6 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from assets.selection import computed
-from assets.training import checkpoint_folder
-from resources.engine import EngineResource
-from resources.judge import JudgeResource
-from resources.output import Output, Rows
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.tracker import TrackerResource
-from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table, encoder_slug
@@ -44,6 +35,15 @@ from tamis.mixture.sources import (
 )
 from tamis.mixture.stage import recipe_settings
 from tamis.mixture.swarm import PlannedRun, SwarmOptions
+from tamis.platform.assets.selection import computed
+from tamis.platform.assets.training import checkpoint_folder
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.tracker import TrackerResource
+from tamis.platform.resources.work import Work
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.report.mixture import PAGE, mixture_page
 from tamis.selection import find_sampler

@@ -5,18 +5,18 @@ from typing import Any
 
 import dagster as dg
 
-from resources.engine import EngineResource
-from resources.judge import JudgeResource
-from resources.output import Output, Rows, rows_set_aside
-from resources.specification import asset, part
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.corpus.intake import count_documents
 from tamis.corpus.setting_aside import forget_refused, show_refused
 from tamis.embedding.storing import current_table
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.filters.storing import fingerprint, flag_documents
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.output import Output, Rows, rows_set_aside
+from tamis.platform.resources.specification import asset, part
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (

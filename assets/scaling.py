@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from resources.output import Output, Rows
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.files import write_atomically
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.report.figures import plot_markdown
 from tamis.report.scaling import models_markdown, scaling_law_page
 from tamis.report.scaling_plot import curve_plot_png

@@ -8,13 +8,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from resources.engine import EngineResource
-from resources.judge import JudgeResource
-from resources.output import Output, Rows
-from resources.scorers import scorers
-from resources.specification import asset, specified, step
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.one_vector import require_different_vectors
@@ -22,6 +15,13 @@ from tamis.embedding.storing import current_table, encoder_slug
 from tamis.embedding.unknown_stored import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.scorers import scorers
+from tamis.platform.resources.specification import asset, specified, step
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion

@@ -11,12 +11,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from resources.encoder import EncoderResource
-from resources.engine import EngineResource
-from resources.output import Output, Rows, rows_set_aside
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.work import Work
 from tamis.base.numbers import counted
 from tamis.corpus import split_target
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
@@ -39,6 +33,12 @@ from tamis.graph.held_back import keep_values
 from tamis.graph.loss_limits import lost_too_many_documents
 from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
 from tamis.graph.snapshot import Shrunken
+from tamis.platform.resources.encoder import EncoderResource
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.output import Output, Rows, rows_set_aside
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import Work
 from tamis.records.manifest import content_digest
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions

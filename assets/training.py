@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from resources.output import Output, Rows
-from resources.retries import tried_once
-from resources.specification import asset
-from resources.store import StoreResource
-from resources.tracker import TrackerResource
-from resources.work import Work
 from tamis.corpus.intake import texts_of
 from tamis.graph.trial_data import trial_data
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.retries import tried_once
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.tracker import TrackerResource
+from tamis.platform.resources.work import Work
 from tamis.records.current_values import read_current_values
 from tamis.records.retention import remove_superseded
 from tamis.store.tables import quoted

@@ -101,12 +101,12 @@ def idle(folder: Path) -> dict[str, Any]:
 
 
 def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
-    from definitions import definitions_of
-    from resources.instance import open_instance
-    from resources.store import StoreResource
-    from sensors.arrivals import arrivals
-    from sensors.reselection import reselection
     from tamis.base.imports import import_well, importing
+    from tamis.platform.definitions import definitions_of
+    from tamis.platform.resources.instance import open_instance
+    from tamis.platform.resources.store import StoreResource
+    from tamis.platform.sensors.arrivals import arrivals
+    from tamis.platform.sensors.reselection import reselection
     from tamis.project import open_project
 
     project = open_project(folder)
@@ -149,7 +149,7 @@ def _until_rest(
 
 
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
-    from resources.used_stages import LOADED_WITH, used_by
+    from tamis.platform.resources.used_stages import LOADED_WITH, used_by
 
     for sensor in sensors:
         metadata = {LOADED_WITH: used_by(store.project).text}

@@ -67,7 +67,6 @@ class Paths:
         return plain | {
             "TAMIS_PROJECT": str(self.root / "tamis.toml"),
             "TAMIS_HOME": str(self.home),
-            "TAMIS_PLATFORM": str(CHECKOUT),
             "PYTHONPATH": str(CHECKOUT),
         }
 

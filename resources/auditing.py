@@ -5,15 +5,15 @@ import os
 import time
 from collections.abc import Callable
 
-from resources.events import logged_events
-from resources.instance import dagster_state, open_instance
-from resources.instance_file import POSTGRES_URL
 from tamis.audit.events import judge_empty_log
 from tamis.audit.verdicts import Audit
 from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, result_stages
 from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
 from tamis.base.progress import Progress
 from tamis.graph.scan import scan
+from tamis.platform.resources.events import logged_events
+from tamis.platform.resources.instance import dagster_state, open_instance
+from tamis.platform.resources.instance_file import POSTGRES_URL
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.home import last_writing, writer

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
-from resources.ownership import Owner, tags_of
-from resources.tags import HOME_TAG
+from tamis.platform.resources.ownership import Owner, tags_of
+from tamis.platform.resources.tags import HOME_TAG
 from tamis.store.home import Home, home_id
 
 Answer = tuple[bool, str | None]

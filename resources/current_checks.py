@@ -13,14 +13,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.check_log import log_evaluation
-from resources.last_good_project import broken_file
-from resources.ownership import ACTIVE
-from resources.store import StoreResource
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.out_of_date import by_stage, out_of_date
 from tamis.graph.plan import Due, full_plan
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.platform.resources.check_log import log_evaluation
+from tamis.platform.resources.last_good_project import broken_file
+from tamis.platform.resources.ownership import ACTIVE
+from tamis.platform.resources.store import StoreResource
 from tamis.records.current_values import CurrentValues
 from tamis.report.index import write_index
 

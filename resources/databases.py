@@ -19,8 +19,8 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
 from dagster._core.storage.runs.schema import RunStorageSqlMetadata
 from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 
-from resources.sqlite import let_go
 from tamis.base.files import flush_one
+from tamis.platform.resources.sqlite import let_go
 
 TABLES = {
     Path("history/runs.db"): RunStorageSqlMetadata.tables,

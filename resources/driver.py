@@ -10,18 +10,6 @@ from dataclasses import replace
 import dagster as dg
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
-from resources.current_checks import log_current_checks
-from resources.databases import TABLES
-from resources.events import log_again
-from resources.instance import dagster_state, open_instance
-from resources.losses import let_go
-from resources.partitions import register_partitions
-from resources.process_deaths import forget_aborts
-from resources.processes import end_killed_runs
-from resources.removal import run_removal
-from resources.running import EVERYTHING, Outcome, Runner, Wanted
-from resources.taint_checks import log_taints
-from resources.used_stages import used_by
 from tamis.base.imports import importing
 from tamis.base.limits import stop_at_limit
 from tamis.base.numbers import counted
@@ -46,6 +34,18 @@ from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
 from tamis.mixture.stage import SWARM_SETS
+from tamis.platform.resources.current_checks import log_current_checks
+from tamis.platform.resources.databases import TABLES
+from tamis.platform.resources.events import log_again
+from tamis.platform.resources.instance import dagster_state, open_instance
+from tamis.platform.resources.losses import let_go
+from tamis.platform.resources.partitions import register_partitions
+from tamis.platform.resources.process_deaths import forget_aborts
+from tamis.platform.resources.processes import end_killed_runs
+from tamis.platform.resources.removal import run_removal
+from tamis.platform.resources.running import EVERYTHING, Outcome, Runner, Wanted
+from tamis.platform.resources.taint_checks import log_taints
+from tamis.platform.resources.used_stages import used_by
 from tamis.project import Project, chosen_precision
 from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin

@@ -4,8 +4,8 @@ from contextlib import AbstractContextManager
 
 import dagster as dg
 
-from resources.work import Work
 from tamis.engine import Engine, engine_of, using
+from tamis.platform.resources.work import Work
 from tamis.project import Project
 from tamis.trust import require_trusted
 

@@ -26,10 +26,10 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import deserialize_value
 
-from resources.ownership import Owner, tags_of
-from resources.tags import HOME_TAG
 from tamis.audit.events import TAG_DIGITS, LoggedEvent, displayed_digest, event_tags
 from tamis.graph.stages import stages
+from tamis.platform.resources.ownership import Owner, tags_of
+from tamis.platform.resources.tags import HOME_TAG
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home, home_id

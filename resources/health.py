@@ -14,13 +14,13 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
-from resources.databases import Incomplete, incomplete_databases
-from resources.instance import dagster_state, open_instance
-from resources.instance_file import NAME, POSTGRES_URL
-from resources.sqlite import wait_at_most
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.numbers import brief, counted
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
+from tamis.platform.resources.databases import Incomplete, incomplete_databases
+from tamis.platform.resources.instance import dagster_state, open_instance
+from tamis.platform.resources.instance_file import NAME, POSTGRES_URL
+from tamis.platform.resources.sqlite import wait_at_most
 from tamis.project import Project
 from tamis.store.served import served
 

@@ -15,12 +15,17 @@ import dagster._core.instance.config as instance_configuration
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from resources.databases import databases_of, make_databases
-from resources.environment import quiet_environment
-from resources.instance_file import NAME, POSTGRES_URL, DamagedConfigurationError, prepare_folder
-from resources.sqlite import patience
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.sqlite import DatabaseLockedError, is_locked
+from tamis.platform.resources.databases import databases_of, make_databases
+from tamis.platform.resources.environment import quiet_environment
+from tamis.platform.resources.instance_file import (
+    NAME,
+    POSTGRES_URL,
+    DamagedConfigurationError,
+    prepare_folder,
+)
+from tamis.platform.resources.sqlite import patience
 from tamis.project import Project
 
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such table")

@@ -13,6 +13,7 @@ import yaml
 
 from tamis.base.errors import MissingPackageError, PermanentError
 from tamis.base.files import write_atomically
+from tamis.base.installation import PLATFORM
 from tamis.base.trust import Consent, require_accepted
 from tamis.project import Project
 
@@ -20,7 +21,7 @@ NAME = "dagster.yaml"
 SHOWN_CHARACTERS = 200
 """Of a problem with dagster.yaml: after that Dagster lists all keys that it knows."""
 POSTGRES_URL = "TAMIS_POSTGRES_URL"
-ON_POSTGRES = Path(__file__).resolve().parent.parent / "deploy" / NAME
+ON_POSTGRES = (PLATFORM / "deploy" / NAME).resolve()
 ON_SQLITE = """\
 telemetry:
   enabled: false

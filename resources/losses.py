@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from resources.events import logged_events
 from tamis.base.numbers import counted
 from tamis.graph.removal_names import ALL, RECORDS, TABLE, with_kind
+from tamis.platform.resources.events import logged_events
 from tamis.records.current_values import read_current_values
 from tamis.records.losses import ALLOWED, go_on_without, lost_tables, note_records
 from tamis.records.manifest import ManifestFolder

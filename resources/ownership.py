@@ -14,8 +14,9 @@ import dagster as dg
 from dagster._core.code_pointer import FileCodePointer, ModuleCodePointer
 from dagster._core.remote_origin import CodeLocationOrigin
 
-from resources.tags import DRIVER_TAG, HOME_TAG, PROCESS_TAG
+from tamis.base.installation import PLATFORM
 from tamis.graph.stages import stages
+from tamis.platform.resources.tags import DRIVER_TAG, HOME_TAG, PROCESS_TAG
 from tamis.store.home import Home, home_id
 
 ALIVE = [
@@ -27,7 +28,9 @@ ALIVE = [
 ACTIVE = [*ALIVE, dg.DagsterRunStatus.QUEUED]
 """A run in one of these has not ended."""
 ASSET_JOB = "__ASSET_JOB"
-DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions.py"
+DEFINITIONS = (PLATFORM / "definitions.py").resolve()
+MODULES = frozenset({"tamis.platform.definitions", "definitions"})
+"""Names of the definitions as a module; the second one is that of earlier versions."""
 JOBS = frozenset({ASSET_JOB, "removal", "trials_on_request"})
 """Jobs of the definitions; the first is Dagster's name for runs of single assets."""
 
@@ -93,7 +96,7 @@ def _is_of_other_code(run: dg.DagsterRun) -> bool:
     pointer = run.job_code_origin.repository_origin.code_pointer
     if isinstance(pointer, FileCodePointer):
         return Path(pointer.working_directory or "", pointer.python_file).resolve() != DEFINITIONS
-    return not isinstance(pointer, ModuleCodePointer) or pointer.module != DEFINITIONS.stem
+    return not isinstance(pointer, ModuleCodePointer) or pointer.module not in MODULES
 
 
 def other_homes(instance: dg.DagsterInstance, known: str) -> set[str]:

@@ -11,10 +11,10 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from resources.ownership import active_runs, other_homes
-from resources.specification import PARTITION_SETS
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
+from tamis.platform.resources.ownership import active_runs, other_homes
+from tamis.platform.resources.specification import PARTITION_SETS
 from tamis.records.current_values import read_current_values
 from tamis.store.home import Home, home_id
 

@@ -8,9 +8,9 @@ import time
 
 import dagster as dg
 
-from resources.ownership import ALIVE, Owner
-from resources.tags import PROCESS_TAG
 from tamis.base.processes import lives, this_process
+from tamis.platform.resources.ownership import ALIVE, Owner
+from tamis.platform.resources.tags import PROCESS_TAG
 from tamis.store.home import Home
 
 SILENT_SECONDS = 300.0

@@ -5,8 +5,9 @@ import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
+
+from tamis.base.installation import ROOT
 
 FORM = 2
 """2: the event of a manifest carries a digest of its unhashed part."""
@@ -43,20 +44,19 @@ def _git_state() -> dict[str, Any]:
     Another repository around it, say of a project whose environment it is in, has its own configuration,
     by which git may run commands.
     """
-    folder = Path(__file__).resolve().parents[1]
-    if not (folder / ".git").exists():
+    if not (ROOT / ".git").exists():
         return {}
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
+        commit = _git("rev-parse", "HEAD")
         return {
             "commit": commit,
-            "changed": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
+            "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         }
     except (OSError, subprocess.SubprocessError):
         return {}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(*arguments: str) -> str:
     command = ["git", "-c", "core.fsmonitor=false", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()

@@ -8,20 +8,26 @@ several kinds removes nothing: the run fails and says which names tell them apar
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
-from resources.losses import let_go
-from resources.ownership import tags_of
-from resources.partitions import register_partitions
-from resources.processes import note_process
-from resources.running import QUIET, failures
-from resources.store import LOCK_PATIENCE_SECONDS, StoreResource
-from resources.tags import ALLOW_REMOVAL_TAG, COMMAND_LINE, DRIVER_TAG, PROCESS_TAG, allowed_removals
-from resources.timeline import IN_TIMELINE, show_in_timeline
 from tamis.base.processes import this_process
 from tamis.graph.held_back import held_back
 from tamis.graph.permissions import permitted
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import remove
 from tamis.graph.scan import scan, scan_again
+from tamis.platform.resources.losses import let_go
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.partitions import register_partitions
+from tamis.platform.resources.processes import note_process
+from tamis.platform.resources.running import QUIET, failures
+from tamis.platform.resources.store import LOCK_PATIENCE_SECONDS, StoreResource
+from tamis.platform.resources.tags import (
+    ALLOW_REMOVAL_TAG,
+    COMMAND_LINE,
+    DRIVER_TAG,
+    PROCESS_TAG,
+    allowed_removals,
+)
+from tamis.platform.resources.timeline import IN_TIMELINE, show_in_timeline
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.home import writing

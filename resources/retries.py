@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from resources.work_errors import StepError, failure, failure_of
 from tamis.base.errors import may_pass
 from tamis.graph.failed_steps import PartitionsFailedError
+from tamis.platform.resources.work_errors import StepError, failure, failure_of
 
 MOST_RETRIES, RETRY_SECONDS = 2, 2.0
 

@@ -16,17 +16,6 @@ from typing import Any
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
-from resources.ownership import tags_of
-from resources.tags import (
-    CERTIFIED_TAG,
-    COMMAND_LINE,
-    DRIVER_TAG,
-    ON_REQUEST_TAG,
-    PARTITIONS_TAG,
-    PROCESS_TAG,
-)
-from resources.timeline import IN_TIMELINE, show_in_timeline
-from resources.work_errors import failed_assets, take_withheld
 from tamis.base.numbers import brief, counted
 from tamis.base.processes import this_process
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
@@ -37,6 +26,17 @@ from tamis.graph.plan import due_partitions
 from tamis.graph.scan import scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.tags import (
+    CERTIFIED_TAG,
+    COMMAND_LINE,
+    DRIVER_TAG,
+    ON_REQUEST_TAG,
+    PARTITIONS_TAG,
+    PROCESS_TAG,
+)
+from tamis.platform.resources.timeline import IN_TIMELINE, show_in_timeline
+from tamis.platform.resources.work_errors import failed_assets, take_withheld
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.sql.properties import LAYERS

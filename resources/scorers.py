@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from resources.judge import JudgeResource
-from resources.work import Work
+from tamis.platform.resources.judge import JudgeResource
+from tamis.platform.resources.work import Work
 from tamis.selection.model_scores import ModelScorer, judge_scorer, perplexity_scorer
 from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest

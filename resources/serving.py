@@ -12,17 +12,17 @@ from types import FrameType
 
 from dagster._cli.dev import dev_command
 
-from resources.children import kill_services
-from resources.databases import TABLES
-from resources.instance import dagster_state, open_instance
-from resources.partitions import register_partitions
-from resources.webserver import noted
 from tamis.base.errors import TamisError, TransientError
 from tamis.base.progress import complain
 from tamis.base.signals import end_by_itself, received_signals
 from tamis.base.sqlite import wait_until_free
 from tamis.base.user_folders import socket_folder
 from tamis.graph.scan import scan_files
+from tamis.platform.resources.children import kill_services
+from tamis.platform.resources.databases import TABLES
+from tamis.platform.resources.instance import dagster_state, open_instance
+from tamis.platform.resources.partitions import register_partitions
+from tamis.platform.resources.webserver import noted
 from tamis.project import Project
 from tamis.store.home import Home, claim, writing
 

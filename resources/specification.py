@@ -13,13 +13,13 @@ from typing import Any
 
 import dagster as dg
 
-from resources.encoder import EncoderResource
-from resources.engine import EngineResource
-from resources.store import StoreResource
-from resources.work import logged_by_hand
-from resources.work_errors import NothingDueError, failed_assets, failure_of
 from tamis.graph.stages import ancestors, stages
 from tamis.mixture.stage import SWARM_SETS
+from tamis.platform.resources.encoder import EncoderResource
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work import logged_by_hand
+from tamis.platform.resources.work_errors import NothingDueError, failed_assets, failure_of
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.columns import BadDeclarationError

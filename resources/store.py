@@ -13,13 +13,6 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from resources.ownership import active_runs, claim_run
-from resources.process_deaths import watching
-from resources.processes import note_process
-from resources.retries import retried
-from resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
-from resources.work import Work, log_current
-from resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.base.precision import computing_in
 from tamis.base.signals import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
@@ -30,6 +23,13 @@ from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_reg
 from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
+from tamis.platform.resources.ownership import active_runs, claim_run
+from tamis.platform.resources.process_deaths import watching
+from tamis.platform.resources.processes import note_process
+from tamis.platform.resources.retries import retried
+from tamis.platform.resources.tags import DRIVER_TAG, SENSOR, asked_for, named_partitions, refits
+from tamis.platform.resources.work import Work, log_current
+from tamis.platform.resources.work_errors import InactiveStageError, NothingDueError, PartitionGoneError
 from tamis.project import Project, chosen_precision, open_project
 from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues, read_current_values

@@ -5,8 +5,10 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
+LOCATION = "definitions.py"
+"""The code location's name in workspace.yaml, by which homes know the states of its sensors."""
 ORIGIN = RemoteRepositoryOrigin(
-    code_location_origin=RegisteredCodeLocationOrigin("definitions.py"),  # as workspace.yaml names it
+    code_location_origin=RegisteredCodeLocationOrigin(LOCATION),
     repository_name=SINGLETON_REPOSITORY_NAME,
 )
 IN_TIMELINE = {REPOSITORY_LABEL_TAG: ORIGIN.get_label()}

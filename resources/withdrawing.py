@@ -1,8 +1,8 @@
 """Withdrawal as the command line asks for it: the home first, then the failed checks in Dagster's log."""
 
-from resources.instance import dagster_state, open_instance
-from resources.instance_file import prepare_folder
-from resources.taint_checks import log_taints
+from tamis.platform.resources.instance import dagster_state, open_instance
+from tamis.platform.resources.instance_file import prepare_folder
+from tamis.platform.resources.taint_checks import log_taints
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.unwritable import storing

@@ -10,14 +10,6 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from resources.checks import Checks, evaluation_of
-from resources.events import digest_of_metadata
-from resources.output import Output, Rows, scope_of, with_records
-from resources.ownership import tags_of
-from resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
-from resources.provenance import run_facts
-from resources.tags import COMMAND_LINE, DRIVER_TAG, refits
-from resources.work_errors import InputMissingError, PartitionGoneError, withhold
 from tamis.audit.events import event_tags
 from tamis.base.errors import may_pass
 from tamis.base.kept_errors import kept_message
@@ -44,6 +36,14 @@ from tamis.graph.plan import (
 )
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
+from tamis.platform.resources.checks import Checks, evaluation_of
+from tamis.platform.resources.events import digest_of_metadata
+from tamis.platform.resources.output import Output, Rows, scope_of, with_records
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
+from tamis.platform.resources.provenance import run_facts
+from tamis.platform.resources.tags import COMMAND_LINE, DRIVER_TAG, refits
+from tamis.platform.resources.work_errors import InputMissingError, PartitionGoneError, withhold
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest

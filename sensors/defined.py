@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from resources.removal import removal
-from resources.used_stages import Used
-from sensors.arrivals import arrivals
-from sensors.failures import failures
-from sensors.notifications import notifications
-from sensors.noting import noted
-from sensors.reselection import reselection
-from sensors.trial_budget import trial_budget
 from tamis.graph.automation import stages_made
+from tamis.platform.resources.removal import removal
+from tamis.platform.resources.used_stages import Used
+from tamis.platform.sensors.arrivals import arrivals
+from tamis.platform.sensors.failures import failures
+from tamis.platform.sensors.notifications import notifications
+from tamis.platform.sensors.noting import noted
+from tamis.platform.sensors.reselection import reselection
+from tamis.platform.sensors.trial_budget import trial_budget
 from tamis.stage import Automation
 from tamis.training.stage import TRIALS_STAGE
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from resources.last_good_project import BROKEN, load_project
-from resources.ownership import Owner
-from resources.store import StoreResource
-from resources.work_errors import failed_assets
-from sensors.outbox import put
 from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, OF_DATABASES, RAN_OUT
+from tamis.platform.resources.last_good_project import BROKEN, load_project
+from tamis.platform.resources.ownership import Owner
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.work_errors import failed_assets
+from tamis.platform.sensors.outbox import put
 from tamis.webhook_notices import FAILED, notice
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from resources.store import StoreResource
-from sensors.outbox import deliver, put
-from sensors.requests import broken
 from tamis.base.webhook import Webhook
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.sensors.outbox import deliver, put
+from tamis.platform.sensors.requests import broken
 from tamis.trust import require_trusted
 from tamis.webhook_notices import Mark, mark_now, notices, wanted
 

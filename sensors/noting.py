@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from resources.store import StoreResource
 from tamis.base.errors import TamisError
 from tamis.base.numbers import named
+from tamis.platform.resources.store import StoreResource
 from tamis.store.served import note_said
 
 MOST_NAMED = 5

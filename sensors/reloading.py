@@ -8,13 +8,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.check_log import log_evaluation
-from resources.current_checks import PROJECT_FILE
-from resources.store import StoreResource
-from resources.used_stages import Used, loaded_with, used_by
-from resources.webserver import ask_reload
 from tamis.base.progress import complain
 from tamis.corpus.stage import RAW_STAGE
+from tamis.platform.resources.check_log import log_evaluation
+from tamis.platform.resources.current_checks import PROJECT_FILE
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.timeline import LOCATION
+from tamis.platform.resources.used_stages import Used, loaded_with, used_by
+from tamis.platform.resources.webserver import ask_reload
 from tamis.settings.config import home_folder
 from tamis.store.home import Home
 from tamis.store.served import served
@@ -89,9 +90,7 @@ def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str
     if webserver is None:
         return f"no `tamis ui` is running here: {BY_HAND}"
     origin = context.code_location_origin
-    if problem := ask_reload(
-        webserver.host, webserver.port, origin.location_name if origin else "definitions.py"
-    ):
+    if problem := ask_reload(webserver.host, webserver.port, origin.location_name if origin else LOCATION):
         return f"{problem}: {BY_HAND}"
     context.update_cursor(f"{time.time():.0f} {wanted}")
     return ""

@@ -13,16 +13,16 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._utils.error import SerializableErrorInfo
 
-from resources.last_good_project import broken_file
-from resources.ownership import Owner, active_runs, is_of_tamis, tags_of
-from resources.running import range_tags, selected_assets
-from resources.store import BACKFILL_TAG, StoreResource
-from resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
-from resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.base.numbers import counted, named
 from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
+from tamis.platform.resources.last_good_project import broken_file
+from tamis.platform.resources.ownership import Owner, active_runs, is_of_tamis, tags_of
+from tamis.platform.resources.running import range_tags, selected_assets
+from tamis.platform.resources.store import BACKFILL_TAG, StoreResource
+from tamis.platform.resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
+from tamis.platform.resources.work_errors import InputMissingError, PartitionGoneError
 from tamis.store.home import Home, writer
 from tamis.trust import asked_by
 

@@ -12,20 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from resources.processes import end_killed_runs
-from resources.store import StoreResource
-from sensors.reloading import undefined
-from sensors.requests import (
-    LISTED_SECONDS,
-    attempts,
-    busy,
-    changing,
-    failed_attempts,
-    requests_for,
-    said_of,
-    waits_until,
-)
-from sensors.unchanged import Unchanged
 from tamis.base.numbers import counted, named
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.approval import (
@@ -40,6 +26,20 @@ from tamis.graph.automation import Group, next_groups, targets_without_files
 from tamis.graph.plan import label
 from tamis.graph.reconciliation import find_gone
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.platform.resources.processes import end_killed_runs
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.sensors.reloading import undefined
+from tamis.platform.sensors.requests import (
+    LISTED_SECONDS,
+    attempts,
+    busy,
+    changing,
+    failed_attempts,
+    requests_for,
+    said_of,
+    waits_until,
+)
+from tamis.platform.sensors.unchanged import Unchanged
 from tamis.records.current_values import CurrentValues
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.home import HomeLockedError, writing

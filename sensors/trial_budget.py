@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from resources.processes import end_killed_runs
-from resources.store import StoreResource
-from sensors.requests import (
+from tamis.graph.automation import Group, trial_work
+from tamis.platform.resources.processes import end_killed_runs
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.sensors.requests import (
     LISTED_SECONDS,
     attempts,
     busy,
@@ -21,7 +22,6 @@ from sensors.requests import (
     requests_for,
     waits_until,
 )
-from tamis.graph.automation import Group, trial_work
 from tamis.scaling.searched import sentences
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure

@@ -59,7 +59,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 PLACES = (
     "TAMIS_HOME",
     "TAMIS_PROJECT",
-    "TAMIS_PLATFORM",
     "TAMIS_STORAGE_URL",
     "TAMIS_TRUST",
     "DAGSTER_HOME",

@@ -6,14 +6,15 @@ from functools import cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-OURS = {"tamis", "assets", "resources", "sensors", "definitions"}
+OURS = {"tamis"}
+FOLDERS = ("tamis", "assets", "resources", "sensors")
 
 
 @cache
 def product() -> dict[str, ast.Module]:
     """Syntax tree by file, relative to the checkout."""
-    folders = [CHECKOUT / name for name in OURS if (CHECKOUT / name).is_dir()]
-    files = [CHECKOUT / "definitions.py", *(path for folder in folders for path in folder.rglob("*.py"))]
+    inside = (path for name in FOLDERS for path in (CHECKOUT / name).rglob("*.py") if not path.is_symlink())
+    files = [CHECKOUT / "definitions.py", *inside]
     assert len(files) > 200
     return {str(path.relative_to(CHECKOUT)): ast.parse(path.read_text()) for path in files}
 

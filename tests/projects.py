@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     import dagster as dg
     import polars as pl
 
-    from resources.running import Outcome
     from tamis.audit.events import LoggedEvent
     from tamis.audit.verdicts import Audit
+    from tamis.platform.resources.running import Outcome
     from tamis.withdrawal.withdrawing import Withdrawn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -352,7 +352,7 @@ class SmallProject:
     @property
     def environment(self) -> dict[str, str]:
         plain = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "TAMIS_HOME")}
-        return plain | {"TAMIS_PROJECT": str(self.file), "TAMIS_PLATFORM": str(CHECKOUT)}
+        return plain | {"TAMIS_PROJECT": str(self.file)}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tamis.cli", *arguments]
@@ -385,7 +385,7 @@ class SmallProject:
     def instance(self) -> "dg.DagsterInstance":
         import dagster as dg
 
-        from resources.instance import open_instance
+        from tamis.platform.resources.instance import open_instance
 
         return open_instance(self.project) if self.durable else dg.DagsterInstance.ephemeral()
 
@@ -397,13 +397,13 @@ class SmallProject:
     @property
     def resources(self) -> dict[str, "dg.ConfigurableResource"]:
         """The resources of the graph, with those of `replaced` in their place; a store reads tamis.toml."""
-        from definitions import resources_of
+        from tamis.platform.definitions import resources_of
 
         return resources_of(self.file) | self.replaced
 
     def definitions(self) -> "dg.Definitions":
         """Return what Dagster loads of this project."""
-        from definitions import definitions_of
+        from tamis.platform.definitions import definitions_of
 
         return definitions_of(self.project, self.replaced)
 
@@ -427,9 +427,9 @@ class SmallProject:
     ) -> "Outcome":
         """The same where stages may fail, of some partitions alone, or where names are let go that are held
         back or what failed is tried again."""
-        from definitions import definitions_of
-        from resources.driver import materialize
-        from resources.running import Wanted
+        from tamis.platform.definitions import definitions_of
+        from tamis.platform.resources.driver import materialize
+        from tamis.platform.resources.running import Wanted
 
         wanted = Wanted(
             only=None if only is None else frozenset(only),
@@ -455,9 +455,9 @@ class SmallProject:
         """
         import dagster as dg
 
-        from resources.used_stages import LOADED_WITH, used_by
+        from tamis.platform.resources.used_stages import LOADED_WITH, used_by
 
-        evaluate = getattr(import_module(f"sensors.{sensor}"), sensor)
+        evaluate = getattr(import_module(f"tamis.platform.sensors.{sensor}"), sensor)
         before = parse_settings(tomllib.loads(loaded or self.text))
         used = used_by(Project(file=self.file, settings=before, home=self.home))
         context = dg.build_sensor_context(
@@ -489,12 +489,12 @@ class SmallProject:
 
     def let_go(self, name: str) -> None:
         """Remove what is held back under a name, as a person allows it in the UI."""
-        from resources.tags import ALLOW_REMOVAL_TAG
+        from tamis.platform.resources.tags import ALLOW_REMOVAL_TAG
 
         self._remove({ALLOW_REMOVAL_TAG: name})
 
     def _remove(self, tags: Mapping[str, str]) -> None:
-        from resources.removal import removal
+        from tamis.platform.resources.removal import removal
 
         resources = {"store": self.resources["store"]}
         done = removal.execute_in_process(
@@ -571,7 +571,7 @@ class SmallProject:
 
     def events(self) -> "list[LoggedEvent]":
         """Return the materializations of the event log."""
-        from resources.events import logged_events
+        from tamis.platform.resources.events import logged_events
 
         return logged_events(self.instance, self.home)
 
@@ -634,7 +634,7 @@ def watched(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Yield the project for sensors on a real instance; what opening it does to the environment is undone."""
     monkeypatch.setenv("DAGSTER_HOME", str(project.home.dagster))
     monkeypatch.setenv("TAMIS_PROJECT", str(project.file))
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
     found = SmallProject(project.root, durable=True)
     yield found
     found.close()

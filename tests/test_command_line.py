@@ -28,8 +28,6 @@ from projects import (
     write_jsonl,
 )
 
-from resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
-from resources.webserver import noted
 from tamis.base.errors import PermanentError
 from tamis.base.trust import TRUST
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
@@ -38,6 +36,8 @@ from tamis.cli.parts import answer
 from tamis.graph.plan import Due
 from tamis.graph.scan import scan_files
 from tamis.planning import with_damage
+from tamis.platform.resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.platform.resources.webserver import noted
 from tamis.report.address import pages_address
 from tamis.status import read_status
 from tamis.store.retained import retain
@@ -220,9 +220,8 @@ def test_an_option_takes_several_values_at_once_or_one_by_one(empty, tamis, word
 
 def test_a_benchmark_gets_the_rest_of_the_call(empty, tamis, tmp_path, monkeypatch):
     (tmp_path / "checkout" / "benchmarks").mkdir(parents=True)
-    (tmp_path / "checkout" / "definitions.py").touch()
     (tmp_path / "checkout" / "benchmarks" / "made_up.py").write_text("import sys\nprint(sys.argv)")
-    monkeypatch.setattr(serving, "checkout", lambda: tmp_path / "checkout")
+    monkeypatch.setattr(serving, "BENCHMARKS", tmp_path / "checkout" / "benchmarks")
     monkeypatch.setattr("benchmarks.__path__", [str(tmp_path / "checkout" / "benchmarks")])
     assert tamis(empty, "bench").out == "made_up\n"
     said = tamis(empty, "bench", "made_up", "--help", "--rows", "3", "more").out

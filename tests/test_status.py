@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from projects import base_model, note_made, plain_project, selection, settings, target
 
-from assets.scaling import PAGES
 from tamis.graph.plan import Due
 from tamis.graph.stages import stages
+from tamis.platform.assets.scaling import PAGES
 from tamis.sql.properties import LAYERS
 from tamis.status import read_status
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from projects import CHECKOUT, plain_project, selection, settings
 
-from resources import provenance
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.sentence import SentenceEncoder
+from tamis.platform.resources import provenance
 from tamis.report.figures import new_figure, png_of
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
@@ -27,7 +27,7 @@ def strangers(tmp_path, monkeypatch) -> Path:
     project = plain_project(tmp_path / "project", settings(selection("best"))).root
     for name in MODULES:
         (project / f"{name}.py").write_text(MARK.format(str(tmp_path / "ran")))
-    (project / ".env").write_text(f"PYTHONSTARTUP={project / 'pickle.py'}\nTAMIS_PLATFORM={project}\n")
+    (project / ".env").write_text(f"PYTHONSTARTUP={project / 'pickle.py'}\nTAMIS_HOME={project}\n")
     monkeypatch.chdir(project)
     return project
 
@@ -70,14 +70,14 @@ def test_figures_do_not_go_by_a_matplotlibrc_of_the_working_directory(strangers)
 
 def test_git_is_asked_about_the_clone_alone(tmp_path, monkeypatch):
     """An environment in a stranger's repository: git would run what its configuration names."""
-    package = tmp_path / "project" / ".venv" / "resources" / "provenance.py"
     subprocess.run(["git", "init", "-q", tmp_path / "project"], check=True)
     committing = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]
     subprocess.run(["git", "-C", tmp_path / "project", *committing], check=True)
     config = tmp_path / "project" / ".git" / "config"
     config.write_text(config.read_text() + f'[core]\n\tfsmonitor = "touch {tmp_path / "ran"}"\n')
-    monkeypatch.setattr(provenance, "__file__", str(package))
-    package.parent.mkdir(parents=True)
+    installed = tmp_path / "project" / ".venv" / "lib"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "ROOT", installed)
     assert provenance._git_state.__wrapped__() == {}
     assert not (tmp_path / "ran").exists()
 

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from tamis.base.errors import TamisError, without_secrets
+from tamis.base.installation import PACKAGE, ROOT
 from tamis.base.limits import limit_reached
 
 NOT_KEPT = "message not kept since it may quote a document"
@@ -24,7 +25,6 @@ OF_DATABASES = frozenset(
 """Classes of MLflow, of SQLite and of SQLAlchemy whose messages are kept."""
 SHOWN_CHARACTERS = 500
 """Of what a server answers; it may answer with a page."""
-PLATFORM = ("tamis", "assets", "resources", "sensors")
 
 
 def kept_message(error: BaseException) -> str:
@@ -74,9 +74,8 @@ def not_kept(message: str) -> str:
 
 def _place(error: BaseException) -> str:
     """Return the innermost line of the platform that the error passed."""
-    root = Path(__file__).resolve().parents[2]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_relative_to(root) and path.relative_to(root).parts[0] in PLATFORM:
-            return f" at {path.relative_to(root).as_posix()}:{frame.lineno}"
+        if path.is_relative_to(PACKAGE):
+            return f" at {path.resolve().relative_to(ROOT).as_posix()}:{frame.lineno}"
     return ""

@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: options, answers, and runs of the platform in its checkout."""
+"""What the verbs of the command line share: options, answers, and runs of the platform."""
 
 import contextlib
 import errno
@@ -22,23 +22,13 @@ from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
 from tamis.graph.due_values import due
 from tamis.project import Project, open_project, read_project
-from tamis.settings.config import platform_folder
 from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]
 
+PLATFORM = "tamis.platform"
+"""Imported by its name when a verb needs it: Dagster loads with it."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-
-
-class CheckoutMissingError(PermanentError):
-    """There is no platform in the folder where it should be."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(
-            f"{folder} contains no definitions.py; Tamis runs from a clone of its repository: "
-            "run `pip install -e .` in the clone, or set TAMIS_PLATFORM to the path of the clone"
-        )
 
 
 class CannotWriteError(PermanentError):
@@ -131,28 +121,15 @@ def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
         print("\n".join(map(visible_line, lines)))
 
 
-def checkout() -> Path:
-    """Return the platform's folder, `TAMIS_PLATFORM` or where the package is installed from, and import from
-    it. Raises `CheckoutMissingError`.
-    """
-    folder = platform_folder()
-    if not (folder / "definitions.py").is_file():
-        raise CheckoutMissingError(folder)
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return folder
-
-
 def platform_module(module: str) -> Any:
     """Return a module of the platform; importing it is what loads Dagster."""
-    checkout()
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
     with importing():
-        return importlib.import_module(f"resources.{module}")
+        return importlib.import_module(f"{PLATFORM}.resources.{module}")
 
 
 def run(project: Project, **wanted: Any) -> Any:
-    """Materialize what is wanted, by the fields of `resources.running.Wanted`; warnings become lines."""
+    """Materialize what is wanted, by the fields of `Wanted` of the driver; warnings become lines."""
     with Heartbeat("loading the platform"):
         driver = platform_module("driver")
     said: set[str] = set()
@@ -171,7 +148,7 @@ def run(project: Project, **wanted: Any) -> Any:
             project,
             say,
             driver.Wanted(**wanted),
-            lambda of: importlib.import_module("definitions").definitions_of(of),
+            lambda of: importlib.import_module(f"{PLATFORM}.definitions").definitions_of(of),
         )
 
 

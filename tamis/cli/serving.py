@@ -12,9 +12,10 @@ from functools import partial
 import click
 
 from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.installation import PLATFORM, ROOT
 from tamis.base.progress import say, visible
 from tamis.base.trust import accept, accepted, unaccepted
-from tamis.cli.parts import ListCommand, answer, checkout, json_option, platform_module
+from tamis.cli.parts import ListCommand, answer, json_option, platform_module
 from tamis.project import open_project
 from tamis.report.address import PagesAddress, pages_address
 from tamis.report.missing import missing_page
@@ -26,6 +27,9 @@ from tamis.trust import asked_by
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
+BENCHMARKS = ROOT / "benchmarks"
+WORKSPACE = (PLATFORM / "workspace.yaml").resolve()
+"""Dagster reads further files of the folder that it is in: it works in that of Tamis."""
 NO_LOGIN = (
     "there is no login: anyone who can reach {} can run and delete everything (docs/deploy.md); the report "
     "pages open only in browsers on this machine"
@@ -53,6 +57,16 @@ class PortTakenError(PermanentError):
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
             f"stop it, or use another port: tamis ui {option} {other}"
+        )
+
+
+class NoBenchmarksError(PermanentError):
+    """The benchmarks are not part of the package."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{ROOT} contains no benchmarks: they are in the repository of Tamis; clone it, and run "
+            "`pip install -e .` there"
         )
 
 
@@ -97,7 +111,6 @@ class ServedError(PermanentError):
 def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()
-    folder = checkout()
     if webserver := served(project.home):
         raise ServedError(webserver.host, webserver.port)
     if ended := platform_module("children").end_left_over(project.file):
@@ -114,7 +127,7 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     with _pages(project.home, reports_port, port) as pages:
         platform_module("serving").prepare(project)
         os.environ["TAMIS_PROJECT"] = str(project.file)
-        os.chdir(folder)
+        os.chdir(WORKSPACE.parent)
         say("starting Dagster's UI and the sensors")
         say(f"{pages.url} shows the report pages: selections, models, comparisons")
         if host not in ("127.0.0.1", "localhost", "::1"):
@@ -200,13 +213,15 @@ def health(only: Sequence[str], as_json: bool) -> int:
 @click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENT]...")
 def bench(name: str | None, rest: Sequence[str]) -> int:
     """Run a benchmark in this process."""
-    folder = checkout() / "benchmarks"
-    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_"))
+    if not names:
+        raise NoBenchmarksError
     if name is None:
         print("\n".join(names))
         return 0
     if name not in names:
         raise UnknownNameError("benchmark", name, names)
     sys.argv = [name, *rest]
+    sys.path.insert(0, str(ROOT))
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")
     return 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tamis.settings.config import platform_folder
+from tamis.base.installation import PLATFORM
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
 from tamis.sql.plan import tables_read
 from tamis.sql.reading import SUPPLIED
@@ -15,7 +15,7 @@ from tamis.store.records import stored_rows
 from tamis.store.schemas import declared, table_of_source
 from tamis.training.stage import TRIALS
 
-SQL_FOLDER = platform_folder() / "dbt_like_sql"
+SQL_FOLDER = (PLATFORM / "dbt_like_sql").resolve()
 WITHDRAWALS = "withdrawals"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 

@@ -160,12 +160,6 @@ def home_folder(project: Path) -> Path:
     return Path(override).resolve() if override else project.parent / HOME
 
 
-def platform_folder() -> Path:
-    """Return the checkout of the platform: `TAMIS_PLATFORM`, or where the package is installed from."""
-    override = os.environ.get("TAMIS_PLATFORM")
-    return Path(override) if override else Path(__file__).resolve().parents[2]
-
-
 def storage_url(settings: Settings) -> str | None:
     """The object store that holds the results: `TAMIS_STORAGE_URL`, or as tamis.toml says; None for none."""
     override = os.environ.get("TAMIS_STORAGE_URL")

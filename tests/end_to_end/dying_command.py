@@ -54,8 +54,8 @@ def is_materialization(arguments) -> bool:
 def main() -> None:
     import dagster as dg
 
-    from resources.store import StoreResource
     from tamis.cli import console
+    from tamis.platform.resources.store import StoreResource
     from tamis.records.manifest import ManifestFolder
     from tamis.store.tables import Store
 
@@ -83,5 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.environ["TAMIS_PLATFORM"])
     main()

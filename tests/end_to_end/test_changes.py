@@ -210,7 +210,7 @@ def test_a_half_written_file_leaves_quarantine_when_it_is_whole(platform, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(platform, way, monkeypatch):
-    from assets import embedding
+    from tamis.platform.assets import embedding
 
     landing, events = platform.root / "landing", events_so_far(platform)
     embed_missing, replaced = embedding.embed_missing, []
@@ -220,7 +220,7 @@ def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(p
             replaced.append(write_jsonl(landing / "sailing.jsonl", sentences("sailing", 45, 33)))
         return embed_missing(*arguments, **named)
 
-    monkeypatch.setattr("assets.embedding.embed_missing", embed_while_a_file_is_replaced)
+    monkeypatch.setattr("tamis.platform.assets.embedding.embed_missing", embed_while_a_file_is_replaced)
     edit(landing)
     keep_up(platform, way)
     assert replaced
@@ -232,7 +232,7 @@ def test_a_file_replaced_while_a_run_is_in_flight_is_taken_as_it_is_in_the_end(p
 def test_what_was_read_of_a_file_that_changed_and_changed_back_is_not_taken_for_the_file(
     platform, way, monkeypatch
 ):
-    from assets import corpus
+    from tamis.platform.assets import corpus
 
     path, read_as, flipped = platform.root / "landing" / "cooking.jsonl", corpus.read_as, []
 
@@ -245,7 +245,7 @@ def test_what_was_read_of_a_file_that_changed_and_changed_back_is_not_taken_for_
         yield from read_as(shard, section, reading)
         path.write_bytes(right)
 
-    monkeypatch.setattr("assets.corpus.read_as", read_while_the_file_is_another)
+    monkeypatch.setattr("tamis.platform.assets.corpus.read_as", read_while_the_file_is_another)
     edit(path.parent)
     keep_up(platform, way)
     assert flipped

@@ -8,8 +8,8 @@ import sqlalchemy
 from projects import assets_made, make_project, sentences, watched, write_jsonl
 from soundness import assert_sound, versions
 
-from resources.instance import open_instance
-from resources.instance_file import ON_POSTGRES, POSTGRES_URL
+from tamis.platform.resources.instance import open_instance
+from tamis.platform.resources.instance_file import ON_POSTGRES, POSTGRES_URL
 from tamis.store.home import ID_COPY, ID_MARKER
 
 

@@ -10,8 +10,8 @@ import pytest
 from projects import VECTORS, assets_made, names, sentences, small_settings, watched, write_jsonl
 from soundness import BY_SENSORS, assert_pool, versions
 
-from resources.ownership import tags_of
 from tamis.corpus.intake import documents_of_shards
+from tamis.platform.resources.ownership import tags_of
 
 CHOSEN = ("selected_subset", "near-algebra")
 
@@ -61,10 +61,10 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
     request = request_of(platform, "embeddings")
 
     with monkeypatch.context() as broken:
-        broken.setattr("assets.embedding.embed_missing", fail)
+        broken.setattr("tamis.platform.assets.embedding.embed_missing", fail)
         assert not platform.execute(request).success
         assert ("documents", "landing__cooking.jsonl") in platform.current
-    monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.BACK_OFF_SECONDS", 0.0)
     before = versions(platform)
     platform.until_rest()
     assert versions(platform)[CHOSEN] != before[CHOSEN]
@@ -76,7 +76,7 @@ def test_the_run_fails_and_the_change_is_not_lost(platform, monkeypatch):
 def test_the_change_lands_while_a_run_is_in_flight(platform, monkeypatch):
     put(platform, "cooking.jsonl", "algebra", 60, 9)
     request = request_of(platform, "selected_subset")
-    from assets import selection
+    from tamis.platform.assets import selection
 
     select = selection.select
 
@@ -86,7 +86,7 @@ def test_the_change_lands_while_a_run_is_in_flight(platform, monkeypatch):
         return select(*arguments, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr("assets.selection.select", select_while_a_file_changes)
+        patched.setattr("tamis.platform.assets.selection.select", select_while_a_file_changes)
         assert platform.execute(request).success
     made = assets_made(platform.until_rest())
     assert {"documents", "embeddings", "selected_subset"} <= made
@@ -135,7 +135,7 @@ def test_a_version_that_flips_there_and_back_costs_nothing_and_half_way_is_undon
     assert table_versions(platform) == tables
     put(platform, "cooking.jsonl", "sailing", 60, 3)
     with monkeypatch.context() as broken:
-        broken.setattr("assets.embedding.embed_missing", fail)
+        broken.setattr("tamis.platform.assets.embedding.embed_missing", fail)
         assert not platform.execute(request_of(platform, "embeddings")).success
     assert texts_of(platform, "landing__cooking.jsonl") == set(sentences("sailing", 60, 3))
     (platform.root / "landing" / "cooking.jsonl").write_text(original)
@@ -179,7 +179,7 @@ def test_a_shard_that_can_never_be_read_blocks_nothing(platform, monkeypatch):
 
 
 def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(platform, monkeypatch):
-    from assets import embedding
+    from tamis.platform.assets import embedding
 
     embed_missing = embedding.embed_missing
 
@@ -189,8 +189,8 @@ def test_a_shard_whose_runs_always_fail_is_given_up_alone_after_three_attempts(p
             fail()
         return embed_missing(store, encoder, doc_ids, advance, **named)
 
-    monkeypatch.setattr("assets.embedding.embed_missing", embed_but_one)
-    monkeypatch.setattr("sensors.requests.BACK_OFF_SECONDS", 0.0)
+    monkeypatch.setattr("tamis.platform.assets.embedding.embed_missing", embed_but_one)
+    monkeypatch.setattr("tamis.platform.sensors.requests.BACK_OFF_SECONDS", 0.0)
     for name, count in (("a", 20), ("bad", 5), ("c", 30), ("d", 40)):
         put(platform, f"{name}.jsonl", "algebra", count, count)
     failures = 0

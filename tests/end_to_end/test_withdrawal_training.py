@@ -9,8 +9,8 @@ from marked_documents import COUNT, add_marked, marked, shown_in
 from projects import NEAR_ALGEBRA, make_project, selection, small_settings, watched
 from soundness import versions
 
-from resources.taint_checks import UNTAINTED
 from tamis.corpus import document_id
+from tamis.platform.resources.taint_checks import UNTAINTED
 
 TRAINED = """
 [[base_model]]

@@ -56,9 +56,9 @@ def copy_checkout(scratch: Path) -> Path:
     )
     copy = scratch / "clean" / "checkout"
     for name in filter(None, listed.stdout.split("\0")):
-        if (CHECKOUT / name).is_file():  # a file that was deleted and not yet committed is still listed
+        if os.path.lexists(CHECKOUT / name):  # a file that was deleted and not yet committed is still listed
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, copy / name)
+            shutil.copy2(CHECKOUT / name, copy / name, follow_symlinks=False)
     if ENCODER.is_dir():
         shutil.copytree(ENCODER, copy / ENCODER.relative_to(CHECKOUT))
     return copy
@@ -93,7 +93,8 @@ def imported_from(checkout: Path) -> Path:
 def try_fault(fault: Fault, clean: Path, arguments: list[str]) -> tuple[bool, str]:
     """Make one fault in a copy of the clean checkout and run the tests; return whether it is caught."""
     checkout = clean.parents[1] / "faulty" / "checkout"
-    shutil.copytree(clean, checkout)  # with the clean cache of pytest: no fault reaches another's tests
+    # With the clean cache of pytest: no fault reaches another's tests.
+    shutil.copytree(clean, checkout, symlinks=True)
     try:
         fault.apply(checkout)
         ran = run_tests(checkout, arguments)

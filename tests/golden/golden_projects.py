@@ -44,7 +44,6 @@ def environment(root: Path) -> dict[str, str]:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "true"}
     places = {
         "TAMIS_PROJECT": str(root / "tamis.toml"),
-        "TAMIS_PLATFORM": str(CHECKOUT),
         "PYTHONPATH": str(CHECKOUT),
     }
     return plain | quiet | ONE_THREAD | FIXED | places

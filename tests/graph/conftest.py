@@ -39,14 +39,14 @@ def once_in_a_worker() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tamis.embedding.encoder.load_static", found)
-        patched.setattr("assets.selection.selection_plot_png", drawn)
+        patched.setattr("tamis.platform.assets.selection.selection_plot_png", drawn)
         yield
 
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch) -> None:
     """Let sensors act on a tamis.toml that was written a moment ago, however fast the graph was made."""
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import sys
 import pytest
 from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
-from definitions import definitions_of
-from resources.driver import materialize
-from resources.process_deaths import Abort, _write
-from resources.running import Wanted
 from tamis.graph.plan import input_key
 from tamis.graph.stages import stages
+from tamis.platform.definitions import definitions_of
+from tamis.platform.resources.driver import materialize
+from tamis.platform.resources.process_deaths import Abort, _write
+from tamis.platform.resources.running import Wanted
 from tamis.status import read_status
 
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
@@ -24,7 +24,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import dagster, polars, pyarrow.parquet, scipy.sparse, sqlalchemy  # once for both
 from projects import SmallProject
-from assets import corpus
+from tamis.platform.assets import corpus
 
 read = corpus.read_as
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from projects import VECTORS, SmallProject, key_of, record
 
-from resources import auditing
-from resources.auditing import HomeBeingWrittenError, audit_project
 from tamis.audit.verdicts import Audit, Node
 from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
+from tamis.platform.resources import auditing
+from tamis.platform.resources.auditing import HomeBeingWrittenError, audit_project
 from tamis.status import read_status
 from tamis.store.home import writing
 

@@ -4,9 +4,9 @@ import dagster as dg
 import polars as pl
 from projects import CHOSEN, SmallProject
 
-from assets import selection
 from tamis.graph.plan import due_partitions, full_plan
 from tamis.graph.stages import stages
+from tamis.platform.assets import selection
 
 MODELS = frozenset({"stg_decisions", "mart_reasons"})
 

@@ -4,10 +4,10 @@ import dagster as dg
 import pytest
 from projects import SmallProject, lines, texts, write
 
-from resources.current_checks import CURRENT, PROJECT_FILE, log_current_checks
-from resources.used_stages import used_by
 from tamis.graph.out_of_date import out_of_date
 from tamis.graph.stages import made_together
+from tamis.platform.resources.current_checks import CURRENT, PROJECT_FILE, log_current_checks
+from tamis.platform.resources.used_stages import used_by
 from tamis.status import read_status
 
 

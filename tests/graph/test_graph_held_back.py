@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from sensors.requests import SETTLED_SECONDS
 from tamis.graph.held_back import held_back
 from tamis.graph.loss_limits import lost_too_many, shrank_too_much
 from tamis.planning import plan_lines, read_plan
+from tamis.platform.sensors.requests import SETTLED_SECONDS
 from tamis.status import read_status
 
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
@@ -298,7 +298,7 @@ def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
 
 
 def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph, monkeypatch):
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", SETTLED_SECONDS)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", SETTLED_SECONDS)
     before, current = rows(graph), graph.current
     graph.file.touch()
     assert "tamis.toml has just changed" in graph.arrive()

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from projects import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from assets import coverage
-from resources import work
 from tamis.corpus import intake, near_index
 from tamis.embedding import storing as embedding
 from tamis.graph import reconciliation as reconcile
+from tamis.platform.assets import coverage
+from tamis.platform.resources import work
 from tamis.store.tables import Store
 
 MORE = texts("sailing", 6, 9)

@@ -7,9 +7,9 @@ import pytest
 from projects import CHOSEN, lines, texts, write
 from test_graph_published import MODELS, exported
 
-from resources.running import Runner
 from tamis.exporting import IncompleteSelectionError
 from tamis.history.versions import restore
+from tamis.platform.resources.running import Runner
 from tamis.status import read_status
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from projects import SAILING, corpus, make_graph, settings, target, texts, write_jsonl
 
-import assets
-import definitions
 import tamis
 from tamis.base.declared import declaring_modules
 from tamis.corpus.text import document_id
@@ -18,6 +16,7 @@ from tamis.graph.estimates import estimates
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.history.explain import explain_document
+from tamis.platform import assets, definitions
 from tamis.store import schemas
 from tamis.withdrawal.verifying import verify
 
@@ -44,7 +43,7 @@ def made_up(tmp_path_factory):
         for one in REMEMBERED:
             one.cache_clear()
         yield
-    for name in ("tamis.novelty.stage", "tamis.novelty", "assets.novelty"):
+    for name in ("tamis.novelty.stage", "tamis.novelty", "tamis.platform.assets.novelty"):
         sys.modules.pop(name, None)
     for one in REMEMBERED:
         one.cache_clear()

@@ -21,10 +21,10 @@ import zstandard
 from marks import Sight, sights
 from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
-from resources import retries
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
+from tamis.platform.resources import retries
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
 from tamis.withdrawal.asking import WithdrawalReason

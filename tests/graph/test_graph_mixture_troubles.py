@@ -9,8 +9,8 @@ import pytest
 from projects import make_project, selection, sentences, write
 from test_graph_mixture import CHOSEN, DESIGN, FITTED, FOLLOWING, MIXTURE, TEXT, note_runs
 
-from assets import mixture as assets_of_mixture
 from tamis.mixing import lines_of, read_mixture
+from tamis.platform.assets import mixture as assets_of_mixture
 from tamis.report.mixture import PAGE
 from tamis.training import DivergedError
 

@@ -8,13 +8,13 @@ import pytest
 from projects import CHOSEN, GRAPH, SmallProject
 from projects import selection as selection_of
 
-from assets import selection
 from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.graph import trial_data
 from tamis.graph.marts import SQL_FOLDER
 from tamis.history.explain import explain_document
 from tamis.history.versions import read_versions
+from tamis.platform.assets import selection
 from tamis.records.published import SelectionRefusedError, published_sources
 from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
@@ -65,7 +65,7 @@ def kill_between_the_tables(graph: SmallProject) -> None:
 def kill_before_the_record(graph: SmallProject) -> None:
     """End the step after both tables were written, before the current values move."""
     with pytest.MonkeyPatch.context() as broken:
-        broken.setattr("resources.work.write_current_values", die)
+        broken.setattr("tamis.platform.resources.work.write_current_values", die)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 

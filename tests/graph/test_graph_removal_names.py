@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from projects import CORPUS, plain_project, record, selection, settings
 
-from resources.removal import run_removal
 from tamis.graph.held_back import held_back, losses_by_name
 from tamis.graph.removal_names import (
     FILE,
@@ -15,6 +14,7 @@ from tamis.graph.removal_names import (
     to_print,
     with_kinds,
 )
+from tamis.platform.resources.removal import run_removal
 from tamis.training.failures import failures_of, note_failure
 
 GROUP = "selection:thin"

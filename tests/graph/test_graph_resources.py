@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from projects import CORPUS, GRAPH, SmallProject
 
-from resources.encoder import EncoderResource
-from resources.engine import EngineResource
-from resources.judge import JudgeResource
 from tamis.base.progress import ignore
 from tamis.embedding import encoder_identity
 from tamis.embedding.storing import current_table
 from tamis.engine import LocalEngine
+from tamis.platform.resources.encoder import EncoderResource
+from tamis.platform.resources.engine import EngineResource
+from tamis.platform.resources.judge import JudgeResource
 from tamis.quality import AskLLM
 from tamis.quality.ask_llm import Asked, _frame
 from tamis.quality.judging import configured_judge

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 from projects import SmallProject, lines, names, texts, write
 
-from assets import corpus
-from resources.tags import DRIVER_TAG, SENSOR
 from tamis.corpus.shards import ShardChangedError
 from tamis.graph import scan
 from tamis.graph.scan import LISTING, kept_listing
+from tamis.platform.assets import corpus
+from tamis.platform.resources.tags import DRIVER_TAG, SENSOR
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_listing_that_cannot_be_kept_leaves_no_earlier_one(graph):
 def test_a_file_that_changes_while_it_is_read_fails_no_step_of_the_run(graph, monkeypatch, count):
     """What reads it waits for the next run."""
     drop(graph, count)
-    monkeypatch.setattr("assets.corpus.as_hashed", partial(_changed, corpus.as_hashed))
+    monkeypatch.setattr("tamis.platform.assets.corpus.as_hashed", partial(_changed, corpus.as_hashed))
     graph.arrive()
     (request,), _ = graph.tick()
     assert "near_duplicates" in names(request)

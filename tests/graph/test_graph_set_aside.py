@@ -109,7 +109,7 @@ def test_a_stage_that_fails_for_good_is_not_begun_again(new_graph, monkeypatch, 
         begun.append(error)
         raise error
 
-    monkeypatch.setattr("assets.embedding.embed_missing", failing)
+    monkeypatch.setattr("tamis.platform.assets.embedding.embed_missing", failing)
     graph = new_graph("failing")
     assert "embeddings" in graph.try_making(CORPUS | {"embeddings"}).failed
     assert begun == [error] * 3  # both shards together, then each alone, and none of them again

@@ -3,7 +3,7 @@
 import dagster as dg
 from projects import lines, texts, write
 
-from resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, HOME_TAG, SENSOR
+from tamis.platform.resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, HOME_TAG, SENSOR
 from tamis.report.address import page_url
 from tamis.store.home import home_id
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 from projects import CHOSEN, CORPUS, GRAPH, SmallProject, make_graph, texts
 
-from assets import corpus
-from resources import work
 from tamis.corpus import grouping, intake, listing
 from tamis.corpus.shards import group_key, shard_key
 from tamis.graph import reconciliation
 from tamis.graph.held_back import held_back
 from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, paths_in_groups, training_lines
+from tamis.platform.assets import corpus
+from tamis.platform.resources import work
 from tamis.report.summary import first_places
 
 MADE = frozenset({"raw_shards", "documents"})

@@ -28,7 +28,7 @@ def test_the_state_of_a_base_model_is_none_that_a_trial_makes_room_in(new_graph,
         kept.append(resume)
         raise PermanentError("interrupted for a test")
 
-    monkeypatch.setattr("assets.training.pretrain", interrupted)
+    monkeypatch.setattr("tamis.platform.assets.training.pretrain", interrupted)
     graph = new_graph("models", GRAPH + MODEL)
     graph.try_making(CORPUS | {"target_examples", "contamination", "tokenizer", "base_models"})
     assert kept

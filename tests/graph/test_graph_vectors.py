@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 from projects import FITTED, SAILING, VECTORS, SmallProject, lines, write
 
-from resources.ownership import tags_of
 from tamis.embedding import encoder_identity, identity
 from tamis.embedding.storing import current_table
+from tamis.platform.resources.ownership import tags_of
 from tamis.store.schemas import kind_of
 from tamis.store.tables import Store
 

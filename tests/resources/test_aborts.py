@@ -8,8 +8,8 @@ import sys
 import pytest
 from projects import CHECKOUT
 
-from resources import process_deaths as aborts
-from resources.process_deaths import (
+from tamis.platform.resources import process_deaths as aborts
+from tamis.platform.resources.process_deaths import (
     OUT_OF_MEMORY,
     PartitionAbortedError,
     forget_aborts,
@@ -21,7 +21,7 @@ from tamis.store.home import Home
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from resources.process_deaths import watching
+from tamis.platform.resources.process_deaths import watching
 from tamis.store.home import Home
 
 with watching(Home(Path(sys.argv[1])), "documents") as watch:
@@ -149,7 +149,7 @@ def test_a_step_whose_cache_is_deleted_meanwhile_ends_well(home):
 CLOSED_LATE = """
 import os, sys
 from pathlib import Path
-from resources.process_deaths import watching
+from tamis.platform.resources.process_deaths import watching
 from tamis.store.home import Home
 
 home = Home(Path(sys.argv[1]))

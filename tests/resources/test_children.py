@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resources import children
-from resources.children import children_awaited, end_left_over, kill_services
+from tamis.platform.resources import children
+from tamis.platform.resources.children import children_awaited, end_left_over, kill_services
 
 SLEEPS = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
 PARENT = """

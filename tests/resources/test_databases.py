@@ -14,12 +14,12 @@ from projects import SmallProject, corpus, plain_project, settings
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from resources import databases
-from resources.databases import TABLES, incomplete_databases
-from resources.health import findings
-from resources.instance import DamagedStateError, dagster_state, open_instance
-from resources.instance_file import asked_by
 from tamis.base.trust import accept
+from tamis.platform.resources import databases
+from tamis.platform.resources.databases import TABLES, incomplete_databases
+from tamis.platform.resources.health import findings
+from tamis.platform.resources.instance import DamagedStateError, dagster_state, open_instance
+from tamis.platform.resources.instance_file import asked_by
 from tamis.project import Project, open_project
 
 KINDS = ("CREATE", "INSERT", "PRAGMA journal_mode")

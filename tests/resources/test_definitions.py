@@ -23,11 +23,11 @@ from projects import (
     target,
 )
 
-from resources.last_good_project import NothingToLoadError, load_project
-from resources.specification import asset
-from resources.used_stages import used_by
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
+from tamis.platform.resources.last_good_project import NothingToLoadError, load_project
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.used_stages import used_by
 from tamis.stage import Automation
 from tamis.store.columns import BadDeclarationError
 
@@ -147,7 +147,7 @@ def test_an_asset_names_the_inputs_that_its_stage_declares():
 
 
 def test_a_step_makes_the_stages_that_declare_it():
-    from assets.shards import shards
+    from tamis.platform.assets.shards import shards
 
     declared = {stage.name for stage in stages().values() if stage.step == "shards"}
     assert {key.path[-1] for key in shards(stages()).keys} == declared
@@ -205,9 +205,9 @@ def test_without_a_project_the_error_says_that_the_home_is_not_known(tmp_path, m
 
 
 VALIDATE = """
-import runpy, sys, time
-defs = runpy.run_path(sys.argv[1])["defs"]()
-defs.get_repository_def()
+import time
+from tamis.platform.definitions import defs
+defs().get_repository_def()
 print(time.process_time())
 """
 
@@ -215,7 +215,7 @@ print(time.process_time())
 def test_a_code_location_loads_in_seconds_and_its_log_has_the_error(opened):
     def load() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", VALIDATE, str(CHECKOUT / "definitions.py")],
+            [sys.executable, "-c", VALIDATE],
             env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
             capture_output=True,
             text=True,

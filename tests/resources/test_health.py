@@ -13,12 +13,12 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from projects import plain_project, settings
 
-from resources.health import SILENT_SECONDS, findings
-from resources.instance import open_instance
-from resources.instance_file import ON_POSTGRES, POSTGRES_URL
-from resources.webserver import noted
 from tamis.cli import main
 from tamis.cli.serving import PARTS
+from tamis.platform.resources.health import SILENT_SECONDS, findings
+from tamis.platform.resources.instance import open_instance
+from tamis.platform.resources.instance_file import ON_POSTGRES, POSTGRES_URL
+from tamis.platform.resources.webserver import noted
 from tamis.project import open_project
 from tamis.store.home import writing
 from tamis.training.tracking import ensure_database

@@ -5,9 +5,9 @@ import os
 import pytest
 from projects import plain_project, selection, settings
 
-from resources.instance import open_instance
-from resources.instance_file import asked_by, prepare_folder
 from tamis.base.trust import accept
+from tamis.platform.resources.instance import open_instance
+from tamis.platform.resources.instance_file import asked_by, prepare_folder
 
 
 @pytest.fixture(autouse=True)

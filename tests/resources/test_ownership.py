@@ -17,14 +17,21 @@ from dagster._core.remote_origin import (
 )
 from projects import SmallProject, plain_project, selection, settings, write_jsonl
 
-from resources import processes
-from resources.check_log import log_evaluation
-from resources.ownership import ASSET_JOB, DEFINITIONS, Owner, active_runs, other_homes, tags_of
-from resources.partitions import register_partitions
-from resources.processes import end_killed_runs
-from resources.tags import COMMAND_LINE, DRIVER_TAG, HOME_TAG, PROCESS_TAG, WORK_TAG
-from sensors.requests import attempts, busy, removal_request, work_id
 from tamis.graph.automation import Group
+from tamis.platform.resources import processes
+from tamis.platform.resources.check_log import log_evaluation
+from tamis.platform.resources.ownership import (
+    ASSET_JOB,
+    DEFINITIONS,
+    Owner,
+    active_runs,
+    other_homes,
+    tags_of,
+)
+from tamis.platform.resources.partitions import register_partitions
+from tamis.platform.resources.processes import end_killed_runs
+from tamis.platform.resources.tags import COMMAND_LINE, DRIVER_TAG, HOME_TAG, PROCESS_TAG, WORK_TAG
+from tamis.platform.sensors.requests import attempts, busy, removal_request, work_id
 from tamis.store.home import ID_COPY, ID_MARKER, claim, home_id
 
 HERE = RegisteredCodeLocationOrigin("definitions.py")
@@ -221,6 +228,8 @@ def test_failures_of_others_count_for_nothing_and_are_not_told(homes, instance):
         (["documents"], FileCodePointer(str(DEFINITIONS), "defs", str(DEFINITIONS.parent)), True),
         (["documents"], FileCodePointer("definitions.py", "defs", str(DEFINITIONS.parent)), True),
         (["documents"], ModuleCodePointer("definitions", str(DEFINITIONS.parent)), True),
+        (["documents"], ModuleCodePointer("tamis.platform.definitions", "defs"), True),
+        (["documents"], ModuleCodePointer("crawler.definitions", "defs"), False),
         (["documents"], FileCodePointer("definitions.py", "defs", "/srv/crawler"), False),
         (["documents"], ModuleCodePointer("crawler.definitions", "/srv"), False),
         (["documents"], PackageCodePointer("crawler", "defs", None), False),

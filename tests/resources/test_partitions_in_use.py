@@ -11,8 +11,8 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
-from resources.ownership import tags_of
-from resources.partitions import partitions_in_use, register_partitions
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.partitions import partitions_in_use, register_partitions
 from tamis.store.home import Home, claim
 
 PARTITION, START, END = (

@@ -14,9 +14,9 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 from projects import EVERYTHING, plain_project
 
-from resources.instance_file import ON_POSTGRES, ON_SQLITE
-from resources.processes import end_killed_runs, note_process
-from resources.specification import ACCELERATOR_POOL
+from tamis.platform.resources.instance_file import ON_POSTGRES, ON_SQLITE
+from tamis.platform.resources.processes import end_killed_runs, note_process
+from tamis.platform.resources.specification import ACCELERATOR_POOL
 from tamis.store.home import Home
 
 FREED_AFTER = 1
@@ -24,7 +24,7 @@ SLEEPER = """
 import sys, time
 import dagster as dg
 sys.path.insert(0, {checkout!r})
-from resources.processes import note_process
+from tamis.platform.resources.processes import note_process
 
 @dg.op(pool="gpu")
 def holds(context):

@@ -7,11 +7,11 @@ import sys
 import dagster as dg
 import pytest
 
-from resources import processes
-from resources.ownership import tags_of
-from resources.processes import end_killed_runs, note_process
-from resources.tags import PROCESS_TAG
 from tamis.base.processes import this_process
+from tamis.platform.resources import processes
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.processes import end_killed_runs, note_process
+from tamis.platform.resources.tags import PROCESS_TAG
 from tamis.store.home import Home, claim
 
 ALIVE = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

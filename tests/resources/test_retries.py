@@ -13,10 +13,10 @@ import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 from projects import EVERYTHING, plain_project
 
-from resources.retries import MOST_RETRIES, retried, tried_once
-from resources.work_errors import take_withheld
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.kept_errors import kept_message
+from tamis.platform.resources.retries import MOST_RETRIES, retried, tried_once
+from tamis.platform.resources.work_errors import take_withheld
 from tamis.store.unwritable import DiskFullError
 
 

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from resources import running
-from resources.running import Outcome, Runner, Wanted, interruptible
-from resources.work import logged_by_hand
 from tamis.graph.automation import Group
 from tamis.graph.plan import Due
+from tamis.platform.resources import running
+from tamis.platform.resources.running import Outcome, Runner, Wanted, interruptible
+from tamis.platform.resources.work import logged_by_hand
 from tamis.store.home import Home
 
 

@@ -15,10 +15,10 @@ from projects import (
     target,
 )
 
-from resources.partitions import register_partitions
-from resources.running import EVERYTHING, Outcome, Runner, range_tags
-from resources.tags import PARTITIONS_TAG, named_partitions
 from tamis.graph.automation import Group
+from tamis.platform.resources.partitions import register_partitions
+from tamis.platform.resources.running import EVERYTHING, Outcome, Runner, range_tags
+from tamis.platform.resources.tags import PARTITIONS_TAG, named_partitions
 from tamis.project import Project
 from tamis.training.failures import failure_noted, failures_of
 

@@ -9,7 +9,7 @@ import pytest
 from dagster._cli.dev import dev_command
 from projects import SmallProject, plain_project, settings
 
-from resources import serving
+from tamis.platform.resources import serving
 
 
 @pytest.fixture

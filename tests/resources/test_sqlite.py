@@ -15,13 +15,13 @@ from alembic.script.base import Script
 from mlflow.exceptions import MlflowException
 from projects import plain_project, settings
 
-from resources import sqlite
-from resources.health import findings
-from resources.instance import UnusableStateError, dagster_state, open_instance
-from resources.sqlite import Migrations, let_go
 from tamis.base import sqlite as locks
 from tamis.base.kept_errors import kept_message
 from tamis.base.sqlite import DatabaseLockedError, wait_until_free
+from tamis.platform.resources import sqlite
+from tamis.platform.resources.health import findings
+from tamis.platform.resources.instance import UnusableStateError, dagster_state, open_instance
+from tamis.platform.resources.sqlite import Migrations, let_go
 from tamis.training.tracking import ensure_database
 
 FULL, NORMAL = 2, 1
@@ -134,7 +134,7 @@ def test_a_database_at_rest_is_read_in_a_folder_that_may_only_be_read(project, m
     let_go(project.home.dagster)
     with closing(sqlite3.connect(project.home.dagster / "schedules" / "schedules.db")) as rests:
         rests.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    monkeypatch.setattr("resources.sqlite.os.access", lambda _path, _mode: False)
+    monkeypatch.setattr("tamis.platform.resources.sqlite.os.access", lambda _path, _mode: False)
     engine = sqlalchemy.create_engine(f"sqlite:///{project.home.dagster}/schedules/schedules.db")
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 0
@@ -221,7 +221,7 @@ def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, mo
     path = project.home.mlflow / "mlflow.db"
     monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "1")  # whole seconds, which would stay for the tests after this
-    monkeypatch.setattr("resources.health.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("tamis.platform.resources.health.PATIENCE_SECONDS", 0.2)
     before = sqlite.patience()
     with locked(path):
         (found,) = findings(project, ["tracking"])

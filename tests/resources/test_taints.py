@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 from projects import heads_of, record, rows_of, write_rows
 
-from resources.taint_checks import UNTAINTED, log_taints, taint_evaluation
+from tamis.platform.resources.taint_checks import UNTAINTED, log_taints, taint_evaluation
 from tamis.store.home import Home
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw

@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 from projects import plain_project, settings
 
-from resources.store import StoreResource
-from resources.used_stages import used_by
-from sensors import noting
-from sensors.defined import sensors_of
-from sensors.noting import noted
-from sensors.reselection import reselection
+from tamis.platform.resources.store import StoreResource
+from tamis.platform.resources.used_stages import used_by
+from tamis.platform.sensors import noting
+from tamis.platform.sensors.defined import sensors_of
+from tamis.platform.sensors.noting import noted
+from tamis.platform.sensors.reselection import reselection
 from tamis.store.served import said_by
 
 

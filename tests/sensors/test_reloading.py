@@ -13,9 +13,9 @@ import dagster as dg
 import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target
 
-from resources.current_checks import PROJECT_FILE
-from resources.webserver import ask_reload, noted
 from tamis.base.processes import this_process
+from tamis.platform.resources.current_checks import PROJECT_FILE
+from tamis.platform.resources.webserver import ask_reload, noted
 from tamis.store.served import NOTE, served
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
@@ -69,7 +69,7 @@ def serve():
 
 @pytest.fixture
 def project(tmp_path, nowhere, monkeypatch):
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
     made = plain_project(tmp_path, settings())
     yield made
     made.close()
@@ -110,7 +110,7 @@ def test_what_changed_again_and_what_took_too_long_is_asked_for_again(project, s
         project.configure(before + COPIES + "[judge]\n")
         assert "quality_scores" in said(project, loaded=before)
         assert len(server.asked) == 2
-        monkeypatch.setattr("sensors.reloading.LOADING_SECONDS", -1.0)
+        monkeypatch.setattr("tamis.platform.sensors.reloading.LOADING_SECONDS", -1.0)
         said(project, loaded=before)
         assert len(server.asked) == 3
 
@@ -126,7 +126,7 @@ def test_what_is_used_no_longer_and_what_only_the_definitions_state_is_loaded_to
 
 
 def test_a_webserver_that_is_loading_is_not_waited_for(serve, monkeypatch):
-    monkeypatch.setattr("resources.webserver.BEGUN_SECONDS", 0.2)
+    monkeypatch.setattr("tamis.platform.resources.webserver.BEGUN_SECONDS", 0.2)
     server = serve(after=20.0)
     began = time.monotonic()
     assert ask_reload("127.0.0.1", server.server_port, "definitions.py") == ""

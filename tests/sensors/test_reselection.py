@@ -7,11 +7,11 @@ import dagster as dg
 import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target, write_jsonl
 
-from resources.ownership import tags_of
-from resources.tags import CERTIFIED_TAG, WORK_TAG
-from sensors.requests import BACK_OFF_SECONDS
 from tamis.cli import main
 from tamis.graph.stages import stages
+from tamis.platform.resources.ownership import tags_of
+from tamis.platform.resources.tags import CERTIFIED_TAG, WORK_TAG
+from tamis.platform.sensors.requests import BACK_OFF_SECONDS
 from tamis.status import read_status
 
 SELECTED = dg.RunRequest(
@@ -42,7 +42,7 @@ class Ticks(SmallProject):
 def ticks(tmp_path, monkeypatch) -> Ticks:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.delenv("TAMIS_HOME", raising=False)
-    monkeypatch.setattr("sensors.requests.SETTLED_SECONDS", 0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
     text = settings(target(), selection("near", "got-d", target="goal"))
     return Ticks(plain_project(tmp_path, text).root)
 
@@ -108,7 +108,7 @@ def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_af
 
 def at(monkeypatch, seconds: float) -> None:
     """Let the sensor read this time from the clock."""
-    monkeypatch.setattr("sensors.reselection.time", SimpleNamespace(time=lambda: seconds))
+    monkeypatch.setattr("tamis.platform.sensors.reselection.time", SimpleNamespace(time=lambda: seconds))
 
 
 def test_a_failed_run_is_tried_again_later_and_three_times_at_most(ticks, monkeypatch):
@@ -270,6 +270,6 @@ def test_what_somebody_deletes_in_dagster_is_seen_within_a_minute(ticks, monkeyp
     assert ticks.arrive() == "no changes"
     ticks.instance.delete_dynamic_partition("shards", "web__a.jsonl")
     assert ticks.arrive() == "no changes"
-    monkeypatch.setattr("sensors.unchanged.BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr("tamis.platform.sensors.unchanged.BELIEVED_SECONDS", 0.0)
     assert ticks.tick()[1] == "new shards are being registered"
     assert ticks.arrive() == "registered 1 shard"

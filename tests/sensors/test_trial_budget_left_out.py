@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from projects import plain_project, settings
 
-from sensors.trial_budget import _left_out
 from tamis.graph.automation import Group
+from tamis.platform.sensors.trial_budget import _left_out
 from tamis.training.failures import failures_of, note_failure
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ order by language
 """
 LIST = """
 import json
-from definitions import defs
+from tamis.platform.definitions import defs
 asset = defs().get_assets_def("mart_languages")
 print(json.dumps(sorted(key.to_user_string() for key in asset.asset_deps[asset.key])))
 """
@@ -29,7 +30,7 @@ print(json.dumps(sorted(key.to_user_string() for key in asset.asset_deps[asset.k
 def test_adding_a_model_is_adding_one_file(tmp_path):
     for name in PLATFORM:
         source = CHECKOUT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy = partial(shutil.copytree, symlinks=True) if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
     (tmp_path / "dbt_like_sql" / "marts" / "mart_languages.sql").write_text(NEW_MODEL)
     (tmp_path / "tamis.toml").write_text((CHECKOUT / "tamis.toml").read_text())

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from projects import plain_project, selection, settings
 
-from resources.instance import open_instance
 from tamis.cli import main
+from tamis.platform.resources.instance import open_instance
 from tamis.project import open_project
 from tamis.store.home import (
     MOST_BYTES,

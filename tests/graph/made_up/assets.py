@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from resources.output import Output, Rows
-from resources.specification import asset
-from resources.store import StoreResource
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
+from tamis.platform.resources.output import Output, Rows
+from tamis.platform.resources.specification import asset
+from tamis.platform.resources.store import StoreResource
 from tamis.store.schemas import schema_of
 
 

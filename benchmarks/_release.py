@@ -52,6 +52,8 @@ RELEASE = (
     Entry(name="install", minutes=3),
     Entry(name="training", minutes=3),
     Entry(name="start_up", minutes=3),
+    Entry(name="size", minutes=0.1),
+    Entry(name="way", minutes=2),
     Entry(name="map", minutes=4),
     Entry(name="gaps", minutes=4),
     Entry(name="default_rules", minutes=4),

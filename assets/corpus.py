@@ -22,11 +22,11 @@ from tamis.graph.shrunken_files import (
     note_shrunken,
 )
 from tamis.graph.snapshot import Shrunken
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset, part
+from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
 from tamis.settings.references import named
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.digests import canonical_digest

@@ -15,13 +15,11 @@ from tamis.embedding.storing import current_table, encoder_slug
 from tamis.embedding.unknown_stored import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
+from tamis.platform.assets.scorers import scorers
+from tamis.platform.assets.specification import asset, specified, step
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.scorers import scorers
-from tamis.platform.resources.specification import asset, specified, step
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.pinned_versions import PinnedVersion
@@ -40,6 +38,8 @@ from tamis.report.selection_map import axes_in_words, map_page, thumbnail_png
 from tamis.report.selection_plot import selection_plot_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
 from tamis.selection.computing import ScoringOptions, method_scores

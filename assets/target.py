@@ -33,13 +33,13 @@ from tamis.graph.held_back import keep_values
 from tamis.graph.loss_limits import lost_too_many_documents
 from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
 from tamis.graph.snapshot import Shrunken
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.encoder import EncoderResource
 from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.manifest import content_digest
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
 from tamis.settings.references import named

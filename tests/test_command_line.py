@@ -36,9 +36,9 @@ from tamis.cli.parts import answer
 from tamis.graph.plan import Due
 from tamis.graph.scan import scan_files
 from tamis.planning import with_damage
-from tamis.platform.resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
-from tamis.platform.resources.webserver import noted
 from tamis.report.address import pages_address
+from tamis.runtime.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.runtime.services import noted
 from tamis.status import read_status
 from tamis.store.retained import retain
 from tamis.store.served import NOTE

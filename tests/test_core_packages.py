@@ -47,7 +47,7 @@ IMPORTED = {
     "scikit-learn": "tamis/coverage/prototypes.py",
     "scipy": "tamis/embedding/static.py",
     "sentence-transformers": "tamis/embedding/sentence.py",
-    "sqlalchemy": "resources/instance.py",
+    "sqlalchemy": "tamis/runtime/instance.py",
     "sqlglot": "tamis/sql/plan.py",
     "tokenizers": "tamis/embedding/static.py",
     "torch": "tamis/training/models.py",
@@ -63,7 +63,7 @@ READ = {
 # ... or one that makes a call, by the words given, for which a file of another package says that it needs it.
 CALLED = {
     "dagster-webserver": (
-        ("resources/serving.py", ["dagster dev"]),
+        ("tamis/runtime/services.py", ["dagster dev"]),
         ("dagster", "_cli/dev.py", "dagster_webserver"),
     ),
 }

@@ -79,7 +79,11 @@ def test_packages_of_the_same_bare_names_and_ours_work_in_a_process(first, tmp_p
 
 
 PLANTED = {
-    "from a method": ("tamis/store/planted.py", "import tamis.platform.resources.work\n"),
+    "from a method to the runtime": ("tamis/store/planted.py", "import tamis.runtime.step\n"),
+    "from the runtime to a resource": (
+        "tamis/runtime/planted.py",
+        "def f():\n    from tamis.platform.resources import store\n",
+    ),
     "from a resource": (
         "resources/planted.py",
         "def f():\n    from tamis.platform.sensors import arrivals\n",

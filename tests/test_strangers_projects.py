@@ -12,7 +12,7 @@ from projects import CHECKOUT, plain_project, selection, settings
 
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.sentence import SentenceEncoder
-from tamis.platform.resources import provenance
+from tamis.records import provenance
 from tamis.report.figures import new_figure, png_of
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables

@@ -12,16 +12,16 @@ from projects import plain_project, selection, settings
 from tamis.base.trust import TRUST, Consent, NoRecordError, UntrustedError, accept, accepted, record_file
 from tamis.cli import main
 from tamis.graph.precheck import LOGGED, _without_tracker
-from tamis.platform.resources.driver import materialize
-from tamis.platform.resources.instance import open_instance
-from tamis.platform.resources.instance_file import (
+from tamis.project import open_project
+from tamis.runtime.driver import materialize
+from tamis.runtime.instance import (
     EARLIER,
     ON_POSTGRES,
     ON_SQLITE,
     WRITTEN_ON_POSTGRES,
+    open_instance,
     prepare_folder,
 )
-from tamis.project import open_project
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.trust import asked_by, is_here

@@ -15,7 +15,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
 from tamis.base.progress import complain, say
-from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date, written
+from tamis.cli.parts import answer, json_option, runtime_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.embedding.unknown_stored import unknown_lines
@@ -209,7 +209,7 @@ def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[
 def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""
     asked, project = Files(**given), read_project()
-    found = platform_module("auditing").audit_project(project, name, quick, say)
+    found = runtime_module("commands").audit_project(project, name, quick, say)
     if asked.against:
         found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
         say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")

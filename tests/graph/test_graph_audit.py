@@ -14,8 +14,8 @@ from projects import VECTORS, SmallProject, key_of, record
 from tamis.audit.verdicts import Audit, Node
 from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
-from tamis.platform.resources import auditing
-from tamis.platform.resources.auditing import HomeBeingWrittenError, audit_project
+from tamis.runtime import commands as auditing
+from tamis.runtime.commands import HomeBeingWrittenError, audit_project
 from tamis.status import read_status
 from tamis.store.home import writing
 

@@ -6,8 +6,8 @@ from projects import SmallProject, lines, texts, write
 
 from tamis.graph.out_of_date import out_of_date
 from tamis.graph.stages import made_together
-from tamis.platform.resources.current_checks import CURRENT, PROJECT_FILE, log_current_checks
-from tamis.platform.resources.used_stages import used_by
+from tamis.graph.used_stages import used_by
+from tamis.runtime.checks import CURRENT, PROJECT_FILE, log_current_checks
 from tamis.status import read_status
 
 

@@ -18,7 +18,7 @@ from tamis.corpus import intake, near_index
 from tamis.embedding import storing as embedding
 from tamis.graph import reconciliation as reconcile
 from tamis.platform.assets import coverage
-from tamis.platform.resources import work
+from tamis.runtime import step as work
 from tamis.store.tables import Store
 
 MORE = texts("sailing", 6, 9)

@@ -9,7 +9,7 @@ from test_graph_published import MODELS, exported
 
 from tamis.exporting import IncompleteSelectionError
 from tamis.history.versions import restore
-from tamis.platform.resources.running import Runner
+from tamis.runtime.running import Runner
 from tamis.status import read_status
 
 

@@ -24,7 +24,7 @@ from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, tex
 from tamis.corpus import document_id
 from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
-from tamis.platform.resources import retries
+from tamis.runtime import failures as retries
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
 from tamis.withdrawal.asking import WithdrawalReason

@@ -65,7 +65,7 @@ def kill_between_the_tables(graph: SmallProject) -> None:
 def kill_before_the_record(graph: SmallProject) -> None:
     """End the step after both tables were written, before the current values move."""
     with pytest.MonkeyPatch.context() as broken:
-        broken.setattr("tamis.platform.resources.work.write_current_values", die)
+        broken.setattr("tamis.runtime.step.write_current_values", die)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 

@@ -14,7 +14,8 @@ from tamis.graph.removal_names import (
     to_print,
     with_kinds,
 )
-from tamis.platform.resources.removal import run_removal
+from tamis.runtime.running import run_removal
+from tamis.runtime.runs import REMOVAL
 from tamis.training.failures import failures_of, note_failure
 
 GROUP = "selection:thin"
@@ -130,7 +131,8 @@ def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path)
     graph = with_two_losses(tmp_path)
     with pytest.raises(AmbiguousRemovalError, match="corpus:web` or `--allow-removal selection:web"):
         graph.try_making(CORPUS, allowed=["web"])
-    assert "selection:web" in run_removal(graph.instance, graph.project, frozenset({"web"}))
+    removal = graph.definitions().resolve_job_def(REMOVAL)
+    assert "selection:web" in run_removal(graph.instance, graph.project, removal, frozenset({"web"}))
     assert (graph.store.count("documents"), ("selected_subset", "web") in graph.current) == (1, True)
     outcome = graph.try_making(CORPUS, allowed=["selection:web"])
     assert outcome.removed == ["selected_subset[web]"]

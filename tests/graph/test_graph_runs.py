@@ -11,7 +11,7 @@ from tamis.corpus.shards import ShardChangedError
 from tamis.graph import scan
 from tamis.graph.scan import LISTING, kept_listing
 from tamis.platform.assets import corpus
-from tamis.platform.resources.tags import DRIVER_TAG, SENSOR
+from tamis.runtime.runs import DRIVER_TAG, SENSOR
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from tamis.graph.held_back import held_back
 from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, paths_in_groups, training_lines
 from tamis.platform.assets import corpus
-from tamis.platform.resources import work
 from tamis.report.summary import first_places
+from tamis.runtime import step as work
 
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)

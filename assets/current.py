@@ -1,9 +1,7 @@
 """Whether an asset is current, as Dagster shows it: one check an asset, and the planner answers.
 
-With them comes the check of tamis.toml, which belongs to no asset alone.
-
-Runs evaluate the checks of what they make at their end, the arrivals sensor and the command line those whose
-answer is another by then: Dagster's own mark knows of no file that has come and of no setting.
+With them comes the check of tamis.toml, which belongs to no asset alone. What is logged outside of runs is in
+`tamis/runtime/checks.py`.
 """
 
 from collections.abc import Collection, Iterator

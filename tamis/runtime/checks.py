@@ -82,10 +82,7 @@ def log_evaluation(
 
 
 def log_current_checks(
-    instance: dg.DagsterInstance,
-    snapshot: ProjectSnapshot,
-    current: CurrentValues,
-    assets: Collection[str],
+    instance: dg.DagsterInstance, snapshot: ProjectSnapshot, current: CurrentValues, assets: Collection[str]
 ) -> None:
     """Log the checks of these assets whose answer changed, outside of any run.
 

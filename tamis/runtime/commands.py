@@ -38,7 +38,9 @@ from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import Withdrawn, withdraw
 
 PATIENCE_SECONDS = 30.0
+"""How long an audit waits for who writes."""
 DATABASE_SECONDS = 5
+"""How long a look at the health waits for a database."""
 SILENT_SECONDS = 180.0
 """A daemon's heartbeat comes every 30 seconds."""
 
@@ -75,12 +77,7 @@ class IncompleteDatabasesError(PermanentError):
         super().__init__(f"{'; '.join(one.line for one in found)}; {cure}")
 
 
-def audit_project(
-    project: Project,
-    name: str | None,
-    quick: bool,
-    say: Callable[[str], None],
-) -> Audit:
+def audit_project(project: Project, name: str | None, quick: bool, say: Callable[[str], None]) -> Audit:
     """Audit a checkpoint or selection, or all of them, in a home that nobody writes to.
 
     A red audit during which somebody wrote starts again when the writer has finished; what it finds twice

@@ -4,7 +4,7 @@ A run makes all that can be made with one set of partitions, so 1,000 shards cos
 processes. Nothing out of date means no run at all.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -98,7 +98,8 @@ def materialize(
             chosen_precision(project, say, wanted.choose_precision)
             snapshot = _scan_and_reconcile(project, loaded, instance, wanted, outcome)
             current = read_current_values(project.home.store)
-        _say_unneeded(asked, outcome, say)
+        if asked and not (outcome.removed or outcome.let_go):
+            say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
         if count := _tried_again(snapshot, current, forgotten, wanted):
             say(f"retrying {counted(count, 'trial')} that failed")
         plan = full_plan(snapshot, current, not wanted.certified)
@@ -111,23 +112,7 @@ def materialize(
         job = loaded().resolve_implicit_global_asset_job_def()
         runner = Runner(project=project, job=job, instance=instance, say=say, wanted=wanted)
         for _ in range(MOST_ROUNDS):
-            has_read = False
-            while group := _next(project, snapshot, wanted, outcome):
-                reads = any(stages()[name].from_files for name in group.assets)
-                if has_read and not reads and snapshot.lost:
-                    # Lost files whose documents were read elsewhere leave before anything is made of both.
-                    snapshot = _scan_and_reconcile(project, loaded, instance, wanted, outcome)
-                    has_read = False
-                    continue
-                has_read |= reads
-                if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
-                    now = scan_again(snapshot, read_current_values(project.home.store))
-                    register_partitions(instance, now, remove=False)
-                runner.make(snapshot, group, outcome)
-                if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
-                    stop_unless_writable(project.home.root)
-                    stop_at_limit(outcome.failed.values())
-                    project.home.require_store()
+            snapshot = _make_groups(runner, loaded, snapshot, outcome)
             gone_before = len(outcome.removed) + len(outcome.let_go)
             with Heartbeat("looking for files that changed during the run"):
                 before, snapshot = snapshot, _scan_and_reconcile(project, loaded, instance, wanted, outcome)
@@ -155,10 +140,29 @@ def _forgotten(project: Project, say: Callable[[str], None]) -> list[Failure]:
     return forgotten
 
 
-def _say_unneeded(asked: Collection[str], outcome: Outcome, say: Callable[[str], None]) -> None:
-    """Say that nothing is held back under the names that a person gave, where that is so."""
-    if asked and not (outcome.removed or outcome.let_go):
-        say(f"nothing is held back under {', '.join(sorted(asked))} (see `tamis plan`)")
+def _make_groups(
+    runner: Runner, loaded: Callable[[], dg.Definitions], snapshot: ProjectSnapshot, outcome: Outcome
+) -> ProjectSnapshot:
+    """Make one group after another; return the snapshot, a newer one where lost files left meanwhile."""
+    project = runner.project
+    has_read = False
+    while group := _next(project, snapshot, runner.wanted, outcome):
+        reads = any(stages()[name].from_files for name in group.assets)
+        if has_read and not reads and snapshot.lost:
+            # Lost files whose documents were read elsewhere leave before anything is made of both.
+            snapshot = _scan_and_reconcile(project, loaded, runner.instance, runner.wanted, outcome)
+            has_read = False
+            continue
+        has_read |= reads
+        if group.partition_set in SWARM_SETS:  # planned by a stage of this very materialization
+            now = scan_again(snapshot, read_current_values(project.home.store))
+            register_partitions(runner.instance, now, remove=False)
+        runner.make(snapshot, group, outcome)
+        if outcome.failed:  # on a full disk, or without its store, all that follows would fail, too
+            stop_unless_writable(project.home.root)
+            stop_at_limit(outcome.failed.values())
+            project.home.require_store()
+    return snapshot
 
 
 def _check_first(

@@ -102,9 +102,7 @@ def opened(source: Source, context: dg.AssetExecutionContext, name: str | None =
         snapshot, current = _of_run(source, context, stage)
         keys = _partitions(source, context, stage, snapshot, current)
         noted = failed_step_noted(
-            home.store,
-            stage.name,
-            lambda: {key: input_key(stage, key, snapshot, current) for key in keys},
+            home.store, stage.name, lambda: {key: input_key(stage, key, snapshot, current) for key in keys}
         )
         with (
             retried(context.retry_number),
@@ -124,8 +122,7 @@ def opened(source: Source, context: dg.AssetExecutionContext, name: str | None =
             )
             work.set_aside()
             work.attempt = begin(
-                home.store,
-                [(asset, key) for asset in made_together(stage.name) for key in work.partitions],
+                home.store, [(asset, key) for asset in made_together(stage.name) for key in work.partitions]
             )
             if not stage.partitions:
                 work.begin("")

@@ -27,7 +27,11 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
-from tamis.runtime.dagster_internals import make_new_run_id
+from tamis.runtime.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    make_new_run_id,
+)
 from tamis.runtime.failures import failed_assets, take_withheld
 from tamis.runtime.runs import (
     ALLOW_REMOVAL_TAG,
@@ -304,10 +308,7 @@ def range_tags(instance: dg.DagsterInstance, group: Group) -> dict[str, str]:
     order = instance.get_dynamic_partitions(group.partition_set)
     places = {key: place for place, key in enumerate(order)}
     first, last = min(group.partitions, key=places.__getitem__), max(group.partitions, key=places.__getitem__)
-    tags = {
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
-    }
+    tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
     whole = places[last] - places[first] + 1 == len(group.partitions)
     return tags if whole else tags | {PARTITIONS_TAG: json.dumps(sorted(group.partitions))}
 
@@ -316,11 +317,7 @@ def run_removal(
     instance: dg.DagsterInstance, project: Project, removal: dg.JobDefinition, allowed: frozenset[str]
 ) -> str:
     """Run the removal job in this process; returns the first line of its error, or "" where it succeeded."""
-    tags = {
-        **{DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process()},
-        **IN_TIMELINE,
-        **tags_of(project.home),
-    }
+    tags = {DRIVER_TAG: COMMAND_LINE, PROCESS_TAG: this_process(), **IN_TIMELINE, **tags_of(project.home)}
     if allowed:
         tags[ALLOW_REMOVAL_TAG] = ",".join(sorted(allowed))
     run_id = make_new_run_id()

@@ -78,7 +78,7 @@ ORIGIN = RemoteRepositoryOrigin(
     repository_name=SINGLETON_REPOSITORY_NAME,
 )
 IN_TIMELINE = {REPOSITORY_LABEL_TAG: ORIGIN.get_label()}
-"""Tags of such a run."""
+"""Tags of a run of the command line in the UI's Timeline, which shows those of a code location alone."""
 SILENT_SECONDS = 300.0
 """A run that has started but reached no step for so long died in between: steps name their process."""
 PARTITION_SETS = {

@@ -18,7 +18,7 @@ from tamis.graph.failed_steps import failed_steps
 from tamis.graph.plan import full_plan
 from tamis.platform.assets import corpus as corpus_assets
 from tamis.platform.assets import embedding as embedding_assets
-from tamis.runtime import opening as store
+from tamis.runtime import opening
 from tamis.runtime.runs import register_partitions
 from tamis.store.unwritable import DiskFullError
 
@@ -167,7 +167,7 @@ def test_each_line_of_an_error_of_another_library_is_a_line_on_the_terminal(grap
 
 
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
-    looked = failing_where(monkeypatch, store, "scan_files", lambda *_: False)
+    looked = failing_where(monkeypatch, opening, "scan_files", lambda *_: False)
     graph.make(MADE)
     assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
     assert len(looked) == 1

@@ -14,7 +14,7 @@ from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, paths_in_groups, training_lines
 from tamis.platform.assets import corpus
 from tamis.report.summary import first_places
-from tamis.runtime import step as work
+from tamis.runtime import step
 
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)
@@ -307,7 +307,7 @@ def test_a_run_that_is_killed_while_files_change_their_groups_is_resumed(tmp_pat
 
         monkeypatch.setattr(owner, name, photographing)
 
-    photographed(work, "write_current_values")
+    photographed(step, "write_current_values")
     photographed(intake._Group, "_note_files")
     photographed(intake, "note_places")
     photographed(corpus, "forget_regrouped")

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tamis.runtime import services as children
+from tamis.runtime import services
 from tamis.runtime.services import children_awaited, end_left_over, kill_services
 
 SLEEPS = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
@@ -86,7 +86,7 @@ def test_services_below_this_process_are_killed_and_a_run_goes_on(tmp_path, proc
 def test_what_was_started_meanwhile_is_waited_for_though_it_is_an_orphan_and_what_was_there_is_not(
     tmp_path, processes, monkeypatch
 ):
-    monkeypatch.setattr(children, "LOOKED_AT_SECONDS", 0.05)
+    monkeypatch.setattr(services, "LOOKED_AT_SECONDS", 0.05)
     there = started(processes, tmp_path / "one.toml", parent="tamis")
     with children_awaited():
         shell = subprocess.Popen(["sh", "-c", "sleep 1.2 & echo $!; exec sleep .6"], stdout=subprocess.PIPE)
@@ -98,4 +98,4 @@ def test_what_was_started_meanwhile_is_waited_for_though_it_is_an_orphan_and_wha
         began = time.monotonic()
     assert not lives(orphan)
     assert lives(there)
-    assert time.monotonic() - began < children.PATIENCE_SECONDS / 2
+    assert time.monotonic() - began < services.PATIENCE_SECONDS / 2

@@ -19,7 +19,7 @@ from projects import SmallProject, plain_project, selection, settings, write_jso
 
 from tamis.graph.automation import Group
 from tamis.platform.sensors.requests import attempts, busy, removal_request, work_id
-from tamis.runtime import runs as processes
+from tamis.runtime import runs
 from tamis.runtime.checks import log_evaluation
 from tamis.runtime.runs import (
     ASSET_JOB,
@@ -120,8 +120,8 @@ def test_a_home_has_one_id_that_moves_with_it(homes, tmp_path):
 
 def test_killed_runs_of_others_are_not_ended(homes, instance, monkeypatch):
     one, other = homes
-    monkeypatch.setattr(processes, "SILENT_SECONDS", -1.0)
-    dead = processes.this_process().rsplit(":", 2)[0] + ":999999999:1"
+    monkeypatch.setattr(runs, "SILENT_SECONDS", -1.0)
+    dead = runs.this_process().rsplit(":", 2)[0] + ":999999999:1"
     mine = run(instance, one.tags | {PROCESS_TAG: dead})
     left = [
         run(instance, other.tags | {PROCESS_TAG: dead}),

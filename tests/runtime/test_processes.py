@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from tamis.base.processes import this_process
-from tamis.runtime import runs as processes
+from tamis.runtime import runs
 from tamis.runtime.runs import PROCESS_TAG, end_killed_runs, note_process, tags_of
 from tamis.store.home import Home, claim
 
@@ -67,7 +67,7 @@ def test_a_run_that_never_reached_a_step_is_given_time_and_then_ended(instance, 
     instance.report_dagster_event(began, run.run_id)
     assert status(instance, run) == dg.DagsterRunStatus.STARTED
     assert end_killed_runs(instance, home) == 0
-    monkeypatch.setattr(processes, "SILENT_SECONDS", -1.0)
+    monkeypatch.setattr(runs, "SILENT_SECONDS", -1.0)
     assert end_killed_runs(instance, home) == 1
     assert status(instance, run) == dg.DagsterRunStatus.FAILURE
 

@@ -9,7 +9,7 @@ import pytest
 from dagster._cli.dev import dev_command
 from projects import SmallProject, plain_project, settings
 
-from tamis.runtime import services as serving
+from tamis.runtime import services
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def project(tmp_path) -> SmallProject:
 def kills(monkeypatch) -> list[str]:
     """What was done when a signal came."""
     found: list[str] = []
-    monkeypatch.setattr(serving, "kill_services", lambda: found.append("killed"))
+    monkeypatch.setattr(services, "kill_services", lambda: found.append("killed"))
     return found
 
 
@@ -39,10 +39,10 @@ def serve(project: SmallProject, monkeypatch, answers: bool, number: int) -> Non
         os.kill(os.getpid(), number)
         raise AssertionError("the signal did not interrupt")
 
-    monkeypatch.setattr(serving, "_when_it_answers", when_it_answers)
+    monkeypatch.setattr(services, "_when_it_answers", when_it_answers)
     monkeypatch.setattr(dev_command, "invoke", wait)
     with pytest.raises(KeyboardInterrupt):
-        serving.serve(project.home, "127.0.0.1", 4319, ready=answered.set)
+        services.serve(project.home, "127.0.0.1", 4319, ready=answered.set)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -18,7 +18,7 @@ from projects import plain_project, settings
 from tamis.base import sqlite as locks
 from tamis.base.kept_errors import kept_message
 from tamis.base.sqlite import DatabaseLockedError, wait_until_free
-from tamis.runtime import databases as sqlite
+from tamis.runtime import databases
 from tamis.runtime.commands import findings
 from tamis.runtime.databases import Migrations, let_go
 from tamis.runtime.instance import UnusableStateError, dagster_state, open_instance
@@ -186,7 +186,7 @@ def test_a_database_that_stays_locked_is_named_with_who_uses_it(project, monkeyp
 
 @pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db"])
 def test_a_lock_that_begins_later_ends_in_a_line_that_names_the_database(project, monkeypatch, name):
-    monkeypatch.setattr(sqlite, "_patience", 0.2)
+    monkeypatch.setattr(databases, "_patience", 0.2)
 
     def write(instance: dg.DagsterInstance) -> None:
         with dagster_state(project):
@@ -222,11 +222,11 @@ def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, mo
     monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "1")  # whole seconds, which would stay for the tests after this
     monkeypatch.setattr("tamis.runtime.commands.DATABASE_SECONDS", 0.2)
-    before = sqlite.patience()
+    before = databases.patience()
     with locked(path):
         (found,) = findings(project, ["tracking"])
-    assert sqlite.patience() == 0.2
-    sqlite.wait_at_most(before)
+    assert databases.patience() == 0.2
+    databases.wait_at_most(before)
     assert not found.healthy
     assert str(path) in found.seen
     assert "locked" in found.seen

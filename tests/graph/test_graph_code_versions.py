@@ -123,7 +123,7 @@ METHODS = {
         "design drawn_from evaluated read_swarm run_documents source_of_documents spread_over_ranks "
         "texts_in_order usable_documents write_larger write_swarm",
     ),
-    "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load_project pin_tables run_model"),
+    "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load.load_project pin_tables run_model"),
 }
 NOT_REACHED = {
     # Of the modules of methods, what their results are not computed by.

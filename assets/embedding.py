@@ -7,7 +7,7 @@ import dagster as dg
 
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
-from tamis.corpus.setting_aside import show_refused
+from tamis.corpus.quarantine import show_refused
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
 from tamis.graph.plan import reference

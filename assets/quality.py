@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.corpus.intake import count_documents
-from tamis.corpus.setting_aside import forget_refused, show_refused
+from tamis.corpus.quarantine import forget_refused, show_refused
 from tamis.embedding.storing import current_table
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import TABLE as FLAGS

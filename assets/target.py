@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tamis.base.numbers import counted
 from tamis.corpus import split_target
+from tamis.corpus.quarantine import place_of, show_rows
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
-from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import (
     ROWS_READ,
     TargetShrunkError,

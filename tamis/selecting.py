@@ -22,11 +22,11 @@ from tamis.base.files import user_cache, whole_file
 from tamis.base.numbers import counted
 from tamis.base.precision import FLOAT32, computing_in
 from tamis.base.progress import Progress
-from tamis.corpus.text import normalise_text, normalised_id, without_surrogates
 from tamis.coverage import DensitySketch
 from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.one_vector import are_one
 from tamis.embedding.unknown import SAMPLE, unknown_texts
+from tamis.readers.text import normalise_text, normalised_id, without_surrogates
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
 from tamis.selection.methods import METHODS, MethodProblem

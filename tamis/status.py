@@ -13,7 +13,6 @@ from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
 from tamis.corpus.odd_values import odd_value_lines
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
@@ -33,6 +32,7 @@ from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
 from tamis.graph.uncovered import uncovered_lines
 from tamis.graph.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.project import Project
+from tamis.readers.rows import WHOLE_SHARD
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.corpus.lost_rows import lost_rows
+from tamis.corpus.quarantine import lost_rows
 from tamis.corpus.stage import QUARANTINE
 from tamis.history.differences import difference
 from tamis.history.versions import TABLE, VersionLostError

@@ -39,7 +39,7 @@ IMPORTED = {
     "psutil": "tamis/base/processes.py",
     "py3langid": "tamis/filters/language.py",
     "platformdirs": "tamis/base/files.py",
-    "pyarrow": "tamis/corpus/parquet_rows.py",
+    "pyarrow": "tamis/readers/parquet_rows.py",
     "pydantic": "tamis/settings/config.py",
     "pydantic-core": "tamis/settings/values.py",
     "pyyaml": "tamis/sql/yaml_tree.py",
@@ -53,7 +53,7 @@ IMPORTED = {
     "torch": "tamis/training/models.py",
     "tqdm": "tamis/base/progress.py",
     "transformers": "tamis/training/models.py",
-    "zstandard": "tamis/corpus/streams.py",
+    "zstandard": "tamis/readers/streams.py",
 }
 # ... or one that names it as data that is read without an import, by the words given ...
 READ = {

@@ -13,8 +13,8 @@ import pytest
 
 import tamis
 from tamis.base.unfit import Refusal, Unfit
-from tamis.corpus.text import document_id
 from tamis.embedding.static import StaticEncoder
+from tamis.readers.text import document_id
 from tamis.selecting import (
     COLUMNS,
     BadSeedError,

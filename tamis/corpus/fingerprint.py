@@ -8,7 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from tamis.corpus.remote import remote_fingerprint
+from tamis.corpus.remote.errors import remote_fingerprint
 from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError
 
 BLOCK_BYTES = 1 << 20

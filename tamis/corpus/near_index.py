@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
-from tamis.corpus import near_duplicates
-from tamis.corpus.minhash import Buckets, band_keys, buckets_of, linked, rows_per_band
-from tamis.corpus.near_duplicates import dropped_of
 from tamis.corpus.stored_shared_text import SharedText, read_shared_text
+from tamis.duplicates import near_duplicates
+from tamis.duplicates.minhash import Buckets, band_keys, buckets_of, linked, rows_per_band
+from tamis.duplicates.near_duplicates import dropped_of
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
 

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.kept_columns import read_heading
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.shards import SEPARATOR
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import KEPT_ROWS
+from tamis.readers.kept_columns import read_heading
+from tamis.readers.rows import WHOLE_SHARD
 from tamis.store.tables import Store
 
 MOST_NAMED = 3

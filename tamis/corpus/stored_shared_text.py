@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.corpus.shared_text import (
+from tamis.corpus.sources import NOTES, with_corpora
+from tamis.duplicates.minhash import split_words
+from tamis.duplicates.shared_text import (
     LEAST_CONVERSATIONS,
     LEAST_HOLDERS,
     SAMPLE,
@@ -25,8 +27,6 @@ from tamis.corpus.shared_text import (
     own_words,
     shared_runs_of,
 )
-from tamis.corpus.sources import NOTES, with_corpora
-from tamis.corpus.windows import split_words
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

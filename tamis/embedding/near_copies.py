@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.minhash import Buckets
-from tamis.corpus.near_duplicates import drop_greedily
 from tamis.corpus.near_index import Keys, Relation, Update, mostly_shared, update
 from tamis.corpus.stage import NEAR_DUPLICATES
+from tamis.duplicates.minhash import Buckets
+from tamis.duplicates.near_duplicates import drop_greedily
 from tamis.store.tables import Store, matrix_of
 
 CODE_VERSION = "1"

@@ -16,7 +16,7 @@ import pyarrow as pa
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import Behind, ahead
 from tamis.base.unfit import Refusal
-from tamis.corpus.setting_aside import forget_refused, note_refused, read_refused
+from tamis.corpus.quarantine import forget_refused, note_refused, read_refused
 from tamis.corpus.stage import DOCUMENTS
 from tamis.embedding.encoder import Encoder, encode_each
 from tamis.embedding.identity import encoder_identity

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from tamis.corpus.windows import windows_of
+from tamis.duplicates.minhash import windows_of
 from tamis.filters.prose import FORM, PROSE
 from tamis.filters.rule import Rule, at_most
 from tamis.filters.text_units import TEXT, ratio

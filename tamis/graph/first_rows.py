@@ -7,9 +7,9 @@ from itertools import islice
 import polars as pl
 
 from tamis.corpus.documents import DOCUMENT_SCHEMA, Reading, all_documents, batches_of
-from tamis.corpus.file_rows import is_readable, read_file
 from tamis.corpus.shards import Shard
 from tamis.graph.foreseen import among
+from tamis.readers.files import is_readable, read_file
 from tamis.settings.config import CorpusSection
 
 FILES, ROWS, BYTES = 20, 20, 20_000_000

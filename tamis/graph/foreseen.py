@@ -11,15 +11,15 @@ from itertools import zip_longest
 from pathlib import PurePosixPath
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import is_readable
 from tamis.corpus.looking import Estimate, estimate_rows, is_looked_at, look_at
-from tamis.corpus.records import Defect, Reason, lacking
-from tamis.corpus.row_counts import rows_told
 from tamis.corpus.shards import Shard
-from tamis.corpus.text_columns import names_of
 from tamis.graph.remedies import SHOWN, Unread
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.unread_rows import Foreseen
+from tamis.readers.files import is_readable
+from tamis.readers.rows import Defect, Reason, lacking
+from tamis.readers.streams import rows_told
+from tamis.readers.text_columns import names_of
 from tamis.settings.config import CorpusSection
 
 FILES_LOOKED_AT = 1_000

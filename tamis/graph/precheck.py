@@ -17,12 +17,10 @@ import pyarrow.parquet as pq
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.numbers import named
-from tamis.corpus.file_rows import is_readable
-from tamis.corpus.http_file import SCHEMES
 from tamis.corpus.listing import place_of_files
-from tamis.corpus.lost_rows import lost_rows
-from tamis.corpus.object_store import is_url
-from tamis.corpus.row_counts import LINES, TEXTS
+from tamis.corpus.quarantine import lost_rows
+from tamis.corpus.remote.http_file import SCHEMES
+from tamis.corpus.remote.object_store import is_url
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TargetRows, TooFewExamplesError, near_groups, read_target_rows, split_target
@@ -51,6 +49,8 @@ from tamis.graph.unread_rows import (
 )
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
+from tamis.readers.files import is_readable
+from tamis.readers.streams import LINES, TEXTS
 from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.selection.unknown_codes import unknown_language_lines

@@ -6,16 +6,16 @@ from typing import Any
 
 from tamis.base.numbers import counted, named
 from tamis.corpus.looking import is_looked_at, look_at
-from tamis.corpus.records import WHOLE_SHARD, Reason
-from tamis.corpus.setting_aside import place_of
+from tamis.corpus.quarantine import place_of
 from tamis.corpus.shards import SEPARATOR, Shard
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.targets import place_in_target, target_of_place
-from tamis.corpus.text_columns import Sample, names_of
 from tamis.graph.foreseen import FILES_LOOKED_AT, among
 from tamis.graph.remedies import Unread, without_advice
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.unread_rows import READ_AGAIN, NextReading
+from tamis.readers.rows import WHOLE_SHARD, Reason
+from tamis.readers.text_columns import Sample, names_of
 from tamis.settings.config import CorpusSection
 
 

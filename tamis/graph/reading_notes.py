@@ -4,14 +4,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.csv_rows import usual_delimiter
-from tamis.corpus.delimiters import NAMES
-from tamis.corpus.kept_columns import Heading, read_heading
 from tamis.corpus.looking import places_at_first
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.stage import KEPT_ROWS
 from tamis.corpus.targets import files_of_target
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.readers.delimited import NAMES, usual_delimiter
+from tamis.readers.kept_columns import Heading, read_heading
+from tamis.readers.rows import WHOLE_SHARD
 
 SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
-from tamis.corpus.lost_rows import STILL_BEING_WRITTEN
-from tamis.corpus.setting_aside import forget_shown
+from tamis.corpus.quarantine import STILL_BEING_WRITTEN, forget_shown
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import forget_small_files, read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE

@@ -14,13 +14,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import COMPRESSIONS, READERS, WHOLE_FILES
 from tamis.corpus.listing import leaves_out, reads
 from tamis.corpus.looking import is_looked_at
-from tamis.corpus.records import NAME_IT
 from tamis.corpus.shards import Shard
-from tamis.corpus.text_columns import Sample, conversations_in, fitting, names_of, setting
 from tamis.project import Project
+from tamis.readers.files import COMPRESSIONS, READERS, WHOLE_FILES
+from tamis.readers.rows import NAME_IT
+from tamis.readers.text_columns import Sample, conversations_in, fitting, names_of, setting
 from tamis.settings.config import CorpusSection
 from tamis.settings.globs import glob_pattern
 from tamis.settings.sections import AUTO_COLUMN, COLUMN_OF_FORMAT

@@ -24,8 +24,8 @@ from tamis.corpus import (
     is_settled,
     list_shards,
 )
-from tamis.corpus.grouping import group_version, grouped
 from tamis.corpus.listing import require_outside
+from tamis.corpus.shards import group_version, grouped
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.targets import place_of_target, require_target_outside
 from tamis.graph.absent_files import absent_shards

@@ -12,7 +12,6 @@ from functools import cached_property
 from tamis.base.numbers import counted
 from tamis.corpus import Shard
 from tamis.corpus.fingerprint import python_files
-from tamis.corpus.records import Reason
 from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
@@ -23,6 +22,7 @@ from tamis.graph.stages import stages
 from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
 from tamis.project import Project
+from tamis.readers.rows import Reason
 from tamis.records.pinned_versions import PinnedVersion
 from tamis.scaling.searched import Search
 from tamis.settings.tokenizer import counting_tokenizer

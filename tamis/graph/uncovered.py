@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 from tamis.base.numbers import counted, named
-from tamis.corpus.file_rows import is_readable
-from tamis.corpus.grouping import is_one_text
 from tamis.corpus.listing import ListingError, files_below, leaves_out, reads
-from tamis.corpus.object_store import is_url
+from tamis.corpus.remote.object_store import is_url
+from tamis.corpus.shards import is_one_text
 from tamis.project import Project
+from tamis.readers.files import is_readable
 from tamis.settings.sections import CorpusSection, TargetSection
 
 MOST_LOOKED_AT = 10_000

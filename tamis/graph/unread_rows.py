@@ -11,9 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tamis.base.numbers import named, percent
-from tamis.corpus.lost_rows import STILL_BEING_WRITTEN
-from tamis.corpus.records import WHOLE_SHARD
-from tamis.corpus.row_counts import COLUMNAR, rows_told, rows_told_apart
+from tamis.corpus.quarantine import STILL_BEING_WRITTEN
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import (
     DOCUMENTS_STAGE,
@@ -27,6 +25,8 @@ from tamis.corpus.targets import ROWS_READ, target_of_place
 from tamis.graph.failed_steps import FailedStep
 from tamis.graph.plan import INTERRUPTED, Due
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.streams import COLUMNAR, rows_told, rows_told_apart
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.store.schemas import schema_of

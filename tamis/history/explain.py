@@ -14,7 +14,7 @@ import polars as pl
 
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.numbers import counted, cut, percent
-from tamis.corpus.setting_aside import TABLE as SET_ASIDE
+from tamis.corpus.quarantine import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES

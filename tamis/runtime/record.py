@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.audit.events import event_tags
-from tamis.corpus.setting_aside import rows_aside
+from tamis.corpus.quarantine import rows_aside
 from tamis.corpus.stage import QUARANTINE
 from tamis.graph.stages import made_together, stages
 from tamis.records.current_values import CurrentValues

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import in_threads
-from tamis.corpus.windows import Windows, split_words, word_windows
+from tamis.duplicates.minhash import Windows, split_words, word_windows
 
 Batch = tuple[Sequence[str], Sequence[str]]
 _DOCUMENTS_PER_BATCH = 4_000

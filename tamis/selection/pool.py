@@ -7,7 +7,7 @@ import math
 
 import polars as pl
 
-from tamis.corpus.setting_aside import read_refused
+from tamis.corpus.quarantine import read_refused
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_EXAMPLES
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES

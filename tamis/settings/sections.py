@@ -101,7 +101,7 @@ class StorageSection(Section):
 
 RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
 AUTO_COLUMN = "auto"
-"""In place of the name of a text column: each file decides (`tamis.corpus.text_columns`)."""
+"""In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.intake import texts_of
-from tamis.corpus.setting_aside import note_refused
+from tamis.corpus.quarantine import note_refused
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.tokens.counting import NOT_COUNTED, TokenCounter

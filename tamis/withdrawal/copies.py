@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tamis.corpus.streams import Content
 from tamis.history.finding import ID_DIGITS
+from tamis.readers.streams import Content
 from tamis.store.exports import DESCRIPTIONS, README
 from tamis.store.home import Home
 from tamis.withdrawal.places import CUT_SHORT, FILES

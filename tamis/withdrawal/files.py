@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from tamis.base.errors import TransientError
 from tamis.base.files import whole_file
 from tamis.base.nesting import on_own_stack
-from tamis.corpus.arrow_values import json_values
-from tamis.corpus.named_columns import schema_without, texts_of_schema
-from tamis.corpus.refusing import texts_among
+from tamis.corpus.refusing import schema_without, texts_among, texts_of_schema
 from tamis.history.finding import short_id
+from tamis.readers.arrow_values import json_values
 from tamis.store.erasing import files_of_no_version
 from tamis.store.exports import DESCRIPTIONS, description_path
 from tamis.store.home import Home

@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
-from tamis.corpus.named_columns import heading_without
-from tamis.corpus.records import WHOLE_SHARD
-from tamis.corpus.refusing import content_ids, rows_showing, without_names
+from tamis.corpus.refusing import content_ids, heading_without, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import PREFIX, target_of_place
-from tamis.corpus.text import loose_id, normalised_id
 from tamis.graph.stages import names_where
+from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.text import loose_id, normalised_id
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder

@@ -20,8 +20,8 @@ from tamis.base.nesting import on_own_stack
 from tamis.base.numbers import counted
 from tamis.corpus.refusing import NAME_CHARACTERS
 from tamis.corpus.stage import QUARANTINE
-from tamis.corpus.streams import Content
-from tamis.corpus.windows import word_windows
+from tamis.duplicates.minhash import word_windows
+from tamis.readers.streams import Content
 from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home
 from tamis.store.schemas import declared, tables_of_texts

@@ -15,7 +15,7 @@ import polars as pl
 from tamis.base.numbers import counted, named
 from tamis.corpus.refusing import WITHHELD, near_repeat_lines, refusal, stored_near_repeats
 from tamis.corpus.stage import QUARANTINE
-from tamis.corpus.text import document_id, normalise_text
+from tamis.readers.text import document_id, normalise_text
 from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost
 from tamis.records.receipts import receipt_ids, receipt_problems
 from tamis.store.erasing import TRIED, untried_version

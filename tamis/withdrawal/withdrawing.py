@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.refusing import Refusal, stored_near_repeats
-from tamis.corpus.text import loose_id, normalised_id
+from tamis.readers.text import loose_id, normalised_id
 from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
 from tamis.records.lost_withdrawals import restore_lost

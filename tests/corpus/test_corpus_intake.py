@@ -12,7 +12,7 @@ from tamis.corpus.intake import (
     remove_shards,
     store_shards,
 )
-from tamis.corpus.records import Defect, Reason, quarantine_frame
+from tamis.readers.rows import Defect, Reason, quarantine_frame
 from tamis.store.records import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
 

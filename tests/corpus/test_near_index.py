@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from test_near_duplicates import doc_id, edited, pool_of, random_text
 
 from tamis.corpus import near_index
-from tamis.corpus.minhash import NO_WORDS, buckets_of, connected, linked
-from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.duplicates.minhash import NO_WORDS, buckets_of, connected, linked
+from tamis.duplicates.near_duplicates import find_near_duplicates
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 

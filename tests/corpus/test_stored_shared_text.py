@@ -10,10 +10,10 @@ from test_near_index import rows_of
 from test_shared_text import SYSTEM, chats
 
 from tamis.corpus import near_index, stored_shared_text
-from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.corpus.near_index import INDEX, mostly_shared, update_near_duplicates
-from tamis.corpus.shared_text import system_turn
 from tamis.corpus.stored_shared_text import TABLE, read_shared_text
+from tamis.duplicates.near_duplicates import find_near_duplicates
+from tamis.duplicates.shared_text import system_turn
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 

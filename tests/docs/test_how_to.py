@@ -24,7 +24,7 @@ from projects import (
 )
 from projects import settings as in_toml
 
-from tamis.corpus.text import document_id
+from tamis.readers.text import document_id
 from tamis.selection.reasons import Reason
 
 pytestmark = pytest.mark.slow

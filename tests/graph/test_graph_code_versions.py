@@ -52,7 +52,7 @@ METHODS = {
         "update_near_duplicates",
     ),
     "near_duplicates": (
-        "tamis.corpus.near_duplicates:CODE_VERSION",
+        "tamis.duplicates.near_duplicates:CODE_VERSION",
         "mostly_shared near_duplicate_groups update_near_duplicates",
     ),
     "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", "update_near_copies"),

@@ -25,12 +25,12 @@ from projects import (
 )
 
 from tamis.corpus.intake import Shrinkage
-from tamis.corpus.text import document_id
 from tamis.graph.absent_files import absent_shards, as_once_read, note_absent, unread_files
 from tamis.graph.held_back import held_back
 from tamis.graph.loss_limits import lost_too_many_documents, mostly_found
 from tamis.graph.shrunken_files import ShrinkageLimits
 from tamis.planning import checked_plan
+from tamis.readers.text import document_id
 from tamis.records.current_values import CurrentValue, write_current_values
 from tamis.status import read_status
 

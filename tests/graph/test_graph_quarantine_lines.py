@@ -2,7 +2,7 @@
 
 from projects import corpus, plain_project, rows_of, settings
 
-from tamis.corpus.setting_aside import place_of
+from tamis.corpus.quarantine import place_of
 from tamis.corpus.shards import shard_key
 from tamis.corpus.targets import place_in_target
 from tamis.graph.quarantine import quarantine_lines

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from projects import CHOSEN, CORPUS, GRAPH, SmallProject, make_graph, texts
 
-from tamis.corpus import grouping, intake, listing
+from tamis.corpus import intake, listing
+from tamis.corpus import shards as grouping
 from tamis.corpus.shards import group_key, shard_key
 from tamis.graph import reconciliation
 from tamis.graph.held_back import held_back

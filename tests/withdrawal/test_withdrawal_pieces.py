@@ -6,7 +6,7 @@ import pytest
 from projects import rows_of
 
 from tamis.corpus import document_id
-from tamis.corpus.text import excerpt
+from tamis.readers.text import excerpt
 from tamis.store.home import Home
 from tamis.withdrawal.asking import Asking, WithdrawalReason
 from tamis.withdrawal.excerpts import showing

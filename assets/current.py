@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.out_of_date import out_of_date
+from tamis.graph.plan import out_of_date
 from tamis.platform.resources.store import StoreResource
 from tamis.runtime.checks import CURRENT, PROJECT_FILE
 from tamis.runtime.loading import broken_file

@@ -16,7 +16,7 @@ from tamis.platform.resources.encoder import EncoderResource
 from tamis.platform.resources.store import StoreResource
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
-from tamis.store.records import stored_rows
+from tamis.store.rows_files import stored_rows
 from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 from tamis.topics.storing import update_topics
 

@@ -11,9 +11,8 @@ import dagster as dg
 import pyarrow as pa
 
 from tamis.base.files import write_atomically
-from tamis.graph.marts import SQL_FOLDER, source_edges
 from tamis.graph.plan import only_grew
-from tamis.graph.stages import stages
+from tamis.graph.stages import SQL_FOLDER, source_edges, stages
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.records.measured_trials import measured_on

@@ -7,13 +7,11 @@ several kinds removes nothing: the run fails and says which names tell them apar
 
 import dagster as dg
 
-from tamis.graph.held_back import held_back
-from tamis.graph.permissions import permitted
 from tamis.graph.plan import label
-from tamis.graph.reconciliation import remove
-from tamis.graph.scan import scan, scan_again
 from tamis.platform.resources.store import StoreResource
 from tamis.records.current_values import read_current_values
+from tamis.retention.held_back import held_back
+from tamis.retention.reconciled import remove
 from tamis.runtime.events import let_go
 from tamis.runtime.opening import LOCK_PATIENCE_SECONDS
 from tamis.runtime.runs import (
@@ -22,6 +20,7 @@ from tamis.runtime.runs import (
     note_process,
     register_partitions,
 )
+from tamis.scan.sources import permitted, scan, scan_again
 from tamis.store.home import writing
 from tamis.store.unwritable import storing
 

@@ -29,22 +29,21 @@ from tamis.corpus.targets import (
 from tamis.embedding import encode_each
 from tamis.embedding.one_vector import require_different_vectors
 from tamis.embedding.storing import current_table, encoder_slug
-from tamis.graph.held_back import keep_values
-from tamis.graph.loss_limits import lost_too_many_documents
-from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
-from tamis.graph.snapshot import Shrunken
+from tamis.graph.snapshot import Shrunken, lost_too_many_documents
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.encoder import EncoderResource
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.store import StoreResource
 from tamis.records.manifest import content_digest
+from tamis.retention.held_back import keep_values
+from tamis.retention.losses import forget_shrunken, note_shrunken
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
 from tamis.settings.references import named
 from tamis.stage import every
-from tamis.store.records import stored_rows
+from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks

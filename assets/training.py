@@ -13,7 +13,7 @@ from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.current_values import read_current_values
-from tamis.records.retention import remove_superseded
+from tamis.retention.superseded import remove_superseded
 from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work

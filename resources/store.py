@@ -11,7 +11,6 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from tamis.graph.scan import kept_listing, scan_again, scan_files, searched
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project, open_project
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -21,6 +20,7 @@ from tamis.runtime.runs import (
     claim_run,
 )
 from tamis.runtime.step import Work
+from tamis.scan.sources import kept_listing, scan_again, scan_files, searched
 from tamis.store.home import Home
 from tamis.store.tables import Store
 

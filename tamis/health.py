@@ -16,7 +16,7 @@ from tamis.graph.repair import lost_tables, unreadable_tables
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.store.home import writer
-from tamis.store.objects import StorageRefusedError, problem_of, require_endpoint
+from tamis.store.remote.objects import StorageRefusedError, problem_of, require_endpoint
 from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import require_tracker
 

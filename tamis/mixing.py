@@ -7,7 +7,6 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import brief, counted, named, significant
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture import runs_needed
 from tamis.mixture.analysis import AGREEMENT_RUNS, LEAST_AGREEMENT_RUNS, Agreement, agreement
@@ -17,6 +16,7 @@ from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, 
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.report.mixture import PAGE, mixture_lines
+from tamis.scan.sources import scan
 from tamis.selection.stage import MIXTURE
 from tamis.settings.references import mixture_presets
 from tamis.topics.storing import read_centers

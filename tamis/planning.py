@@ -10,19 +10,18 @@ from tamis.corpus.listing import place_of_files
 from tamis.corpus.small_files import files_of
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.absent_files import as_once_read, left_out
 from tamis.graph.estimates import Estimate, estimates
-from tamis.graph.held_back import held_back
-from tamis.graph.out_of_date import INTERRUPTED, REASONS
-from tamis.graph.plan import Due, full_plan, label
-from tamis.graph.precheck import Precheck, precheck
-from tamis.graph.reconciliation import find_gone
+from tamis.graph.plan import INTERRUPTED, REASONS, Due, full_plan, label
 from tamis.graph.repair import Damage, find_damage, lost_index
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.retention.held_back import held_back
+from tamis.retention.losses import as_once_read, left_out
+from tamis.retention.reconciled import find_gone
+from tamis.scan.precheck import Precheck, precheck
+from tamis.scan.sources import scan
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
 from tamis.settings.tokenizer import counting_tokenizer

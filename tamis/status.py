@@ -17,20 +17,12 @@ from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.embedding.unknown_stored import unknown_lines
-from tamis.graph.absent_files import as_once_read
-from tamis.graph.approval import Approval, read_approvals, waiting, waiting_lines
+from tamis.graph.automation import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
-from tamis.graph.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
-from tamis.graph.precheck import unmet_targets
-from tamis.graph.quarantine import cause_lines
-from tamis.graph.reading_notes import reading_notes
 from tamis.graph.repair import find_damage, lost_index, lost_runs
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
-from tamis.graph.uncovered import uncovered_lines
-from tamis.graph.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.project import Project
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -38,17 +30,23 @@ from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import DecisionsLostError, chosen_of, published
 from tamis.records.receipts import listed_in
+from tamis.retention.held_back import HeldBack, held_back, kept_runs, kept_trials
+from tamis.retention.losses import as_once_read
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
+from tamis.scan.precheck import uncovered_lines, unmet_targets
+from tamis.scan.quarantine import cause_lines, reading_notes
+from tamis.scan.sources import scan
+from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.selection.token_sizes import token_sizes, tokens_of
 from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
-from tamis.store.activity import Activity, activity, what_next
 from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
+from tamis.store.served import Activity, activity, what_next
 from tamis.store.tables import DamagedTableError, Store
 from tamis.store.withdrawn import read_places, unfinished_line
 from tamis.training.failures import Failure, failures_of

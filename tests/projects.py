@@ -35,7 +35,6 @@ from tamis.embedding import encoder_identity
 from tamis.embedding.storing import table_name
 from tamis.graph.automation import next_groups
 from tamis.graph.plan import due_partitions, input_key
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project, open_project
@@ -49,10 +48,11 @@ from tamis.records.current_values import (
     write_current_values,
 )
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder
+from tamis.scan.sources import scan
 from tamis.settings.config import parse_settings
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
+from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import UNHASHED_COLUMNS, declared, kind_of, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.asking import WithdrawalReason

@@ -34,11 +34,11 @@ from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
 from tamis.cli.parts import answer
 from tamis.graph.plan import Due
-from tamis.graph.scan import scan_files
 from tamis.planning import with_damage
 from tamis.report.address import pages_address
 from tamis.runtime.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.runtime.services import noted
+from tamis.scan.sources import scan_files
 from tamis.status import read_status
 from tamis.store.retained import retain
 from tamis.store.served import NOTE
@@ -132,7 +132,7 @@ def test_a_question_about_a_file_scans_the_files_once(built, tamis, monkeypatch)
         scans.append(given)
         return scanned(*given, **more)
 
-    monkeypatch.setattr("tamis.graph.scan.scan_files", counting)
+    monkeypatch.setattr("tamis.scan.sources.scan_files", counting)
     assert "found in landing__algebra.jsonl, row 1 " in (
         tamis(built, "explain", "--file", "landing/algebra.jsonl", "--row", "1").out
     )

@@ -20,8 +20,8 @@ from tamis.base.imports import importing
 from tamis.base.limits import SIZE
 from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
-from tamis.graph.due_values import due
 from tamis.project import Project, open_project, read_project
+from tamis.scan.sources import due
 from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]

@@ -19,8 +19,6 @@ from tamis.cli.parts import answer, json_option, runtime_module, target_names, w
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.embedding.unknown_stored import unknown_lines
-from tamis.graph.due_values import values_due, why_due
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
     SHOWN,
@@ -43,6 +41,7 @@ from tamis.records.current_values import read_current_values
 from tamis.report.audit import page_of
 from tamis.report.seen import beginnings
 from tamis.report.serving import served_page_name
+from tamis.scan.sources import scan, values_due, why_due
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.store.tables import Store
 from tamis.training.planned import model_names, planned_trials

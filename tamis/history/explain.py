@@ -23,7 +23,7 @@ from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
-from tamis.records.retention import superseded_checkpoints
+from tamis.retention.superseded import superseded_checkpoints
 from tamis.selection.evidence import evidence_of, in_words
 from tamis.selection.reasons import OVER_GROUP
 from tamis.selection.stage import SERVED_EXAMPLES

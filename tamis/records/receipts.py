@@ -15,7 +15,7 @@ from tamis.records.manifest import InputReference, Manifest, ManifestError, Mani
 from tamis.store.digests import canonical_digest
 from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, keys_of, stored_rows
+from tamis.store.rows_files import BY_DOC_IDS, keys_of, stored_rows
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import TABLE, read_withdrawals

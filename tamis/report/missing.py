@@ -7,8 +7,8 @@ from tamis.corpus.stage import DOCUMENTS
 from tamis.report.address import INDEX
 from tamis.report.rendering import render
 from tamis.selection.stage import SELECTION_STAGE
-from tamis.store.activity import activity
 from tamis.store.home import HEADS, Home, writer
+from tamis.store.served import activity
 from tamis.store.table_errors import DamagedTableError
 
 SECONDS = 5

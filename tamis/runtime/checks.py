@@ -16,8 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.graph.out_of_date import by_stage
-from tamis.graph.plan import Due, full_plan
+from tamis.graph.plan import Due, by_stage, full_plan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder

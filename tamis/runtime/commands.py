@@ -21,7 +21,6 @@ from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, re
 from tamis.base.errors import NotMadeError, PermanentError, TransientError, UnknownNameError
 from tamis.base.numbers import brief, counted
 from tamis.base.progress import Progress
-from tamis.graph.scan import scan
 from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
@@ -29,6 +28,7 @@ from tamis.runtime.checks import log_taints
 from tamis.runtime.databases import Incomplete, incomplete_databases, wait_at_most
 from tamis.runtime.events import logged_events
 from tamis.runtime.instance import NAME, POSTGRES_URL, dagster_state, open_instance, prepare_folder
+from tamis.scan.sources import scan
 from tamis.store.home import last_writing, writer
 from tamis.store.probing import crashing_tables
 from tamis.store.served import served

@@ -16,12 +16,8 @@ from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
-from tamis.graph.held_back import hold
-from tamis.graph.permissions import permitted
 from tamis.graph.plan import Due, full_plan, input_key, label
-from tamis.graph.precheck import UnmetTargetsError, precheck
 from tamis.graph.process_deaths import forget_aborts
-from tamis.graph.reconciliation import forget_regrouped, removals, set_aside
 from tamis.graph.repair import (
     Damage,
     drop_unreadable,
@@ -31,7 +27,6 @@ from tamis.graph.repair import (
     sweep_unwritten,
     unreadable_tables,
 )
-from tamis.graph.scan import scan, scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
 from tamis.graph.used_stages import used_by
@@ -44,8 +39,10 @@ from tamis.records.losses import MISSING, lost_tables, note_records, note_tables
 from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.pinned_versions import restore_pins
-from tamis.records.removals import end_removals
-from tamis.records.retention import remove_superseded
+from tamis.retention.held_back import hold
+from tamis.retention.reconciled import forget_regrouped, removals, set_aside
+from tamis.retention.removals import end_removals
+from tamis.retention.superseded import remove_superseded
 from tamis.runtime.checks import log_current_checks, log_taints
 from tamis.runtime.dagster_internals import keep_no_compute_logs
 from tamis.runtime.databases import TABLES
@@ -53,6 +50,8 @@ from tamis.runtime.events import let_go, log_again
 from tamis.runtime.instance import dagster_state, open_instance
 from tamis.runtime.running import EVERYTHING, Outcome, Runner, Wanted, run_removal
 from tamis.runtime.runs import REMOVAL, end_killed_runs, register_partitions
+from tamis.scan.precheck import UnmetTargetsError, precheck
+from tamis.scan.sources import permitted, scan, scan_again
 from tamis.store.home import Home, claim, writing
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared

@@ -20,12 +20,12 @@ import sqlalchemy as db
 
 from tamis.audit.events import TAG_DIGITS, LoggedEvent, displayed_digest, event_tags
 from tamis.base.numbers import counted
-from tamis.graph.removal_names import ALL, RECORDS, TABLE, with_kind
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues, read_current_values
 from tamis.records.losses import ALLOWED, go_on_without, lost_tables, note_records
 from tamis.records.manifest import ManifestFolder
 from tamis.records.receipts import ASSET, receipt_ids, receipt_problems
+from tamis.retention.losses import ALL, RECORDS, TABLE, with_kind
 from tamis.runtime.dagster_internals import (
     AssetEventTagsTable,
     AssetKeyTable,

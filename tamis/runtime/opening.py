@@ -14,12 +14,9 @@ import dagster as dg
 from tamis.base.precision import computing_in
 from tamis.base.signals import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.absent_files import note_absent
 from tamis.graph.failed_steps import failed_step_noted
 from tamis.graph.plan import due_partitions, input_key, input_references
 from tamis.graph.process_deaths import watching
-from tamis.graph.reconciliation import drop_unnamed_vectors, find_gone, find_regrouped
-from tamis.graph.scan import kept_listing, scan_again, scan_files
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision
@@ -27,7 +24,9 @@ from tamis.records.attempts import begin
 from tamis.records.current_values import CurrentValues
 from tamis.records.losses import note_tables, require_answers
 from tamis.records.manifest import ManifestFolder
-from tamis.records.retention import remove_earlier_fits, remove_superseded_lists
+from tamis.retention.losses import note_absent
+from tamis.retention.reconciled import drop_unnamed_vectors, find_gone, find_regrouped
+from tamis.retention.superseded import remove_earlier_fits, remove_superseded_lists
 from tamis.runtime.failures import InactiveStageError, NothingDueError, PartitionGoneError, retried
 from tamis.runtime.record import log_current
 from tamis.runtime.runs import (
@@ -42,6 +41,7 @@ from tamis.runtime.runs import (
     refits,
 )
 from tamis.runtime.step import Work
+from tamis.scan.sources import kept_listing, scan_again, scan_files
 from tamis.stage import Stage
 from tamis.store.compaction import compact, tables_to_tidy
 from tamis.store.home import Home, claim, writing

@@ -21,7 +21,7 @@ from tamis.runtime.events import digest_of_metadata
 from tamis.runtime.runs import tags_of
 from tamis.stage import Stage
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, records_of_ids
+from tamis.store.rows_files import BY_DOC_IDS, records_of_ids
 from tamis.store.tables import Store
 
 

@@ -22,7 +22,6 @@ from tamis.base.signals import ENDING, signals_noted
 from tamis.graph.automation import Group
 from tamis.graph.failed_steps import TRIALS
 from tamis.graph.plan import due_partitions
-from tamis.graph.scan import scan_again
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project
@@ -45,6 +44,7 @@ from tamis.runtime.runs import (
     show_in_timeline,
     tags_of,
 )
+from tamis.scan.sources import scan_again
 from tamis.sql.properties import LAYERS
 from tamis.stage import Stage
 

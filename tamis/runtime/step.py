@@ -58,7 +58,7 @@ from tamis.runtime.runs import COMMAND_LINE, DRIVER_TAG, refits, tags_of
 from tamis.selection.lost_files import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
-from tamis.store.records import stored_rows
+from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import described_columns
 from tamis.store.tables import Store
 from tamis.store.unwritable import stop_unless_writable

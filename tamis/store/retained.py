@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.store.columns import BY_SERVER, LEFT_AT
+from tamis.store.digests import SEAL, broken_seals
 from tamis.store.erasing import forget_versions, require_tried_version
 from tamis.store.schemas import RETAINED, declared
-from tamis.store.seals import SEAL, broken_seals
 from tamis.store.tables import Store, one_of, quoted
 
 IDS_A_FILTER = 1_000

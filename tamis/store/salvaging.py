@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from tamis.store.columns import LEFT_AT
+from tamis.store.digests import SEAL, broken_seals, unsealed
 from tamis.store.places import last_arrival, names_of_files, names_of_folders, remove_named
 from tamis.store.schemas import RETAINED, declared
-from tamis.store.seals import SEAL, broken_seals, unsealed
 from tamis.store.tables import ASIDE, DamagedTableError, Store
 
 

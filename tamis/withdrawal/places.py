@@ -1,7 +1,7 @@
 """The places that hold raw input or name documents: a withdrawal erases in them, and verifying looks there.
 
 Tables follow from what `tamis.store.schemas` declares of each kind, SQL models from their columns: they may
-read no text (`tamis.graph.marts`). Files are declared here. Everything else in the home, Dagster's and
+read no text (`tamis.graph.stages`). Files are declared here. Everything else in the home, Dagster's and
 MLflow's databases and logs included, holds ids, digests, numbers and names alone. Weights, vocabularies and
 labels of checkpoints are what they have learnt: they stay, and are named by their taint.
 """

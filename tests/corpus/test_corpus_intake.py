@@ -13,7 +13,7 @@ from tamis.corpus.intake import (
     store_shards,
 )
 from tamis.readers.rows import Defect, Reason, quarantine_frame
-from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.rows_files import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
 
 TABLES = {"documents": ["doc_id", "text"], "occurrences": None, "quarantine": None, "kept_rows": None}

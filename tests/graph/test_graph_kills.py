@@ -16,8 +16,8 @@ from projects import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallPr
 
 from tamis.corpus import intake, near_index
 from tamis.embedding import storing as embedding
-from tamis.graph import reconciliation as reconcile
 from tamis.platform.assets import coverage
+from tamis.retention import reconciled as reconcile
 from tamis.runtime import step
 from tamis.store.tables import Store
 

@@ -11,7 +11,7 @@ from projects import selection as selection_of
 from tamis.base.errors import PermanentError
 from tamis.exporting import export_selection
 from tamis.graph import trial_data
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.history.explain import explain_document
 from tamis.history.versions import read_versions
 from tamis.platform.assets import selection

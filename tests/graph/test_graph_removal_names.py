@@ -5,15 +5,8 @@ from dataclasses import replace
 import pytest
 from projects import CORPUS, plain_project, record, selection, settings
 
-from tamis.graph.held_back import held_back, losses_by_name
-from tamis.graph.removal_names import (
-    FILE,
-    AmbiguousRemovalError,
-    allows,
-    allows_trial,
-    to_print,
-    with_kinds,
-)
+from tamis.retention.held_back import held_back, losses_by_name
+from tamis.retention.losses import FILE, AmbiguousRemovalError, allows, allows_trial, to_print, with_kinds
 from tamis.runtime.running import run_removal
 from tamis.runtime.runs import REMOVAL
 from tamis.training.failures import failures_of, note_failure

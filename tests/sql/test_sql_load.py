@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tamis.base.errors import UnknownNameError
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.sql import (
     CycleError,
     ProjectFileError,

@@ -13,7 +13,7 @@ from typing import Any
 from tamis.base.errors import MissingPackageError, without_secrets
 from tamis.corpus.remote.errors import RemoteForbiddenError, RemoteUnavailableError, StoreProblemError
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
-from tamis.store.objects import require_endpoint
+from tamis.store.remote.objects import require_endpoint
 
 SCHEMES = ("s3", "gs", "az", "file", "http", "https")
 BLOCK_BYTES = 1 << 20

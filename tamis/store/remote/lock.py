@@ -20,7 +20,7 @@ from typing import Any
 
 from tamis.base.errors import PermanentError, TransientError
 from tamis.base.files import write_atomically
-from tamis.store.objects import ObjectFolder, StorageUnavailableError
+from tamis.store.remote.objects import ObjectFolder, StorageUnavailableError
 
 LOCK = "writer.lock"
 OLD_SECONDS = 600.0

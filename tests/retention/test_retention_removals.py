@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tamis.records.removals import TABLE, begun_removals, end_removals, removed_values, take_off_returned
+from tamis.retention.removals import TABLE, begun_removals, end_removals, removed_values, take_off_returned
 from tamis.store.home import Home
 
 FIRST, SECOND = datetime(2026, 1, 1), datetime(2026, 1, 2)

@@ -20,10 +20,7 @@ from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_
 from tamis.corpus.targets import rows_of_target
 from tamis.embedding.stage import EMBEDDINGS, EMBEDDINGS_STAGE
 from tamis.embedding.storing import current_table
-from tamis.graph.held_back import forget_shards
-from tamis.graph.moved_files import FILES
 from tamis.graph.plan import full_plan, gone_partitions, label
-from tamis.graph.shrunken_files import note_shrunken, shrunken_to_allow, stage_and_partition
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken
 from tamis.graph.stages import names_where, stages
 from tamis.project import Project
@@ -31,8 +28,11 @@ from tamis.records import attempts
 from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.pinned_versions import unpin
-from tamis.records.removals import TABLE as REMOVALS
-from tamis.records.removals import end_removals
+from tamis.retention.held_back import forget_shards
+from tamis.retention.losses import note_shrunken, shrunken_to_allow, stage_and_partition
+from tamis.retention.moved import FILES
+from tamis.retention.removals import TABLE as REMOVALS
+from tamis.retention.removals import end_removals
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.store.home import Home

@@ -1,8 +1,8 @@
 """Held-back losses: removals that nobody asked for, suspended until a person allows them.
 
-Absence is not deletion. Held back are files of a corpus (tamis/graph/absent_files.py), documents of a file
-or examples of a target (tamis/graph/shrunken_files.py), and a corpus, target, model or selection that left
-tamis.toml, unless nothing is lost with it. The limits are in tamis/graph/loss_limits.py. Trials that
+Absence is not deletion. Held back are files of a corpus (tamis/retention/losses.py), documents of a file
+or examples of a target (tamis/retention/losses.py), and a corpus, target, model or selection that left
+tamis.toml, unless nothing is lost with it. The limits are in tamis/graph/snapshot.py. Trials that
 tamis.toml no longer plans are kept, too, and runs of mixtures without [mixture]: their checkpoints cost more
 than anything else.
 """
@@ -16,25 +16,7 @@ from tamis.base.numbers import counted, named
 from tamis.corpus.shards import Shard, is_group_key
 from tamis.corpus.stage import EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import target_of_place
-from tamis.graph.absent_files import ABSENT, left_out, note_absent, unread_files
-from tamis.graph.moved_files import FILES
 from tamis.graph.plan import label
-from tamis.graph.removal_names import (
-    ALL,
-    CORPUS,
-    FILE,
-    MODEL,
-    SELECTION,
-    TABLE,
-    TARGET,
-    TRIALS,
-    Losses,
-    allows,
-    allows_trial,
-    to_print,
-    with_kind,
-)
-from tamis.graph.shrunken_files import SHRUNKEN, in_effect, names_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import names_where
 from tamis.mixture.stage import SWARM_SETS
@@ -43,11 +25,34 @@ from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.losses import lost_tables, what_it_said
 from tamis.records.manifest import ManifestError, ManifestFolder
-from tamis.records.removals import begun_removals
+from tamis.retention.losses import (
+    ABSENT,
+    ALL,
+    CORPUS,
+    FILE,
+    MODEL,
+    SELECTION,
+    SHRUNKEN,
+    TABLE,
+    TARGET,
+    TRIALS,
+    Losses,
+    allows,
+    allows_trial,
+    in_effect,
+    left_out,
+    names_of,
+    note_absent,
+    to_print,
+    unread_files,
+    with_kind,
+)
+from tamis.retention.moved import FILES
+from tamis.retention.removals import begun_removals
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.digests import read_records
 from tamis.store.home import Home
-from tamis.store.records import TableRows
+from tamis.store.rows_files import TableRows
 from tamis.store.tables import Store, quoted
 from tamis.training.planned import TWIN, model_names, planned_trials
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE

@@ -28,16 +28,16 @@ from tamis.corpus.listing import require_outside
 from tamis.corpus.shards import group_version, grouped
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.targets import place_of_target, require_target_outside
-from tamis.graph.absent_files import absent_shards
-from tamis.graph.held_back import kept_names
+from tamis.graph.plan import Due, full_plan, reason_of
 from tamis.graph.search import searches_of
-from tamis.graph.shrunken_files import read_shrunken
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken, stamp_of
 from tamis.mixture.planned import read_swarm
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.lost_withdrawals import require_withdrawals
 from tamis.records.pinned_versions import read_pinned_versions
+from tamis.retention.held_back import kept_names, losses_by_name
+from tamis.retention.losses import absent_shards, read_shrunken, with_kinds
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 from tamis.store.withdrawn import Entry, withdrawn_versions
@@ -315,3 +315,41 @@ class _Memory:
         if self.seen != self.known:
             with contextlib.suppress(OSError):  # only a cache: a full or read-only disk may still be scanned
                 write_atomically(self.path, json.dumps(self.seen, sort_keys=True).encode())
+
+
+def values_due(project: Project, asset: str, snapshot: ProjectSnapshot | None = None) -> dict[str, Due]:
+    """Return the entries of the plan that would make values of an asset again, by partition.
+
+    What was kept within a certificate is current, as in the status. `snapshot`: of the files as they are now,
+    which are scanned without one.
+    """
+    snapshot = snapshot or scan(project, project.settings.automation.settle_seconds)
+    found = full_plan(snapshot, read_current_values(project.home.store), refit=False)
+    return {one.partition: one for one in found if one.asset == asset}
+
+
+def why_due(entry: Due) -> str:
+    """Return why a value would be made again, in words."""
+    return f"it waits for {entry.waits_for}" if entry.waits_for else reason_of(entry)
+
+
+def value_due(project: Project, asset: str, partition: str) -> Due | None:
+    """Return the entry of the plan that would make a value again; None when it is current."""
+    return values_due(project, asset).get(partition)
+
+
+def due(project: Project, asset: str, partition: str) -> str | None:
+    """Why a value would be made again now; None when it is current."""
+    found = value_due(project, asset, partition)
+    return why_due(found) if found else None
+
+
+def permitted(project: Project, names: Collection[str]) -> frozenset[str]:
+    """Return the names with their kinds, to be asked for before anything is removed.
+
+    Raises `AmbiguousRemovalError` where a name fits losses of several kinds.
+    """
+    if not names:
+        return frozenset()
+    current = read_current_values(project.home.store)
+    return with_kinds(names, losses_by_name(scan_again(scan(project), current), current))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tamis.base.files import file_digest, whole_file
-from tamis.store.objects import ObjectFolder
+from tamis.store.remote.objects import ObjectFolder
 
 _TABLE = "CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, tag TEXT, state TEXT) WITHOUT ROWID"
 ABSENT = ""

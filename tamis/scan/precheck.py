@@ -1,13 +1,12 @@
-"""Precheck: what can be counted before anything runs, so that a mistake is found in seconds.
+"""Precheck: what can be counted before anything runs, so that a mistake is found in seconds."""
 
-Only files that are to be read are looked at, and of each only its beginning (`tamis.graph.foreseen`). What
-cannot be known from that is left to the steps: a precheck that finds nothing promises nothing.
-"""
-
+import contextlib
 import importlib.util
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
-from tamis.base.numbers import named
-from tamis.corpus.listing import place_of_files
+from tamis.base.numbers import counted, named
+from tamis.corpus.documents import DOCUMENT_SCHEMA, Reading, all_documents, batches_of
+from tamis.corpus.listing import ListingError, files_below, leaves_out, place_of_files, reads
 from tamis.corpus.quarantine import lost_rows
 from tamis.corpus.remote.http_file import SCHEMES
 from tamis.corpus.remote.object_store import is_url
-from tamis.corpus.shards import Shard
+from tamis.corpus.shards import Shard, is_one_text
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
 from tamis.corpus.targets import TargetRows, TooFewExamplesError, near_groups, read_target_rows, split_target
 from tamis.embedding.identity import require_known
@@ -30,13 +30,16 @@ from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE
 from tamis.embedding.unknown_stored import unknown_lines
 from tamis.graph.failed_steps import FailedStep
-from tamis.graph.first_rows import first_rows
-from tamis.graph.foreseen import lost_files, lost_lines, unread_of
 from tamis.graph.plan import Due
-from tamis.graph.quarantine import quarantine_lines
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.graph.uncovered import uncovered_lines
-from tamis.graph.unread_rows import (
+from tamis.mixture.stage import SWARM_SETS
+from tamis.project import Project
+from tamis.readers.files import is_readable, read_file
+from tamis.readers.streams import LINES, TEXTS
+from tamis.records.current_values import CurrentValues
+from tamis.scan.quarantine import quarantine_lines
+from tamis.scan.remedies import among, lost_files, lost_lines, unread_of
+from tamis.scan.unread_rows import (
     CORPUS,
     TARGET,
     Foreseen,
@@ -47,26 +50,99 @@ from tamis.graph.unread_rows import (
     unread_line,
     unread_shares,
 )
-from tamis.mixture.stage import SWARM_SETS
-from tamis.project import Project
-from tamis.readers.files import is_readable
-from tamis.readers.streams import LINES, TEXTS
-from tamis.records.current_values import CurrentValues
 from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
-from tamis.settings.config import TargetSection, storage_url
+from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
 from tamis.trust import require_trusted
 
+FILES, ROWS, BYTES = 20, 20, 20_000_000
+"""Files of a corpus that are looked at, rows of each, and the largest file."""
+MOST_LOOKED_AT = 10_000
+"""Files looked at below a folder: the page of all pages asks at each tick of the sensors."""
+SHOWN = 3
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
 BYTES_COUNTED = 1_000_000_000
 LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
 """Stages whose results are logged to MLflow."""
 EXTRA = "pip install -c constraints.txt -e '.[{}]'"
+
+
+def first_rows(corpus: CorpusSection, shards: Sequence[Shard]) -> pl.DataFrame:
+    """Return text and language of the first rows of a corpus's files; those that cannot be read have none."""
+    found = [pl.DataFrame(schema={name: DOCUMENT_SCHEMA[name] for name in ("text", "language")})]
+    local = [one for one in shards if one.kind == "file" and one.remote is None and is_readable(one.name)]
+    for shard in among(local, FILES):
+        with contextlib.suppress(Exception):  # said by the step that reads it
+            if shard.path.stat().st_size <= BYTES:
+                items = islice(read_file(shard.path, corpus), ROWS)
+                batch = all_documents(batches_of(items, shard, corpus, Reading()))
+                found.append(batch.documents.select("text", "language"))
+    return pl.concat(found)
+
+
+def uncovered_lines(project: Project) -> list[str]:
+    """Return a line for each folder with files that no corpus and no target reads or excludes.
+
+    Of formats that are read; in the folder of the project of those with rows alone, since README.md and its
+    like are there for people. Folders below are looked at where a section reads them.
+    """
+    stated: list[CorpusSection | TargetSection] = [*project.settings.corpus, *project.settings.target]
+    sections = [
+        (section, (project.root / section.path).resolve())
+        for section in stated
+        if section.kind == "files" and section.path and not is_url(section.path)
+    ]
+    lines = []
+    for folder, whole in _folders([path for _section, path in sections]).items():
+        readable = _readable(project, folder, whole)
+        lost = [path for path in readable if not any(_covers(*one, path) for one in sections)]
+        if lost:
+            place = os.path.relpath(folder, project.root)
+            names = named([path.relative_to(folder).as_posix() for path in lost], SHOWN)
+            lines.append(
+                f"no [[corpus]] or [[target]] reads {counted(len(lost), 'file')} in "
+                f"{'the folder of the project' if place == '.' else place} ({names}): add a section or widen "
+                "`include`; files named in the `exclude` of a corpus there are not mentioned"
+            )
+    return lines
+
+
+def _folders(places: list[Path]) -> dict[Path, bool]:
+    """Return the folders that hold what sections read, and whether the folders below are read, too."""
+    whole = {path for path in places if path.is_dir()}
+    whole = {path for path in whole if whole.isdisjoint(path.parents)}
+    single = {path.parent for path in places if path.is_file()}
+    return dict.fromkeys(sorted(whole), True) | {
+        path: False for path in sorted(single - whole) if whole.isdisjoint(path.parents)
+    }
+
+
+def _readable(project: Project, folder: Path, whole: bool) -> Iterator[Path]:
+    home, of_project = project.home.root.resolve(), folder == project.root.resolve()
+    with contextlib.suppress(ListingError):  # reading says so
+        for name in islice(files_below(folder, whole=whole), MOST_LOOKED_AT):
+            path = folder / name
+            for_people = of_project and is_one_text(name)
+            if is_readable(name) and not for_people and not path.is_relative_to(home):
+                yield path
+
+
+def _covers(section: CorpusSection | TargetSection, place: Path, path: Path) -> bool:
+    """Return whether a section reads a file, or leaves it out by its `exclude`."""
+    if path == place:
+        return True
+    folder = place if place.is_dir() else place.parent
+    if not path.is_relative_to(folder):
+        return False
+    relative = path.relative_to(folder).as_posix()
+    if isinstance(section, TargetSection):
+        return folder == place
+    return leaves_out(section, relative) or (folder == place and reads(section, relative))
 
 
 class UnmetTargetsError(PermanentError):

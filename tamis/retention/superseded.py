@@ -25,7 +25,7 @@ from tamis.base.numbers import counted
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
-from tamis.records.removals import removed_values
+from tamis.retention.removals import removed_values
 from tamis.store.home import Home
 from tamis.store.schemas import declared
 from tamis.training.errors import TrackerUnavailableError

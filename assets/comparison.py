@@ -19,9 +19,9 @@ from tamis.report.figures import plot_markdown
 from tamis.report.samplers import sampler_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
-from tamis.selection.agreement import compare_samplers
+from tamis.samplers.paper import configured_paper_samplers
+from tamis.selection.changes import compare_samplers
 from tamis.selection.computing import ScoringOptions
-from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start

@@ -46,6 +46,7 @@ from tamis.records.manifest import InputReference, canonical_json
 from tamis.report.mixture import PAGE, mixture_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
+from tamis.samplers.contrast import rank_domains
 from tamis.selection import find_sampler
 from tamis.selection.computing import known_vectors
 from tamis.selection.decide import Ranking
@@ -63,7 +64,6 @@ from tamis.training import DivergedError, PretrainingOptions, TrainingResult, pr
 from tamis.training.loop import resume_folder
 from tamis.training.storing import record_training_documents
 from tamis.training.trial import Finished, training_metadata
-from tamis.transport.domains import rank_domains
 from tamis.transport.storing import target_vectors
 
 AGREES = (

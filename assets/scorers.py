@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tamis.platform.resources.judge import JudgeResource
 from tamis.runtime.step import Work
-from tamis.selection.model_scores import ModelScorer, judge_scorer, perplexity_scorer
+from tamis.selection.computing import ModelScorer, judge_scorer, perplexity_scorer
 from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest
 from tamis.training.loop import checkpoint_folder

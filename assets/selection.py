@@ -10,9 +10,8 @@ import polars as pl
 
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.embedding.one_vector import require_different_vectors
-from tamis.embedding.storing import current_table, encoder_slug
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
+from tamis.embedding.unknown import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
 from tamis.platform.assets.scorers import scorers
@@ -42,10 +41,10 @@ from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
+from tamis.selection.changes import repeated
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.lost_files import FILES_LOST
-from tamis.selection.pinned import repeated
 from tamis.selection.pool import (
     candidates,
     exclusions,
@@ -53,10 +52,10 @@ from tamis.selection.pool import (
     leaking,
     mean_margin,
     name_set_aside,
+    stored_count,
     with_scores,
 )
 from tamis.selection.serving import Goal, Serving, serving_of
-from tamis.selection.training_sets import stored_count
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options

@@ -27,8 +27,7 @@ from tamis.corpus.targets import (
     rows_of_target,
 )
 from tamis.embedding import encode_each
-from tamis.embedding.one_vector import require_different_vectors
-from tamis.embedding.storing import current_table, encoder_slug
+from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
 from tamis.graph.snapshot import Shrunken, lost_too_many_documents
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.encoder import EncoderResource

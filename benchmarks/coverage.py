@@ -48,9 +48,9 @@ from tamis.coverage import (
     collision_probability,
     draw_report,
     inverse_propensity_sample,
-    semantic_redundancy,
 )
 from tamis.duplicates.near_duplicates import find_near_duplicates
+from tamis.samplers.semdedup import semantic_redundancy
 from tamis.settings.sections import DensitySection
 
 PARTS = ("sketch_speed", "sketch_error", "planted", "near_duplicates", "semantic_redundancy")

@@ -23,7 +23,7 @@ from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
-from tamis.selection.deciding import used_score_columns
+from tamis.selection.decide import used_score_columns
 from tamis.selection.pool import with_texts
 from tamis.store.exports import CARD, FOLDER, WITH_SCORES, rows_in_folder
 from tamis.store.home import Home, writing

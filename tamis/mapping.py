@@ -18,7 +18,7 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published, read_decisions
 from tamis.report.seen import EXAMPLE, GAP, Seen, look_at, page_links, subject_of
 from tamis.report.selection_map import map_page
-from tamis.selection.deciding import used_score_columns
+from tamis.selection.decide import used_score_columns
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.store.home import writing

@@ -24,13 +24,13 @@ from tamis.base.precision import FLOAT32, computing_in
 from tamis.base.progress import Progress
 from tamis.coverage import DensitySketch
 from tamis.embedding import encode_each, load_encoder
-from tamis.embedding.one_vector import are_one
+from tamis.embedding.storing import are_one
 from tamis.embedding.unknown import SAMPLE, unknown_texts
 from tamis.readers.text import normalise_text, normalised_id, without_surrogates
+from tamis.samplers.methods import METHODS, MethodProblem
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
-from tamis.selection.methods import METHODS, MethodProblem
-from tamis.selection.token_sizes import estimated_tokens
+from tamis.selection.pool import estimated_tokens
 from tamis.settings.budget import Budget
 from tamis.settings.samplers import METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
 from tamis.settings.sections import DensitySection, SelectionSection, TransportSection

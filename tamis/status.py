@@ -16,7 +16,7 @@ from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.unknown import unknown_lines
 from tamis.graph.automation import Approval, read_approvals, waiting, waiting_lines
 from tamis.graph.failed_steps import FailedStep, failed_steps
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
@@ -38,9 +38,9 @@ from tamis.scan.precheck import uncovered_lines, unmet_targets
 from tamis.scan.quarantine import cause_lines, reading_notes
 from tamis.scan.sources import scan
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
+from tamis.selection.filtering import unknown_language_lines
+from tamis.selection.pool import token_sizes, tokens_of
 from tamis.selection.stage import SELECTION_STAGE
-from tamis.selection.token_sizes import token_sizes, tokens_of
-from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.budget import parse_budget
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder

@@ -44,7 +44,7 @@ IMPORTED = {
     "pydantic-core": "tamis/settings/values.py",
     "pyyaml": "tamis/sql/yaml_tree.py",
     "safetensors": "tamis/training/loop.py",
-    "scikit-learn": "tamis/coverage/prototypes.py",
+    "scikit-learn": "tamis/samplers/prototypes.py",
     "scipy": "tamis/embedding/static.py",
     "sentence-transformers": "tamis/embedding/sentence.py",
     "sqlalchemy": "tamis/runtime/instance.py",

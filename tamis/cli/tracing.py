@@ -18,7 +18,7 @@ from tamis.base.progress import complain, say
 from tamis.cli.parts import answer, json_option, runtime_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.unknown import unknown_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
     SHOWN,
@@ -45,7 +45,7 @@ from tamis.scan.sources import scan, values_due, why_due
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.store.tables import Store
 from tamis.training.planned import model_names, planned_trials
-from tamis.transport.stored_gaps import read_gaps
+from tamis.transport.storing import read_gaps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate, model_folder
 from tamis.embedding.quiet import quiet_libraries
-from tamis.embedding.windows import BLANK_TEXT, WindowCutter, Windows
+from tamis.embedding.words import BLANK_TEXT, WindowCutter, Windows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

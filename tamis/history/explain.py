@@ -24,8 +24,8 @@ from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.retention.superseded import superseded_checkpoints
-from tamis.selection.evidence import evidence_of, in_words
-from tamis.selection.reasons import OVER_GROUP
+from tamis.selection.decide import OVER_GROUP
+from tamis.selection.filtering import evidence_of, in_words
 from tamis.selection.stage import SERVED_EXAMPLES
 from tamis.settings.sections import CorpusSection, FiltersSection
 from tamis.stage import Learning

@@ -34,9 +34,9 @@ from tamis.records.published import (
     rows_of_table,
     verified_rows,
 )
-from tamis.selection.pinned import repeated
+from tamis.selection.changes import repeated
+from tamis.selection.decide import Reason
 from tamis.selection.pool import leaking
-from tamis.selection.reasons import Reason
 from tamis.selection.stage import DECISIONS_STAGE
 from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home, writing

@@ -7,8 +7,7 @@ import yaml
 
 from tamis.interchange.facts import Facts, Histogram, Share, Written
 from tamis.interchange.markdown import code, one_line, words
-from tamis.selection.deciding import SCORES
-from tamis.selection.reasons import SENTENCES
+from tamis.selection.decide import SCORES, SENTENCES
 
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"

@@ -14,7 +14,7 @@ import polars as pl
 from tamis.corpus.shards import Shard
 from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.coverage.sampling import keyed_uniform
 from tamis.mixture.reuse import REVISED
 from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions

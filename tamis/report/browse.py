@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tamis.coverage.keyed_hash import keyed_hash
+from tamis.coverage.sampling import keyed_hash
 from tamis.filters import FAMILIES
 from tamis.history.explain import decision_line
 from tamis.report.rendering import render, script, script_policy
 from tamis.report.seen import Seen, clean, heads
 from tamis.report.selection_data import EXCERPT_CHARACTERS
-from tamis.selection.deciding import used_score_columns
-from tamis.selection.evidence import evidence_of
+from tamis.selection.decide import used_score_columns
+from tamis.selection.filtering import evidence_of
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.unknown import unknown_lines
 from tamis.graph.plan import Due, reason_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages

@@ -1,6 +1,6 @@
 """What the score and the margin of a selection mean, in words, for each sampler."""
 
-from tamis.selection.deciding import DecidingScore
+from tamis.selection.decide import DecidingScore
 from tamis.settings.samplers import ASK_LLM, PERPLEXITY, Sampler
 
 SCORE_WORDS: dict[str, str] = {

@@ -25,8 +25,15 @@ from tamis.report.selection_data import (
 )
 from tamis.report.selection_plot import has_zoom, selection_plot_png
 from tamis.report.serving import served_page_name
-from tamis.selection.deciding import SCORES, DecidingScore, deciding_score, sampler_of, used_score_columns
-from tamis.selection.reasons import SENTENCES, Reason
+from tamis.selection.decide import (
+    SCORES,
+    SENTENCES,
+    DecidingScore,
+    Reason,
+    deciding_score,
+    sampler_of,
+    used_score_columns,
+)
 from tamis.settings.samplers import Sampler
 
 PARTS = {

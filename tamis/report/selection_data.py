@@ -12,9 +12,9 @@ from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.report.random_baseline import RandomBaseline, random_baseline
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
-from tamis.selection.deciding import used_score_columns
+from tamis.selection.decide import used_score_columns
 from tamis.selection.lost_files import files_lost
-from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
+from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.shares import Per, share_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
 from tamis.report.selection_data import SelectionReport, source_mix
-from tamis.selection.deciding import DecidingScore, deciding_score
+from tamis.selection.decide import DecidingScore, deciding_score
 
 BINS = 60
 SMALL_SHARE = 0.2

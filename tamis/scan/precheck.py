@@ -27,8 +27,7 @@ from tamis.corpus.targets import TargetRows, TooFewExamplesError, near_groups, r
 from tamis.embedding.identity import require_known
 from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
-from tamis.embedding.unknown import SAMPLE
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.unknown import SAMPLE, unknown_lines
 from tamis.graph.failed_steps import FailedStep
 from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
@@ -50,8 +49,8 @@ from tamis.scan.unread_rows import (
     unread_line,
     unread_shares,
 )
-from tamis.selection.token_sizes import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
-from tamis.selection.unknown_codes import unknown_language_lines
+from tamis.selection.filtering import unknown_language_lines
+from tamis.selection.pool import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer

@@ -24,9 +24,8 @@ from typing import Literal
 import polars as pl
 
 from tamis.base.numbers import counted, named
-from tamis.selection.decide import Ranking, ranked_by, with_exclusions, with_verdicts
+from tamis.selection.decide import OVER_GROUP, Ranking, Reason, ranked_by, with_exclusions, with_verdicts
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, SharesNotReached
-from tamis.selection.reasons import OVER_GROUP, Reason
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.shares import (
     ImpossibleSharesError,

@@ -7,7 +7,7 @@ import polars as pl
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.sources import NOTES, with_corpora
 from tamis.corpus.stage import OCCURRENCES
-from tamis.selection.reasons import Reason
+from tamis.selection.decide import Reason
 from tamis.store.tables import Store
 
 FILES_LOST = "files_lost"

@@ -94,7 +94,7 @@ METHODS = {
         "tamis.selection:CODE_VERSION",
         "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers deciding_score "
         "evidence_of files_lost group_shares in_words judge_scorer leaking mean_margin method_scores "
-        "name_set_aside perplexity_scorer pinned.repeated pool.candidates pool.groups pool.with_texts "
+        "name_set_aside perplexity_scorer changes.repeated pool.candidates pool.groups pool.with_texts "
         "selection_digest serving_of stored_count tokens_of training_order unknown_language_lines "
         "update_contamination",
     ),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tamis.interchange.card import data_card
 from tamis.interchange.facts import Facts, Written
 from tamis.interchange.markdown import LONGEST, code, words
-from tamis.selection.token_sizes import Tokens
+from tamis.selection.pool import Tokens
 
 HOSTILE = [
     "a\x1b[31mred\x1b]0;title\x07",

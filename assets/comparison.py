@@ -14,8 +14,8 @@ from tamis.platform.assets.specification import asset
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.store import StoreResource
-from tamis.report.comparison_plot import comparison_plot_png
-from tamis.report.figures import plot_markdown
+from tamis.report.comparison import comparison_plot_png
+from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work

@@ -28,10 +28,9 @@ from tamis.store.digests import canonical_digest
 from tamis.store.rows_files import LISTED_BY, stored_rows
 from tamis.store.tables import quoted
 from tamis.store.withdrawn import version_of
-from tamis.tokens.counting import TokenCounter
+from tamis.tokens.counting import TokenCounter, count_missing
 from tamis.tokens.identity import fingerprint
 from tamis.tokens.stage import TOKEN_COUNTS
-from tamis.tokens.storing import count_missing
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)

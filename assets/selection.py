@@ -21,10 +21,10 @@ from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.store import StoreResource
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
-from tamis.records.pinned_versions import PinnedVersion
+from tamis.records.published import PinnedVersion
 from tamis.report.browse import browse_page
-from tamis.report.figures import plot_markdown
 from tamis.report.mix import choice_before, mix_page
+from tamis.report.rendering import plot_markdown
 from tamis.report.seen import look_at, page_links, subject_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import (

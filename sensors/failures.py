@@ -15,7 +15,7 @@ from tamis.platform.sensors.outbox import put
 from tamis.runtime.failures import failed_assets
 from tamis.runtime.loading import BROKEN, load_project
 from tamis.runtime.runs import Owner
-from tamis.webhook_notices import FAILED, notice
+from tamis.verbs.notices import FAILED, notice
 
 
 @dg.run_failure_sensor(

@@ -34,14 +34,14 @@ from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
 from tamis.cli.parts import answer
 from tamis.graph.plan import Due
-from tamis.planning import with_damage
 from tamis.report.address import pages_address
 from tamis.runtime.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.runtime.services import noted
 from tamis.scan.sources import scan_files
-from tamis.status import read_status
 from tamis.store.retained import retain
 from tamis.store.served import NOTE
+from tamis.verbs.plan import with_damage
+from tamis.verbs.status import read_status
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
 

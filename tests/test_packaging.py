@@ -149,7 +149,7 @@ except ImportError:
 
 
 @pytest.mark.parametrize(
-    "module", ["tamis.cli.making", "tamis.cli.tracing", "tamis.graph.stages", "tamis.status"]
+    "module", ["tamis.cli.making", "tamis.cli.tracing", "tamis.graph.stages", "tamis.verbs.status"]
 )
 def test_importing_loads_neither_the_platform_nor_anything_heavy(module):
     # The scan above sees our own imports; this sees those of the packages we import.

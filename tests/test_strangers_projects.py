@@ -13,7 +13,7 @@ from projects import CHECKOUT, plain_project, selection, settings
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.sentence import SentenceEncoder
 from tamis.records import provenance
-from tamis.report.figures import new_figure, png_of
+from tamis.report.rendering import new_figure, png_of
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
 
@@ -50,7 +50,7 @@ def test_commands_import_nothing_of_the_working_directory(strangers, tmp_path):
 
 def test_figures_do_not_go_by_a_matplotlibrc_of_the_working_directory(strangers):
     program = (
-        "from tamis.report.figures import new_figure, png_of; import matplotlib\n"
+        "from tamis.report.rendering import new_figure, png_of; import matplotlib\n"
         "figure, (axes,) = new_figure(); axes.set_title('a')\n"
         "assert not matplotlib.rcParams['text.usetex']; print(len(png_of(figure)))"
     )

@@ -17,8 +17,7 @@ from tamis.base.progress import say, visible
 from tamis.base.trust import accept, accepted, unaccepted
 from tamis.cli.parts import ListCommand, answer, json_option, runtime_module
 from tamis.project import open_project
-from tamis.report.address import PagesAddress, pages_address
-from tamis.report.missing import missing_page
+from tamis.report.address import PagesAddress, missing_page, pages_address
 from tamis.report.server import served_pages
 from tamis.settings.config import UnreadableProjectError
 from tamis.store.home import Home

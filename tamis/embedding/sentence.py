@@ -14,7 +14,7 @@ import numpy as np
 
 from tamis.base.arguments import strings
 from tamis.base.errors import PermanentError
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.base.precision import BFLOAT16, FLOAT32
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tamis.duplicates.minhash import windows_of
-from tamis.filters.prose import FORM, PROSE
+from tamis.filters.language import FORM, PROSE
 from tamis.filters.rule import Rule, at_most
 from tamis.filters.text_units import TEXT, ratio
 

@@ -19,7 +19,7 @@ from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
 from tamis.project import Project
 from tamis.readers.rows import Reason
-from tamis.records.pinned_versions import PinnedVersion
+from tamis.records.published import PinnedVersion
 from tamis.scaling.searched import Search
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.precision_choice import AUTO

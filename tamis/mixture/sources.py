@@ -19,9 +19,8 @@ from tamis.mixture.reuse import REVISED
 from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
-from tamis.settings.budget import Budget
+from tamis.settings.budget import Budget, Per
 from tamis.settings.config import MixtureSection
-from tamis.settings.shares import Per
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
 

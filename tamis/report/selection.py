@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from tamis.report.figures import data_uri
 from tamis.report.random_baseline import RandomBaseline
-from tamis.report.rendering import render
+from tamis.report.rendering import data_uri, render
 from tamis.report.score_words import words_of
 from tamis.report.selection_data import (
     BEST,

@@ -15,9 +15,8 @@ from tamis.selection.allocation import group_shares
 from tamis.selection.decide import used_score_columns
 from tamis.selection.lost_files import files_lost
 from tamis.selection.pool import Tokens, token_sizes, tokens_of
-from tamis.settings.budget import parse_budget
+from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.shares import Per, share_of
 from tamis.store.tables import Store
 from tamis.topics.storing import read_names
 

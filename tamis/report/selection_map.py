@@ -15,8 +15,7 @@ import polars as pl
 from tamis.base.numbers import percent
 from tamis.embedding.layout import Floats
 from tamis.history.finding import short_id
-from tamis.report.figures import AMBER, BLUE, GREY
-from tamis.report.rendering import as_json, render, script, script_policy
+from tamis.report.rendering import AMBER, BLUE, GREY, as_json, render, script, script_policy
 from tamis.report.seen import EXAMPLE, GAP, Seen, clean
 from tamis.report.selection import reasons_of
 from tamis.topics.storing import NO_VECTOR

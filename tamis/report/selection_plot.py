@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
+from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
 from tamis.report.selection_data import SelectionReport, source_mix
 from tamis.selection.decide import DecidingScore, deciding_score
 

@@ -27,7 +27,7 @@ from tamis.project import Project
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues, forget_current_values, read_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder
-from tamis.records.pinned_versions import unpin
+from tamis.records.published import unpin
 from tamis.retention.held_back import forget_shards
 from tamis.retention.losses import note_shrunken, shrunken_to_allow, stage_and_partition
 from tamis.retention.moved import FILES

@@ -21,7 +21,6 @@ from tamis.audit.whole import audit_graph, audit_of_crashes, audit_of_damage, re
 from tamis.base.errors import NotMadeError, PermanentError, TransientError, UnknownNameError
 from tamis.base.numbers import brief, counted
 from tamis.base.progress import Progress
-from tamis.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.runtime.checks import log_taints
@@ -34,6 +33,7 @@ from tamis.store.probing import crashing_tables
 from tamis.store.served import served
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.unwritable import storing
+from tamis.verbs.health import Finding, Look, lock, looked_at, object_store, tables, tracking
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import Withdrawn, withdraw
 

@@ -38,7 +38,7 @@ from tamis.records.current_values import TABLE, CurrentValues, read_current_valu
 from tamis.records.losses import MISSING, lost_tables, note_records, note_tables
 from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
-from tamis.records.pinned_versions import restore_pins
+from tamis.records.published import restore_pins
 from tamis.retention.held_back import hold
 from tamis.retention.reconciled import forget_regrouped, removals, set_aside
 from tamis.retention.removals import end_removals

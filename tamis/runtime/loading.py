@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tamis.base.errors import ConfigurationError, PermanentError
 from tamis.base.files import whole_file
+from tamis.base.threads import spin_briefly
 from tamis.base.user_folders import complete_user
-from tamis.base.waiting_threads import spin_briefly
 from tamis.project import Project, open_project
 from tamis.settings.config import (
     UnreadableProjectError,

@@ -16,7 +16,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import tokens_in_words
 from tamis.coverage.sampling import inverse_propensity_keys, keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
-from tamis.settings.budget import Budget, parse_budget
+from tamis.settings.budget import Budget, Per, parse_budget
 from tamis.settings.samplers import (
     DEFAULT_OPTIONS,
     SAMPLERS,
@@ -25,7 +25,6 @@ from tamis.settings.samplers import (
     complete_options,
     find_sampler,
 )
-from tamis.settings.shares import Per
 
 _EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "detail": pl.String}
 SCORES: dict[str, str] = {

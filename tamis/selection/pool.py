@@ -19,9 +19,9 @@ from tamis.selection import Reason, find_sampler
 from tamis.selection.decide import one_exclusion_each
 from tamis.selection.filtering import filtered, stated_languages, with_heirs
 from tamis.selection.stage import SCORED
+from tamis.settings.budget import Per
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
-from tamis.settings.shares import Per
 from tamis.store.tables import Store
 from tamis.tokens.stage import TOKEN_COUNTS
 from tamis.topics.storing import read_topics

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tamis.sql.kept import answers_about
 from tamis.sql.project import Model, Project
-from tamis.sql.syntax import DIALECT, SchemaTree, columns_read, new_schema, parse
+from tamis.sql.syntax import DIALECT, SchemaTree, answers_about, columns_read, new_schema, parse
 from tamis.sql.template import MODEL_SCHEMA
 
 if TYPE_CHECKING:

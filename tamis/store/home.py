@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.paths import require_plain, require_short
+from tamis.base.user_folders import require_plain, require_short
 from tamis.store.control_schemas import FORM
 from tamis.store.remote.lock import HomeLockedError as HomeLockedError
 from tamis.store.remote.lock import RemoteLock, holder_of

@@ -43,19 +43,21 @@ from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.departed import texts_of
-from tamis.withdrawal.excerpts import excerpts_showing, withhold
-from tamis.withdrawal.files import (
+from tamis.withdrawal.places import (
+    Named,
     Touched,
     UnreadableRowsError,
+    files_named,
     pages_naming,
     purge_exports,
     purge_folders,
     purge_pages,
     purge_resume_state,
     purge_temporary,
+    tables_of_documents,
+    tables_of_excerpts,
 )
-from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.quotations import MOST_TEXTS
+from tamis.withdrawal.quotations import MOST_TEXTS, excerpts_showing, withhold
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
 
 NO_DOCUMENT = ""

@@ -18,7 +18,7 @@ from tamis.records.receipts import read_receipts
 from tamis.scan.sources import scan
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
-from tamis.withdrawal.files import EXPORTS
+from tamis.withdrawal.places import EXPORTS
 from tamis.withdrawal.quotations import MOST_TEXTS
 from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn

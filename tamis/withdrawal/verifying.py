@@ -24,12 +24,9 @@ from tamis.store.salvaging import aside_lines
 from tamis.store.schemas import declaration
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import unfinished_line, withdrawn_ids
-from tamis.withdrawal.copies import copies_naming
-from tamis.withdrawal.excerpts import showing
-from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.places import Named, files_named, tables_of_excerpts
+from tamis.withdrawal.places import Named, copies_naming, files_holding, files_named, tables_of_excerpts
 from tamis.withdrawal.purging import NO_DOCUMENT, copies_in_columns, rows_in_versions, unwritten
-from tamis.withdrawal.quotations import files_quoting, quotations, short_text_line
+from tamis.withdrawal.quotations import files_quoting, quotations, short_text_line, showing
 
 SHOWN = 3
 

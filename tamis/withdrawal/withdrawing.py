@@ -32,8 +32,7 @@ from tamis.store.withdrawn import (
     write_withdrawals,
 )
 from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
-from tamis.withdrawal.excerpts import excerpts_with_ids
-from tamis.withdrawal.files import files_holding
+from tamis.withdrawal.places import files_holding
 from tamis.withdrawal.purging import (
     Purged,
     copies_in_columns,
@@ -46,7 +45,7 @@ from tamis.withdrawal.purging import (
     unwritten,
     withhold_excerpts,
 )
-from tamis.withdrawal.quotations import MOST_TEXTS, Quotation, quotations
+from tamis.withdrawal.quotations import MOST_TEXTS, Quotation, excerpts_with_ids, quotations
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0

@@ -13,7 +13,7 @@ from tamis.graph.stages import stages
 from tamis.platform.definitions import definitions_of
 from tamis.runtime.driver import materialize
 from tamis.runtime.running import Wanted
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")

@@ -16,8 +16,8 @@ from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
 from tamis.runtime import commands
 from tamis.runtime.commands import HomeBeingWrittenError, audit_project
-from tamis.status import read_status
 from tamis.store.home import writing
+from tamis.verbs.status import read_status
 
 ALTERED = {
     "documents": ("text", "documents[web__cooking.jsonl]"),

@@ -8,7 +8,7 @@ from tamis.graph.plan import out_of_date
 from tamis.graph.stages import made_together
 from tamis.graph.used_stages import used_by
 from tamis.runtime.checks import CURRENT, PROJECT_FILE, log_current_checks
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 
 def checks(graph: SmallProject) -> dict[str, str | None]:

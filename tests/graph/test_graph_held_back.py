@@ -10,10 +10,10 @@ import pytest
 from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
 from tamis.graph.snapshot import lost_too_many, shrank_too_much
-from tamis.planning import plan_lines, read_plan
 from tamis.platform.sensors.requests import SETTLED_SECONDS
 from tamis.retention.held_back import held_back
-from tamis.status import read_status
+from tamis.verbs.plan import plan_lines, read_plan
+from tamis.verbs.status import read_status
 
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 

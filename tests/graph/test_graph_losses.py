@@ -8,12 +8,12 @@ from projects import CORPUS, corpus, due_key, note_made, plain_project, record, 
 from tamis.corpus import read_shard
 from tamis.corpus.intake import ShardShrunkError, store_shards
 from tamis.graph.snapshot import Shrunken
-from tamis.planning import plan_lines, read_plan
 from tamis.retention import reconciled
 from tamis.retention.held_back import held_back, note_files
 from tamis.retention.losses import FILE, allows, forget_shrunken, note_shrunken, read_shrunken
 from tamis.retention.reconciled import find_gone
 from tamis.scan.sources import scan
+from tamis.verbs.plan import plan_lines, read_plan
 
 A, B = "web__a", "web__b"
 

@@ -22,11 +22,11 @@ from marks import Sight, sights
 from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
 from tamis.corpus import document_id
-from tamis.exporting import export_selection
 from tamis.graph.failed_steps import TABLE as FAILED_STEPS
 from tamis.runtime import failures
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
+from tamis.verbs.export import export_selection
 from tamis.withdrawal.asking import WithdrawalReason
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.verifying import verify

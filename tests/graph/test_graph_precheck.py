@@ -26,12 +26,12 @@ from tamis.base.errors import UnknownNameError
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.graph.plan import full_plan
-from tamis.planning import checked_plan, without_documents
 from tamis.records.current_values import read_current_values
 from tamis.scan.precheck import UnmetTargetsError, precheck
 from tamis.scan.sources import scan
-from tamis.status import read_status
 from tamis.tokens.identity import UnknownTokenizerError
+from tamis.verbs.plan import checked_plan, without_documents
+from tamis.verbs.status import read_status
 
 GOAL = target(train=20, held_out=10)
 

@@ -9,7 +9,6 @@ from projects import CHOSEN, GRAPH, SmallProject
 from projects import selection as selection_of
 
 from tamis.base.errors import PermanentError
-from tamis.exporting import export_selection
 from tamis.graph import trial_data
 from tamis.graph.stages import SQL_FOLDER
 from tamis.history.explain import explain_document
@@ -19,8 +18,9 @@ from tamis.records.published import SelectionRefusedError, published_sources
 from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
 from tamis.sql.reading import pin_tables
-from tamis.status import read_status
 from tamis.store.tables import Store
+from tamis.verbs.export import export_selection
+from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
 

@@ -5,7 +5,7 @@ from projects import corpus, plain_project, settings, target, texts, write, writ
 
 from tamis.records.current_values import read_current_values
 from tamis.scan.precheck import precheck, uncovered_lines
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 
 def lines_of(folder, *sections) -> list[str]:

@@ -27,7 +27,7 @@ from tamis.report.index import write_index
 from tamis.scan.quarantine import reading_notes
 from tamis.scan.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.settings.references import named
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 CONTENT = ['{"content": "A text of several words"}']
 

@@ -11,7 +11,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.graph.plan import full_plan, upstream
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.versions import UnknownVersionError, note_version, release, restore
-from tamis.records.pinned_versions import PinnedVersion, read_pinned_versions
+from tamis.records.published import PinnedVersion, read_pinned_versions
 from tamis.retention.reconciled import forget_gone
 
 

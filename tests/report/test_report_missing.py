@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from test_report_server import ask, free_port
 
-from tamis.report.missing import SECONDS, missing_page
+from tamis.report.address import SECONDS, missing_page
 from tamis.report.server import HEADERS, served_pages
 from tamis.store.home import Home, writing
 from tamis.store.schemas import schema_of

@@ -26,7 +26,7 @@ from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.topics.clusters import WITNESSES
-from tamis.withdrawal.files import pages_naming
+from tamis.withdrawal.places import pages_naming
 
 LINKS = page_links("best")
 HOSTILE = (

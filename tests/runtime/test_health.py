@@ -185,7 +185,7 @@ def test_the_object_store_answers_or_is_told_without_its_key(project, bucket, mo
 
 def test_a_store_that_is_silent_is_told_within_seconds(project, bucket, monkeypatch):
     monkeypatch.setenv("TAMIS_STORAGE_URL", "s3://tamis/home")
-    monkeypatch.setattr("tamis.health.OBJECT_STORE_SECONDS", 1)
+    monkeypatch.setattr("tamis.verbs.health.OBJECT_STORE_SECONDS", 1)
     silent = open_project(project.file.parent)
     bucket.send_signal(signal.SIGSTOP)
     began = time.monotonic()

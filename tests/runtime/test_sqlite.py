@@ -219,7 +219,7 @@ def test_an_error_that_only_has_the_name_of_one_of_a_database_is_not_shown():
 def test_a_look_at_the_health_names_a_locked_database_within_seconds(project, monkeypatch):
     ensure_database(project.tracking_uri)
     path = project.home.mlflow / "mlflow.db"
-    monkeypatch.setattr("tamis.health.DATABASE_SECONDS", 0.2)
+    monkeypatch.setattr("tamis.verbs.health.DATABASE_SECONDS", 0.2)
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "1")  # whole seconds, which would stay for the tests after this
     monkeypatch.setattr("tamis.runtime.commands.DATABASE_SECONDS", 0.2)
     before = databases.patience()

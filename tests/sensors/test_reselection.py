@@ -11,7 +11,7 @@ from tamis.cli import main
 from tamis.graph.stages import stages
 from tamis.platform.sensors.requests import BACK_OFF_SECONDS
 from tamis.runtime.runs import CERTIFIED_TAG, WORK_TAG, tags_of
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 SELECTED = dg.RunRequest(
     asset_selection=[dg.AssetKey("selected_subset"), dg.AssetKey("decisions")], partition_key="near"

@@ -9,7 +9,7 @@ from tamis.corpus import document_id
 from tamis.readers.text import excerpt
 from tamis.store.home import Home
 from tamis.withdrawal.asking import Asking, WithdrawalReason
-from tamis.withdrawal.excerpts import showing
+from tamis.withdrawal.quotations import showing
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
 

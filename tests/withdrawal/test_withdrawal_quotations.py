@@ -18,7 +18,7 @@ from tamis.readers.kept_columns import read_heading
 from tamis.readers.text import document_id
 from tamis.settings.config import CorpusSection
 from tamis.withdrawal.asking import Asking, WithdrawalReason
-from tamis.withdrawal.files import files_holding, purge_exports
+from tamis.withdrawal.places import files_holding, purge_exports
 from tamis.withdrawal.quotations import files_quoting, is_long_enough, plain, quotations
 from tamis.withdrawal.telling import withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify

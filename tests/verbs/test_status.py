@@ -9,7 +9,7 @@ from tamis.graph.plan import Due
 from tamis.graph.stages import stages
 from tamis.platform.assets.scaling import PAGES
 from tamis.sql.properties import LAYERS
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 SCALING = """
 [scaling]

@@ -15,7 +15,9 @@ import tamis
 from tamis.base.unfit import Refusal, Unfit
 from tamis.embedding.static import StaticEncoder
 from tamis.readers.text import document_id
-from tamis.selecting import (
+from tamis.selection import SAMPLERS, BadBudgetError, BudgetExceedsPool
+from tamis.transport import FewTargetPoints, solve_and_score
+from tamis.verbs.select import (
     COLUMNS,
     BadSeedError,
     NothingSelected,
@@ -24,8 +26,6 @@ from tamis.selecting import (
     UnscoredSamplerError,
     UnusableTextsError,
 )
-from tamis.selection import SAMPLERS, BadBudgetError, BudgetExceedsPool
-from tamis.transport import FewTargetPoints, solve_and_score
 
 WORDS = {
     "statistics": "sample variance median estimator bias quantile likelihood prior residual",
@@ -181,7 +181,7 @@ def test_a_seed_may_be_of_numpy_and_large():
 
 def test_a_cache_may_be_in_the_home_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("tamis.selecting.load_encoder", partial(_encoder_of, tmp_path / "mine"))
+    monkeypatch.setattr("tamis.verbs.select.load_encoder", partial(_encoder_of, tmp_path / "mine"))
     with pytest.raises(ZeroDivisionError):
         tamis.select(POOL, GOAL, 2, cache="~/mine")
 
@@ -212,7 +212,7 @@ def test_a_text_without_a_vector_is_set_aside(monkeypatch):
         vectors[0] = np.nan
         return vectors, {0: Refusal(reason=Unfit.NO_VECTOR, detail="")}
 
-    monkeypatch.setattr("tamis.selecting.encode_each", refusing)
+    monkeypatch.setattr("tamis.verbs.select.encode_each", refusing)
     found = tamis.select([*POOL, *GOAL], ["a goal " * 9], "100%")
     assert rows(found, "rejected") == [[*POOL, *GOAL].index(min([*POOL, *GOAL], key=document_id))]
     assert found["reason"].to_list()[-1] == "no_vector"

@@ -192,7 +192,8 @@ class TargetRows:
 
     examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
     no shard of a corpus can be; of a target with pairs or labels also response_at and label
-    (`tamis.readers.conversations`). quarantine: the rows that cannot be used. rows: how many there are, with these.
+    (`tamis.readers.conversations`). quarantine: the rows that cannot be used. rows: how many there are, with
+    these.
     """
 
     examples: pl.DataFrame

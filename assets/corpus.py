@@ -10,8 +10,8 @@ from tamis.base.progress import Advance
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, Shrinkage, count_documents, store_shards
-from tamis.corpus.near_index import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.quarantine import forget_refused, show_refused
+from tamis.corpus.repeats import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.graph.snapshot import Shrunken
 from tamis.platform.assets.specification import asset, part

@@ -15,13 +15,12 @@ from tamis.graph.plan import only_grew
 from tamis.graph.stages import SQL_FOLDER, source_edges, stages
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.records.measured_trials import measured_on
-from tamis.records.published import published_sources
+from tamis.records.published import measured_on, published_sources
 from tamis.report.sql_model import sql_model_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
-from tamis.sql.reading import PinnedTables, pin_tables
+from tamis.sql.plan import PinnedTables, pin_tables
 from tamis.stage import all_made
 from tamis.store.digests import hashed_columns, row_records, rows_digest
 from tamis.training.stage import TRIALS_STAGE

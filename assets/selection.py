@@ -22,7 +22,6 @@ from tamis.platform.resources.store import StoreResource
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.published import PinnedVersion
-from tamis.report.browse import browse_page
 from tamis.report.mix import choice_before, mix_page
 from tamis.report.rendering import plot_markdown
 from tamis.report.seen import look_at, page_links, subject_of
@@ -30,11 +29,11 @@ from tamis.report.selection import selection_page
 from tamis.report.selection_data import (
     Division,
     SelectionReport,
+    selection_plot_png,
     selection_report,
     source_mix,
 )
-from tamis.report.selection_map import axes_in_words, map_page, thumbnail_png
-from tamis.report.selection_plot import selection_plot_png
+from tamis.report.selection_map import axes_in_words, browse_page, map_page, thumbnail_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.runtime.record import Output, Rows
@@ -44,7 +43,7 @@ from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, all
 from tamis.selection.changes import repeated
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
-from tamis.selection.lost_files import FILES_LOST
+from tamis.selection.filtering import FILES_LOST
 from tamis.selection.pool import (
     candidates,
     exclusions,

@@ -12,7 +12,7 @@ from projects import CHECKOUT, plain_project, selection, settings
 
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.sentence import SentenceEncoder
-from tamis.records import provenance
+from tamis.records import manifest
 from tamis.report.rendering import new_figure, png_of
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
@@ -77,8 +77,8 @@ def test_git_is_asked_about_the_clone_alone(tmp_path, monkeypatch):
     config.write_text(config.read_text() + f'[core]\n\tfsmonitor = "touch {tmp_path / "ran"}"\n')
     installed = tmp_path / "project" / ".venv" / "lib"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(provenance, "ROOT", installed)
-    assert provenance._git_state.__wrapped__() == {}
+    monkeypatch.setattr(manifest, "ROOT", installed)
+    assert manifest._git_state.__wrapped__() == {}
     assert not (tmp_path / "ran").exists()
 
 

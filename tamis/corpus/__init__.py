@@ -4,9 +4,15 @@
 """
 
 from tamis.corpus.documents import ShardBatch, read_shard
-from tamis.corpus.fingerprint import fingerprint_shard, is_settled
 from tamis.corpus.listing import ListingError, list_shards
-from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_key
+from tamis.corpus.shards import (
+    Shard,
+    ShardChangedError,
+    ShardGoneError,
+    fingerprint_shard,
+    is_settled,
+    shard_key,
+)
 from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, set_aside, split_target
 from tamis.readers.rows import Reason
 from tamis.readers.text import document_id, normalise_text, normalised_id

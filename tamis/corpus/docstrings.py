@@ -16,7 +16,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from tamis.corpus.fingerprint import python_files
+from tamis.corpus.shards import python_files
 from tamis.readers.rows import Defect, Item, Reason, Row
 
 TEST_FOLDERS = frozenset({"test", "tests"})

@@ -17,9 +17,8 @@ import pyarrow as pa
 from tamis.base.errors import PermanentError
 from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
-from tamis.corpus.known_ids import KnownIds
 from tamis.corpus.quarantine import forget_shown, lost_rows, rows_before, with_lost_rows
-from tamis.corpus.refusing import NEAR_REPEATS, Refusal, heading_without, refusal
+from tamis.corpus.refusing import NEAR_REPEATS, KnownIds, Refusal, heading_without, refusal
 from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.small_files import (
     OF_PLACES,

@@ -20,7 +20,7 @@ from tamis.corpus.remote.hub_datasets import HubProblemError, list_hub
 from tamis.corpus.remote.object_store import is_url, list_objects
 from tamis.corpus.shards import SMALL_BYTES, RemoteFile, Shard, is_one_text, shard_key
 from tamis.settings.config import CorpusSection
-from tamis.settings.globs import glob_pattern
+from tamis.settings.values import glob_pattern
 
 PARTS, STATE = "dataset_dict.json", "state.json"
 TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")

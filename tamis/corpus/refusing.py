@@ -1,8 +1,4 @@
-"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing.
-
-A text that differs from a withdrawn one in case or white space alone is another document: it is taken, and
-named.
-"""
+"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing."""
 
 import base64
 import json
@@ -10,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -19,6 +16,8 @@ from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import read_withdrawals
 
+_BYTES, _AT_ONCE = 16, 65_536
+_KEY = f"S{_BYTES}"  # all of one length, so that padding cannot make two equal
 NEAR_REPEATS = "near_repeats_of_withdrawn"
 """Name of what the event and the manifest of a shard say of such documents."""
 WITHHELD = "withheld: the row repeats something that was withdrawn"
@@ -26,6 +25,36 @@ NAME_CHARACTERS = 24
 """Shorter values of a column count as names, as labels and sources do, whatever document is withdrawn."""
 TYPES = "types"
 """Part of a heading: the schema of the file in base 64 (`tamis.readers.kept_columns`)."""
+
+
+class KnownIds:
+    """A set of document ids that grows."""
+
+    def __init__(self, doc_ids: pl.Series) -> None:
+        self._runs = [np.sort(_keys(doc_ids))]
+
+    def among(self, doc_ids: pl.Series) -> pl.Series:
+        """Mask of the ids that are in the set."""
+        keys = _keys(doc_ids)
+        found = np.zeros(len(keys), dtype=bool)
+        for run in self._runs:
+            place = np.searchsorted(run, keys)
+            inside = place < len(run)
+            found[inside] |= run[place[inside]] == keys[inside]
+        return pl.Series(found)
+
+    def add(self, doc_ids: pl.Series) -> None:
+        """Take ids that are not in the set."""
+        run = np.sort(_keys(doc_ids))
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")  # which merges sorted parts
+        self._runs.append(run)
+
+
+def _keys(doc_ids: pl.Series) -> np.ndarray:
+    blocks = (doc_ids[start : start + _AT_ONCE] for start in range(0, len(doc_ids), _AT_ONCE))
+    parts = [np.frombuffer(bytes.fromhex("".join(block)), dtype=_KEY) for block in blocks]
+    return np.concatenate([np.empty(0, dtype=_KEY), *parts])
 
 
 def _is_text(value: Any) -> bool:

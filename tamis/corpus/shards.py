@@ -1,11 +1,7 @@
-"""A shard: one raw file, one installed package or a group of small files, and the key that names it.
-
-The key is a Dagster partition, a column of tables and a word that people type, so it stays readable:
-`corpus__name`, with a hash of 32 bits only where the name had to change. The key of a group is
-`corpus:folder:digits`. Tables name each file of a group by its own key, as they name any other file.
-"""
+"""A shard, which is a file, an installed package or a group of small files; its key and its hash."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tamis.base.errors import PermanentError, TransientError
+from tamis.corpus.remote.errors import remote_fingerprint
 
 KEY_CHARACTERS = 100
 SEPARATOR, GROUP_SEPARATOR = "__", ":"
@@ -23,6 +20,8 @@ SMALL_BYTES = 64_000
 """A file of fewer bytes is small."""
 EXTENSIONS = (".md", ".txt")
 """Of files that are one document each."""
+BLOCK_BYTES = 1 << 20
+UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,3 +194,68 @@ def group_version(group: Shard, versions: Mapping[str, str]) -> str:
     """
     lines = (f"{file.name}\0{versions[file.key]}\n" for file in group.members)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fingerprint_shard(shard: Shard) -> str:
+    """SHA-256, hex, of a shard's bytes; of a remote file, of its tag and size: it is not fetched for this.
+
+    A file that may not be read has a fingerprint of its own, so that it changes once it may. Raises
+    `ShardGoneError` when there is nothing, `ShardChangedError` when a file changes meanwhile.
+    """
+    if shard.remote is not None:
+        return remote_fingerprint(shard.remote.tag, shard.remote.size)
+    try:
+        return hash_file(shard.path) if shard.kind == "file" else hash_sources(python_files(shard.path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ShardGoneError(shard.key, shard.path) from error
+    except PermissionError:
+        return UNREADABLE
+
+
+def is_settled(path: Path, seconds: float, now: float) -> bool:
+    """Whether a file was last modified at least `seconds` from `now` (Unix time); a missing one is not.
+
+    The distance counts in both directions: a date far in the future is a wrong clock, not a write.
+    """
+    try:
+        return abs(now - path.stat().st_mtime) >= seconds
+    except OSError:
+        return False
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256, hex, of a file's bytes; raises `ShardChangedError` when it changes while it is read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        after, named = os.fstat(file.fileno()), path.stat()
+    if not _state(before) == _state(after) == _state(named):
+        raise ShardChangedError(path)
+    return digest.hexdigest()
+
+
+def hash_sources(files: dict[str, Path]) -> str:
+    """SHA-256, hex, over relative path and bytes of the files of a package."""
+    if not files:
+        raise FileNotFoundError("no Python files")
+    digest = hashlib.sha256()
+    for relative, path in files.items():
+        digest.update(f"{relative}\0{hash_file(path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def python_files(package: Path) -> dict[str, Path]:
+    """The `.py` files of a package by POSIX path relative to its folder, sorted; links are not followed."""
+    if package.is_file():
+        return {package.name: package}
+    root, found = os.fspath(package), []
+    for folder, _, names in os.walk(root):
+        inside = folder[len(root) + 1 :].replace(os.sep, "/")
+        found += [f"{inside}/{name}" if inside else name for name in names if name.endswith(".py")]
+    return {relative: package / relative for relative in sorted(found)}
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -20,10 +20,9 @@ from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
-from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
 from tamis.corpus.quarantine import lost_rows
-from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.shards import Shard, ShardGoneError, fingerprint_shard, hash_sources
 from tamis.duplicates.near_duplicates import near_duplicate_groups
 from tamis.duplicates.shared_text import OwnWords, own_words_of_file
 from tamis.readers.conversations import Answers, system_turn_end

@@ -16,8 +16,7 @@ import polars as pl
 
 from tamis.duplicates.minhash import windows_of
 from tamis.filters.language import FORM, PROSE
-from tamis.filters.rule import Rule, at_most
-from tamis.filters.text_units import TEXT, ratio
+from tamis.filters.rule import TEXT, Rule, at_most, ratio
 
 SHARE = "repeated_unit_share"
 REPEATED = replace(at_most("boilerplate_repeated", SHARE, 0.6), of_pool=True)

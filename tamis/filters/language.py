@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.filters.text_units import LINES, TEXT, ratio, share_matching
+from tamis.filters.rule import LINES, TEXT, ratio, share_matching
 from tamis.settings.language_codes import short_code
 
 LONGEST = 1_000  # the time is linear in it, and less is enough

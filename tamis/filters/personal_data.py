@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tamis.filters import phone_numbers
-from tamis.filters.text_units import TEXT
+from tamis.filters.rule import TEXT
 
 _LONGEST_CARD, _LONGEST_IBAN = 19, 34
 # Issuer's prefix and length: Visa, Mastercard, American Express, Discover, JCB, Diners Club.

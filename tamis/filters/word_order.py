@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.filters.rule import Rule, at_most
-from tamis.filters.text_units import WORDS, ratio
+from tamis.filters.rule import WORDS, Rule, at_most, ratio
 
 TABLE = Path(__file__).with_name("word_pairs.npz")
 LONGEST = 20_000  # characters; more tell nothing new

@@ -8,8 +8,7 @@ from functools import cached_property
 
 from tamis.base.numbers import counted
 from tamis.corpus import Shard
-from tamis.corpus.fingerprint import python_files
-from tamis.corpus.shards import is_group_key, number_of_documents
+from tamis.corpus.shards import is_group_key, number_of_documents, python_files
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
 from tamis.corpus.targets import place_of_target, target_of_place

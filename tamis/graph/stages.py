@@ -11,8 +11,7 @@ from typing import Any
 from tamis.base.declared import declaring_modules
 from tamis.base.installation import PLATFORM
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
-from tamis.sql.plan import tables_read
-from tamis.sql.reading import SUPPLIED
+from tamis.sql.plan import SUPPLIED, tables_read
 from tamis.stage import Automation, Edge, Growth, Snapshot, Stage, all_made, edge
 from tamis.store.columns import BadDeclarationError
 from tamis.store.rows_files import stored_rows

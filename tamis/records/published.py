@@ -1,8 +1,4 @@
-"""Pinned versions: selections that are kept at an earlier version until somebody releases them.
-
-A pin is desired state, not an event: until its release the selection depends only on that version and on
-which of its documents still exist, so every run makes the same choice.
-"""
+"""Published selections, the decisions and documents that readers see; versions that are pinned."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.corpus.stage import EXAMPLES_STAGE
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import only_withdrawn_missing
 from tamis.records.losses import found_again, lost_tables
@@ -25,12 +22,26 @@ from tamis.store.home import Home
 from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
+from tamis.training.stage import TRIALS_STAGE
 
 TABLE, VERSIONS = "pins", "selection_versions"
 DECISIONS, SUBSET = DECISIONS_STAGE.name, SELECTION_STAGE.name
 ROWS_A_GROUP = 65_536
 """Size of a row group in a kept file, which is sorted by doc_id: finding one document decodes one group."""
 Source = Callable[[Sequence[str] | None], pa.Table]
+
+
+def measured_on(current: CurrentValues, folder: ManifestFolder) -> dict[str, str]:
+    """Return the target of each trial that has a value, also of one that nobody asks for now.
+
+    One whose manifest cannot be read has none; the audit names the manifest.
+    """
+    trials = {one.manifest: trial for (asset, trial), one in current.items() if asset == TRIALS_STAGE.name}
+    inputs = {
+        trials[key]: [one.partition for one in manifest.inputs if one.asset == EXAMPLES_STAGE.name]
+        for key, manifest in folder.readable(trials).items()
+    }
+    return {trial: targets[0] for trial, targets in inputs.items() if targets}
 
 
 @dataclass(frozen=True, kw_only=True)

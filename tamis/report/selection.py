@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from tamis.report.random_baseline import RandomBaseline
+from tamis.report.mix import RandomBaseline
 from tamis.report.rendering import data_uri, render
-from tamis.report.score_words import words_of
 from tamis.report.selection_data import (
     BEST,
     LAST,
@@ -19,10 +18,12 @@ from tamis.report.selection_data import (
     MISSED,
     DividedBudget,
     SelectionReport,
+    has_zoom,
+    selection_plot_png,
     shown_documents,
     source_mix,
+    words_of,
 )
-from tamis.report.selection_plot import has_zoom, selection_plot_png
 from tamis.report.serving import served_page_name
 from tamis.selection.decide import (
     SCORES,

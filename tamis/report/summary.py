@@ -19,8 +19,7 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
-from tamis.records.measured_trials import measured_on
-from tamis.records.published import published, read_decisions
+from tamis.records.published import measured_on, published, read_decisions
 from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
 from tamis.scaling.choice import could_be_as_good

@@ -16,8 +16,8 @@ from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
+from tamis.graph.failures import forget_aborts
 from tamis.graph.plan import Due, full_plan, input_key, label
-from tamis.graph.process_deaths import forget_aborts
 from tamis.graph.repair import (
     Damage,
     drop_unreadable,
@@ -36,9 +36,9 @@ from tamis.records.attempts import TABLE as ATTEMPTS
 from tamis.records.attempts import begin
 from tamis.records.current_values import TABLE, CurrentValues, read_current_values
 from tamis.records.losses import MISSING, lost_tables, note_records, note_tables
-from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import restore_pins
+from tamis.records.receipts import restore_lost
 from tamis.retention.held_back import hold
 from tamis.retention.reconciled import forget_regrouped, removals, set_aside
 from tamis.retention.removals import end_removals

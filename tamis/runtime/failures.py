@@ -15,7 +15,7 @@ import dagster as dg
 from tamis.base.errors import PermanentError, TamisError, did_you_mean, may_pass
 from tamis.base.kept_errors import NOT_KEPT, kept_message
 from tamis.base.numbers import named
-from tamis.graph.failed_steps import PartitionsFailedError
+from tamis.graph.failures import PartitionsFailedError
 
 _withheld: dict[str, str] = {}
 FAILED = "failed"

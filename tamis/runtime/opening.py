@@ -12,11 +12,10 @@ from typing import Protocol
 import dagster as dg
 
 from tamis.base.precision import computing_in
-from tamis.base.signals import end_when_stuck
+from tamis.base.processes import end_when_stuck
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.failed_steps import failed_step_noted
+from tamis.graph.failures import failed_step_noted, watching
 from tamis.graph.plan import due_partitions, input_key, input_references
-from tamis.graph.process_deaths import watching
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
 from tamis.project import Project, chosen_precision

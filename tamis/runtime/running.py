@@ -16,11 +16,10 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.numbers import brief, counted
-from tamis.base.processes import this_process
+from tamis.base.processes import ENDING, signals_noted, this_process
 from tamis.base.progress import Heartbeat, begin_step, close_all, is_verbose
-from tamis.base.signals import ENDING, signals_noted
 from tamis.graph.automation import Group
-from tamis.graph.failed_steps import TRIALS
+from tamis.graph.failures import TRIALS
 from tamis.graph.plan import due_partitions
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages

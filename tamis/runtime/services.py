@@ -20,8 +20,8 @@ from types import FrameType
 import psutil
 
 from tamis.base.errors import TransientError
+from tamis.base.processes import end_by_itself, received_signals
 from tamis.base.progress import complain
-from tamis.base.signals import end_by_itself, received_signals
 from tamis.base.user_folders import socket_folder
 from tamis.runtime.dagster_internals import dev_command
 from tamis.store.home import Home

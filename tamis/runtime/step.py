@@ -16,11 +16,14 @@ from tamis.base.progress import Progress, silent
 from tamis.corpus.intake import groups_of_shards
 from tamis.corpus.refusing import NEAR_REPEATS
 from tamis.corpus.targets import ROWS_READ
-from tamis.graph.failed_steps import (
+from tamis.graph.failures import (
+    MOST_ABORTS,
     MOST_NOTED,
     TRIALS,
+    PartitionAbortedError,
     PartitionsFailedError,
     PartitionsToRetryError,
+    Watch,
     reason_of,
     write_failed_steps,
 )
@@ -33,13 +36,18 @@ from tamis.graph.plan import (
     label,
     reference,
 )
-from tamis.graph.process_deaths import MOST_ABORTS, PartitionAbortedError, Watch
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
-from tamis.records.manifest import REPLACES, InputReference, Manifest, ManifestFolder, content_digest
-from tamis.records.provenance import run_facts
+from tamis.records.manifest import (
+    REPLACES,
+    InputReference,
+    Manifest,
+    ManifestFolder,
+    content_digest,
+    run_facts,
+)
 from tamis.report.address import page_url
 from tamis.runtime.events import digest_of_metadata
 from tamis.runtime.failures import InputMissingError, PartitionGoneError, withhold
@@ -55,7 +63,7 @@ from tamis.runtime.record import (
     with_records,
 )
 from tamis.runtime.runs import COMMAND_LINE, DRIVER_TAG, refits, tags_of
-from tamis.selection.lost_files import FILES_LOST
+from tamis.selection.filtering import FILES_LOST
 from tamis.stage import Stage
 from tamis.store.digests import canonical_digest, folder_digests
 from tamis.store.rows_files import stored_rows

@@ -28,7 +28,7 @@ from tamis.embedding.identity import require_known
 from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE, unknown_lines
-from tamis.graph.failed_steps import FailedStep
+from tamis.graph.failures import FailedStep
 from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture.stage import SWARM_SETS

@@ -1,6 +1,7 @@
 """Describe the quarantine, a line for each cause, and what files decided themselves."""
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,26 @@ from tamis.readers.text_columns import Sample, names_of
 from tamis.scan.remedies import FILES_LOOKED_AT, Unread, among, without_advice
 from tamis.scan.unread_rows import READ_AGAIN, NextReading
 from tamis.settings.config import CorpusSection
+from tamis.store.tables import Store
 
+MOST_NAMED = 3
 SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
+
+
+def odd_value_lines(store: Store) -> Iterator[str]:
+    """Yield a line for each corpus, column and what was done to its values; they were counted when read."""
+    found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    rows = store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").sort("shard")
+    odd = {shard: read_heading(content).odd for shard, content in rows.iter_rows() if '"odd": ' in content}
+    corpora = corpora_of(store, set(odd))
+    for shard, counts in odd.items():
+        for (column, problem), count in counts.items():
+            name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
+            found[corpora[shard], column, problem][name] = count
+    for (corpus, column, problem), files in sorted(found.items()):
+        shown = named(list(files), MOST_NAMED)
+        values = counted(sum(files.values()), "value")
+        yield f"corpus {corpus}: column {column} of {shown}: {values} {problem}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:

@@ -27,8 +27,8 @@ from tamis.readers.streams import rows_told
 from tamis.readers.text_columns import Sample, conversations_in, fitting, names_of, setting
 from tamis.scan.unread_rows import Foreseen
 from tamis.settings.config import CorpusSection
-from tamis.settings.globs import glob_pattern
 from tamis.settings.sections import AUTO_COLUMN, COLUMN_OF_FORMAT
+from tamis.settings.values import glob_pattern
 
 READABLE = f"{', '.join(sorted([*READERS, *WHOLE_FILES]))}, text formats also as .gz or .zst"
 SHOWN = 3

@@ -34,8 +34,8 @@ from tamis.graph.snapshot import ProjectSnapshot, Shrunken, stamp_of
 from tamis.mixture.planned import read_swarm
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
-from tamis.records.lost_withdrawals import require_withdrawals
 from tamis.records.published import read_pinned_versions
+from tamis.records.receipts import require_withdrawals
 from tamis.retention.held_back import kept_names, losses_by_name
 from tamis.retention.losses import absent_shards, read_shrunken, with_kinds
 from tamis.store.digests import canonical_digest

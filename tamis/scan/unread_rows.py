@@ -22,7 +22,7 @@ from tamis.corpus.stage import (
     TARGET_EXAMPLES,
 )
 from tamis.corpus.targets import ROWS_READ, target_of_place
-from tamis.graph.failed_steps import FailedStep
+from tamis.graph.failures import FailedStep
 from tamis.graph.plan import INTERRUPTED, Due
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.readers.rows import WHOLE_SHARD

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import in_threads
 from tamis.corpus.intake import documents_of_shards
+from tamis.corpus.repeats import SharedText, read_shared_text
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
-from tamis.corpus.stored_shared_text import SharedText, read_shared_text
 from tamis.corpus.targets import own_words_of_examples
 from tamis.duplicates.minhash import Windows, split_words, word_windows
 from tamis.settings.config import DecontaminationSection

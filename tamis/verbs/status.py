@@ -12,13 +12,12 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import counted, cut, named, tokens_in_words
 from tamis.base.precision import Speeds
 from tamis.corpus.listing import links_out
-from tamis.corpus.odd_values import odd_value_lines
 from tamis.corpus.refusing import near_repeat_lines, refusal
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.embedding.unknown import unknown_lines
 from tamis.graph.automation import Approval, read_approvals, waiting, waiting_lines
-from tamis.graph.failed_steps import FailedStep, failed_steps
+from tamis.graph.failures import FailedStep, failed_steps
 from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.snapshot import ProjectSnapshot
@@ -35,7 +34,7 @@ from tamis.retention.losses import as_once_read
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.scan.precheck import uncovered_lines, unmet_targets
-from tamis.scan.quarantine import cause_lines, reading_notes
+from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.selection.filtering import unknown_language_lines

@@ -13,8 +13,7 @@ from tamis.corpus.refusing import near_repeat_lines
 from tamis.corpus.shards import Shard
 from tamis.graph.plan import label
 from tamis.project import Project
-from tamis.records.lost_withdrawals import require_withdrawals
-from tamis.records.receipts import read_receipts
+from tamis.records.receipts import read_receipts, require_withdrawals
 from tamis.scan.sources import scan
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals

@@ -16,11 +16,10 @@ from tamis.base.numbers import counted, named
 from tamis.corpus.refusing import WITHHELD, near_repeat_lines, refusal, stored_near_repeats
 from tamis.corpus.stage import QUARANTINE
 from tamis.readers.text import document_id, normalise_text
-from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost
-from tamis.records.receipts import receipt_ids, receipt_problems
+from tamis.records.receipts import WithdrawalsLostError, is_lost, receipt_ids, receipt_problems
 from tamis.store.erasing import TRIED, untried_version
 from tamis.store.home import Home, writer
-from tamis.store.salvaging import aside_lines
+from tamis.store.retained import aside_lines
 from tamis.store.schemas import declaration
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import unfinished_line, withdrawn_ids

@@ -15,14 +15,12 @@ from tamis.corpus.refusing import Refusal, stored_near_repeats
 from tamis.readers.text import loose_id, normalised_id
 from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
-from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_now
-from tamis.records.receipts import write_receipt
+from tamis.records.receipts import restore_lost, write_receipt
 from tamis.store.erasing import require_tried_version
 from tamis.store.home import Home, writing
-from tamis.store.retained import retained_ids
-from tamis.store.salvaging import aside_lines
+from tamis.store.retained import aside_lines, retained_ids
 from tamis.store.tables import Store
 from tamis.store.withdrawn import (
     EXCERPT,

@@ -12,7 +12,6 @@ from shard_files import corpus, faults, read, texts, written
 
 from tamis.corpus import Shard, read_shard
 from tamis.corpus.intake import store_shards
-from tamis.corpus.odd_values import odd_value_lines
 from tamis.readers import arrow_values
 from tamis.readers.arrow_values import (
     FAR,
@@ -28,6 +27,7 @@ from tamis.readers.arrow_values import (
 )
 from tamis.readers.json_rows import TOO_LARGE
 from tamis.readers.kept_columns import HALF, heading_of, read_heading
+from tamis.scan.quarantine import odd_value_lines
 from tamis.store.tables import Store
 
 FAR_AWAY = 253_402_300_800

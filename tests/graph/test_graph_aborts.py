@@ -7,8 +7,8 @@ import sys
 import pytest
 from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
+from tamis.graph.failures import Abort, _write
 from tamis.graph.plan import input_key
-from tamis.graph.process_deaths import Abort, _write
 from tamis.graph.stages import stages
 from tamis.platform.definitions import definitions_of
 from tamis.runtime.driver import materialize

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from projects import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from tamis.corpus import intake, near_index
+from tamis.corpus import intake, repeats
 from tamis.embedding import storing as embedding
 from tamis.platform.assets import coverage
 from tamis.retention import reconciled as reconcile
@@ -41,7 +41,7 @@ MOMENTS = {
     "orphans are noted, not yet deleted": Moment(reconcile, "delete_orphans"),
     "orphans are retained, not yet deleted": Moment(intake, "retain", after=True),
     "the orphans of one table are deleted": Moment(Store, "delete", 2, after=True),
-    "near-duplicates are decided, their index is not": Moment(near_index, "_write_index"),
+    "near-duplicates are decided, their index is not": Moment(repeats, "_write_index"),
     "half of the vectors are stored": Moment(embedding, "_rows", 2),
     "vectors are stored, not yet in the index": Moment(step, "write_current_values", 4),
     "density is stored, not yet in the index": Moment(coverage, "score_density", after=True),

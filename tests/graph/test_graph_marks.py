@@ -22,7 +22,7 @@ from marks import Sight, sights
 from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
 from tamis.corpus import document_id
-from tamis.graph.failed_steps import TABLE as FAILED_STEPS
+from tamis.graph.failures import TABLE as FAILED_STEPS
 from tamis.runtime import failures
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store

@@ -14,7 +14,7 @@ from projects import (
     write_jsonl,
 )
 
-from tamis.graph.failed_steps import failed_steps
+from tamis.graph.failures import failed_steps
 from tamis.graph.plan import full_plan
 from tamis.platform.assets import corpus as corpus_assets
 from tamis.platform.assets import embedding as embedding_assets

@@ -17,7 +17,7 @@ from tamis.platform.assets import selection
 from tamis.records.published import SelectionRefusedError, published_sources
 from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
-from tamis.sql.reading import pin_tables
+from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
 from tamis.verbs.export import export_selection
 from tamis.verbs.status import read_status

@@ -10,7 +10,7 @@ from tamis.readers.rows import WHOLE_SHARD, missing_text_column
 from tamis.scan.precheck import precheck
 from tamis.scan.quarantine import quarantine_lines
 from tamis.scan.remedies import Unread, as_glob, without_advice
-from tamis.settings.globs import glob_pattern
+from tamis.settings.values import glob_pattern
 
 TALKS = {"messages": [[{"role": "user", "content": "What?"}]]}
 SHARED = {"conversations": [[{"from": "human", "value": "What?"}]]}

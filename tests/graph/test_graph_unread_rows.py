@@ -21,7 +21,7 @@ from projects import (
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.corpus.shards import shard_key
-from tamis.graph.failed_steps import FailedStep
+from tamis.graph.failures import FailedStep
 from tamis.records.current_values import read_current_values
 from tamis.report.index import write_index
 from tamis.scan.quarantine import reading_notes

@@ -12,7 +12,6 @@ from jinja2 import UndefinedError, meta, nodes
 
 from tamis.report.address import MissingPage
 from tamis.report.audit import AuditPage
-from tamis.report.browse import BrowsePage
 from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
@@ -20,7 +19,7 @@ from tamis.report.rendering import LARGEST_BYTES, ends, environment, escape, new
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage
-from tamis.report.selection_map import MapPage
+from tamis.report.selection_map import BrowsePage, MapPage
 from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 

@@ -8,20 +8,14 @@ import sys
 import pytest
 from projects import CHECKOUT
 
-from tamis.graph import process_deaths as aborts
-from tamis.graph.process_deaths import (
-    OUT_OF_MEMORY,
-    PartitionAbortedError,
-    forget_aborts,
-    read_aborts,
-    watching,
-)
+from tamis.graph import failures as aborts
+from tamis.graph.failures import OUT_OF_MEMORY, PartitionAbortedError, forget_aborts, read_aborts, watching
 from tamis.store.home import Home
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from tamis.graph.process_deaths import watching
+from tamis.graph.failures import watching
 from tamis.store.home import Home
 
 with watching(Home(Path(sys.argv[1])), "documents") as watch:
@@ -149,7 +143,7 @@ def test_a_step_whose_cache_is_deleted_meanwhile_ends_well(home):
 CLOSED_LATE = """
 import os, sys
 from pathlib import Path
-from tamis.graph.process_deaths import watching
+from tamis.graph.failures import watching
 from tamis.store.home import Home
 
 home = Home(Path(sys.argv[1]))

@@ -5,7 +5,7 @@ import pytest
 from projects import corpus, plain_project, rows_of, settings
 
 from tamis.selection.decide import Reason
-from tamis.selection.lost_files import LOST_AS, files_lost
+from tamis.selection.filtering import LOST_AS, files_lost
 
 
 @pytest.fixture

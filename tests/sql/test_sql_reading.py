@@ -7,7 +7,7 @@ import pytest
 
 from tamis.base.declared import declaring_modules
 from tamis.sql import ProjectFileError, load_project, run_model
-from tamis.sql.reading import pin_tables
+from tamis.sql.plan import pin_tables
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

@@ -12,7 +12,7 @@ from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare
 from tamis.store.remote import objects
 from tamis.store.remote.objects import ObjectFolder, StorageUnavailableError
-from tamis.store.salvaging import sweep_unmade
+from tamis.store.retained import sweep_unmade
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store, UnknownTableError
 from tamis.store.vectors import VectorBlocks

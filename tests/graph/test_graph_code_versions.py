@@ -145,7 +145,6 @@ NOT_REACHED = {
     "_run_texts": "likewise",
     "_DOCUMENTS_PER_BATCH": "likewise",
     "classify": "labels of texts, for tests; the graph counts right answers",
-    "TAKES_TEXTS": "says how benchmarks call a rival",
     "counted": "writes word_pairs.npz, whose bytes are in the digest",
     "write": "likewise",
 }

@@ -9,20 +9,19 @@ from types import MappingProxyType
 import dagster as dg
 
 from tamis.base.imports import import_well, importing
+from tamis.graph.used_stages import LOADED_WITH, used_by
 from tamis.platform import assets
+from tamis.platform.assets.current import current_checks
+from tamis.platform.assets.removal import removal
 from tamis.platform.assets.shards import shards
-from tamis.platform.resources.current_checks import current_checks
 from tamis.platform.resources.encoder import EncoderResource
 from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.environment import quiet_environment
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.last_good_project import load_project
-from tamis.platform.resources.removal import removal
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
-from tamis.platform.resources.used_stages import LOADED_WITH, used_by
 from tamis.platform.sensors.defined import sensors_of
 from tamis.project import Project
+from tamis.runtime.loading import load_project, quiet_environment
 from tamis.training.stage import TRIALS_STAGE
 
 ON_REQUEST = "Train the trials of [comparison.on_request], which only this job trains."
@@ -67,7 +66,7 @@ def definitions_of(
         assets=[one.map_asset_specs(of_project) for one in (shards(used.assets), *alone) if complete(one)],
         asset_checks=[*(check for check in checks if complete(check)), current_checks(used.assets)],
         jobs=[removal, by_hand] if TRIALS_STAGE.name in used.assets else [removal],
-        sensors=sensors_of(used),
+        sensors=sensors_of(used, removal),
         resources={**resources_of(project.file), **replaced},
         executor=dg.in_process_executor,
         metadata={LOADED_WITH: used.text},

@@ -8,11 +8,11 @@ import dagster as dg
 from tamis.audit.whole import audit_graph
 from tamis.base.files import write_atomically
 from tamis.graph.stages import AUDIT_ASSET
-from tamis.platform.resources.events import logged_events
-from tamis.platform.resources.output import Output
-from tamis.platform.resources.specification import asset
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.report.audit import page_of
+from tamis.runtime.events import logged_events
+from tamis.runtime.record import Output
 
 NOT_RED = (
     "not_red",

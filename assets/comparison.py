@@ -9,19 +9,19 @@ from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
 from tamis.embedding.storing import current_table, encoder_slug
+from tamis.platform.assets.scorers import scorers
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.scorers import scorers
-from tamis.platform.resources.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
-from tamis.report.comparison_plot import comparison_plot_png
-from tamis.report.figures import plot_markdown
+from tamis.report.comparison import comparison_plot_png
+from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.selection.agreement import compare_samplers
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
+from tamis.samplers.paper import configured_paper_samplers
+from tamis.selection.changes import compare_samplers
 from tamis.selection.computing import ScoringOptions
-from tamis.selection.paper import configured_paper_samplers
 from tamis.store.schemas import schema_of
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start

@@ -10,33 +10,27 @@ from tamis.base.progress import Advance
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, Shrinkage, count_documents, store_shards
-from tamis.corpus.near_index import INDEX, TABLE, mostly_shared, update_near_duplicates
-from tamis.corpus.setting_aside import forget_refused, show_refused
+from tamis.corpus.quarantine import forget_refused, show_refused
+from tamis.corpus.repeats import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.small_files import GroupIntake, group_intake
-from tamis.graph.held_back import keep_values, note_files
-from tamis.graph.reconciliation import collect_orphans, forget_regrouped
-from tamis.graph.shrunken_files import (
-    ShrinkageLimits,
-    forget_found_again,
-    forget_shrunken,
-    note_shrunken,
-)
 from tamis.graph.snapshot import Shrunken
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset, part
+from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
+from tamis.retention.held_back import keep_values, note_files
+from tamis.retention.losses import ShrinkageLimits, forget_found_again, forget_shrunken, note_shrunken
+from tamis.retention.reconciled import collect_orphans, forget_regrouped
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
 from tamis.settings.references import named
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.digests import canonical_digest
-from tamis.store.records import LISTED_BY, stored_rows
+from tamis.store.rows_files import LISTED_BY, stored_rows
 from tamis.store.tables import quoted
 from tamis.store.withdrawn import version_of
-from tamis.tokens.counting import TokenCounter
+from tamis.tokens.counting import TokenCounter, count_missing
 from tamis.tokens.identity import fingerprint
 from tamis.tokens.stage import TOKEN_COUNTS
-from tamis.tokens.storing import count_missing
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
 LEFT = (ShardChangedError, ShardGoneError, ShardShrunkError)

@@ -8,10 +8,10 @@ import dagster as dg
 from tamis.coverage import DensitySketch, effective_sample_size
 from tamis.coverage.storing import build_sketch, score_density
 from tamis.embedding.storing import current_table
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.specification import asset
 from tamis.platform.resources.store import StoreResource
+from tamis.runtime.record import Output, Rows
 
 INFORMATIVE = (
     "informative",

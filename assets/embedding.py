@@ -7,16 +7,16 @@ import dagster as dg
 
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
-from tamis.corpus.setting_aside import show_refused
+from tamis.corpus.quarantine import show_refused
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
 from tamis.embedding.storing import current_table, embed_missing
 from tamis.graph.plan import reference
+from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.encoder import EncoderResource
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset, part
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
-from tamis.store.records import stored_rows
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
+from tamis.store.rows_files import stored_rows
 from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 from tamis.topics.storing import update_topics
 

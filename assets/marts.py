@@ -11,18 +11,16 @@ import dagster as dg
 import pyarrow as pa
 
 from tamis.base.files import write_atomically
-from tamis.graph.marts import SQL_FOLDER, source_edges
 from tamis.graph.plan import only_grew
-from tamis.graph.stages import stages
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.specification import asset
+from tamis.graph.stages import SQL_FOLDER, source_edges, stages
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
-from tamis.records.measured_trials import measured_on
-from tamis.records.published import published_sources
+from tamis.records.published import measured_on, published_sources
 from tamis.report.sql_model import sql_model_page
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
 from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
-from tamis.sql.reading import PinnedTables, pin_tables
+from tamis.sql.plan import PinnedTables, pin_tables
 from tamis.stage import all_made
 from tamis.store.digests import hashed_columns, row_records, rows_digest
 from tamis.training.stage import TRIALS_STAGE

@@ -36,16 +36,17 @@ from tamis.mixture.sources import (
 from tamis.mixture.stage import recipe_settings
 from tamis.mixture.swarm import PlannedRun, SwarmOptions
 from tamis.platform.assets.selection import computed
+from tamis.platform.assets.specification import asset
 from tamis.platform.assets.training import checkpoint_folder
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
-from tamis.platform.resources.work import Work
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.report.mixture import PAGE, mixture_page
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
+from tamis.samplers.contrast import rank_domains
 from tamis.selection import find_sampler
 from tamis.selection.computing import known_vectors
 from tamis.selection.decide import Ranking
@@ -63,7 +64,6 @@ from tamis.training import DivergedError, PretrainingOptions, TrainingResult, pr
 from tamis.training.loop import resume_folder
 from tamis.training.storing import record_training_documents
 from tamis.training.trial import Finished, training_metadata
-from tamis.transport.domains import rank_domains
 from tamis.transport.storing import target_vectors
 
 AGREES = (

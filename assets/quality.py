@@ -6,17 +6,15 @@ from typing import Any
 import dagster as dg
 
 from tamis.corpus.intake import count_documents
-from tamis.corpus.setting_aside import forget_refused, show_refused
+from tamis.corpus.quarantine import forget_refused, show_refused
 from tamis.embedding.storing import current_table
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.filters.storing import fingerprint, flag_documents
+from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset, part
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.quality import Grader
 from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
@@ -37,6 +35,8 @@ from tamis.quality.storing import (
     set_unanswered_aside,
     unjudged,
 )
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import one_of

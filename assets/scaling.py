@@ -7,13 +7,12 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.files import write_atomically
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.specification import asset
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
-from tamis.report.figures import plot_markdown
-from tamis.report.scaling import models_markdown, scaling_law_page
-from tamis.report.scaling_plot import curve_plot_png
+from tamis.report.rendering import plot_markdown
+from tamis.report.scaling import curve_plot_png, models_markdown, scaling_law_page
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
 from tamis.scaling.report_values import ScalingReport
 from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table, reports_of_curves

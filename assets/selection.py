@@ -10,42 +10,40 @@ import polars as pl
 
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.embedding.one_vector import require_different_vectors
-from tamis.embedding.storing import current_table, encoder_slug
-from tamis.embedding.unknown_stored import unknown_lines
+from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
+from tamis.embedding.unknown import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
+from tamis.platform.assets.scorers import scorers
+from tamis.platform.assets.specification import asset, specified, step
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.scorers import scorers
-from tamis.platform.resources.specification import asset, specified, step
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
-from tamis.records.pinned_versions import PinnedVersion
-from tamis.report.browse import browse_page
-from tamis.report.figures import plot_markdown
+from tamis.records.published import PinnedVersion
 from tamis.report.mix import choice_before, mix_page
+from tamis.report.rendering import plot_markdown
 from tamis.report.seen import look_at, page_links, subject_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import (
     Division,
     SelectionReport,
+    selection_plot_png,
     selection_report,
     source_mix,
 )
-from tamis.report.selection_map import axes_in_words, map_page, thumbnail_png
-from tamis.report.selection_plot import selection_plot_png
+from tamis.report.selection_map import axes_in_words, browse_page, map_page, thumbnail_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
+from tamis.selection.changes import repeated
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.decide import Ranking
-from tamis.selection.lost_files import FILES_LOST
-from tamis.selection.pinned import repeated
+from tamis.selection.filtering import FILES_LOST
 from tamis.selection.pool import (
     candidates,
     exclusions,
@@ -53,10 +51,10 @@ from tamis.selection.pool import (
     leaking,
     mean_margin,
     name_set_aside,
+    stored_count,
     with_scores,
 )
 from tamis.selection.serving import Goal, Serving, serving_of
-from tamis.selection.training_sets import stored_count
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options

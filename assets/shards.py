@@ -7,7 +7,7 @@ import dagster as dg
 from tamis.platform.assets.corpus import documents, raw_shards, token_counts
 from tamis.platform.assets.embedding import embeddings
 from tamis.platform.assets.quality import document_flags, perplexity_scores, quality_scores
-from tamis.platform.resources.specification import together
+from tamis.platform.assets.specification import together
 
 PARTS = (
     raw_shards,

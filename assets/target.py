@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tamis.base.numbers import counted
 from tamis.corpus import split_target
+from tamis.corpus.quarantine import place_of, show_rows
 from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
-from tamis.corpus.setting_aside import place_of, show_rows
 from tamis.corpus.targets import (
     ROWS_READ,
     TargetShrunkError,
@@ -27,24 +27,22 @@ from tamis.corpus.targets import (
     rows_of_target,
 )
 from tamis.embedding import encode_each
-from tamis.embedding.one_vector import require_different_vectors
-from tamis.embedding.storing import current_table, encoder_slug
-from tamis.graph.held_back import keep_values
-from tamis.graph.loss_limits import lost_too_many_documents
-from tamis.graph.shrunken_files import forget_shrunken, note_shrunken
-from tamis.graph.snapshot import Shrunken
+from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
+from tamis.graph.snapshot import Shrunken, lost_too_many_documents
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.encoder import EncoderResource
 from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.output import Output, Rows, rows_set_aside
-from tamis.platform.resources.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work import Work
 from tamis.records.manifest import content_digest
+from tamis.retention.held_back import keep_values
+from tamis.retention.losses import forget_shrunken, note_shrunken
+from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.step import Work
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
 from tamis.settings.references import named
 from tamis.stage import every
-from tamis.store.records import stored_rows
+from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks

@@ -9,14 +9,14 @@ import dagster as dg
 
 from tamis.corpus.intake import texts_of
 from tamis.graph.trial_data import trial_data
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.retries import tried_once
-from tamis.platform.resources.specification import asset
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
-from tamis.platform.resources.work import Work
 from tamis.records.current_values import read_current_values
-from tamis.records.retention import remove_superseded
+from tamis.retention.superseded import remove_superseded
+from tamis.runtime.failures import tried_once
+from tamis.runtime.record import Output, Rows
+from tamis.runtime.step import Work
 from tamis.store.tables import quoted
 from tamis.training import (
     PretrainingOptions,

@@ -6,7 +6,7 @@ They run with whatever makes the asset, and are logged at once when somebody wit
 import dagster as dg
 
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.taint_checks import UNTAINTED, taint_evaluation
+from tamis.runtime.checks import UNTAINTED, taint_evaluation
 from tamis.withdrawal.tainting import watched
 
 DESCRIPTION = "No withdrawn document was used to train or fit this asset."

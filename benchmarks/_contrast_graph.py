@@ -12,7 +12,7 @@ import polars as pl
 from benchmarks._contrast_data import Sizes, Source, texts_in, write_texts
 from benchmarks._project import made_once, materialize
 from benchmarks._stored_vectors import Vectors
-from tamis.corpus.text import document_id
+from tamis.readers.text import document_id
 from tamis.selection import select
 from tamis.store.home import Home
 from tamis.store.tables import Store, quoted

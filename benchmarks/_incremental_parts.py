@@ -103,11 +103,11 @@ def idle(folder: Path) -> dict[str, Any]:
 def _open(folder: Path) -> tuple[dg.DagsterInstance, Any, Any, Any]:
     from tamis.base.imports import import_well, importing
     from tamis.platform.definitions import definitions_of
-    from tamis.platform.resources.instance import open_instance
     from tamis.platform.resources.store import StoreResource
     from tamis.platform.sensors.arrivals import arrivals
     from tamis.platform.sensors.reselection import reselection
     from tamis.project import open_project
+    from tamis.runtime.instance import open_instance
 
     project = open_project(folder)
     instance = open_instance(project)
@@ -149,7 +149,7 @@ def _until_rest(
 
 
 def _tick(instance: dg.DagsterInstance, store: Any, sensors: Any) -> Any:
-    from tamis.platform.resources.used_stages import LOADED_WITH, used_by
+    from tamis.graph.used_stages import LOADED_WITH, used_by
 
     for sensor in sensors:
         metadata = {LOADED_WITH: used_by(store.project).text}

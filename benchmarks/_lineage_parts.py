@@ -24,7 +24,7 @@ from tamis.records.current_values import CurrentValue, read_current_values, writ
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.store.compaction import compact
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
+from tamis.store.rows_files import stored_rows
 
 SHARDS, DOCUMENTS = 1_000, 20_000
 QUICK_SECONDS, MEGABYTES_PER_SECOND = 30.0, 500.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._real_tasks import ALL_TASKS
-from tamis.report.figures import AMBER, BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
+from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, INK, new_figure, png_of
 
 TITLES = {
     "score": "accuracy or macro-F1 less random's, in points",

@@ -14,8 +14,8 @@ import polars as pl
 from benchmarks._project import made_once
 from benchmarks._real_tasks import hashes
 from benchmarks._texts import files_of_texts, read_texts
-from tamis.corpus.text import document_id, normalise_text
 from tamis.quality import planted_noise
+from tamis.readers.text import document_id, normalise_text
 
 SHORTEST = 20  # characters
 SHARDS = 8

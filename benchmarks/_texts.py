@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from tamis.corpus.text import normalise_text
+from tamis.readers.text import normalise_text
 
 _Rows = TypeVar("_Rows", bound=Sized)
 

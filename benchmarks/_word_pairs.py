@@ -1,4 +1,4 @@
-"""Counts the table of pairs of words by which tamis/filters/word_pairs.py judges their order.
+"""Counts the table of pairs of words by which tamis/filters/word_order.py judges their order.
 
     python -m benchmarks._word_pairs
 
@@ -10,7 +10,7 @@ by chance a word of one class follows one of another. Raise CODE_VERSION in tami
 import polars as pl
 
 from benchmarks._texts import read_texts
-from tamis.filters.word_pairs import TABLE, counted, plain, tokens, write
+from tamis.filters.word_order import TABLE, counted, plain, tokens, write
 
 SOURCE, WORDS = "p_mixed_free", 150
 

@@ -42,15 +42,15 @@ from benchmarks._coverage_data import Floats, Report, Settings, Stopwatch, ids_o
 from benchmarks._flags import begin
 from benchmarks._yardstick import Kind, least_rate, most_seconds
 from tamis.base.progress import Advance, Progress
-from tamis.corpus.near_duplicates import find_near_duplicates
 from tamis.coverage import (
     DensitySketch,
     UniformDrawWarning,
     collision_probability,
     draw_report,
     inverse_propensity_sample,
-    semantic_redundancy,
 )
+from tamis.duplicates.near_duplicates import find_near_duplicates
+from tamis.samplers.semdedup import semantic_redundancy
 from tamis.settings.sections import DensitySection
 
 PARTS = ("sketch_speed", "sketch_error", "planted", "near_duplicates", "semantic_redundancy")

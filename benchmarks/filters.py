@@ -28,7 +28,7 @@ from benchmarks._flags import begin
 from benchmarks._quality_data import Report
 from benchmarks._texts import data_folder, enough, read_texts
 from tamis.filters import Plan, measured
-from tamis.selection.methods import METHODS, MethodProblem
+from tamis.samplers.methods import METHODS, MethodProblem
 
 ENGLISH = ("p_arxiv_a", "p_mixed_free", "p_mixed_research", "t_imdb_train")
 LEAST_FOUND, MOST_MISTAKEN, CONFIDENCE = 0.8, 0.002, 0.5

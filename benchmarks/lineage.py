@@ -22,9 +22,9 @@ from benchmarks._flags import begin
 from benchmarks._lineage_parts import audit, explain
 from benchmarks._lineage_tables import write_tables
 from benchmarks._yardstick import most_seconds
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.sql import Model, Project, load_project, run_model
-from tamis.sql.reading import pin_tables
+from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
 
 MARTS_SECONDS, AT_DOCUMENTS = 20.0, 1_000_000

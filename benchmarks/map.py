@@ -25,10 +25,9 @@ from benchmarks._flags import at_least, begin
 from benchmarks._scale_million import sentences_of_pool
 from benchmarks._yardstick import most_seconds
 from tamis.embedding.layout import neighbour_layout, neighbours_kept, principal_components
-from tamis.report.browse import browse_page
 from tamis.report.mix import mix_page
 from tamis.report.seen import SHOWN_COLUMNS, Seen, Subject, look_at, page_links
-from tamis.report.selection_map import axes_in_words, map_page
+from tamis.report.selection_map import axes_in_words, browse_page, map_page
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column

@@ -30,7 +30,6 @@ from benchmarks._project import in_its_folder, made_once, materialize
 from benchmarks._real_graph import report
 from benchmarks._texts import data_folder, read_texts
 from tamis.base.files import write_atomically
-from tamis.mixing import read_mixture
 from tamis.mixture.analysis import REFUSED_BELOW
 from tamis.mixture.runs import texts_in_order
 from tamis.project import Project, open_project
@@ -43,6 +42,7 @@ from tamis.training.loop import resume_folder
 from tamis.training.options import Session
 from tamis.training.results import Outcomes
 from tamis.training.storing import split_texts
+from tamis.verbs.mix import read_mixture
 
 NAME = "mixture_swarm"
 SOURCES = ("arxiv_a", "dialogue", "law", "mixed_free", "wikipedia")

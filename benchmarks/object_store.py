@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks._flags import begin
 from benchmarks._incremental_project import command, make_project
 from tamis.embedding import load_encoder
-from tamis.store.objects import ObjectFolder
+from tamis.store.remote.objects import ObjectFolder
 from tamis.store.tables import Store
 
 WORDS = ("mast", "rudder", "harbour", "butter", "garlic", "onion", "matrix", "vector", "kernel", "of", "and")

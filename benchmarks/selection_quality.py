@@ -78,7 +78,7 @@ def _gradient(target_md: np.ndarray, pool_nd: np.ndarray) -> np.ndarray:
 
 
 def _nearest(target_md: np.ndarray, pool_nd: np.ndarray) -> np.ndarray:
-    from tamis.transport.rivals import RIVALS
+    from tamis.samplers import RIVALS
 
     return np.asarray(RIVALS["knn"](target_md, pool_nd, len(pool_nd)).score)
 

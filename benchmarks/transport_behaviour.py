@@ -30,10 +30,10 @@ from benchmarks._flags import begin
 from benchmarks._texts import enough, files_of_texts, read_texts
 from benchmarks._transport_topics import CHOICES, OVERLAPPING
 from tamis.embedding import Encoder, load_encoder
+from tamis.samplers import RIVALS, TAKES_TEXTS
+from tamis.samplers.rounds import select_in_rounds
 from tamis.transport import NotConverged, nearest_cost, solve_potential
 from tamis.transport.ordering import smallest_first
-from tamis.transport.rivals import RIVALS, TAKES_TEXTS
-from tamis.transport.rounds import select_in_rounds
 
 PLENTIFUL_POOL, PLENTIFUL_TARGET = 0.25, 0.10
 RARE_POOL, RARE_TARGET = 0.025, 0.225

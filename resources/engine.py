@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 import dagster as dg
 
 from tamis.engine import Engine, engine_of, using
-from tamis.platform.resources.work import Work
 from tamis.project import Project
+from tamis.runtime.step import Work
 from tamis.trust import require_trusted
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import dagster as dg
 
 from tamis.base.numbers import counted, named
-from tamis.graph.held_back import held_back, hold
 from tamis.graph.plan import label
-from tamis.graph.reconciliation import find_gone, find_regrouped, forget_regrouped, set_aside
-from tamis.platform.resources.current_checks import log_current_checks
-from tamis.platform.resources.partitions import register_partitions
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.reloading import changed_use, defined, load_again, log_check
 from tamis.platform.sensors.requests import MOST_SHOWN, broken, busy, removal_request, settling
 from tamis.platform.sensors.unchanged import Unchanged
-from tamis.records.removals import begun_removals
+from tamis.retention.held_back import held_back, hold
+from tamis.retention.reconciled import find_gone, find_regrouped, forget_regrouped, set_aside
+from tamis.retention.removals import begun_removals
+from tamis.runtime.checks import log_current_checks
+from tamis.runtime.runs import register_partitions
 from tamis.store.home import HomeLockedError, claim, home_id, writing
 
 NOTHING = "no changes"

@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.graph.automation import stages_made
-from tamis.platform.resources.removal import removal
-from tamis.platform.resources.used_stages import Used
+from tamis.graph.used_stages import Used
 from tamis.platform.sensors.arrivals import arrivals
 from tamis.platform.sensors.failures import failures
 from tamis.platform.sensors.notifications import notifications
@@ -23,9 +22,11 @@ KEPT = (Automation.ALWAYS, Automation.WHEN_READ, Automation.ONCE_SELECTED)
 """What reselection keeps current, as far as selections or reports call for it."""
 
 
-def sensors_of(used: Used) -> list[dg.SensorDefinition]:
+def sensors_of(used: Used, removal: dg.JobDefinition) -> list[dg.SensorDefinition]:
     """Return the sensors of what a project uses: that of the trial budget where it has something to spend,
     those that notify where there is a webhook. One that has nothing to do would tick all day.
+
+    `removal`: the job that removes what left.
     """
     seconds = used.interval_seconds
     searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))

@@ -10,12 +10,12 @@ import dagster as dg
 
 from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, OF_DATABASES, RAN_OUT
-from tamis.platform.resources.last_good_project import BROKEN, load_project
-from tamis.platform.resources.ownership import Owner
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.work_errors import failed_assets
 from tamis.platform.sensors.outbox import put
-from tamis.webhook_notices import FAILED, notice
+from tamis.runtime.failures import failed_assets
+from tamis.runtime.loading import BROKEN, load_project
+from tamis.runtime.runs import Owner
+from tamis.verbs.notices import FAILED, notice
 
 
 @dg.run_failure_sensor(

@@ -9,12 +9,12 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from tamis.base.webhook import Webhook
+from tamis.base.posting import Webhook
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.outbox import deliver, put
 from tamis.platform.sensors.requests import broken
 from tamis.trust import require_trusted
-from tamis.webhook_notices import Mark, mark_now, notices, wanted
+from tamis.verbs.notices import Mark, mark_now, notices, wanted
 
 
 def notifications(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from tamis.base.errors import TamisError
 from tamis.base.files import write_atomically
-from tamis.base.webhook import Webhook
+from tamis.base.posting import Webhook
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 

@@ -10,12 +10,11 @@ import dagster as dg
 
 from tamis.base.progress import complain
 from tamis.corpus.stage import RAW_STAGE
-from tamis.platform.resources.check_log import log_evaluation
-from tamis.platform.resources.current_checks import PROJECT_FILE
+from tamis.graph.used_stages import Used, loaded_with, used_by
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.timeline import LOCATION
-from tamis.platform.resources.used_stages import Used, loaded_with, used_by
-from tamis.platform.resources.webserver import ask_reload
+from tamis.runtime.checks import PROJECT_FILE, log_evaluation
+from tamis.runtime.runs import LOCATION
+from tamis.runtime.services import ask_reload
 from tamis.settings.config import home_folder
 from tamis.store.home import Home
 from tamis.store.served import served

@@ -10,19 +10,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-from dagster._utils.error import SerializableErrorInfo
 
 from tamis.base.numbers import counted, named
 from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
-from tamis.platform.resources.last_good_project import broken_file
-from tamis.platform.resources.ownership import Owner, active_runs, is_of_tamis, tags_of
-from tamis.platform.resources.running import range_tags, selected_assets
-from tamis.platform.resources.store import BACKFILL_TAG, StoreResource
-from tamis.platform.resources.tags import CERTIFIED_TAG, DRIVER_TAG, SENSOR, WORK_TAG
-from tamis.platform.resources.work_errors import InputMissingError, PartitionGoneError
+from tamis.platform.resources.store import StoreResource
+from tamis.runtime.dagster_internals import (
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+    SerializableErrorInfo,
+)
+from tamis.runtime.failures import InputMissingError, PartitionGoneError
+from tamis.runtime.loading import broken_file
+from tamis.runtime.running import range_tags, selected_assets
+from tamis.runtime.runs import (
+    BACKFILL_TAG,
+    CERTIFIED_TAG,
+    DRIVER_TAG,
+    SENSOR,
+    WORK_TAG,
+    Owner,
+    active_runs,
+    is_of_tamis,
+    tags_of,
+)
 from tamis.store.home import Home, writer
 from tamis.trust import asked_by
 

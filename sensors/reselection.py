@@ -14,19 +14,19 @@ import dagster as dg
 
 from tamis.base.numbers import counted, named
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.approval import (
+from tamis.graph.automation import (
     Approval,
+    Group,
+    next_groups,
     note_waiting,
     read_approvals,
+    targets_without_files,
     unattended_work,
     waiting,
     waiting_lines,
 )
-from tamis.graph.automation import Group, next_groups, targets_without_files
 from tamis.graph.plan import label
-from tamis.graph.reconciliation import find_gone
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.platform.resources.processes import end_killed_runs
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.reloading import undefined
 from tamis.platform.sensors.requests import (
@@ -41,6 +41,8 @@ from tamis.platform.sensors.requests import (
 )
 from tamis.platform.sensors.unchanged import Unchanged
 from tamis.records.current_values import CurrentValues
+from tamis.retention.reconciled import find_gone
+from tamis.runtime.runs import end_killed_runs
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.home import HomeLockedError, writing
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from tamis.graph.automation import Group, trial_work
-from tamis.platform.resources.processes import end_killed_runs
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.requests import (
     LISTED_SECONDS,
@@ -22,6 +21,7 @@ from tamis.platform.sensors.requests import (
     requests_for,
     waits_until,
 )
+from tamis.runtime.runs import end_killed_runs
 from tamis.scaling.searched import sentences
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.failures import failures_of, note_failure

@@ -48,11 +48,11 @@ def select(
     Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, seeds that are
     no whole number, and samplers whose scores a project alone has; `tamis.base.errors.UnknownNameError` for
     names that mean nothing. Warns `tamis.transport.FewTargetPoints` under 500 examples,
-    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.selecting.NothingSelected` where none is,
-    `tamis.selecting.UnknownToEncoder` where the encoder's vocabulary lacks much of the texts or the goal, and
-    `tamis.selecting.SameVectors` where all texts have one vector.
+    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.verbs.select.NothingSelected` where none
+    is, `tamis.verbs.select.UnknownToEncoder` where the encoder's vocabulary lacks much of the texts or the
+    goal, and `tamis.verbs.select.SameVectors` where all texts have one vector.
     """
-    from tamis.selecting import Choosing, select_texts
+    from tamis.verbs.select import Choosing, select_texts
 
     return select_texts(
         texts, goal, Choosing(budget=budget, sampler=sampler, encoder=encoder, seed=seed, cache=cache)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.base.paths import require_plain
+from tamis.base.user_folders import require_plain
 from tamis.settings.config import Settings, home_folder, load_settings, project_file, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, bring_up_to_date, placed, require_own

@@ -66,7 +66,7 @@ SECONDS: dict[str, int] = {
     "quality/test_ask_llm.py": 35,
     "training/test_training_stopping.py": 35,
     "training/test_training_stages.py": 30,
-    "resources/test_health.py": 30,
+    "runtime/test_health.py": 30,
     "store/test_store_remote.py": 30,
     "store/test_store_lock.py": 30,
     "filters/test_personal_data.py": 30,

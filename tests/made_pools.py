@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from projects import rows_of, texts
 
-from tamis.corpus.text import document_id
 from tamis.embedding.storing import table_name
+from tamis.readers.text import document_id
 from tamis.report.seen import Subject
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column

@@ -35,7 +35,6 @@ from tamis.embedding import encoder_identity
 from tamis.embedding.storing import table_name
 from tamis.graph.automation import next_groups
 from tamis.graph.plan import due_partitions, input_key
-from tamis.graph.scan import scan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project, open_project
@@ -49,10 +48,11 @@ from tamis.records.current_values import (
     write_current_values,
 )
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder
+from tamis.scan.sources import scan
 from tamis.settings.config import parse_settings
 from tamis.store.home import Home
-from tamis.store.records import stored_rows
 from tamis.store.retained import retained_tables
+from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import UNHASHED_COLUMNS, declared, kind_of, schema_of
 from tamis.store.tables import Store
 from tamis.withdrawal.asking import WithdrawalReason
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from tamis.audit.events import LoggedEvent
     from tamis.audit.verdicts import Audit
-    from tamis.platform.resources.running import Outcome
+    from tamis.runtime.running import Outcome
     from tamis.withdrawal.withdrawing import Withdrawn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -385,7 +385,7 @@ class SmallProject:
     def instance(self) -> "dg.DagsterInstance":
         import dagster as dg
 
-        from tamis.platform.resources.instance import open_instance
+        from tamis.runtime.instance import open_instance
 
         return open_instance(self.project) if self.durable else dg.DagsterInstance.ephemeral()
 
@@ -428,8 +428,8 @@ class SmallProject:
         """The same where stages may fail, of some partitions alone, or where names are let go that are held
         back or what failed is tried again."""
         from tamis.platform.definitions import definitions_of
-        from tamis.platform.resources.driver import materialize
-        from tamis.platform.resources.running import Wanted
+        from tamis.runtime.driver import materialize
+        from tamis.runtime.running import Wanted
 
         wanted = Wanted(
             only=None if only is None else frozenset(only),
@@ -455,7 +455,7 @@ class SmallProject:
         """
         import dagster as dg
 
-        from tamis.platform.resources.used_stages import LOADED_WITH, used_by
+        from tamis.graph.used_stages import LOADED_WITH, used_by
 
         evaluate = getattr(import_module(f"tamis.platform.sensors.{sensor}"), sensor)
         before = parse_settings(tomllib.loads(loaded or self.text))
@@ -489,12 +489,12 @@ class SmallProject:
 
     def let_go(self, name: str) -> None:
         """Remove what is held back under a name, as a person allows it in the UI."""
-        from tamis.platform.resources.tags import ALLOW_REMOVAL_TAG
+        from tamis.runtime.runs import ALLOW_REMOVAL_TAG
 
         self._remove({ALLOW_REMOVAL_TAG: name})
 
     def _remove(self, tags: Mapping[str, str]) -> None:
-        from tamis.platform.resources.removal import removal
+        from tamis.platform.assets.removal import removal
 
         resources = {"store": self.resources["store"]}
         done = removal.execute_in_process(
@@ -571,7 +571,7 @@ class SmallProject:
 
     def events(self) -> "list[LoggedEvent]":
         """Return the materializations of the event log."""
-        from tamis.platform.resources.events import logged_events
+        from tamis.runtime.events import logged_events
 
         return logged_events(self.instance, self.home)
 

@@ -34,14 +34,14 @@ from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
 from tamis.cli.parts import answer
 from tamis.graph.plan import Due
-from tamis.graph.scan import scan_files
-from tamis.planning import with_damage
-from tamis.platform.resources.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
-from tamis.platform.resources.webserver import noted
 from tamis.report.address import pages_address
-from tamis.status import read_status
+from tamis.runtime.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.runtime.services import noted
+from tamis.scan.sources import scan_files
 from tamis.store.retained import retain
 from tamis.store.served import NOTE
+from tamis.verbs.plan import with_damage
+from tamis.verbs.status import read_status
 
 EXPLANATION_KEYS = {"doc_id", "occurrences", "scores", "decisions", "serves", "checkpoints"}
 
@@ -132,7 +132,7 @@ def test_a_question_about_a_file_scans_the_files_once(built, tamis, monkeypatch)
         scans.append(given)
         return scanned(*given, **more)
 
-    monkeypatch.setattr("tamis.graph.scan.scan_files", counting)
+    monkeypatch.setattr("tamis.scan.sources.scan_files", counting)
     assert "found in landing__algebra.jsonl, row 1 " in (
         tamis(built, "explain", "--file", "landing/algebra.jsonl", "--row", "1").out
     )

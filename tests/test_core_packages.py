@@ -30,30 +30,30 @@ IMPORTED = {
     "jinja2": "tamis/sql/template.py",
     "lancedb": "tamis/store/tables.py",
     "langcodes": "tamis/settings/language_codes.py",
-    "matplotlib": "tamis/report/figures.py",
+    "matplotlib": "tamis/report/rendering.py",
     "mlflow": "tamis/training/tracking.py",
     "numpy": "tamis/transport/solve.py",
     "phonenumbers": "tamis/filters/phone_numbers.py",
-    "pillow": "tamis/report/figures.py",
+    "pillow": "tamis/report/rendering.py",
     "polars": "tamis/corpus/documents.py",
     "psutil": "tamis/base/processes.py",
     "py3langid": "tamis/filters/language.py",
     "platformdirs": "tamis/base/files.py",
-    "pyarrow": "tamis/corpus/parquet_rows.py",
+    "pyarrow": "tamis/readers/parquet_rows.py",
     "pydantic": "tamis/settings/config.py",
     "pydantic-core": "tamis/settings/values.py",
-    "pyyaml": "tamis/sql/yaml_tree.py",
+    "pyyaml": "tamis/sql/properties.py",
     "safetensors": "tamis/training/loop.py",
-    "scikit-learn": "tamis/coverage/prototypes.py",
+    "scikit-learn": "tamis/samplers/prototypes.py",
     "scipy": "tamis/embedding/static.py",
     "sentence-transformers": "tamis/embedding/sentence.py",
-    "sqlalchemy": "resources/instance.py",
+    "sqlalchemy": "tamis/runtime/instance.py",
     "sqlglot": "tamis/sql/plan.py",
     "tokenizers": "tamis/embedding/static.py",
     "torch": "tamis/training/models.py",
     "tqdm": "tamis/base/progress.py",
     "transformers": "tamis/training/models.py",
-    "zstandard": "tamis/corpus/streams.py",
+    "zstandard": "tamis/readers/streams.py",
 }
 # ... or one that names it as data that is read without an import, by the words given ...
 READ = {
@@ -63,7 +63,7 @@ READ = {
 # ... or one that makes a call, by the words given, for which a file of another package says that it needs it.
 CALLED = {
     "dagster-webserver": (
-        ("resources/serving.py", ["dagster dev"]),
+        ("tamis/runtime/services.py", ["dagster dev"]),
         ("dagster", "_cli/dev.py", "dagster_webserver"),
     ),
 }

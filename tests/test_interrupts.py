@@ -114,8 +114,8 @@ def test_a_signal_waits_until_torch_is_loaded(tmp_path, monkeypatch, ended_by, c
 
 UNINTERRUPTED = "print('waits', flush=True); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2**31 - 1)"
 STUCK_COMMAND = f"""
-import hashlib, sys, tamis.base.signals, tamis.cli.removal
-tamis.base.signals.PATIENCE_SECONDS = 1.0
+import hashlib, sys, tamis.base.processes, tamis.cli.removal
+tamis.base.processes.PATIENCE_SECONDS = 1.0
 class Stuck:
     def read(self):
         {UNINTERRUPTED}
@@ -124,12 +124,12 @@ sys.argv = ["tamis", "withdraw", "--text", "-"]
 tamis.cli.console()
 """
 STUCK_RUN = f"""
-import hashlib, signal, sys, time, tamis.base.signals
-tamis.base.signals.PATIENCE_SECONDS = 1.0
+import hashlib, signal, sys, time, tamis.base.processes
+tamis.base.processes.PATIENCE_SECONDS = 1.0
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: None)
-tamis.base.signals.end_when_stuck()
-tamis.base.signals.end_when_stuck()
+tamis.base.processes.end_when_stuck()
+tamis.base.processes.end_when_stuck()
 if sys.argv[1:] == ["works"]:
     print("waits", flush=True)
     began = time.monotonic()

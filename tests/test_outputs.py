@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tamis.base.outputs import guard_standard_streams
+from tamis.base.progress import guard_standard_streams
 
 ANSWERING = """
 import atexit, pathlib, sys, tamis.cli

@@ -8,8 +8,8 @@ from tamis.base.errors import UnknownNameError
 from tamis.base.precision import BFLOAT16, FLOAT32, PRECISIONS, Speeds, computing_in, precision_in_force
 from tamis.embedding import encoder_identity, load_encoder
 from tamis.project import chosen_precision, open_project
-from tamis.status import read_status
 from tamis.store import precision_choice
+from tamis.verbs.status import read_status
 
 
 def speeds(float32_ms: float, bfloat16_ms: float | None) -> Speeds:

@@ -12,8 +12,8 @@ from projects import CHECKOUT, plain_project, selection, settings
 
 from tamis.embedding.identity import EncoderUnavailableError
 from tamis.embedding.sentence import SentenceEncoder
-from tamis.platform.resources import provenance
-from tamis.report.figures import new_figure, png_of
+from tamis.records import manifest
+from tamis.report.rendering import new_figure, png_of
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
 
@@ -50,7 +50,7 @@ def test_commands_import_nothing_of_the_working_directory(strangers, tmp_path):
 
 def test_figures_do_not_go_by_a_matplotlibrc_of_the_working_directory(strangers):
     program = (
-        "from tamis.report.figures import new_figure, png_of; import matplotlib\n"
+        "from tamis.report.rendering import new_figure, png_of; import matplotlib\n"
         "figure, (axes,) = new_figure(); axes.set_title('a')\n"
         "assert not matplotlib.rcParams['text.usetex']; print(len(png_of(figure)))"
     )
@@ -77,8 +77,8 @@ def test_git_is_asked_about_the_clone_alone(tmp_path, monkeypatch):
     config.write_text(config.read_text() + f'[core]\n\tfsmonitor = "touch {tmp_path / "ran"}"\n')
     installed = tmp_path / "project" / ".venv" / "lib"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(provenance, "ROOT", installed)
-    assert provenance._git_state.__wrapped__() == {}
+    monkeypatch.setattr(manifest, "ROOT", installed)
+    assert manifest._git_state.__wrapped__() == {}
     assert not (tmp_path / "ran").exists()
 
 

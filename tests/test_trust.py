@@ -11,17 +11,17 @@ from projects import plain_project, selection, settings
 
 from tamis.base.trust import TRUST, Consent, NoRecordError, UntrustedError, accept, accepted, record_file
 from tamis.cli import main
-from tamis.graph.precheck import LOGGED, _without_tracker
-from tamis.platform.resources.driver import materialize
-from tamis.platform.resources.instance import open_instance
-from tamis.platform.resources.instance_file import (
+from tamis.project import open_project
+from tamis.runtime.driver import materialize
+from tamis.runtime.instance import (
     EARLIER,
     ON_POSTGRES,
     ON_SQLITE,
     WRITTEN_ON_POSTGRES,
+    open_instance,
     prepare_folder,
 )
-from tamis.project import open_project
+from tamis.scan.precheck import LOGGED, _without_tracker
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.trust import asked_by, is_here
@@ -211,8 +211,8 @@ def test_the_password_that_mlflow_keeps_in_a_file_is_a_secret(tmp_path, monkeypa
 
 def test_a_plan_signs_in_to_no_server_that_nobody_has_accepted(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
-    monkeypatch.setattr("tamis.graph.precheck.require_experiment", lambda *_: pytest.fail("signs in"))
-    monkeypatch.setattr("tamis.graph.precheck.require_tracker", lambda *_: pytest.fail("asks"))
+    monkeypatch.setattr("tamis.scan.precheck.require_experiment", lambda *_: pytest.fail("signs in"))
+    monkeypatch.setattr("tamis.scan.precheck.require_tracker", lambda *_: pytest.fail("asks"))
     project = project_of(tmp_path, '[tracking]\nuri = "https://mlflow.example"\n')
     (line,) = _without_tracker(project, LOGGED)
     assert line.startswith("trials will fail: ")

@@ -2,7 +2,7 @@
 
 import os
 
-from tamis.base.waiting_threads import SPINS, spin_briefly
+from tamis.base.threads import SPINS, spin_briefly
 
 
 def test_what_the_user_has_set_stands(monkeypatch):

@@ -8,8 +8,8 @@ import traceback
 import pytest
 
 from tamis.base.errors import PermanentError
-from tamis.base.posting import UnusableKeyError
-from tamis.base.webhook import (
+from tamis.base.posting import (
+    UnusableKeyError,
     Webhook,
     WebhookAddressError,
     WebhookKeyMissingError,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tamis.base.webhook import Webhook
+from tamis.base.posting import Webhook
 
 SERVER = Path(__file__).with_name("webhook_server.py")
 

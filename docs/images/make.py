@@ -29,9 +29,9 @@ import polars as pl
 
 from tamis.audit.verdicts import Node
 from tamis.corpus.docstrings import read_package
-from tamis.corpus.records import Row
 from tamis.graph.stages import stages
-from tamis.report.audit_layout import Box, Edge, Layout, lay_out
+from tamis.readers.rows import Row
+from tamis.report.audit import Box, Edge, Layout, lay_out
 from tamis.store.tables import Store
 
 if TYPE_CHECKING:

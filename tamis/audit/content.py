@@ -14,16 +14,15 @@ from tamis.base.errors import TamisError
 from tamis.base.progress import Advance
 from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
-from tamis.graph.reconciliation import training_stages
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
-from tamis.store.digests import read_records
+from tamis.retention.reconciled import training_stages
+from tamis.store.digests import has_seals, read_records
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS, TableRows
+from tamis.store.rows_files import BY_DOC_IDS, TableRows
 from tamis.store.schemas import declared
-from tamis.store.seals import has_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 from tamis.store.tables import quoted
 from tamis.training.stage import TRAINED_ON, TRIALS_STAGE

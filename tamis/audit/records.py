@@ -12,16 +12,16 @@ import polars as pl
 from tamis.audit.verdicts import Node
 from tamis.base.files import file_digest
 from tamis.graph.plan import label
-from tamis.graph.removal_names import RECORDS
 from tamis.history.versions import TABLE as VERSIONS
 from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, stored_again
+from tamis.retention.losses import RECORDS
 from tamis.selection.stage import DECISIONS_STAGE
+from tamis.store.digests import SEAL, broken_seals
 from tamis.store.home import Home
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declaration, tables
-from tamis.store.seals import SEAL, broken_seals
 from tamis.store.table_errors import DamagedTableError, decoding
 
 TABLES = "table"

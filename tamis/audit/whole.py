@@ -33,7 +33,7 @@ from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.losses import read_losses
 from tamis.records.manifest import InputReference, ManifestError
-from tamis.records.retention import removed_by
+from tamis.retention.superseded import removed_by
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
 

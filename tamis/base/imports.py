@@ -18,9 +18,9 @@ from types import ModuleType
 
 LARGE = ("torch", "transformers", "matplotlib", "ot", "mlflow")
 """Packages that are imported where they are first needed."""
-
 _under_way = 0
 _counting = threading.Lock()
+ONE_MODEL_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager

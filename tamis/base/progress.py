@@ -1,12 +1,7 @@
-"""Progress of long work: on a terminal one live line with a bar, elsewhere a line now and then.
+"""Progress of long work, on a terminal or elsewhere, and outputs that cannot take what is said."""
 
-Work reports by calling `advance(rows)`, which every long function of Tamis takes as an optional argument. A
-daemon thread draws, so the line moves even while one batch takes long. On a terminal the line says the step,
-what is done, the rate and the time left; where standard error is a pipe or a dumb terminal a line comes every
-half minute. A log that is kept gets a line after 5, 10, 20, 40 seconds and then every minute, and one at the
-end of what was logged at all: an hour of work leaves some sixty.
-"""
-
+import errno
+import io
 import os
 import sys
 import threading
@@ -14,8 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
+from tamis.base.errors import TransientError
+from tamis.base.limits import SIZE
 from tamis.base.numbers import MINUTE, brief
 
 if TYPE_CHECKING:
@@ -30,6 +27,78 @@ INTERVAL_SECONDS = 1.3
 SILENT_SECONDS = 30.0
 """The longest silence while something lasts and there is no live line."""
 FIRST_LOGGED_SECONDS, LOG_INTERVAL_SECONDS = 5.0, 60.0
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HIDDEN = _CONTROLS | {code: f"\\u{code:04x}" for code in _TURNING}
+
+
+class OutputError(TransientError):
+    """Standard output cannot be written; says why and what to do."""
+
+    def __init__(self, error: OSError) -> None:
+        problem = error.strerror or str(error)
+        limited = f"; {SIZE.in_words}" if error.errno == errno.EFBIG and SIZE.value is not None else ""
+        super().__init__(
+            f"standard output cannot be written ({problem}{limited}), so the answer is incomplete; send it "
+            "to a file or disk with room for it, then run the same command again"
+        )
+
+
+class _Guarded(io.TextIOWrapper):
+    """A text stream that drops everything after its first failure; `raises`: that failure is an error.
+
+    A closed pipe is no failure: whoever reads it, such as `head`, has seen enough.
+    """
+
+    raises = True
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._drop_all(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._drop_all(error)
+
+    def _drop_all(self, error: OSError) -> None:
+        """Send what is left to nowhere, which the buffers would try to write again until the end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if self.raises and not isinstance(error, BrokenPipeError):
+            raise OutputError(error) from error
+
+
+def guard_standard_streams() -> None:
+    """Put streams in place of `sys.stdout` and `sys.stderr` that fail as this module says.
+
+    A stream that whoever started the command has closed takes everything and keeps nothing.
+    """
+    sys.stdout = _guarded(sys.stdout, raises=True)
+    sys.stderr = _guarded(sys.stderr, raises=False)
+
+
+def _guarded(stream: TextIO | None, raises: bool) -> TextIO:
+    if stream is None:
+        return open(os.devnull, "w")
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # a stream in memory, which whoever called from Python put here
+        return stream
+    before = cast(io.TextIOWrapper, stream)
+    guarded = _Guarded(
+        io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=before.line_buffering or before.write_through,
+    )
+    guarded.raises = raises
+    return guarded
 
 
 def ignore(rows: int) -> None:
@@ -38,11 +107,6 @@ def ignore(rows: int) -> None:
 
 def silent(line: str) -> None:
     """The sink of work that nobody watches in a terminal."""
-
-
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_HIDDEN = _CONTROLS | {code: f"\\u{code:04x}" for code in _TURNING}
 
 
 def visible(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+SPINS = "1000"
 
 
 def threads() -> int:
@@ -110,3 +111,9 @@ class Behind(AbstractContextManager["Behind"]):
             self._wait()
         elif self._last is not None and (lost := self._last.exception()) is not None:
             value.add_note(f"work in another thread failed, too: {type(lost).__name__}: {lost}")
+
+
+def spin_briefly() -> None:
+    """Set it for this process and its children, unless somebody has; before torch is imported."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -18,11 +18,19 @@ from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import import_well, importing
 from tamis.base.kept_errors import said_by_database
 from tamis.base.limits import limit_reached, raise_open_files, tight_limits
-from tamis.base.outputs import OutputError, guard_standard_streams
-from tamis.base.progress import Heartbeat, close_all, complain, say, show, visible
-from tamis.base.signals import end_by_itself, end_when_asked, received_signals, record_signals
+from tamis.base.processes import end_by_itself, end_when_asked, received_signals, record_signals
+from tamis.base.progress import (
+    Heartbeat,
+    OutputError,
+    close_all,
+    complain,
+    guard_standard_streams,
+    say,
+    show,
+    visible,
+)
+from tamis.base.threads import spin_briefly
 from tamis.base.user_folders import complete_user
-from tamis.base.waiting_threads import spin_briefly
 
 INTERRUPTED = (130, 143)
 """Exit codes after Ctrl-C and after SIGTERM."""

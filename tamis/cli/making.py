@@ -11,21 +11,21 @@ import click
 
 from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.paths import require_plain
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
+from tamis.base.user_folders import require_plain
 from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
-from tamis.graph.due_values import due, value_due
-from tamis.mixing import lines_of, read_mixture
-from tamis.mixing import plan_lines as runs_of_mixture
-from tamis.planning import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
+from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.sections import ProjectSection
-from tamis.status import Status, read_status, unknown_assets
+from tamis.verbs.mix import lines_of, read_mixture
+from tamis.verbs.mix import plan_lines as runs_of_mixture
+from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
+from tamis.verbs.status import Status, read_status, unknown_assets
 
 
 class ProjectExistsError(PermanentError):

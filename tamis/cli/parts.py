@@ -20,14 +20,14 @@ from tamis.base.imports import importing
 from tamis.base.limits import SIZE
 from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
-from tamis.graph.due_values import due
 from tamis.project import Project, open_project, read_project
+from tamis.scan.sources import due
 from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]
 
-PLATFORM = "tamis.platform"
-"""Imported by its name when a verb needs it: Dagster loads with it."""
+DEFINITIONS, RUNTIME = "tamis.platform.definitions", "tamis.runtime"
+"""Imported by name when a verb needs them: Dagster loads with them."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
@@ -121,17 +121,17 @@ def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:
         print("\n".join(map(visible_line, lines)))
 
 
-def platform_module(module: str) -> Any:
-    """Return a module of the platform; importing it is what loads Dagster."""
+def runtime_module(module: str) -> Any:
+    """Return a module of the runtime; importing it is what loads Dagster."""
     os.environ["TAMIS_PROJECT"] = str(open_project().file)
     with importing():
-        return importlib.import_module(f"{PLATFORM}.resources.{module}")
+        return importlib.import_module(f"{RUNTIME}.{module}")
 
 
 def run(project: Project, **wanted: Any) -> Any:
     """Materialize what is wanted, by the fields of `Wanted` of the driver; warnings become lines."""
     with Heartbeat("loading the platform"):
-        driver = platform_module("driver")
+        driver = runtime_module("driver")
     said: set[str] = set()
     shown = warnings.showwarning
 
@@ -148,7 +148,7 @@ def run(project: Project, **wanted: Any) -> Any:
             project,
             say,
             driver.Wanted(**wanted),
-            lambda of: importlib.import_module(f"{PLATFORM}.definitions").definitions_of(of),
+            lambda of: importlib.import_module(DEFINITIONS).definitions_of(of),
         )
 
 

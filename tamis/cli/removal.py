@@ -13,7 +13,7 @@ import click
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain
-from tamis.cli.parts import answer, failed_lines, json_option, platform_module, run
+from tamis.cli.parts import answer, failed_lines, json_option, run, runtime_module
 from tamis.project import Project, read_project
 from tamis.store.home import writing
 from tamis.store.retained import purge_answers
@@ -160,9 +160,9 @@ def _withdraw(project: Project, asked: Asked, way: Way) -> int:
 
     1 where anything is left, or where nothing of what was named was found.
     """
-    withdrawing = platform_module("withdrawing")
+    commands = runtime_module("commands")
     with Heartbeat("withdrawing"):
-        done = withdrawing.withdraw_project(project, asked, WithdrawalReason(way.reason))
+        done = commands.withdraw_project(project, asked, WithdrawalReason(way.reason))
     places = places_with_files(project)
     answer(way.as_json, withdrawn_json(done, places), withdrawn_lines(done, places, way.materialize))
     failed = failed_lines(run(project)) if way.materialize else []

@@ -19,20 +19,20 @@ from tamis.cli.parts import (
 )
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS
-from tamis.exporting import FORMS, Extras, export_selection
-from tamis.graph.approval import approve as approve_selections
-from tamis.graph.approval import read_approvals, waiting, waiting_lines
-from tamis.graph.scan import scan
+from tamis.graph.automation import approve as approve_selections
+from tamis.graph.automation import read_approvals, waiting, waiting_lines
 from tamis.history.differences import difference, history, history_lines
 from tamis.history.versions import release
 from tamis.history.versions import restore as restore_version
-from tamis.mapping import LAYOUTS, current_map, map_by_neighbours, write_points
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.seen import beginnings
+from tamis.scan.sources import scan
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
 from tamis.store.exports import FOLDER
 from tamis.store.home import writing
+from tamis.verbs.export import FORMS, Extras, export_selection
+from tamis.verbs.map import LAYOUTS, current_map, map_by_neighbours, write_points
 
 PATIENCE_SECONDS = 30.0
 

@@ -15,10 +15,9 @@ from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.installation import PLATFORM, ROOT
 from tamis.base.progress import say, visible
 from tamis.base.trust import accept, accepted, unaccepted
-from tamis.cli.parts import ListCommand, answer, json_option, platform_module
+from tamis.cli.parts import ListCommand, answer, json_option, runtime_module
 from tamis.project import open_project
-from tamis.report.address import PagesAddress, pages_address
-from tamis.report.missing import missing_page
+from tamis.report.address import PagesAddress, missing_page, pages_address
 from tamis.report.server import served_pages
 from tamis.settings.config import UnreadableProjectError
 from tamis.store.home import Home
@@ -113,7 +112,7 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     project = open_project()
     if webserver := served(project.home):
         raise ServedError(webserver.host, webserver.port)
-    if ended := platform_module("children").end_left_over(project.file):
+    if ended := runtime_module("services").end_left_over(project.file):
         say(
             f"stopped the {' and the '.join(ended)} that a killed `tamis ui` of this project had left running"
         )
@@ -125,7 +124,7 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
             taken = error.errno == errno.EADDRINUSE
             raise (PortTakenError(port, error) if taken else NoAddressError(host, error)) from error
     with _pages(project.home, reports_port, port) as pages:
-        platform_module("serving").prepare(project)
+        runtime_module("instance").prepare(project)
         os.environ["TAMIS_PROJECT"] = str(project.file)
         os.chdir(WORKSPACE.parent)
         say("starting Dagster's UI and the sensors")
@@ -133,8 +132,8 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
         if host not in ("127.0.0.1", "localhost", "::1"):
             say(NO_LOGIN.format(host))
         try:
-            with platform_module("children").children_awaited():
-                platform_module("serving").serve(
+            with runtime_module("services").children_awaited():
+                runtime_module("services").serve(
                     project.home,
                     host,
                     port,
@@ -179,7 +178,7 @@ def trust(listed: bool) -> int:
             raise
         asked = []
     else:
-        asked = [*platform_module("instance_file").asked_by(project), *asked_by(project)]
+        asked = [*runtime_module("instance").asked_by(project), *asked_by(project)]
     missing = unaccepted(asked)
     if not listed:
         accept(missing)
@@ -201,7 +200,7 @@ def trust(listed: bool) -> int:
 @json_option
 def health(only: Sequence[str], as_json: bool) -> int:
     """Look at each part; 1 where one is ill."""
-    found = platform_module("health").findings(open_project(), only)
+    found = runtime_module("commands").findings(open_project(), only)
     healthy = all(one.healthy for one in found)
     value = {"healthy": healthy, "parts": [one.to_json() for one in found]}
     answer(as_json, value, [one.line for one in found])

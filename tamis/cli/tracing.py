@@ -15,12 +15,10 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
 from tamis.base.progress import complain, say
-from tamis.cli.parts import answer, json_option, platform_module, target_names, why_out_of_date, written
+from tamis.cli.parts import answer, json_option, runtime_module, target_names, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
-from tamis.embedding.unknown_stored import unknown_lines
-from tamis.graph.due_values import values_due, why_due
-from tamis.graph.scan import scan
+from tamis.embedding.unknown import unknown_lines
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.explain import (
     SHOWN,
@@ -43,10 +41,11 @@ from tamis.records.current_values import read_current_values
 from tamis.report.audit import page_of
 from tamis.report.seen import beginnings
 from tamis.report.serving import served_page_name
+from tamis.scan.sources import scan, values_due, why_due
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.store.tables import Store
 from tamis.training.planned import model_names, planned_trials
-from tamis.transport.stored_gaps import read_gaps
+from tamis.transport.storing import read_gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +208,7 @@ def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[
 def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str | None) -> int:
     """Audit; 1 where it is red."""
     asked, project = Files(**given), read_project()
-    found = platform_module("auditing").audit_project(project, name, quick, say)
+    found = runtime_module("commands").audit_project(project, name, quick, say)
     if asked.against:
         found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
         say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")

@@ -29,10 +29,9 @@ from tamis.comparison.runs import (
     set_aside,
 )
 from tamis.corpus.intake import texts_of
-from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.coverage.sampling import keyed_uniform
 from tamis.selection import find_sampler, select
-from tamis.selection.computing import ScoringOptions, method_scores
-from tamis.selection.model_scores import ModelScorer
+from tamis.selection.computing import ModelScorer, ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
 from tamis.settings.config import FiltersSection, SamplerTrialsSection, SelectionSection
 from tamis.store.digests import canonical_digest

@@ -4,12 +4,18 @@
 """
 
 from tamis.corpus.documents import ShardBatch, read_shard
-from tamis.corpus.fingerprint import fingerprint_shard, is_settled
 from tamis.corpus.listing import ListingError, list_shards
-from tamis.corpus.records import Reason
-from tamis.corpus.shards import Shard, ShardChangedError, ShardGoneError, shard_key
+from tamis.corpus.shards import (
+    Shard,
+    ShardChangedError,
+    ShardGoneError,
+    fingerprint_shard,
+    is_settled,
+    shard_key,
+)
 from tamis.corpus.targets import TooFewExamplesError, fingerprint_target, read_target, set_aside, split_target
-from tamis.corpus.text import document_id, normalise_text, normalised_id
+from tamis.readers.rows import Reason
+from tamis.readers.text import document_id, normalise_text, normalised_id
 
 # 3: Arrow files are read; 4: not those with two columns of one name, nor UTF-16 without a byte-order mark;
 # 5: files that are padded with NUL bytes are, texts of them alone are not, and no column of Parquet is lost

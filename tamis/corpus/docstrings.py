@@ -16,8 +16,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from tamis.corpus.fingerprint import python_files
-from tamis.corpus.records import Defect, Item, Reason, Row
+from tamis.corpus.shards import python_files
+from tamis.readers.rows import Defect, Item, Reason, Row
 
 TEST_FOLDERS = frozenset({"test", "tests"})
 LICENCE_CHARACTERS = 60

@@ -17,28 +17,19 @@ import polars as pl
 
 from tamis.base.errors import TamisError
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.arrow_values import Undecoded
-from tamis.corpus.conversations import columns_of, read_conversation, system_turn_end
 from tamis.corpus.docstrings import read_package
-from tamis.corpus.fetching import fetched
-from tamis.corpus.file_rows import read_file
-from tamis.corpus.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
-from tamis.corpus.records import (
-    UNKNOWN,
-    WHOLE_SHARD,
-    Defect,
-    Item,
-    Reason,
-    Row,
-    giant_row,
-    quarantine_frame,
-)
-from tamis.corpus.remote import RemoteForbiddenError
-from tamis.corpus.row_counts import rows_told
+from tamis.corpus.remote.errors import RemoteForbiddenError
+from tamis.corpus.remote.fetching import fetched
 from tamis.corpus.shards import Shard, ShardGoneError
-from tamis.corpus.shared_text import system_turn
-from tamis.corpus.text import excerpt, normalise_text, without_surrogates
-from tamis.corpus.text_columns import TextPlace, is_plain_name, lowered, usual_place
+from tamis.duplicates.shared_text import system_turn
+from tamis.readers.arrow_values import Undecoded
+from tamis.readers.conversations import columns_of, read_conversation, system_turn_end
+from tamis.readers.files import read_file
+from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
+from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
+from tamis.readers.streams import rows_told
+from tamis.readers.text import excerpt, normalise_text, without_surrogates
+from tamis.readers.text_columns import TextPlace, is_plain_name, lowered, usual_place
 from tamis.settings.config import CorpusSection
 
 BATCH_BYTES = 32_000_000
@@ -74,7 +65,7 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id; content: the row's own columns (`tamis.corpus.kept_columns`); system_turn and
+    rows of one doc_id; content: the row's own columns (`tamis.readers.kept_columns`); system_turn and
     system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
     the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
     which are no error. Of a file, in its last batch: odd (how many values could not be kept as they were, by

@@ -17,12 +17,8 @@ import pyarrow as pa
 from tamis.base.errors import PermanentError
 from tamis.base.threads import Behind
 from tamis.corpus.documents import ShardBatch
-from tamis.corpus.known_ids import KnownIds
-from tamis.corpus.lost_rows import lost_rows, rows_before, with_lost_rows
-from tamis.corpus.named_columns import heading_without
-from tamis.corpus.records import WHOLE_SHARD
-from tamis.corpus.refusing import NEAR_REPEATS, Refusal, refusal
-from tamis.corpus.setting_aside import forget_shown
+from tamis.corpus.quarantine import forget_shown, lost_rows, rows_before, with_lost_rows
+from tamis.corpus.refusing import NEAR_REPEATS, KnownIds, Refusal, heading_without, refusal
 from tamis.corpus.shards import is_group_key, number_of_documents
 from tamis.corpus.small_files import (
     OF_PLACES,
@@ -32,9 +28,10 @@ from tamis.corpus.small_files import (
     rows_of_files,
 )
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.readers.rows import WHOLE_SHARD
 from tamis.store.digests import row_records, rows_digest
-from tamis.store.records import records_of_groups
 from tamis.store.retained import retain
+from tamis.store.rows_files import records_of_groups
 from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import PLACES, note_places

@@ -1,35 +1,81 @@
-"""List the shards of a corpus: files of a folder, a store or a saved dataset, or installed packages.
-
-A listing is complete or it raises: a folder that is missing or cannot be read must never look like an
-empty corpus, since shards that are not listed are removed with their documents. Links are followed unless
-they lead back to a folder above or, without `follow_links`, out of the corpus folder: what arrives in a
-folder must not decide which other files of the machine are read. About 50,000 files a second.
-"""
+"""List the shards of a corpus: files of a folder, a store or a saved dataset, or installed packages."""
 
 import errno
 import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tamis.base.errors import MissingPackageError, PermanentError, without_secrets
 from tamis.base.numbers import counted
-from tamis.corpus.grouping import SMALL_BYTES, is_one_text
-from tamis.corpus.http_file import SCHEMES, list_file
-from tamis.corpus.hub_datasets import HubProblemError, list_hub
-from tamis.corpus.object_store import is_url, list_objects
-from tamis.corpus.remote import StoreProblemError, local_copy
-from tamis.corpus.saved_datasets import SavedDatasetError, list_saved
-from tamis.corpus.shards import RemoteFile, Shard, shard_key
+from tamis.corpus.remote.errors import StoreProblemError, local_copy
+from tamis.corpus.remote.http_file import SCHEMES, list_file
+from tamis.corpus.remote.hub_datasets import HubProblemError, list_hub
+from tamis.corpus.remote.object_store import is_url, list_objects
+from tamis.corpus.shards import SMALL_BYTES, RemoteFile, Shard, is_one_text, shard_key
 from tamis.settings.config import CorpusSection
-from tamis.settings.globs import glob_pattern
+from tamis.settings.values import glob_pattern
 
+PARTS, STATE = "dataset_dict.json", "state.json"
 TEMPORARY_NAMES = (".*", "~*", "*~", "*.tmp", "*.part", "*.crdownload")
+WRITTEN = ("exports/a.jsonl", "exports/a.parquet", "reports/a.html", "cache/a.json")
+"""Files as Tamis writes them into its home folder."""
+
+
+class SavedDatasetError(Exception):
+    """Why a folder is no saved dataset, or not a whole one; names the file."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+def list_saved(folder: Path, splits: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Relative name and path of the data files of these splits, or all; raises `SavedDatasetError`."""
+    if not (folder / PARTS).exists():
+        if splits:
+            raise SavedDatasetError(
+                folder, "the folder contains a single dataset without splits; remove the setting splits"
+            )
+        yield from ((path.name, path) for path in _data_files(folder))
+        return
+    known = _read(folder / PARTS).get("splits")
+    if not isinstance(known, list):
+        raise SavedDatasetError(folder / PARTS, "the file names no splits")
+    if unknown := sorted(set(splits) - set(known)):
+        raise SavedDatasetError(
+            folder, f"the dataset has no split {unknown[0]!r}; valid splits: {', '.join(map(str, known))}"
+        )
+    for split in splits or known:
+        yield from ((f"{split}/{path.name}", path) for path in _data_files(folder / str(split)))
+
+
+def _data_files(folder: Path) -> list[Path]:
+    entries = _read(folder / STATE).get("_data_files")
+    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+        raise SavedDatasetError(folder / STATE, "the file lists no data files")
+    paths = [folder / Path(str(entry.get("filename"))).name for entry in entries]
+    for path in paths:
+        if not path.is_file():
+            raise SavedDatasetError(path, f"the file is missing, although {STATE} lists it")
+    return paths
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        advice = "save_to_disk did not write this folder, or has not finished"
+        raise SavedDatasetError(path, f"the file is missing: {advice}") from error
+    except (OSError, ValueError) as error:
+        raise SavedDatasetError(path, f"the file cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 class ListingError(PermanentError):
@@ -47,10 +93,6 @@ class ListingError(PermanentError):
 def is_temporary(name: str) -> bool:
     """Return whether listings leave out a file or folder of this name, and all below it."""
     return any(fnmatchcase(name, pattern) for pattern in TEMPORARY_NAMES)
-
-
-WRITTEN = ("exports/a.jsonl", "exports/a.parquet", "reports/a.html", "cache/a.json")
-"""Files as Tamis writes them into its home folder."""
 
 
 def require_outside(corpus: CorpusSection, root: Path, home: Path) -> None:

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tamis.corpus import arrow_rows, parquet_rows
-from tamis.corpus.arrow_columns import may_hold, type_of
 from tamis.corpus.documents import checked_rows
-from tamis.corpus.file_rows import is_readable, raw_items
-from tamis.corpus.parquet_rows import UsableColumns, usable_columns
-from tamis.corpus.records import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, with_texts
-from tamis.corpus.row_counts import COLUMNAR, TEXTS, rows_told
 from tamis.corpus.shards import Shard
-from tamis.corpus.streams import Content
+from tamis.readers import arrow_rows, parquet_rows
+from tamis.readers.files import is_readable, raw_items
+from tamis.readers.parquet_rows import UsableColumns, usable_columns
+from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, with_texts
+from tamis.readers.streams import COLUMNAR, TEXTS, Content, rows_told
+from tamis.readers.text_columns import may_hold, type_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import AUTO_COLUMN
 

@@ -1,29 +1,60 @@
-"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing.
+"""Refusing what is withdrawn when it is read: documents are left out, quarantined rows show nothing."""
 
-A text that differs from a withdrawn one in case or white space alone is another document: it is taken, and
-named.
-"""
-
+import base64
 import json
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tamis.base.nesting import on_own_stack, with_leaves
-from tamis.corpus.text import document_id, loose_id
+from tamis.readers.text import document_id, loose_id
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import read_withdrawals
 
+_BYTES, _AT_ONCE = 16, 65_536
+_KEY = f"S{_BYTES}"  # all of one length, so that padding cannot make two equal
 NEAR_REPEATS = "near_repeats_of_withdrawn"
 """Name of what the event and the manifest of a shard say of such documents."""
 WITHHELD = "withheld: the row repeats something that was withdrawn"
-
-
 NAME_CHARACTERS = 24
 """Shorter values of a column count as names, as labels and sources do, whatever document is withdrawn."""
+TYPES = "types"
+"""Part of a heading: the schema of the file in base 64 (`tamis.readers.kept_columns`)."""
+
+
+class KnownIds:
+    """A set of document ids that grows."""
+
+    def __init__(self, doc_ids: pl.Series) -> None:
+        self._runs = [np.sort(_keys(doc_ids))]
+
+    def among(self, doc_ids: pl.Series) -> pl.Series:
+        """Mask of the ids that are in the set."""
+        keys = _keys(doc_ids)
+        found = np.zeros(len(keys), dtype=bool)
+        for run in self._runs:
+            place = np.searchsorted(run, keys)
+            inside = place < len(run)
+            found[inside] |= run[place[inside]] == keys[inside]
+        return pl.Series(found)
+
+    def add(self, doc_ids: pl.Series) -> None:
+        """Take ids that are not in the set."""
+        run = np.sort(_keys(doc_ids))
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")  # which merges sorted parts
+        self._runs.append(run)
+
+
+def _keys(doc_ids: pl.Series) -> np.ndarray:
+    blocks = (doc_ids[start : start + _AT_ONCE] for start in range(0, len(doc_ids), _AT_ONCE))
+    parts = [np.frombuffer(bytes.fromhex("".join(block)), dtype=_KEY) for block in blocks]
+    return np.concatenate([np.empty(0, dtype=_KEY), *parts])
 
 
 def _is_text(value: Any) -> bool:
@@ -198,3 +229,40 @@ def near_repeat_lines(found: Mapping[str, str]) -> list[str]:
         f"to withdraw it too, run `tamis withdraw {doc_id}`"
         for doc_id, withdrawn in sorted(found.items())
     ]
+
+
+def heading_without(heading: str, doc_ids: Container[str]) -> tuple[str, list[str]]:
+    """Return a heading without the names that are one of these texts, and the ids of the texts."""
+    stated: dict[str, Any] = json.loads(heading)
+    types = stated.pop(TYPES, None)
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(types))) if types else pa.schema([])
+    shown = [*texts_among(stated, doc_ids), *texts_of_schema(schema, doc_ids)]
+    if not shown:
+        return heading, []
+    if types:
+        types = base64.b64encode(schema_without(schema, doc_ids).serialize().to_pybytes()).decode()
+    return json.dumps(without_texts(stated, doc_ids) | {TYPES: types}), shown
+
+
+def texts_of_schema(schema: pa.Schema, doc_ids: Container[str]) -> Iterator[str]:
+    """Yield the ids of these texts that are names of columns or fields, or in what is stated of them."""
+    stated = [value.decode("utf-8", "replace") for value in (schema.metadata or {}).values()]
+    yield from texts_among([[*_names(field)] for field in schema] + stated, doc_ids)
+
+
+def schema_without(schema: pa.Schema, doc_ids: Container[str]) -> pa.Schema:
+    """Return a schema without the columns that hold such a name, and without it in what is stated of them."""
+    left = [field for field in schema if not any(texts_among([*_names(field)], doc_ids))]
+    stated = {
+        key: str(without_texts(value.decode("utf-8", "replace"), doc_ids))
+        for key, value in (schema.metadata or {}).items()
+    }
+    return pa.schema(left, metadata=stated or None)
+
+
+def _names(field: pa.Field) -> Iterator[str]:
+    """Yield the name of a column and those of all fields in it."""
+    yield field.name
+    kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    for place in range(kind.num_fields):
+        yield from _names(kind.field(place))

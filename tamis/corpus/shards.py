@@ -1,22 +1,27 @@
-"""A shard: one raw file, one installed package or a group of small files, and the key that names it.
-
-The key is a Dagster partition, a column of tables and a word that people type, so it stays readable:
-`corpus__name`, with a hash of 32 bits only where the name had to change. The key of a group is
-`corpus:folder:digits`. Tables name each file of a group by its own key, as they name any other file.
-"""
+"""A shard, which is a file, an installed package or a group of small files; its key and its hash."""
 
 import hashlib
+import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tamis.base.errors import PermanentError, TransientError
+from tamis.corpus.remote.errors import remote_fingerprint
 
 KEY_CHARACTERS = 100
 SEPARATOR, GROUP_SEPARATOR = "__", ":"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+|\.{3,}")
 _HASHED = re.compile(r"-[0-9a-f]{8}$")
+MOST_FILES = 1_000
+SMALL_BYTES = 64_000
+"""A file of fewer bytes is small."""
+EXTENSIONS = (".md", ".txt")
+"""Of files that are one document each."""
+BLOCK_BYTES = 1 << 20
+UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,3 +135,127 @@ def _reads_one_way(corpus: str, name: str) -> bool:
     """Whether the first separator in the key ends the corpus and the key cannot pass for a hashed one."""
     ambiguous = SEPARATOR in corpus or corpus.endswith("_") or name.startswith("_")
     return bool(name) and not ambiguous and not _HASHED.search(name)
+
+
+def is_one_text(name: str) -> bool:
+    """Whether a file of this name is one document, and not compressed."""
+    return name.lower().endswith(EXTENSIONS)
+
+
+def grouped(files: Iterable[Shard], most: int | None = None) -> dict[str, Shard]:
+    """Return the shards of files by key: small ones in groups of at most `most` of a folder, others alone."""
+    found: dict[str, Shard] = {}
+    folders: dict[tuple[str, str], list[Shard]] = {}
+    for file in files:
+        if file.small:
+            folders.setdefault((file.corpus, folder_of(file.name)), []).append(file)
+        else:
+            found[file.key] = file
+    for (corpus, folder), own in folders.items():
+        hashed = [(path_hash(file.name), file) for file in own]
+        for digits, members in _split(hashed, MOST_FILES if most is None else most):
+            key = group_key(corpus, folder, digits)
+            found[key] = Shard(
+                corpus=corpus,
+                name=f"{folder}:{digits}" if digits else folder,
+                key=key,
+                kind="group",
+                path=members[0].path.parent,
+                members=tuple(sorted(members, key=lambda file: file.name)),
+            )
+    return found
+
+
+def _split(hashed: list[tuple[str, Shard]], most: int, digits: str = "") -> Iterator[tuple[str, list[Shard]]]:
+    if len(hashed) <= most or len(digits) == len(hashed[0][0]):
+        yield digits, [file for _hash, file in hashed]
+        return
+    parts: dict[str, list[tuple[str, Shard]]] = {}
+    for one in hashed:
+        parts.setdefault(one[0][: len(digits) + 1], []).append(one)
+    for longer, part in sorted(parts.items()):
+        yield from _split(part, most, longer)
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a path within a corpus; `.` is that of the corpus itself."""
+    return str(PurePosixPath(name).parent)
+
+
+def path_hash(name: str) -> str:
+    """Return the SHA-256, hex, of a path within a corpus."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def group_version(group: Shard, versions: Mapping[str, str]) -> str:
+    """Return the SHA-256, hex, over path and version of each file of a group.
+
+    `versions`: by the key of the file.
+    """
+    lines = (f"{file.name}\0{versions[file.key]}\n" for file in group.members)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fingerprint_shard(shard: Shard) -> str:
+    """SHA-256, hex, of a shard's bytes; of a remote file, of its tag and size: it is not fetched for this.
+
+    A file that may not be read has a fingerprint of its own, so that it changes once it may. Raises
+    `ShardGoneError` when there is nothing, `ShardChangedError` when a file changes meanwhile.
+    """
+    if shard.remote is not None:
+        return remote_fingerprint(shard.remote.tag, shard.remote.size)
+    try:
+        return hash_file(shard.path) if shard.kind == "file" else hash_sources(python_files(shard.path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ShardGoneError(shard.key, shard.path) from error
+    except PermissionError:
+        return UNREADABLE
+
+
+def is_settled(path: Path, seconds: float, now: float) -> bool:
+    """Whether a file was last modified at least `seconds` from `now` (Unix time); a missing one is not.
+
+    The distance counts in both directions: a date far in the future is a wrong clock, not a write.
+    """
+    try:
+        return abs(now - path.stat().st_mtime) >= seconds
+    except OSError:
+        return False
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256, hex, of a file's bytes; raises `ShardChangedError` when it changes while it is read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        after, named = os.fstat(file.fileno()), path.stat()
+    if not _state(before) == _state(after) == _state(named):
+        raise ShardChangedError(path)
+    return digest.hexdigest()
+
+
+def hash_sources(files: dict[str, Path]) -> str:
+    """SHA-256, hex, over relative path and bytes of the files of a package."""
+    if not files:
+        raise FileNotFoundError("no Python files")
+    digest = hashlib.sha256()
+    for relative, path in files.items():
+        digest.update(f"{relative}\0{hash_file(path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def python_files(package: Path) -> dict[str, Path]:
+    """The `.py` files of a package by POSIX path relative to its folder, sorted; links are not followed."""
+    if package.is_file():
+        return {package.name: package}
+    root, found = os.fspath(package), []
+    for folder, _, names in os.walk(root):
+        inside = folder[len(root) + 1 :].replace(os.sep, "/")
+        found += [f"{inside}/{name}" if inside else name for name in names if name.endswith(".py")]
+    return {relative: package / relative for relative in sorted(found)}
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

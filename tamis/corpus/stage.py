@@ -4,7 +4,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tamis.corpus import CODE_VERSION, near_duplicates
+from tamis.corpus import CODE_VERSION
+from tamis.duplicates import near_duplicates
 from tamis.settings.references import named
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, column

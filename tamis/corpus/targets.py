@@ -18,20 +18,18 @@ from tamis.base.arguments import as_frame, as_whole
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.answers import Answers
-from tamis.corpus.conversations import system_turn_end
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
-from tamis.corpus.file_rows import read_file
-from tamis.corpus.fingerprint import fingerprint_shard, hash_sources
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
-from tamis.corpus.lost_rows import lost_rows
-from tamis.corpus.near_duplicates import near_duplicate_groups
-from tamis.corpus.records import Defect, Reason, quarantine_frame
-from tamis.corpus.shards import Shard, ShardGoneError
-from tamis.corpus.shared_text import OwnWords, own_words_of_file
-from tamis.corpus.text import excerpt
-from tamis.corpus.text_columns import columns_of_path, usual_place
+from tamis.corpus.quarantine import lost_rows
+from tamis.corpus.shards import Shard, ShardGoneError, fingerprint_shard, hash_sources
+from tamis.duplicates.near_duplicates import near_duplicate_groups
+from tamis.duplicates.shared_text import OwnWords, own_words_of_file
+from tamis.readers.conversations import Answers, system_turn_end
+from tamis.readers.files import read_file
+from tamis.readers.rows import Defect, Reason, quarantine_frame
+from tamis.readers.text import excerpt
+from tamis.readers.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
 from tamis.settings.sections import AUTO_COLUMN
 from tamis.store.schemas import schema_of
@@ -193,7 +191,8 @@ class TargetRows:
 
     examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
     no shard of a corpus can be; of a target with pairs or labels also response_at and label
-    (`tamis.corpus.answers`). quarantine: the rows that cannot be used. rows: how many there are, with these.
+    (`tamis.readers.conversations`). quarantine: the rows that cannot be used. rows: how many there are, with
+    these.
     """
 
     examples: pl.DataFrame

@@ -19,10 +19,15 @@ from tamis.base.archives import UnreadableFileError, read_npz, write_npz
 from tamis.base.arguments import as_number, is_whole
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import on_slices
-from tamis.coverage.errors import BadVectorsError, SketchError
-from tamis.coverage.hashing import HashFamily, hash_family
-from tamis.coverage.kernel import PAPER_DISTANCES, calibrated_width, positive_width, width_in_distances
-from tamis.coverage.vectors import checked_vectors
+from tamis.coverage.hashing import (
+    PAPER_DISTANCES,
+    HashFamily,
+    calibrated_width,
+    hash_family,
+    positive_width,
+    width_in_distances,
+)
+from tamis.coverage.vectors import BadVectorsError, SketchError, checked_vectors
 
 _FORMAT = 2
 

@@ -1,6 +1,6 @@
 """Documents whose vectors all but coincide, kept current from a persistent index: paraphrases and templates.
 
-As tamis/corpus/near_index.py, with cosine in place of words: sign patterns of random projections propose
+As tamis/corpus/repeats.py, with cosine in place of words: sign patterns of random projections propose
 pairs (at the threshold all but 1 in 1,000), the cosine decides, and the smallest doc_id is kept. Projections
 are of whole numbers and exact, so the same vectors give the same keys on every machine.
 """
@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.minhash import Buckets
-from tamis.corpus.near_duplicates import drop_greedily
-from tamis.corpus.near_index import Keys, Relation, Update, mostly_shared, update
+from tamis.corpus.repeats import Keys, Relation, Update, mostly_shared, update
 from tamis.corpus.stage import NEAR_DUPLICATES
+from tamis.duplicates.minhash import Buckets
+from tamis.duplicates.near_duplicates import drop_greedily
 from tamis.store.tables import Store, matrix_of
 
 CODE_VERSION = "1"

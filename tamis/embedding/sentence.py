@@ -14,13 +14,13 @@ import numpy as np
 
 from tamis.base.arguments import strings
 from tamis.base.errors import PermanentError
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.base.precision import BFLOAT16, FLOAT32
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate, model_folder
 from tamis.embedding.quiet import quiet_libraries
-from tamis.embedding.windows import BLANK_TEXT, WindowCutter, Windows
+from tamis.embedding.words import BLANK_TEXT, WindowCutter, Windows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

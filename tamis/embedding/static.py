@@ -24,7 +24,7 @@ import numpy as np
 
 from tamis.base.arguments import strings
 from tamis.base.files import user_cache
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
 from tamis.embedding.words import word_tokenizer

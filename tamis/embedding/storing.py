@@ -9,28 +9,44 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from tamis.base.errors import PermanentError
+from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.base.threads import Behind, ahead
 from tamis.base.unfit import Refusal
-from tamis.corpus.setting_aside import forget_refused, note_refused, read_refused
+from tamis.corpus.quarantine import forget_refused, note_refused, read_refused
 from tamis.corpus.stage import DOCUMENTS
 from tamis.embedding.encoder import Encoder, encode_each
 from tamis.embedding.identity import encoder_identity
 from tamis.embedding.sentence import groups
+from tamis.embedding.unknown import SAMPLE, UnknownTexts, unknown_texts
 from tamis.engine import current_engine
 from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, vector_column
+from tamis.store.tables import Store, matrix_of, vector_column
+
+if TYPE_CHECKING:
+    from tamis.project import Project
 
 BATCH = 4_096
 DIGITS = 8
 """Digits of a fingerprint in the name of a table."""
 STAGE = "embeddings"
+ROUNDING = 2e-3
+"""Largest difference of a component between vectors of the same tokens, from bfloat16 and padding."""
+SAME = 1e-5
+"""The same in float32: what centring leaves of smaller differences is no direction."""
+IGNORED = (
+    "the texts differ only in what this encoder ignores (static: the order of words, capitals and accents); "
+    'name another encoder in [encoder], such as "minilm", or choose by words (samplers dsir and classifier)'
+)
 
 
 def table_name(encoder: str, fingerprint: str) -> str:
@@ -127,3 +143,43 @@ def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarra
 
 def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
     return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
+
+
+class OneVectorError(PermanentError):
+    """The encoder gives all documents of the pool the same vector."""
+
+    def __init__(self, encoder: str, documents: int, unknown: UnknownTexts | None) -> None:
+        self.encoder, self.documents, self.unknown = encoder, documents, unknown
+        why = f"it {unknown.finding}; {unknown.remedy}" if unknown else IGNORED
+        super().__init__(
+            f"the encoder {encoder} gives all {counted(documents, 'document')} of the pool the same vector, "
+            f"so vectors cannot rank them: {why}"
+        )
+
+
+def require_different_vectors(project: "Project") -> None:
+    """Raise `OneVectorError` where no document of the pool has a vector of its own; one document is enough.
+
+    Reads vectors until two differ, so of most pools a few.
+    """
+    store, table = project.home.store, current_table(project)
+    count = store.count(table) if store.exists(table) else 0
+    if count < 2:
+        return
+    largest, first_d = 0.0, None
+    for batch in store.batches(table, ["vector"], rows=SAMPLE):
+        vectors_nd = matrix_of(batch.column("vector"))
+        first_d = vectors_nd[0] if first_d is None else first_d
+        largest = max(largest, float(np.abs(vectors_nd - first_d).max()))
+        if largest > ROUNDING:
+            return
+    rows = next(store.batches(DOCUMENTS.name, ["text"], rows=SAMPLE))
+    name = project.settings.encoder.name
+    unknown = unknown_texts(project.model(name), rows.column("text").to_pylist())
+    if unknown is not None or not largest:
+        raise OneVectorError(name, count, unknown)
+
+
+def are_one(vectors_nd: npt.NDArray[np.floating]) -> bool:
+    """Return whether all vectors [n, d] are the same but for float32 rounding; without vectors they are."""
+    return not len(vectors_nd) or float(np.ptp(vectors_nd, axis=0).max()) <= SAME

@@ -14,10 +14,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from tamis.corpus.windows import windows_of
-from tamis.filters.prose import FORM, PROSE
-from tamis.filters.rule import Rule, at_most
-from tamis.filters.text_units import TEXT, ratio
+from tamis.duplicates.minhash import windows_of
+from tamis.filters.language import FORM, PROSE
+from tamis.filters.rule import TEXT, Rule, at_most, ratio
 
 SHARE = "repeated_unit_share"
 REPEATED = replace(at_most("boilerplate_repeated", SHARE, 0.6), of_pool=True)

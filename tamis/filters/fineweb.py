@@ -8,8 +8,16 @@ paper lacks. Blank lines do not count.
 
 import polars as pl
 
-from tamis.filters.rule import Rule, over, under
-from tamis.filters.text_units import LINES, characters, ratio, repeated_characters, share_matching
+from tamis.filters.rule import (
+    LINES,
+    Rule,
+    characters,
+    over,
+    ratio,
+    repeated_characters,
+    share_matching,
+    under,
+)
 
 _SHORT = 30  # characters
 # What ends a sentence, quotation marks and brackets after it included, in the scripts that use them.

@@ -16,9 +16,8 @@ from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, first_found, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
-from tamis.filters.rule import Rule, broken_rules, first_broken
-from tamis.filters.text_units import with_units
-from tamis.filters.word_pairs import table_digest
+from tamis.filters.rule import Rule, broken_rules, first_broken, with_units
+from tamis.filters.word_order import table_digest
 from tamis.settings.language_codes import counted_as
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {

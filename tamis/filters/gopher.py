@@ -8,8 +8,19 @@ and mean length are of words that are not punctuation alone.
 
 import polars as pl
 
-from tamis.filters.rule import Rule, at_least, at_most, between
-from tamis.filters.text_units import LINES, SPOKEN, TEXT, WORDS, characters, ratio, share_matching
+from tamis.filters.rule import (
+    LINES,
+    SPOKEN,
+    TEXT,
+    WORDS,
+    Rule,
+    at_least,
+    at_most,
+    between,
+    characters,
+    ratio,
+    share_matching,
+)
 
 _BULLET = r"^\s*(?:[•‣▪●◦]|[-*]\s)"  # a dash or star alone begins a number or emphasis as well
 _ELLIPSIS = r"\.\.\.|…"

@@ -13,10 +13,9 @@ from dataclasses import replace
 import polars as pl
 
 from tamis.base.words import CHARACTER, SPACELESS, words_among
-from tamis.filters.prose import FORM, PROSE
-from tamis.filters.rule import Rule, at_least, at_most, under
-from tamis.filters.text_units import SPOKEN, TEXT, WORDS, ratio, share_matching
-from tamis.filters.word_pairs import order
+from tamis.filters.language import FORM, PROSE
+from tamis.filters.rule import SPOKEN, TEXT, WORDS, Rule, at_least, at_most, ratio, share_matching, under
+from tamis.filters.word_order import order
 
 _SHORT_TEXT = 20  # characters that are no blanks, or letters; under them a share says nothing
 

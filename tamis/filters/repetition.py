@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.filters.rule import Rule, at_most
-from tamis.filters.text_units import LINES, PARAGRAPHS, TEXT, ratio, repeated, repeated_characters
+from tamis.filters.rule import LINES, PARAGRAPHS, TEXT, Rule, at_most, ratio, repeated, repeated_characters
 
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 _REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}

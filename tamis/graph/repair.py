@@ -25,7 +25,7 @@ from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
 from tamis.store.home import Home
 from tamis.store.places import remove_named
-from tamis.store.salvaging import salvage, sweep_unmade
+from tamis.store.retained import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 from tamis.training.stage import TRIALS

@@ -1,7 +1,4 @@
-"""Snapshot of the sources: settings and files of corpora and targets at one moment, as a plan needs them.
-
-`tamis.graph.scan` takes it.
-"""
+"""Snapshot of the sources: settings and files of corpora and targets at one moment, as a plan needs them."""
 
 import hashlib
 import os
@@ -11,24 +8,57 @@ from functools import cached_property
 
 from tamis.base.numbers import counted
 from tamis.corpus import Shard
-from tamis.corpus.fingerprint import python_files
-from tamis.corpus.records import Reason
-from tamis.corpus.shards import is_group_key, number_of_documents
+from tamis.corpus.shards import is_group_key, number_of_documents, python_files
 from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
 from tamis.corpus.targets import place_of_target, target_of_place
 from tamis.embedding import encoder_identity
-from tamis.graph.loss_limits import too_few_left
 from tamis.graph.stages import stages
 from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
 from tamis.project import Project
-from tamis.records.pinned_versions import PinnedVersion
+from tamis.readers.rows import Reason
+from tamis.records.published import PinnedVersion
 from tamis.scaling.searched import Search
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.precision_choice import AUTO
 from tamis.tokens.identity import tokenizer_identity
 from tamis.training.planned import Trial, model_names, planned_trials
+
+FEWEST_FILES, FILES_SHARE = 5, 5
+"""Held back are at least `FEWEST_FILES` lost files that are more than one in `FILES_SHARE`."""
+FEWEST_DOCUMENTS, DOCUMENTS_SHARE = 20, 5
+"""Held back are at least `FEWEST_DOCUMENTS` lost documents that are more than one in `DOCUMENTS_SHARE`."""
+OF_A_FILE = 2
+"""Of a single file, which may be a small part of its corpus: more than one document in `OF_A_FILE`."""
+
+
+def lost_too_many(lost: int, had: int) -> bool:
+    """Return whether the loss of `lost` of `had` files of a corpus is held back."""
+    return lost == had or (lost >= FEWEST_FILES and FILES_SHARE * lost > had)
+
+
+def lost_too_many_documents(lost: int, had: int) -> bool:
+    """Return whether a corpus that loses `lost` of `had` documents is held back, or a target of examples."""
+    return lost == had > 0 or (lost >= FEWEST_DOCUMENTS and DOCUMENTS_SHARE * lost > had)
+
+
+def mostly_found(lost: int, had: int) -> bool:
+    """Return whether all but a fifth of the documents of lost files were found elsewhere: no loss."""
+    return DOCUMENTS_SHARE * lost <= had
+
+
+def shrank_too_much(before: int, now: int) -> bool:
+    """Return whether a file that had `before` documents and now yields `now` is held back."""
+    emptied = before > 0 and not now
+    return emptied or (before - now >= FEWEST_DOCUMENTS and OF_A_FILE * now < before)
+
+
+def too_few_left(shard: str, before: int, now: int) -> bool:
+    """Return whether what a shard lost is held back: documents of a file, emptied files of a group."""
+    if is_group_key(shard):
+        return before > 0 and lost_too_many(before - now, before)
+    return shrank_too_much(before, now)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_of, find_published
-from tamis.selection.training_sets import training_order
+from tamis.selection.pool import training_order
 from tamis.store.digests import canonical_digest
 from tamis.training import nested_subset
 from tamis.training.cost import tokens_per_epoch

@@ -14,7 +14,7 @@ import polars as pl
 
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.numbers import counted, cut, percent
-from tamis.corpus.setting_aside import TABLE as SET_ASIDE
+from tamis.corpus.quarantine import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
@@ -23,9 +23,9 @@ from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
-from tamis.records.retention import superseded_checkpoints
-from tamis.selection.evidence import evidence_of, in_words
-from tamis.selection.reasons import OVER_GROUP
+from tamis.retention.superseded import superseded_checkpoints
+from tamis.selection.decide import OVER_GROUP
+from tamis.selection.filtering import evidence_of, in_words
 from tamis.selection.stage import SERVED_EXAMPLES
 from tamis.settings.sections import CorpusSection, FiltersSection
 from tamis.stage import Learning

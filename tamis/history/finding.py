@@ -6,10 +6,10 @@ from pathlib import Path
 from tamis.base.errors import NotMadeError, PermanentError
 from tamis.base.numbers import counted
 from tamis.corpus import Shard
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.stage import DOCUMENTS, DOCUMENTS_STAGE, OCCURRENCES, QUARANTINE
-from tamis.corpus.text import document_id, excerpt
+from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.text import document_id, excerpt
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import PLACES

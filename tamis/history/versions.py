@@ -24,19 +24,22 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import lost_decisions
 from tamis.records.manifest import Manifest, ManifestFolder
-from tamis.records.pinned_versions import PinnedVersion, pin, read_pinned_versions, unpin
 from tamis.records.published import (
     DECISIONS,
     ROWS_A_GROUP,
+    PinnedVersion,
     Published,
     have_digest,
+    pin,
     published,
+    read_pinned_versions,
     rows_of_table,
+    unpin,
     verified_rows,
 )
-from tamis.selection.pinned import repeated
+from tamis.selection.changes import repeated
+from tamis.selection.decide import Reason
 from tamis.selection.pool import leaking
-from tamis.selection.reasons import Reason
 from tamis.selection.stage import DECISIONS_STAGE
 from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home, writing

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from tamis.interchange.facts import Facts, Written
-from tamis.selection.deciding import SCORES
+from tamis.selection.decide import SCORES
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",

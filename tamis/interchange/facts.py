@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.selection.deciding import used_score_columns
-from tamis.selection.token_sizes import Tokens
+from tamis.selection.decide import used_score_columns
+from tamis.selection.pool import Tokens
 
 BINS = 20
 Share = tuple[str | None, int, int]

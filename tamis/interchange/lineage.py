@@ -1,7 +1,7 @@
 """Lineage of checkpoints, selections or a whole project in the forms that other tools read."""
 
 from tamis.audit.whole import result_stages
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.interchange import openlineage, prov
 from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.project import Project

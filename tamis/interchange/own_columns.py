@@ -19,18 +19,18 @@ import pyarrow.parquet as pq
 
 from tamis.base.errors import TamisError
 from tamis.base.nesting import on_own_stack, with_leaves
-from tamis.corpus.arrow_values import FAR, is_json, is_known_zone, native, shown_values
 from tamis.corpus.documents import Reading, read_as
-from tamis.corpus.kept_columns import TOO_LONG, Heading, read_heading
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.corpus.refusing import without_texts
 from tamis.corpus.shards import Shard
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
-from tamis.graph.scan import scan_files
 from tamis.interchange.json_lines import FLOAT, INTEGER, NUMBER, as_json_text, json_texts, kinds_of
 from tamis.project import Project
+from tamis.readers.arrow_values import FAR, is_json, is_known_zone, native, shown_values
+from tamis.readers.kept_columns import TOO_LONG, Heading, read_heading
+from tamis.readers.rows import WHOLE_SHARD
 from tamis.records.current_values import read_current_values
+from tamis.scan.sources import scan_files
 from tamis.settings.references import named
 from tamis.store.tables import one_of
 from tamis.store.withdrawn import withdrawn_ids

@@ -23,7 +23,7 @@ from tamis.interchange.subset_rows import COUNT
 from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
-from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.pool import token_sizes, tokens_of
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, description_path
 from tamis.store.tables import Store
 

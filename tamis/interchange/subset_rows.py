@@ -13,11 +13,11 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.numbers import counted
-from tamis.corpus.arrow_values import FAR
-from tamis.corpus.kept_columns import FEATURES
 from tamis.interchange.json_lines import LOOKED_AT, arranged, clash, json_texts
 from tamis.interchange.own_columns import Mixed, OwnRows, OwnTable, own_table, read_own_rows
 from tamis.project import Project
+from tamis.readers.arrow_values import FAR
+from tamis.readers.kept_columns import FEATURES
 
 COLUMNS = ("doc_id", "rank", "margin", "shard", "row", "source", "licence", "text")
 COUNT = "training_count"

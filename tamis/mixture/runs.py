@@ -11,7 +11,7 @@ from tamis.mixture.stage import MIXTURE_DOCUMENTS
 from tamis.mixture.swarm import PlannedRun
 from tamis.selection.allocation import TargetShares, allocate
 from tamis.selection.decide import Ranking
-from tamis.selection.training_sets import training_order
+from tamis.selection.pool import training_order
 from tamis.settings.samplers import Sampler
 from tamis.store.tables import Store, one_of
 from tamis.training import evaluate

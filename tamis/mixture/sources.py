@@ -14,14 +14,13 @@ import polars as pl
 from tamis.corpus.shards import Shard
 from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.coverage.sampling import keyed_uniform
 from tamis.mixture.reuse import REVISED
 from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
-from tamis.settings.budget import Budget
+from tamis.settings.budget import Budget, Per
 from tamis.settings.config import MixtureSection
-from tamis.settings.shares import Per
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
 

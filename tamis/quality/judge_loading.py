@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.quality.identity import JudgeModelError, JudgeSource
 from tamis.quality.local_judge import AnswerTokens, LocalJudge, prefix_cache, question_ids
 from tamis.quality.prompts import CHAT_REMINDER, DOCUMENT_MARK, Prompt, with_chat_template

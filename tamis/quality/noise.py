@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from tamis.base.arguments import as_floats, as_whole, strings
 from tamis.base.errors import PermanentError
 from tamis.base.words import CHARACTER, SPACELESS
-from tamis.corpus.text import without_surrogates
+from tamis.readers.text import without_surrogates
 
 LONGEST_WORDS = 400  # noise is made of the first words of a text: no judge reads further
 MENU = (  # nothing that the prompt's own example of a menu shows

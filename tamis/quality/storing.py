@@ -19,7 +19,7 @@ import pyarrow as pa
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import PLAIN, Refusal, Unfit
 from tamis.corpus.intake import texts_of
-from tamis.corpus.setting_aside import forget_refused, note_refused, place_of, read_refused, show_rows
+from tamis.corpus.quarantine import forget_refused, note_refused, place_of, read_refused, show_rows
 from tamis.engine import LOCAL, current_engine
 from tamis.quality import AskLLM, Grader, grader_features, surface_features
 from tamis.quality.ask_llm import Asked

@@ -1,14 +1,8 @@
-"""Published selections: the decisions and the chosen documents that readers see.
-
-The current values of `decisions` and `selected_subset` move together, in one commit, after the blocking
-check. Each names the manifest of the last value that passed. The rows of that value are copied to a file
-named by their digest, next to the manifests, before the tables are written again. So a reader never sees the
-rows of an attempt that was refused, killed or is still running, and loses nothing when old versions of the
-tables are pruned. The chosen documents are read from the decisions: the rows with the verdict "selected".
-"""
+"""Published selections, the decisions and documents that readers see; versions that are pinned."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import polars as pl
@@ -17,18 +11,108 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.errors import NotMadeError, PermanentError, UnknownNameError
+from tamis.corpus.stage import EXAMPLES_STAGE
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import only_withdrawn_missing
+from tamis.records.losses import found_again, lost_tables
 from tamis.records.manifest import ManifestFolder
 from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
 from tamis.store.digests import row_records, rows_digest
+from tamis.store.home import Home
 from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
+from tamis.training.stage import TRIALS_STAGE
 
+TABLE, VERSIONS = "pins", "selection_versions"
 DECISIONS, SUBSET = DECISIONS_STAGE.name, SELECTION_STAGE.name
 ROWS_A_GROUP = 65_536
 """Size of a row group in a kept file, which is sorted by doc_id: finding one document decodes one group."""
+Source = Callable[[Sequence[str] | None], pa.Table]
+
+
+def measured_on(current: CurrentValues, folder: ManifestFolder) -> dict[str, str]:
+    """Return the target of each trial that has a value, also of one that nobody asks for now.
+
+    One whose manifest cannot be read has none; the audit names the manifest.
+    """
+    trials = {one.manifest: trial for (asset, trial), one in current.items() if asset == TRIALS_STAGE.name}
+    inputs = {
+        trials[key]: [one.partition for one in manifest.inputs if one.asset == EXAMPLES_STAGE.name]
+        for key, manifest in folder.readable(trials).items()
+    }
+    return {trial: targets[0] for trial, targets in inputs.items() if targets}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedVersion:
+    """The version that a selection is pinned to.
+
+    `decisions` and `subset` are the ids of its manifests, `rows` is the digest of the rows of its decisions.
+    """
+
+    selection: str
+    version: int
+    decisions: str
+    subset: str
+    rows: str
+    made_at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """A clause for a person: `pinned to version 2 since 2026-11-20 20:00 UTC`."""
+        return f"pinned to version {self.version} since {self.made_at:%Y-%m-%d %H:%M} UTC"
+
+
+def read_pinned_versions(store: Store) -> dict[str, PinnedVersion]:
+    """Return the pinned version of each pinned selection."""
+    return {row["selection"]: PinnedVersion(**row) for row in store.read(TABLE).iter_rows(named=True)}
+
+
+def pin(store: Store, selection: str, version: int, decisions: str, subset: str, rows: str) -> PinnedVersion:
+    """Pin a selection to a version and return the pin."""
+    made_at = datetime.now(UTC).replace(tzinfo=None)
+    made = PinnedVersion(
+        selection=selection,
+        version=version,
+        decisions=decisions,
+        subset=subset,
+        rows=rows,
+        made_at=made_at,
+    )
+    store.merge_values(TABLE, [asdict(made)])
+    return made
+
+
+def restore_pins(home: Home, current: CurrentValues) -> list[str]:
+    """Pin selections again, as the records of their decisions say, where the table of pins is gone.
+
+    Return the names. The version has to be known: a selection whose versions are gone, too, is not pinned.
+    """
+    store, folder = home.store, ManifestFolder.of(home)
+    if store.exists(TABLE) or TABLE not in lost_tables(home):
+        return []
+    decided = {
+        key: value.manifest for (asset, key), value in current.items() if asset == DECISIONS_STAGE.name
+    }
+    made = folder.readable(decided.values())
+    restored = []
+    for selection, manifest in sorted(decided.items()):
+        repeated = made[manifest].config.get("pinned") if manifest in made else None
+        where = f"selection = {quoted(selection)} AND decisions = {quoted(str(repeated))}"
+        columns = ["version", "decisions", "subset", "rows"]
+        for version in store.read(VERSIONS, columns, where).sort("version").iter_rows() if repeated else ():
+            pin(store, selection, *version)
+            restored.append(selection)
+            break
+    if restored:
+        found_again(home, TABLE)
+    return restored
+
+
+def unpin(store: Store, selection: str) -> bool:
+    """Release a selection and return whether it was pinned."""
+    return store.delete(TABLE, f"selection = {quoted(selection)}") > 0
 
 
 class SelectionRefusedError(PermanentError):
@@ -162,9 +246,6 @@ def have_digest(store: Store, folder: ManifestFolder, selection: str, digest: st
         return True
     gone = withdrawn_ids(store).to_list()
     return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
-
-
-Source = Callable[[Sequence[str] | None], pa.Table]
 
 
 def published_sources(store: Store, folder: ManifestFolder, current: CurrentValues) -> Mapping[str, Source]:

@@ -7,15 +7,10 @@ from pathlib import Path
 
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
-from tamis.embedding.unknown_stored import unknown_lines
-from tamis.graph.held_back import held_back
-from tamis.graph.out_of_date import reason_of
-from tamis.graph.plan import Due
-from tamis.graph.reading_notes import reading_notes
+from tamis.embedding.unknown import unknown_lines
+from tamis.graph.plan import Due, reason_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
-from tamis.graph.uncovered import uncovered_lines
-from tamis.graph.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.mixture.stage import MIXTURE_STAGE
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
@@ -25,7 +20,11 @@ from tamis.report.rendering import render
 from tamis.report.seen import page_links
 from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines
+from tamis.retention.held_back import held_back
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
+from tamis.scan.precheck import uncovered_lines
+from tamis.scan.quarantine import reading_notes
+from tamis.scan.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
 from tamis.settings.config import Settings
 

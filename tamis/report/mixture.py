@@ -22,8 +22,7 @@ from tamis.mixture.planned import stored_swarm
 from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LAW, MIXTURE_METHODS, MIXTURE_SOURCES
 from tamis.mixture.swarm import VIRTUAL, Swarm
 from tamis.project import Project
-from tamis.report.figures import BLUE, FONT_POINTS, GREY, data_uri, new_figure, png_of
-from tamis.report.rendering import render
+from tamis.report.rendering import BLUE, FONT_POINTS, GREY, data_uri, new_figure, png_of, render
 from tamis.store.tables import Store
 from tamis.topics.storing import read_names
 

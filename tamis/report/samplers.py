@@ -15,8 +15,8 @@ import polars as pl
 from tamis.comparison.analysis import ComparisonReport
 from tamis.report.comparison import TrainedPart, trained_part
 from tamis.report.rendering import render
-from tamis.selection.deciding import SCORES
-from tamis.selection.paper import PaperSampler
+from tamis.samplers.paper import PaperSampler
+from tamis.selection.decide import SCORES
 
 BLUE_RGB, RED_RGB = (31, 95, 168), (194, 63, 56)
 Pairs = dict[frozenset[str], float]

@@ -12,7 +12,7 @@ import polars as pl
 from tamis.base.numbers import counted
 from tamis.corpus.sources import stated_licence, stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
-from tamis.coverage.keyed_hash import keyed_hash
+from tamis.coverage.sampling import keyed_hash
 from tamis.embedding.layout import Components, Floats, principal_components
 from tamis.embedding.stage import TARGET_EMBEDDINGS
 from tamis.embedding.storing import current_table, encoder_slug

@@ -9,10 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from tamis.report.figures import data_uri
-from tamis.report.random_baseline import RandomBaseline
-from tamis.report.rendering import render
-from tamis.report.score_words import words_of
+from tamis.report.mix import RandomBaseline
+from tamis.report.rendering import data_uri, render
 from tamis.report.selection_data import (
     BEST,
     LAST,
@@ -20,13 +18,22 @@ from tamis.report.selection_data import (
     MISSED,
     DividedBudget,
     SelectionReport,
+    has_zoom,
+    selection_plot_png,
     shown_documents,
     source_mix,
+    words_of,
 )
-from tamis.report.selection_plot import has_zoom, selection_plot_png
 from tamis.report.serving import served_page_name
-from tamis.selection.deciding import SCORES, DecidingScore, deciding_score, sampler_of, used_score_columns
-from tamis.selection.reasons import SENTENCES, Reason
+from tamis.selection.decide import (
+    SCORES,
+    SENTENCES,
+    DecidingScore,
+    Reason,
+    deciding_score,
+    sampler_of,
+    used_score_columns,
+)
 from tamis.settings.samplers import Sampler
 
 PARTS = {

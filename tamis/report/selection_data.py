@@ -1,31 +1,109 @@
-"""What the selection page shows, gathered from the store: decisions, excerpts of a few documents, the mix."""
+"""What the selection page shows, gathered from the store: decisions, the mix, the histogram of scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.report.random_baseline import RandomBaseline, random_baseline
+from tamis.report.mix import RandomBaseline, random_baseline
+from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
-from tamis.selection.deciding import used_score_columns
-from tamis.selection.lost_files import files_lost
-from tamis.selection.token_sizes import Tokens, token_sizes, tokens_of
-from tamis.settings.budget import parse_budget
+from tamis.selection.decide import DecidingScore, deciding_score, used_score_columns
+from tamis.selection.filtering import files_lost
+from tamis.selection.pool import Tokens, token_sizes, tokens_of
+from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.shares import Per, share_of
+from tamis.settings.samplers import ASK_LLM, PERPLEXITY, Sampler
 from tamis.store.tables import Store
 from tamis.topics.storing import read_names
 
+SCORE_WORDS: dict[str, str] = {
+    "got-d": "how much farther from the target the whole pool would be if it contained more of this "
+    "document: documents like the target's examples have small scores, which can be below 0",
+    "got-d-quality": "how much farther from the target the pool would be with more of this document, plus a "
+    "penalty that rises as the quality of the document falls",
+    "got-d-contrast": "how much farther from the target the pool would be with more of this document, minus "
+    "how much farther from the examples to keep away from it would be",
+    "ask-llm": "the log odds that the judge, a language model, would call the text worth training on: 0 "
+    "means even odds, 1 means odds of 2.7 to 1",
+    "density": "how many documents of the pool are similar to this document, itself included",
+    "quality-diversity": "the judge's log odds for the text, minus the logarithm of the number of similar "
+    "documents",
+    "rank-ensemble": "the mean of two ranks of the document, one by similarity to the target and one by the "
+    "judge's score, as fractions of the ranking: near 0 means first in both, 1 means last in both",
+    "knn": "how far the document is from the most similar target example: 0 means the same meaning",
+    "perplexity": "how many bits a small model needs per byte of the text: few bits mean predictable text",
+    "got-d-rounds": "the position of the document in the order in which several rounds choose. Each round "
+    "prefers documents similar to the target examples that earlier rounds did not cover",
+    "got-d-quality-rounds": "the position of the document in the order in which several rounds choose. Each "
+    "round prefers good documents similar to the target examples that earlier rounds did not cover",
+    "semdedup": "the cosine similarity of the document to the most similar document already kept in its "
+    "cluster: near 1, the document repeats the kept one",
+    "prototypes": "minus the distance of the document from the centre of its cluster, so unusual "
+    "documents have small scores",
+    "round-robin": "the document's position in the order of choice: target examples take turns, each taking "
+    "the nearest document that is left",
+    "dsir": "how much more common the document's words are in the pool than in the target, plus a random "
+    "number, so the score depends partly on chance",
+    "classifier": "a classifier's log odds that the document is from the pool rather than from the target",
+    "tsds": "how unlikely the document is to be drawn for the target, plus a random number: the most likely "
+    "documents are near the target's examples and have few similar documents",
+    "unbalanced": "how little of the target's mass optimal transport moves to the document: below 0, the "
+    "document gets more than an equal share",
+    PERPLEXITY: "how many bits the model needs per byte of the text: few bits mean predictable text",
+    ASK_LLM: "the log odds against the model calling the text worth training on: small for good texts",
+}
+"""By sampler, and by family of those of a model: what one number of the score says."""
+SHARP = (
+    "The margin is the distance of the score from the cut, which separates chosen documents from the others, "
+    "in the same units as the score: above 0 for chosen documents, below 0 for the others. Near 0, the "
+    "decision was close, and a few documents more or less in the pool could reverse the decision."
+)
+DRAWN = (
+    "The margin is how far the document was from the cut of this draw. The margin depends on chance as well "
+    "as on the score, so it shows how close the decision was in this draw, not how good the document is."
+)
+CHANCE = (
+    "There is no score: every eligible document had the same chance. The margin is how far the random number "
+    "of the document was from the cut, and says nothing about the document itself."
+)
 SHOWN_SOURCES = 15
 EXCERPT_CHARACTERS = 280
 SHOWN_DOCUMENTS = 10  # of the best and of those that just missed
 SHOWN_BETWEEN = 5  # from the middle of the choice, and of the last ones in
 BEST, MIDDLE, LAST, MISSED = "best", "middle", "last", "missed"
+BINS = 60
+SMALL_SHARE = 0.2
+LABEL_CHARACTERS = 32
+
+
+def words_of(sampler: Sampler | None, score: DecidingScore | None) -> list[str]:
+    """Return what score and margin mean for a sampler, a paragraph each; the last one in numbers."""
+    if sampler is None:
+        return []
+    if sampler.rule == "uniform":
+        return [CHANCE]
+    meaning = SCORE_WORDS.get(sampler.name) or SCORE_WORDS[sampler.name.partition(":")[0]]
+    if sampler.rule != "top_k":
+        return [f"The score is {meaning}. The score decides how likely the document is to be drawn.", DRAWN]
+    better = "smaller" if sampler.direction == "lowest" else "larger"
+    said = [f"The score is {meaning}. A {better} score is better.", SHARP]
+    if score and score.cut is not None and score.chosen.any():
+        taken = score.scores[score.chosen]
+        best, last = (taken.min(), taken.max()) if score.smaller_is_better else (taken.max(), taken.min())
+        said.append(
+            f"In this selection, the best document scores {best:.4g}, the last one chosen scores {last:.4g}, "
+            f"and the cut is at {score.cut:.4g}, so their margins are {abs(best - score.cut):.4g} and "
+            f"{abs(last - score.cut):.2g}."
+        )
+    return said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,3 +279,88 @@ def source_mix(report: SelectionReport) -> pl.DataFrame:
     return counts.head(SHOWN_SOURCES - 1).vstack(
         rest.select(label.alias("source"), *(pl.sum("pool", "chosen"),))
     )
+
+
+def selection_plot_png(report: SelectionReport) -> bytes:
+    """Return the histogram, or without a deciding score the mix of sources, as PNG of at most 60 KB."""
+    score = deciding_score(report.decisions, report.settings)
+    if score is None:
+        return _mix_png(report)
+    panels = 2 if has_zoom(score) else 1
+    figure, axes = new_figure(panels, height=3.6)
+    _draw(axes[0], score, np.ones_like(score.chosen))
+    axes[0].set_title("all eligible documents", fontsize=FONT_POINTS, loc="left")
+    if panels == 2:
+        _draw(axes[1], score, _near_cut(score))
+        axes[1].set_title("around the cut", fontsize=FONT_POINTS, loc="left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    order = [1, 0, *range(2, len(labels))]  # of stacked outlines, the upper one is listed first
+    figure.legend(
+        [handles[place] for place in order],
+        [labels[place] for place in order],
+        fontsize=FONT_POINTS,
+        frameon=False,
+        loc="outside upper center",
+        ncols=3,
+    )
+    return png_of(figure)
+
+
+def has_zoom(score: DecidingScore) -> bool:
+    """Return whether a second panel shows the neighbourhood of the cut."""
+    taken = int(score.chosen.sum())
+    return score.cut is not None and 0 < taken < SMALL_SHARE * len(score.scores)
+
+
+def _near_cut(score: DecidingScore) -> NDArray[np.bool_]:
+    """The chosen and about three times as many on the other side of the cut."""
+    order = np.argsort(score.scores if score.smaller_is_better else -score.scores, kind="stable")
+    near = np.zeros(len(order), dtype=bool)
+    near[order[: 4 * int(score.chosen.sum())]] = True
+    return near
+
+
+def _draw(axis: Any, score: DecidingScore, shown: NDArray[np.bool_]) -> None:
+    scores, chosen = score.scores[shown.astype(bool)], score.chosen[shown.astype(bool)]
+    edges = _edges(scores, score.cut)
+    axis.hist(
+        [scores[chosen], scores[~chosen]],
+        bins=edges,
+        stacked=True,
+        histtype="stepfilled",  # two outlines, not a hundred bars
+        color=[BLUE, GREY],
+        label=[f"chosen ({int(score.chosen.sum()):,})", f"not chosen ({int((~score.chosen).sum()):,})"],
+    )
+    if score.cut is not None:
+        axis.axvline(score.cut, color=AMBER, linewidth=1.4, linestyle="--", label=f"cut at {score.cut:.4g}")
+    axis.set_xlabel(score.label, fontsize=FONT_POINTS)
+    axis.set_ylabel("documents", fontsize=FONT_POINTS)
+
+
+def _edges(scores: NDArray[np.float64], cut: float | None) -> NDArray[np.float64]:
+    """Equal bins, shifted so that the cut is an edge: no bar then mixes both sides."""
+    low, high = float(scores.min()), float(scores.max())
+    if not high > low:
+        return np.array([low - 0.5, low + 0.5])
+    width = (high - low) / BINS
+    if cut is None or not low < cut < high:
+        return np.linspace(low, high, BINS + 1)
+    below = int(np.ceil((cut - low) / width))
+    above = int(np.ceil((high - cut) / width))
+    edges: NDArray[np.float64] = cut + width * np.arange(-below, above + 1, dtype=np.float64)
+    return edges
+
+
+def _mix_png(report: SelectionReport) -> bytes:
+    mix = source_mix(report)
+    height = 1.2 + 0.34 * max(len(mix), 2)
+    figure, (axis,) = new_figure(height=height)
+    pool, chosen = (mix[name].to_numpy().astype(float) for name in ("pool", "chosen"))
+    places = np.arange(len(mix))[::-1]
+    for values, offset, colour, label in ((pool, 0.19, GREY, "pool"), (chosen, -0.19, BLUE, "chosen")):
+        shares = 100 * values / max(values.sum(), 1.0)
+        axis.barh(places + offset, shares, height=0.36, color=colour, label=label)
+    axis.set_yticks(places, [str(source)[:LABEL_CHARACTERS] for source in mix["source"]])
+    axis.set_xlabel("share of documents, %", fontsize=FONT_POINTS)
+    axis.legend(fontsize=FONT_POINTS - 1, frameon=False)
+    return png_of(figure)

@@ -15,7 +15,7 @@ from tamis.report.selection_data import EXCERPT_CHARACTERS
 from tamis.selection.serving import CHOSEN, POOL, RANDOM, Serving, costs_of_examples
 from tamis.store.tables import Store, quoted
 from tamis.transport.exact import Distance
-from tamis.transport.stored_gaps import TargetGaps, read_gaps
+from tamis.transport.storing import TargetGaps, read_gaps
 
 SHOWN_EXAMPLES = 10
 FEWEST_HELD_OUT = 20

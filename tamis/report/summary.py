@@ -19,22 +19,20 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
-from tamis.records.measured_trials import measured_on
-from tamis.records.published import published, read_decisions
+from tamis.records.published import measured_on, published, read_decisions
 from tamis.report.address import INDEX
 from tamis.report.comparison import comparison_text
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scaling.storing import loss_unit
 from tamis.selection import EXCLUSIONS, Reason, find_sampler
-from tamis.selection.pool import repeats
-from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.pool import repeats, token_sizes, tokens_of
 from tamis.settings.config import SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 from tamis.training.planned import OF_TARGETS, planned_trials, target_of_warm_up
 from tamis.training.stage import TRIALS
-from tamis.transport.stored_gaps import read_gaps
+from tamis.transport.storing import read_gaps
 
 BEST_SHOWN, SOURCES_SHOWN, TRIALS_SHOWN = 3, 4, 10
 COMPARED = {"warm_up": "Warm-up", "two_stage": "Warm-up and fine-tuning", "direct": "Fine-tuning"}

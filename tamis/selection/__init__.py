@@ -1,8 +1,7 @@
 """Which documents are chosen, and why each of the others is not."""
 
-from tamis.selection.decide import select, selection_digest
+from tamis.selection.decide import EXCLUSIONS, Reason, select, selection_digest
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
-from tamis.selection.reasons import EXCLUSIONS, Reason
 from tamis.settings.budget import BadBudgetError, Budget, parse_budget
 from tamis.settings.samplers import SAMPLERS, Sampler, find_sampler
 

@@ -24,17 +24,17 @@ from typing import Literal
 import polars as pl
 
 from tamis.base.numbers import counted, named
-from tamis.selection.decide import Ranking, ranked_by, with_exclusions, with_verdicts
+from tamis.selection.decide import OVER_GROUP, Ranking, Reason, ranked_by, with_exclusions, with_verdicts
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, SharesNotReached
-from tamis.selection.reasons import OVER_GROUP, Reason
-from tamis.settings.budget import Budget, parse_budget
-from tamis.settings.shares import (
+from tamis.settings.budget import (
+    Budget,
     ImpossibleSharesError,
     Per,
     Shares,
     check_bounds,
     check_shares,
     exact,
+    parse_budget,
     share_of,
 )
 

@@ -8,12 +8,19 @@ again changes a little for every document, so a change of score alone proves not
 divided, ranks and cuts are those inside the group.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
 import polars as pl
 
-from tamis.selection.reasons import OVER_GROUP, Reason
+from tamis.selection import SAMPLERS, select
+from tamis.selection.decide import OVER_GROUP, Reason
+from tamis.selection.pool import exclusions, with_scores
+from tamis.settings.config import FiltersSection
+from tamis.settings.samplers import AWAY_SCORE
+from tamis.store.tables import Store
 
 RANKED = (Reason.WITHIN_BUDGET, Reason.OVER_BUDGET, *OVER_GROUP.values())
 NOT_SCORES = frozenset(
@@ -24,6 +31,13 @@ COLUMNS = (
     "doc_id", "change", "cause", "reason_before", "reason_after", "detail", "rank_before", "rank_after",
     "margin_before", "margin_after", "duplicate_of",
 )  # fmt: skip
+_SCHEMA = {
+    "sampler_a": pl.String,
+    "sampler_b": pl.String,
+    "jaccard": pl.Float64,
+    "kendall_tau": pl.Float64,
+    "ranked_by_both": pl.Int64,
+}
 
 
 class Cause(StrEnum):
@@ -129,3 +143,108 @@ def _excluding(column: str) -> pl.Expr:
 
 def _lit(cause: Cause) -> pl.Expr:
     return pl.lit(str(cause))
+
+
+def compare_decisions(decisions: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """One row per pair of samplers, given as name -> decisions of `select` over one pool.
+
+    `jaccard` of the selected sets (null when both are empty); `kendall_tau` (tau-b, in [-1, 1]) of the
+    ranks of the documents eligible in both, of which there are `ranked_by_both` (null under two).
+    """
+    rows = [
+        {"sampler_a": first, "sampler_b": second, **_agreement(decisions[first], decisions[second])}
+        for first, second in combinations(sorted(decisions), 2)
+    ]
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _agreement(first: pl.DataFrame, second: pl.DataFrame) -> dict[str, float | None]:
+    both = first.select("doc_id", "rank", "verdict").join(
+        second.select("doc_id", "rank", "verdict"), on="doc_id", how="full", coalesce=True
+    )
+    chosen = [(pl.col(name) == "selected").fill_null(False) for name in ("verdict", "verdict_right")]
+    shared, either = both.select((chosen[0] & chosen[1]).sum(), union=(chosen[0] | chosen[1]).sum()).row(0)
+    ranked = both.drop_nulls(["rank", "rank_right"])
+    return {
+        "jaccard": shared / either if either else None,
+        "kendall_tau": _kendall_tau(ranked["rank"], ranked["rank_right"]),
+        "ranked_by_both": ranked.height,
+    }
+
+
+def _kendall_tau(first: pl.Series, second: pl.Series) -> float | None:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(first.to_numpy(), second.to_numpy()).statistic) if len(first) > 1 else None
+
+
+def compare_samplers(
+    store: Store, budget: int | str, target: str, seed: int, filters: FiltersSection | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Pairwise agreement (sampler_a, sampler_b, jaccard, kendall_tau), and one row a sampler.
+
+    The second frame holds sampler, description, selected, mean of each score over the chosen documents.
+    """
+    stored = (sampler.score_columns for sampler in SAMPLERS.values() if not sampler.method)
+    columns = tuple(dict.fromkeys(name for names in stored for name in names if name != AWAY_SCORE))
+    pool = with_scores(store, columns, target)
+    available = [name for name in columns if pool[name].null_count() < len(pool)]
+    excluded = exclusions(store, filters)
+    decided = {
+        name: select(pool, name, budget, seed, exclusions=excluded)
+        for name, sampler in sorted(SAMPLERS.items())
+        if set(sampler.score_columns) <= set(available) and sampler.method is None
+    }
+    rows = [_chosen_row(name, frame, pool, available) for name, frame in decided.items()]
+    return compare_decisions(decided), pl.DataFrame(rows)
+
+
+def _chosen_row(
+    name: str, decided: pl.DataFrame, pool: pl.DataFrame, columns: list[str]
+) -> dict[str, str | int | float | None]:
+    chosen = decided.filter(pl.col("verdict") == "selected").select("doc_id")
+    means = pool.join(chosen, on="doc_id", how="semi").select(pl.col(columns).mean()).row(0, named=True)
+    return {
+        "sampler": name,
+        "description": SAMPLERS[name].description,
+        "selected": len(chosen),
+        **{f"mean_{column}": value for column, value in means.items()},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated:
+    """Decisions as they were, a row per document of today; `gone`: chosen then, but no longer there."""
+
+    decisions: pl.DataFrame
+    gone: list[str]
+
+
+def repeated(then: pl.DataFrame, pool: pl.DataFrame, leaking: pl.DataFrame | None = None) -> Repeated:
+    """Return the decisions of an earlier version, for the documents of `pool` (doc_id), ordered by doc_id.
+
+    Ranks stay what they were, so one that is missing belonged to a document that is gone. What came since is
+    rejected with the reason that it came later. `leaking` (doc_id, reason): what would leak the evaluation as
+    targets are now; of the chosen documents these are rejected with that reason.
+    """
+    kept = then.join(pool, on="doc_id", how="semi")
+    if leaking is not None:
+        leaked = pl.col("leak").is_not_null() & (pl.col("verdict") == "selected")
+        absent = [name for name in ("rank", "margin", "training_count") if name in then.columns]
+        kept = (
+            kept.join(leaking.select("doc_id", leak="reason"), on="doc_id", how="left")
+            .with_columns(
+                pl.when(leaked).then("leak").otherwise("reason").alias("reason"),
+                pl.when(leaked).then(pl.lit("rejected")).otherwise("verdict").alias("verdict"),
+                *(pl.when(~leaked).then(name).alias(name) for name in absent),
+            )
+            .drop("leak")
+        )
+    later = pool.join(then, on="doc_id", how="anti").select(
+        "doc_id", verdict=pl.lit("rejected"), reason=pl.lit(str(Reason.ARRIVED_LATER))
+    )
+    chosen = then.filter(pl.col("verdict") == "selected").sort("rank")
+    return Repeated(
+        decisions=pl.concat([kept, later], how="diagonal").sort("doc_id"),
+        gone=chosen.join(pool, on="doc_id", how="anti", maintain_order="left")["doc_id"].to_list(),
+    )

@@ -1,26 +1,171 @@
-"""A decision with its reason for every candidate: exclude, rank, cut.
-
-Only ranks, ids and the seed decide, never row order, so shards may arrive and be joined in any order.
-A million candidates take about 2 s, most of it one keyed hash each for the samplers that draw.
-"""
+"""A decision with its reason for every candidate: exclude, rank, cut; and the score that decided."""
 
 import hashlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tamis.base.arguments import as_frame
+from tamis.base.errors import UnknownNameError
 from tamis.base.numbers import tokens_in_words
-from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash, keyed_uniform
-from tamis.coverage.sampling import inverse_propensity_keys
+from tamis.coverage.sampling import inverse_propensity_keys, keyed_gumbel, keyed_hash, keyed_uniform
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, RepeatedIdsError
-from tamis.selection.reasons import Reason, one_exclusion_each
-from tamis.settings.budget import Budget, parse_budget
-from tamis.settings.samplers import DEFAULT_OPTIONS, Options, Sampler, complete_options, find_sampler
+from tamis.settings.budget import Budget, Per, parse_budget
+from tamis.settings.samplers import (
+    DEFAULT_OPTIONS,
+    SAMPLERS,
+    Options,
+    Sampler,
+    complete_options,
+    find_sampler,
+)
+
+_EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "detail": pl.String}
+SCORES: dict[str, str] = {
+    "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
+    "when this document gets more weight; no unit, smaller is better.",
+    "gradient_away": "How much the optimal transport distance between the pool and the target to keep away "
+    "from grows when this document gets more weight; no unit, larger is better.",
+    "quality": "Quality from 0 (worst) to 1 (best); rises with the predicted log odds that the judge calls "
+    "the text worth training on.",
+    "judge_margin_predicted": "Predicted log odds that the judge calls the text worth training on; larger is "
+    "better.",
+    "density": "How many similar documents the pool contains; documents are drawn with weight 1 / density.",
+    "nearest_cost": "Transport cost from the document to the nearest target example; no unit, smaller is "
+    "nearer.",
+    "method_score": "Score that the sampler computed itself for this selection; the document with the "
+    "smallest score is selected first.",
+    "bits_per_byte": "Bits that a small language model needs per byte of the text, on average; fewer means "
+    "that the text is more predictable.",
+}
+"""What each score is, for people."""
+
+
+class Reason(StrEnum):
+    """The reason of a decision. Of several exclusions of one document the first in this order is given."""
+
+    WITHDRAWN = "withdrawn"
+    """Its owner took it back."""
+    HELD_OUT_EXAMPLE = "held_out_example"
+    """Is in the held-out part of the target."""
+    TARGET_EXAMPLE = "target_example"
+    """Is in the training part of the target."""
+    CONTAMINATED = "contaminated"
+    """Shares long n-grams with held-out target examples."""
+    SOURCE = "source"
+    """None of its sources is allowed."""
+    LICENCE = "licence"
+    """None of its licences is allowed."""
+    PERSONAL_DATA = "personal_data"
+    """Holds more personal data than is tolerated."""
+    LANGUAGE = "language"
+    """In another language than those wanted."""
+    HEURISTIC = "heuristic"
+    """Breaks a rule of form."""
+    NEAR_DUPLICATE = "near_duplicate"
+    """A near-duplicate with a smaller doc_id is kept in its place."""
+    JUDGE_REFUSED = "judge_refused"
+    """The judge's server refused it, so the ranking has no score of it."""
+    MODEL_FAILED = "model_failed"
+    """A model that the ranking needs, or its tokenizer, failed on it."""
+    NO_VECTOR = "no_vector"
+    """The encoder gave no usable vector of it, and the ranking needs one."""
+    NO_SCORE = "no_score"
+    """A score (or number of tokens) that the ranking needs is missing."""
+    OVER_BUDGET = "over_budget"
+    """Eligible, but ranked behind the cut."""
+    OVER_SOURCE_BUDGET = "over_source_budget"
+    """Eligible, but its source has as much as it may have."""
+    OVER_TOPIC_BUDGET = "over_topic_budget"
+    """Eligible, but its topic has as much as it may have."""
+    OVER_LANGUAGE_BUDGET = "over_language_budget"
+    """Eligible, but its language has as much as it may have."""
+    WITHIN_BUDGET = "within_budget"
+    """Selected."""
+    ARRIVED_LATER = "arrived_later"
+    """Came after the version that the selection is pinned to."""
+
+
+OVER_GROUP: dict[Per, Reason] = {
+    "source": Reason.OVER_SOURCE_BUDGET,
+    "topic": Reason.OVER_TOPIC_BUDGET,
+    "language": Reason.OVER_LANGUAGE_BUDGET,
+}
+"""The reason of documents whose group has as much of a divided budget as it may have."""
+
+
+EXCLUSIONS = (
+    Reason.WITHDRAWN,
+    Reason.HELD_OUT_EXAMPLE,
+    Reason.TARGET_EXAMPLE,
+    Reason.CONTAMINATED,
+    Reason.SOURCE,
+    Reason.LICENCE,
+    Reason.PERSONAL_DATA,
+    Reason.LANGUAGE,
+    Reason.HEURISTIC,
+    Reason.NEAR_DUPLICATE,
+)
+"""Reasons that keep a document out before anything is ranked, in order of precedence."""
+
+
+SENTENCES: dict[str, str] = {
+    Reason.WITHIN_BUDGET: "Selected: eligible and ranked above the selection cutoff.",
+    Reason.OVER_BUDGET: "Eligible, but ranked below the selection cutoff: higher-ranked documents filled the "
+    "budget.",
+    **{
+        reason: f"Eligible, but higher-ranked documents filled the budget of the document's {per}."
+        for per, reason in OVER_GROUP.items()
+    },
+    Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
+    Reason.HEURISTIC: "Breaks a rule of form: it reads as noise (numbers, menus, random keys), "
+    "boilerplate or repetition.",
+    Reason.LANGUAGE: "Is not in one of the wanted languages.",
+    Reason.PERSONAL_DATA: "Contains more personal data (such as e-mail addresses and phone numbers) than "
+    "allowed.",
+    Reason.SOURCE: "Does not come from an allowed source.",
+    Reason.LICENCE: "Does not have an allowed licence.",
+    Reason.CONTAMINATED: "Shares long word sequences with the held-out examples of a target; training on "
+    "such a document would make models look better than they are.",
+    Reason.TARGET_EXAMPLE: "Is itself a training example of the target, so the document is already in use.",
+    Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
+    Reason.WITHDRAWN: "Withdrawn by the document's owner, so no model may be trained on the document.",
+    Reason.ARRIVED_LATER: "Arrived after the version to which this selection is pinned was created.",
+    Reason.JUDGE_REFUSED: "The judge's server refused to read the document, which therefore has no score.",
+    Reason.MODEL_FAILED: "A model or its tokenizer failed on the document, which therefore has no score.",
+    Reason.NO_VECTOR: "The encoder returned a vector that is zero or not finite, so the document cannot be "
+    "ranked.",
+    Reason.NO_SCORE: "The document lacks a score or a token count that the ranking needs.",
+}
+"""What each reason means, for people."""
+
+
+def one_exclusion_each(exclusions: pl.DataFrame | None) -> pl.DataFrame:
+    """Frame (doc_id, reason, duplicate_of, detail), a row per document: the reason that is first in `Reason`.
+
+    `duplicate_of` and `detail` may be absent. Raises `MissingColumnsError`, and `UnknownNameError` for a
+    reason that is not one of `EXCLUSIONS`.
+    """
+    if exclusions is None or exclusions.is_empty():
+        return pl.DataFrame(schema=_EMPTY)
+    if missing := {"doc_id", "reason"} - set(exclusions.columns):
+        raise MissingColumnsError("exclusions", sorted(missing), "exclusions", exclusions.columns)
+    absent = [name for name in _EMPTY if name not in exclusions.columns]
+    exclusions = exclusions.with_columns(pl.lit(None).alias(name) for name in absent)
+    known = exclusions.select(pl.col(name).cast(kind) for name, kind in _EMPTY.items())
+    names = [reason.value for reason in EXCLUSIONS]
+    for unknown in sorted(set(known["reason"].fill_null("null")) - set(names)):
+        raise UnknownNameError("reason of exclusion", unknown, names)
+    precedence = pl.col("reason").cast(pl.Enum(names)).to_physical()
+    return known.sort("doc_id", precedence, "duplicate_of", "detail", nulls_last=True).unique(
+        "doc_id", keep="first", maintain_order=True
+    )
 
 
 def select(
@@ -224,3 +369,69 @@ def _decided(ranked: pl.DataFrame, number: int) -> pl.DataFrame:
         .then(pl.lit(Reason.WITHIN_BUDGET.value))
         .otherwise(pl.lit(Reason.OVER_BUDGET.value)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecidingScore:
+    """Scores [n] of the eligible documents, whether each was chosen [n], and the cut (None for a draw).
+
+    `divided`: each group of documents has a cut of its own, so there is none for all.
+    """
+
+    label: str
+    scores: NDArray[np.float64]
+    chosen: NDArray[np.bool_]
+    cut: float | None
+    smaller_is_better: bool
+    divided: bool = False
+
+
+def used_score_columns(decisions: pl.DataFrame) -> tuple[str, ...]:
+    """Return the known score columns that hold any value."""
+    return tuple(name for name in SCORES if name in decisions.columns and decisions[name].count())
+
+
+def sampler_of(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Sampler | None:
+    """Return the sampler named in the settings, or else the only one that uses these score columns."""
+    if named := settings.get("sampler"):
+        return find_sampler(named)
+    used = set(used_score_columns(decisions))
+    fitting = [sampler for sampler in SAMPLERS.values() if set(sampler.score_columns) == used and used]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> DecidingScore | None:
+    """Return the deciding score over eligible documents; None for samplers that use no score."""
+    sampler = sampler_of(decisions, settings)
+    if sampler is None or not sampler.score_columns:
+        return None
+    if not set(sampler.score_columns) <= set(used_score_columns(decisions)):
+        return None
+    options = {name: float(settings.get(name, value)) for name, value in DEFAULT_OPTIONS.items()}
+    eligible = (
+        decisions.filter(pl.col("rank").is_not_null())
+        .with_columns(score=sampler.score(options).cast(pl.Float64))
+        .filter(pl.col("score").is_finite())
+    )
+    if eligible.is_empty():
+        return None
+    smaller = sampler.rule == "top_k" and sampler.direction == "lowest"
+    scores = eligible["score"].to_numpy()
+    divided = "budget_group" in eligible.columns and eligible["budget_group"].count() > 0
+    cut = None if sampler.rule != "top_k" or divided else _cut(scores, eligible["margin"], smaller)
+    label = sampler.formula.format(**options) or " + ".join(sampler.score_columns)
+    return DecidingScore(
+        label=label.replace("_", " "),
+        scores=scores,
+        chosen=(eligible["verdict"] == "selected").to_numpy(),
+        cut=cut,
+        smaller_is_better=smaller,
+        divided=divided,
+    )
+
+
+def _cut(scores: NDArray[np.float64], margins: pl.Series, smaller: bool) -> float | None:
+    margin = margins.cast(pl.Float64).to_numpy()
+    cuts = scores + margin if smaller else scores - margin
+    known = cuts[np.isfinite(cuts)]
+    return float(np.median(known)) if len(known) else None

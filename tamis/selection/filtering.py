@@ -1,24 +1,64 @@
 """Filters as exclusions: which documents the rules of [filters] keep out, each with the rule it breaks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from tamis.corpus.sources import with_corpora
+from tamis.base.numbers import counted, named
+from tamis.base.progress import visible_name
+from tamis.corpus.small_files import group_of_files
+from tamis.corpus.sources import NOTES, with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.filters import COUNTS, forbidden_by_licence, forbidden_by_source, source_rule
+from tamis.filters import COUNTS, FAMILIES, forbidden_by_licence, forbidden_by_source, source_rule
 from tamis.filters.boilerplate import MEASURES, REPEATED, repeated_share
 from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
 from tamis.filters.language import stated_code
+from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.storing import TABLE
-from tamis.selection.reasons import Reason
-from tamis.settings.language_codes import counted_as
+from tamis.selection.decide import Reason
+from tamis.settings.config import Settings
+from tamis.settings.language_codes import counted_as, is_known
 from tamis.settings.sections import FiltersSection
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 
 _EMPTY = {"doc_id": pl.String, "reason": pl.String, "detail": pl.String}
 _FLAGS = ["doc_id", "broken", "detected_language", "language_confidence", *COUNTS]
+Evidence = dict[str, Any]
+_RULES = {rule.name: rule for rules in FAMILIES.values() for rule in rules}
+LONGEST_SHOWN, VALUES_SHOWN = 30, 5
+FILES_LOST = "files_lost"
+"""Name of the lines in the event and the manifest of a selection."""
+LEAST_DOCUMENTS = 20
+LOST_AS: dict[str, tuple[str, str]] = {
+    Reason.NEAR_DUPLICATE: (
+        "near-duplicates of other documents",
+        "if these differ in what matters, raise threshold in [near_duplicates]",
+    ),
+    Reason.CONTAMINATED: (
+        "contaminated: they share long word sequences with held-out examples of a target",
+        "if these say nothing of the examples, raise ngram in [decontamination]",
+    ),
+    Reason.HEURISTIC: (
+        "dropped by a rule of form",
+        "`tamis explain DOC_ID` names the rule, and heuristics_off in [filters] turns it off",
+    ),
+    Reason.LANGUAGE: ("in another language than those wanted", "languages in [filters] says which are"),
+    Reason.PERSONAL_DATA: ("dropped for personal data", "personal_data_limit in [filters] allows more"),
+    Reason.HELD_OUT_EXAMPLE: (
+        "held-out examples of a target",
+        "take the examples out of the corpus, or other examples for the target",
+    ),
+    Reason.TARGET_EXAMPLE: (
+        "training examples of a target",
+        "take the examples out of the corpus, or other examples for the target",
+    ),
+    **dict.fromkeys(
+        (Reason.JUDGE_REFUSED, Reason.MODEL_FAILED, Reason.NO_VECTOR, Reason.NO_SCORE),
+        ("without a score", "`tamis status` says why, under quarantine"),
+    ),
+}
+"""What documents with a reason are, and what to do; none for what somebody asked to leave out by name."""
 
 
 def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
@@ -122,3 +162,162 @@ def with_heirs(near: pl.DataFrame, excluded: pl.DataFrame, filtered_out: pl.Data
     return inherited.filter(pl.col("heir").is_null() | (pl.col("doc_id") != pl.col("heir"))).select(
         "doc_id", pl.coalesce("heir", "duplicate_of").alias("duplicate_of")
     )
+
+
+def evidence_of(
+    store: Store, doc_id: str, reason: str, rule: str | None, filters: FiltersSection
+) -> Evidence | None:
+    """`measured` (name to value) and `allowed` (in words) for a reason that filters give, else None.
+
+    filters: the settings that the decision was made with.
+    """
+    find = _FOUND.get(reason)
+    return find(store, doc_id, rule, filters) if find and rule else None
+
+
+def in_words(evidence: Evidence) -> str:
+    """As part of a sentence: "hash_ratio = 0.34, allowed is at most 0.1"."""
+    measured = ", ".join(f"{name} = {_shown(value)}" for name, value in evidence["measured"].items())
+    return f"{measured}; allowed: {evidence['allowed']}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join("unknown" if one is None else str(one) for one in value) or "unknown"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _flags(store: Store, doc_id: str) -> dict[str, Any]:
+    rows = store.read(TABLE, where=f"doc_id = {quoted(doc_id)}").to_dicts()
+    return rows[0] if rows else {}
+
+
+def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence | None:
+    found = _RULES.get(str(rule))
+    if found is None:
+        return None
+    if found.of_pool:
+        shares = dict(repeated(store).filter(pl.col("doc_id") == doc_id).iter_rows())
+        return {"measured": {found.column: shares.get(doc_id)}, "allowed": found.allowed}
+    return {"measured": {found.column: _flags(store, doc_id).get(found.column)}, "allowed": found.allowed}
+
+
+def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
+    places = store.read(OCCURRENCES.name, ["licence"], f"doc_id = {quoted(doc_id)}")["licence"]
+    allowed = {
+        DENIED: f"none of {', '.join(filters.licences_denied)}",
+        NOT_ALLOWED: f"one of {', '.join(filters.licences_allowed)}",
+    }
+    licences = places.unique().sort(nulls_last=True).to_list()
+    return {"measured": {"licences": licences}, "allowed": allowed.get(str(rule), "any stated licence")}
+
+
+def _language(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
+    flags = _flags(store, doc_id)
+    places = store.read(OCCURRENCES.name, ["doc_id", "language"], f"doc_id = {quoted(doc_id)}")
+    measured = {
+        "stated_language": stated_languages(places, filters.languages)["language"].first(),
+        "detected_language": flags.get("detected_language"),
+        "language_confidence": flags.get("language_confidence"),
+    }
+    allowed = f"one of {', '.join(filters.languages)}"
+    if str(rule).startswith("language_detected_"):
+        allowed += f", or a confidence below {filters.language_confidence:g}"
+    return {"measured": measured, "allowed": allowed}
+
+
+def _personal_data(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
+    flags = _flags(store, doc_id)
+    return {
+        "measured": {name: flags[name] for name in COUNTS if flags.get(name)},
+        "allowed": f"at most {filters.personal_data_limit} in total",
+    }
+
+
+_FOUND: dict[str, Callable[[Store, str, str | None, FiltersSection], Evidence | None]] = {
+    Reason.HEURISTIC: _heuristic,
+    Reason.LICENCE: _licence,
+    Reason.LANGUAGE: _language,
+    Reason.PERSONAL_DATA: _personal_data,
+}
+
+
+def unknown_language_lines(
+    store: Store, settings: Settings, unread: Mapping[str, pl.Series] | None = None
+) -> list[str]:
+    """Return a line for each corpus whose rows state languages that are no codes, if a rule reads them.
+
+    unread: what the first rows of files state that are still to be read, by corpus; it counts where nothing
+    of a corpus is stored.
+    """
+    by_filter = bool(settings.filters.languages) and settings.filters.language_from == "stated"
+    if not by_filter and all(section.per != "language" for section in settings.selection):
+        return []
+    effect = (
+        "the language of these rows is detected from the text instead"
+        if by_filter
+        else "these rows count as of unknown language"
+    )
+    places = with_corpora(store, store.read(OCCURRENCES.name, ["shard", "language"]))
+    stated = {str(corpus): rows["language"] for (corpus,), rows in places.group_by("corpus")}
+    found = {
+        name: counts
+        for name, languages in sorted({**(unread or {}), **stated}.items())
+        if len(counts := _unknown(languages))
+    }
+    return [
+        f"corpus {name}: {counted(int(counts['count'].sum()), 'row')} with a language that is no ISO 639 "
+        f"code{'' if name in stated else ' among the first'}: {_shown_codes(counts)}; {effect}. "
+        'Write codes such as "en" or "deu" into the rows'
+        for name, counts in found.items()
+    ]
+
+
+def _unknown(languages: pl.Series) -> pl.DataFrame:
+    """Return the values that are no codes and how many rows state each, the most frequent first."""
+    counts = languages.drop_nulls().value_counts(name="count").rename({languages.name: "language"})
+    unknown = [name for name in counts["language"] if not is_known(name)]
+    kept = counts.filter(pl.col("language").is_in(unknown))
+    return kept.sort("count", "language", descending=[True, False])
+
+
+def _shown_codes(counts: pl.DataFrame) -> str:
+    shown = [
+        f'"{visible_name(name[:LONGEST_SHOWN])}" ({count:,})'
+        for name, count in counts.select("language", "count").iter_rows()
+    ]
+    return named(shown, VALUES_SHOWN)
+
+
+def files_lost(store: Store, decided: pl.DataFrame) -> list[str]:
+    """Return a line for each file that loses over half of its documents to one reason.
+
+    decided: doc_id and reason of the documents of the pool. Small files that share a shard count together;
+    files of fewer than 20 documents are left out.
+    """
+    lost = pl.col("reason").is_in([*LOST_AS])
+    if decided.filter(lost).is_empty():
+        return []
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
+    groups = group_of_files(store).rename({"partition": "group"})
+    held = places.join(groups, on="shard", how="left").with_columns(part=pl.coalesce("group", "shard"))
+    held = held.select("doc_id", "part").unique().join(decided.select("doc_id", "reason"), on="doc_id")
+    counts = held.with_columns(of=pl.len().over("part")).group_by("part", "reason", "of").len()
+    half = (pl.col("of") >= LEAST_DOCUMENTS) & (2 * pl.col("len") > pl.col("of"))
+    most = counts.filter(half, lost).sort("part", "reason")
+    names = _names(store, most["part"])
+    return [
+        f"{names[part]}: {count:,} of its {of:,} documents are {LOST_AS[reason][0]}; {LOST_AS[reason][1]}"
+        for part, reason, of, count in most.select("part", "reason", "of", "len").iter_rows()
+    ]
+
+
+def _names(store: Store, shards: Iterable[str]) -> dict[str, str]:
+    """Return what people call these files: their names, of a group of small files its key."""
+    notes = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES]).unique("shard", keep="last")
+    files = with_corpora(store, pl.DataFrame({"shard": [*shards]}, schema={"shard": pl.String}))
+    named = files.join(notes, on="shard", how="left").select("shard", "corpus", "name")
+    return {
+        shard: f"file {name} of corpus {corpus}" if name is not None else f"shard {shard}"
+        for shard, corpus, name in named.iter_rows()
+    }

@@ -4,23 +4,26 @@ Joins are by doc_id, never by row position. About 300 bytes a document in memory
 """
 
 import math
+from dataclasses import dataclass
 
 import polars as pl
 
-from tamis.corpus.setting_aside import read_refused
+from tamis.base.numbers import tokens_in_words
+from tamis.corpus.quarantine import read_refused
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_EXAMPLES
+from tamis.coverage.sampling import keyed_uniform
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
 from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
 from tamis.selection import Reason, find_sampler
+from tamis.selection.decide import one_exclusion_each
 from tamis.selection.filtering import filtered, stated_languages, with_heirs
-from tamis.selection.reasons import one_exclusion_each
 from tamis.selection.stage import SCORED
-from tamis.selection.token_sizes import token_sizes
+from tamis.settings.budget import Per
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
-from tamis.settings.shares import Per
 from tamis.store.tables import Store
+from tamis.tokens.stage import TOKEN_COUNTS
 from tamis.topics.storing import read_topics
 from tamis.training.stage import PERPLEXITY_STAGE
 from tamis.transport.stage import TRANSPORT
@@ -36,6 +39,7 @@ _SCORED_BY = {
     PERPLEXITY_STAGE.name: (PERPLEXITY_STAGE.name,),
 }
 """Stages that a score comes from, which may have set a document aside; of the others the encoder."""
+BYTES_PER_TOKEN = 4.0
 
 
 def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
@@ -154,3 +158,79 @@ def mean_margin(decisions: pl.DataFrame) -> float:
     chosen = decisions.filter(pl.col("verdict") == "selected")["margin"].drop_nulls()
     value = chosen.mean()
     return float(value) if isinstance(value, float) and math.isfinite(value) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The tokens of some documents; of how many of these they are estimated."""
+
+    tokens: int
+    documents: int
+    estimated: int
+
+    @property
+    def words(self) -> str:
+        """As every page and message says it."""
+        return tokens_in_words(self.tokens, self.documents, self.estimated)
+
+
+def estimated_tokens(n_bytes: pl.Expr) -> pl.Expr:
+    """Return the tokens of texts of so many bytes of UTF-8, where no tokenizer has counted: at least one."""
+    return (n_bytes.cast(pl.Float64) / BYTES_PER_TOKEN).ceil().cast(pl.Int64).clip(lower_bound=1)
+
+
+def token_sizes(store: Store) -> pl.DataFrame:
+    """Return doc_id, n_tokens and is_estimated of every document.
+
+    The same counts serve all selections, so budgets of the same size are as many tokens in each.
+    """
+    sizes = store.read(DOCUMENTS.name, ["doc_id", "n_bytes"])
+    counted = store.read(TOKEN_COUNTS.name, ["doc_id", "n_tokens"])
+    return sizes.join(counted, on="doc_id", how="left", maintain_order="left").select(
+        "doc_id",
+        pl.coalesce("n_tokens", estimated_tokens(pl.col("n_bytes"))).alias("n_tokens"),
+        pl.col("n_tokens").is_null().alias("is_estimated"),
+    )
+
+
+def tokens_of(sizes: pl.DataFrame, documents: pl.DataFrame) -> Tokens:
+    """Return the tokens of these documents (doc_id), by the sizes of the pool.
+
+    Those of a document that a training set has several times (training_count) count as often.
+    """
+    if "training_count" not in documents.columns:
+        documents = documents.with_columns(training_count=pl.lit(1))
+    times = pl.col("training_count").fill_null(1)
+    found = sizes.join(documents.select("doc_id", times), on="doc_id")
+    return Tokens(
+        tokens=int((found["n_tokens"] * found["training_count"]).sum()),
+        documents=len(found),
+        estimated=int(found["is_estimated"].sum()),
+    )
+
+
+def stored_count(count: str) -> pl.Expr:
+    """Return a count as tables have it, in `training_count`: null unless it is over 1."""
+    return pl.when(pl.col(count) > 1).then(pl.col(count)).alias("training_count")
+
+
+def training_order(counts: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return (doc_id, pass) of the documents of a training set, each as often as it is in it, shuffled.
+
+    counts: doc_id and count. The copies of a document are spread evenly over the set, so the mixture is the
+    same at every moment of a training, and no copies follow each other.
+    """
+    copies = (
+        counts.filter(pl.col("count") > 0)
+        .select("doc_id", "count", pl.int_ranges("count").alias("pass"))
+        .explode("pass")
+    )
+    ordered = []
+    for (number,), part in copies.group_by("pass", maintain_order=True):
+        drawn = pl.Series(keyed_uniform(part["doc_id"], seed, f"pass {number}"), dtype=pl.Float64)
+        ordered.append(part.with_columns(place=(pl.col("pass") + drawn) / pl.col("count")))
+    return (
+        pl.concat(ordered or [copies.with_columns(place=0.0)])
+        .sort("place", "doc_id")
+        .select("doc_id", "pass")
+    )

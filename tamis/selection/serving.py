@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tamis.coverage.keyed_hash import keyed_hash
+from tamis.coverage.sampling import keyed_hash
 from tamis.selection.computing import known_vectors
 from tamis.store.tables import Store
 from tamis.transport.cost import Floats

@@ -4,10 +4,11 @@ Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral
-from typing import Literal
+from typing import Literal, get_args
 
 from tamis.base.errors import PermanentError
 
@@ -18,6 +19,11 @@ BUDGET_FORMS = (
     "a positive number of documents (such as 1000, without quotes), a percentage of the eligible documents "
     '(such as "10%") or a number of tokens (such as "2Mtok", "500ktok" or "9000tok")'
 )
+Per = Literal["source", "topic", "language"]
+PERS: tuple[Per, ...] = get_args(Per)
+"""What documents may be grouped by."""
+Shares = float | Mapping[str, float]
+"""A share for every group, or shares by group; 0 to 1."""
 
 
 class BadBudgetError(PermanentError, ValueError):
@@ -49,3 +55,58 @@ def parse_budget(budget: int | str) -> Budget:
     if amount > 100:
         raise BadBudgetError(budget)
     return Budget(amount=amount, unit="percent")
+
+
+class ImpossibleSharesError(PermanentError, ValueError):
+    """Shares that no choice could have; names the key, the group (None: all), and what is valid."""
+
+    def __init__(self, key: str, group: str | None, found: object, expected: str) -> None:
+        self.key, self.group, self.found, self.expected = key, group, found, expected
+        where = key if group is None else f"{key} of {group!r}"
+        super().__init__(f"{where} = {found!r} is not valid; expected {expected}")
+
+
+def exact(share: float) -> Fraction:
+    """Return a share as the decimal that a person wrote, so that .3 of 10 documents is 3."""
+    return Fraction(repr(float(share)))
+
+
+def share_of(shares: Shares, group: str, otherwise: float) -> Fraction:
+    """Return the share of a group; `otherwise` that of a group which a table does not name."""
+    return exact(shares.get(group, otherwise) if isinstance(shares, Mapping) else shares)
+
+
+def check_shares(key: str, shares: Shares) -> None:
+    """Raise `ImpossibleSharesError` for a share under 0 or over 1."""
+    for group, share in _each(shares):
+        if not 0 <= share <= 1:
+            raise ImpossibleSharesError(key, group, share, "a share from 0 to 1")
+
+
+def check_bounds(minimum: Shares, maximum: Shares) -> None:
+    """Raise `ImpossibleSharesError` for bounds that contradict each other, whatever the documents are."""
+    check_shares("minimum_shares", minimum)
+    check_shares("maximum_shares", maximum)
+    if isinstance(minimum, Mapping) and (total := sum(map(exact, minimum.values()))) > 1:
+        raise ImpossibleSharesError(
+            "minimum_shares",
+            None,
+            dict(minimum),
+            f"shares that sum to at most 1; these sum to {float(total):g}",
+        )
+    named = [*(minimum if isinstance(minimum, Mapping) else ())]
+    named += [*(maximum if isinstance(maximum, Mapping) else ())]
+    # A group that no table names has the bounds that hold for all.
+    for group in (*dict.fromkeys(named), None):
+        least, most = share_of(minimum, group or "", 0.0), share_of(maximum, group or "", 1.0)
+        if least > most:
+            expected = f"a share of at most {float(most):g}, as set in maximum_shares"
+            raise ImpossibleSharesError("minimum_shares", group, float(least), expected)
+    if not isinstance(maximum, Mapping) and exact(maximum) == 0:
+        raise ImpossibleSharesError(
+            "maximum_shares", None, maximum, "a share above 0; otherwise nothing could be chosen"
+        )
+
+
+def _each(shares: Shares) -> Iterator[tuple[str | None, float]]:
+    yield from shares.items() if isinstance(shares, Mapping) else [(None, shares)]

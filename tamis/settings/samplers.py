@@ -50,7 +50,7 @@ class Sampler:
     which end of the score is best and has no meaning for the three rules that draw. `needs_target`: its
     scores exist for a target only. `options`: those of DEFAULT_OPTIONS that it reads. `formula`: what
     `combine` computes, for people, options in braces.
-    `method`: computes the column method_score for the selection itself (tamis/selection/methods.py).
+    `method`: computes the column method_score for the selection itself (tamis/samplers/methods.py).
     `version`: of what it alone computes, raised when that changes; "" for the first.
     """
 

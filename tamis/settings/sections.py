@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tamis.settings.budget import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.language_codes import short_code
-from tamis.settings.shares import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.values import (
     ADDRESS_FORM,
     OWNER_FORM,
@@ -101,7 +101,7 @@ class StorageSection(Section):
 
 RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
 AUTO_COLUMN = "auto"
-"""In place of the name of a text column: each file decides (`tamis.corpus.text_columns`)."""
+"""In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 

@@ -1,15 +1,16 @@
-"""Values of tamis.toml: the types of names, budgets and codes, and the messages on wrong ones."""
+"""Globs over relative paths, as `include` and `exclude` of a [[corpus]] have them."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from tamis.settings.budget import BUDGET_FORMS, BadBudgetError, parse_budget
-from tamis.settings.globs import checked_glob
 from tamis.settings.language_codes import short_code
 
+GLOB_FORMS = 'a glob, such as "**/*.jsonl"; in brackets, a range such as [a-z] goes upwards'
 RULE_NAMES = (
     "gopher_word_count",
     "gopher_mean_word_length",
@@ -41,7 +42,6 @@ RULE_NAMES = (
     "boilerplate_repeated",
 )
 """Names of the heuristics of form that can be switched off (`tamis.filters.FAMILIES` has the rules)."""
-
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
@@ -73,6 +73,36 @@ FORMS_IN_WORDS = {
     ADDRESS_FORM: '"auto" (the Ray cluster that this machine belongs to), or host:port of the head node',
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
+Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+@lru_cache
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """Regular expression of a glob over a relative path: `**/` any folders, `*` and `?` within a name.
+
+    Raises `re.error` where brackets hold what is no set of characters.
+    """
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", glob)
+    return re.compile("".join(_translated(token, parts) for token in tokens), re.DOTALL)
+
+
+def _translated(token: str, parts: dict[str, str]) -> str:
+    if token in parts:
+        return parts[token]
+    if token.startswith("[") and token.endswith("]"):
+        return token.replace("[!", "[^", 1).replace("\\", "\\\\")
+    return re.escape(token)
+
+
+def checked_glob(glob: str) -> str:
+    """Return a glob; refuse one that no path can be compared with."""
+    try:
+        glob_pattern(glob)
+    except re.error as error:
+        raise PydanticCustomError("glob", "{forms}", {"forms": GLOB_FORMS}) from error
+    return glob
 
 
 def _checked_budget(budget: Any) -> Any:
@@ -132,16 +162,30 @@ def _without_slash(url: Any) -> Any:
     return url.removesuffix("/") if isinstance(url, str) else url
 
 
-Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
+
+
 TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
+
+
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
-Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
 Region = Annotated[str, PlainValidator(_checked_region)]
+
+
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
+
+
 Glob = Annotated[str, AfterValidator(checked_glob)]
+
+
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]
+
+
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
+
+
 StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
 
 

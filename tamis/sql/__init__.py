@@ -4,7 +4,6 @@ Jinja `ref()` and `source()`, dependencies and column lineage by sqlglot, tests 
 write-audit-publish. sqlglot, Jinja2 and DuckDB (0.3 s together) are imported by the functions that use them.
 """
 
-from tamis.sql.checks import TestResult
 from tamis.sql.errors import (
     CycleError,
     MissingColumnsError,
@@ -21,7 +20,7 @@ from tamis.sql.lineage import column_lineage
 from tamis.sql.load import load_project
 from tamis.sql.plan import tables_read
 from tamis.sql.project import CODE_VERSION, Column, DataTest, Leaves, Model, Project, Source
-from tamis.sql.run import ModelResult, Read, run_model
+from tamis.sql.run import ModelResult, Read, TestResult, run_model
 
 __all__ = [
     "CODE_VERSION",

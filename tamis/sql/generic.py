@@ -1,8 +1,7 @@
 """Generic tests of YAML as SQL: each becomes a SELECT of the rows that break it, with the verdicts of dbt."""
 
-from tamis.sql.properties import TestEntry
+from tamis.sql.properties import Node, TestEntry
 from tamis.sql.template import Names, Rendered, render
-from tamis.sql.yaml_tree import Node
 
 
 def render_test(entry: TestEntry, model: str, names: Names) -> Rendered:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from tamis.sql.kept import answers_about
 from tamis.sql.plan import expand, project_schema
 from tamis.sql.project import Leaves, Model, Project
-from tamis.sql.syntax import DIALECT, parse
+from tamis.sql.syntax import DIALECT, answers_about, parse
 
 if TYPE_CHECKING:
     from sqlglot.lineage import Node

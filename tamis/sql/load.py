@@ -27,10 +27,19 @@ from tamis.sql.drafts import (
 )
 from tamis.sql.errors import CycleError, ProjectFileError, UnknownColumnError, UnorderedModelError
 from tamis.sql.graph import dependency_order, find_cycle
-from tamis.sql.kept import code_and_parsers, digest_of, write_kept
 from tamis.sql.project import CODE_VERSION, Column, DataTest, Increment, Model, Project, Source
 from tamis.sql.properties import ModelEntry, read_properties, read_settings
-from tamis.sql.syntax import Binding, bind, canonical_sql, digest, new_schema, order_terms
+from tamis.sql.syntax import (
+    Binding,
+    bind,
+    canonical_sql,
+    code_and_parsers,
+    digest,
+    digest_of,
+    new_schema,
+    order_terms,
+    write_kept,
+)
 from tamis.sql.template import MODEL_SCHEMA, Names, relation
 from tamis.store.places import stamp_of_files
 

@@ -15,11 +15,13 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.files import file_digest
-from tamis.store.schemas import LATER_COLUMNS, UNHASHED_COLUMNS
+from tamis.store.schemas import LATER_COLUMNS, UNHASHED_COLUMNS, declared
 
 RECORD_BYTES = 48
 KEY_BYTES = 16
 _AN_ID = re.compile("[0-9a-f]{32}")
+SEAL = "seal"
+_FIELD = pa.field(SEAL, pa.string(), metadata={"description": "SHA-256 of the other columns of the row, hex"})
 
 
 def canonical_digest(value: str) -> str:
@@ -132,3 +134,38 @@ def _id_bytes(doc_ids: Sequence[str | None]) -> list[bytes]:
 
 def _other_bytes(value: str | None) -> bytes:
     return hashlib.sha256(repr(value).encode()).digest()[:KEY_BYTES]
+
+
+def has_seals(table: str) -> bool:
+    """Return whether the rows of a table have seals, as all retained rows do."""
+    known = declared(table)
+    return known is not None and known.sealed
+
+
+def sealed(table: str, rows: pa.Table) -> pa.Table:
+    """The rows with their seals, where the table is one that has them."""
+    if not has_seals(table):
+        return rows
+    return rows.append_column(_FIELD, pa.array(_seals(rows), pa.string()))
+
+
+def unsealed_schema(schema: pa.Schema) -> pa.Schema:
+    """A schema without the column of seals."""
+    return schema.remove(schema.get_field_index(SEAL)) if SEAL in schema.names else schema
+
+
+def broken_seals(rows: pa.Table) -> pl.DataFrame:
+    """The rows whose seal is not that of their content; those without one are not among them."""
+    expected = pl.Series(SEAL, _seals(unsealed(rows)), pl.String)
+    scalars = [field.name for field in rows.schema if not pa.types.is_fixed_size_list(field.type)]
+    frame = pl.DataFrame(pl.from_arrow(rows.select(scalars)))
+    return frame.filter(pl.col(SEAL).is_not_null() & (pl.col(SEAL) != expected))
+
+
+def unsealed(rows: pa.Table) -> pa.Table:
+    """The rows without the column of seals."""
+    return rows.drop_columns([SEAL]) if SEAL in rows.schema.names else rows
+
+
+def _seals(rows: pa.Table) -> list[str]:
+    return [digest.hex() for digest in row_digests(rows, rows.schema.names)]

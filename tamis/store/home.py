@@ -20,14 +20,14 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.paths import require_plain, require_short
+from tamis.base.user_folders import require_plain, require_short
 from tamis.store.control_schemas import FORM
-from tamis.store.objects import ObjectFolder
-from tamis.store.remote_lock import HomeLockedError as HomeLockedError
-from tamis.store.remote_lock import RemoteLock, holder_of
+from tamis.store.remote.lock import HomeLockedError as HomeLockedError
+from tamis.store.remote.lock import RemoteLock, holder_of
+from tamis.store.remote.objects import ObjectFolder
+from tamis.store.remote.working_copy import Files, OnDisk, WorkingCopy
 from tamis.store.table_errors import DamagedTableError, UnknownTableError
 from tamis.store.tables import Store
-from tamis.store.working_copy import Files, OnDisk, WorkingCopy
 
 HEADS = "heads"
 MARKER = "storage.url"

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tamis.base.files import flush_one
-from tamis.store.objects import ObjectFolder, lance_options
+from tamis.store.remote.objects import ObjectFolder, lance_options
 
 Place = Path | ObjectFolder
 

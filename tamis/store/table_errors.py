@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tamis.base.errors import PermanentError, TamisError
-from tamis.store.objects import object_store_problem
+from tamis.store.remote.objects import object_store_problem
 from tamis.store.schemas import declared
 
 PANICS = ("RustPanic", "PanicException")

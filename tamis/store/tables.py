@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.partial_packages import without_code_of
+from tamis.store.digests import SEAL, sealed, unsealed_schema
 from tamis.store.places import (
     Place,
     anywhere,
@@ -29,7 +30,6 @@ from tamis.store.places import (
 )
 from tamis.store.remembered import Remembered
 from tamis.store.schemas import LATER_COLUMNS, declaration, declared, schema_of
-from tamis.store.seals import SEAL, sealed, unsealed_schema
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
 

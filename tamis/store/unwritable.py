@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError, TamisError, TransientError, out_of_memory
 from tamis.base.limits import FileTooLargeError, LimitReachedError, limit_reached
-from tamis.store.objects import object_store_problem
+from tamis.store.remote.objects import object_store_problem
 
 PROBE_BYTES = 1 << 18
 FULL, READ_ONLY = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)

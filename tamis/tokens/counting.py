@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from tamis.base.files import write_atomically
+from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, read_each
+from tamis.corpus.intake import texts_of
+from tamis.corpus.quarantine import note_refused
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store
 from tamis.tokens.identity import UnknownTokenizerError, tokenizer_folder, tokenizer_identity
+from tamis.tokens.stage import TOKEN_COUNTS, TOKEN_COUNTS_STAGE
 from tamis.training.errors import NoTokenizerError, UnknownModelError
 from tamis.training.fitting import tokenizer_in
 from tamis.training.gguf_model import embedded_model_file, load_gguf_tokenizer
@@ -29,6 +36,7 @@ BLOCK = 512
 """Texts tokenized at once: about 50 MB of encodings where they have 500 words."""
 NOT_COUNTED = -1
 FILE = "tokenizer.json"
+BATCH = 2_000
 
 
 @dataclass(frozen=True)
@@ -113,3 +121,30 @@ def _of_backend(tokenizer: "Tokenizer") -> Callable[[list[str]], list[int]]:
 
 def _of_slow(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[int]:
     return [len(ids) for ids in encode(tokenizer, texts)]
+
+
+def count_missing(
+    store: Store, counter: TokenCounter, mark: str, doc_ids: Sequence[str], advance: Advance = ignore
+) -> list[str]:
+    """Count and store the documents without a row of this fingerprint, and return their ids.
+
+    A document that the tokenizer fails on has a row without a number, and is noted as set aside.
+    """
+    known: set[str] = set()
+    for block in store.by_ids(TOKEN_COUNTS.name, doc_ids, ["doc_id", "fingerprint"]):
+        rows = pl.DataFrame(pl.from_arrow(block))
+        known.update(rows.filter(pl.col("fingerprint") == mark)["doc_id"])
+    missing = sorted(set(doc_ids) - known)
+    for start in range(0, len(missing), BATCH):
+        texts = texts_of(store, missing[start : start + BATCH])
+        ids = list(texts)
+        tokens_n, refused = counter.count(list(texts.values()))
+        note_refused(
+            store, TOKEN_COUNTS_STAGE.name, mark, {ids[place]: why for place, why in refused.items()}
+        )
+        counted = pl.DataFrame({"doc_id": ids, "n_tokens": tokens_n, "fingerprint": [mark] * len(ids)})
+        counted = counted.with_columns(pl.col("n_tokens").replace(NOT_COUNTED, None))
+        schema = schema_of(TOKEN_COUNTS.name)
+        store.merge(TOKEN_COUNTS.name, counted.select(schema.names).to_arrow().cast(schema))
+        advance(len(ids))
+    return missing

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import DOCUMENTS
-from tamis.coverage.keyed_hash import keyed_hash
+from tamis.coverage.sampling import keyed_hash
 from tamis.embedding.layout import Floats
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from tamis.base.errors import MissingPackageError, TamisError
-from tamis.corpus.conversations import SEPARATOR, Turn, turns_of
-from tamis.corpus.records import Defect, Reason, quarantine_frame
-from tamis.corpus.text import excerpt
+from tamis.readers.conversations import SEPARATOR, Turn, turns_of
+from tamis.readers.rows import Defect, Reason, quarantine_frame
+from tamis.readers.text import excerpt
 from tamis.training.errors import BadTemplateError
 from tamis.training.models import tokenizer_of
 from tamis.training.tokenizer import boundary_tokens, encode

@@ -11,8 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from tamis.corpus.answers import SEPARATOR, pair_text
-from tamis.corpus.conversations import Conversation
+from tamis.readers.conversations import SEPARATOR, Conversation, pair_text
 from tamis.training.chats import Chat, chat_tokens, chat_windows
 from tamis.training.errors import EmptyTextError
 from tamis.training.models import Kind, LoadedModel

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.base.errors import MissingPackageError
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.files import content_digest
-from tamis.base.loading import ONE_MODEL_AT_A_TIME
+from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
 from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
 from tamis.training.fitting import require_fit, tokenizer_in

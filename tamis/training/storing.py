@@ -19,14 +19,13 @@ import pyarrow as pa
 from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus import set_aside
-from tamis.corpus.answers import split_pair
-from tamis.corpus.conversations import Conversation, turns_of
 from tamis.corpus.intake import texts_of
-from tamis.corpus.setting_aside import note_refused
+from tamis.corpus.quarantine import note_refused
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.corpus.targets import near_groups
 from tamis.engine import current_engine
 from tamis.project import Project
+from tamis.readers.conversations import Conversation, split_pair, turns_of
 from tamis.settings.references import named
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of

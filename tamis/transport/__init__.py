@@ -5,7 +5,6 @@ g. So a pool of any size is streamed, sharded and updated with M floats of state
 products on every pass: 1,000,000 x 1,000 x 384 from a table take 12 s of two cores, all scores included.
 """
 
-from tamis.transport.blocks import BadShapeError, BadVectorError, OneShotIterableError
 from tamis.transport.certificate import (
     EstimatedTopK,
     UnionCertificate,
@@ -13,13 +12,12 @@ from tamis.transport.certificate import (
     estimated_top_k,
     union_certificate,
 )
-from tamis.transport.contrast import contrast
-from tamis.transport.domains import DomainDistance, nearest_domains, rank_domains
-from tamis.transport.nearest import nearest_cost
+from tamis.transport.cost import BadShapeError, BadVectorError, OneShotIterableError
+from tamis.transport.gaps import Stability, bootstrap_stability
 from tamis.transport.ordering import smallest_first
 from tamis.transport.potential import TargetPotential, UnreadablePotentialError
 from tamis.transport.prepare import FewTargetPoints, LargeEpsilon
-from tamis.transport.rounds import RoundsSelection, select_in_rounds
+from tamis.transport.scoring import nearest_cost
 from tamis.transport.shards import (
     OtherPotentialError,
     ShardNameError,
@@ -29,7 +27,6 @@ from tamis.transport.shards import (
     leave,
 )
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
-from tamis.transport.stability import Stability, bootstrap_stability
 
 CODE_VERSION = "5"
 GAPS_CODE_VERSION = "2"
@@ -39,14 +36,12 @@ __all__ = [
     "GAPS_CODE_VERSION",
     "BadShapeError",
     "BadVectorError",
-    "DomainDistance",
     "EstimatedTopK",
     "FewTargetPoints",
     "LargeEpsilon",
     "NotConverged",
     "OneShotIterableError",
     "OtherPotentialError",
-    "RoundsSelection",
     "ShardNameError",
     "ShardSums",
     "Stability",
@@ -56,14 +51,10 @@ __all__ = [
     "UnreadablePotentialError",
     "bootstrap_stability",
     "calibrate",
-    "contrast",
     "estimated_top_k",
     "join",
     "leave",
     "nearest_cost",
-    "nearest_domains",
-    "rank_domains",
-    "select_in_rounds",
     "smallest_first",
     "solve_and_score",
     "solve_potential",

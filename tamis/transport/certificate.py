@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.arguments import is_whole
-from tamis.transport.anderson import SLOWEST
-from tamis.transport.blocks import BadShapeError, as_floats
-from tamis.transport.cost import Floats, as_weights
+from tamis.transport.cost import BadShapeError, Floats, as_floats, as_weights
+from tamis.transport.iteration import SLOWEST
 
 if TYPE_CHECKING:
     from tamis.transport.potential import TargetPotential

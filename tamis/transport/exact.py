@@ -15,8 +15,18 @@ import numpy.typing as npt
 
 from tamis.base.partial_packages import without_code_of
 from tamis.base.ranks import spearman
-from tamis.transport.blocks import BadShapeError, Matrix, as_matrix, check_named, check_seed, check_whole
-from tamis.transport.cost import Floats, Geometry, as_weights, center_vector
+from tamis.transport.cost import (
+    BadShapeError,
+    Floats,
+    Geometry,
+    Matrix,
+    as_matrix,
+    as_weights,
+    center_vector,
+    check_named,
+    check_seed,
+    check_whole,
+)
 from tamis.transport.potential import TargetPotential
 
 DENSE_CELLS = 20_000_000

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.arguments import is_whole
-from tamis.coverage.keyed_hash import keyed_gumbel, keyed_hash
-from tamis.transport.blocks import BadShapeError, as_floats
-from tamis.transport.cost import Floats
+from tamis.coverage.sampling import keyed_gumbel, keyed_hash
+from tamis.transport.cost import BadShapeError, Floats, as_floats
 
 Indices = npt.NDArray[np.int64]
 

@@ -18,10 +18,20 @@ import numpy.typing as npt
 from tamis.base.archives import UnreadableFileError, content_digest, read_npz, write_npz
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource, as_floats
-from tamis.transport.cost import Floats, Geometry, as_weights, squared_norms, target_points
+from tamis.transport.cost import (
+    BadShapeError,
+    Floats,
+    Geometry,
+    Matrix,
+    Rows,
+    RowSource,
+    TargetSide,
+    as_floats,
+    as_weights,
+    squared_norms,
+    target_points,
+)
 from tamis.transport.sinkhorn import Kernel, RowWeights, chunk_rows, exact_products
-from tamis.transport.target_side import TargetSide
 
 Float32s = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32] | npt.NDArray[np.float64]

@@ -1,10 +1,8 @@
-"""Scores of a target in the store: only documents that this potential has not scored are read.
-
-Rows carry the version of the potential that made them, so 1 % of new documents costs 1 % of the products.
-"""
+"""Scores of a target, of documents that its potential has not scored yet; cost of the nearest point."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,12 +13,69 @@ from tamis.engine import current_engine
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, one_of, quoted
 from tamis.store.vectors import VectorBlocks
-from tamis.transport.nearest import nearest_cost
-from tamis.transport.potential import TargetPotential
+from tamis.transport.cost import (
+    BadShapeError,
+    Floats,
+    Geometry,
+    Matrix,
+    Rows,
+    RowSource,
+    center_vector,
+    survey,
+    target_points,
+    whole_tiles,
+)
+from tamis.transport.potential import Float32s, TargetPotential, resolve_device
+from tamis.transport.prepare import READING_WIDTH, explicit_center
+from tamis.transport.sinkhorn import chunk_rows, exact_products
 
 IDS_A_DELETE = 1_000
 REWRITE_ABOVE = 0.5
 """Share of new rows from which the whole table is written in one go instead of merged."""
+
+
+def nearest_cost(
+    target: Matrix,
+    candidates: Rows,
+    *,
+    center: Any = True,
+    normalize: bool = True,
+    device: str = "auto",
+    advance: Advance = ignore,
+) -> Float32s:
+    """Smallest cost [n] of each candidate [n, d] to a target point [M, d]; copies have the same one.
+
+    center: True (mean of the candidates), False or None, or a vector [d], such as `potential.center`. Raises
+    ValueError on bad rows or shapes, and on a generator where the mean needs a second reading.
+    """
+    import torch
+
+    place = resolve_device(device)
+    like = torch.empty(0, dtype=torch.float32, device=place)
+    source = RowSource(candidates, "candidates", once=explicit_center(center) or not center)
+    geometry = Geometry(center_d=_center(center, source), normalize=normalize)
+    points_md = target_points(target, geometry, like)
+    squared_norm_m = points_md.square().sum(1)
+    costs = []
+    size = chunk_rows(len(points_md), place)
+    for start, raw_nd in source.chunks(size):
+        whole_nd = whole_tiles(raw_nd, size if start else 0)
+        points_nd = geometry.points(whole_nd, first_row=start, name="candidates", like=like)
+        if points_nd.shape[1] != points_md.shape[1]:
+            raise BadShapeError("candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}")
+        with exact_products():
+            # Candidates are the columns: as rows, some processors sum copies of one in another order.
+            partial_mn = torch.addmm(squared_norm_m[:, None], points_md, points_nd.T, alpha=-2.0)
+        cost_n = (partial_mn.amin(0) + points_nd.square().sum(1)).clamp_min(0)[: len(raw_nd)]
+        costs.append(cost_n.cpu().numpy())
+        advance(len(raw_nd))
+    return np.concatenate([np.zeros(0, dtype=np.float32), *costs])
+
+
+def _center(center: Any, source: RowSource) -> Floats | None:
+    if explicit_center(center):
+        return center_vector(center)
+    return survey(source, None, chunk_rows(READING_WIDTH, "cpu"))[0] if center else None
 
 
 @dataclass(frozen=True, kw_only=True)

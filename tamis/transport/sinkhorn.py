@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.progress import Advance, ignore
-from tamis.transport.cost import Floats
-from tamis.transport.target_side import TargetSide
+from tamis.transport.cost import Floats, TargetSide
 
 if TYPE_CHECKING:
     import torch

@@ -12,18 +12,23 @@ import numpy as np
 
 from tamis.base.precision import BFLOAT16, precision_in_force
 from tamis.base.progress import Advance, ignore
-from tamis.transport.anderson import Solution
-from tamis.transport.blocks import BadShapeError, Matrix, Rows, RowSource
 from tamis.transport.certificate import gap_bound, score_error_estimate
-from tamis.transport.cost import Floats, Geometry, center_vector, survey
-from tamis.transport.ladder import Stages
+from tamis.transport.cost import (
+    BadShapeError,
+    Floats,
+    Geometry,
+    Matrix,
+    Rows,
+    RowSource,
+    TargetSide,
+    center_vector,
+    survey,
+)
+from tamis.transport.iteration import Solution, slowest_contraction, spectral_rows
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
-from tamis.transport.prepare import READING_WIDTH, Problem, SolveOptions, explicit_center, prepare
-from tamis.transport.rows import PLAN_BYTES, StoredRows, StreamedRows, on_device
-from tamis.transport.shared_rows import rows_of_pass
+from tamis.transport.prepare import READING_WIDTH, Problem, SolveOptions, Stages, explicit_center, prepare
+from tamis.transport.rows import PLAN_BYTES, StoredRows, StreamedRows, on_device, rows_of_pass
 from tamis.transport.sinkhorn import chunk_rows, exact_products
-from tamis.transport.spectrum import slowest_contraction, spectral_rows
-from tamis.transport.target_side import TargetSide
 
 # Above this noise in a similarity, bfloat16 passes would say too little.
 LARGEST_ROUNDING = 0.02

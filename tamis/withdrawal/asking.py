@@ -14,9 +14,9 @@ from tamis.corpus.shards import corpus_of_key, is_group_key, shard_key
 from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
-from tamis.corpus.text import normalise_text, normalised_id
 from tamis.history.finding import ID_DIGITS, resolve_document
-from tamis.records.removals import removed_values
+from tamis.readers.text import normalise_text, normalised_id
+from tamis.retention.removals import removed_values
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
 from tamis.withdrawal.departed import departed_places, files_before

@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.base.files import write_atomically
-from tamis.corpus.named_columns import heading_without
-from tamis.corpus.records import WHOLE_SHARD
-from tamis.corpus.refusing import content_ids, rows_showing, without_names
+from tamis.corpus.refusing import content_ids, heading_without, rows_showing, without_names
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import PREFIX, target_of_place
-from tamis.corpus.text import loose_id, normalised_id
 from tamis.graph.stages import names_where
+from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.text import loose_id, normalised_id
 from tamis.records import attempts
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestFolder
@@ -44,19 +43,21 @@ from tamis.store.schemas import declaration, declared, schema_of
 from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.departed import texts_of
-from tamis.withdrawal.excerpts import excerpts_showing, withhold
-from tamis.withdrawal.files import (
+from tamis.withdrawal.places import (
+    Named,
     Touched,
     UnreadableRowsError,
+    files_named,
     pages_naming,
     purge_exports,
     purge_folders,
     purge_pages,
     purge_resume_state,
     purge_temporary,
+    tables_of_documents,
+    tables_of_excerpts,
 )
-from tamis.withdrawal.places import Named, files_named, tables_of_documents, tables_of_excerpts
-from tamis.withdrawal.quotations import MOST_TEXTS
+from tamis.withdrawal.quotations import MOST_TEXTS, excerpts_showing, withhold
 from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
 
 NO_DOCUMENT = ""

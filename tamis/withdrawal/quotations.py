@@ -6,7 +6,8 @@ named, and a person decides about their documents. The text has to be known: the
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ import pyarrow.parquet as pq
 
 from tamis.base.nesting import on_own_stack
 from tamis.base.numbers import counted
-from tamis.corpus.refusing import NAME_CHARACTERS
+from tamis.corpus.refusing import NAME_CHARACTERS, WITHHELD, content_ids, withheld
 from tamis.corpus.stage import QUARANTINE
-from tamis.corpus.streams import Content
-from tamis.corpus.windows import word_windows
+from tamis.duplicates.minhash import word_windows
+from tamis.readers.streams import Content
 from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home
-from tamis.store.schemas import declared, tables_of_texts
+from tamis.store.schemas import declared, schema_of, tables_of_texts
 from tamis.store.tables import Store
-from tamis.withdrawal.files import UnreadableRowsError, rows_of_batch
+from tamis.withdrawal.places import UnreadableRowsError, rows_of_batch
 
 MOST_TEXTS = 1_000
 """Of more texts at once the quotations are not looked for."""
@@ -35,6 +36,11 @@ SHINGLE, NEAR = 5, 0.8
 """A row nearly holds a text with so large a share of its runs of so many words."""
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _LINE, _MARK, _SPACE = r"\\+[bfnrt]", r"[\\\"\u00ad\u200b\ufeff]+", r"\s+"
+TABLE = QUARANTINE.name
+SHORT, WINDOW = 12, 24
+_CODES = re.compile(r"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})")
+_UNSTABLE = re.compile(r"\\+[abfnrtv0]?|[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\"'<>&]+")
+"""What rows in JSON, CSV or Python write in more ways than one, and excerpts leave out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,3 +250,57 @@ def _strings(path: Path) -> Iterator[pl.Series]:
     with Content(path) as content:
         while block := content.stream.read(BLOCK_BYTES):
             yield pl.Series([(block + content.stream.readline()).decode("utf-8", "replace")])
+
+
+def excerpts_showing(store: Store, texts: Sequence[str], shards: Sequence[str] = ()) -> pl.DataFrame:
+    """Return quarantined rows, with content ids, that show a piece of the texts or are in the shards."""
+    found = store.read(TABLE, schema_of(TABLE).names).filter(pl.col("detail") != WITHHELD)
+    if not len(found):
+        return found.with_columns(doc_id=pl.Series([], dtype=pl.String))
+    shown = [f"{detail}\n{excerpt}" for detail, excerpt in found.select("detail", "excerpt").iter_rows()]
+    held = pl.Series(showing(shown, texts)) | found["shard"].is_in(list(shards))
+    return found.with_columns(content_ids(found)).filter(held)
+
+
+def excerpts_with_ids(store: Store, content: Sequence[str]) -> pl.DataFrame:
+    """Rows of the quarantine, with their content ids, that have one of these."""
+    found = store.read(TABLE, schema_of(TABLE).names)
+    return found.with_columns(content_ids(found)).filter(pl.col("doc_id").is_in(list(content)))
+
+
+def withhold(store: Store, rows: pl.DataFrame) -> None:
+    """Let these rows of the quarantine show nothing of the raw input any more."""
+    if len(rows):
+        schema = schema_of(TABLE)
+        blank = withheld(rows, pl.lit(True)).select(schema.names)
+        store.merge(TABLE, blank.to_arrow().cast(schema))
+
+
+def showing(shown: Sequence[str], texts: Sequence[str]) -> list[bool]:
+    """Of each excerpt, whether it shares a run of 24 characters with a text, or holds all of a short one."""
+    bare = [_bare(one) for one in shown]
+    windows = [[one[start : start + WINDOW] for start in range(len(one) - WINDOW + 1)] for one in bare]
+    if not bare or not texts:
+        return [False] * len(shown)
+    looked_for = [_bare(text) for text in texts]
+    patterns = sorted({window for some in windows for window in some})
+    shared = set(_shown_in(pl.Series(looked_for), patterns))
+    short = [text for text in looked_for if len(text) < WINDOW and len(text.encode()) >= SHORT]
+    return [
+        any(window in shared for window in some) or any(text in one for text in short)
+        for one, some in zip(bare, windows, strict=True)
+    ]
+
+
+def _bare(text: str) -> str:
+    """The text as far as JSON, CSV, Python and an excerpt of any of them show it alike."""
+    plain = _CODES.sub(lambda code: chr(int(code[1] or code[2], 16)), text)
+    joined = plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return unicodedata.normalize("NFC", _UNSTABLE.sub("", joined))
+
+
+def _shown_in(contents: pl.Series, patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        return []
+    found = contents.str.extract_many(list(patterns), overlapping=True).explode()
+    return found.drop_nulls().unique().to_list()

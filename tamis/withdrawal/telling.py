@@ -12,13 +12,12 @@ from tamis.base.progress import say
 from tamis.corpus.refusing import near_repeat_lines
 from tamis.corpus.shards import Shard
 from tamis.graph.plan import label
-from tamis.graph.scan import scan
 from tamis.project import Project
-from tamis.records.lost_withdrawals import require_withdrawals
-from tamis.records.receipts import read_receipts
+from tamis.records.receipts import read_receipts, require_withdrawals
+from tamis.scan.sources import scan
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_places, read_withdrawals
-from tamis.withdrawal.files import EXPORTS
+from tamis.withdrawal.places import EXPORTS
 from tamis.withdrawal.quotations import MOST_TEXTS
 from tamis.withdrawal.tainting import Tainted, checkpoints
 from tamis.withdrawal.withdrawing import Preview, Withdrawn

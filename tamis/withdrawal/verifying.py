@@ -15,21 +15,17 @@ import polars as pl
 from tamis.base.numbers import counted, named
 from tamis.corpus.refusing import WITHHELD, near_repeat_lines, refusal, stored_near_repeats
 from tamis.corpus.stage import QUARANTINE
-from tamis.corpus.text import document_id, normalise_text
-from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost
-from tamis.records.receipts import receipt_ids, receipt_problems
+from tamis.readers.text import document_id, normalise_text
+from tamis.records.receipts import WithdrawalsLostError, is_lost, receipt_ids, receipt_problems
 from tamis.store.erasing import TRIED, untried_version
 from tamis.store.home import Home, writer
-from tamis.store.salvaging import aside_lines
+from tamis.store.retained import aside_lines
 from tamis.store.schemas import declaration
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import unfinished_line, withdrawn_ids
-from tamis.withdrawal.copies import copies_naming
-from tamis.withdrawal.excerpts import showing
-from tamis.withdrawal.files import files_holding
-from tamis.withdrawal.places import Named, files_named, tables_of_excerpts
+from tamis.withdrawal.places import Named, copies_naming, files_holding, files_named, tables_of_excerpts
 from tamis.withdrawal.purging import NO_DOCUMENT, copies_in_columns, rows_in_versions, unwritten
-from tamis.withdrawal.quotations import files_quoting, quotations, short_text_line
+from tamis.withdrawal.quotations import files_quoting, quotations, short_text_line, showing
 
 SHOWN = 3
 

@@ -12,17 +12,15 @@ from typing import Any
 import polars as pl
 
 from tamis.corpus.refusing import Refusal, stored_near_repeats
-from tamis.corpus.text import loose_id, normalised_id
+from tamis.readers.text import loose_id, normalised_id
 from tamis.records.current_values import read_current_values
 from tamis.records.listed_rows import listing
-from tamis.records.lost_withdrawals import restore_lost
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_now
-from tamis.records.receipts import write_receipt
+from tamis.records.receipts import restore_lost, write_receipt
 from tamis.store.erasing import require_tried_version
 from tamis.store.home import Home, writing
-from tamis.store.retained import retained_ids
-from tamis.store.salvaging import aside_lines
+from tamis.store.retained import aside_lines, retained_ids
 from tamis.store.tables import Store
 from tamis.store.withdrawn import (
     EXCERPT,
@@ -32,8 +30,7 @@ from tamis.store.withdrawn import (
     write_withdrawals,
 )
 from tamis.withdrawal.asking import Asked, WithdrawalReason, near_repeats
-from tamis.withdrawal.excerpts import excerpts_with_ids
-from tamis.withdrawal.files import files_holding
+from tamis.withdrawal.places import files_holding
 from tamis.withdrawal.purging import (
     Purged,
     copies_in_columns,
@@ -46,7 +43,7 @@ from tamis.withdrawal.purging import (
     unwritten,
     withhold_excerpts,
 )
-from tamis.withdrawal.quotations import MOST_TEXTS, Quotation, quotations
+from tamis.withdrawal.quotations import MOST_TEXTS, Quotation, excerpts_with_ids, quotations
 from tamis.withdrawal.tainting import Tainted, find_tainted
 
 PATIENCE_SECONDS = 30.0

@@ -26,7 +26,7 @@ from tamis.records.current_values import CurrentValue, read_current_values, writ
 from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home
 from tamis.store.probing import crashing_tables
-from tamis.store.records import BY_DOC_IDS
+from tamis.store.rows_files import BY_DOC_IDS
 from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import vector_column

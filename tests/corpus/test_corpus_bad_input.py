@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shard_files import PACK, ROWS, WRITERS, as_parquet, corpus, faults, read, texts, written
 
 from tamis.corpus import Reason, Shard, ShardGoneError, read_shard
-from tamis.corpus.records import QUARANTINE_SCHEMA, RETURNS_ALONE
+from tamis.readers.rows import QUARANTINE_SCHEMA, RETURNS_ALONE
 
 BAD_LINES = {
     b'{"text": "caf\xe9"}': Reason.WRONG_ENCODING,

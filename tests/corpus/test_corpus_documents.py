@@ -15,7 +15,7 @@ from tamis.corpus.documents import (
     batches_of,
     short_metadata,
 )
-from tamis.corpus.records import Row
+from tamis.readers.rows import Row
 
 # Parquet is compressed inside, so it is never packed again.
 FORMATS = [(name, packed) for name in WRITERS for packed in PACK if name != ".parquet" or not packed]

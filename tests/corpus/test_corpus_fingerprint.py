@@ -7,14 +7,7 @@ import threading
 import pytest
 
 from tamis.base.errors import TransientError
-from tamis.corpus import (
-    Shard,
-    ShardChangedError,
-    ShardGoneError,
-    fingerprint,
-    fingerprint_shard,
-    is_settled,
-)
+from tamis.corpus import Shard, ShardChangedError, ShardGoneError, fingerprint_shard, is_settled, shards
 from tamis.graph.snapshot import stamp_of
 
 
@@ -88,7 +81,7 @@ def test_a_file_that_may_not_be_read_changes_once_it_may(tmp_path):
     path.chmod(0)
     closed = fingerprint_shard(shard(path))
     path.chmod(0o600)
-    assert closed == fingerprint.UNREADABLE != fingerprint_shard(shard(path))
+    assert closed == shards.UNREADABLE != fingerprint_shard(shard(path))
 
 
 def test_settled_is_older_than_the_given_time(tmp_path):

@@ -12,8 +12,8 @@ from tamis.corpus.intake import (
     remove_shards,
     store_shards,
 )
-from tamis.corpus.records import Defect, Reason, quarantine_frame
-from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.readers.rows import Defect, Reason, quarantine_frame
+from tamis.store.rows_files import BY_DOC_IDS, stored_rows
 from tamis.store.tables import Store
 
 TABLES = {"documents": ["doc_id", "text"], "occurrences": None, "quarantine": None, "kept_rows": None}

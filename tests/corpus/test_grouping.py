@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from shard_files import corpus
 
 from tamis.corpus import Shard, list_shards, shard_key
-from tamis.corpus.grouping import SMALL_BYTES, group_version, grouped, path_hash
-from tamis.corpus.shards import KEY_CHARACTERS, corpus_of_key, group_key, is_group_key, number_of_documents
+from tamis.corpus.shards import (
+    KEY_CHARACTERS,
+    SMALL_BYTES,
+    corpus_of_key,
+    group_key,
+    group_version,
+    grouped,
+    is_group_key,
+    number_of_documents,
+    path_hash,
+)
 
 NAMES = st.sets(
     st.tuples(st.sampled_from(["", "a/", "a/b/", "a-b/"]), st.integers(0, 400)).map(

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from tamis.corpus import ListingError, ShardChangedError, ShardGoneError, list_shards, read_shard
-from tamis.corpus import http_file as module
 from tamis.corpus.documents import all_documents
-from tamis.corpus.http_file import is_inside
-from tamis.corpus.remote import RemoteUnavailableError
+from tamis.corpus.remote import http_file as module
+from tamis.corpus.remote.errors import RemoteUnavailableError
+from tamis.corpus.remote.http_file import is_inside
 from tamis.settings.config import CorpusSection
 
 CONTENT = b'{"text": "one"}\n{"text": "two"}\n'

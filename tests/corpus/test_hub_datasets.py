@@ -12,8 +12,8 @@ import pytest
 
 from tamis.corpus import ListingError, fingerprint_shard, list_shards, read_shard
 from tamis.corpus.documents import all_documents
-from tamis.corpus.fetching import fetched
-from tamis.corpus.remote import RemoteForbiddenError, RemoteUnavailableError
+from tamis.corpus.remote.errors import RemoteForbiddenError, RemoteUnavailableError
+from tamis.corpus.remote.fetching import fetched
 from tamis.settings.config import CorpusSection
 
 NAME = "owner/name"

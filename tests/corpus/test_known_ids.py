@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.corpus.known_ids import KnownIds
+from tamis.corpus.refusing import KnownIds
 
 ids = st.integers(0, 40).map(lambda number: f"{number * 0x0101010101:030x}00")  # which end in zeros, too
 

@@ -11,8 +11,8 @@ from shard_files import PACK, WRITERS, corpus, read, texts, written
 
 from tamis.corpus import Shard, documents, read_shard
 from tamis.corpus.intake import ShardShrunkError, store_shards
-from tamis.corpus.lost_rows import rows_before
-from tamis.corpus.row_counts import rows_told, rows_told_apart
+from tamis.corpus.quarantine import rows_before
+from tamis.readers.streams import rows_told, rows_told_apart
 from tamis.store.tables import Store
 
 ROWS = [{"body": f"row {number}", "n": number} for number in range(2_000)]

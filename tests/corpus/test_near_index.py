@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_near_duplicates import doc_id, edited, pool_of, random_text
 
-from tamis.corpus import near_index
-from tamis.corpus.minhash import NO_WORDS, buckets_of, connected, linked
-from tamis.corpus.near_duplicates import find_near_duplicates
-from tamis.corpus.near_index import INDEX, TABLE, update_near_duplicates
+from tamis.corpus import repeats
+from tamis.corpus.repeats import INDEX, TABLE, update_near_duplicates
+from tamis.duplicates.minhash import NO_WORDS, buckets_of, connected, linked
+from tamis.duplicates.near_duplicates import find_near_duplicates
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
 
@@ -124,7 +124,7 @@ def test_a_run_that_dies_before_the_index_is_written_is_made_good(tmp_path, monk
     update_near_duplicates(store, 0.8)
     put(store, [copy])
     with monkeypatch.context() as patched:
-        patched.setattr(near_index, "_write_index", dies)
+        patched.setattr(repeats, "_write_index", dies)
         with pytest.raises(KeyboardInterrupt):
             update_near_duplicates(store, 0.8)
     take(store, [doc_id(first)])

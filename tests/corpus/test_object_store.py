@@ -17,9 +17,9 @@ from tamis.corpus import (
     list_shards,
     read_shard,
 )
-from tamis.corpus import object_store as module
 from tamis.corpus.documents import all_documents
-from tamis.corpus.remote import RemoteUnavailableError
+from tamis.corpus.remote import object_store as module
+from tamis.corpus.remote.errors import RemoteUnavailableError
 from tamis.settings.config import CorpusSection
 
 pytest.importorskip("obstore", reason="the extra object-store is not installed")

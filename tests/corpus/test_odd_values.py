@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from shard_files import corpus, faults, read, texts, written
 
-from tamis.corpus import Shard, arrow_values, read_shard
-from tamis.corpus.arrow_values import (
+from tamis.corpus import Shard, read_shard
+from tamis.corpus.intake import store_shards
+from tamis.readers import arrow_values
+from tamis.readers.arrow_values import (
     FAR,
     SAME_NAMES,
     UNDECODED,
@@ -23,10 +25,9 @@ from tamis.corpus.arrow_values import (
     shown_values,
     unique_names,
 )
-from tamis.corpus.intake import store_shards
-from tamis.corpus.kept_columns import HALF, heading_of, read_heading
-from tamis.corpus.odd_values import odd_value_lines
-from tamis.corpus.strict_json import TOO_LARGE
+from tamis.readers.json_rows import TOO_LARGE
+from tamis.readers.kept_columns import HALF, heading_of, read_heading
+from tamis.scan.quarantine import odd_value_lines
 from tamis.store.tables import Store
 
 FAR_AWAY = 253_402_300_800

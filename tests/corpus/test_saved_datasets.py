@@ -11,7 +11,7 @@ import pytest
 from shard_files import faults, read, texts, written
 
 from tamis.corpus import ListingError, fingerprint_shard, list_shards
-from tamis.corpus.row_counts import rows_told
+from tamis.readers.streams import rows_told
 from tamis.settings.config import CorpusSection
 
 SAVED = Path(__file__).with_name("saved_dataset")

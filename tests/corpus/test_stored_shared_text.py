@@ -9,11 +9,10 @@ from test_near_duplicates import doc_id, edited, random_text
 from test_near_index import rows_of
 from test_shared_text import SYSTEM, chats
 
-from tamis.corpus import near_index, stored_shared_text
-from tamis.corpus.near_duplicates import find_near_duplicates
-from tamis.corpus.near_index import INDEX, mostly_shared, update_near_duplicates
-from tamis.corpus.shared_text import system_turn
-from tamis.corpus.stored_shared_text import TABLE, read_shared_text
+from tamis.corpus import repeats
+from tamis.corpus.repeats import INDEX, SHARED_TEXT, mostly_shared, read_shared_text, update_near_duplicates
+from tamis.duplicates.near_duplicates import find_near_duplicates
+from tamis.duplicates.shared_text import system_turn
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
@@ -100,19 +99,19 @@ def test_chats_below_one_prompt_are_kept_and_those_without_it_are_repeats_of_the
 
 def test_only_the_file_that_changed_is_looked_at_and_hashed_again(tmp_path, monkeypatch):
     store, looked = Store(tmp_path), []
-    look_at = stored_shared_text._look_at
+    look_at = repeats._look_at
     monkeypatch.setattr(
-        stored_shared_text,
+        repeats,
         "_look_at",
         lambda store, sample: looked.append(set(sample["unit"])) or look_at(store, sample),
     )
     for name in ("web__chats.jsonl", "web__others.jsonl"):
         put(store, name, FILES[name])
         update_near_duplicates(store, 0.8)
-    version = store.version(TABLE)
+    version = store.version(SHARED_TEXT)
     assert update_near_duplicates(store, 0.8).hashed == 0
     assert looked == [{"shard web__chats.jsonl"}, {"shard web__others.jsonl"}, set()]
-    assert store.version(TABLE) == version
+    assert store.version(SHARED_TEXT) == version
 
 
 def test_a_home_of_before_is_not_hashed_again_where_nothing_is_shared(tmp_path):
@@ -189,7 +188,7 @@ def test_a_run_that_dies_after_the_table_is_made_good_when_the_file_has_left_aga
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(near_index, "_write_index", dies)
+        patched.setattr(repeats, "_write_index", dies)
         with pytest.raises(KeyboardInterrupt):
             update_near_duplicates(store, 0.8)
     take(store, "web__b.jsonl")

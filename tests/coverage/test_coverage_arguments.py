@@ -14,10 +14,10 @@ from tamis.coverage import (
     SketchError,
     collision_probability,
     draw_report,
-    fit_prototypes,
     inverse_propensity_sample,
-    semantic_redundancy,
 )
+from tamis.samplers.prototypes import fit_prototypes
+from tamis.samplers.semdedup import semantic_redundancy
 
 VECTORS = np.random.default_rng(0).normal(size=(30, 4))
 IDS = [f"d{row}" for row in range(30)]

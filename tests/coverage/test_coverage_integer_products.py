@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.coverage import DensitySketch, integer_products
-from tamis.coverage.integer_products import Projector, digit_products_are_exact, digit_products_are_faster
+from tamis.coverage import DensitySketch, hashing
+from tamis.coverage.hashing import Projector, digit_products_are_exact, digit_products_are_faster
 
 
 @settings(deadline=None, max_examples=25)
@@ -52,14 +52,14 @@ def test_float32_holds_the_largest_sums_that_are_left_to_it():
 def test_digits_are_used_where_they_are_faster_and_nothing_else_changes(monkeypatch, slow):
     vectors = np.random.default_rng(1).normal(size=(300, 40))
     without = DensitySketch(40, rows=60, hashes=3, width=2.0).add(vectors)
-    used, product = [], integer_products._digit_product
+    used, product = [], hashing._digit_product
 
     def counted(directions, digit):
         used.append(len(directions))
         return product(directions, digit)
 
-    monkeypatch.setattr(integer_products, "digit_products_are_faster", lambda dim, other: not slow)
-    monkeypatch.setattr(integer_products, "_digit_product", counted)
+    monkeypatch.setattr(hashing, "digit_products_are_faster", lambda dim, other: not slow)
+    monkeypatch.setattr(hashing, "_digit_product", counted)
     assert digit_products_are_exact(40)
     used.clear()
     assert DensitySketch(40, rows=60, hashes=3, width=2.0).add(vectors).fingerprint == without.fingerprint
@@ -67,13 +67,13 @@ def test_digits_are_used_where_they_are_faster_and_nothing_else_changes(monkeypa
 
 
 def test_slow_digits_are_noticed(monkeypatch):
-    product = integer_products._digit_product
+    product = hashing._digit_product
 
     def slowly(directions, digit):
         time.sleep(0.05)
         return product(directions, digit)
 
-    monkeypatch.setattr(integer_products, "_digit_product", slowly)
+    monkeypatch.setattr(hashing, "_digit_product", slowly)
     digit_products_are_faster.cache_clear()
     assert not digit_products_are_faster(40, np.dtype(np.float32))
     monkeypatch.undo()
@@ -91,7 +91,7 @@ def test_a_machine_without_exact_products_counts_the_same(monkeypatch):
         raise AttributeError("_int_mm")
 
     for broken in (saturating, absent):
-        monkeypatch.setattr(integer_products, "_digit_product", broken)
+        monkeypatch.setattr(hashing, "_digit_product", broken)
         digit_products_are_exact.cache_clear()
         assert not digit_products_are_exact(40)
         there = DensitySketch(40, rows=60, hashes=3, width=2.0).add(vectors)

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from tamis.coverage import BadVectorsError, DensitySketch, SketchError, collision_probability
-from tamis.coverage.kernel import calibrated_width, typical_distance
+from tamis.coverage.hashing import calibrated_width, typical_distance
 
 RNG = np.random.default_rng(7)
 

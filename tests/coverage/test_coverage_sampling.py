@@ -17,7 +17,7 @@ from tamis.coverage import (
     inverse_propensity_keys,
     inverse_propensity_sample,
 )
-from tamis.coverage.keyed_hash import keyed_uniform
+from tamis.coverage.sampling import keyed_uniform
 
 IDS = [f"{number:032x}" for number in range(2_000)]
 

@@ -15,7 +15,7 @@ import yaml
 from projects import TOPICS, make_project
 from stack import HOME_ON_OBJECT_STORE, TERMINATE, Stack, wait_for
 
-from tamis.platform.resources.tags import PROCESS_TAG
+from tamis.runtime.runs import PROCESS_TAG
 from tamis.store.tables import Store
 
 pytestmark = pytest.mark.slow

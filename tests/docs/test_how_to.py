@@ -24,8 +24,8 @@ from projects import (
 )
 from projects import settings as in_toml
 
-from tamis.corpus.text import document_id
-from tamis.selection.reasons import Reason
+from tamis.readers.text import document_id
+from tamis.selection.decide import Reason
 
 pytestmark = pytest.mark.slow
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"

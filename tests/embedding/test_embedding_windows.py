@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tamis.embedding import words
 from tamis.embedding.identity import locate
-from tamis.embedding.windows import WindowCutter, Windows
+from tamis.embedding.words import WindowCutter, Windows
 
 WINDOW = 16
 

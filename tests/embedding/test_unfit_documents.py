@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tamis.corpus.intake import remove_shards
-from tamis.corpus.setting_aside import show_refused
+from tamis.corpus.quarantine import show_refused
 from tamis.embedding import load_encoder, storing
 from tamis.embedding.storing import embed_missing
 from tamis.engine import using

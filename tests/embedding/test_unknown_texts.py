@@ -11,11 +11,10 @@ import pytest
 from projects import VECTORS, corpus, plain_project, selection, settings, target
 
 from tamis.corpus import list_shards
-from tamis.embedding import identity, multilingual, one_vector
-from tamis.embedding.one_vector import OneVectorError, require_different_vectors
-from tamis.embedding.unknown import MOST_UNKNOWN, unknown_shares, unknown_texts
-from tamis.embedding.unknown_stored import unknown_lines
-from tamis.graph import first_rows
+from tamis.embedding import identity, multilingual, storing
+from tamis.embedding.storing import OneVectorError, require_different_vectors
+from tamis.embedding.unknown import MOST_UNKNOWN, unknown_lines, unknown_shares, unknown_texts
+from tamis.scan import precheck
 from tamis.store.schemas import schema_of
 from tamis.store.tables import vector_column
 
@@ -148,7 +147,7 @@ def test_first_rows_of_files_that_are_still_to_be_read(tmp_path):
     (tmp_path / "documents" / "k.jsonl").write_text("\n".join(map(json.dumps, texts)), "utf-8")
     (tmp_path / "documents" / "broken.parquet").write_bytes(b"no parquet")
     (web, _) = project.settings.corpus
-    rows = first_rows.first_rows(web, list_shards(web, project.root))
+    rows = precheck.first_rows(web, list_shards(web, project.root))
     assert len(rows) == 20 + 1
     assert rows["language"].drop_nulls().unique().to_list() == ["khm"]
     (line,) = unknown_lines(project, {("corpus", "web"): rows["text"].to_list()})
@@ -171,7 +170,7 @@ def test_a_pool_with_one_vector_is_the_encoders_matter(tmp_path):
         require_different_vectors(project)
     assert "it does not know 100 % of the characters" in str(error.value)
     assert "centre" not in str(error.value)
-    noise = np.random.default_rng(1).uniform(-1, 1, (40, 16)) * one_vector.ROUNDING / 3
+    noise = np.random.default_rng(1).uniform(-1, 1, (40, 16)) * storing.ROUNDING / 3
     store_vectors(project, one_d + noise)
     with pytest.raises(OneVectorError):
         require_different_vectors(project)

@@ -10,7 +10,7 @@ from pathlib import Path
 from projects import SmallProject, sentences, write_jsonl
 
 from tamis.graph.stages import stages
-from tamis.planning import read_plan
+from tamis.verbs.plan import read_plan
 
 DYING = Path(__file__).with_name("dying_command.py")
 MOST_WRITES = 12

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 from projects import SmallProject, key_of, manifests_of
 
+from tamis.store.digests import has_seals
 from tamis.store.schemas import UNHASHED_COLUMNS
-from tamis.store.seals import has_seals
 
 KINDS = ("row", "manifest", "tag", "checkpoint", "raw shard", "log")
 LOG = {

@@ -18,7 +18,7 @@ import pytest
 from projects import make_project, sentences, small_settings, watched, write_jsonl
 from soundness import BY_SENSORS, WHOLE_POOL, assert_pool, versions
 
-from tamis.planning import read_plan
+from tamis.verbs.plan import read_plan
 
 JUDGED = """
 [judge]

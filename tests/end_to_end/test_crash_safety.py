@@ -11,7 +11,7 @@ from parts import in_parts
 from projects import TRAINED, make_project, small_settings
 from soundness import assert_sound, versions
 
-from tamis.planning import read_plan
+from tamis.verbs.plan import read_plan
 
 
 def rests(project) -> bool:

@@ -8,8 +8,8 @@ from projects import TOPICS, SmallProject, make_project, selection, sentences, s
 from served import ask, served, wait_for
 from soundness import versions_in
 
-from tamis.platform.resources.current_checks import CURRENT
-from tamis.platform.resources.tags import HOME_TAG
+from tamis.runtime.checks import CURRENT
+from tamis.runtime.runs import HOME_TAG
 
 NEW = "zz_new.jsonl"
 SELECTED_WITHIN_SECONDS = 180.0  # 60 where nothing else runs

@@ -23,7 +23,7 @@ from soundness import versions, versions_in
 
 from tamis.graph.repair import find_damage
 from tamis.project import read_project
-from tamis.store.objects import ObjectFolder
+from tamis.store.remote.objects import ObjectFolder
 from tamis.store.tables import Store
 
 FIRST = ("raw_shards", "documents")

@@ -11,7 +11,7 @@ from projects import VECTORS, assets_made, names, sentences, small_settings, wat
 from soundness import BY_SENSORS, assert_pool, versions
 
 from tamis.corpus.intake import documents_of_shards
-from tamis.platform.resources.ownership import tags_of
+from tamis.runtime.runs import tags_of
 
 CHOSEN = ("selected_subset", "near-algebra")
 

@@ -23,9 +23,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tamis.planning import read_plan
 from tamis.training.tokenizer import load_tokenizer, train_tokenizer
 from tamis.training.tracking import open_tracker
+from tamis.verbs.plan import read_plan
 
 SHARED = """
 [[base_model]]

@@ -12,8 +12,8 @@ from soundness import assert_pool, versions
 
 from tamis.corpus import document_id
 from tamis.corpus.refusing import WITHHELD
-from tamis.planning import read_plan
 from tamis.store.tables import Store
+from tamis.verbs.plan import read_plan
 
 WIDE = small_settings(selections=[NEAR_ALGEBRA, selection("uniform", budget=120)])
 OTHERS = [number for number in range(COUNT) if number not in (0, 1)]

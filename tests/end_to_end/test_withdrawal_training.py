@@ -10,7 +10,7 @@ from projects import NEAR_ALGEBRA, make_project, selection, small_settings, watc
 from soundness import versions
 
 from tamis.corpus import document_id
-from tamis.platform.resources.taint_checks import UNTAINTED
+from tamis.runtime.checks import UNTAINTED
 
 TRAINED = """
 [[base_model]]

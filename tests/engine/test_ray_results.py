@@ -24,8 +24,8 @@ from tamis.store.tables import Store, matrix_of, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.training.storing import score_perplexity
 from tamis.transport import solve_potential
-from tamis.transport.joining import sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
+from tamis.transport.shards import sums_of_pool
 
 TABLE = "embeddings_static"
 

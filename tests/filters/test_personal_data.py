@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.filters import COUNTS
-from tamis.filters.checked_numbers import is_card_number, is_iban
-from tamis.filters.personal_data import personal_data
+from tamis.filters.personal_data import is_card_number, is_iban, personal_data
 
 
 def counts(text: str) -> dict[str, int]:

@@ -10,8 +10,7 @@ from once import once
 from projects import GRAPH, SmallProject, make_graph, plain_project
 
 from tamis.embedding.static import StaticEncoder, load_static
-from tamis.report.selection_data import SelectionReport
-from tamis.report.selection_plot import selection_plot_png
+from tamis.report.selection_data import SelectionReport, selection_plot_png
 
 LOADED: dict[str, StaticEncoder] = {}
 """The static encoder by its fingerprint."""

@@ -6,10 +6,10 @@ from projects import record, write_rows
 from tamis.audit.content import judge_content
 from tamis.audit.records import Records
 from tamis.audit.verdicts import Node
-from tamis.graph.reconciliation import forget_gone
 from tamis.records.attempts import begin
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
+from tamis.retention.reconciled import forget_gone
 from tamis.training.storing import record_training_documents
 
 KEPT, GONE, FAILED = "law__small__5", "law__old__5", "law__short__5"

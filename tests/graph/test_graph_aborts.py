@@ -7,13 +7,13 @@ import sys
 import pytest
 from projects import CHECKOUT, SmallProject, corpus, make_graph, settings, texts, write_jsonl
 
+from tamis.graph.failures import Abort, _write
 from tamis.graph.plan import input_key
 from tamis.graph.stages import stages
 from tamis.platform.definitions import definitions_of
-from tamis.platform.resources.driver import materialize
-from tamis.platform.resources.process_deaths import Abort, _write
-from tamis.platform.resources.running import Wanted
-from tamis.status import read_status
+from tamis.runtime.driver import materialize
+from tamis.runtime.running import Wanted
+from tamis.verbs.status import read_status
 
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")

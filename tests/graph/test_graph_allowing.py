@@ -18,9 +18,9 @@ from projects import (
     write,
 )
 
-from tamis.graph.held_back import held_back
-from tamis.planning import checked_plan
 from tamis.report.index import write_index
+from tamis.retention.held_back import held_back
+from tamis.verbs.plan import checked_plan
 
 READ = frozenset({"raw_shards", "documents", "target_examples"})
 CORPORA = (corpus(), corpus("old", "old"), corpus("notes", "notes"))

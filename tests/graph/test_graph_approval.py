@@ -3,7 +3,7 @@
 import pytest
 
 from tamis.base.errors import UnknownNameError
-from tamis.graph.approval import (
+from tamis.graph.automation import (
     NotReadyError,
     approve,
     note_waiting,

@@ -8,9 +8,8 @@ from projects import CORPUS, SmallProject, make_graph
 
 from tamis.corpus import document_id
 from tamis.graph.automation import Group
-from tamis.platform.resources.partitions import register_partitions
-from tamis.platform.resources.tags import WORK_TAG
 from tamis.platform.sensors.requests import attempts, failed_attempts, work_id
+from tamis.runtime.runs import WORK_TAG, register_partitions
 
 COOKING = "web__cooking.jsonl"
 MADE = CORPUS | {"embeddings"}
@@ -81,5 +80,5 @@ def test_a_run_whose_inputs_were_withdrawn_counts_for_no_attempt(graph):
 
 
 def test_a_run_that_fails_by_itself_counts(graph, monkeypatch):
-    monkeypatch.setattr("tamis.platform.resources.store.scan_files", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("tamis.runtime.opening.scan_files", lambda *_, **__: 1 / 0)
     assert len(run(graph, "documents")) == 1

@@ -14,10 +14,10 @@ from projects import VECTORS, SmallProject, key_of, record
 from tamis.audit.verdicts import Audit, Node
 from tamis.graph.snapshot import stamp_of
 from tamis.graph.stages import AUDIT_ASSET
-from tamis.platform.resources import auditing
-from tamis.platform.resources.auditing import HomeBeingWrittenError, audit_project
-from tamis.status import read_status
+from tamis.runtime import commands
+from tamis.runtime.commands import HomeBeingWrittenError, audit_project
 from tamis.store.home import writing
+from tamis.verbs.status import read_status
 
 ALTERED = {
     "documents": ("text", "documents[web__cooking.jsonl]"),
@@ -229,7 +229,7 @@ def test_values_that_are_being_written_are_not_called_altered(graph, monkeypatch
     other.start()
     begun.wait()
     with monkeypatch.context() as impatient:
-        impatient.setattr(auditing, "PATIENCE_SECONDS", 0.0)
+        impatient.setattr(commands, "PATIENCE_SECONDS", 0.0)
         with pytest.raises(HomeBeingWrittenError, match=r"materialize\) was writing"):
             audit_project(graph.project, None, quick=False, say=str)
     audit = audit_project(graph.project, None, quick=False, say=said.append)
@@ -242,8 +242,8 @@ def test_what_is_found_twice_is_red_though_sensors_write_at_every_tick(graph, mo
     altered = Node(manifest="m", asset="density_sketch", partition="")
     altered.altered("another digest")
     ticks, said, found = count(), [], Audit(nodes={"m": altered}, roots=["m"])
-    monkeypatch.setattr(auditing, "last_writing", lambda _home: next(ticks))
-    monkeypatch.setattr(auditing, "_whole_audit", lambda *_: found)
+    monkeypatch.setattr(commands, "last_writing", lambda _home: next(ticks))
+    monkeypatch.setattr(commands, "_whole_audit", lambda *_: found)
     assert audit_project(graph.project, None, quick=False, say=said.append) is found
     assert said == ["another process writes to the home; the audit starts again when it has finished"]
 

@@ -5,7 +5,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import QUIET, SmallProject, lines, texts, write
 
-from tamis.platform.resources.partitions import register_partitions
+from tamis.runtime.runs import register_partitions
 
 MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
 BACKFILL = {"dagster/backfill": "all"}

@@ -22,9 +22,9 @@ from projects import (
 )
 
 from tamis.corpus import ListingError, document_id
-from tamis.graph.reconciliation import find_gone
-from tamis.graph.scan import scan_files
 from tamis.records.manifest import ManifestFolder
+from tamis.retention.reconciled import find_gone
+from tamis.scan.sources import scan_files
 
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 

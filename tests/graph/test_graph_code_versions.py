@@ -52,7 +52,7 @@ METHODS = {
         "update_near_duplicates",
     ),
     "near_duplicates": (
-        "tamis.corpus.near_duplicates:CODE_VERSION",
+        "tamis.duplicates.near_duplicates:CODE_VERSION",
         "mostly_shared near_duplicate_groups update_near_duplicates",
     ),
     "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", "update_near_copies"),
@@ -94,7 +94,7 @@ METHODS = {
         "tamis.selection:CODE_VERSION",
         "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers deciding_score "
         "evidence_of files_lost group_shares in_words judge_scorer leaking mean_margin method_scores "
-        "name_set_aside perplexity_scorer pinned.repeated pool.candidates pool.groups pool.with_texts "
+        "name_set_aside perplexity_scorer changes.repeated pool.candidates pool.groups pool.with_texts "
         "selection_digest serving_of stored_count tokens_of training_order unknown_language_lines "
         "update_contamination",
     ),
@@ -123,7 +123,7 @@ METHODS = {
         "design drawn_from evaluated read_swarm run_documents source_of_documents spread_over_ranks "
         "texts_in_order usable_documents write_larger write_swarm",
     ),
-    "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load_project pin_tables run_model"),
+    "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load.load_project pin_tables run_model"),
 }
 NOT_REACHED = {
     # Of the modules of methods, what their results are not computed by.
@@ -145,7 +145,6 @@ NOT_REACHED = {
     "_run_texts": "likewise",
     "_DOCUMENTS_PER_BATCH": "likewise",
     "classify": "labels of texts, for tests; the graph counts right answers",
-    "TAKES_TEXTS": "says how benchmarks call a rival",
     "counted": "writes word_pairs.npz, whose bytes are in the digest",
     "write": "likewise",
 }

@@ -25,10 +25,10 @@ from test_graph_kills import change
 
 from tamis.base.errors import TamisError
 from tamis.corpus import document_id
-from tamis.exporting import export_selection
 from tamis.store import compaction
 from tamis.store.exports import FOLDER
 from tamis.store.tables import Store
+from tamis.verbs.export import export_selection
 from tamis.withdrawal.verifying import verify
 
 pytestmark = pytest.mark.slow

@@ -5,11 +5,11 @@ import json
 import pytest
 from projects import CORPUS, base_model, corpus, plain_project, selection, settings, target, texts, write
 
-from tamis.exporting import export_selection
-from tamis.status import read_status
 from tamis.training import train_tokenizer
 from tamis.training.chats import Chat
 from tamis.training.storing import split_examples
+from tamis.verbs.export import export_selection
+from tamis.verbs.status import read_status
 
 MADE = CORPUS | {"token_counts", "target_examples", "contamination", "selected_subset"}
 SAID = texts("cooking", 40)

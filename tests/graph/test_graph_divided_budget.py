@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 from projects import CHOSEN, GRAPH, SmallProject, selection
 
-from tamis.exporting import export_selection
 from tamis.history.differences import difference
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.versions import restore
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.sections import DIVIDING
+from tamis.verbs.export import export_selection
 
 DIVIDED = GRAPH + "\n".join(
     [

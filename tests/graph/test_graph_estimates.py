@@ -15,8 +15,8 @@ from projects import (
 )
 
 from tamis.graph.estimates import Estimate
-from tamis.planning import plan_lines, read_plan
 from tamis.project import Project
+from tamis.verbs.plan import plan_lines, read_plan
 
 JUDGED = """
 [judge]

@@ -7,7 +7,7 @@ import pytest
 from projects import SmallProject, lines, texts, write
 
 from tamis.audit.whole import audit_graph
-from tamis.platform.resources.events import log_again
+from tamis.runtime.events import log_again
 
 ADDED = "web__more.jsonl"
 NODE = f"documents[{ADDED}]"
@@ -155,7 +155,7 @@ def test_rows_of_the_log_that_are_gone_are_found(logged):
 
 def test_what_a_run_writes_while_the_log_is_read_is_no_difference(logged, monkeypatch):
     """An event that is indexed a moment after it is logged, as PostgreSQL does."""
-    from tamis.platform.resources import events
+    from tamis.runtime import events
 
     (row,) = execute(logged, f"select * from asset_event_tags where {OWN_TAGS}")
     execute(logged, f"delete from asset_event_tags where {OWN_TAGS}")

@@ -13,9 +13,9 @@ from projects import SmallProject, plain_project, selection, settings, write
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
-from tamis.exporting import Extras, NothingToLoadError, export_selection
-from tamis.status import read_status
 from tamis.store.schemas import schema_of
+from tamis.verbs.export import Extras, NothingToLoadError, export_selection
+from tamis.verbs.status import read_status
 
 GOLDEN = Path(__file__).parent / "exported"
 

@@ -11,10 +11,10 @@ import pytest
 from exports import MADE, TEXTS, exported, rows_of, settings_of
 from projects import SmallProject, write
 
-from tamis import exporting
 from tamis.corpus import document_id
-from tamis.exporting import ExportPathError, Extras, export_selection
-from tamis.status import read_status
+from tamis.verbs import export
+from tamis.verbs.export import ExportPathError, Extras, export_selection
+from tamis.verbs.status import read_status
 from tamis.withdrawal import withdrawing
 from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSinceError
 from tamis.withdrawal.verifying import verify
@@ -22,7 +22,7 @@ from tamis.withdrawal.verifying import verify
 
 @pytest.fixture
 def project(exporting: SmallProject) -> SmallProject:
-    return exporting
+    return export
 
 
 def test_a_folder_of_others_is_not_replaced(project, tmp_path):
@@ -142,14 +142,14 @@ def test_a_folder_that_a_withdrawal_went_through_is_exported_again(project):
 @pytest.mark.parametrize("form", ["jsonl", "hf"])
 @pytest.mark.parametrize("step", ["subset_rows", "_write"])
 def test_what_is_withdrawn_during_an_export_is_not_left_in_it(project, monkeypatch, step, form):
-    real = getattr(exporting, step)
+    real = getattr(export, step)
 
     def slow(*arguments):
         made = real(*arguments)
         project.withdraw([document_id(TEXTS[0])])
         return made
 
-    monkeypatch.setattr(exporting, step, slow)
+    monkeypatch.setattr(export, step, slow)
     with pytest.raises(WithdrawnSinceError):
         export_selection(project.project, "all", form)
     assert not [path for path in project.home.exports.rglob("*") if path.is_file()]

@@ -4,9 +4,9 @@ import pytest
 from projects import due_key, note_made, plain_project, settings, target
 
 from tamis.base.errors import PermanentError
-from tamis.graph.failed_steps import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
-from tamis.status import read_status
+from tamis.graph.failures import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
 from tamis.training.failures import note_failure
+from tamis.verbs.status import read_status
 
 ENTRY = ("target_examples", "goal")
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from projects import CHOSEN, COOKING, CORPUS, GRAPH, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from tamis.graph.held_back import held_back
-from tamis.graph.loss_limits import lost_too_many, shrank_too_much
-from tamis.planning import plan_lines, read_plan
+from tamis.graph.snapshot import lost_too_many, shrank_too_much
 from tamis.platform.sensors.requests import SETTLED_SECONDS
-from tamis.status import read_status
+from tamis.retention.held_back import held_back
+from tamis.verbs.plan import plan_lines, read_plan
+from tamis.verbs.status import read_status
 
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
@@ -280,7 +280,7 @@ def test_a_plan_names_removals_first(graph):
 
 
 def test_what_a_removal_deletes_is_noted_before(graph, monkeypatch):
-    from tamis.graph import reconciliation as reconcile
+    from tamis.retention import reconciled as reconcile
 
     (graph.landing / "sailing.jsonl").unlink()
     monkeypatch.setattr(reconcile, "forget_gone", lambda *_: pytest.fail("the power went"))
@@ -317,7 +317,7 @@ def test_sensors_delete_nothing_themselves_and_name_what_is_held_back(graph, mon
 
 
 def test_a_removal_that_was_killed_is_finished_and_a_file_that_is_back_is_read_again(graph, monkeypatch):
-    from tamis.graph import reconciliation as reconcile
+    from tamis.retention import reconciled as reconcile
 
     class PowerCutError(BaseException):
         pass

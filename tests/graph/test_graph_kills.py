@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from projects import BAD_ROWS, NEAR, REPEATED, SAILING, SCORED, VECTORS, SmallProject, lines, texts, write
 
-from tamis.corpus import intake, near_index
+from tamis.corpus import intake, repeats
 from tamis.embedding import storing as embedding
-from tamis.graph import reconciliation as reconcile
 from tamis.platform.assets import coverage
-from tamis.platform.resources import work
+from tamis.retention import reconciled as reconcile
+from tamis.runtime import step
 from tamis.store.tables import Store
 
 MORE = texts("sailing", 6, 9)
@@ -35,15 +35,15 @@ class Moment:
 
 
 MOMENTS = {
-    "raw shards are not yet in the index": Moment(work, "write_current_values", 1),
+    "raw shards are not yet in the index": Moment(step, "write_current_values", 1),
     "texts are stored, their places are not": Moment(Store, "append", 1, after=True),
-    "documents are stored, not yet in the index": Moment(work, "write_current_values", 2),
+    "documents are stored, not yet in the index": Moment(step, "write_current_values", 2),
     "orphans are noted, not yet deleted": Moment(reconcile, "delete_orphans"),
     "orphans are retained, not yet deleted": Moment(intake, "retain", after=True),
     "the orphans of one table are deleted": Moment(Store, "delete", 2, after=True),
-    "near-duplicates are decided, their index is not": Moment(near_index, "_write_index"),
+    "near-duplicates are decided, their index is not": Moment(repeats, "_write_index"),
     "half of the vectors are stored": Moment(embedding, "_rows", 2),
-    "vectors are stored, not yet in the index": Moment(work, "write_current_values", 4),
+    "vectors are stored, not yet in the index": Moment(step, "write_current_values", 4),
     "density is stored, not yet in the index": Moment(coverage, "score_density", after=True),
 }
 

@@ -7,10 +7,10 @@ import pytest
 from projects import CHOSEN, lines, texts, write
 from test_graph_published import MODELS, exported
 
-from tamis.exporting import IncompleteSelectionError
 from tamis.history.versions import restore
-from tamis.platform.resources.running import Runner
-from tamis.status import read_status
+from tamis.runtime.running import Runner
+from tamis.verbs.export import IncompleteSelectionError
+from tamis.verbs.status import read_status
 
 
 def test_documents_that_leave_while_a_selection_waits_make_nothing_red(graph):

@@ -7,14 +7,13 @@ from projects import CORPUS, corpus, due_key, note_made, plain_project, record, 
 
 from tamis.corpus import read_shard
 from tamis.corpus.intake import ShardShrunkError, store_shards
-from tamis.graph import reconciliation
-from tamis.graph.held_back import held_back, note_files
-from tamis.graph.reconciliation import find_gone
-from tamis.graph.removal_names import FILE, allows
-from tamis.graph.scan import scan
-from tamis.graph.shrunken_files import forget_shrunken, note_shrunken, read_shrunken
 from tamis.graph.snapshot import Shrunken
-from tamis.planning import plan_lines, read_plan
+from tamis.retention import reconciled
+from tamis.retention.held_back import held_back, note_files
+from tamis.retention.losses import FILE, allows, forget_shrunken, note_shrunken, read_shrunken
+from tamis.retention.reconciled import find_gone
+from tamis.scan.sources import scan
+from tamis.verbs.plan import plan_lines, read_plan
 
 A, B = "web__a", "web__b"
 
@@ -124,9 +123,9 @@ def test_a_removal_that_was_killed_and_undone_allows_no_later_loss(tmp_path, mon
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(reconciliation, "forget_gone", die)
+        patch.setattr(reconciled, "forget_gone", die)
         with pytest.raises(KilledError):
-            reconciliation.remove(scan(graph.project, allowed={"web"}), graph.current)
+            reconciled.remove(scan(graph.project, allowed={"web"}), graph.current)
     folder.rmdir()
     (tmp_path / "away").rename(folder)
     graph.arrive()

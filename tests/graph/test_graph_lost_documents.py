@@ -25,14 +25,13 @@ from projects import (
 )
 
 from tamis.corpus.intake import Shrinkage
-from tamis.corpus.text import document_id
-from tamis.graph.absent_files import absent_shards, as_once_read, note_absent, unread_files
-from tamis.graph.held_back import held_back
-from tamis.graph.loss_limits import lost_too_many_documents, mostly_found
-from tamis.graph.shrunken_files import ShrinkageLimits
-from tamis.planning import checked_plan
+from tamis.graph.snapshot import lost_too_many_documents, mostly_found
+from tamis.readers.text import document_id
 from tamis.records.current_values import CurrentValue, write_current_values
-from tamis.status import read_status
+from tamis.retention.held_back import held_back
+from tamis.retention.losses import ShrinkageLimits, absent_shards, as_once_read, note_absent, unread_files
+from tamis.verbs.plan import checked_plan
+from tamis.verbs.status import read_status
 
 READ = frozenset({"raw_shards", "documents"})
 FILES, EACH = 6, 30

@@ -27,9 +27,9 @@ from projects import (
 )
 
 from tamis.base.errors import TamisError
-from tamis.exporting import export_selection
 from tamis.history.versions import release, restore
-from tamis.status import read_status
+from tamis.verbs.export import export_selection
+from tamis.verbs.status import read_status
 
 AUDITED = CHOSEN | {"lineage_audit"}
 EVERYTHING = settings(

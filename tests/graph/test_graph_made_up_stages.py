@@ -11,12 +11,12 @@ from projects import SAILING, corpus, make_graph, settings, target, texts, write
 
 import tamis
 from tamis.base.declared import declaring_modules
-from tamis.corpus.text import document_id
 from tamis.graph.estimates import estimates
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.history.explain import explain_document
 from tamis.platform import assets, definitions
+from tamis.readers.text import document_id
 from tamis.store import schemas
 from tamis.withdrawal.verifying import verify
 

@@ -22,11 +22,11 @@ from marks import Sight, sights
 from projects import CHOSEN, GRAPH, SCORED, SmallProject, lines, make_graph, texts, write
 
 from tamis.corpus import document_id
-from tamis.exporting import export_selection
-from tamis.graph.failed_steps import TABLE as FAILED_STEPS
-from tamis.platform.resources import retries
+from tamis.graph.failures import TABLE as FAILED_STEPS
+from tamis.runtime import failures
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
+from tamis.verbs.export import export_selection
 from tamis.withdrawal.asking import WithdrawalReason
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.verifying import verify
@@ -268,7 +268,7 @@ def test_an_error_that_quotes_a_document_is_kept_nowhere_but_shown_on_the_termin
     write(graph.landing / "marked.jsonl", lines([marked("document")]))
     with monkeypatch.context() as broken:
         broken.setattr(StaticEncoder, "encode", refuse)
-        broken.setattr(retries, "RETRY_SECONDS", 0.0)
+        broken.setattr(failures, "RETRY_SECONDS", 0.0)
         outcome = graph.try_making(SCORED)
     assert re.search(r"RuntimeError at tamis/\S+\.py:", outcome.failed["embeddings"])
     reasons = graph.store.read(FAILED_STEPS)["reason"]

@@ -25,9 +25,9 @@ from projects import (
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.history.explain import explain_document, explanation_lines
-from tamis.mixing import lines_of, plan_lines, read_mixture
 from tamis.report.mixture import PAGE
 from tamis.stage import Automation
+from tamis.verbs.mix import lines_of, plan_lines, read_mixture
 
 pytestmark = pytest.mark.slow  # the swarm alone takes a minute
 

@@ -9,10 +9,10 @@ import pytest
 from projects import make_project, selection, sentences, write
 from test_graph_mixture import CHOSEN, DESIGN, FITTED, FOLLOWING, MIXTURE, TEXT, note_runs
 
-from tamis.mixing import lines_of, read_mixture
 from tamis.platform.assets import mixture as assets_of_mixture
 from tamis.report.mixture import PAGE
 from tamis.training import DivergedError
+from tamis.verbs.mix import lines_of, read_mixture
 
 pytestmark = pytest.mark.slow  # runs are trained, or noted for a law that is fitted
 RUNS = 12

@@ -5,7 +5,7 @@ import json
 import pytest
 from projects import CORPUS, corpus, plain_project, settings, texts, write
 
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 QUESTIONS, ANSWERS = (corpus(name, "data", text_column=name) for name in ("question", "answer"))
 

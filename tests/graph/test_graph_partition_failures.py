@@ -14,12 +14,12 @@ from projects import (
     write_jsonl,
 )
 
-from tamis.graph.failed_steps import failed_steps
+from tamis.graph.failures import failed_steps
 from tamis.graph.plan import full_plan
 from tamis.platform.assets import corpus as corpus_assets
 from tamis.platform.assets import embedding as embedding_assets
-from tamis.platform.resources import store
-from tamis.platform.resources.partitions import register_partitions
+from tamis.runtime import opening
+from tamis.runtime.runs import register_partitions
 from tamis.store.unwritable import DiskFullError
 
 BAD = ("web__bad0.jsonl", "web__bad1.jsonl", "web__bad2.jsonl")
@@ -120,7 +120,7 @@ def test_what_may_pass_is_tried_again_at_once_for_what_is_left_alone(graph, monk
         tries[shard.key] = tries.get(shard.key, 0) + 1
         return shard.key in BAD and tries[shard.key] == 1
 
-    monkeypatch.setattr("tamis.platform.resources.retries.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("tamis.runtime.failures.RETRY_SECONDS", 0.0)
     failing_where(monkeypatch, corpus_assets, "read_as", is_bad, error=TimeoutError)
     outcome = graph.try_making(MADE)
     assert outcome.failed == {}
@@ -134,8 +134,8 @@ def test_where_the_home_cannot_be_written_the_step_says_so_and_tries_no_other(gr
         raise DiskFullError(home, 0)
 
     failing_where(monkeypatch, corpus_assets, "read_as", lambda shard, *_: shard.key == BAD[0])
-    monkeypatch.setattr("tamis.platform.resources.work.stop_unless_writable", full)
-    monkeypatch.setattr("tamis.platform.resources.retries.MOST_RETRIES", 0)
+    monkeypatch.setattr("tamis.runtime.step.stop_unless_writable", full)
+    monkeypatch.setattr("tamis.runtime.failures.MOST_RETRIES", 0)
     outcome = graph.try_making(MADE)
     assert "is full" in outcome.failed["documents"]
     assert noted(graph, "documents") == {BAD[0]}
@@ -149,7 +149,7 @@ def test_a_full_disk_that_holds_the_tables_alone_ends_the_step_by_its_name(graph
     graph.make(MADE - {"embeddings"})
     called: list[int] = []
     monkeypatch.setattr(embedding_assets, "embed_missing", full)
-    monkeypatch.setattr("tamis.platform.resources.retries.MOST_RETRIES", 0)
+    monkeypatch.setattr("tamis.runtime.failures.MOST_RETRIES", 0)
     assert "is full" in graph.try_making({"embeddings"}).failed["embeddings"]
     assert len(called) == 1  # all files together, and none of them by itself
 
@@ -160,14 +160,14 @@ def test_each_line_of_an_error_of_another_library_is_a_line_on_the_terminal(grap
 
     graph.make(MADE - {"embeddings"})
     monkeypatch.setattr(embedding_assets, "embed_missing", broken)
-    monkeypatch.setattr("tamis.platform.resources.retries.MOST_RETRIES", 0)
+    monkeypatch.setattr("tamis.runtime.failures.MOST_RETRIES", 0)
     graph.try_making({"embeddings"})
     assert {"the second", "KeyError: 'the cause'"} <= set(graph.said)
     assert not any("\n" in line for line in graph.said)
 
 
 def test_a_run_looks_at_the_sources_once(graph, monkeypatch):
-    looked = failing_where(monkeypatch, store, "scan_files", lambda *_: False)
+    looked = failing_where(monkeypatch, opening, "scan_files", lambda *_: False)
     graph.make(MADE)
     assert len(graph.instance.get_runs()) == 1, "nine files, three stages"
     assert len(looked) == 1

@@ -26,12 +26,12 @@ from tamis.base.errors import UnknownNameError
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.graph.plan import full_plan
-from tamis.graph.precheck import UnmetTargetsError, precheck
-from tamis.graph.scan import scan
-from tamis.planning import checked_plan, without_documents
 from tamis.records.current_values import read_current_values
-from tamis.status import read_status
+from tamis.scan.precheck import UnmetTargetsError, precheck
+from tamis.scan.sources import scan
 from tamis.tokens.identity import UnknownTokenizerError
+from tamis.verbs.plan import checked_plan, without_documents
+from tamis.verbs.status import read_status
 
 GOAL = target(train=20, held_out=10)
 
@@ -147,7 +147,7 @@ def test_a_folder_of_texts_hides_no_file_without_the_column(folder):
 
 def test_of_many_files_some_of_each_folder_and_form_are_looked_at(folder, monkeypatch):
     """The others count as readable, with as many rows: a plan must not be stricter than the run."""
-    monkeypatch.setattr("tamis.graph.foreseen.FILES_LOOKED_AT", 4)
+    monkeypatch.setattr("tamis.scan.remedies.FILES_LOOKED_AT", 4)
     for number in range(20):
         write_jsonl(folder / "documents" / "many" / f"{number:02}.jsonl", texts("algebra", 10, number))
     write(folder / "documents" / "z" / "a.jsonl", ['{"content": "A text of several words"}'] * 6)
@@ -220,8 +220,8 @@ def test_what_cannot_be_read_is_left_to_the_steps(folder, monkeypatch):
         raise ZeroDivisionError
 
     (folder / "documents" / "torn.parquet").write_bytes(b"PAR1\0 no more")
-    monkeypatch.setattr("tamis.graph.foreseen.look_at", fails)
-    monkeypatch.setattr("tamis.graph.precheck.read_target_rows", fails)
+    monkeypatch.setattr("tamis.scan.remedies.look_at", fails)
+    monkeypatch.setattr("tamis.scan.precheck.read_target_rows", fails)
     assert checked(folder, corpus(), GOAL, selection("best", budget=900)).lines == []
 
 
@@ -398,7 +398,7 @@ def test_files_that_are_not_read_again_count_beside_those_that_are(tmp_path):
 def test_files_that_are_not_looked_at_count_as_readable_once_they_are_read_again(tmp_path, monkeypatch):
     write(tmp_path / "documents" / "a.jsonl", ['{"content": "Some words"}'] * 40)
     project = read_as_it_is(tmp_path, corpus())
-    monkeypatch.setattr("tamis.graph.foreseen.is_looked_at", lambda _file: False)
+    monkeypatch.setattr("tamis.scan.remedies.is_looked_at", lambda _file: False)
     project.reconfigure('path = "documents"', 'path = "documents"\ntext_column = "content"')
     found = checked_plan(project.project)[1]
     assert (found.lines, found.shares[0].rows) == ([], 40)

@@ -9,18 +9,18 @@ from projects import CHOSEN, GRAPH, SmallProject
 from projects import selection as selection_of
 
 from tamis.base.errors import PermanentError
-from tamis.exporting import export_selection
 from tamis.graph import trial_data
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.history.explain import explain_document
 from tamis.history.versions import read_versions
 from tamis.platform.assets import selection
 from tamis.records.published import SelectionRefusedError, published_sources
 from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
-from tamis.sql.reading import pin_tables
-from tamis.status import read_status
+from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
+from tamis.verbs.export import export_selection
+from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw
 
@@ -65,7 +65,7 @@ def kill_between_the_tables(graph: SmallProject) -> None:
 def kill_before_the_record(graph: SmallProject) -> None:
     """End the step after both tables were written, before the current values move."""
     with pytest.MonkeyPatch.context() as broken:
-        broken.setattr("tamis.platform.resources.work.write_current_values", die)
+        broken.setattr("tamis.runtime.step.write_current_values", die)
         assert "selected_subset" in graph.try_making(CHOSEN, partitions=["near"]).failed
 
 

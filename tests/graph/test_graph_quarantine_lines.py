@@ -2,10 +2,10 @@
 
 from projects import corpus, plain_project, rows_of, settings
 
-from tamis.corpus.setting_aside import place_of
+from tamis.corpus.quarantine import place_of
 from tamis.corpus.shards import shard_key
 from tamis.corpus.targets import place_in_target
-from tamis.graph.quarantine import quarantine_lines
+from tamis.scan.quarantine import quarantine_lines
 
 
 def test_a_line_names_the_corpus_that_was_noted_and_the_file(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from projects import key_of
 
 from tamis.corpus.intake import remove_shards
-from tamis.graph.reconciliation import collect_orphans, forget_gone
 from tamis.project import open_project
 from tamis.records.current_values import CurrentValue, read_current_values, write_current_values
+from tamis.retention.reconciled import collect_orphans, forget_gone
 from tamis.store.schemas import RETAINED, schema_of, tables
 from tamis.store.tables import Store
 

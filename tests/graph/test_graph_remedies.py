@@ -5,12 +5,12 @@ import json
 import pytest
 from projects import corpus, plain_project, settings, write
 
-from tamis.corpus.records import WHOLE_SHARD, missing_text_column
 from tamis.graph.plan import full_plan
-from tamis.graph.precheck import precheck
-from tamis.graph.quarantine import quarantine_lines
-from tamis.graph.remedies import Unread, as_glob, without_advice
-from tamis.settings.globs import glob_pattern
+from tamis.readers.rows import WHOLE_SHARD, missing_text_column
+from tamis.scan.precheck import precheck
+from tamis.scan.quarantine import quarantine_lines
+from tamis.scan.remedies import Unread, as_glob, without_advice
+from tamis.settings.values import glob_pattern
 
 TALKS = {"messages": [[{"role": "user", "content": "What?"}]]}
 SHARED = {"conversations": [[{"from": "human", "value": "What?"}]]}

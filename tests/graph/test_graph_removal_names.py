@@ -5,16 +5,10 @@ from dataclasses import replace
 import pytest
 from projects import CORPUS, plain_project, record, selection, settings
 
-from tamis.graph.held_back import held_back, losses_by_name
-from tamis.graph.removal_names import (
-    FILE,
-    AmbiguousRemovalError,
-    allows,
-    allows_trial,
-    to_print,
-    with_kinds,
-)
-from tamis.platform.resources.removal import run_removal
+from tamis.retention.held_back import held_back, losses_by_name
+from tamis.retention.losses import FILE, AmbiguousRemovalError, allows, allows_trial, to_print, with_kinds
+from tamis.runtime.running import run_removal
+from tamis.runtime.runs import REMOVAL
 from tamis.training.failures import failures_of, note_failure
 
 GROUP = "selection:thin"
@@ -130,7 +124,8 @@ def test_a_selection_and_a_corpus_of_one_name_are_let_go_one_at_a_time(tmp_path)
     graph = with_two_losses(tmp_path)
     with pytest.raises(AmbiguousRemovalError, match="corpus:web` or `--allow-removal selection:web"):
         graph.try_making(CORPUS, allowed=["web"])
-    assert "selection:web" in run_removal(graph.instance, graph.project, frozenset({"web"}))
+    removal = graph.definitions().resolve_job_def(REMOVAL)
+    assert "selection:web" in run_removal(graph.instance, graph.project, removal, frozenset({"web"}))
     assert (graph.store.count("documents"), ("selected_subset", "web") in graph.current) == (1, True)
     outcome = graph.try_making(CORPUS, allowed=["selection:web"])
     assert outcome.removed == ["selected_subset[web]"]

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from projects import CORPUS, head_of, manifest_of, plain_project, rows_of, settings
 
-from tamis import health
 from tamis.graph.repair import (
     UNLOCKED_SECONDS,
     find_damage,
@@ -19,12 +18,13 @@ from tamis.graph.repair import (
 )
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
-from tamis.records.pinned_versions import pin, read_pinned_versions
+from tamis.records.published import pin, read_pinned_versions
 from tamis.store.digests import NO_ROWS
 from tamis.store.home import Home
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError
+from tamis.verbs import health
 
 
 def torn(home: Home, table: str) -> None:

@@ -14,8 +14,8 @@ from projects import COOKING, CORPUS, GRAPH, REPEATED, SCORED, VECTORS, SmallPro
 from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.embedding.static import StaticEncoder
-from tamis.status import read_status
 from tamis.store.retained import retained_tables
+from tamis.verbs.status import read_status
 from tamis.withdrawal.verifying import verify
 
 JUDGED = SCORED | {"judge_sample", "judge_scores"}

@@ -8,10 +8,10 @@ import pytest
 from projects import SmallProject, lines, names, texts, write
 
 from tamis.corpus.shards import ShardChangedError
-from tamis.graph import scan
-from tamis.graph.scan import LISTING, kept_listing
 from tamis.platform.assets import corpus
-from tamis.platform.resources.tags import DRIVER_TAG, SENSOR
+from tamis.runtime.runs import DRIVER_TAG, SENSOR
+from tamis.scan import sources
+from tamis.scan.sources import LISTING, kept_listing
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def drop(graph, count: int) -> None:
 
 def count_listings(monkeypatch) -> list[str]:
     """Return a list that gets the name of a corpus each time it is listed."""
-    listed, whole = [], scan.list_shards
+    listed, whole = [], sources.list_shards
 
     def counted(corpus, *more):
         listed.append(corpus.name)
         return whole(corpus, *more)
 
-    monkeypatch.setattr(scan, "list_shards", counted)
+    monkeypatch.setattr(sources, "list_shards", counted)
     return listed
 
 

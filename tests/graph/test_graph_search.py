@@ -19,12 +19,12 @@ from projects import (
 
 from tamis.base.errors import PermanentError, TransientError
 from tamis.graph.automation import trial_work
-from tamis.platform.resources.driver import _tried_again
-from tamis.platform.resources.running import Wanted
+from tamis.runtime.driver import _tried_again
+from tamis.runtime.running import Wanted
 from tamis.scaling.searched import CLEAR, SPENT, TOO_SMALL, UNKNOWN, Search, sentences
 from tamis.scaling.stage import law_trials
-from tamis.status import read_status
 from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
+from tamis.verbs.status import read_status
 
 SEARCHED = """
 [[base_model]]

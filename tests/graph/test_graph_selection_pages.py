@@ -7,7 +7,7 @@ import pytest
 from projects import CHOSEN, SmallProject, corpus, make_graph, selection, settings
 
 from tamis.base.errors import NotMadeError
-from tamis.mapping import current_map, map_by_neighbours, write_points
+from tamis.verbs.map import current_map, map_by_neighbours, write_points
 
 PAGES = "selection_pages"
 MADE = CHOSEN | {"target_gaps", PAGES}

@@ -11,8 +11,7 @@ from projects import CHOSEN, VECTORS, SmallProject
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.selection.pool import exclusions
 from tamis.transport.gaps import find_gaps
-from tamis.transport.stored_gaps import read_gaps
-from tamis.transport.storing import load_potential
+from tamis.transport.storing import load_potential, read_gaps
 
 SERVED = "served_examples"
 MADE = CHOSEN | {"target_gaps", SERVED}

@@ -3,8 +3,8 @@
 import dagster as dg
 from projects import lines, texts, write
 
-from tamis.platform.resources.tags import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, HOME_TAG, SENSOR
 from tamis.report.address import page_url
+from tamis.runtime.runs import CERTIFIED_TAG, COMMAND_LINE, DRIVER_TAG, HOME_TAG, SENSOR
 from tamis.store.home import home_id
 
 

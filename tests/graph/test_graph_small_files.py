@@ -6,15 +6,16 @@ from collections.abc import Iterator
 import pytest
 from projects import CHOSEN, CORPUS, GRAPH, SmallProject, make_graph, texts
 
-from tamis.corpus import grouping, intake, listing
+from tamis.corpus import intake, listing
+from tamis.corpus import shards as grouping
 from tamis.corpus.shards import group_key, shard_key
-from tamis.graph import reconciliation
-from tamis.graph.held_back import held_back
-from tamis.graph.scan import scan
 from tamis.history.explain import explain_document, explanation_lines, paths_in_groups, training_lines
 from tamis.platform.assets import corpus
-from tamis.platform.resources import work
 from tamis.report.summary import first_places
+from tamis.retention import reconciled
+from tamis.retention.held_back import held_back
+from tamis.runtime import step
+from tamis.scan.sources import scan
 
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)
@@ -307,11 +308,11 @@ def test_a_run_that_is_killed_while_files_change_their_groups_is_resumed(tmp_pat
 
         monkeypatch.setattr(owner, name, photographing)
 
-    photographed(work, "write_current_values")
+    photographed(step, "write_current_values")
     photographed(intake._Group, "_note_files")
     photographed(intake, "note_places")
     photographed(corpus, "forget_regrouped")
-    photographed(reconciliation, "forget_current_values")
+    photographed(reconciled, "forget_current_values")
     graph.make(MADE)  # all files come into groups
     change()
     graph.make(MADE)

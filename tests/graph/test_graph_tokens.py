@@ -24,15 +24,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tamis.base.unfit import PLAIN
 from tamis.corpus import document_id
-from tamis.exporting import export_selection
 from tamis.history.differences import difference, history
 from tamis.interchange.subset import SubsetFiles
-from tamis.planning import budget_lines, read_plan
 from tamis.project import open_project
 from tamis.report.summary import selection_lines
 from tamis.settings.references import named
-from tamis.status import read_status
 from tamis.training.tokenizer import encode, load_tokenizer, train_tokenizer
+from tamis.verbs.export import export_selection
+from tamis.verbs.plan import budget_lines, read_plan
+from tamis.verbs.status import read_status
 
 BUDGET = 400
 ESTIMATED = "\n".join(

@@ -19,9 +19,9 @@ from projects import (
 
 from tamis.graph.plan import full_plan
 from tamis.history.explain import explain_document, explanation_lines
-from tamis.mixing import plan_lines
 from tamis.topics.storing import read_names
-from tamis.withdrawal.files import pages_naming
+from tamis.verbs.mix import plan_lines
+from tamis.withdrawal.places import pages_naming
 
 TOPICS = ("algebra", "cooking", "sailing")
 MADE = (CHOSEN - {"density_sketch", "density_scores"}) | {"topics", "selection_pages"}

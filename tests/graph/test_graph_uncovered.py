@@ -3,10 +3,9 @@
 import pytest
 from projects import corpus, plain_project, settings, target, texts, write, write_jsonl
 
-from tamis.graph.precheck import precheck
-from tamis.graph.uncovered import uncovered_lines
 from tamis.records.current_values import read_current_values
-from tamis.status import read_status
+from tamis.scan.precheck import precheck, uncovered_lines
+from tamis.verbs.status import read_status
 
 
 def lines_of(folder, *sections) -> list[str]:
@@ -72,5 +71,5 @@ def test_targets_count_and_many_files_are_looked_at_up_to_a_limit(tmp_path, monk
     put(tmp_path, "documents/a.jsonl", "target/more.jsonl")
     (line,) = lines_of(tmp_path, corpus(), target(path="target/goal.jsonl"))
     assert "1 file in target (more.jsonl)" in line
-    monkeypatch.setattr("tamis.graph.uncovered.MOST_LOOKED_AT", 1)
+    monkeypatch.setattr("tamis.scan.precheck.MOST_LOOKED_AT", 1)
     assert lines_of(tmp_path, corpus(), target(path="target/goal.jsonl")) == []

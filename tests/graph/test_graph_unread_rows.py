@@ -21,13 +21,13 @@ from projects import (
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.corpus.shards import shard_key
-from tamis.graph.failed_steps import FailedStep
-from tamis.graph.reading_notes import reading_notes
-from tamis.graph.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
+from tamis.graph.failures import FailedStep
 from tamis.records.current_values import read_current_values
 from tamis.report.index import write_index
+from tamis.scan.quarantine import reading_notes
+from tamis.scan.unread_rows import Share, read_quarantine, unread_json, unread_line, unread_shares
 from tamis.settings.references import named
-from tamis.status import read_status
+from tamis.verbs.status import read_status
 
 CONTENT = ['{"content": "A text of several words"}']
 

@@ -8,7 +8,7 @@ from projects import FITTED, SAILING, VECTORS, SmallProject, lines, write
 
 from tamis.embedding import encoder_identity, identity
 from tamis.embedding.storing import current_table
-from tamis.platform.resources.ownership import tags_of
+from tamis.runtime.runs import tags_of
 from tamis.store.schemas import kind_of
 from tamis.store.tables import Store
 

@@ -10,12 +10,12 @@ from projects import CORPUS, SCORED, SmallProject, lines, texts, write
 from tamis.base.errors import PermanentError
 from tamis.corpus import document_id
 from tamis.corpus.refusing import WITHHELD
-from tamis.exporting import export_selection
-from tamis.graph.failed_steps import TABLE as FAILED_STEPS
+from tamis.graph.failures import TABLE as FAILED_STEPS
 from tamis.history.versions import read_versions, restore
 from tamis.records.manifest import ManifestFolder
-from tamis.status import read_status
 from tamis.store.withdrawn import read_places, read_withdrawals
+from tamis.verbs.export import export_selection
+from tamis.verbs.status import read_status
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import Withdrawn
 

@@ -9,7 +9,6 @@ from tamis.base.errors import NotMadeError
 from tamis.cli.removal import withdraw
 from tamis.cli.tracing import explain
 from tamis.corpus import Shard
-from tamis.corpus.records import WHOLE_SHARD
 from tamis.history.finding import (
     UnknownDocumentError,
     UnknownPlaceError,
@@ -17,6 +16,7 @@ from tamis.history.finding import (
     document_of_text,
     resolve_document,
 )
+from tamis.readers.rows import WHOLE_SHARD
 
 
 def quarantined(store, shard: str, row: int, reason: str) -> None:

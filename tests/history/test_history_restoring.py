@@ -9,10 +9,10 @@ from projects import plain_project, rows_of, selection, settings
 
 from tamis.base.errors import UnknownNameError
 from tamis.graph.plan import full_plan, upstream
-from tamis.graph.reconciliation import forget_gone
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.history.versions import UnknownVersionError, note_version, release, restore
-from tamis.records.pinned_versions import PinnedVersion, read_pinned_versions
+from tamis.records.published import PinnedVersion, read_pinned_versions
+from tamis.retention.reconciled import forget_gone
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from tamis.history.versions import (
 )
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.manifest import ManifestFolder
-from tamis.records.pinned_versions import pin, read_pinned_versions, unpin
-from tamis.records.published import DECISIONS
+from tamis.records.published import DECISIONS, pin, read_pinned_versions, unpin
 from tamis.store.home import Home
 
 

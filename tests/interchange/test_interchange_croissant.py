@@ -9,8 +9,8 @@ import pytest
 from absl.logging import get_absl_handler
 from projects import rows_of
 
-from tamis.exporting import export_selection
 from tamis.interchange.subset import SubsetFiles
+from tamis.verbs.export import export_selection
 
 # absl, which mlcroissant imports, keeps the standard error of the moment, here pytest's file. It closes that
 # file when logging is configured, as mlflow does, while a test has another standard error.

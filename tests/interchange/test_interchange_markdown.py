@@ -10,10 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.interchange.card import data_card
+from tamis.interchange.card import LONGEST, code, data_card, words
 from tamis.interchange.facts import Facts, Written
-from tamis.interchange.markdown import LONGEST, code, words
-from tamis.selection.token_sizes import Tokens
+from tamis.selection.pool import Tokens
 
 HOSTILE = [
     "a\x1b[31mred\x1b]0;title\x07",

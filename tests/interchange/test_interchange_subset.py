@@ -14,7 +14,6 @@ from conftest import DECISIONS, DOCUMENTS, SHARDS, project_of
 from projects import heads_of, manifests_of, rows_of
 
 from tamis.corpus import Shard, read_shard
-from tamis.exporting import ExportPathError, Extras, IncompleteSelectionError, export_selection
 from tamis.graph import trial_data
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.versions import decisions_of, read_versions
@@ -25,6 +24,7 @@ from tamis.records.published import find_published, read_decisions
 from tamis.settings.config import CorpusSection
 from tamis.store.exports import DESCRIPTIONS, rows_in_folder
 from tamis.training.storing import record_training_documents
+from tamis.verbs.export import ExportPathError, Extras, IncompleteSelectionError, export_selection
 
 
 def card(path) -> str:

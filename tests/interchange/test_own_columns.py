@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from long_stack import below
 
-from tamis.corpus.arrow_values import json_values, kept_type
-from tamis.corpus.kept_columns import Heading
 from tamis.interchange.json_lines import json_lines
 from tamis.interchange.own_columns import MOST_FIELDS, MOST_LEVELS, OwnRows, OwnTable, own_table
+from tamis.readers.arrow_values import json_values, kept_type
+from tamis.readers.kept_columns import Heading
 
 
 def table_of(values: Sequence[Any], kind: pa.DataType | None = None) -> OwnTable:

@@ -8,12 +8,12 @@ import pytest
 from projects import corpus, plain_project, record, settings, texts, write
 
 from tamis.corpus import read_shard
-from tamis.corpus.arrow_values import kept_type
 from tamis.corpus.intake import store_shards
-from tamis.corpus.kept_columns import Heading
 from tamis.interchange.json_lines import json_lines
 from tamis.interchange.own_columns import OwnRows, own_table
 from tamis.interchange.subset_rows import subset_rows
+from tamis.readers.arrow_values import kept_type
+from tamis.readers.kept_columns import Heading
 
 TEXTS = texts("cooking", 8)
 LONG = "x" * 70_000

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from tamis.graph.plan import due_partitions, full_plan, input_references
-from tamis.graph.reconciliation import forget_gone
 from tamis.graph.stages import stages
 from tamis.records.attempts import begin, read_attempts
 from tamis.records.current_values import CurrentValue, read_current_values, unfinished, write_current_values
+from tamis.retention.reconciled import forget_gone
 from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store

@@ -8,7 +8,6 @@ from projects import CORPUS, SmallProject, manifest_of, plain_project, record, s
 
 from tamis.audit.events import LoggedEvent
 from tamis.audit.verdicts import audit_lines
-from tamis.graph.held_back import held_back
 from tamis.graph.repair import find_damage, lost_index
 from tamis.records.losses import (
     ALLOWED,
@@ -23,9 +22,10 @@ from tamis.records.losses import (
     require_answers,
 )
 from tamis.records.manifest import ManifestFolder
-from tamis.records.pinned_versions import read_pinned_versions, restore_pins, unpin
-from tamis.status import read_status
+from tamis.records.published import read_pinned_versions, restore_pins, unpin
+from tamis.retention.held_back import held_back
 from tamis.store.tables import DamagedTableError
+from tamis.verbs.status import read_status
 
 EARLY, LATE = datetime(2024, 1, 1), datetime(2099, 1, 1)
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamis.audit.verdicts import Audit, Node
-from tamis.report.audit import page_of
-from tamis.report.audit_layout import VERDICTS, lay_out, layers_of
+from tamis.report.audit import VERDICTS, lay_out, layers_of, page_of
 
 
 def node(key, asset, partition="", inputs=()):

@@ -8,12 +8,11 @@ import pyarrow as pa
 import pytest
 from test_report_server import ask, free_port
 
-from tamis.report.missing import SECONDS, missing_page
+from tamis.report.address import SECONDS, missing_page
 from tamis.report.server import HEADERS, served_pages
-from tamis.store.activity import activity, what_next
 from tamis.store.home import Home, writing
 from tamis.store.schemas import schema_of
-from tamis.store.served import NOTE, note_said, note_served, said_by, served
+from tamis.store.served import NOTE, activity, note_said, note_served, said_by, served, what_next
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.report.random_baseline import LOOKED_AT, random_baseline
+from tamis.report.mix import LOOKED_AT, random_baseline
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
 from tamis.selection import select

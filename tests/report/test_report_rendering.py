@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError, meta, nodes
 
+from tamis.report.address import MissingPage
 from tamis.report.audit import AuditPage
-from tamis.report.browse import BrowsePage
-from tamis.report.figures import LARGEST_BYTES, new_figure, plot_markdown, png_of
 from tamis.report.index import IndexPage
-from tamis.report.missing import MissingPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
-from tamis.report.rendering import ends, environment, escape
+from tamis.report.rendering import LARGEST_BYTES, ends, environment, escape, new_figure, plot_markdown, png_of
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage
-from tamis.report.selection_map import MapPage
+from tamis.report.selection_map import BrowsePage, MapPage
 from tamis.report.serving import ServingPage
 from tamis.report.sql_model import SqlModelPage
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tamis.report.samplers import sampler_page
-from tamis.selection.paper import PaperSampler, paper_samplers
+from tamis.samplers.paper import PaperSampler, paper_samplers
 
 PAIRS = {"sampler_a": pl.String, "sampler_b": pl.String, "jaccard": pl.Float64, "kendall_tau": pl.Float64}
 CHOSEN = {"sampler": pl.String, "description": pl.String, "selected": pl.Int64, "mean_quality": pl.Float64}

@@ -5,8 +5,7 @@ import math
 import pytest
 from made_curves import HARDLY, SIZES, costing, curve, steep_and_level
 
-from tamis.report.scaling import models_markdown, scaling_law_page
-from tamis.report.scaling_plot import CLIPPED, curve_plot_png, loss_limits
+from tamis.report.scaling import CLIPPED, curve_plot_png, loss_limits, models_markdown, scaling_law_page
 from tamis.scaling.analysis import Study, build_scaling_report
 from tamis.scaling.costs import Cost, FailedRun
 from tamis.scaling.report_values import NATS_PER_EXAMPLE, WIDEST

@@ -17,16 +17,15 @@ from projects import rows_of
 
 from tamis.report import seen as seeing
 from tamis.report import selection_map
-from tamis.report.browse import browse_page
 from tamis.report.mix import Before, mix_page
 from tamis.report.rendering import as_json, script_policy
 from tamis.report.seen import clean, documents_known, look_at, page_links, sampled
-from tamis.report.selection_map import axes_in_words, fitted, map_page, thumbnail_png
+from tamis.report.selection_map import axes_in_words, browse_page, fitted, map_page, thumbnail_png
 from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.topics.clusters import WITNESSES
-from tamis.withdrawal.files import pages_naming
+from tamis.withdrawal.places import pages_naming
 
 LINKS = page_links("best")
 HOSTILE = (

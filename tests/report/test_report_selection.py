@@ -7,18 +7,17 @@ import polars as pl
 import pytest
 from made_decisions import N, decided, pool
 
-from tamis.report.score_words import words_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import (
     SelectionReport,
+    selection_plot_png,
     shown_documents,
     source_mix,
+    words_of,
 )
-from tamis.report.selection_plot import selection_plot_png
 from tamis.selection import select
-from tamis.selection.deciding import deciding_score
-from tamis.selection.reasons import SENTENCES, Reason
-from tamis.selection.token_sizes import Tokens
+from tamis.selection.decide import SENTENCES, Reason, deciding_score
+from tamis.selection.pool import Tokens
 from tamis.settings.samplers import SAMPLERS, find_sampler
 
 NONE = pl.lit([], dtype=pl.List(pl.String))

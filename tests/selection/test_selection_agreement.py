@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tamis.selection import select
-from tamis.selection.agreement import compare_decisions
+from tamis.selection.changes import compare_decisions
 
 
 def pool(count=120):

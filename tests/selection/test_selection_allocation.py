@@ -22,9 +22,9 @@ from tamis.selection.allocation import (
 )
 from tamis.selection.decide import Ranking
 from tamis.selection.errors import SharesNotReached
-from tamis.selection.training_sets import stored_count, training_order
+from tamis.selection.pool import stored_count, training_order
+from tamis.settings.budget import ImpossibleSharesError
 from tamis.settings.samplers import find_sampler
-from tamis.settings.shares import ImpossibleSharesError
 
 GOT_D = Ranking(sampler=find_sampler("got-d"))
 GROUPS = ("books", "web", "wiki")

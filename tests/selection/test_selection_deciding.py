@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from made_decisions import decided
 
-from tamis.selection.deciding import deciding_score
+from tamis.selection.decide import deciding_score
 
 
 @pytest.mark.parametrize(

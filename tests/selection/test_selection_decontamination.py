@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.selection.decontamination import find_contaminated, find_contaminated_in_batches
+from tamis.selection.leaks import find_contaminated, find_contaminated_in_batches
 
 WORDS = [f"w{number}" for number in range(400)]
 

@@ -5,7 +5,7 @@ import pytest
 
 from tamis.filters import FAMILIES
 from tamis.filters.flags import MEASURES
-from tamis.selection.evidence import evidence_of, in_words
+from tamis.selection.filtering import evidence_of, in_words
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamis.base.errors import UnknownNameError
+from tamis.samplers.paper import NEEDS_A_MODEL, paper_samplers
 from tamis.selection import SAMPLERS, find_sampler
-from tamis.selection.model_scores import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer
-from tamis.selection.paper import NEEDS_A_MODEL, paper_samplers
+from tamis.selection.computing import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer
 from tamis.settings.samplers import BadModelSamplerError, model_of
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of

@@ -13,17 +13,17 @@ from tamis.filters import storing as flag_storing
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import flag_documents
 from tamis.selection import select
-from tamis.selection.evidence import evidence_of
 from tamis.selection.filtering import (
+    evidence_of,
     filtered,
     rules_of_flags,
     rules_of_licences,
     rules_of_sources,
+    unknown_language_lines,
     with_heirs,
 )
 from tamis.selection.pool import exclusions
 from tamis.selection.stage import filter_settings
-from tamis.selection.unknown_codes import unknown_language_lines
 from tamis.settings.config import Settings, parse_settings
 from tamis.settings.sections import FiltersSection, SelectionSection
 from tamis.settings.values import RULE_NAMES

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 from projects import corpus, plain_project, rows_of, settings
 
-from tamis.selection.lost_files import LOST_AS, files_lost
-from tamis.selection.reasons import Reason
+from tamis.selection.decide import Reason
+from tamis.selection.filtering import LOST_AS, files_lost
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tamis.selection.pinned import repeated
+from tamis.selection.changes import repeated
 
 THEN = pl.DataFrame(
     {

@@ -5,8 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tamis.selection import BudgetExceedsPool, select
-from tamis.selection.pool import candidates, exclusions, with_texts
-from tamis.selection.token_sizes import token_sizes, tokens_of
+from tamis.selection.pool import candidates, exclusions, token_sizes, tokens_of, with_texts
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

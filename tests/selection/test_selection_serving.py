@@ -13,7 +13,7 @@ from tamis.selection import serving
 from tamis.selection.serving import CHOSEN, POOL, RANDOM, Goal, limit_of_halves, serving_of
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
-from tamis.transport.blocks import BadVectorError
+from tamis.transport.cost import BadVectorError
 
 D = 6
 GOAL = Goal(

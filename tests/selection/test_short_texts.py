@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tamis.selection.methods import METHODS, SHORT_TOKENS, MethodProblem
+from tamis.samplers.methods import METHODS, SHORT_TOKENS, MethodProblem
 
 
 @pytest.mark.parametrize("method", ["semdedup", "prototypes"])

@@ -11,9 +11,9 @@ from projects import SmallProject, plain_project, rows_of, selection, settings
 
 from tamis.base.kept_errors import NOT_KEPT
 from tamis.history.versions import note_version
-from tamis.platform.resources.tags import COMMAND_LINE, DRIVER_TAG
 from tamis.platform.sensors import outbox as module
 from tamis.platform.sensors.failures import error_line
+from tamis.runtime.runs import COMMAND_LINE, DRIVER_TAG
 
 TEXT = "a sentence of a document"
 
@@ -182,7 +182,7 @@ def test_a_server_that_is_gone_is_given_up_and_nothing_else_waits_for_it(tmp_pat
         ("Failure", f"dagster.Failure: {TEXT}: more", "Failure"),
         (
             "StepError",
-            f"tamis.platform.resources.work_errors.StepError: ValueError at a.py:1, {NOT_KEPT}",
+            f"tamis.runtime.failures.StepError: ValueError at a.py:1, {NOT_KEPT}",
             f"ValueError at a.py:1, {NOT_KEPT}",
         ),
         (

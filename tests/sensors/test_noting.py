@@ -6,8 +6,9 @@ import dagster as dg
 import pytest
 from projects import plain_project, settings
 
+from tamis.graph.used_stages import used_by
+from tamis.platform.assets.removal import removal
 from tamis.platform.resources.store import StoreResource
-from tamis.platform.resources.used_stages import used_by
 from tamis.platform.sensors import noting
 from tamis.platform.sensors.defined import sensors_of
 from tamis.platform.sensors.noting import noted
@@ -92,7 +93,7 @@ def test_a_tamis_toml_that_cannot_be_read_stops_no_sensor(tmp_path):
 
 def test_dagster_sees_the_same_sensors(tmp_path):
     project = plain_project(tmp_path / "other", settings()).project
-    by_name = {one.name: one for one in sensors_of(used_by(project))}
+    by_name = {one.name: one for one in sensors_of(used_by(project), removal)}
     assert by_name["reselection"].description.startswith("Keep every materialized selection current")
     assert by_name["reselection"].required_resource_keys == {"store"}
     assert noted(reselection).__name__ == "reselection"

@@ -14,8 +14,8 @@ import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target
 
 from tamis.base.processes import this_process
-from tamis.platform.resources.current_checks import PROJECT_FILE
-from tamis.platform.resources.webserver import ask_reload, noted
+from tamis.runtime.checks import PROJECT_FILE
+from tamis.runtime.services import ask_reload, noted
 from tamis.store.served import NOTE, served
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
@@ -126,7 +126,7 @@ def test_what_is_used_no_longer_and_what_only_the_definitions_state_is_loaded_to
 
 
 def test_a_webserver_that_is_loading_is_not_waited_for(serve, monkeypatch):
-    monkeypatch.setattr("tamis.platform.resources.webserver.BEGUN_SECONDS", 0.2)
+    monkeypatch.setattr("tamis.runtime.services.BEGUN_SECONDS", 0.2)
     server = serve(after=20.0)
     began = time.monotonic()
     assert ask_reload("127.0.0.1", server.server_port, "definitions.py") == ""

@@ -9,10 +9,9 @@ from projects import SmallProject, names, note_made, plain_project, selection, s
 
 from tamis.cli import main
 from tamis.graph.stages import stages
-from tamis.platform.resources.ownership import tags_of
-from tamis.platform.resources.tags import CERTIFIED_TAG, WORK_TAG
 from tamis.platform.sensors.requests import BACK_OFF_SECONDS
-from tamis.status import read_status
+from tamis.runtime.runs import CERTIFIED_TAG, WORK_TAG, tags_of
+from tamis.verbs.status import read_status
 
 SELECTED = dg.RunRequest(
     asset_selection=[dg.AssetKey("selected_subset"), dg.AssetKey("decisions")], partition_key="near"

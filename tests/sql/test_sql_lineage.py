@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 import sqlglot.optimizer.qualify
 
-from tamis.sql import column_lineage, kept, load_project
+from tamis.sql import column_lineage, load_project, syntax
 from tamis.sql.plan import plan_run
 
 CHANGED = "select id, id * 2 as twice, colour from {{ source('raw', 'items') }}"
@@ -71,7 +71,7 @@ def test_answers_are_kept_for_the_next_process_until_a_model_changes(write_proje
     project = load_project(write_project(CHAIN))
     lineage = {name: column_lineage(project, model) for name, model in project.models.items()}
     plans = {name: plan_run(project, model) for name, model in project.models.items()}
-    kept._answers.clear()  # as another process has none
+    syntax._answers.clear()  # as another process has none
     with monkeypatch.context() as patched:
         patched.setattr(sqlglot.optimizer.qualify, "qualify", None)
         for name, model in project.models.items():

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tamis.base.errors import UnknownNameError
-from tamis.graph.marts import SQL_FOLDER
+from tamis.graph.stages import SQL_FOLDER
 from tamis.sql import (
     CycleError,
     ProjectFileError,
@@ -14,9 +14,9 @@ from tamis.sql import (
     UnknownColumnError,
     UnknownReferenceError,
     UnorderedModelError,
-    kept,
     load,
     load_project,
+    syntax,
     tables_read,
 )
 from tamis.sql.load import read_project
@@ -77,12 +77,12 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(write_project, ca
 
 def test_old_versions_leave_the_cache(write_project, cache):
     folder = write_project(TOY)
-    for weight in range(kept.MOST_KEPT + 3):
+    for weight in range(syntax.MOST_KEPT + 3):
         (folder / "tests" / "light.sql").write_text(
             f"select id from {{{{ ref('stg_items') }}}} where weight > {weight}"
         )
         load_project(folder)
-    assert len([*(cache / "sql").iterdir()]) == kept.MOST_KEPT
+    assert len([*(cache / "sql").iterdir()]) == syntax.MOST_KEPT
 
 
 def test_models_stand_in_dependency_order_with_layer_and_materialization(write_project):

@@ -7,7 +7,7 @@ import pytest
 
 from tamis.base.declared import declaring_modules
 from tamis.sql import ProjectFileError, load_project, run_model
-from tamis.sql.reading import pin_tables
+from tamis.sql.plan import pin_tables
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -86,7 +86,7 @@ def test_the_targets_that_trials_were_measured_on_are_supplied(project, store):
 
 
 def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
-    from tamis.graph.marts import mart_stages
+    from tamis.graph.stages import mart_stages
 
     folder = write_project({"staging/stg_items.sql": "select id from {{ source('raw', 'items') }}"})
     assert load_project(folder)
@@ -112,7 +112,7 @@ def test_a_folder_with_a_source_that_nothing_writes_says_so(write_project):
     ],
 )
 def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project, name, problem):
-    from tamis.graph.marts import mart_stages
+    from tamis.graph.stages import mart_stages
 
     folder = write_project({f"marts/{name}.sql": "select 1 as n order by n"})
     with pytest.raises(ProjectFileError) as raised:
@@ -121,8 +121,7 @@ def test_a_model_cannot_replace_what_the_platform_has_of_that_name(write_project
 
 
 def test_names_of_other_stages_are_taken():
-    from tamis.graph.marts import mart_stages
-    from tamis.graph.stages import stages
+    from tamis.graph.stages import mart_stages, stages
 
     names = [stage.name for stage in mart_stages(OTHERS)]
     assert {"raw_shards", "lineage_audit", "mart_documents"} <= set(stages())
@@ -130,7 +129,7 @@ def test_names_of_other_stages_are_taken():
 
 
 def test_no_model_may_read_text_of_documents(tmp_path):
-    from tamis.graph.marts import SQL_FOLDER, mart_stages
+    from tamis.graph.stages import SQL_FOLDER, mart_stages
 
     folder = tmp_path / "sql"
     shutil.copytree(SQL_FOLDER, folder)

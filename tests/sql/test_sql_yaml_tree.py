@@ -3,7 +3,7 @@
 import pytest
 
 from tamis.sql.errors import ProjectFileError
-from tamis.sql.yaml_tree import read_yaml
+from tamis.sql.properties import read_yaml
 
 
 def test_nodes_know_their_lines(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from projects import plain_project, selection, settings
 
 from tamis.cli import main
-from tamis.platform.resources.instance import open_instance
 from tamis.project import open_project
+from tamis.runtime.instance import open_instance
 from tamis.store.home import (
     MOST_BYTES,
     PROJECT_MARKER,

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from tamis.base.errors import TransientError
-from tamis.store import remote_lock as module
 from tamis.store.home import Home, HomeElsewhereError, HomeLockedError, placed, writer, writing
-from tamis.store.objects import ObjectFolder
-from tamis.store.remote_lock import LOCK, LockLostError, RemoteLock, UnconditionalStoreError
+from tamis.store.remote import lock as module
+from tamis.store.remote.lock import LOCK, LockLostError, RemoteLock, UnconditionalStoreError
+from tamis.store.remote.objects import ObjectFolder
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tamis.store import objects as module
-from tamis.store.objects import (
+from tamis.store.remote import objects as module
+from tamis.store.remote.objects import (
     EndpointError,
     ObjectFolder,
     StorageRefusedError,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.corpus import document_id
 from tamis.store.digests import row_digests, row_records
-from tamis.store.records import BY_DOC_IDS, records_of_ids, stored_rows
+from tamis.store.rows_files import BY_DOC_IDS, records_of_ids, stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 

@@ -8,11 +8,11 @@ import pytest
 from projects import rows_of
 
 from tamis.graph.repair import unreadable_tables
-from tamis.store import objects
 from tamis.store.compaction import compact
 from tamis.store.erasing import erase_rows, forget_versions, is_bare
-from tamis.store.objects import ObjectFolder, StorageUnavailableError
-from tamis.store.salvaging import sweep_unmade
+from tamis.store.remote import objects
+from tamis.store.remote.objects import ObjectFolder, StorageUnavailableError
+from tamis.store.retained import sweep_unmade
 from tamis.store.schemas import schema_of
 from tamis.store.tables import DamagedTableError, Store, UnknownTableError
 from tamis.store.vectors import VectorBlocks
@@ -175,7 +175,7 @@ def test_the_silence_of_a_store_lasts_about_a_minute_at_most(store, storage):
 
 
 def quick_options() -> dict[str, str]:
-    from tamis.store.objects import lance_options
+    from tamis.store.remote.objects import lance_options
 
     return lance_options() | {"client_max_retries": "1", "client_retry_timeout": "1"}
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from tamis.store.digests import broken_seals
 from tamis.store.retained import (
     Retained,
     collect_expired,
@@ -15,7 +16,6 @@ from tamis.store.retained import (
     take_back,
 )
 from tamis.store.schemas import RETAINED, schema_of, tables
-from tamis.store.seals import broken_seals
 from tamis.store.tables import Store, one_of
 
 IDS = [f"{number:032x}" for number in range(6)]

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.store.digests import row_records, rows_digest
-from tamis.store.records import BY_DOC_IDS, stored_rows
+from tamis.store.digests import broken_seals, row_records, rows_digest
+from tamis.store.rows_files import BY_DOC_IDS, stored_rows
 from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of, tables
-from tamis.store.seals import broken_seals
 from tamis.store.tables import (
     Store,
     UnknownTableError,

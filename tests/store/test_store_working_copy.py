@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tamis.store.home import Home, bring_up_to_date, writing
-from tamis.store.working_copy import OnDisk
+from tamis.store.remote.working_copy import OnDisk
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_what_lies_in_a_folder_before_it_is_a_copy_stays(homes, storage):
 
 
 def test_a_copy_is_never_emptied_by_a_store_that_fails(homes, storage, monkeypatch):
-    from tamis.store import objects
-    from tamis.store.objects import StorageUnavailableError
+    from tamis.store.remote import objects
+    from tamis.store.remote.objects import StorageUnavailableError
 
     here, _ = homes
     with writing(here, "first"):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_pools import VECTORS, pool_texts, vectors_of, write_pool
 
-from tamis.corpus.text import document_id
 from tamis.embedding.layout import principal_components, unit
+from tamis.readers.text import document_id
 from tamis.store.tables import Store
 from tamis.topics.clusters import (
     WITNESSES,

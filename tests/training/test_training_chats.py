@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tamis.corpus.conversations import Conversation
+from tamis.readers.conversations import Conversation
 from tamis.training import FineTuningOptions, fine_tune
 from tamis.training.chats import AROUND, READ, SAID, Chat, chat_tokens, chat_windows, refused_rows
 from tamis.training.errors import BadTemplateError

@@ -23,7 +23,7 @@ from projects import (
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.project import open_project, read_project
 from tamis.records.manifest import REPLACES, Manifest, ManifestFolder
-from tamis.records.retention import (
+from tamis.retention.superseded import (
     NOTE,
     remove_earlier_fits,
     remove_superseded,
@@ -223,7 +223,7 @@ def test_what_is_trained_again_after_its_removal_is_a_checkpoint_like_any_other(
 
 @pytest.mark.parametrize("cut", ["mark_removed", "_leave_note"])
 def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, cut):
-    from tamis.records import retention
+    from tamis.retention import superseded as retention
 
     project = project_with(tmp_path, 0)
     for number in (1, 2):

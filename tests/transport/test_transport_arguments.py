@@ -5,17 +5,15 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from tamis.samplers.contrast import contrast, nearest_domains, rank_domains
+from tamis.samplers.rounds import select_in_rounds
 from tamis.transport import (
     BadShapeError,
     bootstrap_stability,
     calibrate,
-    contrast,
     estimated_top_k,
     join,
     nearest_cost,
-    nearest_domains,
-    rank_domains,
-    select_in_rounds,
     smallest_first,
     solve_potential,
     union_certificate,

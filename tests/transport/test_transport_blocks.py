@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transport_problems import Blocks, clustered
 
 from tamis.transport import BadShapeError, nearest_cost, solve_potential
-from tamis.transport.blocks import RowSource
+from tamis.transport.cost import RowSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 

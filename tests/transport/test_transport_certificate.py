@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from transport_problems import clustered
 
 from tamis.transport import NotConverged, calibrate, estimated_top_k, solve_potential, union_certificate
-from tamis.transport.anderson import iterate
+from tamis.transport.cost import TargetSide
+from tamis.transport.iteration import iterate
 from tamis.transport.rows import StoredRows
 from tamis.transport.sinkhorn import Kernel, evaluate
-from tamis.transport.target_side import TargetSide
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints"),

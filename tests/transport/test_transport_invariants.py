@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
+from tamis.samplers.contrast import contrast
 from tamis.transport import (
     LargeEpsilon,
     TargetPotential,
@@ -17,7 +18,6 @@ from tamis.transport import (
     nearest_cost,
     solve_potential,
 )
-from tamis.transport.contrast import contrast
 from tamis.transport.ordering import smallest_first
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")

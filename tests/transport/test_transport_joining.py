@@ -9,9 +9,8 @@ from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.transport import BadShapeError, solve_potential
-from tamis.transport.joining import join_pool, sums_of_pool
 from tamis.transport.scoring import PoolScoring, score_pool
-from tamis.transport.shards import ShardSums
+from tamis.transport.shards import ShardSums, join_pool, sums_of_pool
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 WIDTH, SECTION = 16, TransportSection()

@@ -7,8 +7,7 @@ import pytest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 from tamis.transport import solve_potential
-from tamis.transport.nearest import nearest_cost
-from tamis.transport.scoring import PoolScoring, score_pool
+from tamis.transport.scoring import PoolScoring, nearest_cost, score_pool
 
 POOL, TABLE, DIMENSION = "embeddings_x", "transport_goal", 6
 

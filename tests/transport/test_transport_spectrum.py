@@ -8,8 +8,8 @@ import torch
 from scipy.special import logsumexp
 
 from tamis.transport import FewTargetPoints, estimated_top_k, solve_and_score, solve_potential
-from tamis.transport.spectrum import DENSE_BELOW, slowest_contraction
-from tamis.transport.target_side import TargetSide
+from tamis.transport.cost import TargetSide
+from tamis.transport.iteration import DENSE_BELOW, slowest_contraction
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 

@@ -12,12 +12,9 @@ from transport_problems import RAW, Blocks, centred, clustered, costs, prepared
 
 from tamis.base.precision import PRECISIONS, computing_in
 from tamis.transport import BadShapeError, NotConverged, prepare, solve_and_score, solve_potential
-from tamis.transport.blocks import RowSource
-from tamis.transport.cost import Geometry
-from tamis.transport.rows import KeptPlan, StoredRows, StreamedRows
-from tamis.transport.shared_rows import keeps_plan
+from tamis.transport.cost import Geometry, RowSource, TargetSide
+from tamis.transport.rows import KeptPlan, StoredRows, StreamedRows, keeps_plan
 from tamis.transport.sinkhorn import Kernel, evaluate
-from tamis.transport.target_side import TargetSide
 
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")
 seeds = st.integers(0, 10_000)
@@ -71,7 +68,7 @@ def test_a_correction_on_the_sample_saves_readings_of_the_whole(monkeypatch):
             errors.append(result.marginal_error)
         return result
 
-    monkeypatch.setattr("tamis.transport.ladder.evaluate", spy)
+    monkeypatch.setattr("tamis.transport.prepare.evaluate", spy)
     assert solve_potential(problem.y, problem.x, memory=READ_EACH_PASS).converged
     assert len(errors) <= 6
     assert errors[1] < errors[0] / 4

@@ -5,13 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.samplers import RIVALS
+from tamis.samplers import nearest as neighbours_module
+from tamis.samplers.nearest import nearest_neighbours, round_robin, sides_of
+from tamis.samplers.tsds import neighbour_density, spread_mass
 from tamis.transport import nearest_cost
 from tamis.transport.ordering import hash_order, ranks_of, smallest_first
-from tamis.transport.rivals import RIVALS
-from tamis.transport.rivals import neighbours as neighbours_module
-from tamis.transport.rivals.neighbour_density import neighbour_density, spread_mass
-from tamis.transport.rivals.neighbours import nearest_neighbours, sides_of
-from tamis.transport.rivals.round_robin import round_robin
 
 seeds = st.integers(0, 10_000)
 RAW = {"center": False, "normalize": False}

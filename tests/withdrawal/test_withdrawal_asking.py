@@ -9,7 +9,7 @@ from withdrawal_home import IDS, TEXTS
 
 from tamis.base.errors import UnknownNameError
 from tamis.corpus.listing import ListingError
-from tamis.corpus.text import loose_id
+from tamis.readers.text import loose_id
 from tamis.store.erasing import forget_versions
 from tamis.store.home import Home
 from tamis.store.withdrawn import read_withdrawals

@@ -15,7 +15,7 @@ from tamis.store.home import Home, writing
 from tamis.store.withdrawn import DOCUMENT, Withdrawal, write_withdrawals
 from tamis.withdrawal import purging, verifying
 from tamis.withdrawal.asking import Asked, Asking, WithdrawalReason
-from tamis.withdrawal.files import UnreadableRowsError
+from tamis.withdrawal.places import UnreadableRowsError
 from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSince, WithdrawnSinceError
 from tamis.withdrawal.telling import withdrawn_lines
 from tamis.withdrawal.verifying import verify

@@ -6,10 +6,10 @@ import pytest
 from projects import rows_of
 
 from tamis.corpus import document_id
-from tamis.corpus.text import excerpt
+from tamis.readers.text import excerpt
 from tamis.store.home import Home
 from tamis.withdrawal.asking import Asking, WithdrawalReason
-from tamis.withdrawal.excerpts import showing
+from tamis.withdrawal.quotations import showing
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import withdraw
 

@@ -12,14 +12,13 @@ from withdrawal_home import IDS, TEXTS, made_home
 
 from tamis.corpus.documents import read_shard
 from tamis.corpus.intake import store_shards
-from tamis.corpus.kept_columns import read_heading
-from tamis.corpus.named_columns import heading_without, schema_without, texts_of_schema
-from tamis.corpus.refusing import texts_among, without_texts
+from tamis.corpus.refusing import heading_without, schema_without, texts_among, texts_of_schema, without_texts
 from tamis.corpus.shards import Shard
-from tamis.corpus.text import document_id
+from tamis.readers.kept_columns import read_heading
+from tamis.readers.text import document_id
 from tamis.settings.config import CorpusSection
 from tamis.withdrawal.asking import Asking, WithdrawalReason
-from tamis.withdrawal.files import files_holding, purge_exports
+from tamis.withdrawal.places import files_holding, purge_exports
 from tamis.withdrawal.quotations import files_quoting, is_long_enough, plain, quotations
 from tamis.withdrawal.telling import withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify

@@ -8,8 +8,16 @@ from projects import manifests_of, rows_of
 from withdrawal_home import IDS, TEXTS
 
 from tamis.corpus.refusing import refusal
-from tamis.records.lost_withdrawals import WithdrawalsLostError, is_lost, require_withdrawals, restore_lost
-from tamis.records.receipts import LATEST, read_receipts, receipt_ids, receipt_problems
+from tamis.records.receipts import (
+    LATEST,
+    WithdrawalsLostError,
+    is_lost,
+    read_receipts,
+    receipt_ids,
+    receipt_problems,
+    require_withdrawals,
+    restore_lost,
+)
 from tamis.store.home import Home, writing
 from tamis.store.withdrawn import read_withdrawals, withdrawn_ids, withdrawn_versions
 from tamis.withdrawal import purging, withdrawing

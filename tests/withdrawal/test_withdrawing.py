@@ -29,7 +29,7 @@ from tamis.withdrawal.asking import (
     ShortIdError,
     WithdrawalReason,
 )
-from tamis.withdrawal.files import UnreadableRowsError
+from tamis.withdrawal.places import UnreadableRowsError
 from tamis.withdrawal.telling import history, history_lines, withdrawn_json, withdrawn_lines
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import finish, preview, withdraw

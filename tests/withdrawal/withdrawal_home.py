@@ -10,7 +10,7 @@ from tamis.base.files import file_digest
 from tamis.corpus import document_id
 from tamis.records.manifest import Manifest
 from tamis.store.home import Home
-from tamis.store.records import BY_DOC_IDS
+from tamis.store.rows_files import BY_DOC_IDS
 
 TEXTS = [
     f"Of {number}: {hashlib.sha256(bytes([number])).hexdigest()}, by nobody else." for number in range(6)

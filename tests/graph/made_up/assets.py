@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
-from tamis.platform.resources.output import Output, Rows
-from tamis.platform.resources.specification import asset
+from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
+from tamis.runtime.record import Output, Rows
 from tamis.store.schemas import schema_of
 
 

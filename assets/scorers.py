@@ -1,0 +1,38 @@
+"""The models that samplers name, ready to score at the versions that a step pinned."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tamis.platform.resources.judge import JudgeResource
+from tamis.runtime.step import Work
+from tamis.selection.computing import ModelScorer, judge_scorer, perplexity_scorer
+from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
+from tamis.store.digests import canonical_digest
+from tamis.training.loop import checkpoint_folder
+from tamis.training.planned import TWIN, model_section
+from tamis.training.stage import BASE_MODELS_STAGE
+
+
+def scorers(work: Work, judge: JudgeResource, samplers: Iterable[str]) -> dict[str, ModelScorer]:
+    """By sampler, for those that name a model."""
+    return {name: _scorer(work, judge, asked) for name in samplers if (asked := model_of(name))}
+
+
+def _scorer(work: Work, judge: JudgeResource, asked: ModelOf) -> ModelScorer:
+    if asked.family == ASK_LLM:
+        return judge_scorer(judge.open(work.project, asked.model))
+    base, _fold = model_section(work.project, asked.model)
+    twin = asked.model + TWIN if base.preset else asked.model
+    versions = [work.current[(BASE_MODELS_STAGE.name, name)].data_version for name in (asked.model, twin)]
+    version = canonical_digest(f"{versions} {asked.checkpoint}")
+    # The model itself trained on fold 0, so it measures fold 1.
+    folders = {0: _folder(work, twin, asked), 1: _folder(work, asked.model, asked)}
+    return perplexity_scorer(folders, version, work.project.settings.perplexity.max_tokens)
+
+
+def _folder(work: Work, name: str, asked: ModelOf) -> str | Path:
+    section, _fold = model_section(work.project, name)
+    if section.path is not None:
+        return work.project.model(section.path)
+    folder = work.upstream(BASE_MODELS_STAGE.name, name)
+    return folder if asked.checkpoint is None else checkpoint_folder(folder, asked.checkpoint)

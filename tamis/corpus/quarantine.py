@@ -1,0 +1,146 @@
+"""Quarantine: rows that could not be read, and documents that a stage cannot work with."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from tamis.base.unfit import Refusal
+from tamis.corpus.shards import is_group_key
+from tamis.corpus.small_files import files_of, rows_of_files
+from tamis.store.schemas import schema_of
+from tamis.store.tables import Store, one_of, quoted
+
+QUARANTINE = "quarantine"
+COLUMN = "rows_lost"
+STILL_BEING_WRITTEN = "still_being_written"
+"""Reason of an entry for a file that waits: its stored rows are those of the reading before."""
+TABLE = "set_aside"
+
+
+def lost_rows() -> pl.Expr:
+    """Return the sum of lost rows over entries, at least one per entry."""
+    return pl.col(COLUMN).fill_null(1).sum().cast(pl.Int64)
+
+
+def rows_before(store: Store, places: pl.DataFrame) -> Mapping[str, int]:
+    """Return how many rows each file had when it was read last, lost ones too; `places`: of documents."""
+    bad = store.read(QUARANTINE, ["shard", COLUMN], f"reason != '{STILL_BEING_WRITTEN}'")
+    rows = pl.len().cast(pl.Int64).alias(COLUMN)
+    counts = [places.group_by("shard").agg(rows), bad.group_by("shard").agg(lost_rows())]
+    return dict(pl.concat(counts).group_by("shard").agg(pl.col(COLUMN).sum()).iter_rows())
+
+
+def with_lost_rows(bad: pl.DataFrame, before: int, rows: int) -> pl.DataFrame:
+    """Return the entries of a file, of which one that counts nothing stands for the rows that are missing.
+
+    `before`: rows of the last reading; `rows`: those that were read now.
+    """
+    missing = before - rows - int(bad[COLUMN].sum())
+    if bad[COLUMN].null_count() != 1 or missing < 1:
+        return bad
+    return bad.with_columns(pl.col(COLUMN).fill_null(missing))
+
+
+def place_of(stage: str, partition: str = "") -> str:
+    """What is written in place of a shard for the documents that a stage set aside."""
+    return f"stage/{stage}/{partition}" if partition else f"stage/{stage}"
+
+
+def note_refused(store: Store, stage: str, fingerprint: str, refused: Mapping[str, Refusal]) -> None:
+    """Remember why these documents, by id, are set aside; in one commit, none where there is nothing."""
+    if not refused:
+        return
+    rows = [
+        {"doc_id": doc_id, "stage": stage, "reason": str(why.reason), "detail": why.detail}
+        | {"fingerprint": fingerprint}
+        for doc_id, why in sorted(refused.items())
+    ]
+    store.merge_values(TABLE, rows)
+
+
+def read_refused(
+    store: Store, stages: Sequence[str], fingerprints: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """What these stages have set aside: doc_id, stage, reason, detail; with `fingerprints` only by those."""
+    where = one_of("stage", stages)
+    if fingerprints is not None:
+        where += f" AND {one_of('fingerprint', fingerprints)}"
+    return store.read(TABLE, ["doc_id", "stage", "reason", "detail"], where)
+
+
+def forget_refused(store: Store, stage: str, fingerprints: Sequence[str]) -> None:
+    """Forget what a stage has set aside under other fingerprints than these: it is tried again."""
+    if store.exists(TABLE):
+        store.delete(TABLE, f"stage = {quoted(stage)} AND NOT ({one_of('fingerprint', fingerprints)})")
+
+
+def show_refused(
+    store: Store, stage: str, groups: Mapping[str, Sequence[str]], fingerprints: Sequence[str]
+) -> dict[str, int]:
+    """Make the quarantine show what a stage has set aside, by shard; how many of each shard, without zeros.
+
+    groups: documents of each shard that was looked at.
+    """
+    refused = read_refused(store, [stage], fingerprints)
+    alone = [place_of(stage, shard) for shard in groups if not is_group_key(shard)]
+    scope = " OR ".join(
+        [one_of("shard", alone), *(rows_aside(stage, shard) for shard in groups if is_group_key(shard))]
+    )
+    if not len(refused) and not store.count(QUARANTINE, scope):
+        return {}
+    files = files_of(store, list(groups))
+    held = rows_of_files(store, "occurrences", ["doc_id", "shard", "row"], files["shard"].to_list())
+    first = held.sort("shard", "row").unique(["doc_id", "shard"], keep="first", maintain_order=True)
+    found = first.join(refused, on="doc_id").join(files, on="shard").sort("shard", "row")
+    file = (
+        pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))
+    )
+    rows = found.with_columns(
+        pl.format(f"stage/{stage}/{{}}{{}}", "partition", file).alias("shard"),
+        pl.col("row").cast(pl.Int64),
+        _named_detail(),
+        pl.col("doc_id").alias("excerpt"),
+    )
+    _replace(store, rows, scope)
+    return dict(found.group_by("partition").len().sort("partition").iter_rows())
+
+
+def rows_aside(stage: str, shard: str) -> str:
+    """Return the filter on the quarantine that finds what a stage has set aside of a shard."""
+    place = place_of(stage, shard)
+    if is_group_key(shard):
+        return f"starts_with(shard, {quoted(place + '/')})"
+    return f"shard = {quoted(place)}"
+
+
+def show_rows(store: Store, place: str, refused: pl.DataFrame) -> None:
+    """Make the quarantine show these documents (doc_id, reason, detail), numbered, under one place."""
+    scope = f"shard = {quoted(place)}"
+    if not len(refused) and not store.count(QUARANTINE, scope):
+        return
+    rows = refused.sort("doc_id").with_columns(
+        pl.lit(place).alias("shard"),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        _named_detail(),
+        pl.col("doc_id").alias("excerpt"),
+    )
+    _replace(store, rows, scope)
+
+
+def forget_shown(store: Store, shards: Sequence[str]) -> None:
+    """Take what stages have set aside of these shards out of the quarantine."""
+    places = store.read(QUARANTINE, ["shard"], "shard LIKE 'stage/%/%'")["shard"].unique().sort()
+    parts = places.str.split("/")
+    of_shards = places.filter(parts.list.get(2).is_in(list(shards)) | parts.list.last().is_in(list(shards)))
+    if len(of_shards):
+        store.delete(QUARANTINE, one_of("shard", of_shards.to_list()))
+
+
+def _named_detail() -> pl.Expr:
+    return pl.format("document {}: {}", "doc_id", "detail").alias("detail")
+
+
+def _replace(store: Store, rows: pl.DataFrame, scope: str) -> None:
+    schema = schema_of(QUARANTINE)
+    rows = rows.with_columns(rows_lost=pl.lit(1, pl.Int64))
+    store.replace(QUARANTINE, rows.select(schema.names).to_arrow().cast(schema), scope)

@@ -1,0 +1,1 @@
+"""Repeats among texts, by words: near-duplicates by MinHash, and text that many documents share."""

@@ -1,0 +1,1 @@
+"""Answers of commands, without printing: each verb as a function of a project."""

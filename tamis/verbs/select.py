@@ -1,0 +1,351 @@
+"""`tamis.select`: texts in memory are chosen as a project chooses documents, and nothing of them is stored.
+
+Each text is made a document (normal form, id), each distinct one is encoded and scored once, and the same
+decision with the same reasons follows. What a project adds is left out: near copies, held-out examples, rules
+of form, and scores of models that are trained or asked.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tamis.base.errors import PermanentError
+from tamis.base.files import user_cache, whole_file
+from tamis.base.numbers import counted
+from tamis.base.precision import FLOAT32, computing_in
+from tamis.base.progress import Progress
+from tamis.coverage import DensitySketch
+from tamis.embedding import encode_each, load_encoder
+from tamis.embedding.storing import are_one
+from tamis.embedding.unknown import SAMPLE, unknown_texts
+from tamis.readers.text import normalise_text, normalised_id, without_surrogates
+from tamis.samplers.methods import METHODS, MethodProblem
+from tamis.selection import Reason, find_sampler, parse_budget, select
+from tamis.selection.computing import documents_in
+from tamis.selection.pool import estimated_tokens
+from tamis.settings.budget import Budget
+from tamis.settings.samplers import METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
+from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
+from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
+from tamis.transport.prepare import FEW_TARGET_POINTS
+
+COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
+MOST_SEED = 2**63
+_ONE_TEXT = "a single str was passed; pass a list of texts"
+_NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
+
+
+class UnknownToEncoder(UserWarning):
+    """The encoder does not know much of the texts or of the goal, so vectors say little of them."""
+
+
+class SameVectors(UserWarning):
+    """All texts have the same vector, so that none is better than another."""
+
+
+class NothingSelected(UserWarning):
+    """No text was chosen: none is eligible, or none fits the budget."""
+
+
+class UnusableTextsError(PermanentError, ValueError):
+    """An argument of `tamis.select` that is no series of texts; says which, why, and what would be right."""
+
+    def __init__(self, argument: str, problem: str) -> None:
+        self.argument, self.problem = argument, problem
+        super().__init__(f"{argument}: {problem}")
+
+
+class BadSeedError(PermanentError, ValueError):
+    """A seed that is no whole number from 0 to below `MOST_SEED`."""
+
+    def __init__(self, seed: object) -> None:
+        self.seed = seed
+        super().__init__(f"seed {seed!r} is not valid; pass a non-negative integer below 2**63")
+
+
+class UnscoredSamplerError(PermanentError, ValueError):
+    """A sampler whose scores come from a project alone; names those that work on texts in memory."""
+
+    def __init__(self, sampler: str, columns: Iterable[str], valid: Iterable[str]) -> None:
+        self.sampler, self.columns, self.valid = sampler, sorted(columns), sorted(valid)
+        super().__init__(
+            f"sampler {sampler!r} needs {', '.join(self.columns)}, which only a project computes; "
+            f"choose a sampler that works on texts in memory: {', '.join(self.valid)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """How texts are chosen: the arguments of `tamis.select` but the texts."""
+
+    budget: int | str
+    sampler: str
+    encoder: str
+    seed: int
+    cache: str | Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scoring:
+    """What a score is computed from: distinct texts in ascending order of id, and those of the goal."""
+
+    sampler: Sampler
+    budget: Budget
+    seed: int
+    pool: pl.DataFrame  # doc_id, normal, n_tokens
+    goal: pl.DataFrame
+    vectors_nd: npt.NDArray[np.float32]
+    goal_md: npt.NDArray[np.float32]
+
+    def gradient(self) -> npt.NDArray[Any]:
+        options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
+        return solve_and_score(self.goal_md, self.vectors_nd, seed=self.seed, **options)[1]
+
+    def nearest(self) -> npt.NDArray[Any]:
+        return nearest_cost(self.goal_md, self.vectors_nd)
+
+    def density(self) -> npt.NDArray[Any]:
+        section = DensitySection()
+        count, dim = self.vectors_nd.shape
+        sketch = DensitySketch(dim, rows=section.rows, hashes=section.hashes, expected=count, seed=self.seed)
+        sketch.calibrate(self.vectors_nd[: section.calibration])
+        return sketch.add(self.vectors_nd).density(self.vectors_nd)
+
+    def method(self) -> npt.NDArray[Any]:
+        """Return the score of a method that looks at the eligible documents alone; the others have NaN."""
+        eligible_n = ~self.pool["doc_id"].is_in(self.goal["doc_id"].implode()).to_numpy()
+        pool = self.pool.filter(eligible_n)
+        texts = self.sampler.method in READS_TEXTS
+        section = SelectionSection(name="texts", sampler=self.sampler.name, budget=1)
+        problem = MethodProblem(
+            target=self.goal["normal"].to_list() if texts else self.goal_md,
+            candidates=pool["normal"].to_list() if texts else [self.vectors_nd[eligible_n]],
+            k=documents_in(self.budget, pool),
+            ids=pool["doc_id"].to_list(),
+            seed=self.seed,
+            tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
+            settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
+            | TransportSection().model_dump(include={"relative_epsilon", "tolerance"}),
+        )
+        found_n = np.full(len(self.pool), np.nan)
+        found_n[eligible_n] = METHODS[str(self.sampler.method)](problem) if len(pool) else ()
+        return found_n
+
+
+SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
+    "transport_gradient": _Scoring.gradient,
+    "nearest_cost": _Scoring.nearest,
+    "density": _Scoring.density,
+    METHOD_SCORE: _Scoring.method,
+}
+
+
+def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
+    """Return what `tamis.select` returns, and raise and warn as it does."""
+    sampler, budget = _usable_sampler(choosing.sampler), parse_budget(choosing.budget)
+    seed = choosing.seed
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED:
+        raise BadSeedError(seed)
+    choosing = replace(choosing, seed=int(seed))
+    given = _documents(texts, "texts")
+    examples = _documents(goal if goal is not None else (), "goal").filter(pl.col("normal") != "")
+    if given.is_empty():
+        raise UnusableTextsError(
+            "texts", "it contains no texts, so there is nothing to select from; pass at least one text"
+        )
+    if sampler.needs_target and examples.is_empty():
+        raise UnusableTextsError(
+            "goal",
+            f"it contains no texts; pass {FEW_TARGET_POINTS} or more examples of what the model should "
+            "become good at, or choose a sampler that needs no goal, such as random",
+        )
+    distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
+    if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
+        few = (
+            f"goal contains only {counted(len(examples), 'different text')}; with fewer than "
+            f"{FEW_TARGET_POINTS}, the selection depends too much on the particular examples, so treat it as "
+            "provisional"
+        )
+        warnings.warn(few, FewTargetPoints, stacklevel=3)
+    pool = distinct.filter(pl.col("normal") != "")
+    if sampler.reads_vectors:
+        sides = {"texts": pool, "goal": examples} if sampler.needs_target else {"texts": pool}
+        for side, documents in sides.items():
+            if unknown := unknown_texts(choosing.encoder, documents["normal"].head(SAMPLE).to_list()):
+                warnings.warn(f"{side}: {unknown.sentence}", UnknownToEncoder, stacklevel=3)
+    scored, refused = _scored(sampler, budget, pool, examples, choosing)
+    named = pl.concat(
+        [
+            examples.select("doc_id", reason=pl.lit(Reason.TARGET_EXAMPLE.value)),
+            distinct.filter(pl.col("normal") == "").select("doc_id", reason=pl.lit(Reason.HEURISTIC.value)),
+        ]
+    )
+    candidates = distinct.select("doc_id", "n_tokens").join(scored, on="doc_id", how="left")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decided = select(candidates, sampler.name, choosing.budget, choosing.seed, exclusions=named)
+    if (decided["verdict"] == "selected").any():
+        for one in caught:
+            warnings.warn(one.message, stacklevel=3)
+    else:
+        why = (
+            f"the budget {choosing.budget!r} is too small for the first-ranked text; pass a larger one"
+            if decided["rank"].count()
+            else "no text is eligible; the column reason says why"
+        )
+        warnings.warn(NothingSelected(f"nothing was selected: {why}"), stacklevel=3)
+    score = pl.col(*sampler.score_columns) if sampler.score_columns else pl.lit(None, dtype=pl.Float64)
+    without = pl.col("reason") == Reason.NO_SCORE.value
+    return (
+        given.join(decided, on="doc_id", how="left")
+        .join(refused, on="doc_id", how="left")
+        .with_columns(
+            score=score, reason=pl.when(without).then(pl.coalesce("why", "reason")).otherwise("reason")
+        )
+        .sort("rank", "row", nulls_last=True)
+        .select(COLUMNS)
+    )
+
+
+def _usable_sampler(name: str) -> Sampler:
+    """Return the sampler of that name; raise `UnscoredSamplerError` where texts alone do not do."""
+    sampler = find_sampler(name)
+    if not _scores_texts(sampler):
+        columns = {*sampler.score_columns} - SCORES.keys() or {"the answers of a model"}
+        raise UnscoredSamplerError(
+            name, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one)]
+        )
+    return sampler
+
+
+def _scores_texts(sampler: Sampler) -> bool:
+    return SCORES.keys() >= {*sampler.score_columns} and (sampler.method is None or sampler.method in METHODS)
+
+
+def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
+    """Return a frame of texts as given: row, text, normal (form), doc_id and n_tokens (estimated)."""
+    found = _listed(texts, argument)
+    wrong = [row for row, text in enumerate(found) if not isinstance(text, str)]
+    if wrong:
+        what = f"row {wrong[0]} is not a str but {type(found[wrong[0]]).__name__}"
+        what += f" ({len(wrong):,} of {len(found):,} rows are not str)" if len(wrong) > 1 else ""
+        raise UnusableTextsError(argument, f"{what}; leave out such rows, or pass '' in place of them")
+    normal = [normalise_text(text) for text in found]
+    n_tokens = estimated_tokens(pl.col("normal").str.len_bytes())
+    columns = {
+        "text": [without_surrogates(text) for text in found],
+        "normal": normal,
+        "doc_id": [normalised_id(text) for text in normal],
+    }
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).with_row_index("row")
+    return frame.with_columns(pl.col("row").cast(pl.Int64), n_tokens=n_tokens)
+
+
+def _listed(texts: Any, argument: str) -> list[Any]:
+    """Return the elements of a list, an array, a column or an iterator."""
+    if isinstance(texts, str | bytes):
+        raise UnusableTextsError(argument, _ONE_TEXT)
+    sequence = not isinstance(texts, Mapping | set | frozenset) and isinstance(texts, Iterable)
+    if not sequence or getattr(texts, "ndim", 1) != 1 or hasattr(texts, "columns"):
+        raise UnusableTextsError(argument, _NO_SERIES.format(type(texts).__name__))
+    for convert in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars and pandas; numpy
+        if hasattr(texts, convert):
+            return list(getattr(texts, convert)())
+    return list(texts)
+
+
+def _scored(
+    sampler: Sampler, budget: Budget, pool: pl.DataFrame, goal: pl.DataFrame, choosing: Choosing
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the score of each document of the pool, and why (doc_id, why) some have no vector."""
+    refused = pl.DataFrame(schema={"doc_id": pl.String, "why": pl.String})
+    if not sampler.score_columns:
+        return pool.select("doc_id"), refused
+    (column,) = sampler.score_columns
+    goal = goal if sampler.needs_target else goal.clear()
+    if sampler.method in READS_TEXTS:
+        vectors = pl.DataFrame(schema={"doc_id": pl.String, "vector": pl.Array(pl.Float32, 1)})
+    else:
+        vectors, refused = _vectors(pl.concat([pool, goal]).unique(), choosing)
+        pool, goal = (side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal))
+    if sampler.needs_target and goal.is_empty():
+        raise UnusableTextsError(
+            "goal", "the encoder could not encode any of these texts; pass other examples"
+        )
+    scoring = _Scoring(
+        sampler=sampler,
+        budget=budget,
+        seed=choosing.seed,
+        pool=pool,
+        goal=goal,
+        vectors_nd=_matrix(pool, vectors),
+        goal_md=_matrix(goal, vectors),
+    )
+    if _alike(scoring):
+        score_n: npt.NDArray[Any] = np.zeros(len(pool))
+        if len(pool) > 1:
+            warnings.warn(
+                f"the encoder {choosing.encoder} gives all {len(pool):,} different texts the same vector, so "
+                "none is better than another, and which are chosen is arbitrary",
+                SameVectors,
+                stacklevel=4,
+            )
+    else:
+        with computing_in(FLOAT32), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FewTargetPoints)
+            score_n = SCORES[column](scoring)
+    return pool.select("doc_id", pl.Series(column, score_n, dtype=pl.Float64)), refused
+
+
+def _alike(scoring: _Scoring) -> bool:
+    """Whether nothing sets the texts of the pool apart, so that each is zero once they are centred."""
+    if scoring.sampler.method in READS_TEXTS:
+        return len(scoring.pool) < 2
+    return are_one(scoring.vectors_nd)
+
+
+def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return doc_id and vector of the documents that have one, and doc_id and why of the others.
+
+    Those that the cache has are read from there, and those that are encoded are added to it.
+    """
+    folder = user_cache() if choosing.cache is None else Path(choosing.cache).expanduser()
+    with Progress(f"loading encoder {choosing.encoder}"):
+        encoder = load_encoder(choosing.encoder, cache=folder)
+    kept = None if choosing.cache is None else folder / "vectors" / encoder.fingerprint
+    kind = pl.Array(pl.Float32, encoder.dimension)
+    known = pl.DataFrame(schema={"doc_id": pl.String(), "vector": kind})
+    if kept is not None and (parts := sorted(kept.glob("*.parquet"))):
+        known = (
+            pl.scan_parquet(parts, glob=False)
+            .join(documents.lazy(), on="doc_id", how="semi")
+            .unique("doc_id")
+            .collect()
+        )
+    missing = documents.join(known, on="doc_id", how="anti").sort("doc_id")
+    with Progress("encoding texts", len(missing), "texts") as progress:
+        vectors_nd, refused = encode_each(encoder, missing["normal"].to_list(), progress.advance)
+    made = pl.DataFrame({"doc_id": missing["doc_id"], "vector": pl.Series(vectors_nd, dtype=kind)})
+    why = {missing["doc_id"][place]: str(one.reason) for place, one in refused.items()}
+    made = made.filter(~pl.col("doc_id").is_in([*why]))
+    if kept is not None and len(made):
+        kept.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256("".join(made["doc_id"]).encode()).hexdigest()
+        with whole_file(kept / f"{name}.parquet") as draft:
+            made.write_parquet(draft)
+    aside = {"doc_id": [*why], "why": [*why.values()]}
+    return pl.concat([known, made]), pl.DataFrame(aside, schema=dict.fromkeys(aside, pl.String))
+
+
+def _matrix(documents: pl.DataFrame, vectors: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """Return the vectors [n, d] of documents, in their order."""
+    joined = documents.select("doc_id").join(vectors, on="doc_id", how="left", maintain_order="left")
+    return joined["vector"].to_numpy()

@@ -12,6 +12,9 @@ from tamis.store.digests import canonical_digest
 
 Verdict = bool | None
 RED, AMBER, GREEN = "red", "amber", "green"
+SHOWN = 20
+ONE_BY_ONE = 3
+"""Up to this many nodes of one asset have a line each in the tree; more of them share one."""
 
 
 @dataclass(kw_only=True)
@@ -123,11 +126,6 @@ class Audit:
         broken = [node.name for node in self.lowest_broken()]
         found = {"status": self.status, "roots": self.roots, "lowest_broken": broken}
         return found | {"lost_records": dict(self.lost), "nodes": nodes}
-
-
-SHOWN = 20
-ONE_BY_ONE = 3
-"""Up to this many nodes of one asset have a line each in the tree; more of them share one."""
 
 
 @dataclass(frozen=True, kw_only=True)

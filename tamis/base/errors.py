@@ -12,6 +12,42 @@ import socket
 from collections.abc import Iterable, Iterator
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?\s]*@)?([^\s?]*)(?:\?[^\s)'\"]*)?", re.IGNORECASE)
+_PASSING_ERRNOS = frozenset(
+    {
+        *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EPIPE),
+        *(errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET),
+        *(errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET),
+    }
+)
+_LASTING_OS_ERRORS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_PASSING_CLASSES = frozenset(
+    {
+        *("HTTPException", "TransportError", "RequestException", "MaxRetryError", "ProtocolError"),
+        *("SSLEOFError", "SSLZeroReturnError"),
+        *("RaySystemError", "RayActorError", "WorkerCrashedError", "ObjectLostError", "NodeDiedError"),
+        "RpcError",
+    }
+)
+"""Classes of other packages, with what derives from them: a network, a database or a cluster at fault."""
+_LASTING_CLASSES = frozenset({"InvalidURL", "TooManyRedirects"})
+"""Classes that derive from these, but are about an address."""
+_PASSING_STATUSES = (408, 425, 429)
+_OF_A_NETWORK = re.compile(
+    r"timed?[ -]?out|connection (was |has been )?(reset|refused|closed|aborted|lost|error)|broken pipe|"
+    r"(couldn't|could not|cannot|failed to) (connect|resolve)|network (is |was )?(error|down|unreachable)|"
+    r"name resolution|error sending request|"
+    r"(temporarily|service) unavailable|slow ?down|too many requests|internal server error|bad gateway",
+    re.IGNORECASE,
+)
+"""What libraries say of a remote store or server in an OSError that has no number."""
+_OF_A_CONFLICT = ("commit conflict", "write contention", "concurrent writers")
+_OF_A_SERVER = re.compile(r"error code (429|5\d\d)\b|TEMPORARILY_UNAVAILABLE|REQUEST_LIMIT_EXCEEDED")
 
 
 def did_you_mean(name: object, valid: Iterable[str]) -> str:
@@ -92,44 +128,6 @@ class ConfigurationError(PermanentError):
         state = "is missing" if found is None else f"= {found!r} is not valid"
         state += f" (section {section!r})" if section else ""
         super().__init__(f"{file}: {key} {state}; expected {expected}")
-
-
-_PASSING_ERRNOS = frozenset(
-    {
-        *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EIO, errno.ESTALE, errno.ENOLCK, errno.EPIPE),
-        *(errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET),
-        *(errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET),
-    }
-)
-_LASTING_OS_ERRORS = (
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
-_PASSING_CLASSES = frozenset(
-    {
-        *("HTTPException", "TransportError", "RequestException", "MaxRetryError", "ProtocolError"),
-        *("SSLEOFError", "SSLZeroReturnError"),
-        *("RaySystemError", "RayActorError", "WorkerCrashedError", "ObjectLostError", "NodeDiedError"),
-        "RpcError",
-    }
-)
-"""Classes of other packages, with what derives from them: a network, a database or a cluster at fault."""
-_LASTING_CLASSES = frozenset({"InvalidURL", "TooManyRedirects"})
-"""Classes that derive from these, but are about an address."""
-_PASSING_STATUSES = (408, 425, 429)
-_OF_A_NETWORK = re.compile(
-    r"timed?[ -]?out|connection (was |has been )?(reset|refused|closed|aborted|lost|error)|broken pipe|"
-    r"(couldn't|could not|cannot|failed to) (connect|resolve)|network (is |was )?(error|down|unreachable)|"
-    r"name resolution|error sending request|"
-    r"(temporarily|service) unavailable|slow ?down|too many requests|internal server error|bad gateway",
-    re.IGNORECASE,
-)
-"""What libraries say of a remote store or server in an OSError that has no number."""
-_OF_A_CONFLICT = ("commit conflict", "write contention", "concurrent writers")
-_OF_A_SERVER = re.compile(r"error code (429|5\d\d)\b|TEMPORARILY_UNAVAILABLE|REQUEST_LIMIT_EXCEEDED")
 
 
 def may_pass(error: BaseException) -> bool:

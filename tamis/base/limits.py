@@ -18,6 +18,9 @@ from tamis.base.errors import PermanentError
 
 MOST_FILES = 1 << 16
 """The soft limit on open files is raised to the hard one, but not above this."""
+_RAN_OUT = "memory ran out"
+_BY_WORDS = (OSError, RuntimeError, ImportError)
+"""Classes whose message is of the system; any other one may quote a document."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +65,6 @@ MEMORY = Limit(
 )
 DATA = Limit(name="RLIMIT_DATA", option="-d", bounds="the data of a process", least=3 * 10**9, kilobytes=True)
 THREADS = Limit(name="RLIMIT_NPROC", option="-u", bounds="the number of processes and threads of a user")
-
-_RAN_OUT = "memory ran out"
 _SAID: tuple[tuple[re.Pattern[str], str, tuple[Limit, ...]], ...] = (
     (re.compile(r"too many open files|os error 24\b", re.IGNORECASE), "too many open files", (FILES,)),
     (re.compile(r"file too large|os error 27\b", re.IGNORECASE), "a file is too large", (SIZE,)),
@@ -82,8 +83,6 @@ _SAID: tuple[tuple[re.Pattern[str], str, tuple[Limit, ...]], ...] = (
 )
 _NUMBERS = {errno.EMFILE: (FILES,), errno.EFBIG: (SIZE,), errno.ENOMEM: (MEMORY, DATA)}
 _OF_SQLITE = {"unable to open database file": FILES, "disk I/O error": SIZE}
-_BY_WORDS = (OSError, RuntimeError, ImportError)
-"""Classes whose message is of the system; any other one may quote a document."""
 
 
 class LimitReachedError(PermanentError):

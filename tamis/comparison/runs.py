@@ -16,6 +16,9 @@ from tamis.store.tables import Store, one_of
 
 FULL, RANDOM = "full", "random"
 WHOLE = "100%"
+TABLE, LEFT = "sampler_trials", "sampler_trials_left"
+MOST_LEFT = 1_000
+BLOCK = 200  # rows moved in one commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +51,6 @@ def planned_runs(
         for data_seed, training_seed in product(range(data_seeds), range(training_seeds))
         for name, budget in chosen
     ]
-
-
-TABLE, LEFT = "sampler_trials", "sampler_trials_left"
-MOST_LEFT = 1_000
-BLOCK = 200  # rows moved in one commit
 
 
 def known_runs(store: Store) -> set[str]:

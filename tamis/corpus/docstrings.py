@@ -24,6 +24,7 @@ LICENCE_CHARACTERS = 60
 MOST_PARSED = 4_096
 """Files whose docstrings are remembered: 20 MB."""
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_parsed: OrderedDict[bytes, list[tuple[str, str, int]]] = OrderedDict()
 
 
 def read_package(package: Path, name: str, text_column: str, module: str | None = None) -> Iterator[Item]:
@@ -63,9 +64,6 @@ def module_name(package: str, relative: str) -> str:
     parts = PurePosixPath(relative).with_suffix("").parts
     inner = parts[:-1] if parts[-1] == "__init__" else parts
     return package if inner == (package,) else ".".join((package, *inner))
-
-
-_parsed: OrderedDict[bytes, list[tuple[str, str, int]]] = OrderedDict()
 
 
 def _docstrings_of(source: bytes) -> list[tuple[str, str, int]]:

@@ -58,6 +58,8 @@ DOCUMENT_SCHEMA = {
     "system_turn": pl.Utf8,
     "system_turn_end": pl.UInt32,
 }
+Checked = tuple[Any, ...] | Defect | None
+"""A document (values in the order of `DOCUMENT_SCHEMA`), a defect, or None for a short text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +223,6 @@ def read_files_of_group(
             batch = _Batch()
     reading.advance(batch.rows)
     yield batch.frames()
-
-
-Checked = tuple[Any, ...] | Defect | None
-"""A document (values in the order of `DOCUMENT_SCHEMA`), a defect, or None for a short text."""
 
 
 def _one_for_all(found: Iterable[Checked]) -> Iterator[Checked]:

@@ -33,7 +33,6 @@ DOCUMENTS = Table(
         column("first_seen", pa.timestamp("us"), "time at which the text was first stored, in UTC"),
     ),
 )
-
 OCCURRENCES = Table(
     name="occurrences",
     key=("shard", "row"),
@@ -75,7 +74,6 @@ OCCURRENCES = Table(
         ),
     ),
 )
-
 KEPT_ROWS = Table(
     name="kept_rows",
     key=("shard", "row"),
@@ -99,7 +97,6 @@ KEPT_ROWS = Table(
         ),
     ),
 )
-
 QUARANTINE = Table(
     name="quarantine",
     key=("shard", "row", "reason"),
@@ -115,7 +112,6 @@ QUARANTINE = Table(
         ),
     ),
 )
-
 NEAR_DUPLICATES = Table(
     name="near_duplicates",
     key=("doc_id",),
@@ -130,7 +126,6 @@ NEAR_DUPLICATES = Table(
         ),
     ),
 )
-
 NEAR_DUPLICATE_BANDS = Table(
     name="near_duplicate_bands",
     rewritten=True,
@@ -149,7 +144,6 @@ NEAR_DUPLICATE_BANDS = Table(
         ),
     ),
 )
-
 TARGET_EXAMPLES = Table(
     name="target_examples",
     key=("target", "doc_id"),
@@ -167,7 +161,6 @@ TARGET_EXAMPLES = Table(
         ),
     ),
 )
-
 TARGET_ANSWERS = Table(
     name="target_answers",
     key=("target", "doc_id"),
@@ -189,8 +182,19 @@ TARGET_ANSWERS = Table(
         ),
     ),
 )
-
 _ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
+RAW_STAGE = Stage(
+    name="raw_shards",
+    group="corpus",
+    partitions="shards",
+    step="shards",
+    code_version="1",
+    by_content=True,
+    settings=lambda snapshot, key: {"sha256": snapshot.fingerprints[key]},
+    from_files=True,
+    automation=Automation.ALWAYS,
+    growth=Growth.NO_TIME,  # bytes are hashed while the sources are listed
+)
 
 
 def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -234,18 +238,6 @@ EXAMPLES_STAGE = Stage(
     by_content=True,
     settings=_target_settings,
     tables=(TARGET_EXAMPLES, TARGET_ANSWERS),
-)
-RAW_STAGE = Stage(
-    name="raw_shards",
-    group="corpus",
-    partitions="shards",
-    step="shards",
-    code_version="1",
-    by_content=True,
-    settings=lambda snapshot, key: {"sha256": snapshot.fingerprints[key]},
-    from_files=True,
-    automation=Automation.ALWAYS,
-    growth=Growth.NO_TIME,  # bytes are hashed while the sources are listed
 )
 DOCUMENTS_STAGE = Stage(
     name="documents",

@@ -44,6 +44,11 @@ The library warns under 500, where two draws share .80 (`FEW_TARGET_POINTS` of t
 comment in the template of tamis.toml names that number. A run that did so would warn of every project with
 the default `train = 300`.
 """
+ROWS_READ = "rows_read"
+"""Key of the number of rows of a target's files, in the manifest of its examples."""
+TABLE = "quarantine"
+PREFIX = "target/"
+BATCH_ROWS = 2_000
 
 
 def few_examples(store: Store) -> list[str]:
@@ -96,12 +101,6 @@ def label_warnings(store: Store) -> list[str]:
     ]
 
 
-ROWS_READ = "rows_read"
-"""Key of the number of rows of a target's files, in the manifest of its examples."""
-TABLE = "quarantine"
-PREFIX = "target/"
-
-
 def place_in_target(target: str, file: str) -> str:
     """Return the name that takes the place of a shard for the rows of a target's file."""
     return f"{PREFIX}{target}/{file}"
@@ -128,9 +127,6 @@ def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict
     if len(found) or store.count(TABLE, scope):
         store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
     return dict(found.group_by("reason").agg(lost_rows()).sort("reason").iter_rows())
-
-
-BATCH_ROWS = 2_000
 
 
 class TooFewExamplesError(PermanentError):

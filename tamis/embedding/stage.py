@@ -15,7 +15,6 @@ EMBEDDINGS = Table(
     per_document=True,
     columns=(DOC_ID, vector, FINGERPRINT),
 )
-
 NEAR_COPIES = Table(
     name="near_copies",
     key=("doc_id",),
@@ -31,7 +30,6 @@ NEAR_COPIES = Table(
         column("cosine", pa.float32(), "cosine similarity of the vectors of the two documents"),
     ),
 )
-
 NEAR_COPY_BANDS = Table(
     name="near_copy_bands",
     rewritten=True,
@@ -41,7 +39,6 @@ NEAR_COPY_BANDS = Table(
     emptied=True,
     columns=(DOC_ID, band_keys, FINGERPRINT),
 )
-
 TARGET_EMBEDDINGS = Table(
     name="target_embeddings",
     key=("target", "doc_id"),
@@ -50,13 +47,6 @@ TARGET_EMBEDDINGS = Table(
     partition="target",
     columns=(column("target", pa.string(), "name of the target"), DOC_ID, vector, FINGERPRINT),
 )
-
-
-def copies_wanted(snapshot: Snapshot) -> bool:
-    """Whether vectors are compared, too, to find documents that repeat another."""
-    return snapshot.project.settings.near_duplicates.cosine is not None
-
-
 EMBEDDINGS_STAGE = Stage(
     name="embeddings",
     group="embedding",
@@ -68,6 +58,13 @@ EMBEDDINGS_STAGE = Stage(
     tables=(EMBEDDINGS,),
     automation=Automation.ALWAYS,
 )
+
+
+def copies_wanted(snapshot: Snapshot) -> bool:
+    """Whether vectors are compared, too, to find documents that repeat another."""
+    return snapshot.project.settings.near_duplicates.cosine is not None
+
+
 STAGES = (
     EMBEDDINGS_STAGE,
     Stage(

@@ -42,6 +42,7 @@ _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "boilerplate": boilerplate.units_of,
 }
 LanguageSource = Literal["stated", "detected"]
+__all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +136,3 @@ def wrong_language(languages: Sequence[str], source: LanguageSource, confidence:
 def too_much_personal_data(limit: int) -> pl.Expr:
     """The rule that a row with more than `limit` findings breaks, else null."""
     return first_found(limit)
-
-
-__all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]

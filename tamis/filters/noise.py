@@ -18,7 +18,6 @@ from tamis.filters.rule import SPOKEN, TEXT, WORDS, Rule, at_least, at_most, rat
 from tamis.filters.word_order import order
 
 _SHORT_TEXT = 20  # characters that are no blanks, or letters; under them a share says nothing
-
 # Letters that hardly ever follow each other in English or in one of 190 other languages in these letters.
 _UNLIKELY_AFTER = {
     **{"b": "cdfgjkmnpqvxz", "c": "bdfgjmnpqvwx", "d": "bcfjkpqtx", "f": "bcdghjkmnpqsvwxz"},
@@ -29,7 +28,6 @@ _UNLIKELY_AFTER = {
     "z": "bcdfgjklmnpqrstuwxz",
 }
 _UNLIKELY = "(?i)" + "|".join(f"{first}[{others}]" for first, others in _UNLIKELY_AFTER.items())
-
 # A byte of UTF-8 read as Latin-1, Windows-1252 or Mac Roman: what the second and later bytes become.
 _LATER_BYTE = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 _TWO_BYTES = "[\u00c2-\u00df\u00e0-\u00f4]" + _LATER_BYTE
@@ -59,6 +57,27 @@ _DIFFERENT_WORDS, _FEW_WORDS = TEXT.str.extract_all(r"\b\p{L}{3,}\b").list.n_uni
 _LETTERS = TEXT.str.count_matches(r"[\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]")
 _PAIRED_CHARACTERS = TEXT.str.count_matches(f"[{_PAIRED}]")
 _ASCII_LETTERS = TEXT.str.count_matches(r"[A-Za-z]")
+# In scripts without spaces two characters are about a word.
+_ITEM_LENGTH = _WORD.str.count_matches(_PIECE) - 0.5 * _WORD.str.count_matches(CHARACTER)
+_SHORT_ITEM = (
+    (_ITEM_LENGTH <= _ITEM_WORDS) & _WORD.str.contains(r"\p{L}") & ~_WORD.str.contains(_SENTENCE_END)
+)
+_SHORT_ITEM_CHARACTERS = _ITEMS.list.eval(pl.when(_SHORT_ITEM).then(_WORD.str.len_chars()).otherwise(0))
+_ORDER_MEASURES = ("common_word_share", "capital_word_share", "word_order_score")
+_ENGLISH = PROSE & (pl.col("common_word_share") >= 0.2) & (pl.col("capital_word_share") <= 0.6)
+# What is so broken is neither code nor a conversation, whatever its marks look like.
+_BROKEN_OR_PROSE = PROSE | (pl.col("broken_character_share") > 0.15)
+_RANDOM_OR_PROSE = PROSE | (pl.col("unlikely_pair_share") > 0.15)
+_NAMES = PROSE & (pl.col("common_word_share") < 0.15)
+RULES: tuple[Rule, ...] = (
+    replace(at_least("noise_letters", "letter_share", 0.5), where=PROSE),
+    replace(at_most("noise_encoding", "broken_character_share", 0.03), where=_BROKEN_OR_PROSE),
+    replace(at_most("noise_random_letters", "unlikely_pair_share", 0.12), where=_RANDOM_OR_PROSE),
+    replace(under("noise_repetition", "repeated_3_gram_share", 0.5), where=PROSE),
+    replace(at_most("noise_items", "short_item_share", 0.8), where=PROSE),
+    replace(at_most("noise_labels", "label_word_share", 0.7), where=_NAMES),
+    replace(at_least("noise_word_order", "word_order_score", 0.6), where=_ENGLISH),
+)
 
 
 def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) -> pl.Expr:
@@ -66,12 +85,6 @@ def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) ->
     return pl.when(count >= least).then(share).otherwise(otherwise)
 
 
-# In scripts without spaces two characters are about a word.
-_ITEM_LENGTH = _WORD.str.count_matches(_PIECE) - 0.5 * _WORD.str.count_matches(CHARACTER)
-_SHORT_ITEM = (
-    (_ITEM_LENGTH <= _ITEM_WORDS) & _WORD.str.contains(r"\p{L}") & ~_WORD.str.contains(_SENTENCE_END)
-)
-_SHORT_ITEM_CHARACTERS = _ITEMS.list.eval(pl.when(_SHORT_ITEM).then(_WORD.str.len_chars()).otherwise(0))
 _UNIT_MEASURES: dict[str, pl.Expr] = {
     **FORM,
     "letter_share": pl.when((_NOT_BLANK >= _SHORT_TEXT) & (_DIFFERENT_WORDS < _FEW_WORDS))
@@ -100,7 +113,6 @@ _UNIT_MEASURES: dict[str, pl.Expr] = {
     .otherwise(ratio(TEXT.str.extract_all(_BROKEN).list.eval(_WORD.str.len_chars()).list.sum(), _NOT_BLANK))
     .clip(upper_bound=1.0),  # a mark may be a blank
 }
-_ORDER_MEASURES = ("common_word_share", "capital_word_share", "word_order_score")
 MEASURES: tuple[str, ...] = (*_UNIT_MEASURES, *_ORDER_MEASURES)
 
 
@@ -128,19 +140,3 @@ def _sequences(words: pl.Expr, size: int) -> pl.Expr:
     plain = words.list.eval(_WORD.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", ""))
     following = (_WORD.shift(-place) for place in range(1, size))
     return plain.list.eval(pl.concat_str(_WORD, *following, separator=" ").drop_nulls())
-
-
-_ENGLISH = PROSE & (pl.col("common_word_share") >= 0.2) & (pl.col("capital_word_share") <= 0.6)
-# What is so broken is neither code nor a conversation, whatever its marks look like.
-_BROKEN_OR_PROSE = PROSE | (pl.col("broken_character_share") > 0.15)
-_RANDOM_OR_PROSE = PROSE | (pl.col("unlikely_pair_share") > 0.15)
-_NAMES = PROSE & (pl.col("common_word_share") < 0.15)
-RULES: tuple[Rule, ...] = (
-    replace(at_least("noise_letters", "letter_share", 0.5), where=PROSE),
-    replace(at_most("noise_encoding", "broken_character_share", 0.03), where=_BROKEN_OR_PROSE),
-    replace(at_most("noise_random_letters", "unlikely_pair_share", 0.12), where=_RANDOM_OR_PROSE),
-    replace(under("noise_repetition", "repeated_3_gram_share", 0.5), where=PROSE),
-    replace(at_most("noise_items", "short_item_share", 0.8), where=PROSE),
-    replace(at_most("noise_labels", "label_word_share", 0.7), where=_NAMES),
-    replace(at_least("noise_word_order", "word_order_score", 0.6), where=_ENGLISH),
-)

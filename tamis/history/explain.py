@@ -39,9 +39,16 @@ from tamis.topics.storing import read_names
 from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
 _DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
-_DECISION += ["budget_group", "training_count"]
 _SPLITS = {"train": "for training", "held_out": "held out", "unused": "not used"}
 READERS = 4
+Paths = Mapping[tuple[str, str], str]
+"""Paths of files as a person writes them, by the group and the name that places have."""
+KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}
+PLACES = ["doc_id", "shard", "row", "source", "licence"]
+SHOWN = 10
+
+
+_DECISION += ["budget_group", "training_count"]
 
 
 def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
@@ -111,10 +118,6 @@ def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> lis
     files = rows_of_files(store, GROUPED_FILES, ["shard", "part_of", "name"], keys)
     named = {key: {"shard": group, "row": PurePosixPath(name).name} for key, group, name in files.iter_rows()}
     return [[place | named.get(place["shard"], {}) for place in places] for places in found]
-
-
-Paths = Mapping[tuple[str, str], str]
-"""Paths of files as a person writes them, by the group and the name that places have."""
 
 
 def paths_in_groups(
@@ -286,11 +289,6 @@ def decision_line(row: dict[str, Any], named: Callable[[str], str] = str) -> str
     if row["margin"] is not None:
         line += f", {abs(row['margin']):.5g} {'inside' if row['margin'] >= 0 else 'outside'} the cut"
     return line + (f", duplicate of {named(row['duplicate_of'])}" if row["duplicate_of"] else "")
-
-
-KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}
-PLACES = ["doc_id", "shard", "row", "source", "licence"]
-SHOWN = 10
 
 
 def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ LEAK_IN_WORDS = {
     Reason.HELD_OUT_EXAMPLE: "is now a held-out example of a target",
     Reason.CONTAMINATED: "shares long runs of words with present held-out examples",
 }
+PATIENCE_SECONDS = 30.0
 
 
 class UnknownVersionError(PermanentError):
@@ -263,9 +264,6 @@ def settings_then(folder: ManifestFolder, manifest: Manifest) -> dict[str, Any]:
     while "pinned" in config:
         config = folder.read(config["pinned"]).config
     return config
-
-
-PATIENCE_SECONDS = 30.0
 
 
 def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersion, dict[str, str]]:

@@ -45,6 +45,7 @@ MOST_FIELDS = 1_000
 MOST_DIGITS = 38
 SHOWN_CHARACTERS = 40
 """Of a value that a note shows."""
+_NO_TYPE = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +173,6 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
             column = _chunked(pa.array(printed if all_texts else json_texts(printed), pa.string()))
         made.columns[name], made.printed[name] = column, printed
     return made
-
-
-_NO_TYPE = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True)

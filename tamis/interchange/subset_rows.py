@@ -26,6 +26,7 @@ OTHERS = "other_origins"
 PLACE = ("shard", "row", "source", "licence")
 MOST_NAMED = 3
 JSONL = "jsonl"
+_What = TypeVar("_What")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +112,6 @@ class SubsetRows:
             f"{counted(moved, 'row')} from further down stand among the first {LOOKED_AT}, so that tools "
             f"which infer types from these see every kind of value; {order} the order"
         ]
-
-
-_What = TypeVar("_What")
 
 
 def _noted(notes: Mapping[str, _What], columns: Sequence[str]) -> dict[str, _What]:

@@ -42,6 +42,7 @@ STAGE = "judge_scores"
 UNANSWERED = place_of(STAGE)
 """What is written in place of a shard in quarantine: no file is at fault."""
 UNSCORED = "the judge's logits are not finite, so the grader learns nothing from this document"
+Answered = tuple[pl.DataFrame, dict[str, Refusal]]
 
 
 def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
@@ -80,9 +81,6 @@ def judge_documents(
             note_refused(store, STAGE, judge.fingerprint, refused)
         schema = schema_of(table)
         store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
-
-
-Answered = tuple[pl.DataFrame, dict[str, Refusal]]
 
 
 def _answers(

@@ -25,6 +25,10 @@ from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
 COMPRESSIONS = ("", ".gz", ".zst")
+WHOLE_FILES: dict[str, Callable[[Path, CorpusSection], Iterator[Item]]] = {
+    ".arrow": read_arrow,
+    ".parquet": read_parquet,
+}
 
 
 def read_text(content: Content, corpus: CorpusSection) -> Iterator[Item]:
@@ -49,12 +53,6 @@ READERS: dict[str, Callable[[Content, CorpusSection], Iterator[Item]]] = {
     ".ndjson": read_json_lines,
     ".tsv": read_tsv,
     ".txt": read_text,
-}
-
-
-WHOLE_FILES: dict[str, Callable[[Path, CorpusSection], Iterator[Item]]] = {
-    ".arrow": read_arrow,
-    ".parquet": read_parquet,
 }
 
 

@@ -14,6 +14,17 @@ from tamis.store.table_errors import DamagedTableError
 from tamis.store.tables import Store
 
 TABLE = "heads"
+COLUMNS = (
+    "asset",
+    "partition",
+    "manifest",
+    "input_key",
+    "data_version",
+    "passed",
+    "last_passed",
+    "settled",
+    "attempt",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +61,6 @@ class CurrentValue:
 
 
 CurrentValues = dict[tuple[str, str], CurrentValue]
-COLUMNS = (
-    "asset",
-    "partition",
-    "manifest",
-    "input_key",
-    "data_version",
-    "passed",
-    "last_passed",
-    "settled",
-    "attempt",
-)
 
 
 def read_current_values(store: Store) -> CurrentValues:

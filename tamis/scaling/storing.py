@@ -23,6 +23,11 @@ from tamis.training.failures import failures_of
 from tamis.training.planned import planned_trials
 from tamis.training.stage import TRIALS
 
+Curves = dict[str, tuple[list[int], list[float]]]
+Costs = Mapping[str, ModelCosts]
+Searches = Mapping[str, Search]
+COSTS = ("size", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
+
 
 class NoPredictionError(PermanentError):
     """No curve is good enough to predict from; says how many sizes were measured of each."""
@@ -34,12 +39,6 @@ class NoPredictionError(PermanentError):
             f"no loss curve gives a prediction (number of sizes measured by model: {found}); add more values "
             "to sizes in [scaling] of tamis.toml"
         )
-
-
-Curves = dict[str, tuple[list[int], list[float]]]
-Costs = Mapping[str, ModelCosts]
-Searches = Mapping[str, Search]
-COSTS = ("size", "flops", "seconds", "evaluation_flops", "evaluation_seconds")
 
 
 def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list[dict[str, str]]]:

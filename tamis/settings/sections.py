@@ -32,6 +32,13 @@ from tamis.settings.values import (
     wrong_key,
 )
 
+RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
+AUTO_COLUMN = "auto"
+"""In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
+COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})
+"""Keys of a [[selection]] that divide its budget."""
+
 
 class Section(BaseModel):
     """A table of tamis.toml: unknown keys are errors, values never change after loading."""
@@ -97,12 +104,6 @@ class StorageSection(Section):
     """The place of tables, manifests, checkpoints and pages: the home (`url` None), or an object store."""
 
     url: StorageUrl | None = None
-
-
-RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
-AUTO_COLUMN = "auto"
-"""In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
-COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 
 
 def _with_column(values: Any) -> Any:
@@ -346,10 +347,6 @@ class SelectionSection(Section):
         if self.per != "language" or not isinstance(shares, dict):
             return shares
         return {short_code(name) or name: share for name, share in shares.items()}
-
-
-DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})
-"""Keys of a [[selection]] that divide its budget."""
 
 
 class TrackingSection(Section):

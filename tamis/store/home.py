@@ -43,14 +43,16 @@ ID_COPY = "dagster/home.id"
 """Its copy next to the runs and events, should manifests/ be lost; a home in an object store has none."""
 LONGEST_NAME = 50
 """Characters of that name: a tag of Dagster has at most 63."""
-
-
 MOST_BYTES = 504 - len("/dagster/history/runs/00000000-0000-0000-0000-000000000000.db")
 """Of the path of a home, so that SQLite can open the log of a run and its journal."""
 CURE = "rename or move the folder, or set TAMIS_HOME to another one"
 _ID = re.compile("[a-z0-9][a-z0-9._-]{0,59}-[0-9a-f]{12}")
 _OF_ADDRESSES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 """What SQLAlchemy does not take literally in the path of an SQLite database; Dagster does not escape it."""
+_DESCRIPTORS: set[int] = set()
+"""Lock files that threads of this process hold or wait for. Each thread opens the file itself: the kernel
+keeps two open files apart, so threads exclude each other as processes do."""
+_REMOTE: dict[Path, RemoteLock] = {}
 
 
 @dataclass(frozen=True)
@@ -298,10 +300,6 @@ class _Held(threading.local):
 
 
 _HELD = _Held()
-_DESCRIPTORS: set[int] = set()
-"""Lock files that threads of this process hold or wait for. Each thread opens the file itself: the kernel
-keeps two open files apart, so threads exclude each other as processes do."""
-_REMOTE: dict[Path, RemoteLock] = {}
 
 
 def _leave_to_parent() -> None:

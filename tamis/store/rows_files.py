@@ -18,6 +18,10 @@ HASHED_AT_ONCE = 4
 """Blocks of whole rows: each takes memory, and more threads only wait for the interpreter."""
 KEY_BYTES = 16
 _KEY = f"S{KEY_BYTES}"  # all of one length, so that padding cannot make two equal
+_DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
+_LISTED = re.compile(LISTED_BY.format(r"(\w+)"))
+_BEGINNING = re.compile(r"starts_with\((\w+), '((?:[^']|'')*)'\)")
+_VOID = f"V{KEY_BYTES}"
 
 
 def stored_rows(store: Store, table: str, scope: str, doc_ids: Sequence[str] = ()) -> tuple[str, bytes]:
@@ -175,12 +179,6 @@ def _among(keys: np.ndarray, listed: np.ndarray) -> bool:
     """Whether all keys are in a sorted list."""
     places = np.searchsorted(listed, keys)
     return bool((places < len(listed)).all() and (listed[places] == keys).all())
-
-
-_DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
-_LISTED = re.compile(LISTED_BY.format(r"(\w+)"))
-_BEGINNING = re.compile(r"starts_with\((\w+), '((?:[^']|'')*)'\)")
-_VOID = f"V{KEY_BYTES}"
 
 
 def keys_of(content: bytes) -> np.ndarray:

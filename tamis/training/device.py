@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MEBIBYTE = 1 << 20
+AUTOCAST = "autocast"
 
 
 def choose_device(name: str) -> "torch.device":
@@ -45,9 +46,6 @@ def named_precision(name: str, device: "torch.device") -> "torch.dtype":
     if name not in PRECISIONS:
         raise UnknownNameError("dtype", name, ("auto", *PRECISIONS))
     return torch.bfloat16 if name == BFLOAT16 else torch.float32
-
-
-AUTOCAST = "autocast"
 
 
 def precision_of(name: str, device: "torch.device") -> "torch.dtype":

@@ -18,6 +18,9 @@ from tamis.training.models import Kind, LoadedModel
 from tamis.training.packing import Batch, filled
 from tamis.training.tokenizer import boundary_tokens, encode
 
+__all__ = ["SEPARATOR", "Chat", "Example", "Labelled", "Pair", "classes_of", "text_of"]
+Row = tuple[np.ndarray, int]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
@@ -47,15 +50,9 @@ def text_of(example: Example) -> str:
     return example.text if isinstance(example, Labelled) else example
 
 
-__all__ = ["SEPARATOR", "Chat", "Example", "Labelled", "Pair", "classes_of", "text_of"]
-
-
 def classes_of(examples: Sequence[Example]) -> tuple[str, ...]:
     """Return the labels of the examples, sorted; plain texts and pairs have none."""
     return tuple(sorted({one.label for one in examples if isinstance(one, Labelled)}))
-
-
-Row = tuple[np.ndarray, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -38,7 +38,17 @@ from tamis.training.results import TrainingResult, history
 from tamis.training.stopping import Stopper
 from tamis.training.weights import MasterWeights
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 FLOOR_SHARE = 0.1
+FILE = "state.safetensors"
+FOLDER = "training"
+"""Of the cache: resume states of every kind of training, none of which removes those of another."""
+REPORT_SECONDS = 0.5
+LARGE_PRIME = 1_000_003
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +66,6 @@ class Schedule:
             return self.peak * (step + 1) / warm_up
         progress = (step - warm_up) / max(1, self.steps - warm_up)
         return self.peak * (FLOOR_SHARE + (1 - FLOOR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FILE = "state.safetensors"
-FOLDER = "training"
-"""Of the cache: resume states of every kind of training, none of which removes those of another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +128,6 @@ def keep_newest(folder: Path, count: int, kind: str = "") -> list[Path]:
 
 def _last_written(folder: Path) -> float:
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-REPORT_SECONDS = 0.5
-LARGE_PRIME = 1_000_003
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,9 +289,6 @@ class Keeper:
         bad = torch.nonzero(~torch.isfinite(self._losses[:done]))
         if len(bad):
             raise DivergedError(int(bad[0]), self._plan.options.learning_rate)
-
-
-CHECKPOINTS = "checkpoints"
 
 
 def finish(

@@ -16,9 +16,15 @@ from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelE
 from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.gguf_model import embedded_model_file, load_gguf, load_gguf_tokenizer
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_VERSION = b"2"
 """Raised by hand when the same file gives another model or tokenizer."""
+NAMED = 3  # weights that an error names
+DRAWN_LATER = ("pooler.",)  # of the base model: new whenever the output layer of a classifier is
 
 
 def tokenizer_of(name: str | Path) -> "PreTrainedTokenizerBase":
@@ -88,13 +94,6 @@ def _cached_snapshot(model_id: str) -> Path:
         ) from error
 
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-NAMED = 3  # weights that an error names
-DRAWN_LATER = ("pooler.",)  # of the base model: new whenever the output layer of a classifier is
-
-
 def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any], new_head: bool) -> None:
     """Raise `UnknownModelError` where weights are missing, other in shape, or not finite.
 
@@ -121,11 +120,6 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
     return ", ".join(keys[:NAMED]) + more
-
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Kind(StrEnum):

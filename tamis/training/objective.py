@@ -12,6 +12,7 @@ from tamis.training.packing import IGNORED, Batch
 from tamis.training.pooling import averages, mean_logits
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -87,11 +88,6 @@ def token_losses(hidden: "Tensor", weight: "Tensor", targets: "Tensor") -> "Tens
         logits = (hidden[chunk] @ weight.T).float()
         losses[chunk] = torch.nn.functional.cross_entropy(logits, targets[chunk], reduction="none")
     return losses
-
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
 
 
 def backward(loaded: LoadedModel, batch: Batch, count: int | None = None) -> "Tensor":

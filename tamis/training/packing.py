@@ -15,11 +15,15 @@ import numpy as np
 from tamis.training.errors import EmptyTextError
 from tamis.training.tokenizer import blocks, boundary_tokens, encode
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 IGNORED = -1  # a target that is scored nowhere, and what fills a row up
 WIDTH_STEP = 16
 """Rows are as wide as the longest of a batch, rounded up: a CPU's matrix products are compiled for each
 shape, and oneDNN keeps 1,024 of them. A step of a classifier of .8M parameters takes 65 ms so, 83 ms with
 rows of any width (`python -m benchmarks.training --threads 1 --batch-size 16 --length 128`)."""
+ENCODE_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +91,6 @@ def filled(parts: list[np.ndarray], longest: int, behind: int = 0) -> np.ndarray
     rows = np.full((len(parts), min(width, longest)), IGNORED, dtype=np.int64)
     rows[np.arange(rows.shape[1])[None] < lengths[:, None]] = np.concatenate(parts)
     return rows
-
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-ENCODE_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,14 +23,30 @@ from tamis.base.files import flush, flush_one
 from tamis.base.sqlite import PATIENCE_SECONDS, DatabaseLockedError, is_locked, wait_until_free
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql"
 CONNECT_SECONDS = 5
 ARTIFACT_ROOT = "mlflow-artifacts:/"  # resolved by whoever serves the database; never a path of one machine
-
-
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
+DELETED = "deleted"
+REMOVED = "tamis.removed"
+SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
+TRIAL, INPUT_KEY, CHECKPOINT, MANIFEST = (
+    "tamis.trial",
+    "tamis.input_key",
+    "tamis.checkpoint",
+    "tamis.manifest",
+)
+LOSS = "training_loss"
+PROBE_SECONDS = 5.0
+DIGEST_CHARACTERS = 32  # MLflow allows 36
+PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
 
 
 def _file_of(uri: str) -> Path | None:
@@ -130,15 +146,6 @@ def _quiet_migrations() -> Iterator[None]:
             logger.setLevel(level)
 
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
-
-DELETED = "deleted"
-REMOVED = "tamis.removed"
-SCHEME = "tamis:///"  # no place to fetch from: what follows is relative to a home that may be moved
-
-
 def model_name(experiment: str, trial: str) -> str:
     """Name of a trial's registered model."""
     return f"{experiment}.{trial}"
@@ -210,22 +217,6 @@ def _version(client: "MlflowClient", name: str, tags: dict[str, str]) -> "ModelV
 def _ensure_model(client: "MlflowClient", name: str) -> None:
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-TRIAL, INPUT_KEY, CHECKPOINT, MANIFEST = (
-    "tamis.trial",
-    "tamis.input_key",
-    "tamis.checkpoint",
-    "tamis.manifest",
-)
-LOSS = "training_loss"
-PROBE_SECONDS = 5.0
-DIGEST_CHARACTERS = 32  # MLflow allows 36
-PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
 
 
 @_patient

@@ -34,7 +34,6 @@ TRANSPORT = Table(
         FINGERPRINT,
     ),
 )
-
 TARGET_GAPS = Table(
     name="target_gaps",
     key=("target", "doc_id"),
@@ -56,12 +55,6 @@ TARGET_GAPS = Table(
         ),
     ),
 )
-
-
-def _potential_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    return snapshot.project.settings.transport.model_dump() | precision_settings(snapshot)
-
-
 SCORES_STAGE = Stage(
     name="transport_scores",
     group="target",
@@ -74,6 +67,12 @@ SCORES_STAGE = Stage(
     ),
     tables=(TRANSPORT,),
 )
+
+
+def _potential_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    return snapshot.project.settings.transport.model_dump() | precision_settings(snapshot)
+
+
 STAGES = (
     Stage(
         name="target_potential",

@@ -21,6 +21,7 @@ from tamis.training.errors import TrackerUnavailableError
 from tamis.training.tracking import require_tracker
 
 OBJECT_STORE_SECONDS = DATABASE_SECONDS = 5
+Look = Callable[[], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,6 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON values."""
         return asdict(self)
-
-
-Look = Callable[[], str]
 
 
 def looked_at(part: str, look: Look) -> Finding:

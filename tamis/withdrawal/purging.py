@@ -62,6 +62,7 @@ from tamis.withdrawal.tainting import Tainted, checkpoints, find_tainted
 
 NO_DOCUMENT = ""
 """Stands for the document of a row that describes a file: its heading."""
+KEPT = "manifests/rows"
 
 
 @dataclass(kw_only=True)
@@ -347,9 +348,6 @@ def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
             files = folder.read(one.manifest).files
             found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
     return sorted(found)
-
-
-KEPT = "manifests/rows"
 
 
 def purge_kept(

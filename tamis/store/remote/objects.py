@@ -53,6 +53,21 @@ _CURES = (
         f"the credentials do not permit this operation; check {_KEYS} and their owner's permissions",
     ),
 )
+MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
+BLOCK_BYTES = 4 << 20
+_OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID")
+_LIMITS = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "300s"}
+"""Of one request: a server that takes it and is then silent is given up long before a large object is.
+
+The time in which a request's body is sent counts as silence, so few parts of an object are sent at once.
+"""
+_LIMITS_OF_TABLES = {"connect_timeout": "5s", "read_timeout": "10s", "client_retry_timeout": "8"}
+"""LanceDB lists a folder six times and reads a part four times whatever its options, so a silent store is
+given up after a minute when each of these takes 10 s and is not repeated below that."""
+PARTS_AT_ONCE = 4
+_ENVIRONMENT = {"LANCE_UPLOAD_CONCURRENCY": str(PARTS_AT_ONCE), "LANCE_CONN_RESET_RETRIES": "4"}
+_Answer = TypeVar("_Answer")
 
 
 class StorageUnavailableError(TransientError):
@@ -131,23 +146,6 @@ def _short(said: str) -> str:
     found = [next(part for part in one if part) for one in _REASON.findall(said)]
     first = (said.strip().splitlines() or ["no answer"])[0]
     return without_secrets("; ".join(dict.fromkeys(found)) or first)[:300]
-
-
-MOST_TRIES, PATIENCE = 6, timedelta(seconds=30)
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=5)
-BLOCK_BYTES = 4 << 20
-_OF_CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID")
-_LIMITS = {"connect_timeout": "10s", "read_timeout": "20s", "timeout": "300s"}
-"""Of one request: a server that takes it and is then silent is given up long before a large object is.
-
-The time in which a request's body is sent counts as silence, so few parts of an object are sent at once.
-"""
-_LIMITS_OF_TABLES = {"connect_timeout": "5s", "read_timeout": "10s", "client_retry_timeout": "8"}
-"""LanceDB lists a folder six times and reads a part four times whatever its options, so a silent store is
-given up after a minute when each of these takes 10 s and is not repeated below that."""
-PARTS_AT_ONCE = 4
-_ENVIRONMENT = {"LANCE_UPLOAD_CONCURRENCY": str(PARTS_AT_ONCE), "LANCE_CONN_RESET_RETRIES": "4"}
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,12 @@ _TABLE = "CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, tag TEXT, s
 ABSENT = ""
 DROPPED = "dropped"
 """The state of a file that is not here and is not to be in the store either."""
+KEPT = ("manifests", "fitted", "checkpoints", "reports", "exports")
+"""Folders of the home that the store holds."""
+ON_REQUEST = ("checkpoints/", "exports/")
+AT_ONCE = 16
+_Answer = TypeVar("_Answer")
+_UNFINISHED = (".tmp", ".part", ".draft", ".former")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +109,6 @@ def state_of(path: Path) -> str:
     except FileNotFoundError:
         return ABSENT
     return f"{found.st_size}.{found.st_mtime_ns}.{found.st_ino}"
-
-
-KEPT = ("manifests", "fitted", "checkpoints", "reports", "exports")
-"""Folders of the home that the store holds."""
-ON_REQUEST = ("checkpoints/", "exports/")
-AT_ONCE = 16
-_Answer = TypeVar("_Answer")
-_UNFINISHED = (".tmp", ".part", ".draft", ".former")
 
 
 class OnDisk:

@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loa
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-goldens test-programs test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -33,8 +33,17 @@ demo: $(CORE)
 ui: $(CORE)
 	@trap : INT; $(BIN)/tamis ui $(UI_ARGS) || [ $$? -eq 130 ]
 
+# Without the goldens and the tests of benchmarks/ and deploy/ where no change calls for them; the end of a run says
+# what was left out (tests/left_out.py). The two targets below are these, whatever changed.
 test: $(STAMP)
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" --leave-out unchanged $(PYTEST_ARGS)
+
+test-goldens: $(STAMP)
+	$(PYTEST) tests/golden/test_golden_demo.py tests/golden/test_golden_mixed.py tests/golden/test_golden_wide.py \
+	  $(PYTEST_ARGS)
+
+test-programs: $(STAMP)
+	$(PYTEST) -m "not slow" tests/benchmarks tests/deploy $(PYTEST_ARGS)
 
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)

@@ -18,7 +18,7 @@ from projects import settings as in_toml
 
 from tamis.base.precision import FLOAT32, computing_in
 
-pytest_plugins = ["cpu_time"]
+pytest_plugins = ["cpu_time", "left_out"]
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent

@@ -3,8 +3,9 @@
 # alone, the others to the core with all that developing Tamis needs.
 
 VENV ?= .venv
-# More workers than cores: tests wait for servers, sensors and other processes about half of the time.
-WORKERS ?= 4
+# One more than two cores, since tests wait for servers, sensors and other processes. Each worker imports all tests
+# and what they need, for 15 s of CPU time, and loads the encoder.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 BENCH ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 BENCH_ARGS ?=

@@ -1,6 +1,6 @@
 """Measure what `make test` costs, its processes included; fail by the limits of its files.
 
-    python -m benchmarks.suite [--workers 4] [--checkout OTHER] [PYTEST ARGUMENTS ...]
+    python -m benchmarks.suite [--workers 3] [--checkout OTHER] [PYTEST ARGUMENTS ...]
 
 Runs what `make test` runs in a checkout, by default this one, with the Python of its virtual environment.
 With nothing else at work the CPU seconds of two checkouts can be compared, in the same hour and by turns;
@@ -36,7 +36,7 @@ def cpu_seconds() -> float:
 def main() -> int:
     """Run the suite and print what it took as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--workers", type=at_least(1), default=4, help="processes that run tests")
+    parser.add_argument("--workers", type=at_least(1), default=3, help="processes that run tests")
     parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="with a virtual environment in .venv")
     parser.add_argument("arguments", nargs="*", metavar="PYTEST ARGUMENT")
     flags = begin(parser)

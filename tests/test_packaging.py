@@ -161,7 +161,7 @@ def test_importing_loads_neither_the_platform_nor_anything_heavy(module):
 
 
 def skip_check(folder: Path, **skips: str) -> subprocess.CompletedProcess[str]:
-    """Run the check in `folder` on two reports, of a passed test each, one with these skips (name and reason)."""
+    """Run the check on two reports of a passed test each, one with these skips (name and reason)."""
     cases = [
         f'<testcase classname="a" name="{name}"><skipped message="{why}"/></testcase>'
         for name, why in skips.items()

@@ -15,6 +15,8 @@ from tamis.platform.resources.process_deaths import Abort, _write
 from tamis.platform.resources.running import Wanted
 from tamis.status import read_status
 
+pytestmark = pytest.mark.without_pages
+
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")
 

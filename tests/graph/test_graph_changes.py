@@ -26,6 +26,8 @@ from tamis.graph.reconciliation import find_gone
 from tamis.graph.scan import scan_files
 from tamis.records.manifest import ManifestFolder
 
+pytestmark = pytest.mark.without_pages
+
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 
 

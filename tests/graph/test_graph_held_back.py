@@ -15,6 +15,8 @@ from tamis.planning import plan_lines, read_plan
 from tamis.platform.sensors.requests import SETTLED_SECONDS
 from tamis.status import read_status
 
+pytestmark = pytest.mark.without_pages
+
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
 

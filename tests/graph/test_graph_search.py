@@ -26,6 +26,8 @@ from tamis.scaling.stage import law_trials
 from tamis.status import read_status
 from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 
+pytestmark = pytest.mark.without_pages
+
 SEARCHED = """
 [[base_model]]
 name = "middle"

@@ -16,6 +16,8 @@ from tamis.platform.assets import corpus
 from tamis.platform.resources import work
 from tamis.report.summary import first_places
 
+pytestmark = pytest.mark.without_pages
+
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)
 MORE = "a file that has just come and is long enough to be a document of the corpus, too"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from once import once
+from once import altered, once
 from projects import SMALL, Imagined, SmallProject, base_model, make_project, plain_project, selection, target
 from projects import settings as in_toml
 
 from tamis.base.precision import FLOAT32, computing_in
 
-pytest_plugins = ["cpu_time"]
+pytest_plugins = ["cpu_time", "left_out"]
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -248,7 +248,7 @@ def static(encoder_cache):
 
 
 @pytest.fixture(scope="session")
-def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
+def materialized(shared, encoder_cache) -> Iterator[Callable[..., SmallProject]]:
     """Return a function that copies a materialized small project; one worker materializes it for all.
 
     Called with the copy's folder and, if need be, other settings.
@@ -264,7 +264,8 @@ def materialized(shared, encoder_cache) -> Callable[..., SmallProject]:
         (root / "tamis.toml").write_text(settings)
         return project
 
-    return copied
+    yield copied
+    assert altered(original.root) == [], "a test changed the project that all others copy"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The files that take longest, with seconds of `make test`: workers begin with them.
 
 A worker that begins a long file last is alone with it at the end. Seconds decide nothing but the order, so it
-does when they are about right; a file that is not here comes after those that are. The fourth waits
-neither for the small project nor for the encoder, which the first workers make.
+does when they are about right; a file that is not here comes after those that are. Where the goldens are left
+out, the second waits neither for the small project nor for the encoder, which the first makes.
 """
 
 ALLOWED_CPU_SECONDS: dict[str, float] = {
@@ -36,7 +36,7 @@ SECONDS: dict[str, int] = {
     "golden/test_golden_mixed.py": 300,
     "end_to_end/test_user_interface.py": 290,
     "homes/test_homes.py": 250,
-    "quality/test_endpoint_server.py": 280,  # takes 30, and is the fourth by intent
+    "quality/test_endpoint_server.py": 280,  # takes 30, and is early by intent
     "end_to_end/test_smoke.py": 229,
     "engine/test_ray_results.py": 90,  # in the long suite
     "engine/test_ray_engine.py": 90,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from exports import MADE, settings_of, write_corpora
-from once import once
+from once import altered, once
 from projects import GRAPH, SmallProject, make_graph, plain_project
 
 from tamis.embedding.static import StaticEncoder, load_static
@@ -43,6 +43,18 @@ def once_in_a_worker() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def pages_stubbed(request, monkeypatch) -> None:
+    """Write a page of nothing, and none that leads to it, in tests that declare that they look at neither.
+
+    They are a tenth of what a run of the small graph takes. The mark is `without_pages`.
+    """
+    if request.node.get_closest_marker("without_pages"):
+        monkeypatch.setattr("tamis.platform.assets.selection.selection_plot_png", lambda _report: b"")
+        monkeypatch.setattr("tamis.platform.assets.selection.selection_page", lambda *_: "a page")
+        monkeypatch.setattr("tamis.platform.resources.current_checks.write_index", lambda *_: False)
+
+
+@pytest.fixture(autouse=True)
 def settled(monkeypatch) -> None:
     """Let sensors act on a tamis.toml that was written a moment ago, however fast the graph was made."""
     monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
@@ -74,6 +86,7 @@ def made_graph(shared, encoder_cache) -> Iterator[SmallProject]:
     original = SmallProject(once(shared / "small-graph", make))
     yield original
     original.close()
+    assert altered(original.root) == [], "a test changed the project that all others copy"
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""What `make test` leaves out: only what no change calls for, and never in silence."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import left_out as plugin
+import pytest
+from left_out import CHECKOUT, GROUPS, Group, changed_files, is_due, left_out
+
+ABOUT = ("programs", "tests/programs")
+PROGRAMS = Group(places=("tests/programs",), target="test-programs", about=ABOUT, otherwise="none changed")
+
+
+def git(checkout: Path, *arguments: str) -> None:
+    who = {f"GIT_{who}_{what}": "a@b.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(["git", *arguments], cwd=checkout, check=True, capture_output=True, env=os.environ | who)
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A clone of a repository with a program and its test."""
+    origin = tmp_path / "origin"
+    for name in ("programs/one.py", "tests/programs/test_one.py", "product.py"):
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text("")
+    git(origin, "init", "-q", "-b", "main")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-q", "-m", "a commit")
+    git(tmp_path, "clone", "-q", str(origin), "clone")
+    return tmp_path / "clone"
+
+
+def test_in_a_new_clone_and_after_a_change_elsewhere_they_are_not_due(checkout):
+    assert not is_due(PROGRAMS, checkout)
+    (checkout / "product.py").write_text("changed = True\n")
+    assert not is_due(PROGRAMS, checkout)
+
+
+@pytest.mark.parametrize("name", ["programs/one.py", "programs/new.py", "tests/programs/test_one.py"])
+def test_a_changed_or_new_file_calls_for_them_until_upstream_has_it(checkout, name):
+    (checkout / name).write_text("changed = True\n")
+    assert changed_files(ABOUT, checkout) == [name]
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "change it")
+    assert is_due(PROGRAMS, checkout), "committed, and upstream has it not"
+    git(checkout, "push", "-q", "origin", "HEAD:refs/heads/next")
+    git(checkout, "branch", "-q", "--set-upstream-to", "origin/next")
+    assert not is_due(PROGRAMS, checkout)
+
+
+def test_a_deleted_file_calls_for_them(checkout):
+    (checkout / "programs" / "one.py").unlink()
+    assert is_due(PROGRAMS, checkout)
+
+
+def test_without_an_upstream_branch_the_last_commit_counts(checkout):
+    git(checkout, "branch", "-q", "--unset-upstream")
+    assert not is_due(PROGRAMS, checkout)
+    (checkout / "programs" / "one.py").write_text("changed = True\n")
+    assert is_due(PROGRAMS, checkout)
+
+
+def test_where_git_knows_nothing_they_are_due(tmp_path, monkeypatch):
+    assert changed_files(ABOUT, tmp_path) is None
+    assert is_due(PROGRAMS, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert is_due(PROGRAMS, tmp_path)
+
+
+def test_a_method_whose_code_was_not_accepted_calls_for_the_goldens(monkeypatch):
+    monkeypatch.setattr(plugin, "changed_files", lambda *_: [])
+    monkeypatch.syspath_prepend(plugin.CODE_VERSIONS.parent)
+    versions = importlib.import_module(plugin.CODE_VERSIONS.stem)
+    monkeypatch.setattr(versions, "METHODS", {"gaps": versions.METHODS["gaps"]})
+    noted = json.loads(versions.NOTED.read_text())["gaps"]["digest"]
+    for digest, changed in ((noted, ""), ("another", "gaps")):
+        monkeypatch.setattr(versions, "digest_of", lambda _, found=digest: found)
+        assert plugin.changed_methods() == changed
+        assert is_due(GROUPS[0]) is bool(changed)
+
+
+def test_what_is_named_on_the_command_line_is_never_left_out():
+    goldens = {CHECKOUT / place for place in GROUPS[0].places}
+    assert left_out("nothing", [CHECKOUT / "tests"]) == {}
+    assert goldens < set(left_out("all", [CHECKOUT / "tests"]))
+    named = left_out("all", [CHECKOUT / "tests" / "golden" / "test_golden_demo.py"])
+    assert goldens.isdisjoint(named)
+    assert CHECKOUT / "tests" / "deploy" in named
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.places[0])
+def test_every_group_is_there_and_has_a_target_of_the_makefile_that_ci_runs(group):
+    assert all((CHECKOUT / place).exists() for place in (*group.places, *group.about))
+    made = (CHECKOUT / "Makefile").read_text().partition(f"\n{group.target}:")[2].partition("\n\n")[0]
+    assert all(place in made for place in group.places)
+    assert f"{group.target} " in (CHECKOUT / ".ci" / "run").read_text()
+
+
+OF_RUN = {"golden", "deploy", "benchmarks", "conftest.py"}
+
+
+def test_a_run_with_workers_says_what_it_left_out_and_why():
+    """Of a folder with little else."""
+    others = [path for path in (CHECKOUT / "tests").iterdir() if path.name not in OF_RUN]
+    ignored = [f"--ignore={path}" for path in others]
+    command = ["pytest", "-n", "2", "--leave-out", "all", "-k", "nothing_like_it", *ignored, "tests"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    said = [f"left out: {place}; make {group.target}" for group in GROUPS for place in group.places]
+    assert [line for line in said if line not in done.stdout] == [], done.stdout

@@ -1,7 +1,7 @@
-"""The stages that packages of Tamis declare: every `stage.py` of a package, found by its name.
+"""Declarations of packages: stages in `stage.py`, tables of control in `control.py`, found by these names.
 
-Imports go down, and the store needs the tables of all stages: so they are looked up here when they are needed
-first, as plugins are, and no list of packages is kept.
+Imports go down, and the store needs the tables of all: so they are looked up here when they are needed first,
+as plugins are, and no list of packages is kept.
 """
 
 import importlib
@@ -14,8 +14,12 @@ PACKAGE = "tamis"
 
 
 @cache
-def declaring_modules() -> tuple[ModuleType, ...]:
-    """Return the modules by name: each has `STAGES`, and `TABLES` for rows that no value lists."""
+def declaring_modules(name: str = "stage") -> tuple[ModuleType, ...]:
+    """Return the modules of that name, by package.
+
+    Each `stage` has `STAGES`, and `TABLES` for rows that no value lists; each `control` has `CONTROL`, tables
+    that no stage writes: indexes, what people decided, and what is remembered of runs.
+    """
     folders = importlib.import_module(PACKAGE).__path__
-    packages = {file.parent.name for folder in folders for file in Path(folder).glob("*/stage.py")}
-    return tuple(importlib.import_module(f"{PACKAGE}.{package}.stage") for package in sorted(packages))
+    packages = {file.parent.name for folder in folders for file in Path(folder).glob(f"*/{name}.py")}
+    return tuple(importlib.import_module(f"{PACKAGE}.{package}.{name}") for package in sorted(packages))

@@ -8,10 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tamis.store.control_schemas import CONTROL
 from tamis.store.places import costs_a_request, count_files, file_ages
 from tamis.store.retained import retained_tables
-from tamis.store.schemas import declared
+from tamis.store.schemas import control, declared
 from tamis.store.tables import Store, reading
 
 MOST_SMALL_FILES, MOST_VERSIONS = 32, 64
@@ -42,7 +41,7 @@ def tables_to_tidy(store: Store) -> list[str]:
     In an object store, where looking at each costs requests, of control only what every step writes.
     """
     all_of_control = not costs_a_request(store.folder)
-    return [*retained_tables(store), *(one.name for one in CONTROL if one.each_step or all_of_control)]
+    return [*retained_tables(store), *(one.name for one in control() if one.each_step or all_of_control)]
 
 
 def _compact(store: Store, table: str) -> bool:

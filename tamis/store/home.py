@@ -21,7 +21,6 @@ from pathlib import Path
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
 from tamis.base.user_folders import require_plain, require_short
-from tamis.store.control_schemas import FORM
 from tamis.store.remote.lock import HomeLockedError as HomeLockedError
 from tamis.store.remote.lock import RemoteLock, holder_of
 from tamis.store.remote.objects import ObjectFolder
@@ -29,6 +28,8 @@ from tamis.store.remote.working_copy import Files, OnDisk, WorkingCopy
 from tamis.store.table_errors import DamagedTableError, UnknownTableError
 from tamis.store.tables import Store
 
+FORM = "2"
+"""Form of a home: raised when a change of schema or of files cannot be read by what was written before."""
 HEADS = "heads"
 MARKER = "storage.url"
 """A file of a home that is a working copy: of what."""

@@ -1,7 +1,7 @@
 """The tables of the store by name, collected from where they are declared, and their Arrow schemas.
 
-Tables of stages are declared in the `stage.py` of their package, those of the platform in
-`tamis.store.control_schemas`; each column carries its meaning and unit as metadata. Tables that
+Tables of stages are declared in the `stage.py` of their package, those that no stage writes in its
+`control.py`; each column carries its meaning and unit as metadata. Tables that
 exist once per encoder or target (`embeddings_<encoder>_<fingerprint>`, `transport_<target>`) share
 one schema per kind.
 """
@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from tamis.base.declared import declaring_modules
 from tamis.store.columns import LEFT_AT, Table
-from tamis.store.control_schemas import CONTROL
 
 RETAINED = "retained_"
 """`retained_<table>` keeps expensive rows of documents that left."""
@@ -83,9 +82,15 @@ so that a row which was written before keeps its own when the table gets the col
 
 
 @cache
+def control() -> tuple[Table, ...]:
+    """Return the tables that no stage writes."""
+    return tuple(table for module in declaring_modules("control") for table in module.CONTROL)
+
+
+@cache
 def tables() -> dict[str, Table]:
     """Return every kind of table by name but those of the SQL models, which declare themselves."""
-    declared = list(CONTROL)
+    declared = list(control())
     for module in declaring_modules():
         declared += [table for stage in module.STAGES for table in stage.tables]
         declared += getattr(module, "TABLES", ())

@@ -51,7 +51,7 @@ def pages_stubbed(request, monkeypatch) -> None:
     if request.node.get_closest_marker("without_pages"):
         monkeypatch.setattr("tamis.platform.assets.selection.selection_plot_png", lambda _report: b"")
         monkeypatch.setattr("tamis.platform.assets.selection.selection_page", lambda *_: "a page")
-        monkeypatch.setattr("tamis.platform.resources.current_checks.write_index", lambda *_: False)
+        monkeypatch.setattr("tamis.runtime.checks.write_index", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)

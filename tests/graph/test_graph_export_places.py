@@ -22,7 +22,7 @@ from tamis.withdrawal.verifying import verify
 
 @pytest.fixture
 def project(exporting: SmallProject) -> SmallProject:
-    return export
+    return exporting
 
 
 def test_a_folder_of_others_is_not_replaced(project, tmp_path):

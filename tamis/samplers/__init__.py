@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tamis.samplers.choice import BadTextError, Choice
 from tamis.samplers.dsir import importance_resampling
-from tamis.samplers.nearest import chance, nearest, round_robin
+from tamis.samplers.neighbours import chance, nearest, round_robin
 from tamis.samplers.rds import hidden_state_vectors, hidden_states
 from tamis.samplers.tsds import neighbour_density
 from tamis.samplers.unbalanced import unbalanced

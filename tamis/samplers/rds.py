@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.base.progress import Advance, ignore
 from tamis.samplers.choice import Choice, check_texts
-from tamis.samplers.nearest import round_robin
+from tamis.samplers.neighbours import round_robin
 from tamis.training.models import load_model
 from tamis.transport.cost import BadShapeError
 from tamis.transport.potential import Float32s, resolve_device

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tamis.base.progress import Advance, ignore
 from tamis.samplers.choice import Choice, choose
-from tamis.samplers.nearest import Sides, nearest_neighbours, sides_of
+from tamis.samplers.neighbours import Sides, nearest_neighbours, sides_of
 from tamis.samplers.rounds import rows_at
 from tamis.transport.cost import BadShapeError, Floats, Matrix, Rows, check_positive, check_whole
 from tamis.transport.ordering import gumbel_noise, hash_order

@@ -15,7 +15,7 @@ import numpy as np
 
 from tamis.base.progress import Advance, ignore
 from tamis.samplers.choice import Choice, choose
-from tamis.samplers.nearest import READING_ROWS, Sides, sides_of
+from tamis.samplers.neighbours import READING_ROWS, Sides, sides_of
 from tamis.transport.cost import BadShapeError, Floats, Matrix, Rows, check_positive, check_whole
 from tamis.transport.sinkhorn import exact_products
 from tamis.transport.solve import NotConverged

@@ -16,7 +16,7 @@ from transport_problems import Blocks, clustered, costs
 
 from tamis.samplers import RIVALS, TAKES_TEXTS, hidden_state_vectors, unbalanced
 from tamis.samplers.dsir import LEAST_TOKENS, HashedGrams, importance_resampling, last, least_tokens
-from tamis.samplers.nearest import nearest_neighbours, round_robin, sides_of, take_turns
+from tamis.samplers.neighbours import nearest_neighbours, round_robin, sides_of, take_turns
 from tamis.samplers.tsds import neighbour_density, spread_mass
 from tamis.training.models import load_model
 from tamis.training.shapes import ModelShape, new_model
@@ -114,9 +114,9 @@ def test_neighbours_are_those_of_brute_force(seed, count, sizes):
 
 
 def test_equal_neighbours_are_ordered_by_position(monkeypatch):
-    from tamis.samplers import nearest
+    from tamis.samplers import neighbours
 
-    monkeypatch.setattr(nearest, "READING_ROWS", 7)
+    monkeypatch.setattr(neighbours, "READING_ROWS", 7)
     rows = np.tile(np.eye(3), (20, 1))
     _, position = nearest_neighbours(sides_of(np.eye(3)[:1], rows, **RAW), 9)
     assert position[0].tolist() == list(range(0, 27, 3))

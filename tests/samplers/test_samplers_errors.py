@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transport_problems import clustered
 
-from tamis.samplers import RIVALS, BadTextError, rds
+from tamis.samplers import RIVALS, BadTextError, hidden_states
 from tamis.samplers.tsds import neighbour_density
 from tamis.transport import BadShapeError
 
@@ -46,7 +46,7 @@ def test_settings_of_unbalanced_transport_that_make_no_sense_are_refused(name, v
         RIVALS["unbalanced"](problem.y, problem.x, 5, **{name: value})
 
 
-@pytest.mark.parametrize("rival", [RIVALS["dsir"], lambda *given: rds(*given, model="none")])
+@pytest.mark.parametrize("rival", [RIVALS["dsir"], lambda *given: hidden_states(*given, model="none")])
 def test_texts_that_are_none_are_named(rival):
     surrogate = "unpaired surrogate '\\udc80' at character 3; expected a str that can be encoded as UTF-8"
     for target, pool, message in (

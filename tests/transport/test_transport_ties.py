@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.samplers import RIVALS
-from tamis.samplers import nearest as neighbours_module
+from tamis.samplers import neighbours as neighbours_module
 from tamis.samplers.neighbours import nearest_neighbours, round_robin, sides_of
 from tamis.samplers.tsds import neighbour_density, spread_mass
 from tamis.transport import nearest_cost

@@ -35,7 +35,11 @@ WITHOUT_RESULTS = {
         "stage",
         *ENGINE,
     )
-} | {f"tamis.{path.parent.name}.stage" for path in (CHECKOUT / "tamis").glob("*/stage.py")}
+} | {
+    f"tamis.{path.parent.name}.{path.stem}"
+    for name in ("stage", "control")
+    for path in (CHECKOUT / "tamis").glob(f"*/{name}.py")
+}
 METHODS = {
     # method: (where its code version is, the public functions and classes that its results are computed by)
     "corpus": (

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_near_duplicates import random_text
+from near_texts import random_text
 
 from tamis.corpus import (
     ListingError,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_near_duplicates import doc_id, edited, pool_of, random_text
+from near_texts import doc_id, edited, pool_of, random_text
 
 from tamis.corpus import repeats
 from tamis.corpus.repeats import INDEX, TABLE, update_near_duplicates

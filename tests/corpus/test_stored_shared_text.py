@@ -5,9 +5,8 @@ import random
 import polars as pl
 import pyarrow as pa
 import pytest
-from test_near_duplicates import doc_id, edited, random_text
+from near_texts import SYSTEM, chats, doc_id, edited, random_text
 from test_near_index import rows_of
-from test_shared_text import SYSTEM, chats
 
 from tamis.corpus import repeats
 from tamis.corpus.repeats import INDEX, SHARED_TEXT, mostly_shared, read_shared_text, update_near_duplicates

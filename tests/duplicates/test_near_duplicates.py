@@ -1,6 +1,5 @@
 """Near-duplicates against brute force: same verdicts, whatever the order, and only from the content."""
 
-import hashlib
 import random
 
 import numpy as np
@@ -8,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from near_texts import VOCABULARY, doc_id, edited, pool_of, random_text
 
 from tamis.duplicates.minhash import band_keys, buckets_of, word_windows
 from tamis.duplicates.near_duplicates import (
@@ -18,37 +18,6 @@ from tamis.duplicates.near_duplicates import (
     find_near_duplicates,
     near_duplicate_groups,
 )
-
-VOCABULARY = [hashlib.sha256(str(number).encode()).hexdigest()[:7] for number in range(3_000)]
-
-
-def doc_id(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def random_text(rng, words=60):
-    return " ".join(rng.choices(VOCABULARY, k=words))
-
-
-def edited(rng, text, changes):
-    words = text.split()
-    for place in rng.sample(range(len(words)), changes):
-        words[place] = rng.choice(VOCABULARY)
-    return " ".join(words)
-
-
-def pool_of(seed, families=12, copies=5, loners=20):
-    """Families of one text edited a little or a lot, so that pairs lie on both sides of the threshold."""
-    rng = random.Random(seed)
-    texts = [random_text(rng) for _ in range(loners)]
-    for _ in range(families):
-        member = random_text(rng)
-        for _ in range(rng.randint(1, copies)):
-            texts.append(member)
-            member = edited(rng, member, rng.choice([1, 1, 2, 3]))
-    texts = list(dict.fromkeys(texts))
-    rng.shuffle(texts)
-    return [doc_id(text) for text in texts], texts
 
 
 def shingles(text, size=5):

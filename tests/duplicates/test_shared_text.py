@@ -7,12 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_near_duplicates import doc_id, edited, random_text
+from near_texts import SYSTEM, chats, doc_id, edited, random_text
 
 from tamis.duplicates.near_duplicates import find_near_duplicates
 from tamis.duplicates.shared_text import own_words_of_file
-
-SYSTEM = random_text(random.Random(0), 420)
 
 
 def compared(texts, ends=None):
@@ -26,11 +24,6 @@ def compared(texts, ends=None):
 def dropped(texts, ends=None):
     """How many of these documents of one file repeat another."""
     return len(find_near_duplicates([doc_id(text) for text in texts], compared(texts, ends)[0]))
-
-
-def chats(count, words=12, seed=1, system=SYSTEM):
-    rng = random.Random(seed)
-    return [f"{system}\n\n{random_text(rng, words)}\n\n{random_text(rng, words)}" for _ in range(count)]
 
 
 def test_different_documents_below_a_header_are_no_near_duplicates():

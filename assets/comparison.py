@@ -22,7 +22,7 @@ from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
 from tamis.selection.computing import ScoringOptions
-from tamis.store.schemas import schema_of
+from tamis.store.tables import ALL
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
@@ -136,8 +136,7 @@ def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) 
         settings = work.project.settings
         budget, target = settings.selection[0].budget, settings.target[0].name
         agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
-        schema = schema_of("sampler_comparison")
-        work.store.overwrite("sampler_comparison", agreement.select(schema.names).to_arrow().cast(schema))
+        work.store.put("sampler_comparison", agreement, ALL)
         page = work.project.home.reports / "sampler_comparison.html"
         trained = (
             analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None

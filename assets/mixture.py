@@ -56,8 +56,7 @@ from tamis.settings.config import MixtureSection, SelectionSection
 from tamis.settings.references import mixture_presets
 from tamis.settings.samplers import complete_options
 from tamis.store.digests import canonical_digest
-from tamis.store.schemas import schema_of
-from tamis.store.tables import quoted
+from tamis.store.tables import ALL, quoted
 from tamis.topics.storing import NO_VECTOR
 from tamis.training import CODE_VERSION as TRAINING_CODE_VERSION
 from tamis.training import DivergedError, PretrainingOptions, TrainingResult, preset_shape, pretrain
@@ -117,9 +116,7 @@ def mixture_design(
         made = design(documents, known, before, chosen, _options(work), lambda ids: _vectors(work, ids))
         swarm = made.swarm
         rows = _source_rows(work, made, usable)
-        schema = schema_of("mixture_documents")
-        drawn = made.documents.select(schema.names).to_arrow().cast(schema)
-        work.store.overwrite("mixture_documents", drawn)
+        work.store.put("mixture_documents", made.documents, ALL)
         work.store.overwrite_values("mixture_sources", rows.to_dicts())
         write_swarm(work.store, swarm)
         new = len([run for run in swarm.current if before is None or run.name not in before.proxies])
@@ -376,9 +373,8 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
                 {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
                 for target, bits, count in found
             ]
-            schema = schema_of("mixture_losses")
-            table = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64}).to_arrow()
-            work.store.replace("mixture_losses", table.select(schema.names).cast(schema), where)
+            losses = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
+            work.store.put("mixture_losses", losses, where)
             measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
             yield from work.record(
                 Output(

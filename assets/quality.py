@@ -38,8 +38,7 @@ from tamis.quality.storing import (
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
 from tamis.store.retained import take_back
-from tamis.store.schemas import schema_of
-from tamis.store.tables import one_of
+from tamis.store.tables import ALL, one_of
 from tamis.training.storing import score_perplexity
 
 BEATS_LENGTH = (
@@ -91,7 +90,7 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
     """Documents that the judge rates: a uniform sample, and documents that inform the grader most."""
     with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
-        work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
+        work.store.put("judge_sample", sample, ALL)
         yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 

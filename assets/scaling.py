@@ -16,7 +16,7 @@ from tamis.runtime.step import Work
 from tamis.scaling.report_values import ScalingReport
 from tamis.scaling.stage import law_trials
 from tamis.scaling.storing import choose_models, curves_table, reports_of_curves
-from tamis.store.schemas import schema_of
+from tamis.store.tables import ALL
 
 AUDITED = (
     "no_defects",
@@ -31,8 +31,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
     """Held-out target loss of each model by number of training documents; size 0 is zero-shot."""
     with store.work(context) as work:
         frame, defects = curves_table(work.store, law_trials(work.snapshot, ""))
-        schema = schema_of("loss_curves")
-        work.store.overwrite("loss_curves", frame.select(schema.names).to_arrow().cast(schema))
+        work.store.put("loss_curves", frame, ALL)
         check = dg.AssetCheckResult(
             asset_key="loss_curves",
             check_name="no_defects",

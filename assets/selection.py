@@ -242,10 +242,9 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     if "count" in decided.columns:
         decided = decided.with_columns(stored_count("count"))
     rows = _complete(decided, key, "decisions")
-    work.store.replace("decisions", rows.to_arrow().cast(schema_of("decisions")), scope)
+    work.store.put("decisions", rows, scope)
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
-    subset = _complete(chosen, key, "selected_subset").to_arrow().cast(schema_of("selected_subset"))
-    work.store.replace("selected_subset", subset, scope)
+    work.store.put("selected_subset", _complete(chosen, key, "selected_subset"), scope)
     report = selection_report(work.store, section, decided, work.project.settings.filters, choice.division)
     if find_sampler(section.sampler).reads_vectors:
         report = replace(report, warnings=unknown_lines(work.project, target=section.target or ""))
@@ -345,7 +344,7 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     absent = [name for name in schema_of(table).names if name not in frame.columns and name != "selection"]
     return frame.with_columns(
         pl.lit(selection).alias("selection"), *(pl.lit(None, dtype=pl.Float64).alias(name) for name in absent)
-    ).select(schema_of(table).names)
+    )
 
 
 @asset(
@@ -378,8 +377,7 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 decisions = work.store.read("decisions", columns, scope)
                 serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
                 rows = serving.pairs.with_columns(pl.lit(key).alias("selection"))
-                schema = schema_of(table)
-                work.store.replace(table, rows.select(schema.names).to_arrow().cast(schema), scope)
+                work.store.put(table, rows, scope)
                 page = work.project.home.reports / served_page_name(key)
                 doubts = unknown_lines(work.project, target=target)
                 write_atomically(page, serving_page(work.store, key, target, serving, doubts).encode())

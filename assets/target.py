@@ -106,11 +106,9 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
                 if section.label_column:
                     require_labels(split)
-                schema = schema_of("target_examples")
-                rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
                 scope = f"target = {quoted(key)}"
-                work.store.replace("target_examples", rows.to_arrow().cast(schema), scope)
-                facts = dict(rows.group_by("split").len().sort("split").iter_rows())
+                work.store.put("target_examples", split.with_columns(target=pl.lit(key)), scope)
+                facts = dict(split.group_by("split").len().sort("split").iter_rows())
                 facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
                 if repeats := barred.near_repeats(examples):
                     facts[NEAR_REPEATS] = repeats
@@ -120,7 +118,7 @@ def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                     Output(
                         partition=key,
                         rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
-                        row_count=len(rows),
+                        row_count=len(split),
                         data_version=_version(learnt),
                         metadata=facts,
                         checks=[
@@ -192,9 +190,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     if "response_at" not in split.columns:
         work.store.delete(table, scope)
         return []
-    schema = schema_of(table)
-    rows = split.with_columns(pl.lit(key).alias("target")).select(schema.names)
-    work.store.replace(table, rows.to_arrow().cast(schema), scope)
+    work.store.put(table, split.with_columns(target=pl.lit(key)), scope)
     return [_stored(work, table, scope)]
 
 
@@ -215,14 +211,13 @@ def target_embeddings(
                 with work.progress(f"target {key}", len(examples)) as progress:
                     vectors_nd, refused = encode_each(model, examples["text"].to_list(), progress.advance)
                 kept = [place for place in range(len(examples)) if place not in refused]
-                columns = [
-                    [key] * len(kept),
-                    examples["doc_id"].gather(kept).to_list(),
-                    vector_column(vectors_nd[kept]),
-                    [model.fingerprint] * len(kept),
-                ]
-                rows = pa.table(columns, schema=schema_of(table, model.dimension))
-                work.store.replace(table, rows, scope)
+                columns = {
+                    "target": [key] * len(kept),
+                    "doc_id": examples["doc_id"].gather(kept),
+                    "vector": vector_column(vectors_nd[kept]),
+                    "fingerprint": [model.fingerprint] * len(kept),
+                }
+                work.store.put(table, columns, scope)
                 aside = [
                     {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
                     for place, why in refused.items()

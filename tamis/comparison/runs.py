@@ -62,8 +62,7 @@ def bring_back(store: Store, wanted: Collection[str]) -> set[str]:
     """Put those of the wanted runs back into the table that an earlier comparison made; returns which."""
     left = set(store.read(LEFT, ["run"])["run"]) & set(wanted)
     for runs in _blocks(left):
-        rows = store.read(LEFT, schema_of(TABLE).names, one_of("run", runs))
-        store.merge(TABLE, rows.to_arrow().cast(schema_of(TABLE)))
+        store.put(TABLE, store.read(LEFT, schema_of(TABLE).names, one_of("run", runs)))
     return left
 
 
@@ -74,8 +73,7 @@ def set_aside(store: Store, planned: Collection[str]) -> None:
         scope = one_of("run", runs)
         rows = store.read(TABLE, where=scope).filter(pl.col("failure").is_null())
         now = datetime.now(UTC).replace(tzinfo=None)
-        leaving = rows.with_columns(left_at=pl.lit(now)).select(schema_of(LEFT).names)
-        store.merge(LEFT, leaving.to_arrow().cast(schema_of(LEFT)))
+        store.put(LEFT, rows.with_columns(left_at=pl.lit(now)))
         store.delete(TABLE, scope)
     if unplanned:
         _forget_oldest(store)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis import selection, training
 from tamis.comparison import CODE_VERSION
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
@@ -23,90 +21,59 @@ from tamis.stage import (
     precision_settings,
     when,
 )
-from tamis.store.columns import Table, column
+from tamis.store.columns import Table, integer, many, moment, real, text
 from tamis.training.planned import model_section
 from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on_pool, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _SAMPLER_TRIAL = (
-    column(
+    text(
         "run",
-        pa.string(),
         "id of the run: digest of everything that its losses depend on (training documents, starting model, "
         "settings, seeds, held-out texts, code version)",
     ),
-    column(
+    text(
         "sampler",
-        pa.string(),
         'sampler that chose the training set; "full" means every eligible document of the part of the pool '
         "that the data seed draws",
     ),
-    column(
+    text(
         "budget",
-        pa.string(),
         "how much the sampler was allowed to choose: documents, a share of the eligible documents, or tokens",
     ),
-    column(
+    integer(
         "data_seed",
-        pa.int64(),
         "number of the data seed, from 0; the data seed draws the part of the pool to choose from, and the "
         "documents if the sampler draws at random",
     ),
-    column(
+    integer(
         "training_seed",
-        pa.int64(),
         "number of the training seed, from 0; the training seed decides the initial weights and the order of "
         "the training documents",
     ),
-    column("documents", pa.int64(), "number of distinct documents in the training set"),
-    column("tokens", pa.int64(), "number of tokens that the model was trained to predict, repeats counted"),
-    column(
-        "epochs",
-        pa.float64(),
-        "number of passes over the training set; below 1, part of the set was not read",
+    integer("documents", "number of distinct documents in the training set"),
+    integer("tokens", "number of tokens that the model was trained to predict, repeats counted"),
+    real("epochs", "number of passes over the training set; below 1, part of the set was not read"),
+    real("target_bits_per_byte", "loss on the held-out examples of the target, in bits per byte"),
+    real("pool_bits_per_byte", "loss on the held-out documents of the pool, in bits per byte"),
+    many(
+        real(
+            "target_document_bits",
+            "code length (loss summed over its tokens) of each held-out example of the target, in bits",
+        )
     ),
-    column(
-        "target_bits_per_byte",
-        pa.float64(),
-        "loss on the held-out examples of the target, in bits per byte",
+    many(integer("target_document_bytes", "length of each held-out example of the target, in UTF-8 bytes")),
+    many(
+        real(
+            "pool_document_bits",
+            "code length (loss summed over its tokens) of each held-out document of the pool, in bits",
+        )
     ),
-    column(
-        "pool_bits_per_byte",
-        pa.float64(),
-        "loss on the held-out documents of the pool, in bits per byte",
-    ),
-    column(
-        "target_document_bits",
-        pa.list_(pa.float64()),
-        "code length (loss summed over its tokens) of each held-out example of the target, in bits",
-    ),
-    column(
-        "target_document_bytes",
-        pa.list_(pa.int64()),
-        "length of each held-out example of the target, in UTF-8 bytes",
-    ),
-    column(
-        "pool_document_bits",
-        pa.list_(pa.float64()),
-        "code length (loss summed over its tokens) of each held-out document of the pool, in bits",
-    ),
-    column(
-        "pool_document_bytes",
-        pa.list_(pa.int64()),
-        "length of each held-out document of the pool, in UTF-8 bytes",
-    ),
-    column(
-        "curve_tokens",
-        pa.list_(pa.int64()),
-        "number of tokens trained on at each measurement of the target loss",
-    ),
-    column(
-        "curve_target",
-        pa.list_(pa.float64()),
-        "target loss at each number of tokens in curve_tokens, in bits per byte",
-    ),
-    column("failure", pa.string(), "why the run has no losses; null if the run has losses"),
-    column("seconds", pa.float64(), "duration of training and evaluation, in seconds"),
+    many(integer("pool_document_bytes", "length of each held-out document of the pool, in UTF-8 bytes")),
+    many(integer("curve_tokens", "number of tokens trained on at each measurement of the target loss")),
+    many(real("curve_target", "target loss at each number of tokens in curve_tokens, in bits per byte")),
+    text("failure", "why the run has no losses; null if the run has losses"),
+    real("seconds", "duration of training and evaluation, in seconds"),
 )
 
 SAMPLER_COMPARISON = Table(
@@ -114,16 +81,14 @@ SAMPLER_COMPARISON = Table(
     key=("sampler_a", "sampler_b"),
     text=(),
     columns=(
-        column("sampler_a", pa.string(), "one sampler"),
-        column("sampler_b", pa.string(), "the other sampler"),
-        column(
+        text("sampler_a", "one sampler"),
+        text("sampler_b", "the other sampler"),
+        real(
             "jaccard",
-            pa.float64(),
             "documents that both samplers chose, divided by documents that at least one of them chose",
         ),
-        column(
+        real(
             "kendall_tau",
-            pa.float64(),
             "Kendall rank correlation of the two samplers over all documents that both rank, -1 to 1",
         ),
     ),
@@ -138,11 +103,7 @@ SAMPLER_TRIALS_LEFT = Table(
     sealed=True,
     columns=(
         *_SAMPLER_TRIAL,
-        column(
-            "left_at",
-            pa.timestamp("us"),
-            "when the run was set aside because the comparison no longer plans it, in UTC",
-        ),
+        moment("left_at", "when the run was set aside because the comparison no longer plans it, in UTC"),
     ),
 )
 

@@ -1,8 +1,6 @@
 """Tables of control of the corpus: files of shards and groups, shared text, what a stage set aside."""
 
-import pyarrow as pa
-
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, hash64, integer, many, text
 
 CONTROL: tuple[Table, ...] = (
     Table(
@@ -11,9 +9,9 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("shard", pa.string(), "shard that was ingested"),
-            column("corpus", pa.string(), "corpus that the shard belongs to"),
-            column("name", pa.string(), "path of the shard's file within the corpus, or name of the package"),
+            text("shard", "shard that was ingested"),
+            text("corpus", "corpus that the shard belongs to"),
+            text("name", "path of the shard's file within the corpus, or name of the package"),
         ),
     ),
     Table(
@@ -22,13 +20,13 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("shard", pa.string(), "key of a small file that was ingested as part of a group"),
-            column("part_of", pa.string(), "key of the group, which is a shard of many small files"),
-            column("corpus", pa.string(), "corpus that the file belongs to"),
-            column("name", pa.string(), "path of the file within the corpus"),
-            column("version", pa.string(), "version of the file's content when the file was last read"),
-            column("reading", pa.string(), "digest of the code version and settings used to read the file"),
-            column("rows", pa.int64(), "number of rows read from the file, including rows in quarantine"),
+            text("shard", "key of a small file that was ingested as part of a group"),
+            text("part_of", "key of the group, which is a shard of many small files"),
+            text("corpus", "corpus that the file belongs to"),
+            text("name", "path of the file within the corpus"),
+            text("version", "version of the file's content when the file was last read"),
+            text("reading", "digest of the code version and settings used to read the file"),
+            integer("rows", "number of rows read from the file, including rows in quarantine"),
         ),
     ),
     Table(
@@ -36,15 +34,15 @@ CONTROL: tuple[Table, ...] = (
         key=("unit",),
         text=(),
         columns=(
-            column("unit", pa.string(), "file; or folder or corpus, for files of fewer than 10 documents"),
-            column("sample", pa.string(), "digest of the ids of the documents that were compared"),
-            column(
-                "shingles",
-                pa.list_(pa.uint64()),
-                "hashes of the runs of 5 words within text that many of the documents share",
+            text("unit", "file; or folder or corpus, for files of fewer than 10 documents"),
+            text("sample", "digest of the ids of the documents that were compared"),
+            many(
+                hash64(
+                    "shingles", "hashes of the runs of 5 words within text that many of the documents share"
+                )
             ),
-            column("begins", pa.list_(pa.uint64()), "those that such text begins with, in most documents"),
-            column("ends", pa.list_(pa.uint64()), "those that such text ends with, in most documents"),
+            many(hash64("begins", "those that such text begins with, in most documents")),
+            many(hash64("ends", "those that such text ends with, in most documents")),
         ),
     ),
     Table(
@@ -54,13 +52,9 @@ CONTROL: tuple[Table, ...] = (
         per_document=True,
         columns=(
             DOC_ID,
-            column("stage", pa.string(), "stage that could not process the document"),
-            column("reason", pa.string(), "code of the reason for which the stage set the document aside"),
-            column(
-                "detail",
-                pa.string(),
-                "what went wrong; quotes neither the document nor a server's answer",
-            ),
+            text("stage", "stage that could not process the document"),
+            text("reason", "code of the reason for which the stage set the document aside"),
+            text("detail", "what went wrong; quotes neither the document nor a server's answer"),
             FINGERPRINT,
         ),
     ),

@@ -29,6 +29,7 @@ from tamis.corpus.small_files import (
 )
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.readers.rows import WHOLE_SHARD
+from tamis.store.declared_rows import as_declared
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.retained import retain
 from tamis.store.rows_files import records_of_groups
@@ -183,7 +184,7 @@ class _Texts:
         if not (self.waiting and sum(map(len, self.waiting))):
             return
         now = pl.lit(datetime.now(UTC).replace(tzinfo=None)).alias("first_seen")
-        rows = _as_table(pl.concat(self.waiting).with_columns(now), "documents")
+        rows = as_declared("documents", pl.concat(self.waiting).with_columns(now))
         with Behind() as behind:
             behind.do(self.store.append, "documents", rows)
             records = row_records(rows, declaration("documents").key)
@@ -378,14 +379,14 @@ class _Group:
             rows[shard] = rows.get(shard, 0) + more
         notes = [group.notes(rows) for group in self.groups.values()]
         if sum(map(len, notes)):
-            store.merge(GROUPED_FILES, _as_table(pl.concat(notes), GROUPED_FILES))
+            store.put(GROUPED_FILES, pl.concat(notes))
         former = [key for group in self.groups.values() for key in group.former]
         alone = [shard for shard in self.intakes if shard not in self.groups]
         forget_small_files(store, [*former, *alone])
 
     def _replace(self, store: Store, table: str) -> None:
         """Make the rows of the files that were read exactly these, in one commit."""
-        parts = {shard: _as_table(pl.concat(frames), table) for shard, frames in self.frames[table].items()}
+        parts = {shard: as_declared(table, pl.concat(frames)) for shard, frames in self.frames[table].items()}
         nothing = schema_of(table).empty_table()
         for shard, intake in self.intakes.items():
             records = [row_records(parts.get(shard, nothing), declaration(table).key)]
@@ -499,8 +500,3 @@ def _document_tables(store: Store) -> list[str]:
     """Tables with a row a document, those that exist; the texts themselves last."""
     names = [name for name in store.names() if (known := declared(name)) and known.per_document]
     return sorted(names, key=lambda name: (name == "documents", name))
-
-
-def _as_table(frame: pl.DataFrame, table: str) -> pa.Table:
-    schema = schema_of(table)
-    return frame.select(schema.names).to_arrow().cast(schema)

@@ -7,7 +7,6 @@ import polars as pl
 from tamis.base.unfit import Refusal
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import files_of, rows_of_files
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of, quoted
 
 QUARANTINE = "quarantine"
@@ -141,6 +140,4 @@ def _named_detail() -> pl.Expr:
 
 
 def _replace(store: Store, rows: pl.DataFrame, scope: str) -> None:
-    schema = schema_of(QUARANTINE)
-    rows = rows.with_columns(rows_lost=pl.lit(1, pl.Int64))
-    store.replace(QUARANTINE, rows.select(schema.names).to_arrow().cast(schema), scope)
+    store.put(QUARANTINE, rows.with_columns(rows_lost=pl.lit(1, pl.Int64)), scope)

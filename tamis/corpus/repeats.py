@@ -26,8 +26,7 @@ from tamis.duplicates.shared_text import (
     own_words,
     shared_runs_of,
 )
-from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, matrix_of, one_of, quoted
+from tamis.store.tables import ALL, Store, matrix_of, one_of, quoted
 
 SHARED_TEXT = "shared_text"
 _TEXTS_AT_ONCE = 20_000
@@ -155,7 +154,7 @@ def _shared_by_unit(store: Store, units: pl.DataFrame, turns: pl.DataFrame) -> p
     found = _look_at(store, sample.join(new, on="unit", how="semi", maintain_order="left"))
     rows = pl.concat([known, new.join(found, on="unit").select(known.columns)]).sort("unit")
     if len(new) or len(stored) != len(rows):
-        store.overwrite(SHARED_TEXT, rows.to_arrow().cast(schema_of(SHARED_TEXT)))
+        store.put(SHARED_TEXT, rows, ALL)
     shared = rows.filter(pl.col("shingles").list.len() > 0)
     digests = [_digest(VERSION, str(row)) for row in shared.select(_RUNS).iter_rows()]
     return shared.select("unit", *_RUNS, pl.Series("digest", digests, pl.String))
@@ -292,7 +291,7 @@ def update(
     decided_n, found = _decide(relation, ids, _in_order(ids, known, added), seeds_n)
     before = before.filter(~_among(before["doc_id"], ids.filter(pl.Series(decided_n))))
     rows = pl.concat([before, found.cast(before.schema)]).sort("doc_id")
-    store.overwrite(relation.table, rows.to_arrow().cast(schema_of(relation.table)))
+    store.put(relation.table, rows, ALL)
     left = known.doc_ids.filter(~_among(known.doc_ids, ids))
     _write_index(store, relation, added, left, fresh=not len(known.doc_ids))
     return Update(hashed=len(new), decided=int(decided_n.sum()), dropped=len(rows))
@@ -363,18 +362,14 @@ def _write_index(store: Store, relation: Relation, added: Keys, left: pl.Series,
     _forget(store, relation, left)
     for start in range(0, max(count, fresh), _ROWS_PER_COMMIT):
         part = slice(start, start + _ROWS_PER_COMMIT)
-        doc_ids = added.doc_ids[part].to_arrow().cast(pa.string())
-        keys = pa.FixedSizeListArray.from_arrays(pa.array(added.bands_nb[part].ravel()), bands)
-        fingerprints = _fingerprints(relation, added.doc_ids[part]).to_arrow().cast(pa.string())
-        columns = {"doc_id": doc_ids, "bands": keys, "fingerprint": fingerprints}
+        columns = {
+            "doc_id": added.doc_ids[part],
+            "bands": pa.FixedSizeListArray.from_arrays(pa.array(added.bands_nb[part].ravel()), bands),
+            "fingerprint": _fingerprints(relation, added.doc_ids[part]),
+        }
         if added.left_out is not None:
-            columns["left_out"] = added.left_out[part].to_arrow()
-        schema = schema_of(relation.index, bands)
-        rows = pa.table([columns[name] for name in schema.names], schema=schema)
-        if fresh and start == 0:
-            store.overwrite(relation.index, rows)
-        else:
-            store.merge(relation.index, rows)
+            columns["left_out"] = added.left_out[part]
+        store.put(relation.index, columns, ALL if fresh and start == 0 else None)
 
 
 def _forget(store: Store, relation: Relation, doc_ids: pl.Series) -> None:

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.corpus import CODE_VERSION
 from tamis.duplicates import near_duplicates
 from tamis.settings.references import named
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, integer, moment, single, text, unsigned
 
 DOCUMENTS = Table(
     name="documents",
@@ -20,17 +18,11 @@ DOCUMENTS = Table(
     indexed=True,
     columns=(
         DOC_ID,
-        column(
-            "text",
-            pa.string(),
-            "normalised text: Unicode NFC, LF line endings, no leading or trailing white space",
-        ),
-        column("n_chars", pa.uint32(), "length of the text in Unicode characters"),
-        column("n_bytes", pa.uint32(), "length of the text in UTF-8 bytes"),
-        column(
-            "language", pa.string(), "language code stated where the text first occurred; null if unknown"
-        ),
-        column("first_seen", pa.timestamp("us"), "time at which the text was first stored, in UTC"),
+        text("text", "normalised text: Unicode NFC, LF line endings, no leading or trailing white space"),
+        unsigned("n_chars", "length of the text in Unicode characters"),
+        unsigned("n_bytes", "length of the text in UTF-8 bytes"),
+        text("language", "language code stated where the text first occurred; null if unknown"),
+        moment("first_seen", "time at which the text was first stored, in UTC"),
     ),
 )
 OCCURRENCES = Table(
@@ -40,36 +32,26 @@ OCCURRENCES = Table(
     indexed=True,
     columns=(
         DOC_ID,
-        column("shard", pa.string(), "shard that contains the document"),
-        column("row", pa.uint32(), "row within the shard, counted from 0"),
-        column(
+        text("shard", "shard that contains the document"),
+        unsigned("row", "row within the shard, counted from 0"),
+        text(
             "source",
-            pa.string(),
             "origin of the document: the row's source column if any, else the file name or Python object",
         ),
-        column(
-            "licence",
-            pa.string(),
-            "licence stated in the row, else in the corpus section of tamis.toml; null if unknown",
+        text(
+            "licence", "licence stated in the row, else in the corpus section of tamis.toml; null if unknown"
         ),
-        column(
+        text(
             "language",
-            pa.string(),
             "language code stated in the row, else in the corpus section of tamis.toml; null if unknown",
         ),
-        column(
+        text(
             "metadata",
-            pa.string(),
             "the row's other columns as JSON: each value cut to 200 characters, all to about 2,000",
         ),
-        column(
-            "system_turn",
-            pa.string(),
-            "hash of the system turn that the text begins with; null if the row has none",
-        ),
-        column(
+        text("system_turn", "hash of the system turn that the text begins with; null if the row has none"),
+        unsigned(
             "system_turn_end",
-            pa.uint32(),
             "number of characters of this system turn, with the empty line after it; null if there is none",
         ),
     ),
@@ -79,20 +61,16 @@ KEPT_ROWS = Table(
     key=("shard", "row"),
     text=("content",),
     columns=(
-        column(
-            "doc_id",
-            pa.string(),
-            "id of the row's document; empty in the heading row, which describes a file's columns",
+        text(
+            "doc_id", "id of the row's document; empty in the heading row, which describes a file's columns"
         ),
-        column("shard", pa.string(), "shard that contains the row"),
-        column(
+        text("shard", "shard that contains the row"),
+        integer(
             "row",
-            pa.int64(),
             "row within the shard, counted from 0; -1 for the heading row, which describes a file's columns",
         ),
-        column(
+        text(
             "content",
-            pa.string(),
             "the row's columns as JSON (empty if over 64 kB), or the types of a file's columns if row is -1",
         ),
     ),
@@ -102,14 +80,12 @@ QUARANTINE = Table(
     key=("shard", "row", "reason"),
     text=("detail", "excerpt"),
     columns=(
-        column("shard", pa.string(), "shard, or file of a target, that contains the bad input"),
-        column("row", pa.int64(), "row within the shard, counted from 0; -1 if the whole shard is bad"),
-        column("reason", pa.string(), "reason code, such as empty_text"),
-        column("detail", pa.string(), "what is wrong with the input and what was expected"),
-        column("excerpt", pa.string(), "first characters of the raw input, with control characters replaced"),
-        column(
-            "rows_lost", pa.int64(), "number of rows that could not be read; null if unknown: at least one"
-        ),
+        text("shard", "shard, or file of a target, that contains the bad input"),
+        integer("row", "row within the shard, counted from 0; -1 if the whole shard is bad"),
+        text("reason", "reason code, such as empty_text"),
+        text("detail", "what is wrong with the input and what was expected"),
+        text("excerpt", "first characters of the raw input, with control characters replaced"),
+        integer("rows_lost", "number of rows that could not be read; null if unknown: at least one"),
     ),
 )
 NEAR_DUPLICATES = Table(
@@ -118,10 +94,9 @@ NEAR_DUPLICATES = Table(
     text=(),
     columns=(
         DOC_ID,
-        column("kept", pa.string(), "id of the near-duplicate document that is kept instead"),
-        column(
+        text("kept", "id of the near-duplicate document that is kept instead"),
+        single(
             "jaccard",
-            pa.float32(),
             "Jaccard similarity to the kept document, over runs of 5 consecutive words, from 0 to 1",
         ),
     ),
@@ -136,9 +111,8 @@ NEAR_DUPLICATE_BANDS = Table(
         DOC_ID,
         band_keys,
         FINGERPRINT,
-        column(
+        single(
             "left_out",
-            pa.float32(),
             "fraction of the document's words that are not compared, since many documents of its file share "
             "them; null if all are compared",
         ),
@@ -150,13 +124,12 @@ TARGET_EXAMPLES = Table(
     text=("text",),
     partition="target",
     columns=(
-        column("target", pa.string(), "name of the target"),
+        text("target", "name of the target"),
         DOC_ID,
-        column("split", pa.string(), "part of the target's examples: train, held_out or unused"),
-        column("text", pa.string(), "normalised text of the example"),
-        column(
+        text("split", "part of the target's examples: train, held_out or unused"),
+        text("text", "normalised text of the example"),
+        text(
             "source",
-            pa.string(),
             "origin of the example: the row's source column if any, else the file name or Python object",
         ),
     ),
@@ -167,17 +140,15 @@ TARGET_ANSWERS = Table(
     text=("label",),
     partition="target",
     columns=(
-        column("target", pa.string(), "name of the target"),
+        text("target", "name of the target"),
         DOC_ID,
-        column(
+        unsigned(
             "response_at",
-            pa.uint32(),
             "character offset in the text at which the response begins; null if there is no response",
         ),
-        column("label", pa.string(), "label of the example; null if the target has no labels"),
-        column(
+        text("label", "label of the example; null if the target has no labels"),
+        text(
             "turns",
-            pa.string(),
             "role and character offset of each turn of a conversation, as JSON; null for other examples",
         ),
     ),

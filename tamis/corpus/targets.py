@@ -32,7 +32,6 @@ from tamis.readers.text import excerpt
 from tamis.readers.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
 from tamis.settings.sections import AUTO_COLUMN
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 WITHOUT_FILES = hashlib.sha256().hexdigest()
@@ -123,9 +122,9 @@ def rows_of_target(target: str) -> str:
 
 def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict[str, int]:
     """Replace the quarantined rows of a target by these, and count them by reason."""
-    schema, scope = schema_of(TABLE), rows_of_target(target)
+    scope = rows_of_target(target)
     if len(found) or store.count(TABLE, scope):
-        store.replace(TABLE, found.select(schema.names).to_arrow().cast(schema), scope)
+        store.put(TABLE, found, scope)
     return dict(found.group_by("reason").agg(lost_rows()).sort("reason").iter_rows())
 
 

@@ -1,10 +1,8 @@
 """Stages of coverage: a sketch of the pool's density, and the density at each document."""
 
-import pyarrow as pa
-
 from tamis.coverage import CODE_VERSION
 from tamis.stage import Learning, Stage, edge, every, section_settings
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, real
 
 SCORES_DENSITY = Table(
     name="scores_density",
@@ -17,9 +15,8 @@ SCORES_DENSITY = Table(
     scores=("density",),
     columns=(
         DOC_ID,
-        column(
+        real(
             "density",
-            pa.float64(),
             "debiased kernel density at the document: kernel values summed over the pool, its own being 1",
         ),
         FINGERPRINT,

@@ -1,10 +1,8 @@
 """Stages of vectors: of documents, of targets, and documents whose vectors nearly agree."""
 
-import pyarrow as pa
-
 from tamis.embedding import CODE_VERSION, near_copies
 from tamis.stage import Automation, Snapshot, Stage, edge, encoder_settings, every, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, column, vector
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, single, text, vector
 
 EMBEDDINGS = Table(
     name="embeddings",
@@ -22,12 +20,10 @@ NEAR_COPIES = Table(
     emptied=True,
     columns=(
         DOC_ID,
-        column(
-            "kept",
-            pa.string(),
-            "doc_id of the document with nearly the same vector that is kept instead of this document",
+        text(
+            "kept", "doc_id of the document with nearly the same vector that is kept instead of this document"
         ),
-        column("cosine", pa.float32(), "cosine similarity of the vectors of the two documents"),
+        single("cosine", "cosine similarity of the vectors of the two documents"),
     ),
 )
 NEAR_COPY_BANDS = Table(
@@ -45,7 +41,7 @@ TARGET_EMBEDDINGS = Table(
     text=(),
     many=True,
     partition="target",
-    columns=(column("target", pa.string(), "name of the target"), DOC_ID, vector, FINGERPRINT),
+    columns=(text("target", "name of the target"), DOC_ID, vector, FINGERPRINT),
 )
 EMBEDDINGS_STAGE = Stage(
     name="embeddings",

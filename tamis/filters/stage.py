@@ -1,11 +1,9 @@
 """The stage of filters: what is measured of each document, whatever limits a selection applies."""
 
-import pyarrow as pa
-
 from tamis.filters import CODE_VERSION, COUNTS, Plan
 from tamis.settings.sections import FiltersSection
 from tamis.stage import Stage, edge, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, hash64, many, single, text, unsigned
 
 _MEASURES = {
     "n_words": "number of words that contain a letter or digit",
@@ -104,24 +102,22 @@ DOCUMENT_FLAGS = Table(
     counts=COUNTS,
     columns=(
         DOC_ID,
-        *(column(name, pa.float32(), meaning) for name, meaning in _MEASURES.items()),
-        column(
-            "broken",
-            pa.string(),
-            "names of the heuristic rules that the document breaks, separated by commas",
+        *(single(name, meaning) for name, meaning in _MEASURES.items()),
+        text("broken", "names of the heuristic rules that the document breaks, separated by commas"),
+        text("detected_language", "ISO 639 code of the language identified from the text"),
+        single("language_confidence", "confidence in `detected_language`, from 0 to 1"),
+        *(unsigned(f"{kind}_count", meaning) for kind, meaning in _PERSONAL_DATA.items()),
+        many(
+            hash64(
+                "unit_hashes",
+                "hash of each sentence or line, used to find boilerplate that many documents share",
+            )
         ),
-        column("detected_language", pa.string(), "ISO 639 code of the language identified from the text"),
-        column("language_confidence", pa.float32(), "confidence in `detected_language`, from 0 to 1"),
-        *(column(f"{kind}_count", pa.uint32(), meaning) for kind, meaning in _PERSONAL_DATA.items()),
-        column(
-            "unit_hashes",
-            pa.list_(pa.uint64()),
-            "hash of each sentence or line, used to find boilerplate that many documents share",
-        ),
-        column(
-            "unit_characters",
-            pa.list_(pa.uint32()),
-            "length, in characters, of each sentence or line in `unit_hashes`, in the same order",
+        many(
+            unsigned(
+                "unit_characters",
+                "length, in characters, of each sentence or line in `unit_hashes`, in the same order",
+            )
         ),
         FINGERPRINT,
     ),

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 
 import polars as pl
-import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import DOCUMENTS
@@ -32,15 +31,14 @@ def flag_documents(store: Store, plan: Plan, doc_ids: Sequence[str], advance: Ad
         known.update(rows.filter(pl.col("fingerprint") == mark)["doc_id"])
     missing = sorted(set(doc_ids) - known)
     for start in range(0, len(missing), BATCH):
-        store.merge(TABLE, _rows(store, plan, missing[start : start + BATCH], mark))
+        store.put(TABLE, _rows(store, plan, missing[start : start + BATCH], mark))
         advance(min(BATCH, len(missing) - start))
     return len(missing)
 
 
-def _rows(store: Store, plan: Plan, ids: Sequence[str], mark: str) -> pa.Table:
+def _rows(store: Store, plan: Plan, ids: Sequence[str], mark: str) -> pl.DataFrame:
     blocks = store.by_ids(DOCUMENTS.name, ids, ["doc_id", "text"])
     texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
     found = texts.select("doc_id").hstack(measured(texts, plan)).with_columns(fingerprint=pl.lit(mark))
-    schema = schema_of(TABLE)
-    absent = [pl.lit(None).alias(name) for name in schema.names if name not in found.columns]
-    return found.with_columns(absent).select(schema.names).to_arrow().cast(schema)
+    absent = [pl.lit(None).alias(name) for name in schema_of(TABLE).names if name not in found.columns]
+    return found.with_columns(absent)

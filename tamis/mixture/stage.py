@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis import training
 from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
@@ -35,38 +33,33 @@ from tamis.stage import (
     same,
     when,
 )
-from tamis.store.columns import DOC_ID, Table, column
+from tamis.store.columns import DOC_ID, Table, flag, integer, real, text
 from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _PLANNED = (
-    column("run", pa.string(), "name of the run, with a digest of the run's mixture and documents"),
-    column("source", pa.string(), "name of a source that the run trains on"),
-    column(
-        "weight", pa.float64(), "share of the run's tokens from this source; the shares of a run sum to 1"
-    ),
-    column(
+    text("run", "name of the run, with a digest of the run's mixture and documents"),
+    text("source", "name of a source that the run trains on"),
+    real("weight", "share of the run's tokens from this source; the shares of a run sum to 1"),
+    text(
         "documents_digest",
-        pa.string(),
         "digest of the ids of the source's documents that the run draws from, in the sampler's order",
     ),
-    column("generation", pa.int64(), "number of the plan that the run belongs to, from 0"),
-    column("place", pa.int64(), "position of the run among all planned runs, from 0"),
-    column("preset", pa.string(), "preset that sets the size and shape of the model"),
-    column("tokens", pa.int64(), "number of tokens that the run trains on"),
-    column(
+    integer("generation", "number of the plan that the run belongs to, from 0"),
+    integer("place", "position of the run among all planned runs, from 0"),
+    text("preset", "preset that sets the size and shape of the model"),
+    integer("tokens", "number of tokens that the run trains on"),
+    text(
         "parts",
-        pa.string(),
         "the run's share of each part of the plan, as JSON; a part is one source or all unchanged sources",
     ),
-    column(
+    text(
         "ratios",
-        pa.string(),
         "share of each source within each part of the latest plan, as JSON; the shares of a part sum to 1",
     ),
-    column("recipe", pa.string(), "digest of the training settings of the runs"),
-    column("repetition", pa.float64(), "fraction of each source's tokens that runs draw from, 0 to 1"),
+    text("recipe", "digest of the training settings of the runs"),
+    real("repetition", "fraction of each source's tokens that runs draw from, 0 to 1"),
 )
 
 MIXTURE_PLAN = Table(name="mixture_plan", key=("run", "source"), text=(), columns=_PLANNED)
@@ -75,7 +68,7 @@ AGREEMENT_PLAN = Table(
     name="agreement_plan",
     key=("run", "source"),
     text=(),
-    columns=(*_PLANNED, column("wanted", pa.bool_(), "whether the current law is validated with the run")),
+    columns=(*_PLANNED, flag("wanted", "whether the current law is validated with the run")),
 )
 
 MIXTURE_SOURCES = Table(
@@ -83,37 +76,27 @@ MIXTURE_SOURCES = Table(
     key=("source",),
     text=(),
     columns=(
-        column("source", pa.string(), "name of the corpus, source or topic"),
-        column("documents", pa.int64(), "number of the source's documents that may be selected"),
-        column("tokens", pa.int64(), "tokens of the source's documents that may be selected"),
-        column(
+        text("source", "name of the corpus, source or topic"),
+        integer("documents", "number of the source's documents that may be selected"),
+        integer("tokens", "tokens of the source's documents that may be selected"),
+        integer(
             "estimated",
-            pa.int64(),
             "number of the source's documents that may be selected and whose token count is an estimate",
         ),
-        column(
-            "share", pa.float64(), "natural share: the source's tokens divided by the tokens of all sources"
-        ),
-        column("run_tokens", pa.int64(), "tokens of the source's documents that runs draw from"),
-        column(
+        real("share", "natural share: the source's tokens divided by the tokens of all sources"),
+        integer("run_tokens", "tokens of the source's documents that runs draw from"),
+        text(
             "documents_digest",
-            pa.string(),
             "digest of the ids of the source's documents that runs draw from, in the sampler's order",
         ),
-        column(
+        text(
             "change",
-            pa.string(),
             "change of the source since earlier runs were planned: first (there were none), unchanged, "
             "grown, revised, added or removed",
         ),
-        column(
-            "changed_share",
-            pa.float64(),
-            "share of the source's tokens that were removed or are of a new kind, 0 to 1",
-        ),
-        column(
+        real("changed_share", "share of the source's tokens that were removed or are of a new kind, 0 to 1"),
+        real(
             "distance",
-            pa.float64(),
             "mean transport divergence of the source from the targets, no unit; null without vectors",
         ),
     ),
@@ -126,12 +109,11 @@ MIXTURE_DOCUMENTS = Table(
     evidence=True,
     sealed=True,
     columns=(
-        column("source", pa.string(), "source that the document is assigned to"),
+        text("source", "source that the document is assigned to"),
         DOC_ID,
-        column("n_tokens", pa.int64(), "number of tokens in the document"),
-        column(
+        integer("n_tokens", "number of tokens in the document"),
+        integer(
             "rank",
-            pa.int64(),
             "rank of the document in the sampler's order, from 1; null if runs do not draw the document",
         ),
     ),
@@ -144,23 +126,21 @@ MIXTURE_RUNS = Table(
     sealed=True,
     partition="run",
     columns=(
-        column("run", pa.string(), "name of the run"),
-        column("preset", pa.string(), "preset that sets the size and shape of the model"),
-        column("documents", pa.int64(), "number of distinct documents that the run is trained on"),
-        column("largest_count", pa.int64(), "copies of the run's most repeated document in the training set"),
-        column("steps", pa.int64(), "number of optimiser steps"),
-        column("tokens", pa.int64(), "number of training tokens, repeated documents counted each time"),
-        column("flops", pa.float64(), "training compute in FLOP: 6 x parameters x tokens"),
-        column("seconds", pa.float64(), "wall-clock time of the training, in seconds"),
-        column("peak_memory_bytes", pa.int64(), "peak resident memory of the process, in bytes"),
-        column("parameters", pa.int64(), "number of parameters of the model"),
-        column("failure", pa.string(), "why the run has no losses; null if the run succeeded"),
-        column(
-            "checkpoint",
-            pa.string(),
-            "folder of the model's weights, relative to the home folder; null if the run failed",
+        text("run", "name of the run"),
+        text("preset", "preset that sets the size and shape of the model"),
+        integer("documents", "number of distinct documents that the run is trained on"),
+        integer("largest_count", "copies of the run's most repeated document in the training set"),
+        integer("steps", "number of optimiser steps"),
+        integer("tokens", "number of training tokens, repeated documents counted each time"),
+        real("flops", "training compute in FLOP: 6 x parameters x tokens"),
+        real("seconds", "wall-clock time of the training, in seconds"),
+        integer("peak_memory_bytes", "peak resident memory of the process, in bytes"),
+        integer("parameters", "number of parameters of the model"),
+        text("failure", "why the run has no losses; null if the run succeeded"),
+        text(
+            "checkpoint", "folder of the model's weights, relative to the home folder; null if the run failed"
         ),
-        column("mlflow_run", pa.string(), "id of the MLflow run"),
+        text("mlflow_run", "id of the MLflow run"),
     ),
 )
 
@@ -171,16 +151,13 @@ MIXTURE_LOSSES = Table(
     sealed=True,
     partition="run",
     columns=(
-        column("run", pa.string(), "name of the run"),
-        column("target", pa.string(), "target on whose held-out examples the run is evaluated"),
-        column(
-            "bits_per_byte",
-            pa.float64(),
-            "loss on the target's held-out examples, bits per byte; null if the run failed",
+        text("run", "name of the run"),
+        text("target", "target on whose held-out examples the run is evaluated"),
+        real(
+            "bits_per_byte", "loss on the target's held-out examples, bits per byte; null if the run failed"
         ),
-        column(
+        integer(
             "examples",
-            pa.int64(),
             "number of held-out examples that the loss is measured on: those that no run was trained on",
         ),
     ),
@@ -191,16 +168,12 @@ MIXTURE_LAW = Table(
     key=("run", "target"),
     text=(),
     columns=(
-        column("run", pa.string(), "name of the run"),
-        column("target", pa.string(), "name of the target"),
-        column(
-            "measured",
-            pa.float64(),
-            "loss on the target's held-out examples, bits per byte; null if the run failed",
-        ),
-        column("predicted", pa.float64(), "loss predicted by a law fitted without this run, bits per byte"),
-        column("fitted", pa.float64(), "loss predicted by the law fitted to all runs, bits per byte"),
-        column("outlier", pa.bool_(), "whether the fit left the run out as an outlier"),
+        text("run", "name of the run"),
+        text("target", "name of the target"),
+        real("measured", "loss on the target's held-out examples, bits per byte; null if the run failed"),
+        real("predicted", "loss predicted by a law fitted without this run, bits per byte"),
+        real("fitted", "loss predicted by the law fitted to all runs, bits per byte"),
+        flag("outlier", "whether the fit left the run out as an outlier"),
     ),
 )
 
@@ -209,16 +182,13 @@ MIXTURE_METHODS = Table(
     key=("target", "method"),
     text=(),
     columns=(
-        column("target", pa.string(), "name of the target"),
-        column("method", pa.string(), "form of the law"),
-        column(
+        text("target", "name of the target"),
+        text("method", "form of the law"),
+        real(
             "rank_correlation",
-            pa.float64(),
             "Spearman correlation between the held-out predictions and the measured losses of the runs",
         ),
-        column(
-            "chosen", pa.bool_(), "whether this form was chosen for the law that predicts the target's loss"
-        ),
+        flag("chosen", "whether this form was chosen for the law that predicts the target's loss"),
     ),
 )
 
@@ -227,39 +197,26 @@ MIXTURE_SHARES = Table(
     key=("source",),
     text=(),
     columns=(
-        column("source", pa.string(), "name of the corpus, source or topic"),
-        column(
-            "weight", pa.float64(), "share of the source in the mixture; the shares of all sources sum to 1"
-        ),
-        column(
-            "low", pa.float64(), "lower end of the weight's 90 % interval over resampled runs and law forms"
-        ),
-        column(
-            "high", pa.float64(), "upper end of the weight's 90 % interval over resampled runs and law forms"
-        ),
-        column("natural", pa.float64(), "the source's share of all tokens that may be selected"),
-        column("tokens", pa.int64(), "tokens of the source's documents that may be selected"),
-        column(
+        text("source", "name of the corpus, source or topic"),
+        real("weight", "share of the source in the mixture; the shares of all sources sum to 1"),
+        real("low", "lower end of the weight's 90 % interval over resampled runs and law forms"),
+        real("high", "upper end of the weight's 90 % interval over resampled runs and law forms"),
+        real("natural", "the source's share of all tokens that may be selected"),
+        integer("tokens", "tokens of the source's documents that may be selected"),
+        real(
             "repetition",
-            pa.float64(),
             "passes over the source's tokens when training on train_tokens tokens of the mixture",
         ),
-        column(
+        real(
             "worth",
-            pa.float64(),
             "passes over unique tokens that would be worth as much as `repetition` passes over the source's "
             "tokens (arXiv 2305.16264)",
         ),
-        column(
+        real(
             "marginal_value",
-            pa.float64(),
             "change of the predicted mean loss if 1 % of the mixture moves to the source, bits per byte",
         ),
-        column(
-            "at_cap",
-            pa.bool_(),
-            "whether max_repetition or the source's largest share in any run limits the weight",
-        ),
+        flag("at_cap", "whether max_repetition or the source's largest share in any run limits the weight"),
     ),
 )
 
@@ -268,25 +225,22 @@ MIXTURE_CONTROLS = Table(
     key=("name",),
     text=(),
     columns=(
-        column(
+        text(
             "name",
-            pa.string(),
             "name of the mixture: chosen, or a control (natural, uniform, unimax, transport, best run)",
         ),
-        column("shares", pa.string(), "share of each source in the mixture, as JSON"),
-        column("predicted", pa.float64(), "loss predicted by the law, mean over the targets, bits per byte"),
-        column("low", pa.float64(), "lower end of the 90 % interval of the predicted loss"),
-        column("high", pa.float64(), "upper end of the 90 % interval of the predicted loss"),
-        column(
+        text("shares", "share of each source in the mixture, as JSON"),
+        real("predicted", "loss predicted by the law, mean over the targets, bits per byte"),
+        real("low", "lower end of the 90 % interval of the predicted loss"),
+        real("high", "upper end of the 90 % interval of the predicted loss"),
+        real(
             "difference",
-            pa.float64(),
             "predicted loss of the chosen mixture minus predicted loss of this mixture, bits per byte",
         ),
-        column("difference_low", pa.float64(), "lower end of the 90 % interval of the difference"),
-        column("difference_high", pa.float64(), "upper end of the 90 % interval of the difference"),
-        column(
+        real("difference_low", "lower end of the 90 % interval of the difference"),
+        real("difference_high", "upper end of the 90 % interval of the difference"),
+        real(
             "measured",
-            pa.float64(),
             "measured loss of a run of this mixture, mean over the targets, bits per byte; null if no run "
             "has this mixture",
         ),

@@ -3,28 +3,24 @@
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.quality import CODE_VERSION, GRADER_CODE_VERSION, judge_identity, second_asking
 from tamis.quality.judging import configured_judge
 from tamis.settings.samplers import ASK_LLM, find_sampler, model_of
 from tamis.stage import Automation, Learning, Price, Snapshot, Stage, edge, every, same, when
-from tamis.store.columns import BY_SERVER, DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import BY_SERVER, DOC_ID, FINGERPRINT, Table, flag, real, text
 from tamis.training.stage import perplexity_wanted
 
-_ANSWER_MASS = column(
-    "answer_mass",
-    pa.float64(),
-    "probability that the judge answers yes or no, over all single-token spellings of both",
+_ANSWER_MASS = real(
+    "answer_mass", "probability that the judge answers yes or no, over all single-token spellings of both"
 )
-_MARGIN = column("margin", pa.float64(), "logp_yes - logp_no, nats")
+_MARGIN = real("margin", "logp_yes - logp_no, nats")
 JUDGE_SAMPLE = Table(
     name="judge_sample",
     key=("doc_id",),
     text=(),
     columns=(
         DOC_ID,
-        column("part", pa.string(), "part of the sample that the document is in: train or hold_out"),
+        text("part", "part of the sample that the document is in: train or hold_out"),
     ),
 )
 
@@ -40,24 +36,15 @@ SCORES_JUDGE = Table(
     scores=("margin",),
     columns=(
         DOC_ID,
-        column(
+        real(
             "logp_yes_raw",
-            pa.float64(),
             "log-probability of the one token yes that the question asks for, over all tokens, nats",
         ),
-        column(
-            "logp_yes",
-            pa.float64(),
-            "log of the summed probability of all single-token spellings of yes, nats",
-        ),
-        column(
-            "logp_no", pa.float64(), "log of the summed probability of all single-token spellings of no, nats"
-        ),
+        real("logp_yes", "log of the summed probability of all single-token spellings of yes, nats"),
+        real("logp_no", "log of the summed probability of all single-token spellings of no, nats"),
         _ANSWER_MASS,
         _MARGIN,
-        column(
-            "truncated", pa.bool_(), "whether the judge was shown only the beginning of a too long document"
-        ),
+        flag("truncated", "whether the judge was shown only the beginning of a too long document"),
         BY_SERVER,
         FINGERPRINT,
     ),
@@ -74,9 +61,8 @@ SCORES_JUDGE_AGAIN = Table(
     columns=(
         DOC_ID,
         _ANSWER_MASS,
-        column(
+        real(
             "margin",
-            pa.float64(),
             "logp_yes - logp_no when the judge is asked again, with the question's parts reordered, nats",
         ),
         BY_SERVER,
@@ -90,11 +76,7 @@ SCORES_NOISE = Table(
     text=(),
     sealed=True,
     columns=(
-        column(
-            "text_digest",
-            pa.string(),
-            "first 128 bits of the SHA-256 of a noise text made to test the judge, hex",
-        ),
+        text("text_digest", "first 128 bits of the SHA-256 of a noise text made to test the judge, hex"),
         _ANSWER_MASS,
         _MARGIN,
         FINGERPRINT,
@@ -110,16 +92,11 @@ SCORES_QUALITY = Table(
     scores=("judge_margin_predicted", "quality"),
     columns=(
         DOC_ID,
-        column(
+        real(
             "judge_margin_predicted",
-            pa.float64(),
             "the judge's margin (logp_yes - logp_no) as predicted by the grader, a fitted regression, nats",
         ),
-        column(
-            "quality",
-            pa.float64(),
-            "quality in [0, 1]; the higher judge_margin_predicted, the higher the quality",
-        ),
+        real("quality", "quality in [0, 1]; the higher judge_margin_predicted, the higher the quality"),
         FINGERPRINT,
     ),
 )

@@ -79,8 +79,7 @@ def judge_documents(
     for rows, refused in _answers(judge, ordered, "doc_id", advance, answered):
         if table == ANSWERS:
             note_refused(store, STAGE, judge.fingerprint, refused)
-        schema = schema_of(table)
-        store.merge(table, rows.select(schema.names).to_arrow().cast(schema))
+        store.put(table, rows)
 
 
 def _answers(
@@ -195,8 +194,7 @@ class RememberingJudge:
         asked_about = {key: by_digest[key] for key in missing}
         answered = has_answered(self.store, self.judge.fingerprint, "scores_noise")
         for rows, _refused in _answers(self.judge, asked_about, "text_digest", advance, answered):
-            schema = schema_of("scores_noise")
-            self.store.merge("scores_noise", rows.select(schema.names).to_arrow().cast(schema))
+            self.store.put("scores_noise", rows)
         digest_of = {text: digest for digest, text in by_digest.items()}
         asked = pl.DataFrame({"text_digest": [digest_of[text] for text in texts]}, {"text_digest": pl.String})
         known = self._answers() if missing else known

@@ -17,6 +17,7 @@ from tamis.records.listed_rows import only_withdrawn_missing
 from tamis.records.losses import found_again, lost_tables
 from tamis.records.manifest import ManifestFolder
 from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
+from tamis.store.declared_rows import as_declared
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.home import Home
 from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of
@@ -271,13 +272,12 @@ def _decisions_of_all(
 def _chosen_of_all(
     store: Store, folder: ManifestFolder, found: Sequence[Published], columns: Sequence[str] | None = None
 ) -> pa.Table:
-    schema = schema_of(SUBSET)
     frames = [
         chosen_of(store, folder, one).select(pl.lit(one.selection).alias("selection"), pl.all())
         for one in found
     ]
-    rows = pa.concat_tables([schema.empty_table(), *(frame.to_arrow().cast(schema) for frame in frames)])
-    return rows.select(list(columns or schema.names))
+    rows = pa.concat_tables([schema_of(SUBSET).empty_table(), *(as_declared(SUBSET, one) for one in frames)])
+    return rows.select(list(columns or rows.schema.names))
 
 
 def chosen_now(store: Store, folder: ManifestFolder) -> pl.DataFrame:

@@ -1,8 +1,6 @@
 """Tables of control of the retention: files that are missing or lost documents, and removals."""
 
-import pyarrow as pa
-
-from tamis.store.columns import Table, column
+from tamis.store.columns import Table, flag, integer, moment, text
 
 CONTROL: tuple[Table, ...] = (
     Table(
@@ -11,12 +9,10 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column(
-                "shard",
-                pa.string(),
-                "shard whose file is missing; its documents stay until a person allows their removal",
+            text(
+                "shard", "shard whose file is missing; its documents stay until a person allows their removal"
             ),
-            column("found_at", pa.timestamp("us"), "when the file was found to be missing, UTC"),
+            moment("found_at", "when the file was found to be missing, UTC"),
         ),
     ),
     Table(
@@ -25,21 +21,16 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("shard", pa.string(), "file that lost most of its documents"),
-            column(
-                "input_key",
-                pa.string(),
-                "hash of the file and of the settings used to read it, after the loss",
-            ),
-            column("before", pa.int64(), "number of distinct documents in the file before the loss"),
-            column("now", pa.int64(), "number of distinct documents in the file after the loss"),
-            column(
+            text("shard", "file that lost most of its documents"),
+            text("input_key", "hash of the file and of the settings used to read it, after the loss"),
+            integer("before", "number of distinct documents in the file before the loss"),
+            integer("now", "number of distinct documents in the file after the loss"),
+            text(
                 "bad_rows",
-                pa.string(),
                 "number of rows that cannot be read after the loss, for each reason, as a JSON object",
             ),
-            column("allowed", pa.bool_(), "whether a person allowed the removal of the missing documents"),
-            column("found_at", pa.timestamp("us"), "when the loss was found or its removal allowed, UTC"),
+            flag("allowed", "whether a person allowed the removal of the missing documents"),
+            moment("found_at", "when the loss was found or its removal allowed, UTC"),
         ),
     ),
     Table(
@@ -48,28 +39,12 @@ CONTROL: tuple[Table, ...] = (
         text=(),
         sealed=True,
         columns=(
-            column("removal", pa.string(), "random name of the removal"),
-            column(
-                "entries",
-                pa.string(),
-                "every value that this removal deletes, as asset[partition], in a JSON list",
-            ),
-            column(
-                "documents",
-                pa.int64(),
-                "number of documents, summed over the shards that this removal deletes",
-            ),
-            column("allowed", pa.string(), "names whose removal a person allowed, as a JSON list"),
-            column(
-                "begun_at",
-                pa.timestamp("us"),
-                "when this removal was recorded, before anything was deleted, UTC",
-            ),
-            column(
-                "ended_at",
-                pa.timestamp("us"),
-                "when this removal finished deleting, UTC; null until then",
-            ),
+            text("removal", "random name of the removal"),
+            text("entries", "every value that this removal deletes, as asset[partition], in a JSON list"),
+            integer("documents", "number of documents, summed over the shards that this removal deletes"),
+            text("allowed", "names whose removal a person allowed, as a JSON list"),
+            moment("begun_at", "when this removal was recorded, before anything was deleted, UTC"),
+            moment("ended_at", "when this removal finished deleting, UTC; null until then"),
         ),
     ),
 )

@@ -2,27 +2,24 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.scaling import CODE_VERSION
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge
-from tamis.store.columns import Table, column
+from tamis.store.columns import Table, integer, real, text
 
 LOSS_CURVES = Table(
     name="loss_curves",
     key=("target", "model", "size"),
     text=(),
     columns=(
-        column("target", pa.string(), "name of the target whose held-out examples the loss is measured on"),
-        column("model", pa.string(), "name of the base model"),
-        column("size", pa.int64(), "number of training documents; 0 for the model before training"),
-        column(
+        text("target", "name of the target whose held-out examples the loss is measured on"),
+        text("model", "name of the base model"),
+        integer("size", "number of training documents; 0 for the model before training"),
+        real(
             "loss",
-            pa.float64(),
             "loss on the target's held-out examples, in bits per byte, or in nats per example if the target "
             "has labels",
         ),
-        column("trial", pa.string(), "name of the trial that measured the loss"),
+        text("trial", "name of the trial that measured the loss"),
     ),
 )
 

@@ -22,7 +22,6 @@ from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.config import SelectionSection, TransportSection
 from tamis.settings.samplers import READS_TEXTS, find_sampler
 from tamis.store.retained import take_back
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.training import document_bits_per_byte, fold_of
 from tamis.transport.storing import target_vectors
@@ -87,8 +86,8 @@ def model_scores(
         ids = missing[start : start + BATCH]
         texts = texts_of(store, ids)
         value_n = scorer.score(ids, [texts[doc_id] for doc_id in ids])
-        columns = [ids, [scorer.fingerprint] * len(ids), pa.array(value_n, from_pandas=True)]
-        store.merge(TABLE, pa.table(columns, schema=schema_of(TABLE)))
+        scores = pa.array(value_n, from_pandas=True)
+        store.put(TABLE, {"doc_id": ids, "fingerprint": [scorer.fingerprint] * len(ids), "value": scores})
         advance(len(ids))
     return wanted.join(_known(store, scorer.fingerprint), on="doc_id", how="left", maintain_order="left")
 

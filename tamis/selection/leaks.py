@@ -22,7 +22,6 @@ from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.corpus.targets import own_words_of_examples
 from tamis.duplicates.minhash import Windows, split_words, word_windows
 from tamis.settings.config import DecontaminationSection
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 
 Batch = tuple[Sequence[str], Sequence[str]]
@@ -206,6 +205,4 @@ def _stored_batches(store: Store, doc_ids: list[str] | None, shared: SharedText)
 
 
 def _replace(store: Store, table: str, target: str, frame: pl.DataFrame) -> None:
-    schema = schema_of(table)
-    rows = frame.with_columns(pl.lit(target).alias("target")).select(schema.names)
-    store.replace(table, rows.to_arrow().cast(schema), f"target = {quoted(target)}")
+    store.put(table, frame.with_columns(target=pl.lit(target)), f"target = {quoted(target)}")

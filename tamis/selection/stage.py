@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.corpus.shards import is_said_by_keys
 from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
@@ -31,7 +29,7 @@ from tamis.stage import (
     section_settings,
     when,
 )
-from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, hash64, integer, many, real, text
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
@@ -45,11 +43,7 @@ CONTAMINATION = Table(
     text=(),
     partition="target",
     columns=(
-        column(
-            "target",
-            pa.string(),
-            "name of the target whose held-out examples share word sequences with the document",
-        ),
+        text("target", "name of the target whose held-out examples share word sequences with the document"),
         DOC_ID,
     ),
 )
@@ -60,18 +54,16 @@ CONTAMINATION_RUNS = Table(
     text=(),
     partition="target",
     columns=(
-        column(
-            "target", pa.string(), "name of the target whose held-out examples contain the word sequences"
-        ),
+        text("target", "name of the target whose held-out examples contain the word sequences"),
         DOC_ID,
-        column(
-            "runs",
-            pa.list_(pa.uint64()),
-            "hashes of the word sequences that the document shares with held-out examples, ascending",
+        many(
+            hash64(
+                "runs",
+                "hashes of the word sequences that the document shares with held-out examples, ascending",
+            )
         ),
-        column(
+        text(
             "left_out_mark",
-            pa.string(),
             "digest of the shared text that is left out of the document; null if its whole text was compared",
         ),
     ),
@@ -83,9 +75,9 @@ SELECTED_SUBSET = Table(
     text=(),
     partition="selection",
     columns=(
-        column("selection", pa.string(), "name of the selection"),
+        text("selection", "name of the selection"),
         DOC_ID,
-        column("rank", pa.int64(), "rank of the document among all eligible documents, from 1 (best)"),
+        integer("rank", "rank of the document among all eligible documents, from 1 (best)"),
         TRAINING_COUNT,
     ),
 )
@@ -97,76 +89,61 @@ DECISIONS = Table(
     partition="selection",
     indexed=True,
     columns=(
-        column("selection", pa.string(), "name of the selection"),
+        text("selection", "name of the selection"),
         DOC_ID,
-        column("verdict", pa.string(), "selected or rejected"),
-        column("reason", pa.string(), "code of the reason for the verdict, exactly one per document"),
-        column(
-            "rank",
-            pa.int64(),
-            "rank of the document among all eligible documents, from 1 (best); null if excluded",
-        ),
-        column(
+        text("verdict", "selected or rejected"),
+        text("reason", "code of the reason for the verdict, exactly one per document"),
+        integer("rank", "rank of the document among all eligible documents, from 1 (best); null if excluded"),
+        real(
             "margin",
-            pa.float64(),
             "signed distance of the ranking score from the selection cutoff; positive if the document was "
             "selected",
         ),
-        column("duplicate_of", pa.string(), "doc_id of the near-duplicate that is kept instead, if any"),
-        column(
+        text("duplicate_of", "doc_id of the near-duplicate that is kept instead, if any"),
+        real(
             "transport_gradient",
-            pa.float64(),
             "gradient of the optimal transport distance between the pool and the target with respect to the "
             "document's mass; null if the sampler did not use this score",
         ),
-        column(
+        real(
             "gradient_away",
-            pa.float64(),
             "gradient, with respect to the document's mass, of the optimal transport distance between the "
             "pool and the target to keep away from; null if there is no such target",
         ),
-        column(
+        real(
             "quality",
-            pa.float64(),
             "predicted quality from 0 (worst) to 1 (best); null if the sampler did not use this score",
         ),
-        column(
+        real(
             "judge_margin_predicted",
-            pa.float64(),
             "predicted log odds that the judge calls the text worth training on, nats; null if the sampler "
             "did not use this score",
         ),
-        column(
+        real(
             "density",
-            pa.float64(),
             "estimated number of similar documents in the pool; null if the sampler did not use this score",
         ),
-        column(
+        real(
             "nearest_cost",
-            pa.float64(),
             "transport cost from the document to the nearest target example; null if the sampler did not use "
             "this score",
         ),
-        column(
+        real(
             "bits_per_byte",
-            pa.float64(),
             "bits per byte of the text under a small language model; null if the sampler did not use this "
             "score",
         ),
-        column(
+        real(
             "method_score",
-            pa.float64(),
             "score that the sampler computed itself, smallest selected first; null if the sampler computes "
             "no score",
         ),
-        column(
+        text(
             "detail",
-            pa.string(),
             "rule that the document breaks, or why the budget had no room for the document; null otherwise",
         ),
-        column(
+        text(
             "budget_group",
-            pa.string(),
             "group whose budget the document counts towards; null if the budget is not divided into groups",
         ),
         TRAINING_COUNT,
@@ -179,22 +156,18 @@ SERVED_EXAMPLES = Table(
     text=(),
     partition="selection",
     columns=(
-        column("selection", pa.string(), "name of the selection"),
+        text("selection", "name of the selection"),
         DOC_ID,
-        column(
-            "example_id",
-            pa.string(),
-            "content id of a target example that the transport plan couples with the document",
+        text(
+            "example_id", "content id of a target example that the transport plan couples with the document"
         ),
-        column(
+        real(
             "mass",
-            pa.float64(),
             "mass transported from the document to the example; masses sum to 1 over all pairs of the "
             "selection",
         ),
-        column(
+        real(
             "cost",
-            pa.float64(),
             "transport cost per unit of mass: squared distance between the centred unit vectors of the "
             "document and the example",
         ),
@@ -211,9 +184,8 @@ SCORES_BY_MODEL = Table(
     columns=(
         DOC_ID,
         FINGERPRINT,
-        column(
+        real(
             "value",
-            pa.float64(),
             "score of the document by the sampler's own model, lower is better; null if the model gave none",
         ),
     ),

@@ -13,26 +13,63 @@ def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, kind, metadata={"description": meaning})
 
 
-DOC_ID = column(
-    "doc_id", pa.string(), "content id: first 128 bits of the SHA-256 of the normalised text, hex"
-)
-FINGERPRINT = column(
-    "fingerprint", pa.string(), "identifier of the method, model and settings that computed the row"
-)
-BY_SERVER = column(
+def text(name: str, meaning: str) -> pa.Field:
+    """A column of strings."""
+    return column(name, pa.string(), meaning)
+
+
+def flag(name: str, meaning: str) -> pa.Field:
+    """A column of truth values."""
+    return column(name, pa.bool_(), meaning)
+
+
+def integer(name: str, meaning: str) -> pa.Field:
+    """A column of signed 64-bit integers."""
+    return column(name, pa.int64(), meaning)
+
+
+def unsigned(name: str, meaning: str) -> pa.Field:
+    """A column of unsigned 32-bit integers."""
+    return column(name, pa.uint32(), meaning)
+
+
+def hash64(name: str, meaning: str) -> pa.Field:
+    """A column of hashes of 64 bits."""
+    return column(name, pa.uint64(), meaning)
+
+
+def real(name: str, meaning: str) -> pa.Field:
+    """A column of 64-bit floats; the meaning names their unit."""
+    return column(name, pa.float64(), meaning)
+
+
+def single(name: str, meaning: str) -> pa.Field:
+    """A column of 32-bit floats; the meaning names their unit."""
+    return column(name, pa.float32(), meaning)
+
+
+def moment(name: str, meaning: str) -> pa.Field:
+    """A column of times in UTC, to the microsecond."""
+    return column(name, pa.timestamp("us"), meaning)
+
+
+def many(one: pa.Field) -> pa.Field:
+    """The column with a list of such values in each row."""
+    return one.with_type(pa.list_(one.type))
+
+
+DOC_ID = text("doc_id", "content id: first 128 bits of the SHA-256 of the normalised text, hex")
+FINGERPRINT = text("fingerprint", "identifier of the method, model and settings that computed the row")
+BY_SERVER = flag(
     "by_server",
-    pa.bool_(),
     "true if a judge's server gave the answer, which may have cost money; false if a local model gave it",
 )
-TRAINING_COUNT = column(
+TRAINING_COUNT = integer(
     "training_count",
-    pa.int64(),
     "number of copies of the document in the training set; null if there is at most one copy",
 )
-LEFT_AT = column(
-    "left_at",
-    pa.timestamp("us"),
-    "when the document was removed, or when another judge's answer replaced this row, UTC",
+LEFT_AT = moment(
+    "left_at", "when the document was removed, or when another judge's answer replaced this row, UTC"
 )
 
 

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.partial_packages import without_code_of
+from tamis.store.declared_rows import Frame, as_declared
 from tamis.store.digests import SEAL, sealed, unsealed_schema
 from tamis.store.places import (
     Place,
@@ -37,6 +38,8 @@ ROWS_AT_ONCE = 8_192
 MOST_REMEMBERED = 256 << 20
 """Bytes that a connection remembers of indexes, and of all other files; LanceDB would take 6 and 1 GB."""
 ASIDE = "damaged"
+ALL = "true"
+"""The scope of a whole table."""
 
 
 @cache
@@ -180,6 +183,20 @@ class Store:
         """Number of rows that match."""
         with reading(table):
             return self._opened(table).count_rows(where) if self.exists(table) else 0
+
+    def put(self, table: str, frame: Frame, scope: str | None = None) -> None:
+        """Write n rows as the table declares them (its columns, order, types and key), in one commit.
+
+        Without `scope` rows are inserted or replaced by key. Otherwise the rows within it, which is a filter
+        or `ALL`, become exactly these. Raises `UnfitRowsError` as `as_declared` does, and writes nothing.
+        """
+        rows = as_declared(table, frame)
+        if scope is None:
+            self.merge(table, rows)
+        elif scope == ALL:
+            self.overwrite(table, rows)
+        else:
+            self.replace(table, rows, scope)
 
     def insert_new(self, table: str, rows: pa.Table) -> int:
         """Insert the rows whose key is not there yet (the first one written stays); returns how many."""

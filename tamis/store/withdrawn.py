@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.numbers import counted
+from tamis.store.declared_rows import as_declared
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, one_of
@@ -83,7 +84,7 @@ def note_places(
     `found`: partition, shard, row, doc_id; `of`: the column that holds the names.
     """
     rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
-    table = rows.select(schema_of(PLACES).names).unique().to_arrow().cast(schema_of(PLACES))
+    table = as_declared(PLACES, rows.select(schema_of(PLACES).names).unique())
     for start in range(0, len(names), CHUNK):
         chunk = list(names[start : start + CHUNK])
         scope = f"asset = '{asset}' AND {one_of(of, chunk)}"
@@ -96,8 +97,7 @@ def add_places(store: Store, asset: str, found: pl.DataFrame) -> None:
     """Add places to those that are known."""
     if len(found):
         rows = found.with_columns(pl.lit(asset).alias("asset"), pl.col("row").cast(pl.Int64))
-        schema = schema_of(PLACES)
-        store.merge(PLACES, rows.select(schema.names).unique().to_arrow().cast(schema))
+        store.put(PLACES, rows.select(schema_of(PLACES).names).unique())
 
 
 def read_places(store: Store) -> pl.DataFrame:

@@ -18,7 +18,6 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import Refusal, read_each
 from tamis.corpus.intake import texts_of
 from tamis.corpus.quarantine import note_refused
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.tokens.identity import UnknownTokenizerError, tokenizer_folder, tokenizer_identity
 from tamis.tokens.stage import TOKEN_COUNTS, TOKEN_COUNTS_STAGE
@@ -144,7 +143,6 @@ def count_missing(
         )
         counted = pl.DataFrame({"doc_id": ids, "n_tokens": tokens_n, "fingerprint": [mark] * len(ids)})
         counted = counted.with_columns(pl.col("n_tokens").replace(NOT_COUNTED, None))
-        schema = schema_of(TOKEN_COUNTS.name)
-        store.merge(TOKEN_COUNTS.name, counted.select(schema.names).to_arrow().cast(schema))
+        store.put(TOKEN_COUNTS.name, counted)
         advance(len(ids))
     return missing

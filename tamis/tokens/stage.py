@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.stage import Snapshot, Stage, edge, only, same, when
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, integer
 from tamis.tokens import CODE_VERSION
 
 TOKEN_COUNTS = Table(
@@ -17,9 +15,8 @@ TOKEN_COUNTS = Table(
     emptied=True,
     columns=(
         DOC_ID,
-        column(
+        integer(
             "n_tokens",
-            pa.int64(),
             "number of tokens in the text, excluding special tokens; null if the tokenizer failed on it",
         ),
         FINGERPRINT,

@@ -1,15 +1,11 @@
 """The stage of topics: which topic each document is of, where topics are, and the words that name them."""
 
-import pyarrow as pa
-
 from tamis.settings.references import uses_topics
 from tamis.stage import Learning, Snapshot, Stage, edge, every, section_settings
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, integer, many, real, text
 from tamis.topics import CODE_VERSION
 
-_TOPIC = column(
-    "topic", pa.string(), "name of the topic, such as topic 3; (no vector) for documents without a vector"
-)
+_TOPIC = text("topic", "name of the topic, such as topic 3; (no vector) for documents without a vector")
 
 TOPICS = Table(
     name="topics",
@@ -27,12 +23,8 @@ TOPIC_CENTERS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column(
-            "center",
-            pa.list_(pa.float64()),
-            "centre of the topic, in the space of document vectors scaled to length 1",
-        ),
-        column("pool", pa.int64(), "number of documents that had a vector when the topics were fitted"),
+        many(real("center", "centre of the topic, in the space of document vectors scaled to length 1")),
+        integer("pool", "number of documents that had a vector when the topics were fitted"),
         FINGERPRINT,
     ),
 )
@@ -45,12 +37,8 @@ TOPIC_WORDS = Table(
     emptied=True,
     columns=(
         _TOPIC,
-        column(
-            "place",
-            pa.int64(),
-            "position of the word among those that describe the topic, from 0 for the best",
-        ),
-        column("word", pa.string(), "word that describes the topic"),
+        integer("place", "position of the word among those that describe the topic, from 0 for the best"),
+        text("word", "word that describes the topic"),
         DOC_ID,
     ),
 )

@@ -15,7 +15,7 @@ from tamis.corpus.stage import DOCUMENTS
 from tamis.coverage.sampling import keyed_hash
 from tamis.embedding.layout import Floats
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, matrix_of
+from tamis.store.tables import ALL, Store, matrix_of
 from tamis.store.vectors import VectorBlocks
 from tamis.topics import CODE_VERSION
 from tamis.topics.clusters import READ_CHARACTERS, fit_centers, kept_numbers, naming_words, nearest_topic
@@ -63,7 +63,7 @@ def update_topics(
         advance(len(ids))
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(pl.concat(parts), on="doc_id", how="left")
     found = pool.with_columns(pl.col("topic").fill_null(NO_VECTOR)).sort("doc_id")
-    store.overwrite(TOPICS.name, found.to_arrow().cast(schema_of(TOPICS.name)))
+    store.put(TOPICS.name, found, ALL)
     counts = dict(found.group_by("topic").len().iter_rows())
     return TopicsUpdate(
         documents={topic: counts[topic] for topic in sorted(counts, key=number_of)},
@@ -107,9 +107,7 @@ def _fit(store: Store, vectors: str, count: int, seed: int, fit: str) -> int:
     named = named.with_columns(
         topic=pl.Series(topics, dtype=pl.String).gather(named["topic"]), doc_id=sample.gather(named["rows"])
     )
-    schema = schema_of(TOPIC_WORDS.name)
-    named = named.sort("topic", "place", "doc_id").select(schema.names)
-    store.overwrite(TOPIC_WORDS.name, named.to_arrow().cast(schema))
+    store.put(TOPIC_WORDS.name, named.sort("topic", "place", "doc_id"), ALL)
     values = zip(topics, center_cd.tolist(), strict=True)
     store.overwrite_values(
         TOPIC_CENTERS.name,

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.settings.samplers import PERPLEXITY, model_of
 from tamis.stage import (
     Automation,
@@ -20,7 +18,7 @@ from tamis.stage import (
     same,
     section_settings,
 )
-from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, integer, real, single, text
 from tamis.training import CODE_VERSION, model_identity
 from tamis.training.planned import OF_TARGETS, TWIN, model_section, target_of_warm_up
 
@@ -34,9 +32,8 @@ SCORES_PERPLEXITY = Table(
     scores=("bits_per_byte",),
     columns=(
         DOC_ID,
-        column(
+        single(
             "bits_per_byte",
-            pa.float32(),
             "loss of a model that was not trained on the document, bits per UTF-8 byte of the document",
         ),
         FINGERPRINT,
@@ -50,9 +47,9 @@ TRAINED_ON = Table(
     evidence=True,
     indexed=True,
     columns=(
-        column("checkpoint", pa.string(), "base model, trial or mixture run that trained on the document"),
+        text("checkpoint", "base model, trial or mixture run that trained on the document"),
         DOC_ID,
-        column("data", pa.string(), "pool, target, selection or source from which the document was taken"),
+        text("data", "pool, target, selection or source from which the document was taken"),
         TRAINING_COUNT,
     ),
 )
@@ -64,121 +61,84 @@ TRIALS = Table(
     sealed=True,
     partition="trial",
     columns=(
-        column("trial", pa.string(), "name of the trial"),
-        column("model", pa.string(), "name of the base model"),
-        column("kind", pa.string(), "kind of trial: law (for the scaling law), warm_up, two_stage or direct"),
-        column("data", pa.string(), "name of the target or selection on which the model was trained"),
-        column("size", pa.int64(), "number of training documents, summed over the stages of the trial"),
-        column(
+        text("trial", "name of the trial"),
+        text("model", "name of the base model"),
+        text("kind", "kind of trial: law (for the scaling law), warm_up, two_stage or direct"),
+        text("data", "name of the target or selection on which the model was trained"),
+        integer("size", "number of training documents, summed over the stages of the trial"),
+        integer(
             "seed",
-            pa.int64(),
             "random seed of the subset and of the first training run; later runs use the next integers",
         ),
-        column(
+        real(
             "zero_shot_bits_per_byte",
-            pa.float64(),
             "loss on the target's held-out examples before training, bits per UTF-8 byte; null for labels",
         ),
-        column(
+        real(
             "held_out_bits_per_byte",
-            pa.float64(),
             "loss on the target's held-out examples after training, mean over seeds, bits per UTF-8 "
             "byte; null for labels",
         ),
-        column(
-            "held_out_low",
-            pa.float64(),
-            "lower end of the 95 % interval of held_out_bits_per_byte over seeds and examples",
+        real(
+            "held_out_low", "lower end of the 95 % interval of held_out_bits_per_byte over seeds and examples"
         ),
-        column(
+        real(
             "held_out_high",
-            pa.float64(),
             "upper end of the 95 % interval of held_out_bits_per_byte over seeds and examples",
         ),
-        column(
+        real(
             "warm_up_bits_per_byte",
-            pa.float64(),
             "loss on the target's held-out examples after the first of two stages, mean over seeds, "
             "bits per UTF-8 byte",
         ),
-        column(
+        real(
             "held_out_loss",
-            pa.float64(),
             "loss on a labelled target's held-out examples after training, mean over seeds, nats per example",
         ),
-        column(
+        real(
             "accuracy",
-            pa.float64(),
             "share of the held-out examples that the trained model labels correctly, mean over seeds",
         ),
-        column(
-            "accuracy_low", pa.float64(), "lower end of the 95 % interval of accuracy over seeds and examples"
-        ),
-        column(
-            "accuracy_high",
-            pa.float64(),
-            "upper end of the 95 % interval of accuracy over seeds and examples",
-        ),
-        column("macro_f1", pa.float64(), "F1 on the held-out examples, mean over the labels and over seeds"),
-        column(
-            "macro_f1_low", pa.float64(), "lower end of the 95 % interval of macro_f1 over seeds and examples"
-        ),
-        column(
-            "macro_f1_high",
-            pa.float64(),
-            "upper end of the 95 % interval of macro_f1 over seeds and examples",
-        ),
-        column(
+        real("accuracy_low", "lower end of the 95 % interval of accuracy over seeds and examples"),
+        real("accuracy_high", "upper end of the 95 % interval of accuracy over seeds and examples"),
+        real("macro_f1", "F1 on the held-out examples, mean over the labels and over seeds"),
+        real("macro_f1_low", "lower end of the 95 % interval of macro_f1 over seeds and examples"),
+        real("macro_f1_high", "upper end of the 95 % interval of macro_f1 over seeds and examples"),
+        real(
             "majority_accuracy",
-            pa.float64(),
             "accuracy of always predicting the most frequent label of the training examples",
         ),
-        column(
+        integer(
             "seeds",
-            pa.int64(),
             "number of training runs, each with its own seed; losses are averaged over them, costs summed",
         ),
-        column("steps", pa.int64(), "number of optimiser steps, summed over stages and seeds"),
-        column(
-            "tokens",
-            pa.int64(),
-            "number of training tokens read, including repeats, summed over stages and seeds",
-        ),
-        column(
+        integer("steps", "number of optimiser steps, summed over stages and seeds"),
+        integer("tokens", "number of training tokens read, including repeats, summed over stages and seeds"),
+        real(
             "flops",
-            pa.float64(),
             "operations, summed over stages and seeds: 6 N T for training (4 N T + 6 M T with an "
             "adapter) and 2 N T for evaluation, with N parameters, M trained ones and T tokens",
         ),
-        column(
-            "seconds",
-            pa.float64(),
-            "wall-clock time of training and evaluation, summed over stages and seeds [s]",
+        real("seconds", "wall-clock time of training and evaluation, summed over stages and seeds [s]"),
+        integer(
+            "peak_memory_bytes", "highest resident memory of the process over all stages and seeds, bytes"
         ),
-        column(
-            "peak_memory_bytes",
-            pa.int64(),
-            "highest resident memory of the process over all stages and seeds, bytes",
-        ),
-        column("parameters", pa.int64(), "number of parameters of the model"),
-        column(
+        integer("parameters", "number of parameters of the model"),
+        integer(
             "trainable_parameters",
-            pa.int64(),
             "number of parameters that were trained; with an adapter, fewer than `parameters`",
         ),
-        column(
+        real(
             "evaluation_flops",
-            pa.float64(),
             "part of flops spent on evaluation, which does not depend on the training data",
         ),
-        column(
+        real(
             "evaluation_seconds",
-            pa.float64(),
             "part of seconds spent on evaluation and on writing the checkpoint, which does not depend "
             "on the training data",
         ),
-        column("checkpoint", pa.string(), "folder of the trained weights, relative to the home folder"),
-        column("mlflow_run", pa.string(), "MLflow run id"),
+        text("checkpoint", "folder of the trained weights, relative to the home folder"),
+        text("mlflow_run", "MLflow run id"),
     ),
 )
 

@@ -28,7 +28,6 @@ from tamis.project import Project
 from tamis.readers.conversations import Conversation, split_pair, turns_of
 from tamis.settings.references import named
 from tamis.store.retained import take_back
-from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
 from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
@@ -82,9 +81,13 @@ def record_training_documents(
     for data, doc_ids in by_data.items():
         seen |= {doc_id: data for doc_id in doc_ids if doc_id not in seen}
     counts = [repeated.get(doc_id) for doc_id in seen]
-    columns: list[Any] = [[checkpoint] * len(seen), list(seen), list(seen.values()), counts]
-    rows = pa.table(columns, schema=schema_of("trained_on"))
-    store.replace("trained_on", rows, f"checkpoint = {quoted(checkpoint)}")
+    rows = {
+        "checkpoint": [checkpoint] * len(seen),
+        "doc_id": list(seen),
+        "data": list(seen.values()),
+        "training_count": counts,
+    }
+    store.put("trained_on", rows, f"checkpoint = {quoted(checkpoint)}")
 
 
 def score_perplexity(
@@ -120,8 +123,8 @@ def score_perplexity(
             refused = {ids[place]: why for place, why in failed.items()}
             note_refused(store, "perplexity_scores", fingerprint, refused)
             bits = pa.array(bits_n.astype(np.float32), from_pandas=True)  # NaN is null
-            columns: list[Any] = [ids, bits, [fingerprint] * len(ids)]
-            store.merge("scores_perplexity", pa.table(columns, schema=schema_of("scores_perplexity")))
+            columns = {"doc_id": ids, "bits_per_byte": bits, "fingerprint": [fingerprint] * len(ids)}
+            store.put("scores_perplexity", columns)
         scored.update(missing)
     return scored
 

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import pyarrow as pa
-
 from tamis.stage import Learning, Snapshot, Stage, edge, every, precision_settings, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, flag, real, text
 from tamis.transport import CODE_VERSION
 
 TRANSPORT = Table(
@@ -18,19 +16,14 @@ TRANSPORT = Table(
     source="transport_scores",
     scores=("transport_gradient", "nearest_cost"),
     columns=(
-        column("target", pa.string(), "name of the target"),
+        text("target", "name of the target"),
         DOC_ID,
-        column(
+        real(
             "transport_gradient",
-            pa.float64(),
             "gradient of the optimal transport distance between the pool and the target with respect to the "
             "document's mass, no unit; smaller is better",
         ),
-        column(
-            "nearest_cost",
-            pa.float64(),
-            "transport cost from the document to the nearest target example, no unit",
-        ),
+        real("nearest_cost", "transport cost from the document to the nearest target example, no unit"),
         FINGERPRINT,
     ),
 )
@@ -40,19 +33,14 @@ TARGET_GAPS = Table(
     text=(),
     emptied=True,
     columns=(
-        column("target", pa.string(), "name of the target"),
-        column("doc_id", pa.string(), "content id of the target example"),
-        column(
+        text("target", "name of the target"),
+        text("doc_id", "content id of the target example"),
+        real(
             "supply",
-            pa.float64(),
             "eligible documents (no filter or target keeps them out) per target example in the neighbourhood "
             "of this target example; null if the target has too few examples",
         ),
-        column(
-            "is_gap",
-            pa.bool_(),
-            "whether too few eligible documents are near this target example",
-        ),
+        flag("is_gap", "whether too few eligible documents are near this target example"),
     ),
 )
 SCORES_STAGE = Stage(

@@ -143,7 +143,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     purged.files += purge_kept(home, doc_ids, unreadable)
     home.publish_all()
     for table, rows in copies.items():
-        store.merge(table, rows.drop("shown").to_arrow().cast(schema_of(table)))
+        store.put(table, rows)
     purged.files += purge_temporary(home)
     left = _purge_tables(store, doc_ids, purged)
     for error in (*unreadable, *left):

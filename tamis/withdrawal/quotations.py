@@ -271,9 +271,7 @@ def excerpts_with_ids(store: Store, content: Sequence[str]) -> pl.DataFrame:
 def withhold(store: Store, rows: pl.DataFrame) -> None:
     """Let these rows of the quarantine show nothing of the raw input any more."""
     if len(rows):
-        schema = schema_of(TABLE)
-        blank = withheld(rows, pl.lit(True)).select(schema.names)
-        store.merge(TABLE, blank.to_arrow().cast(schema))
+        store.put(TABLE, withheld(rows, pl.lit(True)))
 
 
 def showing(shown: Sequence[str], texts: Sequence[str]) -> list[bool]:

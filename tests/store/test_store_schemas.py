@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from tamis.base.declared import declaring_modules
-from tamis.store.columns import BadDeclarationError, Table, column
+from tamis.store import columns as kinds
+from tamis.store.columns import BadDeclarationError, Table, column, many
 from tamis.store.schemas import RETAINED, declaration, declared, kind_of, schema_of, tables
 
 ALL = (*tables(), *(f"{RETAINED}{name}" for name, table in tables().items() if table.retained))
@@ -81,3 +82,22 @@ def test_a_table_whose_rows_could_not_be_removed_again_is_refused(changes, probl
         Table(**given | changes)
     assert raised.value.name == "made_up"
     assert raised.value.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [
+        ("text", pa.string()),
+        ("flag", pa.bool_()),
+        ("integer", pa.int64()),
+        ("unsigned", pa.uint32()),
+        ("hash64", pa.uint64()),
+        ("real", pa.float64()),
+        ("single", pa.float32()),
+        ("moment", pa.timestamp("us")),
+    ],
+)
+def test_a_column_says_its_type_and_meaning_in_a_line(kind, stored):
+    one = getattr(kinds, kind)("n", "number [s]")
+    assert one.equals(column("n", stored, "number [s]"), check_metadata=True)
+    assert many(one).equals(column("n", pa.list_(stored), "number [s]"), check_metadata=True)

@@ -1,9 +1,7 @@
 """Made-up stages: a score of each document, rows of each target, files fitted on all, and rows of text."""
 
-import pyarrow as pa
-
 from tamis.stage import Learning, Stage, edge, every, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, column
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, hash64, real, text
 
 NOVELTY = Table(
     name="novelty",
@@ -11,14 +9,14 @@ NOVELTY = Table(
     text=(),
     per_document=True,
     scores=("novelty",),
-    columns=(DOC_ID, column("novelty", pa.float64(), "share of words that are seen once"), FINGERPRINT),
+    columns=(DOC_ID, real("novelty", "share of words that are seen once"), FINGERPRINT),
 )
 OPENINGS = Table(
     name="openings",
     key=("doc_id",),
     text=("opening",),
     per_document=True,
-    columns=(DOC_ID, column("opening", pa.string(), "first words of the document"), FINGERPRINT),
+    columns=(DOC_ID, text("opening", "first words of the document"), FINGERPRINT),
 )
 TARGET_WORDS = Table(
     name="target_words",
@@ -26,8 +24,8 @@ TARGET_WORDS = Table(
     text=(),
     partition="target",
     columns=(
-        column("target", pa.string(), "name of the target"),
-        column("word", pa.uint64(), "hash of a word"),
+        text("target", "name of the target"),
+        hash64("word", "hash of a word"),
     ),
 )
 STAGES = (

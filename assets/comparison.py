@@ -28,27 +28,7 @@ from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 
-@asset(
-    "sampler_trials",
-    ["torch"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "embeddings",
-        "target_embeddings",
-        "tokenizer",
-        "base_models",
-    ],
-)
+@asset("sampler_trials", ["torch"])
 def sampler_trials(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -112,24 +92,7 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
     )
 
 
-@asset(
-    "sampler_comparison",
-    ["polars"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "sampler_trials",
-    ],
-)
+@asset("sampler_comparison", ["polars"])
 def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """What each sampler would select at one budget, and how similar and how useful the selections are."""
     with store.work(context) as work:

@@ -23,7 +23,7 @@ SKETCH_FILE = "sketch.npz"
 BUCKETS = "density_buckets"
 
 
-@asset("density_sketch", ["numpy"], reads=["embeddings"])
+@asset("density_sketch", ["numpy"])
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -46,7 +46,7 @@ def density_sketch(
         yield from work.record(Output(files=[folder], row_count=sketch.count, metadata=facts))
 
 
-@asset("density_scores", ["lancedb"], [INFORMATIVE], reads=["density_sketch", "embeddings"])
+@asset("density_scores", ["lancedb"], [INFORMATIVE])
 def density_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:

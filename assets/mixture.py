@@ -80,27 +80,7 @@ PREDICTS = (
 PREDICTS_FROM = 0.8
 
 
-@asset(
-    "mixture_design",
-    ["polars"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "embeddings",
-        "target_embeddings",
-        "base_models",
-        "topics",
-    ],
-)
+@asset("mixture_design", ["polars"])
 def mixture_design(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -244,7 +224,7 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-@asset("mixture_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_design"])
+@asset("mixture_runs", ["torch", "mlflow"])
 def mixture_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
@@ -253,7 +233,7 @@ def mixture_runs(
         yield from _trained_runs(work, tracker)
 
 
-@asset("agreement_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_law"])
+@asset("agreement_runs", ["torch", "mlflow"])
 def agreement_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
@@ -347,14 +327,14 @@ def _finished(
     )
 
 
-@asset("mixture_losses", ["torch"], reads=["mixture_runs", "target_examples"])
+@asset("mixture_losses", ["torch"])
 def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Loss of each run on the targets' held-out examples; new targets are evaluated on old checkpoints."""
     with store.work(context) as work:
         yield from _evaluated_runs(work, "mixture_runs")
 
 
-@asset("agreement_losses", ["torch"], reads=["agreement_runs", "target_examples"])
+@asset("agreement_losses", ["torch"])
 def agreement_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Loss of the runs with the larger model preset on the targets' held-out examples."""
     with store.work(context) as work:
@@ -390,7 +370,7 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
             )
 
 
-@asset("mixture_law", ["scipy"], [PREDICTS], reads=["mixture_design", "mixture_losses"])
+@asset("mixture_law", ["scipy"], [PREDICTS])
 def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Law that predicts loss from the mixture, chosen by cross-validation, and runs that validate the law."""
     with store.work(context) as work:
@@ -429,12 +409,7 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         )
 
 
-@asset(
-    "mixture",
-    ["scipy"],
-    [AGREES],
-    reads=["mixture_design", "mixture_law", "mixture_losses", "agreement_losses"],
-)
+@asset("mixture", ["scipy"], [AGREES])
 def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Predicted best share of each source for the targets, with natural shares and other controls."""
     with store.work(context) as work:

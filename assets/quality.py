@@ -60,7 +60,7 @@ TELLS_NOISE = (
 GRADER_FILE = "grader.npz"
 
 
-@part("document_flags", ["lancedb", "polars"], reads=["documents"])
+@part("document_flags", ["lancedb", "polars"])
 def document_flags(work: Work) -> Iterator[Any]:
     """What filters use of each document: measures of form, language, counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
@@ -86,7 +86,7 @@ def _of_shard(
     return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
-@asset("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"])
+@asset("judge_sample", ["polars"])
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that the judge rates: a uniform sample, and documents that inform the grader most."""
     with store.work(context) as work:
@@ -95,7 +95,7 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
         yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
 
 
-@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], reads=["judge_sample"])
+@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE])
 def judge_scores(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -150,7 +150,7 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@part("perplexity_scores", ["lancedb", "torch"], reads=["documents", "base_models"])
+@part("perplexity_scores", ["lancedb", "torch"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document under a small language model not trained on that document."""
     section = work.project.settings.perplexity
@@ -179,7 +179,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
         yield from work.in_groups(scores_of)
 
 
-@asset("quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"])
+@asset("quality_grader", ["numpy"], [BEATS_LENGTH])
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Regression of the judge's margin (yes against no) on vectors, surface features and perplexity."""
     with store.work(context) as work:
@@ -198,7 +198,7 @@ def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> I
         yield from work.record(Output(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
-@part("quality_scores", ["lancedb"], reads=["quality_grader", "embeddings", "perplexity_scores"])
+@part("quality_scores", ["lancedb"])
 def quality_scores(work: Work) -> Iterator[Any]:
     """Quality score of each document of a shard, predicted by the grader."""
     table = current_table(work.project)

@@ -79,24 +79,6 @@ PARTITIONED = dg.AssetCheckSpec(
             "selected_subset",
             ["lancedb"],
             "The selected documents in order of rank, with a plot of the scores and the cutoff.",
-            reads=[
-                "documents",
-                "near_duplicates",
-                "near_copies",
-                "target_examples",
-                "contamination",
-                "document_flags",
-                "token_counts",
-                "transport_scores",
-                "quality_scores",
-                "density_scores",
-                "perplexity_scores",
-                "embeddings",
-                "target_embeddings",
-                "base_models",
-                "mixture",
-                "topics",
-            ],
         ),
         specified(
             "decisions",
@@ -348,18 +330,7 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     ).select(schema_of(table).names)
 
 
-@asset(
-    "served_examples",
-    ["lancedb"],
-    reads=[
-        "selected_subset",
-        "decisions",
-        "target_potential",
-        "target_embeddings",
-        "target_gaps",
-        "embeddings",
-    ],
-)
+@asset("served_examples", ["lancedb"])
 def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Target examples matched to each selected document, and the selection's distance to held-out examples.
 
@@ -418,20 +389,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     return facts
 
 
-@asset(
-    "selection_pages",
-    ["polars"],
-    reads=[
-        "selected_subset",
-        "decisions",
-        "documents",
-        "document_flags",
-        "embeddings",
-        "target_embeddings",
-        "target_gaps",
-        "topics",
-    ],
-)
+@asset("selection_pages", ["polars"])
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Pages about a selection: a map, documents to browse, and the change in the mix of texts."""
     with store.work(context) as work:

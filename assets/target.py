@@ -198,7 +198,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     return [_stored(work, table, scope)]
 
 
-@asset("target_embeddings", ["lancedb", "torch"], reads=["target_examples"])
+@asset("target_embeddings", ["lancedb", "torch"])
 def target_embeddings(
     context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
 ) -> Iterator[Any]:
@@ -237,7 +237,7 @@ def target_embeddings(
                 )
 
 
-@asset("contamination", ["polars"], reads=["target_examples", "documents"])
+@asset("contamination", ["polars"])
 def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents of the pool that share long n-grams with a target's held-out examples."""
     with store.work(context) as work:
@@ -260,7 +260,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
                 )
 
 
-@asset("target_potential", ["torch"], [CONVERGED, EXACT], reads=["target_embeddings", "embeddings"])
+@asset("target_potential", ["torch"], [CONVERGED, EXACT])
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -312,11 +312,7 @@ def kept_potential(work: Work, key: str) -> Path | None:
     return work.upstream("target_potential", key)
 
 
-@asset(
-    "transport_scores",
-    ["lancedb", "torch"],
-    reads=["target_potential", "target_embeddings", "embeddings"],
-)
+@asset("transport_scores", ["lancedb", "torch"])
 def transport_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -361,21 +357,7 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@asset(
-    "target_gaps",
-    ["lancedb", "torch"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "target_potential",
-        "target_embeddings",
-        "embeddings",
-    ],
-)
+@asset("target_gaps", ["lancedb", "torch"])
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """For each target example, whether too few similar documents may be selected (a gap in the data)."""
     with store.work(context) as work:

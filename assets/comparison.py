@@ -17,7 +17,7 @@ from tamis.platform.resources.store import StoreResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
@@ -46,7 +46,6 @@ def sampler_trials(
             )
         yield from work.record(
             Output(
-                rows=[Rows(table=TABLE)],
                 row_count=len(rows),
                 metadata={
                     "plot": dg.MetadataValue.md(
@@ -109,7 +108,6 @@ def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) 
         write_atomically(page, content.encode())
         yield from work.record(
             Output(
-                rows=[Rows(table="sampler_comparison")],
                 files=[page],
                 row_count=len(agreement),
                 metadata={

@@ -243,8 +243,11 @@ def token_counts(work: Work) -> Iterator[Any]:
                 new = len(counted.intersection(doc_ids))
                 facts = {"counted": new, "reused": len(doc_ids) - new, "fingerprint": mark}
                 shown = rows_set_aside(work.stage.name, key, facts, aside)
-                rows = [Rows(table=TOKEN_COUNTS.name, doc_ids=doc_ids), *shown]
-                made.append(Output(partition=key, rows=rows, row_count=len(doc_ids), metadata=facts))
+                made.append(
+                    Output(
+                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
+                    )
+                )
             yield from work.record(*made)
 
         yield from work.in_groups(counts_of)

@@ -11,7 +11,7 @@ from tamis.embedding.storing import current_table
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.store import StoreResource
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 
 INFORMATIVE = (
     "informative",
@@ -67,7 +67,6 @@ def density_scores(
         )
         yield from work.record(
             Output(
-                rows=[Rows(table="scores_density")],
                 row_count=len(density_n),
                 metadata={"effective_sample_share": share, "median_density": _median(density_n)},
                 checks=[check],

@@ -58,7 +58,8 @@ def _made(
     shown = rows_set_aside("embeddings", shard, facts, aside)
     return Output(
         partition=shard,
-        rows=[Rows(table=table, doc_ids=doc_ids), *shown],
+        rows=[Rows(table=table, doc_ids=doc_ids)],
+        aside=shown,
         row_count=len(doc_ids) - without,
         metadata=facts,
     )

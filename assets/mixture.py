@@ -106,7 +106,6 @@ def mixture_design(
         shown = rows.select("source", "documents", "tokens", "share", "change")
         yield from work.record(
             Output(
-                rows=[Rows(table=name) for name in ("mixture_sources", "mixture_plan", "mixture_documents")],
                 row_count=len(swarm.current),
                 metadata={
                     "runs": len(swarm.current),
@@ -363,7 +362,6 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
             yield from work.record(
                 Output(
                     partition=key,
-                    rows=[Rows(table="mixture_losses", where=where)],
                     row_count=len(rows),
                     metadata=measured,
                 )
@@ -397,7 +395,6 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         )
         yield from work.record(
             Output(
-                rows=[Rows(table=name) for name in ("mixture_law", "mixture_methods", "agreement_plan")],
                 row_count=len(rows),
                 metadata={
                     "form": ", ".join(dict.fromkeys(law.method)),
@@ -440,7 +437,6 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
         best = found.mixture
         yield from work.record(
             Output(
-                rows=[Rows(table="mixture"), Rows(table="mixture_controls")],
                 files=files,
                 row_count=len(found.shares),
                 metadata={

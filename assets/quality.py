@@ -1,6 +1,6 @@
 """Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, flags."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -73,17 +73,10 @@ def document_flags(work: Work) -> Iterator[Any]:
             for key, doc_ids in group.items():
                 flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
                 facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
-                made.append(_of_shard(FLAGS, key, doc_ids, facts))
+                made.append(Output(partition=key, doc_ids=doc_ids, row_count=len(doc_ids), metadata=facts))
             yield from work.record(*made)
 
         yield from work.in_groups(flags_of)
-
-
-def _of_shard(
-    table: str, shard: str, doc_ids: list[str], facts: dict[str, Any], others: Sequence[Rows] = ()
-) -> Output:
-    rows = [Rows(table=table, doc_ids=doc_ids), *others]
-    return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
 
 
 @asset("judge_sample", ["polars"])
@@ -92,7 +85,7 @@ def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
     with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.overwrite("judge_sample", sample.to_arrow().cast(schema_of("judge_sample")))
-        yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
+        yield from work.record(Output(row_count=len(sample)))
 
 
 @asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE])
@@ -172,8 +165,12 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
             for key, doc_ids in group.items():
                 read = len(scored.intersection(doc_ids))
                 facts = {"scored": read, "reused": len(doc_ids) - read}
-                rows = rows_set_aside(stage, key, facts, aside)
-                made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
+                shown = rows_set_aside(stage, key, facts, aside)
+                made.append(
+                    Output(
+                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
+                    )
+                )
             yield from work.record(*made)
 
         yield from work.in_groups(scores_of)
@@ -211,7 +208,10 @@ def quality_scores(work: Work) -> Iterator[Any]:
             grade_documents(work.store, grader, mark, table, every)
             progress.advance(len(every))
             yield from work.record(
-                *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
+                *[
+                    Output(partition=key, doc_ids=doc_ids, row_count=len(doc_ids))
+                    for key, doc_ids in group.items()
+                ]
             )
 
         yield from work.in_groups(grades_of)

@@ -11,7 +11,7 @@ from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.report.rendering import plot_markdown
 from tamis.report.scaling import curve_plot_png, models_markdown, scaling_law_page
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.scaling.report_values import ScalingReport
 from tamis.scaling.stage import law_trials
@@ -40,7 +40,7 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"defects": dg.MetadataValue.json(defects)},
         )
-        yield from work.record(Output(rows=[Rows(table="loss_curves")], row_count=len(frame), checks=[check]))
+        yield from work.record(Output(row_count=len(frame), checks=[check]))
 
 
 @asset("scaling_law_report", ["matplotlib"])

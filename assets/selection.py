@@ -36,7 +36,7 @@ from tamis.report.selection_data import (
 from tamis.report.selection_map import axes_in_words, browse_page, map_page, thumbnail_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
@@ -241,7 +241,6 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     yield from work.record(
         Output(
             partition=key,
-            rows=[Rows(table="selected_subset", where=scope)],
             files=[page] if check.passed else [],
             row_count=len(chosen),
             data_version=selection_digest(decided),
@@ -260,7 +259,6 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
         Output(
             asset="decisions",
             partition=key,
-            rows=[Rows(table="decisions", where=scope)],
             row_count=len(decided),
             metadata={f"documents_{reason}": count for reason, count in counts.items()},
             checks=[check],
@@ -344,7 +342,7 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 target = named(work.project.settings.selection, key).target
                 if target is None:
                     work.store.delete(table, scope)
-                    yield from work.record(Output(partition=key, rows=[Rows(table=table, where=scope)]))
+                    yield from work.record(Output(partition=key))
                     continue
                 decisions = work.store.read("decisions", columns, scope)
                 serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
@@ -357,7 +355,6 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 yield from work.record(
                     Output(
                         partition=key,
-                        rows=[Rows(table=table, where=scope)],
                         files=[page],
                         row_count=len(rows),
                         metadata=_serving_facts(serving) | {"page": work.link(page)},

@@ -231,9 +231,9 @@ def target_embeddings(
                 show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
                 facts: dict[str, Any] = {}
                 shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
-                entries = [Rows(table=table, where=scope), *shown]
+                entry = Rows(table=table, where=scope)  # the table is that of the encoder
                 yield from work.record(
-                    Output(partition=key, rows=entries, row_count=len(kept), metadata=facts)
+                    Output(partition=key, rows=[entry], aside=shown, row_count=len(kept), metadata=facts)
                 )
 
 
@@ -370,8 +370,7 @@ def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
             facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
         rows = pa.concat_tables(found)
         work.store.overwrite("target_gaps", rows)
-        entry = Rows(table="target_gaps")
-        yield from work.record(Output(rows=[entry], row_count=rows.num_rows, metadata=facts))
+        yield from work.record(Output(row_count=rows.num_rows, metadata=facts))
 
 
 def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps]:

@@ -69,7 +69,7 @@ def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
                 if section.path is not None:
                     size = count_parameters(work.project.model(section.path))
                     facts = {"path": section.path} | ({"parameters": size} if size else {})
-                    yield from work.record(Output(partition=key, metadata=facts))
+                    yield from work.record(Output(partition=key, rows=(), metadata=facts))
                     continue
                 assert section.preset is not None
                 options = work.project.settings.pretraining

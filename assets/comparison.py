@@ -17,7 +17,7 @@ from tamis.platform.resources.store import StoreResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
@@ -28,27 +28,7 @@ from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 
-@asset(
-    "sampler_trials",
-    ["torch"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "embeddings",
-        "target_embeddings",
-        "tokenizer",
-        "base_models",
-    ],
-)
+@asset("sampler_trials", ["torch"])
 def sampler_trials(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -66,7 +46,6 @@ def sampler_trials(
             )
         yield from work.record(
             Output(
-                rows=[Rows(table=TABLE)],
                 row_count=len(rows),
                 metadata={
                     "plot": dg.MetadataValue.md(
@@ -112,24 +91,7 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
     )
 
 
-@asset(
-    "sampler_comparison",
-    ["polars"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "sampler_trials",
-    ],
-)
+@asset("sampler_comparison", ["polars"])
 def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """What each sampler would select at one budget, and how similar and how useful the selections are."""
     with store.work(context) as work:
@@ -145,7 +107,6 @@ def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) 
         write_atomically(page, content.encode())
         yield from work.record(
             Output(
-                rows=[Rows(table="sampler_comparison")],
                 files=[page],
                 row_count=len(agreement),
                 metadata={

@@ -58,7 +58,7 @@ def _raw(work: Work, key: str) -> Output:
     return Output(partition=key, data_version=digest, metadata=facts)
 
 
-@part("documents", ["lancedb", "polars"], [READABLE], reads=["raw_shards"])
+@part("documents", ["lancedb", "polars"], [READABLE])
 def documents(work: Work) -> Iterator[Any]:
     """Documents of a shard: normalised texts by content id; a text that occurs several times is stored once.
 
@@ -225,7 +225,7 @@ def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
     )
 
 
-@part("token_counts", ["lancedb", "tokenizers"], reads=["documents", "tokenizer"])
+@part("token_counts", ["lancedb", "tokenizers"])
 def token_counts(work: Work) -> Iterator[Any]:
     """Number of tokens in each document, by the project's tokenizer; each document is counted only once."""
     counter, mark = _counter(work)
@@ -243,8 +243,11 @@ def token_counts(work: Work) -> Iterator[Any]:
                 new = len(counted.intersection(doc_ids))
                 facts = {"counted": new, "reused": len(doc_ids) - new, "fingerprint": mark}
                 shown = rows_set_aside(work.stage.name, key, facts, aside)
-                rows = [Rows(table=TOKEN_COUNTS.name, doc_ids=doc_ids), *shown]
-                made.append(Output(partition=key, rows=rows, row_count=len(doc_ids), metadata=facts))
+                made.append(
+                    Output(
+                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
+                    )
+                )
             yield from work.record(*made)
 
         yield from work.in_groups(counts_of)
@@ -261,7 +264,7 @@ def _counter(work: Work) -> tuple[TokenCounter, str]:
     return TokenCounter(work.project.model(found.path), cache), work.snapshot.tokenizer_identity
 
 
-@asset("near_duplicates", ["lancedb", "minhash"], reads=["documents"])
+@asset("near_duplicates", ["lancedb", "minhash"])
 def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that repeat, almost word for word, a document with a smaller doc_id, which is kept.
 

@@ -11,7 +11,7 @@ from tamis.embedding.storing import current_table
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.store import StoreResource
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 
 INFORMATIVE = (
     "informative",
@@ -23,7 +23,7 @@ SKETCH_FILE = "sketch.npz"
 BUCKETS = "density_buckets"
 
 
-@asset("density_sketch", ["numpy"], reads=["embeddings"])
+@asset("density_sketch", ["numpy"])
 def density_sketch(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -46,7 +46,7 @@ def density_sketch(
         yield from work.record(Output(files=[folder], row_count=sketch.count, metadata=facts))
 
 
-@asset("density_scores", ["lancedb"], [INFORMATIVE], reads=["density_sketch", "embeddings"])
+@asset("density_scores", ["lancedb"], [INFORMATIVE])
 def density_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -67,7 +67,6 @@ def density_scores(
         )
         yield from work.record(
             Output(
-                rows=[Rows(table="scores_density")],
                 row_count=len(density_n),
                 metadata={"effective_sample_share": share, "median_density": _median(density_n)},
                 checks=[check],

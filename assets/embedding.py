@@ -21,7 +21,7 @@ from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 from tamis.topics.storing import update_topics
 
 
-@part("embeddings", ["lancedb", "torch"], reads=["documents"])
+@part("embeddings", ["lancedb", "torch"])
 def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Embedding vectors of a shard's documents; a document is encoded only once by each encoder."""
     name = work.project.settings.encoder.name
@@ -58,13 +58,14 @@ def _made(
     shown = rows_set_aside("embeddings", shard, facts, aside)
     return Output(
         partition=shard,
-        rows=[Rows(table=table, doc_ids=doc_ids), *shown],
+        rows=[Rows(table=table, doc_ids=doc_ids)],
+        aside=shown,
         row_count=len(doc_ids) - without,
         metadata=facts,
     )
 
 
-@asset("near_copies", ["lancedb", "numpy"], reads=["near_duplicates", "embeddings"])
+@asset("near_copies", ["lancedb", "numpy"])
 def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents whose vector nearly equals that of a document with a smaller doc_id, which is kept."""
     with store.work(context) as work:
@@ -85,7 +86,7 @@ def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource)
         )
 
 
-@asset("topics", ["scipy"], reads=["documents", "embeddings"])
+@asset("topics", ["scipy"])
 def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Topic of each document: the nearest of a small number of cluster centers of document vectors.
 

@@ -79,27 +79,7 @@ PREDICTS = (
 PREDICTS_FROM = 0.8
 
 
-@asset(
-    "mixture_design",
-    ["polars"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "token_counts",
-        "transport_scores",
-        "quality_scores",
-        "density_scores",
-        "perplexity_scores",
-        "embeddings",
-        "target_embeddings",
-        "base_models",
-        "topics",
-    ],
-)
+@asset("mixture_design", ["polars"])
 def mixture_design(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -123,7 +103,6 @@ def mixture_design(
         shown = rows.select("source", "documents", "tokens", "share", "change")
         yield from work.record(
             Output(
-                rows=[Rows(table=name) for name in ("mixture_sources", "mixture_plan", "mixture_documents")],
                 row_count=len(swarm.current),
                 metadata={
                     "runs": len(swarm.current),
@@ -241,7 +220,7 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-@asset("mixture_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_design"])
+@asset("mixture_runs", ["torch", "mlflow"])
 def mixture_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
@@ -250,7 +229,7 @@ def mixture_runs(
         yield from _trained_runs(work, tracker)
 
 
-@asset("agreement_runs", ["torch", "mlflow"], reads=["documents", "tokenizer", "mixture_law"])
+@asset("agreement_runs", ["torch", "mlflow"])
 def agreement_runs(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:
@@ -344,14 +323,14 @@ def _finished(
     )
 
 
-@asset("mixture_losses", ["torch"], reads=["mixture_runs", "target_examples"])
+@asset("mixture_losses", ["torch"])
 def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Loss of each run on the targets' held-out examples; new targets are evaluated on old checkpoints."""
     with store.work(context) as work:
         yield from _evaluated_runs(work, "mixture_runs")
 
 
-@asset("agreement_losses", ["torch"], reads=["agreement_runs", "target_examples"])
+@asset("agreement_losses", ["torch"])
 def agreement_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Loss of the runs with the larger model preset on the targets' held-out examples."""
     with store.work(context) as work:
@@ -379,14 +358,13 @@ def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
             yield from work.record(
                 Output(
                     partition=key,
-                    rows=[Rows(table="mixture_losses", where=where)],
                     row_count=len(rows),
                     metadata=measured,
                 )
             )
 
 
-@asset("mixture_law", ["scipy"], [PREDICTS], reads=["mixture_design", "mixture_losses"])
+@asset("mixture_law", ["scipy"], [PREDICTS])
 def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Law that predicts loss from the mixture, chosen by cross-validation, and runs that validate the law."""
     with store.work(context) as work:
@@ -413,7 +391,6 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         )
         yield from work.record(
             Output(
-                rows=[Rows(table=name) for name in ("mixture_law", "mixture_methods", "agreement_plan")],
                 row_count=len(rows),
                 metadata={
                     "form": ", ".join(dict.fromkeys(law.method)),
@@ -425,12 +402,7 @@ def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
         )
 
 
-@asset(
-    "mixture",
-    ["scipy"],
-    [AGREES],
-    reads=["mixture_design", "mixture_law", "mixture_losses", "agreement_losses"],
-)
+@asset("mixture", ["scipy"], [AGREES])
 def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Predicted best share of each source for the targets, with natural shares and other controls."""
     with store.work(context) as work:
@@ -461,7 +433,6 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
         best = found.mixture
         yield from work.record(
             Output(
-                rows=[Rows(table="mixture"), Rows(table="mixture_controls")],
                 files=files,
                 row_count=len(found.shares),
                 metadata={

@@ -1,6 +1,6 @@
 """Quality: a judge asked about a sample, a grader that extends it to every document, perplexity, flags."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -59,7 +59,7 @@ TELLS_NOISE = (
 GRADER_FILE = "grader.npz"
 
 
-@part("document_flags", ["lancedb", "polars"], reads=["documents"])
+@part("document_flags", ["lancedb", "polars"])
 def document_flags(work: Work) -> Iterator[Any]:
     """What filters use of each document: measures of form, language, counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
@@ -72,29 +72,22 @@ def document_flags(work: Work) -> Iterator[Any]:
             for key, doc_ids in group.items():
                 flagged = flag_documents(work.store, plan, doc_ids, progress.advance)
                 facts = {"flagged": flagged, "reused": len(doc_ids) - flagged}
-                made.append(_of_shard(FLAGS, key, doc_ids, facts))
+                made.append(Output(partition=key, doc_ids=doc_ids, row_count=len(doc_ids), metadata=facts))
             yield from work.record(*made)
 
         yield from work.in_groups(flags_of)
 
 
-def _of_shard(
-    table: str, shard: str, doc_ids: list[str], facts: dict[str, Any], others: Sequence[Rows] = ()
-) -> Output:
-    rows = [Rows(table=table, doc_ids=doc_ids), *others]
-    return Output(partition=shard, rows=rows, row_count=len(doc_ids), metadata=facts)
-
-
-@asset("judge_sample", ["polars"], reads=["documents", "near_duplicates", "embeddings"])
+@asset("judge_sample", ["polars"])
 def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents that the judge rates: a uniform sample, and documents that inform the grader most."""
     with store.work(context) as work:
         sample = sample_of_pool(work.store, work.project)
         work.store.put("judge_sample", sample, ALL)
-        yield from work.record(Output(rows=[Rows(table="judge_sample")], row_count=len(sample)))
+        yield from work.record(Output(row_count=len(sample)))
 
 
-@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], reads=["judge_sample"])
+@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE])
 def judge_scores(
     context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -149,7 +142,7 @@ def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@part("perplexity_scores", ["lancedb", "torch"], reads=["documents", "base_models"])
+@part("perplexity_scores", ["lancedb", "torch"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document under a small language model not trained on that document."""
     section = work.project.settings.perplexity
@@ -171,14 +164,18 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
             for key, doc_ids in group.items():
                 read = len(scored.intersection(doc_ids))
                 facts = {"scored": read, "reused": len(doc_ids) - read}
-                rows = rows_set_aside(stage, key, facts, aside)
-                made.append(_of_shard("scores_perplexity", key, doc_ids, facts, rows))
+                shown = rows_set_aside(stage, key, facts, aside)
+                made.append(
+                    Output(
+                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
+                    )
+                )
             yield from work.record(*made)
 
         yield from work.in_groups(scores_of)
 
 
-@asset("quality_grader", ["numpy"], [BEATS_LENGTH], reads=["judge_scores", "embeddings", "perplexity_scores"])
+@asset("quality_grader", ["numpy"], [BEATS_LENGTH])
 def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Regression of the judge's margin (yes against no) on vectors, surface features and perplexity."""
     with store.work(context) as work:
@@ -197,7 +194,7 @@ def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> I
         yield from work.record(Output(files=[folder], row_count=count, metadata=facts, checks=[check]))
 
 
-@part("quality_scores", ["lancedb"], reads=["quality_grader", "embeddings", "perplexity_scores"])
+@part("quality_scores", ["lancedb"])
 def quality_scores(work: Work) -> Iterator[Any]:
     """Quality score of each document of a shard, predicted by the grader."""
     table = current_table(work.project)
@@ -210,7 +207,10 @@ def quality_scores(work: Work) -> Iterator[Any]:
             grade_documents(work.store, grader, mark, table, every)
             progress.advance(len(every))
             yield from work.record(
-                *[_of_shard("scores_quality", key, doc_ids, {}) for key, doc_ids in group.items()]
+                *[
+                    Output(partition=key, doc_ids=doc_ids, row_count=len(doc_ids))
+                    for key, doc_ids in group.items()
+                ]
             )
 
         yield from work.in_groups(grades_of)

@@ -11,7 +11,7 @@ from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
 from tamis.report.rendering import plot_markdown
 from tamis.report.scaling import curve_plot_png, models_markdown, scaling_law_page
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.scaling.report_values import ScalingReport
 from tamis.scaling.stage import law_trials
@@ -26,7 +26,7 @@ AUDITED = (
 PAGES, CHOICES = "scaling_law_{}.html", "choice_{}.json"
 
 
-@asset("loss_curves", ["polars"], [AUDITED], reads=["trials"])
+@asset("loss_curves", ["polars"], [AUDITED])
 def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Held-out target loss of each model by number of training documents; size 0 is zero-shot."""
     with store.work(context) as work:
@@ -39,10 +39,10 @@ def loss_curves(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"defects": dg.MetadataValue.json(defects)},
         )
-        yield from work.record(Output(rows=[Rows(table="loss_curves")], row_count=len(frame), checks=[check]))
+        yield from work.record(Output(row_count=len(frame), checks=[check]))
 
 
-@asset("scaling_law_report", ["matplotlib"], reads=["loss_curves"])
+@asset("scaling_law_report", ["matplotlib"])
 def scaling_law_report(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A page per target: loss curves, both phases of the law, predictions, the chosen model, the costs."""
     with store.work(context) as work:
@@ -74,7 +74,7 @@ def _facts(work: Work, reports: list[ScalingReport]) -> dict[str, Any]:
     return facts
 
 
-@asset("model_choice", ["scipy"], reads=["loss_curves"])
+@asset("model_choice", ["scipy"])
 def model_choice(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """For each target, the model with the lowest predicted loss at full size, and the cost of the search."""
     with store.work(context) as work:

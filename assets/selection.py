@@ -36,7 +36,7 @@ from tamis.report.selection_data import (
 from tamis.report.selection_map import axes_in_words, browse_page, map_page, thumbnail_png
 from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
 from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
@@ -79,24 +79,6 @@ PARTITIONED = dg.AssetCheckSpec(
             "selected_subset",
             ["lancedb"],
             "The selected documents in order of rank, with a plot of the scores and the cutoff.",
-            reads=[
-                "documents",
-                "near_duplicates",
-                "near_copies",
-                "target_examples",
-                "contamination",
-                "document_flags",
-                "token_counts",
-                "transport_scores",
-                "quality_scores",
-                "density_scores",
-                "perplexity_scores",
-                "embeddings",
-                "target_embeddings",
-                "base_models",
-                "mixture",
-                "topics",
-            ],
         ),
         specified(
             "decisions",
@@ -258,7 +240,6 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     yield from work.record(
         Output(
             partition=key,
-            rows=[Rows(table="selected_subset", where=scope)],
             files=[page] if check.passed else [],
             row_count=len(chosen),
             data_version=selection_digest(decided),
@@ -277,7 +258,6 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
         Output(
             asset="decisions",
             partition=key,
-            rows=[Rows(table="decisions", where=scope)],
             row_count=len(decided),
             metadata={f"documents_{reason}": count for reason, count in counts.items()},
             checks=[check],
@@ -347,18 +327,7 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
     )
 
 
-@asset(
-    "served_examples",
-    ["lancedb"],
-    reads=[
-        "selected_subset",
-        "decisions",
-        "target_potential",
-        "target_embeddings",
-        "target_gaps",
-        "embeddings",
-    ],
-)
+@asset("served_examples", ["lancedb"])
 def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Target examples matched to each selected document, and the selection's distance to held-out examples.
 
@@ -372,7 +341,7 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 target = named(work.project.settings.selection, key).target
                 if target is None:
                     work.store.delete(table, scope)
-                    yield from work.record(Output(partition=key, rows=[Rows(table=table, where=scope)]))
+                    yield from work.record(Output(partition=key))
                     continue
                 decisions = work.store.read("decisions", columns, scope)
                 serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
@@ -384,7 +353,6 @@ def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> 
                 yield from work.record(
                     Output(
                         partition=key,
-                        rows=[Rows(table=table, where=scope)],
                         files=[page],
                         row_count=len(rows),
                         metadata=_serving_facts(serving) | {"page": work.link(page)},
@@ -416,20 +384,7 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     return facts
 
 
-@asset(
-    "selection_pages",
-    ["polars"],
-    reads=[
-        "selected_subset",
-        "decisions",
-        "documents",
-        "document_flags",
-        "embeddings",
-        "target_embeddings",
-        "target_gaps",
-        "topics",
-    ],
-)
+@asset("selection_pages", ["polars"])
 def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Pages about a selection: a map, documents to browse, and the change in the mix of texts."""
     with store.work(context) as work:

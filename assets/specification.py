@@ -17,7 +17,6 @@ from tamis.runtime.record import logged_by_hand
 from tamis.runtime.runs import PARTITION_SETS
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
-from tamis.store.columns import BadDeclarationError
 from tamis.training.stage import TRIALS_STAGE
 
 ACCELERATED = frozenset({"torch", "transformers"})
@@ -33,15 +32,13 @@ def asset(
     name: str,
     kinds: Sequence[str],
     checks: Sequence[tuple[str, str, bool]] = (),
-    reads: Sequence[str] | None = None,
     description: str = "",
 ) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
     """Return a decorator of the step that makes a stage; each check is (name, description, blocking).
 
-    `reads`: the inputs, so that they are seen where the asset is. Raises `BadDeclarationError` where they are
-    not those that its stage declares. The description is the docstring, where none is given.
+    Its inputs are those that the stage declares. The description is the docstring, where none is given.
     """
-    spec = specified(name, kinds, description, reads)
+    spec = specified(name, kinds, description)
 
     def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
         said = spec.replace_attributes(description=description or inspect.getdoc(make) or "")
@@ -100,18 +97,14 @@ class Part:
     name: str
     kinds: Sequence[str]
     checks: Sequence[tuple[str, str, bool]]
-    reads: Sequence[str] | None
     make: Callable[..., Iterator[Any]]
 
 
 def part(
-    name: str,
-    kinds: Sequence[str],
-    checks: Sequence[tuple[str, str, bool]] = (),
-    reads: Sequence[str] | None = None,
+    name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
 ) -> Callable[[Callable[..., Iterator[Any]]], Part]:
     """Return a decorator of the function that makes a stage; arguments as those of `asset`."""
-    return lambda make: Part(name=name, kinds=kinds, checks=checks, reads=reads, make=make)
+    return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
 
 
 def together(step: str, *parts: Part) -> dg.AssetsDefinition:
@@ -124,7 +117,7 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=step,
-        specs=[specified(one.name, one.kinds, inspect.getdoc(one.make) or "", one.reads) for one in parts],
+        specs=[specified(one.name, one.kinds, inspect.getdoc(one.make) or "") for one in parts],
         check_specs=[check for one in parts for check in _checks(one.name, one.checks)],
         partitions_def=PARTITION_SETS[first.partitions],
         can_subset=True,
@@ -183,27 +176,19 @@ def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.Asset
     ]
 
 
-def specified(
-    name: str, kinds: Sequence[str], description: str, reads: Sequence[str] | None = None
-) -> dg.AssetSpec:
-    """Return the specification of a stage that one step makes together with another."""
-    return dg.AssetSpec(name, description=description, skippable=True, **_of_stage(name, kinds, reads))
-
-
-def _of_stage(name: str, kinds: Sequence[str], reads: Sequence[str] | None) -> dict[str, Any]:
+def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec:
+    """Return the specification of the asset of a stage."""
     stage = stages()[name]
-    if reads is not None and set(reads) != (declared := {edge.asset for edge in stage.edges}):
-        known, said = ", ".join(sorted(declared)), ", ".join(sorted(reads))
-        raise BadDeclarationError(
-            name, f"the asset reads {said}, but the declaration of the stage says {known}"
-        )
-    return {
-        "group_name": stage.group,
-        "code_version": stage.code_version,
-        "partitions_def": PARTITION_SETS[stage.partitions] if stage.partitions else None,
-        "deps": dependencies(stage),
-        "kinds": set(kinds),
-    }
+    return dg.AssetSpec(
+        name,
+        description=description,
+        skippable=True,
+        group_name=stage.group,
+        code_version=stage.code_version,
+        partitions_def=PARTITION_SETS[stage.partitions] if stage.partitions else None,
+        deps=dependencies(stage),
+        kinds=set(kinds),
+    )
 
 
 def dependencies(stage: Stage) -> list[dg.AssetDep]:

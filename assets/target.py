@@ -194,7 +194,7 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     return [_stored(work, table, scope)]
 
 
-@asset("target_embeddings", ["lancedb", "torch"], reads=["target_examples"])
+@asset("target_embeddings", ["lancedb", "torch"])
 def target_embeddings(
     context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
 ) -> Iterator[Any]:
@@ -226,13 +226,13 @@ def target_embeddings(
                 show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
                 facts: dict[str, Any] = {}
                 shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
-                entries = [Rows(table=table, where=scope), *shown]
+                entry = Rows(table=table, where=scope)  # the table is that of the encoder
                 yield from work.record(
-                    Output(partition=key, rows=entries, row_count=len(kept), metadata=facts)
+                    Output(partition=key, rows=[entry], aside=shown, row_count=len(kept), metadata=facts)
                 )
 
 
-@asset("contamination", ["polars"], reads=["target_examples", "documents"])
+@asset("contamination", ["polars"])
 def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Documents of the pool that share long n-grams with a target's held-out examples."""
     with store.work(context) as work:
@@ -255,7 +255,7 @@ def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> It
                 )
 
 
-@asset("target_potential", ["torch"], [CONVERGED, EXACT], reads=["target_embeddings", "embeddings"])
+@asset("target_potential", ["torch"], [CONVERGED, EXACT])
 def target_potential(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -307,11 +307,7 @@ def kept_potential(work: Work, key: str) -> Path | None:
     return work.upstream("target_potential", key)
 
 
-@asset(
-    "transport_scores",
-    ["lancedb", "torch"],
-    reads=["target_potential", "target_embeddings", "embeddings"],
-)
+@asset("transport_scores", ["lancedb", "torch"])
 def transport_scores(
     context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
 ) -> Iterator[Any]:
@@ -356,21 +352,7 @@ def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
     )
 
 
-@asset(
-    "target_gaps",
-    ["lancedb", "torch"],
-    reads=[
-        "documents",
-        "near_duplicates",
-        "near_copies",
-        "target_examples",
-        "contamination",
-        "document_flags",
-        "target_potential",
-        "target_embeddings",
-        "embeddings",
-    ],
-)
+@asset("target_gaps", ["lancedb", "torch"])
 def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """For each target example, whether too few similar documents may be selected (a gap in the data)."""
     with store.work(context) as work:
@@ -383,8 +365,7 @@ def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
             facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
         rows = pa.concat_tables(found)
         work.store.overwrite("target_gaps", rows)
-        entry = Rows(table="target_gaps")
-        yield from work.record(Output(rows=[entry], row_count=rows.num_rows, metadata=facts))
+        yield from work.record(Output(row_count=rows.num_rows, metadata=facts))
 
 
 def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps]:

@@ -43,7 +43,7 @@ IMPROVED = (
 )
 
 
-@asset("tokenizer", ["tokenizers"], reads=["documents"])
+@asset("tokenizer", ["tokenizers"])
 def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """Byte-level BPE tokenizer, trained once on a sample of the pool and not changed by new files."""
     with store.work(context) as work, work.progress("tokenizer"):
@@ -59,11 +59,7 @@ def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterat
         yield from work.record(Output(files=[folder], row_count=len(sample)))
 
 
-@asset(
-    "base_models",
-    ["torch", "transformers"],
-    reads=["tokenizer", "documents", "target_examples", "contamination"],
-)
+@asset("base_models", ["torch", "transformers"])
 def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
     """A small Llama-type model pre-trained on half of the pool, or an existing model by path or hub id."""
     with store.work(context) as work:
@@ -73,7 +69,7 @@ def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
                 if section.path is not None:
                     size = count_parameters(work.project.model(section.path))
                     facts = {"path": section.path} | ({"parameters": size} if size else {})
-                    yield from work.record(Output(partition=key, metadata=facts))
+                    yield from work.record(Output(partition=key, rows=(), metadata=facts))
                     continue
                 assert section.preset is not None
                 options = work.project.settings.pretraining
@@ -107,7 +103,7 @@ def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iter
                 )
 
 
-@asset("trials", ["torch", "mlflow"], [IMPROVED], reads=["base_models", "target_examples", "selected_subset"])
+@asset("trials", ["torch", "mlflow"], [IMPROVED])
 def trials(
     context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
 ) -> Iterator[Any]:

@@ -20,9 +20,10 @@ from tamis.runtime.dagster_internals import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBS
 from tamis.runtime.events import digest_of_metadata
 from tamis.runtime.runs import tags_of
 from tamis.stage import Stage
+from tamis.store.columns import BadDeclarationError
 from tamis.store.home import Home
 from tamis.store.rows_files import BY_DOC_IDS, records_of_ids
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,16 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What was made of one partition, as the asset hands it back."""
+    """What was made of one partition, as the asset hands it back.
+
+    `rows`: None for those of the tables that its stage declares (`rows_of`), of a shard by its `doc_ids`.
+    `aside`: rows of quarantine besides them.
+    """
 
     partition: str = ""
-    rows: Sequence[Rows] = ()
+    rows: Sequence[Rows] | None = None
+    doc_ids: Sequence[str] | None = None
+    aside: Sequence[Rows] = ()
     files: Sequence[Path] = ()
     row_count: int | None = None
     data_version: str | None = None
@@ -93,6 +100,27 @@ def rows_set_aside(stage: str, shard: str, facts: dict[str, Any], aside: Mapping
     return [Rows(table=QUARANTINE.name, where=rows_aside(stage, shard))]
 
 
+def rows_of(stage: Stage, made: Output) -> list[Rows]:
+    """All rows of a partition: those that its asset lists, else those of the tables that the stage declares.
+
+    Of such a table these are the rows of the partition's documents where they are given, else those that
+    name the partition, and all of a stage without partitions. Raises `BadDeclarationError` where it is not
+    said which they are.
+    """
+    if made.rows is not None:
+        return [*made.rows, *made.aside]
+    found = []
+    for table in stage.tables:
+        where = (
+            f"{table.partition} = {quoted(made.partition)}" if stage.partitions and table.partition else None
+        )
+        if table.many or (stage.partitions and where is None and made.doc_ids is None):
+            problem = f"which rows of table {table.name} a value holds is to be listed: Output(rows=...)"
+            raise BadDeclarationError(stage.name, problem)
+        found.append(Rows(table=table.name, where=where, doc_ids=made.doc_ids))
+    return [*found, *made.aside]
+
+
 def scope_of(entry: Rows) -> str:
     """How the rows are found again: by listed ids, by filter, or the whole table ("")."""
     return BY_DOC_IDS if entry.doc_ids is not None else entry.where or ""
@@ -102,7 +130,7 @@ def with_records(store: Store, mades: Sequence[Output]) -> list[Output]:
     """The same, with the rows of listed documents read by one reading of each table."""
     groups: dict[str, dict[str, Sequence[str]]] = {}
     for made in mades:
-        for entry in made.rows:
+        for entry in made.rows or ():
             if entry.doc_ids is not None and entry.records is None:
                 groups.setdefault(entry.table, {})[made.partition] = entry.doc_ids
     found = {table: records_of_ids(store, table, ids) for table, ids in groups.items()}
@@ -111,7 +139,7 @@ def with_records(store: Store, mades: Sequence[Output]) -> list[Output]:
             made,
             rows=[
                 replace(entry, records=entry.records or found.get(entry.table, {}).get(made.partition))
-                for entry in made.rows
+                for entry in made.rows or ()
             ],
         )
         for made in mades

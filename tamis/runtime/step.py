@@ -59,6 +59,7 @@ from tamis.runtime.record import (
     input_tags,
     log_materialization,
     logged_by_hand,
+    rows_of,
     scope_of,
     with_records,
 )
@@ -315,9 +316,10 @@ class Work:
         all that are recorded with it: they are parts of one value.
         """
         current = []
-        complete = with_records(self.store, mades)
+        listed = [replace(made, rows=rows_of(self._stage_of(made), made)) for made in mades]
+        complete = with_records(self.store, listed)
         self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
-        self.written.update(entry.table for made in complete for entry in made.rows)
+        self.written.update(entry.table for made in complete for entry in made.rows or ())
         stated = [self._manifest(self._stage_of(made), made) for made in complete]
         named = [self.manifests.keep(manifest) for manifest in stated]
         files = [path for made in complete for path in made.files]
@@ -368,7 +370,7 @@ class Work:
             )
 
     def _manifest(self, stage: Stage, made: Output) -> Manifest:
-        rows = {entry.table: self._store_records(entry) for entry in made.rows}
+        rows = {entry.table: self._store_records(entry) for entry in made.rows or ()}
         home = self.project.home
         files = {
             f"{home.relative(path)}/{name}" if path.is_dir() else home.relative(path): digest
@@ -394,7 +396,7 @@ class Work:
             row_count=made.row_count or 0,
             settled=made.settled,
             rows=rows,
-            scopes={entry.table: scope_of(entry) for entry in made.rows},
+            scopes={entry.table: scope_of(entry) for entry in made.rows or ()},
             files=files,
             inputs=tuple(self._inputs(stage, made)),
             beside=run_facts(
@@ -422,7 +424,7 @@ class Work:
         return digest
 
     def _table_versions(self, made: Output) -> dict[str, int]:
-        return {entry.table: self.store.version(entry.table) for entry in made.rows}
+        return {entry.table: self.store.version(entry.table) for entry in made.rows or ()}
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)
@@ -435,7 +437,7 @@ class Work:
         if made.row_count is not None:
             name = "dagster/partition_row_count" if made.partition else "dagster/row_count"
             values[name] = made.row_count
-        for entry in made.rows[:1]:
+        for entry in (made.rows or ())[:1]:
             schema = self.store.schema(entry.table)
             columns = [dg.TableColumn(name, kind, text) for name, kind, text in described_columns(schema)]
             values["dagster/column_schema"] = dg.TableSchema(columns=columns)

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+from projects import CHOSEN, CORPUS, GRAPH, base_model
+from reads import makes, noted_reads, undeclared
 
 from tamis.base.declared import declaring_modules
 from tamis.graph.plan import upstream
-from tamis.graph.stages import in_order, stages
+from tamis.graph.stages import ancestors, in_order, stages
 from tamis.stage import Stage, edge
 from tamis.store.columns import BadDeclarationError, Table, column
 
@@ -77,3 +79,61 @@ def test_a_stage_that_needs_no_model_comes_first_in_any_order_of_declaration():
     assert [stage.name for stage in in_order(declared)] == names[:-1]
     order = [stage.name for stage in in_order(declared[::-1])]
     assert set(order[: order.index("judge_sample")]) >= {"embeddings", "density_scores", "transport_scores"}
+
+
+SCORED = CHOSEN | {
+    "near_copies", "topics", "document_flags", "target_gaps", "served_examples", "selection_pages",
+}  # fmt: skip
+SCORING = (
+    '[near_duplicates]\ncosine = 0.9\n[topics]\ncount = 2\n[filters]\nlanguages = ["en"]\n'
+    '[mixture]\ntarget = "goal"\nmodel = "llama-0.3m"\nsources = "topics"\ntrain_tokens = 4_000\n'
+)
+TRAINED = {
+    "tokenizer", "base_models", "token_counts", "perplexity_scores", "sampler_comparison",
+    "trials", "loss_curves", "scaling_law_report", "model_choice",
+}  # fmt: skip
+TRAINING = (
+    f"{base_model()}[pretraining]\ntokens = 1_000\nvocabulary = 512\nsequence_length = 32\n"
+    '[scaling]\ntarget = "goal"\nmodels = ["small"]\nsizes = [5]\n[perplexity]\nmodel = "small"\n'
+)
+FURTHER = {
+    # Texts of documents and examples, under ids that an input names.
+    "target_potential": {"occurrences", "target_examples"},
+    "transport_scores": {"target_examples"},
+    "served_examples": {"documents", "occurrences", "target_examples"},
+    "selection_pages": {"target_examples"},
+    # How clear a document is of the cut, by the potential that its score comes from.
+    "selected_subset": {"target_potential"},
+    # The costs of the trials whose losses are the input.
+    "scaling_law_report": {"trials"},
+    "model_choice": {"trials"},
+}
+"""What a stage reads of its inputs' inputs: these changed only if the input did."""
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "tokenizer"),
+    [
+        pytest.param(SCORED, SCORING, "", id="scored"),
+        pytest.param(
+            TRAINED | SCORED, SCORING + TRAINING, 'tokenizer = "small"', marks=pytest.mark.slow, id="trained"
+        ),
+    ],
+)
+def test_a_step_reads_what_its_stage_declares(new_graph, made, more, tokenizer):
+    project = new_graph("read", f"{GRAPH}{more}".replace("[project]", f"[project]\n{tokenizer}", 1))
+    with noted_reads() as found:
+        project.make(made)
+    assert found.keys() == made - {"raw_shards"}
+    unknown = {(stage, one) for stage, read in undeclared(found).items() for one in read}
+    assert unknown <= {(stage, one) for stage, read in FURTHER.items() for one in read}
+    for stage, read in FURTHER.items():
+        assert read <= makes(ancestors(stage)), stage
+
+
+def test_a_read_that_no_declaration_names_is_found(new_graph, monkeypatch):
+    project = new_graph("read")
+    monkeypatch.setitem(stages(), "density_scores", replace(stages()["density_scores"], edges=()))
+    with noted_reads() as found:
+        project.make(CORPUS | {"embeddings", "density_sketch", "density_scores"})
+    assert undeclared(found) == {"density_scores": {"density_sketch", "embeddings"}}

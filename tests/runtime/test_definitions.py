@@ -1,6 +1,5 @@
 """What Dagster loads: the stages that the project uses, and of a broken tamis.toml the last good state."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -26,10 +25,8 @@ from projects import (
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.graph.used_stages import used_by
-from tamis.platform.assets.specification import asset
 from tamis.runtime.loading import NothingToLoadError, load_project
 from tamis.stage import Automation
-from tamis.store.columns import BadDeclarationError
 
 LOADING_SECONDS = 5.0
 """Of one core: how long it takes on the machine that other limits of CPU time were chosen on, too."""
@@ -132,18 +129,6 @@ def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
     for name, text in (("all", EVERYTHING), ("small", SMALL)):
         project = make_project(tmp_path / name, None, text)
         assert {due.asset for due in full_plan(project.snapshot, {})} <= {*used_by(project.project).assets}
-
-
-def test_an_asset_names_the_inputs_that_its_stage_declares():
-    said = "the asset reads documents, but the declaration of the stage says embeddings"
-    with pytest.raises(BadDeclarationError, match=said):
-        asset("density_sketch", ["numpy"], reads=["documents"])
-    for file in (CHECKOUT / "assets").glob("*.py"):
-        for call in (found for found in ast.walk(ast.parse(file.read_text())) if isinstance(found, ast.Call)):
-            if isinstance(call.func, ast.Name) and call.func.id in ("asset", "part"):
-                name = getattr(call.args[0], "value", None)  # the audit and SQL models read what there is
-                inputs = isinstance(name, str) and stages()[name].edges
-                assert not inputs or any(one.arg == "reads" for one in call.keywords), name
 
 
 def test_a_step_makes_the_stages_that_declare_it():

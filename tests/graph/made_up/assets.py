@@ -13,7 +13,7 @@ from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.store import StoreResource
-from tamis.runtime.record import Output, Rows
+from tamis.runtime.record import Output
 from tamis.store.schemas import schema_of
 
 
@@ -27,9 +27,7 @@ def _of_shards(context: dg.AssetExecutionContext, store: StoreResource, column: 
                     {"doc_id": one, column: measure(text), "fingerprint": "1"} for one, text in texts.items()
                 ]
                 work.store.merge(table, pa.Table.from_pylist(rows, schema=schema_of(table)))
-                yield from work.record(
-                    Output(partition=shard, rows=[Rows(table=table, doc_ids=doc_ids)], row_count=len(doc_ids))
-                )
+                yield from work.record(Output(partition=shard, doc_ids=doc_ids, row_count=len(doc_ids)))
 
 
 @asset("novelty", ["lancedb"])
@@ -54,9 +52,7 @@ def target_words(context: dg.AssetExecutionContext, store: StoreResource) -> Ite
             rows = [{"target": target, "word": word} for word in words]
             where = f"target = '{target}'"
             work.store.replace("target_words", pa.Table.from_pylist(rows, schema_of("target_words")), where)
-            yield from work.record(
-                Output(partition=target, rows=[Rows(table="target_words", where=where)], row_count=len(words))
-            )
+            yield from work.record(Output(partition=target, row_count=len(words)))
 
 
 @asset("word_counts", ["numpy"])

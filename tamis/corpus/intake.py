@@ -29,11 +29,10 @@ from tamis.corpus.small_files import (
 )
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.readers.rows import WHOLE_SHARD
-from tamis.store.declared_rows import as_declared
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.retained import retain
 from tamis.store.rows_files import records_of_groups
-from tamis.store.schemas import declaration, declared, schema_of
+from tamis.store.schemas import as_declared, declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
 from tamis.store.withdrawn import PLACES, note_places
 

@@ -17,10 +17,9 @@ from tamis.records.listed_rows import only_withdrawn_missing
 from tamis.records.losses import found_again, lost_tables
 from tamis.records.manifest import ManifestFolder
 from tamis.selection.stage import DECISIONS_STAGE, SELECTION_STAGE
-from tamis.store.declared_rows import as_declared
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.home import Home
-from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of
+from tamis.store.schemas import LATER_COLUMNS, as_declared, declaration, schema_of
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
 from tamis.training.stage import TRIALS_STAGE

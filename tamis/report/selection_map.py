@@ -300,7 +300,8 @@ def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
             ("likely mistakes: good, just outside", len(outside), best.head(MISTAKES)),
             ("likely mistakes: poor, just inside", len(inside), inside.drop_nulls("quality").head(MISTAKES)),
         ]
-    counts = dict(seen.decisions.group_by("reason").len().sort("len", descending=True).iter_rows())
+    by_count = seen.decisions.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    counts = dict(by_count.iter_rows())
     drawn = seen.sample[
         np.argsort(keyed_hash(seen.sample["doc_id"], seen.subject.seed, "browse"), kind="stable")
     ]

@@ -16,7 +16,6 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.partial_packages import without_code_of
-from tamis.store.declared_rows import Frame, as_declared
 from tamis.store.digests import SEAL, sealed, unsealed_schema
 from tamis.store.places import (
     Place,
@@ -30,7 +29,7 @@ from tamis.store.places import (
     stamp_of_files,
 )
 from tamis.store.remembered import Remembered
-from tamis.store.schemas import LATER_COLUMNS, declaration, declared, schema_of
+from tamis.store.schemas import LATER_COLUMNS, Frame, as_declared, declaration, declared, schema_of
 from tamis.store.table_errors import DamagedTableError as DamagedTableError
 from tamis.store.table_errors import UnknownTableError, asking, reading
 

@@ -13,9 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.numbers import counted
-from tamis.store.declared_rows import as_declared
 from tamis.store.digests import canonical_digest
-from tamis.store.schemas import schema_of
+from tamis.store.schemas import as_declared, schema_of
 from tamis.store.tables import Store, one_of
 
 TABLE, PLACES = "withdrawals", "withdrawn_places"

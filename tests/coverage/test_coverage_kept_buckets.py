@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tamis.coverage import DensitySketch, kept_buckets
-from tamis.coverage.kept_buckets import MOST_FILES, KeptBuckets
+from tamis.coverage import DensitySketch, storing
+from tamis.coverage.storing import MOST_FILES, KeptBuckets
 
 DIM = 12
 
@@ -66,7 +66,7 @@ def test_documents_that_come_change_and_go_are_counted_as_if_all_were_hashed(tmp
 def test_a_large_pool_is_kept_in_files_of_one_size_and_small_ones_alone_are_rewritten(
     tmp_path, vectors_nd, monkeypatch
 ):
-    monkeypatch.setattr(kept_buckets, "FILE_BYTES", 64 * 100)  # some sixty documents
+    monkeypatch.setattr(storing, "FILE_BYTES", 64 * 100)  # some sixty documents
     cache, count = tmp_path / "cache", 200
     sketch = calibrated(vectors_nd)
     through(cache, sketch, names(range(count)), vectors_nd[:count], block=20)

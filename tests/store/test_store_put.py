@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.store.declared_rows import UnfitRowsError, as_declared
-from tamis.store.schemas import schema_of, tables
+from tamis.store.schemas import UnfitRowsError, as_declared, schema_of, tables
 from tamis.store.tables import ALL, Store, matrix_of, vector_column
 
 VALUES = {

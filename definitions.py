@@ -20,8 +20,7 @@ from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.platform.sensors.defined import sensors_of
-from tamis.project import Project
-from tamis.runtime.loading import load_project, quiet_environment
+from tamis.project import Project, load_project, quiet_environment
 from tamis.training.stage import TRIALS_STAGE
 
 ON_REQUEST = "Train the trials of [comparison.on_request], which only this job trains."

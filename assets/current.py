@@ -12,8 +12,8 @@ import dagster as dg
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.plan import out_of_date
 from tamis.platform.resources.store import StoreResource
+from tamis.project import broken_file
 from tamis.runtime.checks import CURRENT, PROJECT_FILE
-from tamis.runtime.loading import broken_file
 
 VALID = "tamis.toml is valid. While the file is not valid, Tamis uses its last valid version."
 DESCRIPTION = (

@@ -12,8 +12,8 @@ from tamis.base.errors import TamisError
 from tamis.base.kept_errors import NOT_KEPT, OF_DATABASES, RAN_OUT
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.outbox import put
+from tamis.project import BROKEN, load_project
 from tamis.runtime.failures import failed_assets
-from tamis.runtime.loading import BROKEN, load_project
 from tamis.runtime.runs import Owner
 from tamis.verbs.notices import FAILED, notice
 

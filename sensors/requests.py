@@ -16,6 +16,7 @@ from tamis.base.trust import UntrustedError, unaccepted
 from tamis.graph.automation import Group
 from tamis.graph.stages import stages
 from tamis.platform.resources.store import StoreResource
+from tamis.project import broken_file
 from tamis.runtime.dagster_internals import (
     BulkActionsFilter,
     BulkActionStatus,
@@ -23,7 +24,6 @@ from tamis.runtime.dagster_internals import (
     SerializableErrorInfo,
 )
 from tamis.runtime.failures import InputMissingError, PartitionGoneError
-from tamis.runtime.loading import broken_file
 from tamis.runtime.running import range_tags, selected_assets
 from tamis.runtime.runs import (
     BACKFILL_TAG,

@@ -1,4 +1,4 @@
-"""Density from and into the store: buckets of documents that were hashed before, the sketch, a score for each."""
+"""Density from and into the store: buckets hashed before, the sketch, and a score for each document."""
 
 import contextlib
 import mmap

@@ -25,10 +25,9 @@ from tamis.base.files import write_atomically
 from tamis.base.installation import PLATFORM
 from tamis.base.sqlite import DatabaseLockedError, is_locked, wait_until_free
 from tamis.base.trust import Consent, require_accepted
-from tamis.project import Project
+from tamis.project import Project, quiet_environment
 from tamis.runtime.dagster_internals import instance_configuration
 from tamis.runtime.databases import TABLES, databases_of, make_databases, patience
-from tamis.runtime.loading import quiet_environment
 from tamis.runtime.runs import register_partitions
 from tamis.scan.sources import scan_files
 from tamis.store.home import claim, writing

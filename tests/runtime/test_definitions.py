@@ -25,7 +25,7 @@ from projects import (
 from tamis.graph.plan import full_plan
 from tamis.graph.stages import stages
 from tamis.graph.used_stages import used_by
-from tamis.runtime.loading import NothingToLoadError, load_project
+from tamis.project import NothingToLoadError, load_project
 from tamis.stage import Automation
 
 LOADING_SECONDS = 5.0

@@ -35,7 +35,7 @@ from tamis.cli.making import next_step
 from tamis.cli.parts import answer
 from tamis.graph.plan import Due
 from tamis.report.address import pages_address
-from tamis.runtime.instance import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
+from tamis.runtime.instance_file import EARLIER, ON_SQLITE, POSTGRES_URL, prepare_folder
 from tamis.runtime.services import noted
 from tamis.scan.sources import scan_files
 from tamis.store.retained import retain

@@ -13,14 +13,8 @@ from tamis.base.trust import TRUST, Consent, NoRecordError, UntrustedError, acce
 from tamis.cli import main
 from tamis.project import open_project
 from tamis.runtime.driver import materialize
-from tamis.runtime.instance import (
-    EARLIER,
-    ON_POSTGRES,
-    ON_SQLITE,
-    WRITTEN_ON_POSTGRES,
-    open_instance,
-    prepare_folder,
-)
+from tamis.runtime.instance import open_instance
+from tamis.runtime.instance_file import EARLIER, ON_POSTGRES, ON_SQLITE, WRITTEN_ON_POSTGRES, prepare_folder
 from tamis.scan.precheck import LOGGED, _without_tracker
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

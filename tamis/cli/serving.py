@@ -178,7 +178,7 @@ def trust(listed: bool) -> int:
             raise
         asked = []
     else:
-        asked = [*runtime_module("instance").asked_by(project), *asked_by(project)]
+        asked = [*runtime_module("instance_file").asked_by(project), *asked_by(project)]
     missing = unaccepted(asked)
     if not listed:
         accept(missing)

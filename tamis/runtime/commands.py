@@ -1,4 +1,4 @@
-"""What commands ask of a home together with Dagster's state: the audit, the health, a withdrawal.
+"""Commands that need a home and Dagster's state: the audit, the health, a withdrawal.
 
 Where the state is on PostgreSQL a daemon belongs to the home, so one that is not there is a fault; on SQLite
 it comes and goes with `tamis ui`.
@@ -26,7 +26,8 @@ from tamis.records.current_values import read_current_values
 from tamis.runtime.checks import log_taints
 from tamis.runtime.databases import Incomplete, incomplete_databases, wait_at_most
 from tamis.runtime.events import logged_events
-from tamis.runtime.instance import NAME, POSTGRES_URL, dagster_state, open_instance, prepare_folder
+from tamis.runtime.instance import dagster_state, open_instance
+from tamis.runtime.instance_file import NAME, POSTGRES_URL, prepare_folder
 from tamis.scan.sources import scan
 from tamis.store.home import last_writing, writer
 from tamis.store.probing import crashing_tables

@@ -8,7 +8,8 @@ import sqlalchemy
 from projects import assets_made, make_project, sentences, watched, write_jsonl
 from soundness import assert_sound, versions
 
-from tamis.runtime.instance import ON_POSTGRES, POSTGRES_URL, open_instance
+from tamis.runtime.instance import open_instance
+from tamis.runtime.instance_file import ON_POSTGRES, POSTGRES_URL
 from tamis.store.home import ID_COPY, ID_MARKER
 
 

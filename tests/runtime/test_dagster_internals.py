@@ -323,6 +323,7 @@ def test_an_error_in_the_log_names_its_class_and_its_cause(instance):
 
 
 def test_dagster_dev_is_a_command_with_the_options_that_are_given():
-    arguments = ["-w", "workspace.yaml", "-h", "127.0.0.1", "-p", "4000", "--log-level", "info"]
+    workspace = str(Path(__file__).resolve().parents[2] / "workspace.yaml")
+    arguments = ["-w", workspace, "-h", "127.0.0.1", "-p", "4000", "--log-level", "info"]
     with dev_command().make_context("dagster dev", arguments) as context:
         assert (context.params["host"], str(context.params["port"])) == ("127.0.0.1", "4000")

@@ -19,7 +19,8 @@ from tamis.project import Project, open_project
 from tamis.runtime import databases
 from tamis.runtime.commands import findings
 from tamis.runtime.databases import TABLES, incomplete_databases
-from tamis.runtime.instance import DamagedStateError, asked_by, dagster_state, open_instance
+from tamis.runtime.instance import DamagedStateError, dagster_state, open_instance
+from tamis.runtime.instance_file import asked_by
 
 KINDS = ("CREATE", "INSERT", "PRAGMA journal_mode")
 INDEX = Path("history/runs/index.db")

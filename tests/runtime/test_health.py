@@ -17,7 +17,8 @@ from tamis.cli import main
 from tamis.cli.serving import PARTS
 from tamis.project import open_project
 from tamis.runtime.commands import SILENT_SECONDS, findings
-from tamis.runtime.instance import ON_POSTGRES, POSTGRES_URL, open_instance
+from tamis.runtime.instance import open_instance
+from tamis.runtime.instance_file import ON_POSTGRES, POSTGRES_URL
 from tamis.runtime.services import noted
 from tamis.store.home import writing
 from tamis.training.tracking import ensure_database

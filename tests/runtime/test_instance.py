@@ -6,7 +6,8 @@ import pytest
 from projects import plain_project, selection, settings
 
 from tamis.base.trust import accept
-from tamis.runtime.instance import asked_by, open_instance, prepare_folder
+from tamis.runtime.instance import open_instance
+from tamis.runtime.instance_file import asked_by, prepare_folder
 
 
 @pytest.fixture(autouse=True)

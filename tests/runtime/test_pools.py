@@ -15,7 +15,7 @@ from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_ite
 from projects import EVERYTHING, plain_project
 
 from tamis.platform.assets.specification import ACCELERATOR_POOL
-from tamis.runtime.instance import ON_POSTGRES, ON_SQLITE
+from tamis.runtime.instance_file import ON_POSTGRES, ON_SQLITE
 from tamis.runtime.runs import end_killed_runs, note_process
 from tamis.store.home import Home
 

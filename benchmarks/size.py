@@ -1,4 +1,4 @@
-"""How large the product is: JSON lines on stdout.
+"""Size of the product: JSON lines on stdout.
 
     python -m benchmarks.size [--checkout FOLDER]
 

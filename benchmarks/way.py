@@ -1,4 +1,4 @@
-"""How many files of the product a document passes: JSON lines on stdout.
+"""Files of the product that a document passes: JSON lines on stdout.
 
     python -m benchmarks.way [--checkout FOLDER]
 

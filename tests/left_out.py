@@ -94,7 +94,7 @@ def _git(checkout: Path, *arguments: str) -> list[str] | None:
 
 
 def is_due(group: Group, checkout: Path = CHECKOUT) -> bool:
-    """Whether a change calls for a group; also where nobody can tell."""
+    """Return whether a change calls for a group; True where git cannot tell."""
     return changed_files(group.about, checkout) != [] or group.changed() != ""
 
 

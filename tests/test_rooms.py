@@ -1,4 +1,4 @@
-"""What keeps the product readable: packages of a size, and modules that begin with their constants."""
+"""Packages keep to a size, and modules begin with their constants: so the product stays readable."""
 
 import ast
 import builtins

@@ -1,4 +1,4 @@
-"""Processes by a name that stays theirs; signals that this one received, and its end by itself."""
+"""Processes by a name that stays theirs, signals that this process received, and its end by them."""
 
 import contextlib
 import ctypes

@@ -5,7 +5,7 @@ word shingles decides. In ascending doc_id, a document is dropped iff a verified
 doc_id is itself kept. Ids are content hashes, so the outcome depends on the set of documents alone, and
 removing a kept one promotes the next. Dropping all but one of a connected component instead would, along
 a chain of small edits, drop documents that resemble nothing that is kept. 20,000 documents of 1,000
-characters take 4 s on one core. The persistent index is in near_index.py.
+characters take 4 s on one core. The persistent index is in tamis/corpus/repeats.py.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What left the sources: held back, moved, removed, superseded; and the store reconciled with it."""
+"""Losses and removals: held back, moved, removed, superseded; and the store reconciled with the sources."""

@@ -1,4 +1,4 @@
-"""How a step is opened: which partitions it has to make, of what its run saw of the sources.
+"""Open a step: the partitions that it has to make, by the sources as its run saw them.
 
 What is made is recorded in the order attempt, rows, manifest, event, current value, so that after a crash
 between any two of them the next run only repeats the step.
@@ -61,7 +61,7 @@ class Seen:
 
 
 class Source(Protocol):
-    """What a step needs of the resource that opens a project."""
+    """The part of the store resource that a step needs."""
 
     @property
     def project(self) -> Project:
@@ -73,7 +73,7 @@ class Source(Protocol):
 
     @property
     def seen(self) -> Seen:
-        """What the run that looked at the sources last saw of them."""
+        """The sources as the last run that looked at them saw them."""
 
     def current(self) -> CurrentValues:
         """The latest materialization of everything."""

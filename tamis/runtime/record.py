@@ -1,4 +1,4 @@
-"""What an asset hands back of a partition, and how Dagster is told: one event a value, one result a check.
+"""Outputs of partitions, and their record in Dagster: one event a value, one result a check.
 
 Dagster takes one result of each check from a run, so those of many partitions wait for the last one.
 """
@@ -41,7 +41,7 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What was made of one partition, as the asset hands it back.
+    """The result of one partition, as the asset returns it.
 
     `rows`: None for those of the tables that its stage declares (`rows_of`), of a shard by its `doc_ids`.
     `aside`: rows of quarantine besides them.

@@ -1,7 +1,7 @@
 """Samplers that compute their score for one selection: rounds of GOT-D, rivals, SemDeDup, prototypes.
 
 They look at the whole eligible pool and at the budget, so their score belongs to a selection and is no asset
-of its own. 5,000 documents take seconds; the modules of tamis/transport/rivals say what larger pools cost.
+of its own. 5,000 documents take seconds; the modules of tamis/samplers say what larger pools cost.
 """
 
 from collections.abc import Callable, Mapping, Sequence

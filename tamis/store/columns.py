@@ -53,9 +53,9 @@ def moment(name: str, meaning: str) -> pa.Field:
     return column(name, pa.timestamp("us"), meaning)
 
 
-def many(one: pa.Field) -> pa.Field:
-    """The column with a list of such values in each row."""
-    return one.with_type(pa.list_(one.type))
+def many(field: pa.Field) -> pa.Field:
+    """Return the column with a list of these values in each row."""
+    return field.with_type(pa.list_(field.type))
 
 
 DOC_ID = text("doc_id", "content id: first 128 bits of the SHA-256 of the normalised text, hex")

@@ -46,7 +46,7 @@ def once_in_a_worker() -> Iterator[None]:
 def pages_stubbed(request, monkeypatch) -> None:
     """Write a page of nothing, and none that leads to it, in tests that declare that they look at neither.
 
-    They are a tenth of what a run of the small graph takes. The mark is `without_pages`.
+    They are about a tenth of a run of the small graph, by a profile. The mark is `without_pages`.
     """
     if request.node.get_closest_marker("without_pages"):
         monkeypatch.setattr("tamis.platform.assets.selection.selection_plot_png", lambda _report: b"")

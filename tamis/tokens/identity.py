@@ -1,4 +1,4 @@
-"""Which files a tokenizer consists of, and a fingerprint of them that loads nothing.
+"""The files that a tokenizer consists of, and a fingerprint of them that loads nothing.
 
 The weights of a model do not count: a model that was trained further keeps its tokenizer, and its counts.
 """
@@ -87,16 +87,17 @@ def tokenizer_folder(name: str) -> Path:
         ) from error
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            problem = (
+            raise UnknownTokenizerError(
+                name,
                 "there is no such folder, and the tokenizer is not in the local Hugging Face cache "
-                "(HF_HUB_OFFLINE is set, so nothing is downloaded)"
-            )
-            raise UnknownTokenizerError(name, problem) from error
+                "(HF_HUB_OFFLINE is set, so nothing is downloaded)",
+            ) from error
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        problem = "there is no such folder, and no such tokenizer can be downloaded from the Hugging Face hub"
-        raise UnknownTokenizerError(name, problem) from error
+        raise UnknownTokenizerError(
+            name, "there is no such folder, and no such tokenizer can be downloaded from the Hugging Face hub"
+        ) from error
 
 
 def _among(folder: Path) -> list[Path]:

@@ -42,28 +42,22 @@ class UnknownTokenizerError(PermanentError):
 
 
 def tokenizer_identity(name: str) -> str:
-    """Return a fingerprint (32 hex digits) of the files of a tokenizer. Raises `UnknownTokenizerError`."""
-    return fingerprint([f"{path.name}:{content_digest(path)}" for path in tokenizer_files(name)])
+    """Return a fingerprint (32 hex digits) of the files of a tokenizer, by name.
+
+    The files are those of a folder, a hub id or the embedded model. Raises `UnknownTokenizerError`,
+    `MissingPackageError`.
+    """
+    files = [embedded_model_file()] if name == SMOLLM2 else _among(tokenizer_folder(name))
+    if not files:
+        raise UnknownTokenizerError(
+            name, "the model folder contains no tokenizer file, such as tokenizer.json"
+        )
+    return fingerprint([f"{path.name}:{content_digest(path)}" for path in files])
 
 
 def fingerprint(parts: Iterable[str]) -> str:
     """Return a fingerprint (32 hex digits) of what counts: parts of its identity, and the code."""
     return hashlib.sha256(json.dumps([CODE_VERSION, *parts]).encode()).hexdigest()[:32]
-
-
-def tokenizer_files(name: str) -> list[Path]:
-    """Return the files of a tokenizer, sorted: of a folder, a hub id or the embedded model.
-
-    Raises `UnknownTokenizerError`, `MissingPackageError`.
-    """
-    if name == SMOLLM2:
-        return [embedded_model_file()]
-    found = _among(tokenizer_folder(name))
-    if not found:
-        raise UnknownTokenizerError(
-            name, "the model folder contains no tokenizer file, such as tokenizer.json"
-        )
-    return found
 
 
 def tokenizer_folder(name: str) -> Path:

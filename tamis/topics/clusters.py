@@ -51,7 +51,10 @@ def fit_centers(vectors_nd: np.ndarray, most: int, seed: int) -> Floats:
     components = principal_components(vectors_nd, max(AXES_OF_TOPICS, most))
     points_nk = components.of(vectors_nd.astype(np.float64))
     found = [cluster_centers(points_nk, most, seed + start) for start in range(STARTS)]
-    center_ck = min(found, key=lambda center_ck: _distance(points_nk, center_ck))
+    center_ck = min(
+        found,
+        key=lambda center_ck: ((points_nk - center_ck[nearest_center(points_nk, center_ck)]) ** 2).sum(),
+    )
     size_c = _sizes(points_nk, center_ck)
     while len(center_ck) > 1 and size_c.min() < FEWEST_A_TOPIC:
         center_ck = _means(points_nk, np.delete(center_ck, size_c.argmin(), axis=0))
@@ -72,11 +75,6 @@ def _means(points_nk: Floats, center_ck: Floats) -> Floats:
     sum_ck = np.zeros_like(center_ck)
     np.add.at(sum_ck, label_n, points_nk)
     return np.where(size_c > 0, sum_ck / np.maximum(size_c, 1), center_ck)
-
-
-def _distance(points_nk: Floats, center_ck: Floats) -> float:
-    """Return the sum of squared distances to the nearest centres."""
-    return float(((points_nk - center_ck[nearest_center(points_nk, center_ck)]) ** 2).sum())
 
 
 def nearest_center(points_nk: Floats, center_ck: Floats) -> np.ndarray:

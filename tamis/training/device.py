@@ -30,13 +30,8 @@ def choose_device(name: str) -> "torch.device":
     return torch.device(name)
 
 
-def training_precision(device: "torch.device") -> "torch.dtype":
-    """The precision in force, as a type of torch."""
-    return named_precision("auto", device)
-
-
 def named_precision(name: str, device: "torch.device") -> "torch.dtype":
-    """`auto` is the precision of training; raises `UnknownNameError`."""
+    """A precision as a type of torch; `auto` is the precision in force. Raises `UnknownNameError`."""
     import torch
 
     if name not in ("auto", *PRECISIONS):

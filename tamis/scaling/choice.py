@@ -140,7 +140,8 @@ def caveats_of(
     missing: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Return what a reader must know before trusting the numbers."""
-    lost, usable = {run.model for run in failed}, {model.model for model in models if model.sizes}
+    lost = {run.model for run in failed}
+    usable = {model.model for model in models if model.sizes}
     # Nothing else on the page shows runs that are not there.
     found = _naming(
         {

@@ -26,7 +26,7 @@ from benchmarks._flags import begin
 from tamis.training import PRESETS, ModelShape, NoCompilerError
 from tamis.training.attention import choose_attention
 from tamis.training.compiling import fused
-from tamis.training.device import choose_device, retained_heap, training_precision
+from tamis.training.device import choose_device, named_precision, retained_heap
 from tamis.training.models import Kind, LoadedModel, prepared
 from tamis.training.objective import backward
 from tamis.training.packing import Batch, filled
@@ -53,7 +53,7 @@ def tamis_loop(shape: ModelShape, length: int, compiled: bool) -> Step:
     device = choose_device("auto")
     loaded = prepared(new_model(shape, 0, _NoTokenizer()), _NoTokenizer(), device, length)
     loaded.model.train()
-    weights = MasterWeights(loaded.model, training_precision(device), betas=BETAS, weight_decay=DECAY)
+    weights = MasterWeights(loaded.model, named_precision("auto", device), betas=BETAS, weight_decay=DECAY)
 
     def step(rows: np.ndarray) -> float:
         with fused(loaded.model, compiled):
@@ -75,7 +75,7 @@ def classifier_loop(shape: ModelShape, length: int, name: str) -> Step:
     loaded = LoadedModel(
         model=model, tokenizer=_NoTokenizer(), plain_head=False, kind=Kind.CLASSIFIER, classes=CLASSES
     )
-    weights = MasterWeights(model, training_precision(device), betas=BETAS, weight_decay=DECAY)
+    weights = MasterWeights(model, named_precision("auto", device), betas=BETAS, weight_decay=DECAY)
     generator = np.random.default_rng(0)
 
     def step(rows: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What the runs of a comparison say: losses with intervals, contrasts, recoveries, and when they converge."""
+"""Findings of a comparison: losses with intervals, contrasts, recoveries, and when runs converge."""
 
 import math
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class ComparisonReport:
 
     @property
     def read(self) -> float:
-        """How often runs on all documents read them; under 1 they ended before they had read all."""
+        """Epochs of the full-data runs; below 1, training ended before one full pass."""
         return next(arm.epochs for arm in self.target.arms if arm.sampler == FULL)
 
     def name_of(self, arm: ArmLoss | Contrast | NonInferiority) -> str:
@@ -111,7 +111,12 @@ class NoLossesError(PermanentError, ValueError):
 
 def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
     """The report on the rows of the table sampler_trials. Raises `NoLossesError` when no run was made."""
-    done, failures = runs.filter(pl.col("failure").is_null()), _failures(runs)
+    done = runs.filter(pl.col("failure").is_null())
+    failures = [
+        f"{row['sampler']} {row['budget']} (data seed {row['data_seed']}, training seed "
+        f"{row['training_seed']}): {row['failure']}"
+        for row in runs.filter(pl.col("failure").is_not_null()).iter_rows(named=True)
+    ]
     if done.is_empty():
         raise NoLossesError(failures)
     arms = list(runs.select("sampler", "budget").unique(maintain_order=True).iter_rows())
@@ -137,11 +142,12 @@ def _measured(runs: pl.DataFrame, arms: list[tuple[str, str]], measured: str, se
     bits = {_place(row): one for row in rows if (one := document_bits(row, measured)) is not None}
     sizes = next(row[f"{measured}_document_bytes"] for row in rows if row[f"{measured}_document_bytes"])
     losses = stacked(arms, bits, np.asarray(sizes, dtype=np.float64), *_seeds(runs))
+    loss_a = mean_of_runs(losses.loss_aij.reshape(len(arms), -1))
     found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL)
     return Measured(
         arms=[
             _arm(runs, arm, float(loss), bounds)
-            for arm, loss, bounds in zip(arms, losses.loss_a, loss_intervals(losses), strict=True)
+            for arm, loss, bounds in zip(arms, loss_a, loss_intervals(losses), strict=True)
         ],
         contrasts=found,
         p_holm=holm([one.p for one in found]).tolist(),
@@ -189,11 +195,3 @@ def _place(row: dict[str, Any]) -> tuple[str, str, int, int]:
 def _seeds(runs: pl.DataFrame) -> tuple[int, int]:
     data, training = runs.select(pl.col("data_seed").max() + 1, pl.col("training_seed").max() + 1).row(0)
     return int(data), int(training)
-
-
-def _failures(runs: pl.DataFrame) -> list[str]:
-    return [
-        f"{row['sampler']} {row['budget']} (data seed {row['data_seed']}, training seed "
-        f"{row['training_seed']}): {row['failure']}"
-        for row in runs.filter(pl.col("failure").is_not_null()).iter_rows(named=True)
-    ]

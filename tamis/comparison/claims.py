@@ -1,4 +1,4 @@
-"""What a trained comparison proves, in sentences: for the page and for the terminal.
+"""Sentences that say what a trained comparison proves: for the page and for the terminal.
 
 A difference is named as one only when it holds after correction for the number of samplers; else it is said
 that nothing is proven, which with three data seeds is common.

@@ -1,4 +1,4 @@
-"""How much sooner a sampler reaches the loss that all data end with (arXiv 2402.09668, figure 1).
+"""Measure how much sooner a sampler reaches the loss that all data end with (arXiv 2402.09668, figure 1).
 
 The loss on the way is measured at a learning rate that has still to fall, the full-data loss after it has,
 so the tokens saved are understated for every sampler alike.
@@ -6,10 +6,11 @@ so the tokens saved are understated for every sampler alike.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
-from tamis.comparison.losses import Floats, interval, mean_of_runs, seed_weights
+from tamis.comparison.losses import Floats, interval, mean_of_drawn, mean_of_runs, seed_weights
 
 RESAMPLES = 2_000
 
@@ -30,7 +31,7 @@ class Convergence:
 
 
 def crossing(share_p: Floats, loss_p: Floats, goal: float) -> float:
-    """Where a curve first falls to the goal, in shares of the run, by straight lines between its points.
+    """Return where a curve first falls to the goal, in shares of the run, by lines between its points.
 
     NaN when it does not. The first point counts where it is low enough already.
     """
@@ -51,15 +52,14 @@ def convergences(
     _, data, training, points = curve_aijp.shape
     mean_ap = mean_of_runs(np.moveaxis(curve_aijp, -1, 1).reshape(len(arms), points, -1))
     weight_ijr = seed_weights(data, training, RESAMPLES, seed)
-    goal_r = _weighted(curve_aijp[full], weight_ijr)[:, -1]  # as curves are: last bits decide ties
+    # The goals are computed as curves are: last bits decide ties.
+    goal_r = mean_of_drawn(curve_aijp[full], weight_ijr, "ijp,ijr->rp")[:, -1]
     found = []
     for place, (sampler, budget) in enumerate(arms):
         if place == full:
             continue
-        curve_rp = _weighted(curve_aijp[place], weight_ijr)
-        saved_r = 1 - np.array(
-            [crossing(share_p, one, goal) for one, goal in zip(curve_rp, goal_r, strict=True)]
-        )
+        curve_rp = mean_of_drawn(curve_aijp[place], weight_ijr, "ijp,ijr->rp")
+        saved_r = 1 - np.array([*map(crossing, repeat(share_p), curve_rp, goal_r)])
         low, high = interval(saved_r)
         found.append(
             Convergence(
@@ -72,12 +72,3 @@ def convergences(
             )
         )
     return found
-
-
-def _weighted(curve_ijp: Floats, weight_ijr: Floats) -> Floats:
-    """Mean curves [resample, point] of resampled runs, those that are missing left out."""
-    present = np.isfinite(curve_ijp)
-    total_rp = np.einsum("ijp,ijr->rp", np.where(present, curve_ijp, 0.0), weight_ijr)
-    weight_rp = np.einsum("ijp,ijr->rp", present.astype(np.float64), weight_ijr)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(total_rp / weight_rp)

@@ -7,6 +7,7 @@ says what other held-out documents, other draws and other first weights would ha
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,6 @@ class PairedLosses:
         """Bits per byte of each run [arm, data seed, training seed]."""
         return np.asarray(self.bits_aijd.sum(-1) / self.bytes_d.sum())
 
-    @cached_property
-    def loss_a(self) -> Floats:
-        """Mean over the runs of each arm."""
-        return mean_of_runs(self.loss_aij.reshape(len(self.arms), -1))
-
     def resampled(self, resamples: int, seed: int) -> Floats:
         """Losses [arm, resample]; in a resample all arms meet the same seeds and documents."""
         draw = np.random.default_rng(seed)
@@ -42,23 +38,24 @@ class PairedLosses:
         weight_dr = draw.multinomial(documents, np.full(documents, 1 / documents), resamples).T
         bits_sr = self.bits_aijd.reshape(-1, documents) @ weight_dr.astype(np.float64)
         loss_aijr = (bits_sr / (self.bytes_d @ weight_dr)).reshape(arms, data, training, resamples)
-        return _resample_seeds(loss_aijr, seed_weights(data, training, resamples, seed))
+        return mean_of_drawn(loss_aijr, seed_weights(data, training, resamples, seed), "aijr,ijr->ar")
 
 
 def seed_weights(data: int, training: int, resamples: int, seed: int) -> Floats:
-    """How often each pair of seeds is drawn [i, j, resample]: data seeds, then training seeds within each."""
+    """Times each pair of seeds is drawn [i, j, resample]: data seeds, then training seeds within each."""
     draw = np.random.default_rng([seed, 1])
     times_ri = draw.multinomial(data, np.full(data, 1 / data), resamples)
     within = draw.multinomial(times_ri.ravel() * training, np.full(training, 1 / training))
     return within.reshape(resamples, data, training).transpose(1, 2, 0).astype(np.float64)
 
 
-def _resample_seeds(loss_aijr: Floats, weight_ijr: Floats) -> Floats:
-    present = np.isfinite(loss_aijr)
-    total_ar = np.einsum("aijr,ijr->ar", np.where(present, loss_aijr, 0.0), weight_ijr)
-    weight_ar = np.einsum("aijr,ijr->ar", present.astype(np.float64), weight_ijr)
+def mean_of_drawn(values: Floats, weight_ijr: Floats, axes: str) -> Floats:
+    """Mean over drawn seeds, missing runs left out; NaN where the draw holds none. `axes`: as for einsum."""
+    present = np.isfinite(values)
+    total = np.einsum(axes, np.where(present, values, 0.0), weight_ijr)
+    weight = np.einsum(axes, present.astype(np.float64), weight_ijr)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(total_ar / weight_ar)  # NaN where the draw holds no run of the arm
+        return np.asarray(total / weight)
 
 
 def mean_of_runs(values_ar: Floats) -> Floats:
@@ -86,9 +83,6 @@ def stacked(
     """Code lengths [document] of runs, by (sampler, budget, data seed, training seed), as one array."""
     bits = np.full((len(arms), data_seeds, training_seeds, len(bytes_d)), np.nan)
     for place, (sampler, budget) in enumerate(arms):
-        for i in range(data_seeds):
-            for j in range(training_seeds):
-                found = runs.get((sampler, budget, i, j))
-                if found is not None:
-                    bits[place, i, j] = found
+        for i, j in product(range(data_seeds), range(training_seeds)):
+            bits[place, i, j] = runs.get((sampler, budget, i, j), np.nan)
     return PairedLosses(tuple(arms), bits, np.asarray(bytes_d, dtype=np.float64))

@@ -44,12 +44,11 @@ def planned_runs(
     "full" and "random" are always in: the one is what a choice is measured against, the other what it must
     beat.
     """
-    chosen = [(FULL, WHOLE)]
-    chosen += [(name, str(budget)) for budget in budgets for name in dict.fromkeys((RANDOM, *samplers))]
+    names = dict.fromkeys((RANDOM, *samplers))
     return [
         PlannedRun(sampler=name, budget=budget, data_seed=data_seed, training_seed=training_seed)
         for data_seed, training_seed in product(range(data_seeds), range(training_seeds))
-        for name, budget in chosen
+        for name, budget in [(FULL, WHOLE), *((name, str(budget)) for budget in budgets for name in names)]
     ]
 
 
@@ -72,17 +71,12 @@ def set_aside(store: Store, planned: Collection[str]) -> None:
     for runs in _blocks(unplanned):
         scope = one_of("run", runs)
         rows = store.read(TABLE, where=scope).filter(pl.col("failure").is_null())
-        now = datetime.now(UTC).replace(tzinfo=None)
-        store.put(LEFT, rows.with_columns(left_at=pl.lit(now)))
+        store.put(LEFT, rows.with_columns(left_at=pl.lit(datetime.now(UTC).replace(tzinfo=None))))
         store.delete(TABLE, scope)
     if unplanned:
-        _forget_oldest(store)
-
-
-def _forget_oldest(store: Store) -> None:
-    left = store.read(LEFT, ["run", "left_at"]).sort("left_at", "run", descending=True)
-    for runs in _blocks(left["run"][MOST_LEFT:]):
-        store.delete(LEFT, one_of("run", runs))
+        left = store.read(LEFT, ["run", "left_at"]).sort("left_at", "run", descending=True)
+        for runs in _blocks(left["run"][MOST_LEFT:]):
+            store.delete(LEFT, one_of("run", runs))
 
 
 def _blocks(runs: Iterable[str]) -> Iterable[list[str]]:

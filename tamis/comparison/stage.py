@@ -111,7 +111,7 @@ TABLES = (SAMPLER_TRIALS_LEFT,)
 
 
 def _compared(snapshot: Snapshot) -> bool:
-    """Whether samplers are compared by training on what they choose."""
+    """Return whether samplers are compared by training on what they choose."""
     return snapshot.project.settings.sampler_trials.model is not None
 
 
@@ -151,19 +151,17 @@ def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 def _trials_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     settings = snapshot.project.settings
     section = settings.sampler_trials.model_dump()
-    fine = settings.fine_tuning.shared()
-    recipe = settings.pretraining.recipe() if section["from_scratch"] else fine
+    recipe = settings.pretraining.recipe() if section["from_scratch"] else settings.fine_tuning.shared()
     transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     shape = model_section(snapshot.project, str(settings.sampler_trials.model))[0].preset
     own = {"recipe": recipe, "transport": transport, "preset": shape} | precision_settings(snapshot)
-    measured = measured_by(snapshot, settings.sampler_trials.samplers)
-    return section | own | measured | filter_settings(snapshot)
+    own |= measured_by(snapshot, settings.sampler_trials.samplers)
+    return section | own | filter_settings(snapshot)
 
 
 def _comparison_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    settings = snapshot.project.settings
-    chosen = {"budget": settings.selection[0].budget, "target": snapshot.keys("targets")[0]}
-    return chosen | filter_settings(snapshot)
+    budget = snapshot.project.settings.selection[0].budget
+    return {"budget": budget, "target": snapshot.keys("targets")[0]} | filter_settings(snapshot)
 
 
 SAMPLER_TRIALS_STAGE = Stage(

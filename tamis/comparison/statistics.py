@@ -1,4 +1,4 @@
-"""Which differences between samplers are more than luck: paired contrasts, Holm, non-inferiority.
+"""Differences between samplers that are more than luck: paired contrasts, Holm, non-inferiority.
 
 The unit is a data seed: runs that share one share their pool, so they are averaged first. With three data
 seeds a t test has two degrees of freedom and little power; that is what three repetitions can say, and a
@@ -60,12 +60,7 @@ def loss_intervals(losses: PairedLosses) -> list[tuple[float, float]]:
 
     Resampling three seeds would give one that is far too narrow.
     """
-    found = []
-    for place in range(len(losses.arms)):
-        estimate = _difference(losses, place, None)
-        spread = _quantile(1 - LEVEL / 2, estimate.degrees_of_freedom) * estimate.deviation
-        found.append((estimate.mean - spread, estimate.mean + spread))
-    return found
+    return [_difference(losses, place, None).interval for place in range(len(losses.arms))]
 
 
 def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]:
@@ -77,17 +72,17 @@ def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]
         if sampler == reference or against is None:
             continue
         estimate = _difference(losses, place, against)
-        low, high = interval(resampled_ar[place] - resampled_ar[against])
-        spread = _quantile(1 - LEVEL / 2, estimate.degrees_of_freedom) * estimate.deviation
+        low, high = estimate.interval
+        bootstrap_low, bootstrap_high = interval(resampled_ar[place] - resampled_ar[against])
         found.append(
             Contrast(
                 sampler=sampler,
                 budget=budget,
                 difference=estimate.mean,
-                low=estimate.mean - spread,
-                high=estimate.mean + spread,
-                bootstrap_low=low,
-                bootstrap_high=high,
+                low=low,
+                high=high,
+                bootstrap_low=bootstrap_low,
+                bootstrap_high=bootstrap_high,
                 p=2 * _tail(abs(estimate.mean), estimate),
                 degrees_of_freedom=estimate.degrees_of_freedom,
                 pairs=estimate.pairs,
@@ -109,13 +104,12 @@ def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
         if sampler == full:
             continue
         estimate = _difference(losses, place, against)
-        quantile = _quantile(1 - LEVEL, estimate.degrees_of_freedom)
         found.append(
             NonInferiority(
                 sampler=sampler,
                 budget=budget,
                 difference=estimate.mean,
-                upper=estimate.mean + quantile * estimate.deviation,
+                upper=estimate.mean + _quantile(1 - LEVEL, estimate.degrees_of_freedom) * estimate.deviation,
                 margin=margin,
                 p=_tail(margin - estimate.mean, estimate),
                 p_better=_tail(-estimate.mean, estimate),
@@ -130,8 +124,7 @@ def holm(p_n: NDArray[np.floating] | list[float]) -> Floats:
     corrected = np.full(len(p), np.nan)
     (present,) = np.nonzero(~np.isnan(p))
     order = present[np.argsort(p[present], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return corrected
 
 
@@ -142,12 +135,17 @@ class _Estimate:
     degrees_of_freedom: float
     pairs: int
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends at 95 % by the t distribution."""
+        spread = _quantile(1 - LEVEL / 2, self.degrees_of_freedom) * self.deviation
+        return self.mean - spread, self.mean + spread
+
 
 def _reference(losses: PairedLosses, sampler: str, budget: str | None) -> int | None:
-    for place, arm in enumerate(losses.arms):
-        if arm[0] == sampler and budget in (None, arm[1]):
-            return place
-    return None
+    return next(
+        (i for i, arm in enumerate(losses.arms) if arm[0] == sampler and budget in (None, arm[1])), None
+    )
 
 
 def _difference(losses: PairedLosses, place: int, against: int | None) -> _Estimate:
@@ -156,7 +154,9 @@ def _difference(losses: PairedLosses, place: int, against: int | None) -> _Estim
     Against None: of the arm's own loss.
     """
     difference_ij = _less(losses.loss_aij, place, against)
-    units = _units(difference_ij)
+    # Independent repetitions: data seeds, or the training seeds where there is one data seed.
+    units = mean_of_runs(difference_ij if len(difference_ij) > 1 else difference_ij.T)
+    units = units[np.isfinite(units)]
     if not len(units):
         return _Estimate(mean=np.nan, deviation=np.nan, degrees_of_freedom=np.nan, pairs=0)
     mean, pairs = float(units.mean()), int(np.isfinite(difference_ij).sum())
@@ -188,13 +188,6 @@ def _spread(loss_ij: Floats) -> float:
         return float("nan")
     within = loss_ij - mean_of_runs(loss_ij)[:, None]
     return float((np.nansum(within**2) / chi2.ppf(1 - LEVEL, freedom)) ** 0.5)
-
-
-def _units(difference_ij: Floats) -> Floats:
-    """Independent repetitions: means over a data seed, or the training seeds where there is one data seed."""
-    rows = difference_ij if len(difference_ij) > 1 else difference_ij.T
-    means = mean_of_runs(rows)
-    return means[np.isfinite(means)]
 
 
 def _document_variance(losses: PairedLosses, place: int, against: int | None) -> tuple[float, int]:

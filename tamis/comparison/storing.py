@@ -42,7 +42,7 @@ from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_m
 from tamis.training.loop import resume_folder
 from tamis.training.options import Session
 from tamis.training.stage import TRAINED_ON
-from tamis.training.storing import keyed_order, split_texts
+from tamis.training.storing import keyed_order, split_texts, text_batches
 
 TARGET, POOL = "target", "pool"
 DIVERGED = "diverged"  # begins the failure of a run that was trained and has no finite loss
@@ -84,11 +84,11 @@ class Comparison:
         return planned_runs(chosen.samplers, chosen.budgets, chosen.data_seeds, chosen.training_seeds)
 
     def data_seed(self, planned: PlannedRun) -> int:
-        """What draws the part of the pool and the choice; other projects and other seeds share none."""
+        """Seed that draws the part of the pool and the choice; other projects and other seeds share none."""
         return _derived(self.scoring.seed, "data", planned.data_seed)
 
     def training_seed(self, planned: PlannedRun) -> int:
-        """What draws first weights and order: shared by all samplers of a pair of seeds, by no other pair.
+        """Seed of first weights and order: shared by all samplers of a pair of seeds, by no other pair.
 
         Were it shared between data seeds, luck with the first weights would never average out.
         """
@@ -96,9 +96,8 @@ class Comparison:
 
     @cached_property
     def origin(self) -> str:
-        """What identifies the model that runs begin with."""
-        shape = asdict(self.start.shape) if self.start.shape else None
-        return json.dumps([shape, model_identity(self.start.model)])
+        """Identity of the model that runs begin with."""
+        return json.dumps([self.start.shape and asdict(self.start.shape), model_identity(self.start.model)])
 
 
 def _derived(*parts: int | str) -> int:
@@ -136,15 +135,19 @@ def make_runs(
             advance(comparison.options.tokens)
             continue
         say(planned.label)
-        failure = _no_choice(planned, doc_ids, whole)
         session = Session(resume=resume_folder(cache, "sampler_trials", key), advance=advance)
-        row = failure or _run(store, comparison, planned, doc_ids, held_out, session)
-        store.merge(TABLE, _row(key, planned, len(doc_ids), row))
-    return _kept(store, keys)
+        result = _no_choice(planned, doc_ids, whole) or _run(
+            store, comparison, planned, doc_ids, held_out, session
+        )
+        store.merge(TABLE, _row(key, planned, len(doc_ids), result))
+    set_aside(store, keys)
+    rows = store.read(TABLE).filter(pl.col("run").is_in(list(keys)))
+    places = {key: place for place, key in enumerate(keys)}
+    return rows.sort(pl.col("run").replace_strict(places, return_dtype=pl.Int64))
 
 
 def _no_choice(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]) -> str | None:
-    """Why there is nothing to learn from a run; None when there is."""
+    """Return why there is nothing to learn from a run; None when there is."""
     if not doc_ids:
         return "nothing was chosen: the first document exceeds the budget, or no document is eligible"
     if planned.sampler != FULL and doc_ids == whole:
@@ -153,12 +156,13 @@ def _no_choice(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]
 
 
 def held_out_texts(store: Store, comparison: Comparison) -> dict[str, list[str]]:
-    """Texts that no run trains on: the held-out examples of the target, and a keyed sample of the pool."""
-    section = comparison.section
+    """Return texts that no run trains on: held-out examples of the target, and a keyed sample of the pool."""
     ids = _held_out_ids(store, comparison)
     texts = texts_of(store, ids)
-    target = split_texts(store, str(section.target), "held_out")["text"].to_list()
-    return {TARGET: target, POOL: [texts[doc_id] for doc_id in ids]}
+    return {
+        TARGET: split_texts(store, str(comparison.section.target), "held_out")["text"].to_list(),
+        POOL: [texts[doc_id] for doc_id in ids],
+    }
 
 
 def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
@@ -199,9 +203,8 @@ def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out:
     drawn = keyed_uniform(pool["doc_id"], seed, "comparison.pool")
     pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
     if find_sampler(section.sampler).method:
-        scorer = comparison.scorers.get(section.sampler)
-        scores = method_scores(store, section, pool, replace(comparison.scoring, seed=seed, scorer=scorer))
-        pool = pool.join(scores, on="doc_id", how="left")
+        scoring = replace(comparison.scoring, seed=seed, scorer=comparison.scorers.get(section.sampler))
+        pool = pool.join(method_scores(store, section, pool, scoring), on="doc_id", how="left")
     decided = select(pool, section.sampler, section.budget, seed)
     return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
 
@@ -223,21 +226,14 @@ def _run(
 ) -> MeasuredRun | str:
     seed = comparison.training_seed(planned)
     options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
-    texts = _texts(store, keyed_order(doc_ids, seed))
+    batches = text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK)
+    texts = (text for batch in batches for text in batch.values())
     try:
         made = train_measured(comparison.start, texts, options, held_out, session)
     except DivergedError as error:
         return f"{DIVERGED}: {error}"
     unmeasured = [name for name, one in made.evaluations.items() if not math.isfinite(one.bits_per_byte)]
     return f"{DIVERGED}: the loss on {' and '.join(unmeasured)} is not finite" if unmeasured else made
-
-
-def _texts(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
-    """Texts in order, read as far as they are needed."""
-    for start in range(0, len(doc_ids), TEXT_BLOCK):
-        block = doc_ids[start : start + TEXT_BLOCK]
-        texts = texts_of(store, block)
-        yield from (texts[doc_id] for doc_id in block)
 
 
 def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | str) -> pa.Table:
@@ -258,14 +254,6 @@ def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | st
             values[f"{name}_document_bits"] = found.document_bits.tolist()
             values[f"{name}_document_bytes"] = found.document_bytes.tolist()
     return pa.Table.from_pylist([values], schema=schema_of(TABLE))
-
-
-def _kept(store: Store, keys: Mapping[str, PlannedRun]) -> pl.DataFrame:
-    """Rows of the planned runs in their order; other rows are set aside."""
-    set_aside(store, keys)
-    order = {key: place for place, key in enumerate(keys)}
-    kept = store.read(TABLE).filter(pl.col("run").is_in(list(keys)))
-    return kept.sort(pl.col("run").replace_strict(order, return_dtype=pl.Int64))
 
 
 def document_bits(row: Mapping[str, Any], measured: str) -> np.ndarray | None:

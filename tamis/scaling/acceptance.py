@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tamis.base.arguments import as_number
-from tamis.scaling.errors import BadSettingError, one_of
+from tamis.scaling.errors import BadSettingError, require_one_of
 from tamis.scaling.extrapolation import Extrapolation, around
 from tamis.scaling.measurements import Floats, Measurements, Numbers, measured, target_of
 
@@ -40,7 +40,7 @@ def accept_then_stop(
         raise BadSettingError("k", k, "a whole number, at least 2")
     if not as_number(delta) > 0:
         raise BadSettingError("delta", delta, "a positive number")
-    one_of("variant", variant, VARIANTS)
+    require_one_of("variant", variant, VARIANTS)
     target = target_of(target_size)
     return around(*read_line(measured(sizes, losses).up_to(target), target, int(k), delta, variant))
 
@@ -61,15 +61,14 @@ def read_line(
 
 
 def accepted_count(log_sizes: Floats, log_losses: Floats, k: int, delta: float, variant: Variant) -> int:
-    """How many of the points [n], given from the largest size downwards, are accepted."""
+    """Count the points [n], given from the largest size downwards, that are accepted."""
     n = len(log_sizes)
     for count in range(k, n):
         slope, intercept = line(log_sizes[:count], log_losses[:count])
         deviation = abs(log_losses[count] - slope * log_sizes[count] - intercept)
         noise = float(np.std(log_losses[:count] - slope * log_sizes[:count] - intercept))
-        rounding = ROUNDING * max(1.0, float(np.abs(log_losses).max()))
         # Without residual variance a point is either on the line, to rounding, or infinitely far from it.
-        if deviation > max(delta * noise, rounding):
+        if deviation > max(delta * noise, ROUNDING * max(1.0, float(np.abs(log_losses).max()))):
             return count
     return n - 1 if variant == "published" and n > k else n
 
@@ -92,10 +91,9 @@ def _spread(log_sizes: Floats, log_losses: Floats, count: int, at: float) -> flo
     design = np.column_stack([ones, used])
     slope, intercept = line(used, log_losses[:count])
     residuals = log_losses[:count] - slope * used - intercept
-    variance = float(residuals @ residuals) / max(count - 2, 1)
     reading = np.linalg.lstsq(design.T, np.array([1.0, at]), rcond=None)[0]  # weights of points in the line
     bend, bend_error, noise = _curvature(log_sizes, log_losses)
-    variance = max(variance, noise)
+    variance = max(float(residuals @ residuals) / max(count - 2, 1), noise)
     centre = log_sizes.mean()
     missed = (at - centre) ** 2 - float(reading @ (used - centre) ** 2)
     return float(np.sqrt(variance * (1.0 + reading @ reading) + (bend**2 + bend_error**2) * missed**2))
@@ -108,5 +106,4 @@ def _curvature(log_sizes: Floats, log_losses: Floats) -> tuple[float, float, flo
     solution = np.linalg.lstsq(design, log_losses, rcond=None)[0]
     residuals = log_losses - design @ solution
     variance = float(residuals @ residuals) / max(len(x) - 3, 1)
-    covariance = np.linalg.pinv(design.T @ design)
-    return float(solution[2]), float(np.sqrt(variance * covariance[2, 2])), variance
+    return float(solution[2]), float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[2, 2])), variance

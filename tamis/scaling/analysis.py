@@ -1,4 +1,4 @@
-"""What the loss curves say: predictions with intervals, fitted laws, a backtest, the choice and its cost.
+"""Findings from loss curves: predictions with intervals, fitted laws, a backtest, the choice and its cost.
 
 Everything is computed here once, and pages only show it. A model takes about half a second, nearly all of
 it in fitting laws.
@@ -27,7 +27,7 @@ from tamis.scaling.report_values import (
 )
 
 if TYPE_CHECKING:
-    from tamis.scaling import Extrapolation, LawFit
+    from tamis.scaling import LawFit
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 LAWS = ("rectified", "vanilla", "power3")
@@ -91,7 +91,6 @@ def build_scaling_report(
         )
         for model in models
     )
-    defects = [{"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)]
     chosen, why = choose(models, study.unit, study.searched)
     return ScalingReport(
         target=study.target,
@@ -101,7 +100,7 @@ def build_scaling_report(
         chosen=chosen,
         why=why,
         caveats=caveats_of(models, float(target_size), study.failed, study.missing),
-        defects=tuple(defects),
+        defects=tuple({"model": d.model, "kind": d.kind, "detail": d.detail} for d in audit_curves(plain)),
         unit=study.unit,
         failed=tuple(study.failed),
     )
@@ -109,10 +108,8 @@ def build_scaling_report(
 
 def _plain(curve: tuple[Sequence[float], Sequence[float]]) -> tuple[list[float], list[float]]:
     """Sizes and losses as floats, ascending by size; what is no loss is NaN."""
-    sizes, losses = curve
-    pairs = [(float(n), math.nan if v is None else float(v)) for n, v in zip(sizes, losses, strict=True)]
-    pairs = [(n, v if 0 < v < math.inf else math.nan) for n, v in pairs]
-    pairs.sort(key=lambda pair: pair[0])
+    pairs = [(float(n), math.nan if v is None else float(v)) for n, v in zip(*curve, strict=True)]
+    pairs = sorted(((n, v if 0 < v < math.inf else math.nan) for n, v in pairs), key=lambda pair: pair[0])
     return [n for n, _ in pairs], [v for _, v in pairs]
 
 
@@ -133,27 +130,26 @@ def _model_report(
         sizes=tuple(n for n, _ in points),
         losses=tuple(v for _, v in points),
         zero_shot=float(np.mean(zero_shot)) if zero_shot else math.nan,
-        laws={law: _law(fit, grid) for law, fit in fits.items()},
+        laws={
+            law: FittedLaw(
+                law=fit.law,
+                parameters={name: float(value) for name, value in fit.parameters.items()},
+                rmsd=fit.rmsd,
+                aicc=fit.aicc,
+                least_sizes=least_sizes(len(fit.parameters)),
+                status=fit.status,
+                at_bounds=tuple(fit.at_bounds),
+                basins=len(fit.basins),
+                grid_losses=tuple(map(float, np.asarray(fit.predict(np.array(grid))))) if fit.basins else (),
+            )
+            for law, fit in fits.items()
+        },
         predictions=predictions,
         at_target=at_target,
         pre_learned=_pre_learned(fits["rectified"], curve),
         spent=costs.spent or costs.at(sum(n for n, _ in points), len(points)),
         full=costs.at(predictions[0].size),
         double=costs.at(predictions[1].size),
-    )
-
-
-def _law(fit: "LawFit", grid: tuple[float, ...]) -> FittedLaw:
-    return FittedLaw(
-        law=fit.law,
-        parameters={name: float(value) for name, value in fit.parameters.items()},
-        rmsd=fit.rmsd,
-        aicc=fit.aicc,
-        least_sizes=least_sizes(len(fit.parameters)),
-        status=fit.status,
-        at_bounds=tuple(fit.at_bounds),
-        basins=len(fit.basins),
-        grid_losses=tuple(float(v) for v in np.asarray(fit.predict(np.array(grid)))) if fit.basins else (),
     )
 
 
@@ -167,14 +163,10 @@ def _pre_learned(fit: "LawFit", curve: tuple[list[float], list[float]]) -> PreLe
 
 
 def _predict(curves: Curves, size: float, method: Any) -> dict[str, Prediction]:
-    found = predict_full_loss(curves, size, method=method)
-    return {name: _prediction(size, extrapolation) for name, extrapolation in found.items()}
-
-
-def _prediction(size: float, found: "Extrapolation") -> Prediction:
-    return Prediction(
-        size=float(size), loss=found.loss, low=found.low, high=found.high, accepted=found.accepted
-    )
+    return {
+        name: Prediction(size=float(size), loss=one.loss, low=one.low, high=one.high, accepted=one.accepted)
+        for name, one in predict_full_loss(curves, size, method=method).items()
+    }
 
 
 def _backtests(curves: Curves) -> dict[str, Backtest]:

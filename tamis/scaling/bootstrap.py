@@ -54,23 +54,27 @@ def bootstrap_fit(
         raise BadSettingError("draws", draws, "a whole number, at least 20")
     if not is_whole(seed, 0):
         raise BadSettingError("seed", seed, "a whole number, at least 0")
-    draws = int(draws)
     curve, law = measured(sizes, losses), LAWS[fit.law]
     freedom = len(curve) - len(law.free)
     if not fit.basins or freedom <= 0:
-        return _none(fit, len(at))
+        nothing = (float("nan"), float("nan"))
+        return FitIntervals(
+            parameters=dict.fromkeys(fit.parameters, nothing),
+            pre_learned_examples=nothing,
+            losses=(nothing,) * len(at),
+            status=f"too few training-set sizes to compute confidence intervals (only {fit.n_sizes})",
+        )
     log_x = curve.log_sizes - np.log(fit.centre)
     fitted = law.log_loss(fit.coordinates[None], log_x)[0]
     noise = fit.rmsd * np.sqrt(len(curve) / freedom) * student_widening(freedom, level)
-    rng = np.random.default_rng(seed)
-    drawn = fitted + noise * rng.standard_normal((draws, len(curve)))
+    drawn = fitted + noise * np.random.default_rng(seed).standard_normal((draws, len(curve)))
     found = descend(law, log_x, drawn, np.repeat(fit.coordinates[None], draws, axis=0)).coordinates
     fits = [replace(fit, coordinates=one, parameters=law.parameters(one, fit.centre)) for one in found]
     ends = ((1 - level) / 2, (1 + level) / 2)
-    names = list(fit.parameters)
-    values = np.array([[one.parameters[name] for name in names] for one in fits])
     return FitIntervals(
-        parameters={name: _interval(values[:, place], ends) for place, name in enumerate(names)},
+        parameters={
+            name: _interval(np.array([one.parameters[name] for one in fits]), ends) for name in fit.parameters
+        },
         pre_learned_examples=_interval(np.array([one.pre_learned_examples for one in fits]), ends),
         losses=tuple(
             _interval(np.array([float(one.predict(float(size))) for one in fits]), ends) for size in at
@@ -85,13 +89,3 @@ def _interval(values: Floats, ends: tuple[float, float]) -> Interval:
     # Order statistics: a parameter may be infinite in some draws, which no interpolation survives.
     low, high = np.quantile(values, ends, method="nearest")
     return float(low), float(high)
-
-
-def _none(fit: LawFit, sizes: int) -> FitIntervals:
-    nothing = (float("nan"), float("nan"))
-    return FitIntervals(
-        parameters=dict.fromkeys(fit.parameters, nothing),
-        pre_learned_examples=nothing,
-        losses=(nothing,) * sizes,
-        status=f"too few training-set sizes to compute confidence intervals (only {fit.n_sizes})",
-    )

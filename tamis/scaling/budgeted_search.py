@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.base.arguments import as_list, as_number
-from tamis.scaling.errors import BadSettingError, one_of
-from tamis.scaling.measurements import Floats, measured, positive_number
+from tamis.scaling.errors import BadSettingError, require_one_of
+from tamis.scaling.measurements import measured, positive_number
 from tamis.scaling.methods import by_trend
 from tamis.scaling.schedule import FEWEST, choose_start, next_round
 
@@ -103,8 +103,7 @@ class BudgetedSearch:
     def choice(self) -> str | None:
         """Return the model to take by what is known now: None until some run has succeeded."""
         known = [model for model in self._models if self._curve(model)[0]]
-        contenders = [model for model in self._planned().alive if model in known] or known
-        order = self._ranked(contenders)
+        order = self._ranked([model for model in self._planned().alive if model in known] or known)
         return order[0] if order else None
 
     @property
@@ -127,9 +126,12 @@ class BudgetedSearch:
         A repeated tell replaces the loss and costs nothing. Raises `UnknownChoiceError` for a model and
         `BadSettingError` for a size that is not positive.
         """
-        one_of("model", model, self._models)
+        require_one_of("model", model, self._models)
         positive_number("size", size, "a positive number of examples")
-        found = _loss_told(loss)
+        found = as_number(loss)
+        # What is no number at all is a mistake and not a failed run.
+        if np.isnan(found) and not (loss is None or isinstance(loss, float | np.floating)):
+            raise BadSettingError("loss", loss, "a number, or NaN for a run that failed")
         self._told[model, size] = found if np.isfinite(found) and found > 0 else float("nan")
         self._plan = None
 
@@ -187,14 +189,13 @@ class BudgetedSearch:
         """Return how many of the models, best first, run which size next; none where no further run helps."""
         if len(order) < FEWEST:
             return 0, rung
-        found = next_round(
+        return next_round(
             np.array([self._costs[model] for model in order]),
             np.array(self._sizes, dtype=np.float64),
             rung,
             left,
             lambda count, size: self._affordable(_grid(order[:count], [self._sizes[size]])),
-        )
-        return found or (0, rung)
+        ) or (0, rung)
 
     def _ranked(self, models: list[str], up_to: float = math.inf, thrift: float = 0.0) -> list[str]:
         """Rank the models with a usable result by predicted loss at the largest size.
@@ -208,8 +209,7 @@ class BudgetedSearch:
         if not usable:
             return []
         cleaned = [measured(*curves[model]).up_to(self._sizes[-1]) for model in usable]
-        predicted: Floats = by_trend(cleaned, float(self._sizes[-1])).log_losses
-        losses = dict(zip(usable, predicted.tolist(), strict=True))
+        losses = dict(zip(usable, by_trend(cleaned, float(self._sizes[-1])).log_losses.tolist(), strict=True))
         for model in usable:
             full = self._told.get((model, self._sizes[-1]), float("nan"))
             if np.isfinite(full) and self._sizes[-1] in curves[model][0]:
@@ -240,10 +240,9 @@ def rounded_up(share: float) -> float:
     return min(1.0, math.ceil(share / step - 1e-6) * step)
 
 
-def _grid(models: Iterable[str], sizes: Iterable[float]) -> list[Run]:
+def _grid(models: Sequence[str], sizes: Iterable[float]) -> list[Run]:
     """Return every model at every size, the small sizes first."""
-    names = list(models)
-    return [(model, size) for size in sizes for model in names]
+    return [(model, size) for size in sizes for model in models]
 
 
 def _checked_models(models: Sequence[str], costs: Mapping[str, float]) -> list[str]:
@@ -262,13 +261,3 @@ def _checked_sizes(sizes: Sequence[float]) -> list[float]:
     if not given or not all(np.isfinite(as_number(size)) and as_number(size) > 0 for size in given):
         raise BadSettingError("sizes", given, "positive numbers of examples")
     return sorted(set(given))
-
-
-def _loss_told(loss: float | None) -> float:
-    # What is no number at all is a mistake and not a failed run.
-    if loss is None:
-        return float("nan")
-    found = as_number(loss)
-    if np.isnan(found) and not isinstance(loss, float | np.floating):
-        raise BadSettingError("loss", loss, "a number, or NaN for a run that failed")
-    return found

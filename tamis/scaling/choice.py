@@ -1,4 +1,4 @@
-"""Which model, why, at what cost, and how far the numbers can be trusted, in sentences.
+"""Sentences on the choice of a model: which, why, at what cost, and how far to trust the numbers.
 
 The rule is the smallest predicted loss; the sentences say when that difference is within the uncertainty,
 which with four sizes a model is the rule rather than the exception.
@@ -95,12 +95,11 @@ def _chance(model: ModelReport, best: Prediction) -> float:
     spread = math.hypot(found.log_spread, best.log_spread)
     if not (math.isfinite(spread) and math.isfinite(found.loss)):
         return math.nan
-    gap = math.log(found.loss / best.loss)
-    return 0.5 * math.erfc(gap / max(spread, 1e-300) / math.sqrt(2))
+    return 0.5 * math.erfc(math.log(found.loss / best.loss) / max(spread, 1e-300) / math.sqrt(2))
 
 
 def trust(models: Sequence[ModelReport], unit: str) -> str:
-    """What the backtests say of predictions and choice, in sentences; "" without any."""
+    """Say in sentences what the backtests tell of predictions and choice; "" without any."""
     tried = {model.model: model.backtest for model in models if model.backtest is not None}
     errors = [abs(test.predictions["best"].loss - test.measured) for test in tried.values()]
     known = sorted(error for error in errors if math.isfinite(error))
@@ -119,7 +118,7 @@ def trust(models: Sequence[ModelReport], unit: str) -> str:
 
 
 def _chosen_in_backtest(tried: dict[str, Backtest]) -> str:
-    """Which model it would have chosen at the hidden size, if that is one size and there are several."""
+    """Name the model it would have chosen at the hidden size, if that is one size and there are several."""
     usable = {name: test for name, test in tried.items() if math.isfinite(test.predictions["best"].loss)}
     if len(usable) < 2 or len({test.size for test in usable.values()}) > 1:
         return ""
@@ -140,8 +139,17 @@ def caveats_of(
     failed: Sequence[FailedRun] = (),
     missing: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """What a reader must know before trusting the numbers."""
-    found: list[str] = []
+    """Return what a reader must know before trusting the numbers."""
+    lost = {run.model for run in failed}
+    usable = {model.model for model in models if model.sizes}
+    # Nothing else on the page shows runs that are not there.
+    found = _naming(
+        {
+            "All runs of these models failed, so nothing is known about them": sorted(lost - usable),
+            "Some runs of these models failed, so sizes are missing from their curves": sorted(lost & usable),
+            "No run of these models has finished yet, so they are not compared": missing,
+        }
+    )
     fewest = min((len(model.sizes) for model in models), default=0)
     if fewest < PARAMETERS_RECTIFIED:
         found.append(
@@ -167,33 +175,22 @@ def caveats_of(
             f"size measured for at least one model ({whole(largest)}). The larger this factor, the more the "
             "prediction depends on the law and the less on measurements."
         )
-    absent = [f"No run of these models has finished yet, so they are not compared: {', '.join(missing)}."]
-    found = (absent if missing else []) + found
-    return (*_caveats_of_failures(models, failed), *found, *_caveats_of_backtests(models))
-
-
-def _caveats_of_failures(models: Sequence[ModelReport], failed: Sequence[FailedRun]) -> list[str]:
-    """Which models lost some or all of their runs: nothing else on the page shows what is not there."""
-    lost = sorted({run.model for run in failed})
-    without = [name for name in lost if name not in {model.model for model in models if model.sizes}]
-    some = [name for name in lost if name not in without]
-    found = [f"All runs of these models failed, so nothing is known about them: {', '.join(without)}."]
-    more = [f"Some runs of these models failed, so sizes are missing from their curves: {', '.join(some)}."]
-    return (found if without else []) + (more if some else [])
-
-
-def _caveats_of_backtests(models: Sequence[ModelReport]) -> list[str]:
-    untested = [model.model for model in models if model.backtest is None]
     missed = [model.model for model in models if model.backtest is not None and not model.backtest.within]
-    found = []
-    if untested:
-        found.append(f"The prediction was not tested on a known loss (backtest) for: {', '.join(untested)}.")
-    if missed:
-        found.append(
-            f"In the backtest, the measured loss was outside the 90 % interval for: {', '.join(missed)}."
-        )
-    found.append(
-        "The intervals account for the noise and curvature seen in these curves, but not for changes to the "
-        "training recipe, the kind of data or the held-out examples."
+    found += _naming(
+        {
+            "The prediction was not tested on a known loss (backtest) for": [
+                model.model for model in models if model.backtest is None
+            ],
+            "In the backtest, the measured loss was outside the 90 % interval for": missed,
+        }
     )
-    return found
+    return (
+        *found,
+        "The intervals account for the noise and curvature seen in these curves, but not for changes to the "
+        "training recipe, the kind of data or the held-out examples.",
+    )
+
+
+def _naming(said: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the sentences that name any models, each with their names."""
+    return [f"{sentence}: {', '.join(names)}." for sentence, names in said.items() if names]

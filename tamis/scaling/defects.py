@@ -7,10 +7,10 @@ noise-free law is not called interpolated. Outliers are advice, not defects: a l
 a fit. The public tables of Lin et al. hold cells of each kind but `repeated`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import combinations
+from itertools import combinations, groupby
 from math import comb
 from typing import Literal
 
@@ -43,7 +43,9 @@ def audit_curves(curves: Curves) -> list[Defect]:
     """
     cleaned = measured_curves(curves)
     cells = sum(len(curve) for curve in cleaned.values())
-    usual = _usual_scatter(cleaned.values())
+    departures = [_departures(curve.log_sizes, curve.log_losses) for curve in cleaned.values()]
+    scatters = [_scatter(one) for one in departures if len(one) >= 3]
+    usual = float(np.median(scatters)) if scatters else 0.0
     # Losses over hundreds of orders of magnitude overflow here, and what does is no coincidence.
     with np.errstate(over="ignore", invalid="ignore"):
         found = [*_copied(cleaned)]
@@ -52,23 +54,19 @@ def audit_curves(curves: Curves) -> list[Defect]:
             found += _rising(model, curve)
             found += _interpolated(model, curve, cells)
             found += _outliers(model, curve, usual)
-    order = {model: place for place, model in enumerate(cleaned)}
-    return sorted(found, key=lambda defect: order[defect.model])
+    return sorted(found, key=lambda defect: list(cleaned).index(defect.model))
 
 
 def _resolution(losses: Floats) -> Floats:
     """The last digit [n] that each loss is known to: as printed, or that of a 32-bit float."""
-    decimals = np.array([max(-_exponent(loss), 0) for loss in losses.tolist()])
+    # The exponent is the power of ten of the last digit that a loss is written with.
+    written = [Decimal(repr(loss)).normalize().as_tuple() for loss in losses.tolist()]
+    decimals = np.array([max(-int(one.exponent), 0) for one in written])
     with np.errstate(over="ignore"):
         single = losses.astype(np.float32)
     rounded = np.where(np.abs(single / losses - 1) < 1e-14, np.spacing(single), 0.0)
     exact = np.maximum(10.0 ** -decimals.astype(np.float64), rounded.astype(np.float64))
     return np.maximum(exact, COMPUTED * losses)
-
-
-def _exponent(loss: float) -> int:
-    """Power of ten of the last digit that a loss is written with."""
-    return int(Decimal(repr(loss)).normalize().as_tuple().exponent)
 
 
 def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
@@ -86,11 +84,11 @@ def _copied(curves: dict[str, Measurements]) -> Iterator[Defect]:
             edits == 0.0, max(usual, 1e-2 * float(np.median(one))) if len(one) else 1.0, EDITED
         )
         chance = float(np.prod((resolution / np.maximum(typical, resolution))[hits]))
-        if not hits.any() or len(pairs) * comb(len(sizes), int(hits.sum())) * chance > CHANCE:
-            continue
-        added = [f"{-amount:+.2f}" for amount in edits[hits] if amount != 0.0]
-        edited = f", apart from an added {', '.join(added)}" if added else ""
-        yield Defect(model=second, kind="copied", detail=f"equals {first} at {_listed(sizes[hits])}{edited}")
+        if hits.any() and len(pairs) * comb(len(sizes), int(hits.sum())) * chance <= CHANCE:
+            added = [f"{-amount:+.2f}" for amount in edits[hits] if amount != 0.0]
+            edited = f", apart from an added {', '.join(added)}" if added else ""
+            detail = f"equals {first} at {_listed(sizes[hits])}{edited}"
+            yield Defect(model=second, kind="copied", detail=detail)
 
 
 def _shared(one: Measurements, other: Measurements) -> tuple[Floats, Floats, Floats]:
@@ -114,11 +112,9 @@ def _repeated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
         usual = float(np.median(changes[changes > 0])) if (changes > 0).any() else np.inf
         resolution = float(_resolution(np.array([value]))[0])
         chance = resolution / max(usual, resolution)
-        ways = cells / len(curve) * comb(len(curve), int(count))
-        if ways * chance ** float(count - 1) > CHANCE:
-            continue
-        where = _listed(curve.sizes[curve.losses == value])
-        yield Defect(model=model, kind="repeated", detail=f"loss {value:g} is the same at sizes {where}")
+        if cells / len(curve) * comb(len(curve), int(count)) * chance ** float(count - 1) <= CHANCE:
+            where = _listed(curve.sizes[curve.losses == value])
+            yield Defect(model=model, kind="repeated", detail=f"loss {value:g} is the same at sizes {where}")
 
 
 def _rising(model: str, curve: Measurements) -> Iterator[Defect]:
@@ -127,8 +123,11 @@ def _rising(model: str, curve: Measurements) -> Iterator[Defect]:
         where = _listed(curve.sizes[place + 1 : place + 2])
         with np.errstate(over="ignore"):
             rise = 100 * np.expm1(np.log(after) - np.log(before))
-        detail = f"the loss rises {rise:.2g} % at {where}: {before:g} -> {after:g}"
-        yield Defect(model=model, kind="non_monotone", detail=detail)
+        yield Defect(
+            model=model,
+            kind="non_monotone",
+            detail=f"the loss rises {rise:.2g} % at {where}: {before:g} -> {after:g}",
+        )
 
 
 def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defect]:
@@ -151,17 +150,19 @@ def _interpolated(model: str, curve: Measurements, cells: int) -> Iterator[Defec
                 found[size] = min(found.get(size, (np.inf, "")), (expected, name))
     for size, (_expected, name) in sorted(found.items()):
         where = _listed(np.array([size]))
-        detail = f"the loss at {where} is on the line between those of the neighbouring sizes, in {name}"
-        yield Defect(model=model, kind="interpolated", detail=detail)
+        yield Defect(
+            model=model,
+            kind="interpolated",
+            detail=f"the loss at {where} is on the line between those of the neighbouring sizes, in {name}",
+        )
 
 
-def _scales(curve: Measurements) -> Iterator[tuple[str, Floats, Floats, Floats]]:
+def _scales(curve: Measurements) -> list[tuple[str, Floats, Floats, Floats]]:
     """(name, sizes, losses, what a unit of loss is worth at each cell) in each scale."""
     unit = np.ones_like(curve.losses)
     sizes = (curve.log_sizes, curve.log_sizes, curve.sizes, curve.sizes)
     losses = ((curve.losses, unit), (curve.log_losses, unit / curve.losses)) * 2
-    for name, size, (loss, worth) in zip(SCALES, sizes, losses, strict=True):
-        yield name, size, loss, worth
+    return [(name, size, *loss) for name, size, loss in zip(SCALES, sizes, losses, strict=True)]
 
 
 def _departures(sizes: Floats, losses: Floats) -> Floats:
@@ -169,19 +170,14 @@ def _departures(sizes: Floats, losses: Floats) -> Floats:
     if len(sizes) < 3:
         return np.zeros(0)
     weight = (sizes[1:-1] - sizes[:-2]) / (sizes[2:] - sizes[:-2])
-    between: Floats = losses[1:-1] - (1 - weight) * losses[:-2] - weight * losses[2:]
-    return between
+    return np.asarray(losses[1:-1] - (1 - weight) * losses[:-2] - weight * losses[2:])
 
 
 def _runs(hits: np.ndarray) -> Iterator[list[int]]:
     """Stretches of consecutive True."""
-    run: list[int] = []
-    for place, hit in enumerate([*hits, False]):
+    for hit, run in groupby(range(len(hits)), key=lambda place: bool(hits[place])):
         if hit:
-            run.append(place)
-        elif run:
-            yield run
-            run = []
+            yield list(run)
 
 
 def _outliers(model: str, curve: Measurements, usual: float) -> Iterator[Defect]:
@@ -196,16 +192,8 @@ def _outliers(model: str, curve: Measurements, usual: float) -> Iterator[Defect]
             limit, np.abs(deviations[max(place - 1, 0) : place + 2]).max() * 0.999
         ):
             where = _listed(curve.sizes[place + 1 : place + 2])
-            off = f"{100 * deviations[place]:+.1f} % off"
-            detail = f"the loss at {where} is {off} the line between those of the neighbouring sizes"
-            yield Defect(model=model, kind="outlier", detail=f"{detail} (advice only)")
-
-
-def _usual_scatter(curves: Collection[Measurements]) -> float:
-    """Median over curves of the scatter of departures."""
-    departures = [_departures(curve.log_sizes, curve.log_losses) for curve in curves]
-    scatters = [_scatter(one) for one in departures if len(one) >= 3]
-    return float(np.median(scatters)) if scatters else 0.0
+            off = f"{100 * deviations[place]:+.1f} % off the line between those of the neighbouring sizes"
+            yield Defect(model=model, kind="outlier", detail=f"the loss at {where} is {off} (advice only)")
 
 
 def _scatter(values: Floats) -> float:

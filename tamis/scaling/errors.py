@@ -1,4 +1,4 @@
-"""What can be wrong with the arguments of this package. Bad measurements are no errors: they are left out.
+"""Errors in the arguments of this package. Bad measurements are no errors: they are left out.
 
 Each error is a `ValueError` as well, so a caller needs no import from here to catch it.
 """
@@ -28,9 +28,8 @@ class UnknownChoiceError(UnknownNameError, ValueError):
     """A law, method, variant or model that does not exist; the message lists those that do."""
 
 
-def one_of(kind: str, name: str, valid: Iterable[str]) -> str:
-    """`name`, if it is valid; raises `UnknownChoiceError` otherwise."""
+def require_one_of(kind: str, name: str, valid: Iterable[str]) -> None:
+    """Raise `UnknownChoiceError` for a name that is not valid."""
     names = list(valid)
     if name not in names:
         raise UnknownChoiceError(kind, str(name), names)
-    return name

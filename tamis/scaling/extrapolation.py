@@ -1,4 +1,4 @@
-"""What a method says about the loss at a larger size: one number, a 90 % interval, and what it rests on."""
+"""Prediction of the loss at a larger size: one number, a 90 % interval, and what it rests on."""
 
 from dataclasses import dataclass
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tamis.base.arguments import as_floats
-from tamis.scaling.errors import one_of
+from tamis.scaling.errors import require_one_of
 from tamis.scaling.laws import ALPHA, BETA, DELAY, LAWS, LOWER, PRIOR_SPREAD, SHARE, UPPER, Law
 from tamis.scaling.least_squares import EXACT, Solutions, solve
 from tamis.scaling.measurements import Floats, Measurements, Numbers, measured
@@ -84,7 +84,7 @@ def fit_law(law: str, sizes: Numbers, losses: Numbers) -> LawFit:
     Sizes in examples, losses > 0 on any scale; NaN = not measured, sizes <= 0 are not used. Raises
     `UnknownChoiceError` for another law and `BadCurveError` when lengths differ (both `ValueError`).
     """
-    one_of("law", law, LAWS)
+    require_one_of("law", law, LAWS)
     return fit_measurements(law, measured(sizes, losses))
 
 
@@ -147,7 +147,6 @@ def _status(converged: bool, n: int, parameters: int) -> str:
 
 def _basins(law: Law, found: Solutions, curve: Measurements, centre: float) -> tuple[Basin, ...]:
     """Distinct optima within 1 % of the best cost, best first; two ends of one valley are one basin."""
-    n = len(curve)
     kept: list[int] = []
     for place in np.flatnonzero(found.costs <= SAME_COST * found.costs[0] + EXACT):
         if not any(_one_valley(law, found, curve, centre, int(place), other) for other in kept):
@@ -155,7 +154,7 @@ def _basins(law: Law, found: Solutions, curve: Measurements, centre: float) -> t
     return tuple(
         Basin(
             parameters=law.parameters(found.coordinates[place], centre),
-            rmsd=float(np.sqrt(found.costs[place] / n)),
+            rmsd=float(np.sqrt(found.costs[place] / len(curve))),
             converged=bool(found.converged[place]),
         )
         for place in kept
@@ -173,14 +172,13 @@ def _one_valley(
 
 
 def _at_bounds(law: Law, q: Floats) -> tuple[str, ...]:
-    free = [i for i in law.free if i in COORDINATES]
     # A share of 1 - 1e-9 is an irreducible loss of zero, long before the bound itself is reached.
-    touching = [
-        i
-        for i in free
-        if q[i] <= LOWER[i] + 1e-6 or q[i] >= UPPER[i] - 1e-6 or (i == SHARE and abs(q[i]) > 20)
-    ]
-    return tuple(COORDINATES[i] for i in touching)
+    return tuple(
+        COORDINATES[i]
+        for i in law.free
+        if i in COORDINATES
+        and (q[i] <= LOWER[i] + 1e-6 or q[i] >= UPPER[i] - 1e-6 or (i == SHARE and abs(q[i]) > 20))
+    )
 
 
 def log_loss_spread(fit: LawFit, curve: Measurements, size: float, variance: float) -> float:

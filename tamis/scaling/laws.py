@@ -56,8 +56,9 @@ class Law:
             alpha * by_share,
             alpha * falling * by_beta,
             alpha * falling * by_delay,
+            alpha * inner,
         )
-        return level + alpha * inner, np.stack([*columns, alpha * inner], axis=-1)
+        return level + alpha * inner, np.stack(columns, axis=-1)
 
 
 def _levels(q: Floats) -> tuple[float, float, float, float]:

@@ -7,6 +7,7 @@ parameters: 90 ms), and the mean errors on 60 public curves are those of the bes
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -46,7 +47,11 @@ def solve(law: Law, log_x: Floats, log_losses: Floats) -> Solutions:
         # Sizes or losses over hundreds of orders of magnitude: start from a level line.
         level = np.array([[log_losses.mean(), LOWER[SHARE] / 2, 0.0]])
         starts = coordinates_of(level, 0.0 if DELAY in law.free else -np.inf, 0.0)
-    return refine(law, log_x, log_losses, starts)
+    found = descend(law, log_x, log_losses, starts)
+    order = np.argsort(found.costs, kind="stable")
+    return Solutions(
+        coordinates=found.coordinates[order], costs=found.costs[order], converged=found.converged[order]
+    )
 
 
 def _starts(law: Law, log_x: Floats, log_losses: Floats) -> Floats:
@@ -66,8 +71,7 @@ def _starts(law: Law, log_x: Floats, log_losses: Floats) -> Floats:
     grid = np.clip(grid, np.where(np.isin(range(5), law.free), LOWER, -np.inf), UPPER)
     costs = ((law.log_loss(grid, log_x)[0] - log_losses) ** 2).sum(axis=1)
     minima = np.flatnonzero(_local_minima(costs.reshape(shape)).ravel())
-    best: Floats = grid[minima[np.argsort(costs[minima], kind="stable")[:STARTS]]]
-    return best
+    return np.asarray(grid[minima[np.argsort(costs[minima], kind="stable")[:STARTS]]])
 
 
 def _project(log_g: Floats, log_losses: Floats, alpha: Floats) -> tuple[Floats, Floats]:
@@ -89,22 +93,12 @@ def _project(log_g: Floats, log_losses: Floats, alpha: Floats) -> tuple[Floats, 
 
 
 def _local_minima(costs: Floats) -> np.ndarray:
-    """Which cells of the grid are not above any neighbour along an axis."""
+    """Mark the cells of the grid that are not above any neighbour along an axis."""
     padded = np.pad(costs, 1, constant_values=np.inf)
     lowest = np.isfinite(costs)
-    for axis in range(costs.ndim):
-        for step in (-1, 1):
-            lowest &= costs <= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+    for axis, step in product(range(costs.ndim), (-1, 1)):
+        lowest &= costs <= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
     return lowest
-
-
-def refine(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solutions:
-    """`descend` to one curve [n] from all starts [s, 5], sorted by cost."""
-    found = descend(law, log_x, log_losses, starts)
-    order = np.argsort(found.costs, kind="stable")
-    return Solutions(
-        coordinates=found.coordinates[order], costs=found.costs[order], converged=found.converged[order]
-    )
 
 
 def descend(law: Law, log_x: Floats, log_losses: Floats, starts: Floats) -> Solutions:

@@ -144,11 +144,8 @@ def _numbers(name: str, values: Any) -> Floats:
     if hasattr(values, "detach"):  # a tensor, whose elements numpy refuses while they have a gradient
         values = values.tolist()
     try:
-        absent = (None, np.ma.masked)
-        array = np.array(
-            [np.nan if any(value is one for one in absent) else value for value in values],
-            dtype=np.float64,
-        )
+        known = [np.nan if value is None or value is np.ma.masked else value for value in values]
+        array = np.array(known, dtype=np.float64)
     except NO_NUMBERS as error:
         raise BadCurveError(f"{name}: {error}") from error
     if array.ndim != 1:

@@ -84,7 +84,6 @@ def by_law(law: str) -> Method:
 
     def extrapolate(curves: Sequence[Measurements], target: float) -> Reading:
         fits = [fit_measurements(law, curve) for curve in curves]
-        log_losses = [fit.log_loss(target) for fit in fits]
         squares = sum(len(c) * f.rmsd**2 for f, c in zip(fits, curves, strict=True) if f.basins)
         freedom = sum(len(c) - len(f.parameters) for f, c in zip(fits, curves, strict=True) if f.basins)
         variance = max(squares / max(freedom, 1), LEAST_NOISE**2)
@@ -95,7 +94,7 @@ def by_law(law: str) -> Method:
             else np.nan
             for fit, curve in zip(fits, curves, strict=True)
         ]
-        return _reading(log_losses, spreads)
+        return _reading([fit.log_loss(target) for fit in fits], spreads)
 
     return extrapolate
 

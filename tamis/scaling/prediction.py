@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from tamis.scaling.errors import one_of
+from tamis.scaling.errors import require_one_of
 from tamis.scaling.extrapolation import NORMAL_90, Extrapolation, around
 from tamis.scaling.measurements import Curves, Floats, Measurements, measured_curves, target_of
 from tamis.scaling.methods import METHODS, Method
@@ -33,7 +33,7 @@ def predict_full_loss(
     model without a usable measurement gets NaN. Raises `UnknownChoiceError` (method), `BadSettingError`
     (target) and `BadCurveError`, all `ValueError`.
     """
-    one_of("method", method, METHODS)
+    require_one_of("method", method, METHODS)
     target = target_of(target_size)
     cleaned = [curve.up_to(target) for curve in measured_curves(curves).values()]
     return dict(zip(curves, extrapolate(cleaned, target, METHODS[method]), strict=True))
@@ -81,13 +81,11 @@ def shortened(curve: Measurements, target: float) -> Measurements | None:
     """Cut a curve as many octaves below its end as its end is below the target; None if it is too short."""
     if len(curve) <= LEAST_SIZES:
         return None
-    wanted = curve.sizes[-1] ** 2 / target
-    last = min(max(wanted, curve.sizes[LEAST_SIZES - 1]), curve.sizes[-2])
+    last = min(max(curve.sizes[-1] ** 2 / target, curve.sizes[LEAST_SIZES - 1]), curve.sizes[-2])
     return curve.up_to(float(last))
 
 
 def _errors(group: Sequence[tuple[Measurements, float]], end: float, method: Method) -> Floats:
     reading = method([short for short, _loss in group], end)
     errors = np.abs(reading.log_losses - [loss for _short, loss in group]) / reading.spreads
-    kept: Floats = errors[np.isfinite(errors)]
-    return kept
+    return np.asarray(errors[np.isfinite(errors)])

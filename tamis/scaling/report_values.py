@@ -1,11 +1,11 @@
-"""What loss curves say, as plain values: predictions, fitted laws, backtests, costs, per model."""
+"""Plain values for pages on loss curves: predictions, fitted laws, backtests, costs, per model."""
 
 import math
 from dataclasses import dataclass
 
 from tamis.scaling.costs import NOTHING, Cost, FailedRun
+from tamis.scaling.extrapolation import NORMAL_90
 
-NORMAL_90 = 1.6448536269514722
 BITS_PER_BYTE, NATS_PER_EXAMPLE = "bits per byte", "nats per example"
 CLOSE = 2.0  # a difference in AICc that says little
 WIDEST = 4.0

@@ -1,4 +1,4 @@
-"""How far a search under a budget has come, for those who plan, report and read."""
+"""State of a search under a budget, for those who plan, report and read."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -53,8 +53,7 @@ class Search:
     @property
     def sentence(self) -> str:
         """`trial budget: 12.0 % of the full cost spent (30.0 % allowed), 4 trials requested, best: s`."""
-        allowed = f"({percent(self.budget_share)} allowed)"
-        spent = f"{percent(self.spent_share)} of the full cost spent {allowed}"
+        spent = f"{percent(self.spent_share)} of the full cost spent ({percent(self.budget_share)} allowed)"
         more = (
             f"; to pay for another trial, set share = {self.next_share:g} in [trial_budget]"
             if self.next_share
@@ -76,31 +75,22 @@ class Search:
             for name, reason in self.left_out.items()
         ]
         if self.unpaid:
-            return [*found, self.out_of_reach]
-        return [*found, self.too_small] if self.untried else found
-
-    @property
-    def too_small(self) -> str:
-        """What the share does not buy, and which would."""
-        none = ", ".join(self.untried)
-        return (
-            f"[trial_budget] share = {self.budget_share:g} is too small for a trial of {none}; to run every "
-            f"model at the smallest size, set share to {rounded_up(self.least_share):g} or more"
-        )
-
-    @property
-    def out_of_reach(self) -> str:
-        """What no share buys any more, and what does."""
-        models = ", ".join(self.unpaid)
-        return (
-            f"no share of the trial budget (now {self.budget_share:g}) can cover trials of {models} at the "
-            f"largest size ({self.largest}) in addition to those already run; remove the [trial_budget] "
-            "section to run every trial"
-        )
+            found.append(
+                f"no share of the trial budget (now {self.budget_share:g}) can cover trials of "
+                f"{', '.join(self.unpaid)} at the largest size ({self.largest}) in addition to those already "
+                "run; remove the [trial_budget] section to run every trial"
+            )
+        elif self.untried:
+            found.append(
+                f"[trial_budget] share = {self.budget_share:g} is too small for a trial of "
+                f"{', '.join(self.untried)}; to run every model at the smallest size, set share to "
+                f"{rounded_up(self.least_share):g} or more"
+            )
+        return found
 
 
 def sentences(searches: Mapping[str, Search]) -> list[str]:
-    """How far every search has come, and its notices, each with its target where there are several."""
+    """State of every search, and its notices, each with its target where there are several."""
     several = len(searches) > 1
     return [
         line.replace("trial budget", f"trial budget on {target}", 1) if several and not place else line

@@ -61,10 +61,6 @@ def curves_table(store: Store, names: Sequence[str]) -> tuple[pl.DataFrame, list
     return frame, defects
 
 
-def _trials(store: Store) -> pl.DataFrame:
-    return store.read(TRIALS.name, schema_of(TRIALS.name).names)
-
-
 def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:
     return trials.select(
         pl.col("data").alias("target"), "model", size.alias("size"), loss.alias("loss"), "trial"
@@ -73,8 +69,9 @@ def _losses(trials: pl.DataFrame, size: pl.Expr, loss: pl.Expr) -> pl.DataFrame:
 
 def by_target(curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Rows of `loss_curves` of each target, by name."""
-    groups = curves.sort("target").group_by("target", maintain_order=True)
-    return {str(target[0]): rows for target, rows in groups}
+    return {
+        str(target[0]): rows for target, rows in curves.sort("target").group_by("target", maintain_order=True)
+    }
 
 
 def curves_of(frame: pl.DataFrame) -> Curves:
@@ -86,14 +83,14 @@ def curves_of(frame: pl.DataFrame) -> Curves:
 
 def target_size(project: Project, target: str) -> int:
     """The size to predict at: as configured, or the whole training set of the target."""
-    if project.settings.scaling.predict_at is not None:
-        return project.settings.scaling.predict_at
-    return named(project.settings.target, target).train
+    size = project.settings.scaling.predict_at
+    return named(project.settings.target, target).train if size is None else size
 
 
 def costs_of_models(store: Store, names: pl.Series) -> dict[str, ModelCosts]:
-    """What the named trials cost, per model: training an example, evaluating a run, and all in all."""
-    trials = _trials(store).filter(pl.col("trial").is_in(names.unique().implode()))
+    """Costs of the named trials, per model: training an example, evaluating a run, and all in all."""
+    trials = store.read(TRIALS.name, schema_of(TRIALS.name).names)
+    trials = trials.filter(pl.col("trial").is_in(names.unique().implode()))
     sums = trials.group_by("model").agg(pl.len().alias("runs"), pl.col(*COSTS).fill_null(0).sum())
     return {str(row["model"]): _costs(row) for row in sums.sort("model").iter_rows(named=True)}
 
@@ -103,9 +100,8 @@ def _costs(sums: Mapping[str, Any]) -> ModelCosts:
         examples=0.0, flops=float(sums["evaluation_flops"]), seconds=float(sums["evaluation_seconds"])
     )
     spent = Cost(examples=float(sums["size"]), flops=float(sums["flops"]), seconds=float(sums["seconds"]))
-    trained = spent + evaluated.times(-1)
     return ModelCosts(
-        example=trained.times(1 / max(spent.examples, 1.0)),
+        example=(spent + evaluated.times(-1)).times(1 / max(spent.examples, 1.0)),
         run=evaluated.times(1 / sums["runs"]),
         spent=spent,
     )
@@ -197,8 +193,7 @@ def _choice(
     chosen = best_model(losses, search.choice if search else None)
     costs = costs_of_models(store, rows["trial"])
     failed = failed_runs(store, project, search, costs) if search else []
-    spent = sum((one.spent for one in costs.values() if one.spent), NOTHING)
-    spent = sum((run.cost for run in failed), spent)
+    spent = sum([*(one.spent for one in costs.values() if one.spent), *(run.cost for run in failed)], NOTHING)
     full = sum((costs[model].at(size) for model in curves if model in costs), NOTHING)
     return {
         "target": target,

@@ -82,12 +82,15 @@ class Trend:
 def follow(curves: Sequence[Measurements]) -> Trend:
     """Filter all curves (each with at least one size) under every set of variances."""
     aligned = align(curves)
-    slopes = _slopes(aligned)
+    # The change of log loss per octave between neighbours [m, n - 1], NaN where a cell is missing.
+    both = aligned.known[:, 1:] & aligned.known[:, :-1]
+    slopes = np.diff(aligned.log_losses, axis=1) / np.where(both, np.diff(aligned.octaves, axis=1), np.nan)
     noise, jump, bend = (
         part.ravel()[:, None] ** 2 for part in np.meshgrid(NOISES, JUMPS, BENDS, indexing="ij")
     )
-    evidence, states = _filter(aligned, _first_slopes(slopes), noise, jump, bend)
-    level, slope, level_variance, covariance, slope_variance = states
+    evidence, (level, slope, level_variance, covariance, slope_variance) = _filter(
+        aligned, _first_slopes(slopes), noise, jump, bend
+    )
     acceleration, error = _acceleration(aligned, slopes)
     return Trend(
         last_octave=aligned.octaves[:, -1],
@@ -129,8 +132,7 @@ def _weights(evidence: Floats, variances: Sequence[Floats]) -> Floats:
 def _shares(log_weights: Floats) -> Floats:
     """Weights [g, m] that sum to one over g."""
     weights = np.exp(log_weights - log_weights.max(axis=0))
-    shares: Floats = weights / weights.sum(axis=0)
-    return shares
+    return np.asarray(weights / weights.sum(axis=0))
 
 
 def align(curves: Sequence[Measurements]) -> Aligned:
@@ -143,13 +145,6 @@ def align(curves: Sequence[Measurements]) -> Aligned:
         octaves[row, cells], log_losses[row, cells] = np.log2(curve.sizes), curve.log_losses
         known[row, cells] = True
     return Aligned(octaves=octaves, log_losses=log_losses, known=known)
-
-
-def _slopes(aligned: Aligned) -> Floats:
-    """Change of log loss per octave between neighbours [m, n - 1], NaN where a cell is missing."""
-    both = aligned.known[:, 1:] & aligned.known[:, :-1]
-    steps = np.where(both, np.diff(aligned.octaves, axis=1), np.nan)
-    return np.diff(aligned.log_losses, axis=1) / steps
 
 
 def _first_slopes(slopes: Floats) -> tuple[float, float]:
@@ -220,9 +215,8 @@ def _acceleration(aligned: Aligned, slopes: Floats) -> tuple[float, float]:
     The noise of a slope is that of two losses divided by the octaves between them: a slope counts by these.
     """
     middles = (aligned.octaves[:, 1:] + aligned.octaves[:, :-1]) / 2
-    steps = np.diff(aligned.octaves, axis=1)
     trends = []
-    for middle, slope, step in zip(middles, slopes, steps, strict=True):
+    for middle, slope, step in zip(middles, slopes, np.diff(aligned.octaves, axis=1), strict=True):
         recent = ~np.isnan(slope) & (middle >= middle[-1:] - RECENT_OCTAVES - ROUNDING)
         if recent.sum() >= 2:
             trends.append(np.polyfit(middle[recent], slope[recent], 1, w=step[recent])[0])

@@ -5,7 +5,7 @@ as in training. Truncation and padding that a tokenizer's file states are switch
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,6 @@ from tamis.training.tokenizer import encode
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerBase
 
 BLOCK = 512
 """Texts tokenized at once: about 50 MB of encodings where they have 500 words."""
@@ -64,28 +63,25 @@ class TokenCounter:
             parts, failed = read_each(self._count, texts[start : start + BLOCK])
             for places, counts in parts:
                 tokens_n[np.asarray(places, dtype=np.int64) + start] = counts
-            refused |= {start + place: _said(why) for place, why in failed.items()}
+            for place, why in failed.items():
+                detail = f"{why.detail}; its tokens are estimated as bytes / 4"
+                refused[start + place] = replace(why, detail=detail)
         return tokens_n, refused
-
-
-def _said(why: Refusal) -> Refusal:
-    detail = f"{why.detail}; its tokens are estimated as bytes / 4"
-    return Refusal(reason=why.reason, detail=detail, error=why.error)
 
 
 def _counting(name: str) -> Callable[[list[str]], list[int]]:
     """Load a tokenizer and return the function that counts by it; raises `UnknownTokenizerError`."""
     folder = tokenizer_folder(name)
-    named = [folder / one for one in ("tokenizer_config.json", "config.json")]
+    named = any((folder / one).is_file() for one in ("tokenizer_config.json", "config.json"))
     try:
-        if not any(path.is_file() for path in named) and (folder / FILE).is_file():
+        if not named and (folder / FILE).is_file():
             return _of_file(folder / FILE)
         tokenizer: Any = tokenizer_in(name, str(folder))
     except (NoTokenizerError, UnknownModelError, OSError, ValueError) as error:
         raise UnknownTokenizerError(name, str(error).split("\n", 1)[0]) from error
     if tokenizer.is_fast:
         return _of_backend(tokenizer.backend_tokenizer)
-    return lambda texts: _of_slow(tokenizer, texts)
+    return lambda texts: [len(ids) for ids in encode(tokenizer, texts)]
 
 
 def _embedded(cache: Path | None) -> Callable[[list[str]], list[int]]:
@@ -118,10 +114,6 @@ def _of_backend(tokenizer: "Tokenizer") -> Callable[[list[str]], list[int]]:
     return count
 
 
-def _of_slow(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[int]:
-    return [len(ids) for ids in encode(tokenizer, texts)]
-
-
 def count_missing(
     store: Store, counter: TokenCounter, mark: str, doc_ids: Sequence[str], advance: Advance = ignore
 ) -> list[str]:
@@ -131,8 +123,7 @@ def count_missing(
     """
     known: set[str] = set()
     for block in store.by_ids(TOKEN_COUNTS.name, doc_ids, ["doc_id", "fingerprint"]):
-        rows = pl.DataFrame(pl.from_arrow(block))
-        known.update(rows.filter(pl.col("fingerprint") == mark)["doc_id"])
+        known.update(pl.DataFrame(pl.from_arrow(block)).filter(pl.col("fingerprint") == mark)["doc_id"])
     missing = sorted(set(doc_ids) - known)
     for start in range(0, len(missing), BATCH):
         texts = texts_of(store, missing[start : start + BATCH])
@@ -142,7 +133,6 @@ def count_missing(
             store, TOKEN_COUNTS_STAGE.name, mark, {ids[place]: why for place, why in refused.items()}
         )
         counted = pl.DataFrame({"doc_id": ids, "n_tokens": tokens_n, "fingerprint": [mark] * len(ids)})
-        counted = counted.with_columns(pl.col("n_tokens").replace(NOT_COUNTED, None))
-        store.put(TOKEN_COUNTS.name, counted)
+        store.put(TOKEN_COUNTS.name, counted.with_columns(pl.col("n_tokens").replace(NOT_COUNTED, None)))
         advance(len(ids))
     return missing

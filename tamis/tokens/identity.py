@@ -1,4 +1,4 @@
-"""Which files a tokenizer consists of, and a fingerprint of them that loads nothing.
+"""The files that a tokenizer consists of, and a fingerprint of them that loads nothing.
 
 The weights of a model do not count: a model that was trained further keeps its tokenizer, and its counts.
 """
@@ -42,28 +42,22 @@ class UnknownTokenizerError(PermanentError):
 
 
 def tokenizer_identity(name: str) -> str:
-    """Return a fingerprint (32 hex digits) of the files of a tokenizer. Raises `UnknownTokenizerError`."""
-    return fingerprint([f"{path.name}:{content_digest(path)}" for path in tokenizer_files(name)])
+    """Return a fingerprint (32 hex digits) of the files of a tokenizer, by name.
+
+    The files are those of a folder, a hub id or the embedded model. Raises `UnknownTokenizerError`,
+    `MissingPackageError`.
+    """
+    files = [embedded_model_file()] if name == SMOLLM2 else _among(tokenizer_folder(name))
+    if not files:
+        raise UnknownTokenizerError(
+            name, "the model folder contains no tokenizer file, such as tokenizer.json"
+        )
+    return fingerprint([f"{path.name}:{content_digest(path)}" for path in files])
 
 
 def fingerprint(parts: Iterable[str]) -> str:
     """Return a fingerprint (32 hex digits) of what counts: parts of its identity, and the code."""
     return hashlib.sha256(json.dumps([CODE_VERSION, *parts]).encode()).hexdigest()[:32]
-
-
-def tokenizer_files(name: str) -> list[Path]:
-    """Return the files of a tokenizer, sorted: of a folder, a hub id or the embedded model.
-
-    Raises `UnknownTokenizerError`, `MissingPackageError`.
-    """
-    if name == SMOLLM2:
-        return [embedded_model_file()]
-    found = _among(tokenizer_folder(name))
-    if not found:
-        raise UnknownTokenizerError(
-            name, "the model folder contains no tokenizer file, such as tokenizer.json"
-        )
-    return found
 
 
 def tokenizer_folder(name: str) -> Path:
@@ -87,16 +81,17 @@ def tokenizer_folder(name: str) -> Path:
         ) from error
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            problem = (
+            raise UnknownTokenizerError(
+                name,
                 "there is no such folder, and the tokenizer is not in the local Hugging Face cache "
-                "(HF_HUB_OFFLINE is set, so nothing is downloaded)"
-            )
-            raise UnknownTokenizerError(name, problem) from error
+                "(HF_HUB_OFFLINE is set, so nothing is downloaded)",
+            ) from error
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        problem = "there is no such folder, and no such tokenizer can be downloaded from the Hugging Face hub"
-        raise UnknownTokenizerError(name, problem) from error
+        raise UnknownTokenizerError(
+            name, "there is no such folder, and no such tokenizer can be downloaded from the Hugging Face hub"
+        ) from error
 
 
 def _among(folder: Path) -> list[Path]:

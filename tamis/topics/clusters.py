@@ -27,7 +27,9 @@ def cluster_centers(points_nk: Floats, most: int = MOST_TOPICS, seed: int = 0) -
     """
     from scipy.cluster.vq import kmeans2
 
-    wanted = min(most, len(points_nk) // FEWEST_A_TOPIC, _distinct(points_nk))
+    rows_nk = np.ascontiguousarray(points_nk)  # as bytes, rows sort faster than as numbers
+    distinct = len(np.unique(rows_nk.view(f"V{rows_nk.itemsize * rows_nk.shape[1]}")))
+    wanted = min(most, len(points_nk) // FEWEST_A_TOPIC, distinct)
     if wanted < 2 or not points_nk.any():
         return np.zeros((1, points_nk.shape[1]))
     with warnings.catch_warnings():
@@ -36,12 +38,6 @@ def cluster_centers(points_nk: Floats, most: int = MOST_TOPICS, seed: int = 0) -
     size_c = np.bincount(label_n, minlength=wanted)
     order_c = np.argsort(-size_c, kind="stable")
     return np.asarray(center_ck[order_c[size_c[order_c] > 0]])
-
-
-def _distinct(points_nk: Floats) -> int:
-    """Return how many rows differ: rows as bytes sort faster than rows of numbers."""
-    rows_nk = np.ascontiguousarray(points_nk)
-    return len(np.unique(rows_nk.view(f"V{rows_nk.itemsize * rows_nk.shape[1]}")))
 
 
 def fit_centers(vectors_nd: np.ndarray, most: int, seed: int) -> Floats:
@@ -55,7 +51,10 @@ def fit_centers(vectors_nd: np.ndarray, most: int, seed: int) -> Floats:
     components = principal_components(vectors_nd, max(AXES_OF_TOPICS, most))
     points_nk = components.of(vectors_nd.astype(np.float64))
     found = [cluster_centers(points_nk, most, seed + start) for start in range(STARTS)]
-    center_ck = min(found, key=lambda center_ck: _distance(points_nk, center_ck))
+    center_ck = min(
+        found,
+        key=lambda center_ck: ((points_nk - center_ck[nearest_center(points_nk, center_ck)]) ** 2).sum(),
+    )
     size_c = _sizes(points_nk, center_ck)
     while len(center_ck) > 1 and size_c.min() < FEWEST_A_TOPIC:
         center_ck = _means(points_nk, np.delete(center_ck, size_c.argmin(), axis=0))
@@ -76,11 +75,6 @@ def _means(points_nk: Floats, center_ck: Floats) -> Floats:
     sum_ck = np.zeros_like(center_ck)
     np.add.at(sum_ck, label_n, points_nk)
     return np.where(size_c > 0, sum_ck / np.maximum(size_c, 1), center_ck)
-
-
-def _distance(points_nk: Floats, center_ck: Floats) -> float:
-    """Return the sum of squared distances to the nearest centres."""
-    return float(((points_nk - center_ck[nearest_center(points_nk, center_ck)]) ** 2).sum())
 
 
 def nearest_center(points_nk: Floats, center_ck: Floats) -> np.ndarray:
@@ -115,9 +109,14 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
     topic; of two that begin alike the commoner names it. rows: the first `WITNESSES` texts of the topic that
     contain the word.
     """
-    words = pl.DataFrame({"text": texts, "topic": label_n}).with_row_index("row")
     head = pl.col("text").str.slice(0, READ_CHARACTERS).str.to_lowercase()
-    words = words.select("row", "topic", word=head.str.extract_all(_WORD)).explode("word").unique()
+    words = (
+        pl.DataFrame({"text": texts, "topic": label_n})
+        .with_row_index("row")
+        .select("row", "topic", word=head.str.extract_all(_WORD))
+        .explode("word")
+        .unique()
+    )
     size = pl.DataFrame({"topic": label_n}).group_by("topic").len("size")
     counts = words.drop_nulls().group_by("topic", "word").len("count").join(size, on="topic")
     share = pl.col("count").sum().over("word") / max(len(texts), 1)
@@ -125,11 +124,14 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
     ratio = pl.col("within") / pl.col("share")
     named = (pl.col("count") > 1) & (ratio > LEAST_RATIO) & (pl.col("share") <= COMMON_SHARE)
     counts = counts.filter(named).with_columns(score=pl.col("within") * ratio.log() ** 2)
-    ranked = counts.sort("score", "word", descending=[True, False])
-    first = ranked.unique("word", keep="first", maintain_order=True)
-    first = first.with_columns(stem=pl.col("word").str.slice(0, 5))
-    first = first.unique(["topic", "stem"], keep="first", maintain_order=True)
-    first = first.with_columns(place=pl.int_range(pl.len()).over("topic")).filter(pl.col("place") < WORDS)
+    first = (
+        counts.sort("score", "word", descending=[True, False])
+        .unique("word", keep="first", maintain_order=True)
+        .with_columns(stem=pl.col("word").str.slice(0, 5))
+        .unique(["topic", "stem"], keep="first", maintain_order=True)
+        .with_columns(place=pl.int_range(pl.len()).over("topic"))
+        .filter(pl.col("place") < WORDS)
+    )
     rows = words.join(first, on=["topic", "word"], how="semi").group_by("topic", "word")
     return first.join(rows.agg(rows=pl.col("row").sort().head(WITNESSES)), on=["topic", "word"]).select(
         "topic", "place", "word", "rows"
@@ -138,6 +140,6 @@ def naming_words(texts: pl.Series, label_n: np.ndarray) -> pl.DataFrame:
 
 def topic_names(words: pl.DataFrame, topics: int) -> list[str]:
     """Return the name of each topic: its `naming_words`, or its number, from 1, if it has none."""
-    words = words.sort("topic", "place")
-    found = dict(words.group_by("topic", maintain_order=True).agg("word").iter_rows())
+    words = words.sort("topic", "place").group_by("topic", maintain_order=True).agg("word")
+    found = dict(words.iter_rows())
     return [", ".join(found.get(topic, [])) or f"topic {topic + 1}" for topic in range(topics)]

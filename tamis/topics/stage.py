@@ -1,4 +1,4 @@
-"""The stage of topics: which topic each document is of, where topics are, and the words that name them."""
+"""The stage of topics: the topic of each document, the centres of topics, and the words that name them."""
 
 from tamis.settings.references import uses_topics
 from tamis.stage import Learning, Snapshot, Stage, edge, every, section_settings

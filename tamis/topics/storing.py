@@ -58,8 +58,8 @@ def update_topics(
     topics, center_cd = read_centers(store)
     parts = [pl.DataFrame(schema={"doc_id": pl.String, "topic": pl.String})]
     for ids, vectors_nd in VectorBlocks(store, vectors).with_ids() if there else ():
-        nearest_n = nearest_topic(vectors_nd, center_cd)
-        parts.append(pl.DataFrame({"doc_id": ids, "topic": pl.Series(topics).gather(nearest_n)}))
+        nearest = pl.Series(topics).gather(nearest_topic(vectors_nd, center_cd))
+        parts.append(pl.DataFrame({"doc_id": ids, "topic": nearest}))
         advance(len(ids))
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(pl.concat(parts), on="doc_id", how="left")
     found = pool.with_columns(pl.col("topic").fill_null(NO_VECTOR)).sort("doc_id")
@@ -108,12 +108,11 @@ def _fit(store: Store, vectors: str, count: int, seed: int, fit: str) -> int:
         topic=pl.Series(topics, dtype=pl.String).gather(named["topic"]), doc_id=sample.gather(named["rows"])
     )
     store.put(TOPIC_WORDS.name, named.sort("topic", "place", "doc_id"), ALL)
-    values = zip(topics, center_cd.tolist(), strict=True)
     store.overwrite_values(
         TOPIC_CENTERS.name,
         [
             {"topic": topic, "center": center, "pool": len(ids), "fingerprint": fit}
-            for topic, center in values
+            for topic, center in zip(topics, center_cd.tolist(), strict=True)
         ],
     )
     return sum(number <= most for number in numbers)
@@ -125,8 +124,8 @@ def _heads(store: Store, doc_ids: pl.Series) -> pl.Series:
     blocks = store.by_ids(DOCUMENTS.name, doc_ids.to_list(), ["doc_id", "text"], at_once=1_024)
     texts = [pl.DataFrame(pl.from_arrow(block)).with_columns(head).rechunk() for block in blocks]
     found = pl.concat([pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String}), *texts])
-    joined = doc_ids.to_frame().join(found, on="doc_id", how="left", maintain_order="left")
-    return joined["text"].fill_null("")
+    found = doc_ids.to_frame().join(found, on="doc_id", how="left", maintain_order="left")
+    return found["text"].fill_null("")
 
 
 def read_centers(store: Store) -> tuple[list[str], Floats]:

@@ -10,7 +10,6 @@ import warnings
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tamis.base.errors import MissingPackageError
 from tamis.training.errors import UnfitLayersError
@@ -67,8 +66,7 @@ def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedMode
         # Of layers that hold their weights transposed, as GPT-2's do: peft sees it, and does what is right.
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")
         torch.manual_seed(seed)
-        wrapper = get_peft_model(loaded.model, configuration)
-    return replace(loaded, adapter=wrapper)
+        return replace(loaded, adapter=get_peft_model(loaded.model, configuration))
 
 
 def _require_layers(loaded: LoadedModel, targets: tuple[str, ...]) -> None:
@@ -97,17 +95,10 @@ def save_adapter(loaded: LoadedModel, checkpoint: Path) -> None:
     loaded.adapter.save_pretrained(checkpoint / FOLDER, save_embedding_layers=False)
     (checkpoint / FOLDER / "README.md").unlink(missing_ok=True)
     path = checkpoint / FOLDER / "adapter_config.json"
-    path.write_text(json.dumps(_everywhere_the_same(json.loads(path.read_text())), indent=2))
-
-
-def _everywhere_the_same(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Return peft's settings without differences between machines and processes: a manifest has their digest.
-
-    These are the path of the base model, and the order of sets.
-    """
-    found = {key: configuration.get(key) for key in NAMED_LAYERS}
-    named = {key: sorted(value) for key, value in found.items() if isinstance(value, list)}
-    return {**configuration, **named, "base_model_name_or_path": None}
+    # A manifest has the digest of this file, so the path of the base model goes, and sets are in order.
+    written = json.loads(path.read_text())
+    named = {key: sorted(written[key]) for key in NAMED_LAYERS if isinstance(written.get(key), list)}
+    path.write_text(json.dumps({**written, **named, "base_model_name_or_path": None}, indent=2))
 
 
 def merged(loaded: LoadedModel) -> LoadedModel:

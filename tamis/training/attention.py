@@ -30,7 +30,7 @@ def choose_attention(model: "PreTrainedModel", sequence_length: int) -> None:
 
 
 def wants_mask(model: "PreTrainedModel") -> bool:
-    """Whether what fills rows up has to be masked; on the right, plain attention never looks at it."""
+    """Return whether what fills rows up has to be masked; on the right, plain attention never looks at it."""
     return bool(model.config._attn_implementation != NAME)
 
 

@@ -8,7 +8,7 @@ between them, and its end token behind each answer.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,7 @@ class Chat:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What the assistant says."""
+        """Turns of the assistant."""
         return tuple(text for role, text in self.turns if role == ASSISTANT)
 
 
@@ -70,8 +70,7 @@ def refused_by(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[Chat]) -> d
     refused = {}
     for position, chat in enumerate(chats if tokenizer.chat_template else ()):
         try:
-            for _ids, _kind in _templated(tokenizer, chat):
-                pass
+            list(_templated(tokenizer, chat))
         except _RefusedError as error:
             refused[position] = str(error)
     return refused
@@ -83,8 +82,10 @@ def refused_rows(examples: pl.DataFrame, models: Sequence[str]) -> dict[int, str
     A model that cannot be loaded refuses none here: training on it says what is wrong. Raises
     `MissingPackageError`.
     """
-    columns = examples.select("text", "turns").iter_rows()
-    chats = [Chat(turns=turns_of(text, json.loads(turns))) for text, turns in columns]
+    chats = [
+        Chat(turns=turns_of(text, json.loads(turns)))
+        for text, turns in examples.select("text", "turns").iter_rows()
+    ]
     refused: dict[int, str] = {}
     for model in models:
         try:
@@ -105,10 +106,9 @@ def without_refused(examples: pl.DataFrame, models: Sequence[str]) -> tuple[pl.D
     """
     refused = refused_rows(examples, models)
     places = examples[list(refused)]
-    shown = zip(places["row"], places["text"], refused.values(), strict=True)
     defects = [
         Defect(row=row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(text))
-        for row, text, detail in shown
+        for row, text, detail in zip(places["row"], places["text"], refused.values(), strict=True)
     ]
     taken = [position for position in range(len(examples)) if position not in refused]
     return examples[taken], quarantine_frame(defects).with_columns(places["shard"])
@@ -138,8 +138,13 @@ def _plain(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> Iterator[tuple[l
 def _templated(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> Iterator[tuple[list[int], int]]:
     """Yield what the template writes: it gets a mark in place of each turn, so that turns are found again."""
     marks = [f"{_MARK}{number}{_MARK}" for number in range(len(chat.turns))]
-    roles = [role for role, _text in chat.turns]
-    written, gaps = _rendered(tokenizer, roles, marks), []
+    turns = zip(chat.turns, marks, strict=True)
+    messages = [{"role": role, "content": mark} for (role, _text), mark in turns]
+    try:
+        written = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except Exception as error:  # templates raise what they like
+        raise _RefusedError(str(error) or type(error).__name__) from None
+    gaps = []
     for mark in marks:
         gap, found, written = written.partition(mark)
         if not found:
@@ -157,14 +162,5 @@ def _templated(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> Iterator[tup
         yield _special(tokenizer, behind[len(closing) :]), READ
 
 
-def _rendered(tokenizer: "PreTrainedTokenizerBase", roles: Sequence[str], marks: Sequence[str]) -> str:
-    messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception as error:  # templates raise what they like
-        raise _RefusedError(str(error) or type(error).__name__) from None
-
-
 def _special(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-    return list(ids)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []

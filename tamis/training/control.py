@@ -2,7 +2,6 @@
 
 from tamis.store.columns import Table, flag, integer, moment, real, text
 
-_LAST_ERROR = text("reason", "message of the last error")
 CONTROL: tuple[Table, ...] = (
     Table(
         name="trial_failures",
@@ -14,7 +13,7 @@ CONTROL: tuple[Table, ...] = (
             text("input_key", "hash of the inputs, settings and code that the trial depended on"),
             integer("attempts", "number of failed attempts with this input_key"),
             flag("permanent", "whether a retry without a change would fail again"),
-            _LAST_ERROR,
+            text("reason", "message of the last error"),
             moment("failed_at", "when the trial last failed, UTC"),
             real("spent_seconds", "time spent on all failed attempts with this input_key [s]"),
         ),

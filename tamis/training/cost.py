@@ -59,9 +59,11 @@ def sizes_of(loaded: LoadedModel) -> Sizes:
     whole = _size(loaded.model)
     if loaded.kind != Kind.ENCODER_DECODER:
         return Sizes(whole=whole, encoder=Size(parameters=0, trained=0), decoder=whole)
-    encoder = _size(loaded.model.get_encoder())
-    decoder = _size(loaded.model.get_decoder(), loaded.model.get_output_embeddings())
-    return Sizes(whole=whole, encoder=encoder, decoder=decoder)
+    return Sizes(
+        whole=whole,
+        encoder=_size(loaded.model.get_encoder()),
+        decoder=_size(loaded.model.get_decoder(), loaded.model.get_output_embeddings()),
+    )
 
 
 def _size(*parts: object) -> Size:

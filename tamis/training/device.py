@@ -1,4 +1,4 @@
-"""Where training runs and in which precision, and an allocator setting worth 15-20 % on a CPU.
+"""Device and precision of training, and an allocator setting worth 15-20 % on a CPU.
 
 Forward and backward passes run in the precision in force (tamis/base/precision.py); weights and Adam moments
 stay in float32.
@@ -30,26 +30,18 @@ def choose_device(name: str) -> "torch.device":
     return torch.device(name)
 
 
-def training_precision(device: "torch.device") -> "torch.dtype":
-    """The precision in force, as a type of torch."""
-    import torch
-
-    return torch.bfloat16 if precision_in_force(device.type) == BFLOAT16 else torch.float32
-
-
 def named_precision(name: str, device: "torch.device") -> "torch.dtype":
-    """`auto` is the precision of training; raises `UnknownNameError`."""
+    """A precision as a type of torch; `auto` is the precision in force. Raises `UnknownNameError`."""
     import torch
 
-    if name == "auto":
-        return training_precision(device)
-    if name not in PRECISIONS:
+    if name not in ("auto", *PRECISIONS):
         raise UnknownNameError("dtype", name, ("auto", *PRECISIONS))
-    return torch.bfloat16 if name == BFLOAT16 else torch.float32
+    chosen = precision_in_force(device.type) if name == "auto" else name
+    return torch.bfloat16 if chosen == BFLOAT16 else torch.float32
 
 
 def precision_of(name: str, device: "torch.device") -> "torch.dtype":
-    """What weights are held in while training: those of "autocast" stay in float32."""
+    """Precision that weights are held in while training: those of "autocast" stay in float32."""
     import torch
 
     return torch.float32 if name == AUTOCAST else named_precision(name, device)
@@ -85,8 +77,8 @@ def retained_heap() -> Iterator[None]:
     glibc only; elsewhere it does nothing. On leaving, memory returns to the system, and the thresholds are
     left at the largest values that glibc's own dynamic rule reaches.
     """
-    library = _glibc()
-    if library is None:
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
         yield
         return
     library.mallopt(M_MMAP_THRESHOLD, 1024 * MEBIBYTE)
@@ -97,13 +89,6 @@ def retained_heap() -> Iterator[None]:
         library.mallopt(M_MMAP_THRESHOLD, 32 * MEBIBYTE)
         library.mallopt(M_TRIM_THRESHOLD, 64 * MEBIBYTE)
         library.malloc_trim(0)
-
-
-def _glibc() -> ctypes.CDLL | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None)
-    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
 def memory_in_use(device: "torch.device") -> int:

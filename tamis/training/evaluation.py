@@ -28,8 +28,8 @@ from tamis.training.examples import (
     labelled_rows,
 )
 from tamis.training.models import Kind, LoadedModel, load_model
-from tamis.training.objective import row_logits, target_nats, token_losses
-from tamis.training.packing import IGNORED
+from tamis.training.objective import row_logits, target_nats
+from tamis.training.packing import IGNORED, Batch
 from tamis.training.results import Outcomes
 from tamis.training.tokenizer import boundary_tokens, encode
 
@@ -54,9 +54,11 @@ class Evaluation:
     source_tokens: int = 0
 
     def figures(self) -> dict[str, Any]:
-        """What a result says of it."""
-        outcomes = Outcomes(bits=self.document_bits.tolist(), n_bytes=self.document_bytes.tolist())
-        return {"held_out_bits_per_byte": self.bits_per_byte, "outcomes": outcomes}
+        """Return the fields of a training result."""
+        return {
+            "held_out_bits_per_byte": self.bits_per_byte,
+            "outcomes": Outcomes(bits=self.document_bits.tolist(), n_bytes=self.document_bytes.tolist()),
+        }
 
 
 def evaluate(
@@ -167,7 +169,8 @@ def document_nats(
     with torch.inference_mode(), retained_heap():
         for start in range(0, len(windows.owner), batch_size):
             part = slice(start, start + batch_size)
-            np.add.at(nats, windows.owner[part], _window_nats(loaded, windows.rows(part)))
+            scored = target_nats(loaded, Batch(rows=windows.rows(part)))
+            np.add.at(nats, windows.owner[part], scored.cpu().numpy())
             advance(int(windows.closing[part].sum()))
     return nats
 
@@ -196,14 +199,12 @@ class _Windows:
         offset = place * sequence_length
         length = np.minimum(sizes[owner] - offset, sequence_length)
         order = np.argsort(length, kind="stable")
-        start = (np.cumsum(sizes + 1) - sizes - 1)[owner] + offset
-        closing = place == counts[owner] - 1
         return _Windows(
             stream=stream,
             owner=owner[order],
-            start=start[order],
+            start=((np.cumsum(sizes + 1) - sizes - 1)[owner] + offset)[order],
             length=length[order],
-            closing=closing[order],
+            closing=(place == counts[owner] - 1)[order],
         )
 
     def rows(self, part: slice) -> np.ndarray:
@@ -212,23 +213,6 @@ class _Windows:
         column = np.arange(length.max() + 1)[None]
         inside = column <= length
         return np.where(inside, self.stream[np.where(inside, start + column, 0)], IGNORED)
-
-
-def _window_nats(loaded: LoadedModel, rows: np.ndarray) -> np.ndarray:
-    """Code length of each row [b, l + 1] after its first token: float64 [b]."""
-    import torch
-
-    # Padding is on the right, where causal attention never looks, so no mask is needed.
-    batch = torch.from_numpy(rows).to(loaded.device)
-    inputs, targets = batch[:, :-1].clamp(min=0), batch[:, 1:]
-    scored = targets != IGNORED
-    if loaded.plain_head:
-        losses = token_losses(loaded.hidden(inputs)[scored], loaded.head, targets[scored])
-    else:
-        logits = loaded.model(input_ids=inputs, use_cache=False).logits[scored]
-        losses = torch.nn.functional.cross_entropy(logits.float(), targets[scored], reduction="none")
-    owner = torch.nonzero(scored)[:, 0]
-    return torch.bincount(owner, losses.double(), minlength=len(rows)).cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,17 +229,16 @@ class Classification:
     source_tokens: int = 0
 
     def figures(self) -> dict[str, Any]:
-        """What a result says of it."""
-        outcomes = Outcomes(
-            expected=self.expected.tolist(),
-            predicted=self.predicted.tolist(),
-            nats=self.document_nats.tolist(),
-        )
+        """Return the fields of a training result."""
         return {
             "held_out_loss": self.nats,
             "accuracy": self.accuracy,
             "macro_f1": self.macro_f1,
-            "outcomes": outcomes,
+            "outcomes": Outcomes(
+                expected=self.expected.tolist(),
+                predicted=self.predicted.tolist(),
+                nats=self.document_nats.tolist(),
+            ),
         }
 
 
@@ -287,8 +270,9 @@ def evaluate_pairs(
     dtype: str = "auto",
 ) -> Evaluation:
     """Bits per byte of responses given what comes before, under a causal model or an encoder-decoder."""
-    loaded = load_model(model, choose_device(device), sequence_length)
-    return _responses(loaded, pairs, sequence_length, dtype)
+    return _responses(
+        load_model(model, choose_device(device), sequence_length), pairs, sequence_length, dtype
+    )
 
 
 def classify(
@@ -299,15 +283,16 @@ def classify(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Classification:
-    """What a fine-tuned classifier makes of labelled texts; its configuration knows labels and pooling."""
+    """Classify labelled texts by a fine-tuned model; its configuration knows labels and pooling."""
     from transformers import AutoConfig
 
-    configuration = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    named = configuration.id2label
+    named = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
     classes = [named[number] for number in sorted(named)]
     if unknown := {one.label for one in examples} - set(classes):
-        problem = f"{len(unknown)} labels of the examples are not among the model's {len(classes)} labels"
-        raise UnknownModelError(str(model), problem)
+        raise UnknownModelError(
+            str(model),
+            f"{len(unknown)} labels of the examples are not among the model's {len(classes)} labels",
+        )
     loaded = load_model(model, choose_device(device), sequence_length, classes=classes)
     return _classified(loaded, examples, sequence_length, dtype)
 
@@ -323,14 +308,16 @@ def _scored_bytes(example: Pair | Chat, kind: Kind) -> int:
 def _responses(loaded: LoadedModel, pairs: Answered, sequence_length: int, dtype: str) -> Evaluation:
     import torch
 
-    counted = (_scored_bytes(pair, loaded.kind) for pair in pairs)
-    sizes = np.fromiter(counted, dtype=np.int64, count=len(pairs))
+    sizes = np.asarray([_scored_bytes(pair, loaded.kind) for pair in pairs], dtype=np.int64)
     if not sizes.sum():
         raise EmptyTextError("evaluation")
     rows = answer_rows(loaded, pairs, sequence_length, ending=False)
     nats = np.zeros(len(pairs))
-    precision = named_precision(dtype, loaded.device)
-    with torch.inference_mode(), retained_heap(), weights_in(loaded.model, precision):
+    with (
+        torch.inference_mode(),
+        retained_heap(),
+        weights_in(loaded.model, named_precision(dtype, loaded.device)),
+    ):
         for some in _by_length(rows):
             np.add.at(nats, rows.owner[some], target_nats(loaded, rows.chosen(some)).cpu().numpy())
     sources = int(rows.source_lengths.sum())
@@ -345,8 +332,11 @@ def _classified(
     rows = labelled_rows(loaded, examples, sequence_length)
     assert rows.classes is not None
     logits_nc = np.zeros((len(examples), len(loaded.classes)))
-    precision = named_precision(dtype, loaded.device)
-    with torch.inference_mode(), retained_heap(), weights_in(loaded.model, precision):
+    with (
+        torch.inference_mode(),
+        retained_heap(),
+        weights_in(loaded.model, named_precision(dtype, loaded.device)),
+    ):
         for some in _by_length(rows):
             logits_nc[some] = row_logits(loaded, rows.chosen(some)).double().cpu().numpy()
     predicted = logits_nc.argmax(1)

@@ -1,4 +1,4 @@
-"""What can be learnt from: plain text, a prompt with its response, a conversation, a text with its label.
+"""Examples to learn from: plain text, a prompt with its response, a conversation, a text with its label.
 
 Of a pair the loss is over the response alone, the end of the prompt is read before it; the text that names a
 pair and becomes its vector is the prompt, an empty line, and the response.
@@ -19,7 +19,6 @@ from tamis.training.packing import Batch, filled
 from tamis.training.tokenizer import boundary_tokens, encode
 
 __all__ = ["SEPARATOR", "Chat", "Example", "Labelled", "Pair", "classes_of", "text_of"]
-Row = tuple[np.ndarray, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,10 +125,11 @@ class ExampleRows:
     def content(self) -> bytes:
         """Tokens, borders and what is scored."""
         sizes = [len(row) for row in (*self.tokens, *(self.sources or ()))]
-        parts = [np.asarray(sizes), self.owner, *self.tokens, *(self.sources or ())]
-        parts += [part for part in (self.first_scored, self.classes) if part is not None]
-        parts += self.scored or []
-        return b"".join(part.astype(np.int64).tobytes() for part in parts)
+        parts = [
+            *(np.asarray(sizes), self.owner, *self.tokens, *(self.sources or ())),
+            *(self.first_scored, self.classes, *(self.scored or ())),
+        ]
+        return b"".join(part.astype(np.int64).tobytes() for part in parts if part is not None)
 
 
 def _wide(scored: list[np.ndarray], rows: np.ndarray, width: int) -> np.ndarray:
@@ -188,7 +188,14 @@ def pair_rows(
         list(_windows(begin, prompt, answer, sequence_length))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    return _joined(cut, sources=sources)
+    if not any(cut):
+        raise EmptyTextError("training and evaluation on responses")
+    return ExampleRows(
+        tokens=[tokens for rows in cut for tokens, _first in rows],
+        owner=np.repeat(np.arange(len(cut)), [len(rows) for rows in cut]),
+        first_scored=np.asarray([first for rows in cut for _tokens, first in rows], dtype=np.int64),
+        sources=sources,
+    )
 
 
 Answered = Sequence[Pair] | Sequence[Chat]
@@ -203,24 +210,14 @@ def answer_rows(
     return pair_rows(loaded, cast(Sequence[Pair], examples), sequence_length, ending=ending)
 
 
-def _windows(begin: int, prompt: list[int], answer: list[int], length: int) -> Iterator[Row]:
+def _windows(
+    begin: int, prompt: list[int], answer: list[int], length: int
+) -> Iterator[tuple[np.ndarray, int]]:
     """Rows of at most `length` targets, and which of these is the first that counts."""
     kept = min(len(prompt), max(length // 2, length - len(answer)))
     stream = np.asarray([begin, *prompt[len(prompt) - kept :], *answer], dtype=np.int64)
     for start in range(0, len(stream) - 1 if answer else 0, length):
         yield stream[start : start + length + 1], max(0, kept - start)
-
-
-def _joined(cut: list[list[Row]], sources: list[np.ndarray] | None) -> ExampleRows:
-    flat = [row for rows in cut for row in rows]
-    if not flat:
-        raise EmptyTextError("training and evaluation on responses")
-    return ExampleRows(
-        tokens=[tokens for tokens, _ in flat],
-        owner=np.repeat(np.arange(len(cut)), [len(rows) for rows in cut]),
-        first_scored=np.asarray([first for _, first in flat], dtype=np.int64),
-        sources=sources,
-    )
 
 
 def labelled_rows(loaded: LoadedModel, examples: Sequence[Labelled], sequence_length: int) -> ExampleRows:

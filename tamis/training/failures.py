@@ -20,7 +20,7 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What is known of a trial that failed; `permanent`: trying again would change nothing.
+    """Record of a trial that failed; `permanent`: trying again would change nothing.
 
     `spent_seconds`: on all attempts that failed at these inputs.
     """
@@ -35,7 +35,7 @@ class Failure:
 
     @property
     def line(self) -> str:
-        """What failed, how often and why, for a person."""
+        """One line that says what failed, how often and why."""
         often = "once" if self.attempts == 1 else f"{self.attempts} times"
         return f"trial {self.trial} failed {often}: {self.reason}"
 
@@ -81,13 +81,12 @@ def note_failure(
     before = store.read(TABLE, where=f"trial = {quoted(trial)}")
     same = before.filter(before["input_key"] == input_key)
     spent = (same["spent_seconds"][0] or 0.0) if len(same) and "spent_seconds" in same.columns else 0.0
-    reason = error if isinstance(error, str) else kept_message(error)
     failure = Failure(
         trial=trial,
         input_key=input_key,
         attempts=1 + (int(same["attempts"][0]) if len(same) else 0),
         permanent=permanent,
-        reason=shortened(reason),
+        reason=shortened(error if isinstance(error, str) else kept_message(error)),
         failed_at=datetime.now(UTC).replace(tzinfo=None),
         spent_seconds=spent + seconds,
     )

@@ -63,14 +63,13 @@ def fine_tune(
     `OneLabelError`.
     """
     examples = list(texts)
-    device = choose_device(runtime.device)
     classes = classes_of(examples) and classes_of([*examples, *held_out, *validation])
     if len(classes) == 1:
         raise OneLabelError(len(examples) + len(held_out) + len(validation))
     labels_follow = bool(classes_of(held_out)) and not classes
     loaded = load_model(
         base,
-        device,
+        choose_device(runtime.device),
         options.sequence_length,
         classes=classes,
         seed=options.seed,

@@ -46,10 +46,8 @@ def tokenizer_in(name: str, folder: str) -> "PreTrainedTokenizerBase":
             raise
         if not _holds(root, USUAL_FILES):
             raise NoTokenizerError(name, root, USUAL_FILES) from error
-        problem = (
-            f"the model's tokenizer cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
-        raise UnknownModelError(name, problem) from error
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnknownModelError(name, f"the model's tokenizer cannot be read: {problem}") from error
     wanted = tuple(dict.fromkeys(("tokenizer.json", *found.vocab_files_names.values())))
     if local and found.vocab_files_names and not _holds(root, {*wanted, *USUAL_FILES}):
         raise NoTokenizerError(name, root, wanted)
@@ -91,13 +89,12 @@ def _tokens_in_rows(tokenizer: "PreTrainedTokenizerBase", filled: bool) -> dict[
         "mask_token",
         *(["pad_token"] if filled else []),
     ]
-    borders = {getattr(tokenizer, one) for one in names} - {None}
-    never = set(tokenizer.all_special_tokens) - borders
+    never = set(tokenizer.all_special_tokens) - {getattr(tokenizer, one) for one in names}
     return {token: number for token, number in tokenizer.get_vocab().items() if token not in never}
 
 
 def _positions(model: "PreTrainedModel") -> Iterator[int]:
-    """How long a row may be, by each table of positions and by the configuration where nothing is rotated."""
+    """Yield the longest row by each table of positions and by the configuration where nothing is rotated."""
     import torch
 
     tables = [
@@ -115,12 +112,12 @@ def _positions(model: "PreTrainedModel") -> Iterator[int]:
 
 
 def _reads(model: "PreTrainedModel", length: int) -> bool:
-    """Whether a row of that length passes: the tables say where to look, and the model decides."""
+    """Return whether a row of that length passes: the tables say where to look, and the model decides."""
     import torch
 
     # The last token of the matrix: what fills rows up has no position of its own in some families.
-    token = int(model.get_input_embeddings().num_embeddings) - 1  # type: ignore[arg-type]
-    row = torch.full((1, length), token, device=model.device)
+    last = int(model.get_input_embeddings().num_embeddings) - 1  # type: ignore[arg-type]
+    row = torch.full((1, length), last, device=model.device)
     both = {"decoder_input_ids": row} if model.config.is_encoder_decoder else {}
     try:
         with torch.inference_mode():

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.base.files import write_atomically
 from tamis.training.device import choose_device
 from tamis.training.evaluation import Evaluation, evaluate_loaded
 from tamis.training.loop import Outcome, train
@@ -22,8 +22,12 @@ from tamis.training.models import LoadedModel, load_model, model_identity, prepa
 from tamis.training.options import Session, StepOptions
 from tamis.training.packing import pack
 from tamis.training.plan import Plan, run_key, steps_for
+from tamis.training.results import read_losses, write_losses
 from tamis.training.shapes import ModelShape, new_model
 from tamis.training.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 CURVE_FILE = "curve.json"
 
@@ -38,7 +42,7 @@ class MeasuredOptions(StepOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run begins with: a shape with fresh weights (and the folder of a tokenizer), or a model."""
+    """Start of a run: a shape with fresh weights (and the folder of a tokenizer), or a model."""
 
     shape: ModelShape | None = None
     model: str | Path
@@ -99,15 +103,14 @@ def train_measured(
     )
 
 
-def _loaded(start: Start, options: MeasuredOptions, device: "object") -> tuple[LoadedModel, str]:
+def _loaded(start: Start, options: MeasuredOptions, device: "torch.device") -> tuple[LoadedModel, str]:
     """The model that a run begins with, and what identifies it."""
     if start.shape is None:
-        loaded = load_model(start.model, device, options.sequence_length)  # type: ignore[arg-type]
-        return loaded, model_identity(start.model)
+        return load_model(start.model, device, options.sequence_length), model_identity(start.model)
     tokenizer = load_tokenizer(Path(start.model))
     model = new_model(start.shape, options.seed, tokenizer)
-    origin = json.dumps([asdict(start.shape), model_identity(start.model)])
-    return prepared(model, tokenizer, device, options.sequence_length), origin  # type: ignore[arg-type]
+    loaded = prepared(model, tokenizer, device, options.sequence_length)
+    return loaded, json.dumps([asdict(start.shape), model_identity(start.model)])
 
 
 class _Curve:
@@ -125,7 +128,7 @@ class _Curve:
         self._path, self._length = resume / CURVE_FILE, options.sequence_length
         places = np.linspace(0, plan.steps, options.evaluations + 1)[1:-1]
         self._steps = {int(step) for step in np.round(places) if 0 < step < plan.steps}
-        self._found: dict[int, float] = self._read()
+        self._found = read_losses(self._path, plan.key)
 
     def observe(self, done: int) -> None:
         """Called when `done` steps are finished."""
@@ -134,17 +137,8 @@ class _Curve:
         self._loaded.model.eval()
         self._found[done] = evaluate_loaded(self._loaded, self._texts, self._length).bits_per_byte
         self._loaded.model.train()
-        write_atomically(self._path, json.dumps({"key": self._plan.key, "found": self._found}).encode())
+        write_losses(self._path, self._plan.key, self._found)
 
     def points(self) -> list[tuple[int, float]]:
         """(tokens, bits per byte) in order."""
         return [(self._plan.tokens(step), loss) for step, loss in sorted(self._found.items())]
-
-    def _read(self) -> dict[int, float]:
-        try:
-            stored = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            return {}
-        if stored.get("key") != self._plan.key:
-            return {}
-        return {int(step): float(loss) for step, loss in stored["found"].items()}

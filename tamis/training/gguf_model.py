@@ -43,8 +43,7 @@ def embedded_model_file() -> Path:
     Raises `MissingPackageError` with the command that installs it.
     """
     spec = importlib.util.find_spec(PACKAGE)
-    folders = spec.submodule_search_locations if spec is not None else None
-    for folder in folders or ():
+    for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
     raise MissingPackageError(

@@ -1,4 +1,4 @@
-"""How far a held-out figure can be trusted: 95 % intervals over other held-out examples and other seeds.
+"""Uncertainty of held-out figures: 95 % intervals over other held-out examples and other seeds.
 
 The variance is that of the mean over seeds (nothing is known of it with a single one) plus that of drawing
 the examples again; degrees of freedom follow Satterthwaite. A plain bootstrap over two or three seeds would
@@ -54,7 +54,7 @@ def estimates(results: Sequence[TrainingResult], seed: int = 0) -> dict[str, Est
 
 
 def _draws(count: int, seed: int) -> np.ndarray:
-    """How often each example is drawn: [1 + resamples, count], every one once in the first row."""
+    """Draw examples; how often each is drawn: [1 + resamples, count], every one once in the first row."""
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     return np.concatenate([np.ones((1, count), dtype=np.int64), drawn])
 
@@ -103,7 +103,6 @@ def macro_f1(outcomes: Outcomes, draws_rd: np.ndarray) -> np.ndarray:
         is_class, says_class = expected == number, predicted == number
         both = draws_rd @ (is_class & says_class)
         there = draws_rd @ is_class
-        sizes = there + draws_rd @ says_class
-        total += np.where(there > 0, 2 * both / np.maximum(sizes, 1), 0.0)
+        total += np.where(there > 0, 2 * both / np.maximum(there + draws_rd @ says_class, 1), 0.0)
         present += there > 0
     return total / np.maximum(present, 1)

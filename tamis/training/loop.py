@@ -24,7 +24,6 @@ from tamis.training.device import (
     memory_in_use,
     precision_of,
     retained_heap,
-    training_precision,
 )
 from tamis.training.errors import DivergedError
 from tamis.training.evaluation import Classification, Evaluation, measure
@@ -39,7 +38,6 @@ from tamis.training.stopping import Stopper
 from tamis.training.weights import MasterWeights
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 FLOOR_SHARE = 0.1
@@ -107,7 +105,7 @@ def load_state(folder: Path, key: str) -> SavedState | None:
 
 
 def resume_folder(cache: Path, kind: str, name: str) -> Path:
-    """Where a training of this kind keeps its resume state; `kind` is the asset that trains."""
+    """Folder in which a training of this kind keeps its resume state; `kind` is the asset that trains."""
     return cache / FOLDER / f"{kind}-{name}"
 
 
@@ -118,8 +116,7 @@ def keep_newest(folder: Path, count: int, kind: str = "") -> list[Path]:
     removes its own, so what is there belongs to runs that were stopped: the newest may go on, older ones are
     mostly of settings that have changed since.
     """
-    own = f"{kind}-*" if kind else "*"
-    found = [path for path in folder.glob(own) if path.is_dir()]
+    found = [path for path in folder.glob(f"{kind}-*" if kind else "*") if path.is_dir()]
     removed = sorted(found, key=_last_written, reverse=True)[count:]
     for path in removed:
         shutil.rmtree(path, ignore_errors=True)
@@ -132,7 +129,7 @@ def _last_written(folder: Path) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run did; `losses` are nats a token, one a step.
+    """Outcome of a run; `losses` are nats a token, one a step.
 
     tokens: all that were read; source_tokens: those of them that an encoder read. best_step: the step whose
     weights were kept, where training was stopped early or could have been.
@@ -166,19 +163,18 @@ def train(
     schedule = Schedule(peak=peak, steps=plan.steps, warm_up_share=options.warm_up_share)
     weights = MasterWeights(
         loaded.model,
-        _held_in(plan, loaded.device),
+        precision_of(plan.precision, loaded.device),
         betas=options.betas,
         weight_decay=options.weight_decay,
     )
     losses = torch.zeros(plan.steps, device=loaded.device)
     keeper = Keeper(plan=plan, weights=weights, losses=losses, session=session)
-    first = keeper.restore()
+    done = keeper.restore()
     if stopper is not None:
-        stopper.resume_at(first)
+        stopper.resume_at(done)
     loaded.model.train()
-    done = first
     with retained_heap(), torch.random.fork_rng(), fused(loaded.model, options.compile):
-        for step, batches in enumerate(plan.batches(first), start=first):
+        for step, batches in enumerate(plan.batches(done), start=done):
             if stopper is not None and stopper.exhausted:
                 break
             torch.manual_seed(options.seed * LARGE_PRIME + step)
@@ -197,10 +193,6 @@ def train(
     weights.release()
     loaded.model.eval()
     return replace(keeper.outcome(done), best_step=stopper.best_step if stopper else None)
-
-
-def _held_in(plan: Plan, device: "torch.device") -> "torch.dtype":
-    return training_precision(device) if plan.precision == "auto" else precision_of(plan.precision, device)
 
 
 def _gradient(loaded: LoadedModel, batches: list[Batch], precision: str) -> "Tensor":
@@ -256,12 +248,16 @@ class Keeper:
 
     def ended(self, done: int) -> None:
         """Look at the memory and the losses, and report, after any step and after the last."""
+        import torch
+
         self._peak = max(self._peak, memory_in_use(self._losses.device))
-        self._check_finite(done)
+        bad = torch.nonzero(~torch.isfinite(self._losses[:done]))
+        if len(bad):
+            raise DivergedError(int(bad[0]), self._plan.options.learning_rate)
         self._report(done)
 
     def outcome(self, done: int) -> Outcome:
-        """What the run did, that is finished after `done` steps."""
+        """Outcome of the run that is finished after `done` steps."""
         return Outcome(
             tokens=self._plan.tokens(done),
             source_tokens=self._plan.source_tokens(done),
@@ -277,18 +273,8 @@ class Keeper:
 
     def _save(self, done: int) -> None:
         tensors = {**self._weights.tensors(), "losses": self._losses}
-        save_state(
-            self._session.resume,
-            self._plan.key,
-            SavedState(step=done, seconds=self.seconds, tensors=tensors),
-        )
-
-    def _check_finite(self, done: int) -> None:
-        import torch
-
-        bad = torch.nonzero(~torch.isfinite(self._losses[:done]))
-        if len(bad):
-            raise DivergedError(int(bad[0]), self._plan.options.learning_rate)
+        state = SavedState(step=done, seconds=self.seconds, tensors=tensors)
+        save_state(self._session.resume, self._plan.key, state)
 
 
 def finish(
@@ -334,7 +320,7 @@ def finish(
 
 
 def checkpoint_folder(model: Path, share: float) -> Path:
-    """Where the folder of a model keeps it as it was after a share of its training."""
+    """Folder in which a model is kept as it was after a share of its training."""
     return model / CHECKPOINTS / f"{share:g}"
 
 

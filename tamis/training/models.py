@@ -62,8 +62,7 @@ def model_files(name: str | Path) -> tuple[Path, list[Path]]:
 
 def count_parameters(name: str | Path) -> int | None:
     """Count the parameters of a model by the headers of its files; None where none states them."""
-    _root, files = model_files(name)
-    return sum(_parameters_in(path) for path in files) or None
+    return sum(_parameters_in(path) for path in model_files(name)[1]) or None
 
 
 def _parameters_in(path: Path) -> int:
@@ -110,20 +109,22 @@ def require_whole(name: str, model: "PreTrainedModel", report: Mapping[str, Any]
             if key.startswith(prefix) and not key.removeprefix(prefix).startswith(DRAWN_LATER)
         ]
     if lost:
-        lack = f"{len(lost)} of the weights that config.json requires are missing or have another shape"
-        raise UnknownModelError(name, f"{lack}: {_some(lost)}")
+        raise UnknownModelError(
+            name,
+            f"{len(lost)} of the weights that config.json requires are missing or have another shape: "
+            f"{_some(lost)}",
+        )
     broken = [key for key, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
     if broken:
         raise UnknownModelError(name, f"these weights contain NaN or infinite values: {_some(broken)}")
 
 
 def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
+    return ", ".join(keys[:NAMED]) + (f" and {len(keys) - NAMED} more" if len(keys) > NAMED else "")
 
 
 class Kind(StrEnum):
-    """What a model does with text."""
+    """Ways in which a model reads text."""
 
     CAUSAL = "causal"
     ENCODER_DECODER = "encoder-decoder"
@@ -147,13 +148,8 @@ class LoadedModel:
     adapter: Any = None
 
     @property
-    def parameters(self) -> int:
-        """Distinct parameters, tied ones counted once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    @property
     def device(self) -> "torch.device":
-        """Where the model is."""
+        """Device of the model."""
         return self.model.device
 
     def hidden(self, tokens_bl: "torch.Tensor") -> "torch.Tensor":
@@ -173,7 +169,7 @@ class LoadedModel:
 
     @property
     def name(self) -> str:
-        """Where the model was loaded from, for people."""
+        """Name or folder that the model was loaded from, for people."""
         return str(self.model.name_or_path)
 
 

@@ -1,4 +1,4 @@
-"""What a batch asks of a model: the loss whose gradient a step follows, and what is scored by itself.
+"""Loss of a batch under a model: the loss whose gradient a step follows, and what is scored by itself.
 
 A step over several batches divides each by the targets of all of them, so that accumulated gradients are
 those of one large batch even where batches hold unequal numbers of targets.
@@ -107,8 +107,7 @@ def backward(loaded: LoadedModel, batch: Batch, count: int | None = None) -> "Te
 
 
 def _plain_backward(loaded: LoadedModel, batch: Batch, count: int | None) -> "Tensor":
-    rows = _tensor(loaded, batch.rows)
-    hidden = loaded.hidden(rows[:, :-1].clamp(min=0)).flatten(0, 1)
+    hidden = loaded.hidden(_tensor(loaded, batch.rows)[:, :-1].clamp(min=0)).flatten(0, 1)
     flat = _tensor(loaded, batch.targets).flatten()
     if batch.first_scored is not None or batch.scored is not None or batch.rows.min() == IGNORED:
         scored = flat != IGNORED
@@ -129,23 +128,21 @@ def target_nats(loaded: LoadedModel, batch: Batch) -> "Tensor":
     import torch
 
     targets = _tensor(loaded, batch.targets if batch.classes is None else batch.classes)
-    owner = torch.nonzero(targets != IGNORED)[:, 0]
+    scored = targets != IGNORED
     if loaded.plain_head and loaded.kind == Kind.CAUSAL:
-        scored = targets != IGNORED
         inputs = _tensor(loaded, batch.rows)[:, :-1].clamp(min=0)
         losses = token_losses(loaded.hidden(inputs)[scored], loaded.head, targets[scored])
     else:
         logits, scored_targets = _scored_logits(loaded, batch)
         losses = torch.nn.functional.cross_entropy(logits.float(), scored_targets, reduction="none")
-    return torch.bincount(owner, losses.double(), minlength=len(batch.rows))
+    return torch.bincount(torch.nonzero(scored)[:, 0], losses.double(), minlength=len(batch.rows))
 
 
 def row_logits(loaded: LoadedModel, batch: Batch) -> "Tensor":
-    """What a model that reads whole rows makes of them: [b, classes], or [b, l, V] of hidden tokens."""
+    """Logits of a model that reads whole rows: [b, classes], or [b, l, V] of hidden tokens."""
     rows = _tensor(loaded, batch.rows)
     inside = rows != IGNORED
-    filler = loaded.model.config.pad_token_id or 0
-    tokens = rows.masked_fill(~inside, filler)
+    tokens = rows.masked_fill(~inside, loaded.model.config.pad_token_id or 0)
     mask = {"attention_mask": inside.long()} if wants_mask(loaded.model) else {"use_cache": False}
     if averages(loaded.model):
         return mean_logits(loaded.model, tokens, inside, mask)

@@ -18,7 +18,7 @@ WIDTH_EXPONENT = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """What every training step needs, whatever the data."""
+    """Options of every training step, whatever the data."""
 
     sequence_length: int = 256
     batch_size: int = 4
@@ -75,7 +75,7 @@ class FineTuningOptions(StepOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where a run works and how often it saves; nothing here changes what is learnt on a given device."""
+    """Device of a run and how often it saves; nothing here changes what is learnt on a given device."""
 
     device: str = "auto"
     save_seconds: float = 15.0

@@ -45,7 +45,7 @@ class Batch:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """What is to be predicted: [b, l], `IGNORED` where it does not count."""
+        """Tokens to predict: [b, l], `IGNORED` where it does not count."""
         if self.hidden is not None:
             return self.hidden
         targets = self.rows[:, 1:]
@@ -128,8 +128,7 @@ class PackedDocuments:
         """
         order = np.random.default_rng((seed, epoch)).permutation(len(self.offsets) - 1)
         stream = self.tokens[_gather(self.offsets, order)]
-        rows = self.rows(sequence_length)
-        padded = np.full(rows * sequence_length + 1, IGNORED, dtype=np.int64)
+        padded = np.full(self.rows(sequence_length) * sequence_length + 1, IGNORED, dtype=np.int64)
         padded[: len(stream)] = stream
         return np.lib.stride_tricks.sliding_window_view(padded, sequence_length + 1)[::sequence_length]
 
@@ -166,9 +165,9 @@ def pack(
             break
     if not documents:
         raise EmptyTextError("training")
-    lengths = [len(document) for document in documents]
     return PackedDocuments(
-        tokens=np.concatenate(documents), offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        tokens=np.concatenate(documents),
+        offsets=np.concatenate(([0], np.cumsum([*map(len, documents)], dtype=np.int64))),
     )
 
 

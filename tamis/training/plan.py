@@ -1,4 +1,4 @@
-"""What a run will do, fixed before its first step: data, number of steps, and a key that names it."""
+"""Plan of a run, fixed before its first step: data, number of steps, and a key that names it."""
 
 import json
 from collections.abc import Iterator
@@ -61,11 +61,6 @@ class Plan:
         return steps_per_epoch(self.documents, self.options, self.accumulation)
 
 
-def tokens_per_step(options: StepOptions) -> int:
-    """Predicted tokens of a full batch of plain text."""
-    return options.batch_size * options.sequence_length
-
-
 def steps_per_epoch(documents: TrainingSet, options: StepOptions, accumulation: int = 1) -> int:
     """Steps over all documents once."""
     return -(-documents.rows(options.sequence_length) // (options.batch_size * accumulation))
@@ -74,7 +69,8 @@ def steps_per_epoch(documents: TrainingSet, options: StepOptions, accumulation: 
 def steps_for(documents: TrainingSet, options: StepOptions, tokens: int) -> int:
     """The first number of steps that reaches `tokens` predicted tokens, over as many epochs as that takes."""
     epochs, rest = divmod(tokens, documents.targets)
-    return epochs * steps_per_epoch(documents, options) + -(-rest // tokens_per_step(options))
+    per_step = options.batch_size * options.sequence_length
+    return epochs * steps_per_epoch(documents, options) + -(-rest // per_step)
 
 
 def run_key(origin: str, options: StepOptions, documents: TrainingSet, device: str) -> str:

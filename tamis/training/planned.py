@@ -1,4 +1,4 @@
-"""Which models and trials tamis.toml asks for, by name: nothing here has been made, nor is anything read."""
+"""Models and trials that tamis.toml asks for, by name: nothing here has been made, nor is anything read."""
 
 from dataclasses import dataclass
 
@@ -41,8 +41,7 @@ def sampler_models(project: Project) -> list[ModelOf]:
     settings = project.settings
     used = [section.sampler for section in settings.selection]
     used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
-    found = [model for name in used if (model := model_of(name))]
-    return [model for model in found if model.family == PERPLEXITY]
+    return [model for name in used if (model := model_of(name)) and model.family == PERPLEXITY]
 
 
 def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:
@@ -79,11 +78,10 @@ def _two_stage(project: Project, model: str, selections: tuple[str, ...]) -> lis
         Trial(name=f"direct__{model}__{target}", model=model, kind="direct", data=target, size=0)
         for target in targets
     ]
-    both = [
+    return direct + [
         Trial(name=f"two-stage__{model}__{name}", model=model, kind="two_stage", data=name, size=0)
         for name in selections
     ]
-    return direct + both
 
 
 def target_of_warm_up(project: Project, selection: str) -> str:

@@ -45,12 +45,14 @@ def pretrain(
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     if len(tokenizer) > shape.vocabulary:
-        allowed = f"{shape.vocabulary} at most, as the shape of the model allows"
-        raise BadArgumentError("tokenizer_folder", f"{len(tokenizer)} tokens", allowed)
+        raise BadArgumentError(
+            "tokenizer_folder",
+            f"{len(tokenizer)} tokens",
+            f"{shape.vocabulary} at most, as the shape of the model allows",
+        )
     documents = pack(tokenizer, texts, options.tokens)
     device = choose_device(runtime.device)
-    model = new_model(shape, options.seed, tokenizer)
-    loaded = prepared(model, tokenizer, device, options.sequence_length)
+    loaded = prepared(new_model(shape, options.seed, tokenizer), tokenizer, device, options.sequence_length)
     origin = json.dumps([asdict(shape), model_identity(tokenizer_folder)])
     plan = Plan(
         documents=documents,

@@ -1,18 +1,22 @@
-"""What a training run reports: steps, tokens, operations, time, memory, losses, bits per byte.
+"""Results of a training run: steps, tokens, operations, time, memory, losses, bits per byte.
 
 Costs are counted, not estimated: tokens are those that the model reads, operations follow
 `tamis.training.cost`, seconds span interruptions.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tamis.base.files import write_atomically
 
 HISTORY_POINTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What every held-out example came to, in their order, so that intervals can be drawn from it.
+    """Outcome of every held-out example, in their order, so that intervals can be drawn from it.
 
     bits, n_bytes: code length of texts and responses. expected, predicted: classes of labelled texts, and
     nats what the right one cost.
@@ -67,6 +71,21 @@ class TrainingResult:
         if values.get("outcomes") is not None:
             values["outcomes"] = Outcomes(**values["outcomes"])
         return TrainingResult(**values)
+
+
+def read_losses(path: Path, key: str) -> dict[int, float]:
+    """Losses by step that `write_losses` wrote for the run `key`; none where there are no such."""
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError):
+        stored = {}
+    found = stored.get("found", {}) if stored.get("key") == key else {}
+    return {int(step): float(loss) for step, loss in found.items()}
+
+
+def write_losses(path: Path, key: str, found: Mapping[int, float]) -> None:
+    """Write losses by step next to the resume state of a run."""
+    write_atomically(path, json.dumps({"key": key, "found": found}).encode())
 
 
 def history(losses: list[float]) -> list[tuple[int, float]]:

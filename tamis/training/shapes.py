@@ -34,11 +34,9 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Exact number of distinct parameters, embeddings counted once."""
-        attention = 4 * self.hidden_size**2
-        feed_forward = 3 * self.hidden_size * self.intermediate_size
-        norms = 2 * self.hidden_size
-        embeddings = self.vocabulary * self.hidden_size
-        return embeddings + self.layers * (attention + feed_forward + norms) + self.hidden_size
+        # Attention, feed-forward and norms of a layer.
+        layer = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        return self.vocabulary * self.hidden_size + self.layers * layer + self.hidden_size
 
 
 PRESETS: dict[str, ModelShape] = {

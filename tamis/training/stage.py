@@ -155,7 +155,7 @@ def with_twins(snapshot: Snapshot, samplers: Iterable[str]) -> tuple[str, ...]:
 
 
 def perplexity_wanted(snapshot: Snapshot) -> bool:
-    """Whether a model is configured that measures perplexity."""
+    """Return whether a model is configured that measures perplexity."""
     return bool(_perplexity_models(snapshot, ""))
 
 
@@ -167,7 +167,7 @@ def _perplexity_models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def trained_on_pool(snapshot: Snapshot, model: str) -> bool:
-    """Whether the graph trains a base model, rather than reads one from its files."""
+    """Return whether the graph trains a base model, rather than reads one from its files."""
     return model_section(snapshot.project, model)[0].preset is not None
 
 
@@ -187,9 +187,7 @@ def _base_model_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def target_of_trial(snapshot: Snapshot, name: str) -> str:
     """Return the target on whose held-out examples a trial is evaluated."""
     trial = snapshot.trials[name]
-    if trial.kind in OF_TARGETS:
-        return str(trial.data)
-    return target_of_warm_up(snapshot.project, trial.data)
+    return trial.data if trial.kind in OF_TARGETS else target_of_warm_up(snapshot.project, trial.data)
 
 
 def _selection_of_trial(snapshot: Snapshot, name: str) -> tuple[str, ...]:

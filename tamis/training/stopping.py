@@ -6,15 +6,15 @@ kept next to the resume state, so a killed run stops where an undisturbed one do
 only the best are kept (4 bytes a trained parameter).
 """
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tamis.base.files import whole_file, write_atomically
+from tamis.base.files import whole_file
 from tamis.training.plan import Plan
+from tamis.training.results import read_losses, write_losses
 from tamis.training.weights import MasterWeights
 
 FILE = "validation.json"
@@ -56,13 +56,9 @@ class Stopper:
         return sum(step > best for step in self._found) >= self._patience
 
     def resume_at(self, done: int) -> None:
-        """Remember what was found up to a step, and nothing later: that will be found again."""
-        try:
-            stored = json.loads((self._resume / FILE).read_text())
-        except (OSError, ValueError):
-            stored = {}
-        found = stored.get("found", {}) if stored.get("key") == self._key else {}
-        self._found = {int(step): float(loss) for step, loss in found.items() if int(step) <= done}
+        """Restore the losses up to a step, and nothing later: that will be measured again."""
+        found = read_losses(self._resume / FILE, self._key)
+        self._found = {step: loss for step, loss in found.items() if step <= done}
 
     def after(self, done: int, weights: MasterWeights) -> None:
         """Called when `done` steps are finished."""
@@ -72,16 +68,12 @@ class Stopper:
         self._found[done] = self._evaluate()
         self._resume.mkdir(parents=True, exist_ok=True)
         if self.best_step != before:
-            self._write_best(done, weights)
-        write_atomically(self._resume / FILE, json.dumps({"key": self._key, "found": self._found}).encode())
+            from safetensors.torch import save_file
 
-    def _write_best(self, done: int, weights: MasterWeights) -> None:
-        from safetensors.torch import save_file
-
-        path = self._resume / BEST.format(done)
-        tensors = {name: one.cpu().contiguous() for name, one in weights.values().items()}
-        with whole_file(path) as draft:
-            save_file(tensors, draft)
+            tensors = {name: one.cpu().contiguous() for name, one in weights.values().items()}
+            with whole_file(self._resume / BEST.format(done)) as draft:
+                save_file(tensors, draft)
+        write_losses(self._resume / FILE, self._key, self._found)
 
     def forget_others(self) -> None:
         """Remove weights that are not the best, once the resume state is past them."""

@@ -1,4 +1,4 @@
-"""Training from and into the store: which documents a model is trained on, and where its numbers go.
+"""Training from and into the store: the documents that a model is trained on, and its numbers.
 
 Base models train on one half of the pool (fold 0, a twin on fold 1) in keyed-hash order until their token
 budget is reached, so the documents they saw are known before they are trained and listed in `trained_on`.
@@ -56,10 +56,8 @@ def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int,
     ordered = keyed_order([doc_id for doc_id, found in zip(pool, folds, strict=True) if found == fold], seed)
     taken: list[str] = []
     total = 0
-    for start in range(0, len(ordered), BATCH):
-        batch = ordered[start : start + BATCH]
-        texts = texts_of(store, batch)
-        for doc_id, count in zip(batch, count_tokens(tokenizer, [texts[i] for i in batch]), strict=True):
+    for batch in text_batches(store, ordered):
+        for doc_id, count in zip(batch, count_tokens(tokenizer, batch.values()), strict=True):
             if total >= tokens:
                 return taken
             taken.append(doc_id)
@@ -73,19 +71,18 @@ def record_training_documents(
     by_data: Mapping[str, Sequence[str]],
     repeated: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Write down which documents of what a checkpoint is trained on; one of several stages counts once.
+    """Record the documents that a checkpoint is trained on; one of several stages counts once.
 
     `repeated`: times of those documents that its training set holds several times.
     """
     seen: dict[str, str] = {}
     for data, doc_ids in by_data.items():
         seen |= {doc_id: data for doc_id in doc_ids if doc_id not in seen}
-    counts = [repeated.get(doc_id) for doc_id in seen]
     rows = {
         "checkpoint": [checkpoint] * len(seen),
         "doc_id": list(seen),
         "data": list(seen.values()),
-        "training_count": counts,
+        "training_count": [repeated.get(doc_id) for doc_id in seen],
     }
     store.put("trained_on", rows, f"checkpoint = {quoted(checkpoint)}")
 
@@ -118,10 +115,13 @@ def score_perplexity(
         missing = [doc_id for doc_id in wanted if doc_id not in known]
         source = named(project.settings.base_model, model).path or folders[scorer]
         reader = _Reader(str(source), section.max_tokens)
-        for texts, (bits_n, failed) in current_engine().map(_bits, reader, _batches(store, missing), advance):
+        for texts, (bits_n, failed) in current_engine().map(
+            _bits, reader, text_batches(store, missing), advance
+        ):
             ids = list(texts)
-            refused = {ids[place]: why for place, why in failed.items()}
-            note_refused(store, "perplexity_scores", fingerprint, refused)
+            note_refused(
+                store, "perplexity_scores", fingerprint, {ids[place]: why for place, why in failed.items()}
+            )
             bits = pa.array(bits_n.astype(np.float32), from_pandas=True)  # NaN is null
             columns = {"doc_id": ids, "bits_per_byte": bits, "fingerprint": [fingerprint] * len(ids)}
             store.put("scores_perplexity", columns)
@@ -154,9 +154,10 @@ def _bits(reader: _Reader, texts: dict[str, str], advance: Advance) -> tuple[np.
     )
 
 
-def _batches(store: Store, doc_ids: list[str]) -> Iterator[dict[str, str]]:
-    for start in range(0, len(doc_ids), BATCH):
-        ids = doc_ids[start : start + BATCH]
+def text_batches(store: Store, doc_ids: Sequence[str], size: int = BATCH) -> Iterator[dict[str, str]]:
+    """Yield the texts of documents by id, in order, read as far as they are needed."""
+    for start in range(0, len(doc_ids), size):
+        ids = doc_ids[start : start + size]
         texts = texts_of(store, ids)
         yield {doc_id: texts[doc_id] for doc_id in ids}
 
@@ -164,7 +165,7 @@ def _batches(store: Store, doc_ids: list[str]) -> Iterator[dict[str, str]]:
 def _scorers(
     model: str, twin: str, folders: Mapping[str, Path], doc_ids: Sequence[str]
 ) -> list[tuple[str, list[str]]]:
-    """Which model scores which documents: the one trained on fold 0 scores fold 1, its twin fold 0."""
+    """Pair models with the documents they score: the one trained on fold 0 scores fold 1, its twin fold 0."""
     if twin not in folders:
         return [(model, list(doc_ids))]
     folds = fold_of(list(doc_ids))
@@ -213,8 +214,12 @@ def without_validation(
         json.dumps(Conversation.of(one.turns).starts) if isinstance(one, Chat) else None
         for one in examples.values()
     ]
-    texts = [text_of(example) for example in examples.values()]
-    columns = {"doc_id": list(examples), "text": texts, "turns": pl.Series(starts, dtype=pl.String)}
-    groups = near_groups(frame := pl.DataFrame(columns), threshold)
-    aside, others = set_aside(frame.select("doc_id"), groups, count, seed)
+    frame = pl.DataFrame(
+        {
+            "doc_id": list(examples),
+            "text": [text_of(example) for example in examples.values()],
+            "turns": pl.Series(starts, dtype=pl.String),
+        }
+    )
+    aside, others = set_aside(frame.select("doc_id"), near_groups(frame, threshold), count, seed)
     return tuple({i: examples[i] for i in part["doc_id"]} for part in (aside, others))  # type: ignore[return-value]

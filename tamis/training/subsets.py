@@ -1,4 +1,4 @@
-"""Which half of the pool a document belongs to, and nested random subsets: keyed hashes of its id.
+"""Halves of the pool, and nested random subsets: keyed hashes of its id.
 
 A keyed hash (BLAKE2b) needs no table of draws: membership never depends on which other documents exist,
 so it survives arrivals and withdrawals. It costs about 1 microsecond an id.

@@ -8,6 +8,7 @@ their order. Files are written by hand, so training a tokenizer imports neither 
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,14 @@ def train_tokenizer(texts: Iterable[str], folder: Path, vocabulary: int = 4_096)
     tokenizer.train_from_iterator(short_runs(texts), trainer)
     with replace_folder(folder) as draft:
         tokenizer.save(str(draft / "tokenizer.json"))
-        (draft / "tokenizer_config.json").write_text(json.dumps(_configuration(), indent=2), encoding="utf-8")
+        configuration = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": BOS,
+            "eos_token": EOS,
+            "pad_token": PAD,
+            "clean_up_tokenization_spaces": False,
+        }
+        (draft / "tokenizer_config.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
 
 
 def short_runs(texts: Iterable[str]) -> Iterator[str]:
@@ -73,38 +81,24 @@ def short_runs(texts: Iterable[str]) -> Iterator[str]:
         yield text[start:]
 
 
-def _configuration() -> dict[str, object]:
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": BOS,
-        "eos_token": EOS,
-        "pad_token": PAD,
-        "clean_up_tokenization_spaces": False,
-    }
-
-
 def count_tokens(tokenizer_folder: str | Path, texts: Iterable[str]) -> np.ndarray:
     """Tokens of each text, without special tokens: int32 [n], in the order of `texts`."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_buffer((Path(tokenizer_folder) / "tokenizer.json").read_bytes())
     tokenizer.encode_special_tokens = True
-    counts: list[int] = []
-    for block in blocks(texts, COUNT_BLOCK):
-        encodings = tokenizer.encode_batch_fast(block, add_special_tokens=False)
-        counts.extend(len(encoding.ids) for encoding in encodings)
+    counts = [
+        len(encoding.ids)
+        for block in blocks(texts, COUNT_BLOCK)
+        for encoding in tokenizer.encode_batch_fast(block, add_special_tokens=False)
+    ]
     return np.asarray(counts, dtype=np.int32)
 
 
 def blocks(texts: Iterable[str], size: int) -> Iterable[list[str]]:
     """Lists of at most `size` texts, in order."""
-    block: list[str] = []
-    for text in texts:
-        block.append(text)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
+    remaining = iter(texts)
+    while block := list(islice(remaining, size)):
         yield block
 
 

@@ -14,7 +14,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -47,6 +47,14 @@ LOSS = "training_loss"
 PROBE_SECONDS = 5.0
 DIGEST_CHARACTERS = 32  # MLflow allows 36
 PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
+CLIENT_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+"""Settings of MLflow's client where the environment says nothing else."""
 
 
 def _file_of(uri: str) -> Path | None:
@@ -82,13 +90,13 @@ def ensure_database(uri: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         with _quiet_migrations(), _unflushed_connections():
-            _build(draft)
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            SqlAlchemyStore(f"{SQLITE}{draft}", ARTIFACT_ROOT).engine.dispose()
         flush(Path(folder))
-        try:
+        with suppress(FileExistsError):
             os.link(draft, path)
             flush_one(path.parent)
-        except FileExistsError:
-            return
 
 
 def require_database(uri: str) -> None:
@@ -98,9 +106,10 @@ def require_database(uri: str) -> None:
     try:
         engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS})
     except ModuleNotFoundError as error:
-        needed_for = "tracking in a PostgreSQL database"
         raise MissingPackageError(
-            "psycopg2", needed_for, "pip install -c constraints.txt -e '.[postgres]'"
+            "psycopg2",
+            "tracking in a PostgreSQL database",
+            "pip install -c constraints.txt -e '.[postgres]'",
         ) from error
     try:
         engine.connect().close()
@@ -108,13 +117,6 @@ def require_database(uri: str) -> None:
         raise TrackerUnavailableError(uri, str(error.orig).strip().splitlines()[0]) from error
     finally:
         engine.dispose()
-
-
-def _build(path: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    store = SqlAlchemyStore(f"{SQLITE}{path}", ARTIFACT_ROOT)
-    store.engine.dispose()
 
 
 @contextmanager
@@ -162,9 +164,11 @@ def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> s
     logged = client.get_run(run).data.tags
     tags = {tag: logged[tag] for tag in (TRIAL, INPUT_KEY, MANIFEST, CHECKPOINT)}
     name = model_name(experiment, tags[TRIAL])
-    found = _version(client, name, tags)
+    versions = client.search_model_versions(f"name = '{name}'")
+    found = next((version for version in versions if tags.items() <= version.tags.items()), None)
     if found is None:
-        _ensure_model(client, name)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
         found = client.create_model_version(name, f"{SCHEME}{tags[CHECKPOINT]}", run_id=run, tags=tags)
     elif REMOVED in found.tags:  # it was removed by the rule, and is made again
         client.delete_model_version_tag(name, found.version, REMOVED)
@@ -179,8 +183,11 @@ def mark_removed(uri: str, trial: str, manifest: str, rule: str) -> None:
     for version in _versions_of(client, trial):
         if version.tags.get(MANIFEST) == manifest:
             client.set_model_version_tag(version.name, version.version, REMOVED, rule)
-            said = f"The weights were removed by the rule {rule}; the manifest is kept."
-            client.update_model_version(version.name, version.version, said)
+            client.update_model_version(
+                version.name,
+                version.version,
+                f"The weights were removed by the rule {rule}; the manifest is kept.",
+            )
 
 
 @_patient
@@ -204,19 +211,6 @@ def aliased_checkpoints(uri: str, trial: str) -> set[str]:
 def _versions_of(client: "MlflowClient", trial: str) -> list["ModelVersion"]:
     """The versions of a trial, whatever the experiment was called when they were registered."""
     return list(client.search_model_versions(f"tags.`{TRIAL}` = '{trial}'"))
-
-
-def _version(client: "MlflowClient", name: str, tags: dict[str, str]) -> "ModelVersion | None":
-    """The version with these tags, where there is one."""
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if all(version.tags.get(key) == value for key, value in tags.items()):
-            return version
-    return None
-
-
-def _ensure_model(client: "MlflowClient", name: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
 
 
 @_patient
@@ -308,11 +302,8 @@ def _require_readable(path: Path) -> None:
 
 def open_tracker(uri: str) -> "MlflowClient":
     """An MLflow client with telemetry off; an SQLite database is created when it is missing."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    for name, value in CLIENT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     ensure_database(uri)
@@ -374,16 +365,18 @@ def _log_metrics(
 def _log_datasets(client: "MlflowClient", run: "Run", datasets: Sequence[tuple[str, str, int]]) -> None:
     from mlflow.entities import Dataset, DatasetInput
 
-    inputs = [
-        DatasetInput(
-            Dataset(
-                name=name,
-                digest=digest[:DIGEST_CHARACTERS],
-                source_type="tamis",
-                source=f'{{"digest": "{digest}"}}',
-                profile=f'{{"num_rows": {rows}}}',
+    client.log_inputs(
+        run.info.run_id,
+        [
+            DatasetInput(
+                Dataset(
+                    name=name,
+                    digest=digest[:DIGEST_CHARACTERS],
+                    source_type="tamis",
+                    source=f'{{"digest": "{digest}"}}',
+                    profile=f'{{"num_rows": {rows}}}',
+                )
             )
-        )
-        for name, digest, rows in datasets
-    ]
-    client.log_inputs(run.info.run_id, inputs)
+            for name, digest, rows in datasets
+        ],
+    )

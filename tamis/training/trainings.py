@@ -5,7 +5,7 @@ the target has to learn from; it is measured after both. Finished results are ke
 state until the trial is recorded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tamis.training.results import TrainingResult
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage:
-    """What one stage is trained on: the target or selection, its data version, its documents, in order.
+    """Data of one stage: the target or selection, its data version, its documents, in order.
 
     `doc_ids`: none twice. `repeated`: how often documents are among the examples that are several times.
     """
@@ -32,7 +32,7 @@ class TrainingStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Schooling:
-    """Where training begins, its stages, and what it is measured with.
+    """Start of training, its stages, and what it is measured with.
 
     zero_shot: the base model's bits per byte on `held_out` where it is known. validation: decides when a
     stage ends, and is part of nothing else.
@@ -80,10 +80,11 @@ def _one_seed(
     base, last = schooling.base, len(schooling.stages) - 1
     for place, stage in enumerate(schooling.stages):
         folder = output if place == last else state / f"stage-{place}"
-        result = _once(
-            state / f"result-{place}.json",
-            folder,
-            lambda base=base, stage=stage, folder=folder, place=place: fine_tune(  # type: ignore[misc]
+        path = state / f"result-{place}.json"
+        if path.is_file() and folder.is_dir():
+            result = TrainingResult.from_json(path.read_text())
+        else:
+            result = fine_tune(
                 base,
                 stage.examples,
                 options,
@@ -94,18 +95,8 @@ def _one_seed(
                 zero_shot=results[-1].held_out_bits_per_byte if results else schooling.zero_shot,
                 runtime=session.runtime,
                 advance=session.advance,
-            ),
-        )
+            )
+            write_atomically(path, result.to_json().encode())
         results.append(result)
         base = folder
     return results
-
-
-def _once(path: Path, folder: Path, make: Callable[[], TrainingResult]) -> TrainingResult:
-    """Return the result from the file next to its checkpoint; without one, make the result and write it."""
-    if path.is_file() and folder.is_dir():
-        return TrainingResult.from_json(path.read_text())
-    result = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, result.to_json().encode())
-    return result

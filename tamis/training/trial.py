@@ -32,7 +32,7 @@ SUMMED = ("steps", "tokens", "flops", "seconds", "evaluation_flops", "evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class TrialData:
-    """What a trial is trained and evaluated on.
+    """Data that a trial is trained and evaluated on.
 
     `zero_shot_key`: names the base model, the held-out examples and the window, so that the base model is
     evaluated once and not by each trial.
@@ -65,9 +65,8 @@ class Finished:
     @property
     def metrics(self) -> dict[str, float]:
         """The figures among the values."""
-        counts = ("tokens", "steps", "peak_memory_bytes")
         found = {name: value for name, value in self.values.items() if isinstance(value, float)}
-        return found | {name: float(self.values[name]) for name in counts}
+        return found | {name: float(self.values[name]) for name in ("tokens", "steps", "peak_memory_bytes")}
 
     def row(self, run: str) -> pa.Table:
         """Return the row of the table of trials; `run`: its id in the tracker."""
@@ -75,7 +74,7 @@ class Finished:
 
     @property
     def improved(self) -> bool:
-        """Whether training made the held-out figure better than it was, or than the most frequent label."""
+        """Return whether training improved the held-out figure, or beats the most frequent label."""
         values = self.values
         if values.get("accuracy") is not None:
             return values["accuracy"] > (values["majority_accuracy"] or 0.0)
@@ -102,12 +101,14 @@ def run_trial(
     seeds = project.settings.fine_tuning.seeds
     by_seed = school(schooling, options, seeds, folder, Session(resume=state, advance=advance))
     values = _values(project, trial, data, by_seed)
+    own = model_section(project, trial.model)[0].recipe()
+    counted = {name: values[name] for name in ("parameters", "trainable_parameters", "seed", "seeds")}
     return Finished(
         trial=trial.name,
         input_key=input_key,
         results=[results[-1] for results in by_seed],
         values=values | {"checkpoint": project.home.relative(folder)},
-        parameters=_parameters(project, trial, values),
+        parameters=asdict(trial) | project.settings.fine_tuning.recipe() | own | counted,
         losses=by_seed[0][-1].losses,
         datasets=[(stage.data, stage.digest, len(stage.doc_ids)) for stage in data.stages],
     )
@@ -119,7 +120,7 @@ def forget_state(project: Project, input_key: str) -> None:
 
 
 def state_folder(project: Project, input_key: str) -> Path:
-    """Where a trial under way keeps its resume state, and what is finished of it."""
+    """Folder in which a trial under way keeps its resume state, and what is finished of it."""
     return resume_folder(project.home.cache, KIND, input_key[:16])
 
 
@@ -150,19 +151,15 @@ def _zero_shot(project: Project, data: TrialData, options: FineTuningOptions) ->
     path = project.home.cache / "zero_shot" / f"{data.zero_shot_key[:32]}.json"
     if not path.exists():
         if isinstance(data.held_out[0], Pair | Chat):
-            pairs = cast(Answered, data.held_out)
-            found = evaluate_pairs(data.base, pairs, sequence_length=options.sequence_length)
+            found = evaluate_pairs(
+                data.base, cast(Answered, data.held_out), sequence_length=options.sequence_length
+            )
         else:
-            texts = cast(Sequence[str], data.held_out)
-            found = evaluate(data.base, texts, sequence_length=options.sequence_length)
+            found = evaluate(
+                data.base, cast(Sequence[str], data.held_out), sequence_length=options.sequence_length
+            )
         write_atomically(path, json.dumps({"bits_per_byte": found.bits_per_byte}).encode())
     return float(json.loads(path.read_text())["bits_per_byte"])
-
-
-def _parameters(project: Project, trial: Trial, values: dict[str, Any]) -> dict[str, Any]:
-    own = model_section(project, trial.model)[0].recipe()
-    counted = {name: values[name] for name in ("parameters", "trainable_parameters", "seed", "seeds")}
-    return asdict(trial) | project.settings.fine_tuning.recipe() | own | counted
 
 
 def _values(
@@ -232,5 +229,4 @@ def trial_metadata(finished: Finished, run: str) -> dict[str, Any]:
     named = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "size"}
     named["training_seconds"] = named.pop("seconds")
     losses = finished.results[0].losses
-    final = {"final_training_loss": float(losses[-1][1])} if losses else {}
-    return named | final | {"mlflow_run": run}
+    return named | ({"final_training_loss": float(losses[-1][1])} if losses else {}) | {"mlflow_run": run}

@@ -26,10 +26,8 @@ class MasterWeights:
         self._frozen = [
             (parameter, parameter.data) for parameter in model.parameters() if not parameter.requires_grad
         ]
-        for parameter, _original in self._frozen:
-            parameter.data = parameter.data.to(precision)
         self._master = [parameter.detach().clone() for parameter in self._working]
-        for parameter in self._working:
+        for parameter in model.parameters():
             parameter.data = parameter.data.to(precision)
         groups = [
             # Norm gains and biases are not decayed: shrinking them only rescales what follows.

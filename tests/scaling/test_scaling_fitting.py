@@ -9,7 +9,7 @@ from scipy.optimize import least_squares
 from tamis.scaling import fit_law
 from tamis.scaling.fitting import corrected_akaike, least_sizes
 from tamis.scaling.laws import LAWS
-from tamis.scaling.least_squares import refine
+from tamis.scaling.least_squares import descend
 from tamis.scaling.measurements import measured
 
 SIZES = 200 * 2.0 ** np.arange(14)
@@ -160,7 +160,7 @@ def test_whoever_says_converged_cannot_go_on():
         log_x = curve.log_sizes - np.log(np.exp(curve.log_sizes.mean()))
         for law in LAWS:
             fit = fit_law(law, SIZES[:8], losses)
-            again = refine(LAWS[law], log_x, curve.log_losses, fit.coordinates[None])
+            again = descend(LAWS[law], log_x, curve.log_losses, fit.coordinates[None])
             lower = 1 - again.costs[0] / (fit.rmsd**2 * 8)
             fits.append((fit.converged, lower))
     assert max(lower for converged, lower in fits if converged) < 1e-6

@@ -198,4 +198,5 @@ def quiet_environment(project: Project) -> None:
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    os.environ.update(defaults | os.environ)
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -56,6 +56,7 @@ def check_references(settings: "Settings") -> None:
         )
         _check_contrast(selection, targets)
     _check_exports(selections)
+    _check_followers(settings)
     _check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
     refuse(
@@ -126,14 +127,13 @@ def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
         raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs two targets)")
 
 
-def _check_mixture(settings: "Settings") -> None:
-    """What [mixture] and the selections that follow it ask of the other tables."""
-    section = settings.mixture
+def _check_followers(settings: "Settings") -> None:
+    """What selections that follow [mixture] ask of it, and of their own keys."""
     for selection in settings.selection:
         where = f"[[selection]] {selection.name}"
         refuse(
             (
-                selection.mixture and section is None,
+                selection.mixture and settings.mixture is None,
                 f"{where}: mixture",
                 True,
                 "a [mixture] section in tamis.toml, from which the selection takes its shares",
@@ -151,6 +151,11 @@ def _check_mixture(settings: "Settings") -> None:
                 'a budget in tokens, such as budget = "2Mtok", since mixture = true',
             ),
         )
+
+
+def _check_mixture(settings: "Settings") -> None:
+    """What [mixture] asks of the other tables."""
+    section = settings.mixture
     if section is None:
         return
     _must_be(section.targets, {one.name for one in settings.target}, "[mixture] target")

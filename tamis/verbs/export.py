@@ -140,9 +140,7 @@ def export_selection(
         raise NothingToLoadError(selection)
     places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
     places = places.join(exported.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
-    first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
-    for known in (first, places.group_by("doc_id").agg(stated_licence())):
-        exported = exported.join(known, on="doc_id", how="left", maintain_order="left")
+    exported = _with_first_place(exported, places)
     chosen = exported.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode()))
     facts, lineage = describe_subset(project, found, decisions, chosen)
     rows = subset_rows(project, exported, places)
@@ -180,6 +178,13 @@ def _ranks(decisions: pl.DataFrame, scores: bool) -> pl.DataFrame:
         more, found = [], _selected(decisions).sort("rank")
     found = found.select("doc_id", "rank", "margin", COUNT, *more)
     return found.with_columns(filled) if found[COUNT].count() else found.drop(COUNT)
+
+
+def _with_first_place(exported: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
+    for known in (first, places.group_by("doc_id").agg(stated_licence())):
+        exported = exported.join(known, on="doc_id", how="left", maintain_order="left")
+    return exported
 
 
 def _written(

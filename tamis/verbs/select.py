@@ -149,13 +149,7 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
 
 def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
     """Return what `tamis.select` returns, and raise and warn as it does."""
-    sampler = find_sampler(choosing.sampler)
-    if not _scores_texts(sampler):
-        columns = {*sampler.score_columns} - SCORES.keys() or {"the answers of a model"}
-        raise UnscoredSamplerError(
-            choosing.sampler, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one)]
-        )
-    budget, seed = parse_budget(choosing.budget), choosing.seed
+    sampler, budget, seed = _usable_sampler(choosing.sampler), parse_budget(choosing.budget), choosing.seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED:
         raise BadSeedError(seed)
     choosing = replace(choosing, seed=int(seed))
@@ -218,6 +212,17 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
         .sort("rank", "row", nulls_last=True)
         .select(COLUMNS)
     )
+
+
+def _usable_sampler(name: str) -> Sampler:
+    """Return the sampler of that name; raise `UnscoredSamplerError` where texts alone do not do."""
+    sampler = find_sampler(name)
+    if not _scores_texts(sampler):
+        columns = {*sampler.score_columns} - SCORES.keys() or {"the answers of a model"}
+        raise UnscoredSamplerError(
+            name, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one)]
+        )
+    return sampler
 
 
 def _scores_texts(sampler: Sampler) -> bool:

@@ -300,13 +300,7 @@ def read_status(project: Project) -> Status:
             *lost_runs(project),
             *(one.line for one in losses if one.unread),
         ],
-        failed_trials=[
-            failure
-            for failure in failures_of(store)
-            if (TRIALS_STAGE.name, failure.trial) in outdated
-            and failure.attempts
-            and failure.input_key == input_key(stages()[TRIALS_STAGE.name], failure.trial, snapshot, current)
-        ],
+        failed_trials=_failed_trials(snapshot, current, outdated),
         failed_steps=failed,
         scaling=_scaling(snapshot, current, outdated),
         held_back=losses,
@@ -394,6 +388,19 @@ def _links_left_out(project: Project) -> list[str]:
         "to follow them, set follow_links = true in tamis.toml"
         for name, links in found.items()
         if links
+    ]
+
+
+def _failed_trials(
+    snapshot: ProjectSnapshot, current: CurrentValues, outdated: set[tuple[str, str]]
+) -> list[Failure]:
+    """Trials still to be made that failed at what they would be made from now."""
+    return [
+        failure
+        for failure in failures_of(snapshot.project.home.store)
+        if (TRIALS_STAGE.name, failure.trial) in outdated
+        and failure.attempts
+        and failure.input_key == input_key(stages()[TRIALS_STAGE.name], failure.trial, snapshot, current)
     ]
 
 

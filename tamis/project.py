@@ -168,8 +168,9 @@ def load_project() -> tuple[Project, str]:
             settings = load_settings(copy)
         except BROKEN:
             raise NothingToLoadError(str(error), copy) from error
-        home = placed(Home(root, storage_url(settings)))
-        return Project(file=file, settings=settings, home=home), str(error)
+        return Project(file=file, settings=settings, home=placed(Home(root, storage_url(settings)))), str(
+            error
+        )
     # On a full or read-only disk, or where the file was changed since it was read, the earlier copy stays.
     with contextlib.suppress(OSError, *BROKEN):
         if not copy.exists() or copy.read_bytes() != file.read_bytes():

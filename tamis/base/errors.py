@@ -154,8 +154,7 @@ def may_pass(error: BaseException) -> bool:
     names = {base.__name__ for base in type(error).__mro__}
     if "OperationalError" in names:
         # Of SQLite's, only a lock passes; PostgreSQL says so of its connections alone.
-        module = type(error).__module__
-        return "is locked" in said or not ("sqlite3" in said or module.startswith("sqlite3"))
+        return "is locked" in said or not ("sqlite3" in said or type(error).__module__.startswith("sqlite3"))
     return not names.isdisjoint(_PASSING_CLASSES)
 
 

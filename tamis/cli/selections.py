@@ -81,8 +81,7 @@ def export(
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
     with written(output) if output else contextlib.nullcontext():
-        extras = Extras(card=card, scores=scores)
-        done = export_selection(project, selection, form, columns, output, extras)
+        done = export_selection(project, selection, form, columns, output, Extras(card=card, scores=scores))
     print(f"{done.path}: {counted(done.documents, 'document')}")
     if done.card and done.card.parent != done.path.parent and form != FOLDER:
         say(f"its data card: {done.card}")

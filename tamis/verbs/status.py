@@ -237,11 +237,10 @@ class Status:
         if not self.withdrawn:
             return []
         lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
-        held = Counter(place["shard"] for place in self.still_in_files)
         in_files = [
             f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}; no run reads them, but "
             "only you can delete them there"
-            for shard, rows in held.most_common()
+            for shard, rows in Counter(place["shard"] for place in self.still_in_files).most_common()
         ]
         tainted = list(dict.fromkeys(f"tainted: {one.line}" for one in self.tainted))
         for kind in (in_files, near_repeat_lines(self.near_repeats), tainted):

@@ -4,7 +4,7 @@ Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral
@@ -78,8 +78,10 @@ def share_of(shares: Shares, group: str, otherwise: float) -> Fraction:
 
 def check_shares(key: str, shares: Shares) -> None:
     """Raise `ImpossibleSharesError` for a share under 0 or over 1."""
-    by_group: Mapping[str | None, float] = {**shares} if isinstance(shares, Mapping) else {None: shares}
-    for group, share in by_group.items():
+    each: Iterable[tuple[str | None, float]] = (
+        shares.items() if isinstance(shares, Mapping) else [(None, shares)]
+    )
+    for group, share in each:
         if not 0 <= share <= 1:
             raise ImpossibleSharesError(key, group, share, "a share from 0 to 1")
 

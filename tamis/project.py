@@ -75,8 +75,9 @@ class Project:
         names += [] if settings.judge.url else [settings.judge.model]
         tokenizer = counting_tokenizer(settings)
         names += [tokenizer.path] if tokenizer and tokenizer.path else []
-        hub = any(corpus.hub for corpus in settings.corpus)
-        return hub or any("/" in name and not Path(self.model(name)).is_dir() for name in names)
+        return any(corpus.hub for corpus in settings.corpus) or any(
+            "/" in name and not Path(self.model(name)).is_dir() for name in names
+        )
 
     @property
     def tracking_uri(self) -> str:
@@ -131,7 +132,7 @@ class NothingToLoadError(PermanentError):
     """tamis.toml cannot be used, and there is no earlier state of it either; `copy`: where it would be."""
 
     def __init__(self, problem: str, copy: Path | None) -> None:
-        self.problem, self.copy = problem, copy
+        self.copy = copy
         where = (
             "no earlier version of that file can be loaded, since without it the home folder is unknown"
             if copy is None
@@ -167,9 +168,16 @@ def load_project() -> tuple[Project, str]:
             settings = load_settings(copy)
         except BROKEN:
             raise NothingToLoadError(str(error), copy) from error
-        home = placed(Home(root, storage_url(settings)))
-        return Project(file=file, settings=settings, home=home), str(error)
-    _keep(file, copy)
+        return Project(file=file, settings=settings, home=placed(Home(root, storage_url(settings)))), str(
+            error
+        )
+    # On a full or read-only disk, or where the file was changed since it was read, the earlier copy stays.
+    with contextlib.suppress(OSError, *BROKEN):
+        if not copy.exists() or copy.read_bytes() != file.read_bytes():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(copy) as draft:
+                shutil.copy(file, draft)  # with its permissions: an address in it may hold a secret
+                load_settings(draft)
     return project, ""
 
 
@@ -181,23 +189,15 @@ def quiet_environment(project: Project) -> None:
     spin_briefly()
     complete_user()  # a command has done so, and said what was missing; a server of Dagster has not
     warnings.filterwarnings("ignore", "Parameter `owners` of initializer")
-    os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
-    os.environ.setdefault("HF_HUB_OFFLINE", "0" if project.names_hub_models else "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def _keep(file: Path, copy: Path) -> None:
-    """Copy a good tamis.toml into the home, unless it is there."""
-    # On a full or read-only disk, or where the file was changed since it was read, the earlier copy stays.
-    with contextlib.suppress(OSError, *BROKEN):
-        if copy.exists() and copy.read_bytes() == file.read_bytes():
-            return
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(copy) as draft:
-            shutil.copy(file, draft)  # with its permissions: an address in it may hold a secret
-            load_settings(draft)
+    defaults = {
+        "DAGSTER_HOME": str(project.home.dagster),
+        "HF_HUB_OFFLINE": "0" if project.names_hub_models else "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -19,7 +19,7 @@ class UnreadableFileError(PermanentError):
     """A file that is not what was saved."""
 
     def __init__(self, path: str, reason: str) -> None:
-        self.path, self.reason = path, reason
+        self.reason = reason
         super().__init__(f"{path}: {reason}")
 
 

@@ -46,8 +46,9 @@ def as_floats(
     try:
         return np.asarray(dense(values), dtype=dtype)
     except NO_NUMBERS:
-        found = f"a {type(values).__name__} that is not an array of numbers"
-        raise error(argument, found, expected) from None
+        raise error(
+            argument, f"a {type(values).__name__} that is not an array of numbers", expected
+        ) from None
 
 
 def as_number(value: object) -> float:

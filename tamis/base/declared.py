@@ -20,6 +20,9 @@ def declaring_modules(name: str = "stage") -> tuple[ModuleType, ...]:
     Each `stage` has `STAGES`, and `TABLES` for rows that no value lists; each `control` has `CONTROL`, tables
     that no stage writes: indexes, what people decided, and what is remembered of runs.
     """
-    folders = importlib.import_module(PACKAGE).__path__
-    packages = {file.parent.name for folder in folders for file in Path(folder).glob(f"*/{name}.py")}
+    packages = {
+        file.parent.name
+        for folder in importlib.import_module(PACKAGE).__path__
+        for file in Path(folder).glob(f"*/{name}.py")
+    }
     return tuple(importlib.import_module(f"{PACKAGE}.{package}.{name}") for package in sorted(packages))

@@ -94,7 +94,6 @@ class NotMadeError(PermanentError):
     """Something that tamis.toml names but that has not been made yet."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
         super().__init__(f"{name!r} has not been materialized yet; run `tamis materialize`")
 
 
@@ -102,7 +101,6 @@ class OutdatedError(PermanentError):
     """What there is to show was made of something else than there is now, and was not made again."""
 
     def __init__(self, name: str, reason: str) -> None:
-        self.name, self.reason = name, reason
         super().__init__(
             f"{name} is out of date ({reason}), so the earlier result is not shown; fix any problem listed "
             "above, then run `tamis materialize`"
@@ -124,7 +122,6 @@ class ConfigurationError(PermanentError):
     """
 
     def __init__(self, file: str, key: str, found: object, expected: str, section: str = "") -> None:
-        self.file, self.key, self.found, self.expected, self.section = file, key, found, expected, section
         state = "is missing" if found is None else f"= {found!r} is not valid"
         state += f" (section {section!r})" if section else ""
         super().__init__(f"{file}: {key} {state}; expected {expected}")
@@ -157,8 +154,7 @@ def may_pass(error: BaseException) -> bool:
     names = {base.__name__ for base in type(error).__mro__}
     if "OperationalError" in names:
         # Of SQLite's, only a lock passes; PostgreSQL says so of its connections alone.
-        module = type(error).__module__
-        return "is locked" in said or not ("sqlite3" in said or module.startswith("sqlite3"))
+        return "is locked" in said or not ("sqlite3" in said or type(error).__module__.startswith("sqlite3"))
     return not names.isdisjoint(_PASSING_CLASSES)
 
 

@@ -29,10 +29,9 @@ class UnusableKeyError(PermanentError):
     """The key in an environment variable cannot be sent: no header may hold it."""
 
     def __init__(self, variable: str) -> None:
-        self.variable = shown_variable(variable)
         super().__init__(
-            f"the key in the environment variable {self.variable} contains a blank, a line break or a letter "
-            "that no key has; set the variable to the key alone"
+            f"the key in the environment variable {shown_variable(variable)} contains a blank, a line "
+            "break or a letter that no key has; set the variable to the key alone"
         )
 
 
@@ -76,7 +75,6 @@ class WebhookUnreachableError(TransientError):
     """
 
     def __init__(self, host: str, attempts: int, reason: str) -> None:
-        self.host, self.attempts, self.reason = host, attempts, reason
         super().__init__(
             f"the message to the webhook at {host} was not delivered in {counted(attempts, 'attempt')} (last "
             f"failure: {reason}); check webhook in [automation], and that its server is running"
@@ -97,10 +95,9 @@ class WebhookKeyMissingError(PermanentError):
     """The environment variable that should hold the webhook's key is not set."""
 
     def __init__(self, variable: str) -> None:
-        self.variable = shown_variable(variable)
         super().__init__(
-            f"the webhook's key is read from the environment variable {self.variable}, which is not set "
-            "where the sensors run; set the variable there, or change webhook_key_env in [automation]"
+            f"the webhook's key is read from the environment variable {shown_variable(variable)}, which is "
+            "not set where the sensors run; set the variable there, or change webhook_key_env in [automation]"
         )
 
 

@@ -32,11 +32,11 @@ encoder.
 ROUNDS = 7
 
 
+@dataclass(frozen=True, eq=False)
 class _InForce:
     """A precision while somebody holds it; two of the same are not equal."""
 
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
+    precision: Precision
 
 
 _IN_FORCE: list[_InForce] = []
@@ -96,6 +96,9 @@ def measure_precisions(device: str = "auto") -> Speeds:
     return Speeds(device=device, float32_ms=found[FLOAT32], bfloat16_ms=found.get(BFLOAT16))
 
 
+_measured_once = cache(measure_precisions)
+
+
 class _Layer:
     """A gated feed-forward layer, as in a Llama."""
 
@@ -105,9 +108,9 @@ class _Layer:
         draw = torch.Generator().manual_seed(0)
         rows = ROWS["cuda" if device.startswith("cuda") else "cpu"]
         shapes = ((rows, WIDTH), (INNER, WIDTH), (INNER, WIDTH), (WIDTH, INNER))
-        made = [torch.randn(shape, generator=draw) for shape in shapes]
         self._tensors = [
-            one.to(device=device, dtype=getattr(torch, precision)).requires_grad_() for one in made
+            torch.randn(shape, generator=draw).to(device, getattr(torch, precision)).requires_grad_()
+            for shape in shapes
         ]
         self._device = device
 
@@ -144,9 +147,4 @@ def computing_in(precision: str) -> Iterator[None]:
 
 def precision_in_force(device: str = "auto") -> Precision:
     """Return the precision of `computing_in`, else the faster one, which is measured once a process."""
-    return _IN_FORCE[-1].precision if _IN_FORCE else _measured(device).faster
-
-
-@cache
-def _measured(device: str) -> Speeds:
-    return measure_precisions(device)
+    return _IN_FORCE[-1].precision if _IN_FORCE else _measured_once(device).faster

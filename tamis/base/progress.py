@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
@@ -232,14 +232,12 @@ class _Screen:
     style: Style = "auto"
     step: str = ""
     assets: str = ""
-
-    def __post_init__(self) -> None:
-        self._open: list[Progress] = []
-        self._bar: tqdm[None] | None = None
-        self._barred: Progress | None = None
-        self._lock = threading.RLock()
-        self._spoken = time.monotonic()
-        self._terminal: TextIO | None = None
+    open: list[Progress] = field(default_factory=list)
+    _bar: "tqdm[None] | None" = None
+    _barred: Progress | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _spoken: float = field(default_factory=time.monotonic)
+    _terminal: TextIO | None = None
 
     def attach(self) -> None:
         """Keep hold of the terminal, if standard error is one: Dagster redirects it while steps run."""
@@ -260,19 +258,14 @@ class _Screen:
 
     def opened(self, progress: Progress) -> None:
         with self._lock:
-            self._open.append(progress)
+            self.open.append(progress)
 
     def closed(self, progress: Progress) -> None:
         with self._lock:
-            if progress in self._open:
-                self._open.remove(progress)
-            if progress is self._barred or not self._open:
+            if progress in self.open:
+                self.open.remove(progress)
+            if progress is self._barred or not self.open:
                 self._erase()
-
-    def close_all(self, background: bool) -> None:
-        for progress in list(self._open):
-            if background or not progress.background:
-                progress.close()
 
     def say(self, line: str) -> None:
         with self._lock:
@@ -291,8 +284,8 @@ class _Screen:
     def draw(self, progress: Progress) -> None:
         """Show a piece of work, unless another one is to be shown; called every moment of its own thread."""
         with self._lock:
-            in_front = [one for one in self._open if not one.background and one._sink is None]
-            if progress is not (in_front or self._open or [progress])[-1]:
+            in_front = [one for one in self.open if not one.background and one._sink is None]
+            if progress is not (in_front or self.open or [progress])[-1]:
                 return
             if self.live:
                 self._bar_of(progress).refresh()
@@ -368,7 +361,9 @@ def close_all(*, background: bool = True) -> None:
 
     `background`: also those of what surrounds other work.
     """
-    _SCREEN.close_all(background)
+    for progress in list(_SCREEN.open):
+        if background or not progress.background:
+            progress.close()
 
 
 def say(line: str) -> None:

@@ -5,9 +5,10 @@ more.
 """
 
 import contextlib
+import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -25,12 +26,10 @@ class DatabaseLockedError(TransientError):
     """Another program has kept a database locked; names both, as far as is known."""
 
     def __init__(self, paths: Iterable[Path], holders: Iterable[str], seconds: float) -> None:
-        self.paths, self.holders, self.seconds = list(paths), list(holders), seconds
-        by = f" by {', '.join(self.holders)}" if self.holders else " by another program"
-        what = " and ".join(map(str, self.paths))
+        what = " and ".join(map(str, paths))
         super().__init__(
-            f"the database {what} has been locked{by} for {seconds:.0f} s; close the program that uses it, "
-            "then run the same command again"
+            f"the database {what} has been locked by {', '.join(holders) or 'another program'} for "
+            f"{seconds:.0f} s; close the program that uses it, then run the same command again"
         )
 
     @classmethod
@@ -79,13 +78,9 @@ def wait_until_free(paths: Iterable[Path]) -> None:
 
 def users_of(paths: Iterable[Path]) -> list[str]:
     """Return the other processes of this user that have one of these files open, each with its name."""
-    files = {str(path.resolve()) for path in paths}
-    return sorted(set(_users_of(files)))
-
-
-def _users_of(files: set[str]) -> Iterator[str]:
-    here = psutil.Process().pid
+    files, users = {str(path.resolve()) for path in paths}, set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != here and files.intersection(one.path for one in process.open_files()):
-                yield f"process {process.pid} ({process.name()})"
+            if process.pid != os.getpid() and files.intersection(one.path for one in process.open_files()):
+                users.add(f"process {process.pid} ({process.name()})")
+    return sorted(users)

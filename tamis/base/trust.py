@@ -46,7 +46,6 @@ class UntrustedError(PermanentError):
     """A project wants what nobody on this machine has accepted; names it, and how to."""
 
     def __init__(self, asked: Sequence[Consent], cure: str = "") -> None:
-        self.asked = list(asked)
         said = "; ".join(f"{one.file} {one.effect}" for one in asked)
         super().__init__(
             f"{said}; nobody has accepted this on this machine. If you trust the origin of the project, run "
@@ -58,7 +57,6 @@ class NoRecordError(PermanentError):
     """There is no place for what is accepted."""
 
     def __init__(self, problem: str) -> None:
-        self.problem = problem
         super().__init__(
             f"what you accept cannot be recorded ({problem}); set HOME or XDG_STATE_HOME to a folder that "
             f"this user may write to, or set {TRUST}=1"

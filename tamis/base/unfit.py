@@ -75,8 +75,7 @@ def read_each(
     results: list[tuple[list[int], Result]] = []
     refused: dict[int, Refusal] = {}
     ends = [0, *(cuts or [len(texts) // 2]), len(texts)]
-    parts = [list(range(start, end)) for start, end in pairwise(ends)]
-    _read_parts(read, texts, parts, results, refused)
+    _read_parts(read, texts, [list(range(start, end)) for start, end in pairwise(ends)], results, refused)
     return results, refused
 
 

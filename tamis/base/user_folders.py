@@ -26,7 +26,6 @@ class NoTemporaryFolderError(PermanentError):
     """There is no folder for temporary files; names what TMPDIR says."""
 
     def __init__(self, named: str | None) -> None:
-        self.named = named
         said = f"TMPDIR names {named!r}, which cannot be written" if named else "TMPDIR is not set"
         super().__init__(
             f"there is no folder for temporary files: {said}, and no usual one can be written either; set "
@@ -38,7 +37,6 @@ class LongTemporaryFolderError(PermanentError):
     """The folder for temporary files has too long a path for the sockets of a service."""
 
     def __init__(self, folder: str, most: int) -> None:
-        self.folder, self.most = folder, most
         super().__init__(
             f"the path of TMPDIR is too long for a Unix socket: {folder} has "
             f"{len(os.fsencode(folder))} bytes, and at most {most} work; set TMPDIR to a folder with a "
@@ -67,8 +65,10 @@ def complete_user() -> list[str]:
     if not _can_be_made(cache := Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")):
         folder = private_folder("cache")
         os.environ["XDG_CACHE_HOME"] = str(folder)  # HOME stays: credentials and what was accepted are there
-        cure = "set XDG_CACHE_HOME to keep them elsewhere"
-        said.append(f"{cache} cannot be written; caches are kept in {folder} ({cure})")
+        said.append(
+            f"{cache} cannot be written; caches are kept in {folder} (set XDG_CACHE_HOME to keep them "
+            "elsewhere)"
+        )
     return said
 
 
@@ -137,7 +137,6 @@ class PathError(PermanentError):
     """A folder that cannot be worked in, for its name or the length of its path; says what to do."""
 
     def __init__(self, path: Path, problem: str, cure: str) -> None:
-        self.path, self.problem = path, problem
         shown = visible_name(os.fsencode(path).decode("utf-8", "backslashreplace"))
         super().__init__(f"the path {shown} {problem}; {cure}")
 

@@ -285,5 +285,4 @@ def _exit_at_once(ended: Sequence[int]) -> None:
     """
     if not ended:  # an error that nobody expected: Python ends as usual
         return
-    code = _flushed(ended[0])
-    os._exit(code)
+    os._exit(_flushed(ended[0]))

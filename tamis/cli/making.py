@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tamis.base.errors import NotMadeError, OutdatedError, PermanentError
+from tamis.base.errors import NotMadeError, OutdatedError
 from tamis.base.files import write_atomically
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
-from tamis.cli.parts import ListCommand, answer, failed_lines, json_option, run, spoken
+from tamis.cli.parts import CallError, ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
@@ -28,44 +28,19 @@ from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, 
 from tamis.verbs.status import Status, read_status, unknown_assets
 
 
-class ProjectExistsError(PermanentError):
-    """There is a project file already; it is never overwritten."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(f"{path} already exists; edit it, or remove it to start over")
-
-
-class NotAFolderError(PermanentError):
-    """Where a project should begin there is a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(f"{path} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
-
-
-class NothingToCompareError(PermanentError):
-    """A project without a selection or without a target."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        super().__init__(f"{file} has nothing to compare; add at least one [[selection]] and one [[target]]")
-
-
 @click.command()
 @click.argument("folder", default=".")
 def init(folder: str) -> int:
     """Write the template, with the folder's name for the project, and the folders that it names."""
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
-        raise ProjectExistsError(path)
+        raise CallError(f"{path} already exists; edit it, or remove it to start over")
     require_plain(path, "choose another folder for the project")
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
-        raise NotAFolderError(there)
+        raise CallError(f"{there} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
     template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
     name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
-    written = template.replace('name = "tamis"', f'name = "{name}"', 1)
-    write_atomically(path, written.encode("utf-8"))
+    write_atomically(path, template.replace('name = "tamis"', f'name = "{name}"', 1).encode("utf-8"))
     for name in ("documents", "target"):
         (path.parent / name).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
@@ -109,8 +84,7 @@ def plan(on_request: bool, as_json: bool) -> int:
     answer(as_json, found, without_documents(project, found) or lines)
     for line in checked.lines:
         complain(line)
-    held = any(entry["asset"] == HELD_BACK for entry in found)
-    return int(bool(checked.unmet or checked.too_many) or held)
+    return int(bool(checked.unmet or checked.too_many) or any(one["asset"] == HELD_BACK for one in found))
 
 
 @click.command(cls=ListCommand)
@@ -165,7 +139,9 @@ def compare() -> int:
     """Make the comparison of samplers, and show it."""
     project = read_project()
     if not project.settings.selection or not project.settings.target:
-        raise NothingToCompareError(project.file)
+        raise CallError(
+            f"{project.file} has nothing to compare; add at least one [[selection]] and one [[target]]"
+        )
     trained = [SAMPLER_TRIALS_STAGE.name] if project.settings.sampler_trials.model else []
     wanted = [*trained, COMPARISON_STAGE.name]
     for asset in wanted:
@@ -240,7 +216,6 @@ def _materialize(
 
 def next_step(project: Project, found: Status, failing: bool) -> str:
     """Return what a person would do now."""
-    made = [one["selection"] for one in found.selections if one["documents"]]
     if failing:
         return (
             "fix the problems listed above, then run `tamis materialize` again; "
@@ -248,7 +223,7 @@ def next_step(project: Project, found: Status, failing: bool) -> str:
         )
     if not project.settings.selection:
         return "`tamis ui` shows the graph; a [[selection]] in tamis.toml would choose documents"
-    if not made:
+    if not (made := [one["selection"] for one in found.selections if one["documents"]]):
         return "no document was chosen; the page of a selection says why each was dropped"
     return (
         f"`tamis export {made[0]}` writes the selected documents, `tamis explain DOC_ID` says why a document "

@@ -31,11 +31,14 @@ DEFINITIONS, RUNTIME = "tamis.platform.definitions", "tamis.runtime"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
+class CallError(PermanentError):
+    """A command cannot do what a call asks for; the message says why, and what to do."""
+
+
 class CannotWriteError(PermanentError):
     """A file that a call names cannot be written: why, and what to do."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        self.path, self.problem = path, problem
         super().__init__(
             f"{path} cannot be written ({problem}); free some space there and allow this user to write, or "
             "name another path"
@@ -83,20 +86,13 @@ def spoken(verb: Verb) -> Verb:
     return speaking
 
 
-def selection_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the selections of the project that begin so, for a shell that completes a name."""
+def names_in_project(_context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return names of selections or targets, as the argument is called, for a shell that completes one."""
     try:
-        return [one.name for one in read_project().settings.selection if one.name.startswith(incomplete)]
+        sections = getattr(read_project().settings, str(parameter.name).removesuffix("s"))
     except TamisError:
         return []
-
-
-def target_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the targets of the project that begin so, for a shell that completes a name."""
-    try:
-        return [one.name for one in read_project().settings.target if one.name.startswith(incomplete)]
-    except TamisError:
-        return []
+    return [one.name for one in sections if one.name.startswith(incomplete)]
 
 
 @contextlib.contextmanager

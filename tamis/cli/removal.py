@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
-from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain
-from tamis.cli.parts import answer, failed_lines, json_option, run, runtime_module
+from tamis.cli.parts import CallError, answer, failed_lines, json_option, run, runtime_module
 from tamis.project import Project, read_project
 from tamis.store.home import writing
 from tamis.store.retained import purge_answers
@@ -33,14 +32,6 @@ from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import preview
 
 PATIENCE_SECONDS = 30.0
-
-
-class CannotReadError(PermanentError):
-    """A file that names what to withdraw cannot be read as UTF-8."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        self.name, self.problem = name, problem
-        super().__init__(f"{name} cannot be read: {problem}; pass a readable UTF-8 text file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +70,6 @@ class Named:
         return asking.done()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How to withdraw, and how to say it."""
-
-    reason: str
-    dry_run: bool
-    materialize: bool
-    as_json: bool
-
-
 @click.command()
 @click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
 @click.option("--ids", metavar="FILE", help="Read content ids from this file, one per line; - reads stdin.")
@@ -124,9 +105,21 @@ class Way:
     "text too.",
 )
 @json_option
-def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
-    """Withdraw the documents with these content ids, or unambiguous beginnings of them."""
-    way = Way(as_json=as_json, **{name: given.pop(name) for name in ("reason", "dry_run", "materialize")})
+def withdraw(
+    listed: bool,
+    verified: bool,
+    as_json: bool,
+    *,
+    reason: str,
+    dry_run: bool,
+    materialize: bool,
+    **given: Any,
+) -> int:
+    """Withdraw the documents with these content ids, or unambiguous beginnings of them.
+
+    Make again what depended on them where that is asked for. 1 where anything is left, or where nothing of
+    what was named was found.
+    """
     named = Named(**given)
     if listed and (verified or named.anything):
         raise click.UsageError("--list shows all withdrawals; it takes no documents, and no --verify")
@@ -146,26 +139,18 @@ def withdraw(listed: bool, verified: bool, as_json: bool, **given: Any) -> int:
         answer(as_json, holds.to_json(), holds.lines())
         return int(not holds.holds)
     asked = named.found_in(project)
-    if way.dry_run:
+    if dry_run:
         with Heartbeat("checking what would be removed"):
             found = preview(project.home, asked)
         files = {} if as_json or found.places.is_empty() else addresses_of_files(project)
         answer(as_json, preview_json(found), preview_lines(found, files))
         return 0
-    return _withdraw(project, asked, way)
-
-
-def _withdraw(project: Project, asked: Asked, way: Way) -> int:
-    """Withdraw, and make again what depended on it where that is asked for.
-
-    1 where anything is left, or where nothing of what was named was found.
-    """
     commands = runtime_module("commands")
     with Heartbeat("withdrawing"):
-        done = commands.withdraw_project(project, asked, WithdrawalReason(way.reason))
+        done = commands.withdraw_project(project, asked, WithdrawalReason(reason))
     places = places_with_files(project)
-    answer(way.as_json, withdrawn_json(done, places), withdrawn_lines(done, places, way.materialize))
-    failed = failed_lines(run(project)) if way.materialize else []
+    answer(as_json, withdrawn_json(done, places), withdrawn_lines(done, places, materialize))
+    failed = failed_lines(run(project)) if materialize else []
     for line in failed:
         complain(line)
     return int(bool(failed or done.still_kept or done.found_nothing))
@@ -173,10 +158,10 @@ def _withdraw(project: Project, asked: Asked, way: Way) -> int:
 
 def _read(name: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8-sig")
+        return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotReadError(name, getattr(error, "strerror", None) or str(error)) from error
+        problem = getattr(error, "strerror", None) or error
+        raise CallError(f"{name} cannot be read: {problem}; pass a readable UTF-8 text file") from error
 
 
 @click.command()

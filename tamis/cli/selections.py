@@ -12,8 +12,8 @@ from tamis.cli.parts import (
     answer,
     failed_lines,
     json_option,
+    names_in_project,
     run,
-    selection_names,
     why_out_of_date,
     written,
 )
@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 30.0
 
 
 @click.command()
-@click.argument("selection", shell_complete=selection_names)
+@click.argument("selection", shell_complete=names_in_project)
 @click.option(
     "--format",
     "form",
@@ -81,8 +81,7 @@ def export(
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
     with written(output) if output else contextlib.nullcontext():
-        extras = Extras(card=card, scores=scores)
-        done = export_selection(project, selection, form, columns, output, extras)
+        done = export_selection(project, selection, form, columns, output, Extras(card=card, scores=scores))
     print(f"{done.path}: {counted(done.documents, 'document')}")
     if done.card and done.card.parent != done.path.parent and form != FOLDER:
         say(f"its data card: {done.card}")
@@ -99,7 +98,7 @@ def export(
 
 
 @click.command()
-@click.argument("selection", shell_complete=selection_names)
+@click.argument("selection", shell_complete=names_in_project)
 @click.argument("start", type=int, required=False, metavar="[FROM]")
 @click.argument("end", type=int, required=False, metavar="[TO]")
 @click.option("--list", "listed", is_flag=True, help="List the versions of the selection instead.")
@@ -124,7 +123,7 @@ def diff(
 
 
 @click.command()
-@click.argument("selection", shell_complete=selection_names)
+@click.argument("selection", shell_complete=names_in_project)
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--latest", is_flag=True, help="Unpin the selection, so that it follows the corpora again.")
 def restore(selection: str, version: int | None, latest: bool) -> int:
@@ -162,7 +161,7 @@ def _brought_there(project: Project, selection: str) -> list[str]:
 
 
 @click.command()
-@click.argument("selections", nargs=-1, metavar="[SELECTION]...", shell_complete=selection_names)
+@click.argument("selections", nargs=-1, metavar="[SELECTION]...", shell_complete=names_in_project)
 @click.option("--all", "everything", is_flag=True, help="Approve every selection that is waiting.")
 @json_option
 def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
@@ -193,7 +192,7 @@ def approve(selections: Sequence[str], everything: bool, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("selection", shell_complete=selection_names)
+@click.argument("selection", shell_complete=names_in_project)
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),

@@ -15,7 +15,7 @@ from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.installation import PLATFORM, ROOT
 from tamis.base.progress import say, visible
 from tamis.base.trust import accept, accepted, unaccepted
-from tamis.cli.parts import ListCommand, answer, json_option, runtime_module
+from tamis.cli.parts import CallError, ListCommand, answer, json_option, runtime_module
 from tamis.project import open_project
 from tamis.report.address import PagesAddress, missing_page, pages_address
 from tamis.report.server import served_pages
@@ -36,57 +36,15 @@ NO_LOGIN = (
 STOPPED = "the UI and the sensors have stopped"
 
 
-class NoAddressError(PermanentError):
-    """A host that this machine cannot serve at."""
-
-    def __init__(self, host: str, problem: OSError) -> None:
-        self.host, self.problem = host, problem
-        super().__init__(
-            f"cannot serve at {host}: {problem}; pass an address of this machine, such as --host 127.0.0.1"
-        )
-
-
 class PortTakenError(PermanentError):
     """A port at which somebody serves already, and the option that names another."""
 
     def __init__(self, port: int, problem: OSError, option: str = "--port") -> None:
-        self.port, self.problem, self.option = port, problem, option
         # Two further: the next one is where another `tamis ui` usually serves its pages.
         other = port + 2 if port + 2 <= LAST_PORT else port - 2
         super().__init__(
             f"port {port} is taken ({problem.strerror}), perhaps by another `tamis ui`; "
             f"stop it, or use another port: tamis ui {option} {other}"
-        )
-
-
-class NoBenchmarksError(PermanentError):
-    """The benchmarks are not part of the package."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"{ROOT} contains no benchmarks: they are in the repository of Tamis; clone it, and run "
-            "`pip install -e .` there"
-        )
-
-
-class SamePortError(PermanentError):
-    """One port for the UI and for the pages."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(
-            f"--port and --reports-port are both {port}; the UI and the report pages need different ports"
-        )
-
-
-class ServedError(PermanentError):
-    """A home that another `tamis ui` serves: of two, the sensors would ask one alone to load definitions."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
-        super().__init__(
-            f"this project is already served at http://{host}:{port}; open that address, or stop the server "
-            "there first"
         )
 
 
@@ -110,8 +68,11 @@ class ServedError(PermanentError):
 def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
     """Serve until Ctrl-C."""
     project = open_project()
-    if webserver := served(project.home):
-        raise ServedError(webserver.host, webserver.port)
+    if webserver := served(project.home):  # of two, the sensors would ask one alone to load definitions
+        raise CallError(
+            f"this project is already served at http://{webserver.host}:{webserver.port}; open that address, "
+            "or stop the server there first"
+        )
     if ended := runtime_module("services").end_left_over(project.file):
         say(
             f"stopped the {' and the '.join(ended)} that a killed `tamis ui` of this project had left running"
@@ -121,8 +82,11 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            raise (PortTakenError(port, error) if taken else NoAddressError(host, error)) from error
+            if error.errno == errno.EADDRINUSE:
+                raise PortTakenError(port, error) from error
+            raise CallError(
+                f"cannot serve at {host}: {error}; pass an address of this machine, such as --host 127.0.0.1"
+            ) from error
     with _pages(project.home, reports_port, port) as pages:
         runtime_module("instance").prepare(project)
         os.environ["TAMIS_PROJECT"] = str(project.file)
@@ -149,12 +113,14 @@ def ui(port: int, reports_port: int | None, host: str, verbose: bool) -> int:
 def _pages(home: Home, wanted: int | None, ui_port: int) -> Iterator[PagesAddress]:
     """Serve the pages as long as the UI, and say where they are if that is another port than before."""
     if wanted == ui_port:
-        raise SamePortError(ui_port)
+        raise CallError(
+            f"--port and --reports-port are both {ui_port}; the UI and the report pages need different ports"
+        )
     before = pages_address(home).port
     with contextlib.ExitStack() as open_until_the_end:
         try:
-            missing = partial(missing_page, home)
-            pages = open_until_the_end.enter_context(served_pages(home, wanted, ui_port, missing))
+            serving = served_pages(home, wanted, ui_port, partial(missing_page, home))
+            pages = open_until_the_end.enter_context(serving)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES) or error.filename:
                 raise  # of the file that notes the port
@@ -182,8 +148,8 @@ def trust(listed: bool) -> int:
     missing = unaccepted(asked)
     if not listed:
         accept(missing)
-    known = accepted() if listed else []
-    lines = [f"accepted: {one.file} {one.effect}" for one in (known if listed else missing)]
+    known = accepted() if listed else missing
+    lines = [f"accepted: {one.file} {one.effect}" for one in known]
     lines += [f"not accepted: {one.file} {one.effect}" for one in missing if listed]
     print("\n".join(map(visible, lines or ["nothing is accepted, and nothing has to be"])))
     return 0
@@ -214,7 +180,10 @@ def bench(name: str | None, rest: Sequence[str]) -> int:
     """Run a benchmark in this process."""
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_"))
     if not names:
-        raise NoBenchmarksError
+        raise CallError(
+            f"{ROOT} contains no benchmarks: they are in the repository of Tamis; clone it, and run "
+            "`pip install -e .` there"
+        )
     if name is None:
         print("\n".join(names))
         return 0

@@ -15,7 +15,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
 from tamis.base.progress import complain, say
-from tamis.cli.parts import answer, json_option, runtime_module, target_names, why_out_of_date, written
+from tamis.cli.parts import answer, json_option, names_in_project, runtime_module, why_out_of_date, written
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.embedding.unknown import unknown_lines
@@ -61,8 +61,7 @@ class Document:
     def __post_init__(self) -> None:
         if self.row is not None and self.file is None:
             raise click.UsageError("--row N needs --file FILE")
-        ways = [self.doc_id, self.text, self.file, self.checkpoint]
-        if sum(way is not None for way in ways) != 1:
+        if [self.doc_id, self.text, self.file, self.checkpoint].count(None) != 3:
             raise click.UsageError(
                 "give exactly one of: a document id, --text FILE, --file FILE (with --row N unless the file "
                 "is one document), --checkpoint NAME"
@@ -77,8 +76,7 @@ class Document:
             except UnknownDocumentError:
                 if not os.path.isfile(self.doc_id):  # a pasted text is too long a name for Path
                     raise
-                where = f"{self.doc_id} is a file: pass it as --file {self.doc_id}"
-                raise click.UsageError(where) from None
+                raise click.UsageError(f"{self.doc_id} is a file: pass it as --file {self.doc_id}") from None
         if self.text is not None:
             raw = sys.stdin.buffer.read() if self.text == "-" else Path(self.text).read_bytes()
             return document_of_text(store, raw.decode("utf-8-sig", "replace")), None
@@ -133,8 +131,10 @@ def _say_what_is_out_of_date(project: Project, snapshot: ProjectSnapshot | None)
     if outdated:
         name, entry = next(iter(outdated.items()))
         more = f" (and {len(outdated) - 1:,} more)" if len(outdated) > 1 else ""
-        reason = f"selection {name}{more} is out of date: {why_due(entry)}"
-        say(f"{reason}; run `tamis materialize`, then ask again")
+        say(
+            f"selection {name}{more} is out of date: {why_due(entry)}; run `tamis materialize`, then ask "
+            "again"
+        )
 
 
 def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
@@ -147,7 +147,7 @@ def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
 
 
 @click.command()
-@click.argument("target", shell_complete=target_names)
+@click.argument("target", shell_complete=names_in_project)
 @json_option
 def gaps(target: str, as_json: bool) -> int:
     """List the examples of a target that hardly any eligible documents are similar to."""
@@ -173,17 +173,6 @@ def gaps(target: str, as_json: bool) -> int:
     return 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """The files that an audit reads or writes."""
-
-    html: str | None
-    anchor: str | None
-    against: str | None
-    openlineage: str | None
-    prov: str | None
-
-
 def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return the option of a file that the audit writes; a folder is refused before anything is hashed."""
     return click.option(option, type=click.Path(dir_okay=False), metavar="FILE", help=text)
@@ -205,27 +194,38 @@ def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[
 @_written("--openlineage", "Write the lineage to this file as OpenLineage events.")
 @_written("--prov", "Write the lineage to this file as W3C PROV-JSON.")
 @json_option
-def audit(name: str | None, quick: bool, tree: bool, as_json: bool, **given: str | None) -> int:
+def audit(
+    name: str | None,
+    quick: bool,
+    tree: bool,
+    as_json: bool,
+    *,
+    html: str | None,
+    anchor: str | None,
+    against: str | None,
+    openlineage: str | None,
+    prov: str | None,
+) -> int:
     """Audit; 1 where it is red."""
-    asked, project = Files(**given), read_project()
+    project = read_project()
     found = runtime_module("commands").audit_project(project, name, quick, say)
-    if asked.against:
-        found, there, named = judge_anchor(found, project.home.manifests, Path(asked.against))
-        say(f"anchor {asked.against}: {there:,} of the {named:,} manifests that it lists are unaltered")
-    if asked.html:
-        with written(Path(asked.html)):
-            write_atomically(Path(asked.html), page_of(found).encode())
-        say(f"{asked.html}: the audit as a page")
-    if asked.anchor:
+    if against:
+        found, there, named = judge_anchor(found, project.home.manifests, Path(against))
+        say(f"anchor {against}: {there:,} of the {named:,} manifests that it lists are unaltered")
+    if html:
+        with written(Path(html)):
+            write_atomically(Path(html), page_of(found).encode())
+        say(f"{html}: the audit as a page")
+    if anchor:
         current = read_current_values(project.home.store)
-        with written(Path(asked.anchor)):
-            root = write_anchor(Path(asked.anchor), current)
-        say(f"anchor {asked.anchor}: root {root}")
-    if found.status == "red" and (asked.openlineage or asked.prov):
+        with written(Path(anchor)):
+            root = write_anchor(Path(anchor), current)
+        say(f"anchor {anchor}: root {root}")
+    if found.status == "red" and (openlineage or prov):
         say("the lineage was not written, because the audit is red; fix what it reports, then run it again")
-    elif asked.openlineage or asked.prov:
+    elif openlineage or prov:
         lineage = lineage_behind(project, name)
-        for file, write in ((asked.openlineage, openlineage_lines), (asked.prov, prov_json)):
+        for file, write in ((openlineage, openlineage_lines), (prov, prov_json)):
             if file:
                 with written(Path(file)):
                     write_atomically(Path(file), write(lineage).encode())

@@ -4,7 +4,8 @@ Nothing here asks a clock or draws a number: the same manifests and rows give th
 subset itself holds text of a document.
 """
 
-from tamis.interchange.lineage import lineage_behind, openlineage_lines, prov_json
+from tamis.interchange.lineage import lineage_behind, openlineage_lines
+from tamis.interchange.prov import prov_json
 from tamis.interchange.subset import Description, SubsetFiles, describe_subset, write_descriptions
 
 __all__ = [

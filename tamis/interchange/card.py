@@ -6,6 +6,7 @@ the terminal of whoever prints the card an escape sequence.
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -58,16 +59,23 @@ def one_line(value: object) -> str:
 
 def data_card(facts: Facts, written: Written, others: list[str]) -> str:
     """Return the card; `others` names the other files that describe the subset."""
+    chosen_by = {
+        name: value for name, value in facts.settings.items() if name != FILTERS and value is not None
+    }
+    scores = [_histogram(one) for one in facts.histograms] or ["The sampler used no scores."]
     parts = [
         _head(facts, written),
         f"# {facts.selection}\n\n{facts.sentence}{ALL if written.all_documents else ''}",
         _counts(facts, written),
-        _how(facts),
+        "## How it was chosen\n\n" + _settings("setting", chosen_by),
         _filters(facts),
         "## Licences\n\nAs stated by the sources; not checked.\n\n" + _shares("licence", facts.licences),
         _sources(facts),
-        _scores(facts),
-        _provenance(facts, others),
+        "\n\n".join(["## Scores of the pool and of the chosen documents", *scores]),
+        "## Where it came from\n\n"
+        f"Manifest `{facts.manifest}` names every input, down to the SHA-256 of the raw files; "
+        f"{', '.join(map(code, others))} contain the same lineage in the formats of other tools. Personal "
+        "data, licences and quality were checked only by the filters above.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -100,18 +108,13 @@ def _counts(facts: Facts, written: Written) -> str:
     return "## What it contains\n\n" + _table(["", ""], rows)
 
 
-def _how(facts: Facts) -> str:
-    settings = {name: value for name, value in facts.settings.items() if name != FILTERS}
-    rows = [[code(name), words(value)] for name, value in sorted(settings.items()) if value is not None]
-    return "## How it was chosen\n\n" + _table(["setting", "value"], rows)
+def _settings(kind: str, values: Mapping[str, Any]) -> str:
+    return _table([kind, "value"], [[code(name), words(value)] for name, value in sorted(values.items())])
 
 
 def _filters(facts: Facts) -> str:
     """Return the filters that were set, and how many documents each reason took or left."""
     settings = facts.settings.get(FILTERS, {})
-    rows = [[code(name), words(value)] for name, value in sorted(settings.items())]
-    parts = ["## Filters, and what happened to the pool"]
-    parts.append(_table(["filter", "value"], rows) if rows else "No filter was set.")
     reasons = [
         [
             reason.replace("_", " ") + (f" ({words(detail)})" if detail else ""),
@@ -120,20 +123,23 @@ def _filters(facts: Facts) -> str:
         ]
         for reason, detail, count in facts.reasons
     ]
-    parts.append("Every document of the pool was chosen or left out for exactly one reason:")
-    parts.append(_table(["reason", "documents", "meaning"], reasons, "lrl"))
+    parts = [
+        "## Filters, and what happened to the pool",
+        _settings("filter", settings) if settings else "No filter was set.",
+        "Every document of the pool was chosen or left out for exactly one reason:",
+        _table(["reason", "documents", "meaning"], reasons, "lrl"),
+    ]
     return "\n\n".join(parts)
 
 
 def _sources(facts: Facts) -> str:
-    shown, rest = facts.sources[:SHOWN_SOURCES], facts.sources[SHOWN_SOURCES:]
-    text = "## Sources\n\n" + _shares("source", shown)
+    text, rest = _shares("source", facts.sources[:SHOWN_SOURCES]), facts.sources[SHOWN_SOURCES:]
     if rest:
         text += (
             f"\n\nNumber of other sources: {len(rest):,}, "
             f"with {sum(documents for _, documents, _ in rest):,} documents in total."
         )
-    return text
+    return f"## Sources\n\n{text}"
 
 
 def _shares(name: str, found: tuple[Share, ...]) -> str:
@@ -141,17 +147,12 @@ def _shares(name: str, found: tuple[Share, ...]) -> str:
     return _table([name, "documents", "bytes"], rows, "lrr")
 
 
-def _scores(facts: Facts) -> str:
-    parts = ["## Scores of the pool and of the chosen documents"]
-    if not facts.histograms:
-        parts.append("The sampler used no scores.")
-    return "\n\n".join([*parts, *(_histogram(one) for one in facts.histograms)])
-
-
 def _histogram(histogram: Histogram) -> str:
     most = max(histogram.pool)
-    lines = [f"### {histogram.score}", "", SCORES[histogram.score], "", "```text"]
-    lines.append(f"{'from':>11} {'to':>11} {'pool':>10} {'chosen':>10}")
+    lines = [
+        *(f"### {histogram.score}", "", SCORES[histogram.score], "", "```text"),
+        f"{'from':>11} {'to':>11} {'pool':>10} {'chosen':>10}",
+    ]
     bins = zip(histogram.edges, histogram.edges[1:], histogram.pool, histogram.chosen, strict=False)
     for low, high, pool, chosen in bins:
         full = round(BAR * pool / most)
@@ -161,17 +162,6 @@ def _histogram(histogram: Histogram) -> str:
     return "\n".join([*lines, "```"])
 
 
-def _provenance(facts: Facts, others: list[str]) -> str:
-    names = ", ".join(map(code, others))
-    return (
-        "## Where it came from\n\n"
-        f"Manifest `{facts.manifest}` names every input, down to the SHA-256 of the raw files; {names} "
-        "contain the same lineage in the formats of other tools. Personal data, licences and quality were "
-        "checked only by the filters above."
-    )
-
-
 def _table(head: list[str], rows: list[list[str]], align: str = "") -> str:
     marks = ["---:" if mark == "r" else "---" for mark in align.ljust(len(head), "l")]
-    lines = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
-    return "\n".join(lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))

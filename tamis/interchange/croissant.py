@@ -109,53 +109,49 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
         "datePublished": facts.made_at,
         "creator": {"@type": "sc:Organization", "name": facts.project},
         "citeAs": f"{facts.project}: {facts.selection}, version {facts.version}, manifest {facts.manifest}",
-        "distribution": [_file(written)],
-        "recordSet": [_records(written)],
+        "distribution": [
+            {
+                "@type": "cr:FileObject",
+                "@id": "file",
+                "name": written.name,
+                "description": "The chosen documents in the order of selection"
+                + (", then all others of the pool." if written.all_documents else "."),
+                "contentUrl": written.name,
+                "contentSize": f"{written.size} B",
+                "encodingFormat": FORMATS[written.form],
+                "sha256": written.sha256,
+            }
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "documents",
+                "name": "documents",
+                "description": "One record per document.",
+                "key": {"@id": "documents/doc_id"},
+                "field": [
+                    one for column in written.columns if (one := _field(column, written.known)) is not None
+                ],
+            }
+        ],
     }
     if licences:
         described["license"] = licences
     return described
 
 
-def _file(written: Written) -> dict[str, Any]:
-    return {
-        "@type": "cr:FileObject",
-        "@id": "file",
-        "name": written.name,
-        "description": "The chosen documents in the order of selection"
-        + (", then all others of the pool." if written.all_documents else "."),
-        "contentUrl": written.name,
-        "contentSize": f"{written.size} B",
-        "encodingFormat": FORMATS[written.form],
-        "sha256": written.sha256,
-    }
-
-
-def _records(written: Written) -> dict[str, Any]:
-    return {
-        "@type": "cr:RecordSet",
-        "@id": "documents",
-        "name": "documents",
-        "description": "One record per document.",
-        "key": {"@id": "documents/doc_id"},
-        "field": [_field(*one) for column in written.columns if (one := _described(column, written.known))],
-    }
-
-
-def _described(column: pa.Field, known: frozenset[str]) -> tuple[str, str, str] | None:
+def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
     """Return name, type and meaning of a column; None of one that is nested or has no name.
 
     The format cannot say these. `known`: the columns that are not of the user's rows.
     """
-    if column.name in known and (meaning := (COLUMNS | DECIDED).get(column.name)):
-        return column.name, *meaning
-    data_type = next((name for test, name in _DATA_TYPES if test(column.type)), None)
-    if not (data_type and column.name.strip()):
+    name = column.name
+    own = next((stated for test, stated in _DATA_TYPES if test(column.type)), None) if name.strip() else None
+    data_type, meaning = own, "A column of the original rows, unchanged."
+    if name in known and name in COLUMNS | DECIDED:
+        data_type, meaning = (COLUMNS | DECIDED)[name]
+    if data_type is None:
         return None
-    return column.name, data_type, "A column of the original rows, unchanged."
-
-
-def _field(name: str, data_type: str, meaning: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"documents/{quote(name, safe='')}",  # a URI, which holds no space

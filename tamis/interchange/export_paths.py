@@ -28,7 +28,6 @@ class ExportPathError(PermanentError):
     """A path that an export must not write to: why not, and what to name instead. Nothing was written."""
 
     def __init__(self, path: Path, problem: str, cure: str) -> None:
-        self.path, self.problem, self.cure = path, problem, cure
         super().__init__(f"{path} {problem}; {cure}")
 
 
@@ -52,9 +51,8 @@ def require_free(project: Project, path: Path, form: str, described: Path) -> No
     """
     ours = _files(path, form, described)
     _require_unread(project, path, form, ours)
-    real, home = path.resolve(), project.home
-    exports = home.exports.resolve()
-    if home.root.resolve() in (real, *real.parents) and exports not in real.parents:
+    real, exports = path.resolve(), project.home.exports.resolve()
+    if project.home.root.resolve() in (real, *real.parents) and exports not in real.parents:
         raise ExportPathError(
             path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
         )
@@ -64,15 +62,21 @@ def require_free(project: Project, path: Path, form: str, described: Path) -> No
         exported = description_path(rows_in_folder(path), CROISSANT).is_file() or exports in real.parents
         for one in sorted(path.rglob("*")) if path.is_dir() else ():
             if one not in known or not exported:  # the whole folder would be replaced
-                problem = f"contains {one.relative_to(path)}, which was not written by an export"
-                raise ExportPathError(path, problem, "choose a new or empty folder")
+                raise ExportPathError(
+                    path,
+                    f"contains {one.relative_to(path)}, which was not written by an export",
+                    "choose a new or empty folder",
+                )
         if path.is_file():
             raise ExportPathError(path, "is a file", "choose a new or empty folder")
         return
     # A withdrawal finds the files of exports by these endings.
     if path.suffix != f".{form}":
-        cure = f"name it {path.with_suffix(f'.{form}').name}, or choose another --format"
-        raise ExportPathError(path, f"does not end in .{form}, the suffix of the format {form}", cure)
+        raise ExportPathError(
+            path,
+            f"does not end in .{form}, the suffix of the format {form}",
+            f"name it {path.with_suffix(f'.{form}').name}, or choose another --format",
+        )
     if description_path(path, CROISSANT).is_file() or exports in real.parents:
         return
     for one in ours:
@@ -90,8 +94,7 @@ def _is_export(path: Path) -> bool:
         if path.suffix == ".parquet":
             return pq.read_schema(path).names[:1] == ["doc_id"]
         with path.open(encoding="utf-8") as lines:
-            first = lines.readline()
-        row = json.loads(first) if first else {"doc_id": ""}
+            row = json.loads(lines.readline() or '{"doc_id": ""}')
     except (OSError, ValueError, pa.ArrowException):
         return False
     return isinstance(row, dict) and next(iter(row), None) == "doc_id"
@@ -120,8 +123,11 @@ def _require_unread(project: Project, path: Path, form: str, ours: Sequence[Path
             if not any(_reads(one, name) for name in names):
                 continue
         if inside or (form == FOLDER and real in folder.parents):
-            problem = f"{'is' if inside else 'contains'} where the documents of {one.name!r} are read from"
-            raise ExportPathError(path, problem, "choose a path that no corpus or target reads")
+            raise ExportPathError(
+                path,
+                f"{'is' if inside else 'contains'} where the documents of {one.name!r} are read from",
+                "choose a path that no corpus or target reads",
+            )
 
 
 def _reads(section: CorpusSection | TargetSection, name: str) -> bool:

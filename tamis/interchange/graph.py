@@ -28,10 +28,9 @@ def manifests_behind(folder: ManifestFolder, roots: Iterable[str]) -> Manifests:
     stack = sorted(set(roots), reverse=True)
     while stack:
         key = stack[-1]
-        if key not in read:
+        if key in read:
+            found.setdefault(stack.pop(), read[key])
+        else:
             read[key] = folder.read(key)
             stack += sorted({entry.manifest for entry in read[key].inputs} - read.keys(), reverse=True)
-            continue
-        stack.pop()
-        found.setdefault(key, read[key])
     return found

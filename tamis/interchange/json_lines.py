@@ -41,8 +41,7 @@ def kinds_of(value: Any) -> Iterator[tuple[str, str, Any]]:
             left += [(f"{path}.{name}" if path else name, inner) for name, inner in named]
         elif kind == LIST:
             nested = {dict, list}.intersection(map(type, one))
-            inners = one if nested else _one_of_each(one)
-            left += [(f"{path}[]", inner) for inner in reversed([*inners])]
+            left += [(f"{path}[]", inner) for inner in reversed(one if nested else _one_of_each(one))]
 
 
 def _one_of_each(values: Sequence[Any]) -> list[Any]:

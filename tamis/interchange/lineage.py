@@ -2,7 +2,7 @@
 
 from tamis.audit.whole import result_stages
 from tamis.graph.stages import SQL_FOLDER
-from tamis.interchange import openlineage, prov
+from tamis.interchange import openlineage
 from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
@@ -12,11 +12,10 @@ from tamis.sql import column_lineage, load_project
 
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:
     """What leads to the checkpoint or selection `name`, or to everything there is; raises `ManifestError`."""
-    current = read_current_values(project.home.store).values()
     results = result_stages()
     roots = [
         value.manifest
-        for value in current
+        for value in read_current_values(project.home.store).values()
         if name is None or (value.asset in results and value.partition == name)
     ]
     manifests = manifests_behind(ManifestFolder.of(project.home), roots)
@@ -25,17 +24,9 @@ def lineage_behind(project: Project, name: str | None = None) -> Lineage:
 
 def openlineage_lines(lineage: Lineage) -> str:
     """The lineage as OpenLineage events, a JSON line each, with the columns of the SQL models."""
-    return openlineage.lines(lineage, _columns(lineage))
-
-
-def prov_json(lineage: Lineage, files: dict[str, tuple[str, str]] | None = None) -> str:
-    """The lineage as W3C PROV-JSON; `files`: by SHA-256 their names and the manifests they are made of."""
-    return prov.prov_text(lineage, files)
-
-
-def _columns(lineage: Lineage) -> openlineage.Columns:
     made = {manifest.asset for manifest in lineage.manifests.values()}
-    models = load_project(SQL_FOLDER) if any(name.startswith(("mart_", "stg_")) for name in made) else None
-    if models is None:
-        return {}
-    return {name: column_lineage(models, model) for name, model in models.models.items() if name in made}
+    if not any(name.startswith(("mart_", "stg_")) for name in made):
+        return openlineage.lines(lineage, {})
+    models = load_project(SQL_FOLDER)
+    traced = {name: column_lineage(models, model) for name, model in models.models.items() if name in made}
+    return openlineage.lines(lineage, traced)

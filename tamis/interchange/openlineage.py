@@ -11,7 +11,7 @@ from typing import Any
 
 from tamis.graph.plan import label
 from tamis.interchange.graph import Lineage
-from tamis.records.manifest import InputReference, Manifest, canonical_json
+from tamis.records.manifest import Manifest, canonical_json
 
 Columns = Mapping[str, Mapping[str, list[tuple[str, str]]]]
 """Of the tables whose columns are traced: each column with the (table, column) pairs it comes from."""
@@ -30,14 +30,10 @@ RUNS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:tamis:run")
 PRODUCER = f"urn:tamis:{version('tamis')}"
 
 
-def events(lineage: Lineage, columns: Columns) -> list[dict[str, Any]]:
-    """An event for each manifest, inputs first."""
-    return [_event(lineage, key, made, columns) for key, made in lineage.manifests.items()]
-
-
 def lines(lineage: Lineage, columns: Columns) -> str:
-    """The events as JSON lines, as OpenLineage's own file transport writes them."""
-    return "".join(canonical_json(event) + "\n" for event in events(lineage, columns))
+    """Return an event for each manifest, inputs first, as JSON lines, the form of OpenLineage's own files."""
+    events = (_event(lineage, key, made, columns) for key, made in lineage.manifests.items())
+    return "".join(canonical_json(event) + "\n" for event in events)
 
 
 def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict[str, Any]:
@@ -46,7 +42,23 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
         "eventTime": made.beside["made_at"],
         "producer": PRODUCER,
         "schemaURL": EVENT,
-        "run": {"runId": str(uuid.uuid5(RUNS, key)), "facets": {"tamis_manifest": _manifest(key, made)}},
+        "run": {
+            "runId": str(uuid.uuid5(RUNS, key)),
+            "facets": {
+                # Our own facet: what the manifest states beyond the standard ones.
+                "tamis_manifest": {
+                    "_producer": PRODUCER,
+                    "_schemaURL": "urn:tamis:facet:manifest:1",
+                    "manifest": key,
+                    "partition": made.partition,
+                    "codeVersion": made.code_version,
+                    "inputKey": made.input_key,
+                    "digest": made.digest,
+                    "settled": made.settled,
+                    "config": made.config,
+                }
+            },
+        },
         "job": {
             "namespace": lineage.namespace,
             "name": made.asset,
@@ -54,31 +66,15 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
                 "jobType": _facet("jobType", processingType="BATCH", integration="TAMIS", jobType="TASK")
             },
         },
-        "inputs": [_input(lineage, entry) for entry in made.inputs],
+        "inputs": [
+            {
+                "namespace": lineage.namespace,
+                "name": label(entry.asset, entry.partition),
+                "facets": {"version": _facet("version", datasetVersion=entry.data_version)},
+            }
+            for entry in made.inputs
+        ],
         "outputs": [_output(lineage, made, columns)],
-    }
-
-
-def _manifest(key: str, made: Manifest) -> dict[str, Any]:
-    """Our own facet: what the manifest states beyond the standard ones."""
-    return {
-        "_producer": PRODUCER,
-        "_schemaURL": "urn:tamis:facet:manifest:1",
-        "manifest": key,
-        "partition": made.partition,
-        "codeVersion": made.code_version,
-        "inputKey": made.input_key,
-        "digest": made.digest,
-        "settled": made.settled,
-        "config": made.config,
-    }
-
-
-def _input(lineage: Lineage, entry: InputReference) -> dict[str, Any]:
-    return {
-        "namespace": lineage.namespace,
-        "name": label(entry.asset, entry.partition),
-        "facets": {"version": _facet("version", datasetVersion=entry.data_version)},
     }
 
 
@@ -89,25 +85,22 @@ def _output(lineage: Lineage, made: Manifest, columns: Columns) -> dict[str, Any
         "symlinks": _facet("symlinks", identifiers=[table]),
     }
     if made.asset in columns:
-        facets["columnLineage"] = _column_lineage(lineage, columns[made.asset])
+        fields = {
+            name: {
+                "inputFields": [
+                    {"namespace": lineage.namespace, "name": table, "field": column}
+                    for table, column in leaves
+                ]
+            }
+            for name, leaves in columns[made.asset].items()
+        }
+        facets["columnLineage"] = _facet("columnLineage", fields=fields)
     return {
         "namespace": lineage.namespace,
         "name": label(made.asset, made.partition),
         "facets": facets,
         "outputFacets": {"outputStatistics": _facet("outputStatistics", rowCount=made.row_count)},
     }
-
-
-def _column_lineage(lineage: Lineage, columns: Mapping[str, list[tuple[str, str]]]) -> dict[str, Any]:
-    fields = {
-        name: {
-            "inputFields": [
-                {"namespace": lineage.namespace, "name": table, "field": column} for table, column in leaves
-            ]
-        }
-        for name, leaves in columns.items()
-    }
-    return _facet("columnLineage", fields=fields)
 
 
 def _facet(name: str, **values: Any) -> dict[str, Any]:

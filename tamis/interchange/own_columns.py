@@ -150,10 +150,9 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
         heading.whole(own.values.get(place, {}), text)
         for (place, text), heading in zip(rows, headings, strict=True)
     ]
-    names = list(dict.fromkeys(name for row in values for name in row))
     made = OwnTable(features=_features(values, headings))
     shards = [shard for (shard, _row), _text in rows]
-    for name in names:
+    for name in dict.fromkeys(name for row in values for name in row):
         parts = _parts([row.get(name) for row in values], [heading.types.get(name) for heading in headings])
         printed: list[Any] = [None] * len(rows)
         for part in parts:
@@ -166,8 +165,11 @@ def own_table(rows: Sequence[tuple[Place, str]], own: OwnRows) -> OwnTable:
             printed = column.to_pylist() if pa.types.is_floating(column.type) else printed
         except _NO_TYPE as error:
             types = {place: part.kind for part in parts for place in part.places}
-            why = _difference(printed, types, shards) or _too_large(printed, shards)
-            why = why or str(error).partition("\n")[0]
+            why = (
+                _difference(printed, types, shards)
+                or _too_large(printed, shards)
+                or str(error).partition("\n")[0]
+            )
             all_texts = all(value is None or isinstance(value, str) for value in printed)
             made.as_text[name] = Mixed(why=why, all_texts=all_texts)
             column = _chunked(pa.array(printed if all_texts else json_texts(printed), pa.string()))
@@ -213,10 +215,9 @@ def _joined(parts: Sequence[_Part]) -> pa.ChunkedArray:
     for part in parts:
         if part.kind is not None and part.values is None:
             raise pa.ArrowInvalid(f"values that are no {part.kind}")
-        if part.values is None or pa.types.is_interval(part.values.type):  # few tools know intervals
+        made = part.values
+        if made is None or pa.types.is_interval(made.type):  # few tools know intervals
             made = _chunked(pa.array(part.shown, pa.infer_type(part.shown)))
-        else:
-            made = part.values
         _require_storable(made.type)
         columns.append(made.cast(_exported(made.type)))
     schemas = [pa.schema([("column", column.type)]) for column in columns]
@@ -324,8 +325,7 @@ def _exported(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_decimal(kind):
         return pa.decimal128(min(kind.precision, MOST_DIGITS), kind.scale)
     if pa.types.is_map(kind):
-        pair = [("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]
-        return pa.list_(pa.struct(pair))
+        return pa.list_(pa.struct([("key", _exported(kind.key_type)), ("value", _exported(kind.item_type))]))
     fields = map(kind.field, range(kind.num_fields))
     inner = [one.with_type(_exported(one.type)).with_nullable(True) for one in fields]
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):

@@ -1,10 +1,8 @@
 """The files that describe an exported subset, written next to it."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -18,14 +16,14 @@ from tamis.interchange.card import data_card
 from tamis.interchange.croissant import croissant
 from tamis.interchange.facts import Facts, Written, histograms, shares
 from tamis.interchange.graph import Lineage, manifests_behind
-from tamis.interchange.lineage import openlineage_lines, prov_json
+from tamis.interchange.lineage import openlineage_lines
+from tamis.interchange.prov import prov_json
 from tamis.interchange.subset_rows import COUNT
 from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
 from tamis.selection.pool import token_sizes, tokens_of
 from tamis.store.exports import CARD, CROISSANT, OPENLINEAGE, PROV, description_path
-from tamis.store.tables import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +78,7 @@ def describe_subset(
     sources = stored_sources(store, every, chosen["doc_id"]).select("doc_id", "source")
     sized = sized.drop("source").join(sources, on="doc_id", how="left", maintain_order="left")
     reasons = decisions.group_by("reason", "detail").len().sort("reason", "detail", nulls_last=False)
+    groups: dict[str, str] = dict(group_of_files(store).iter_rows())  # small files share a shard
     facts = Facts(
         project=project.settings.project.name,
         selection=found.selection,
@@ -96,16 +95,10 @@ def describe_subset(
         reasons=tuple(reasons.iter_rows()),
         licences=shares(sized, "licence"),
         sources=shares(sized, "source"),
-        shards=_shards(store, chosen["shard"]),
+        shards=len({groups.get(file, file) for file in chosen["shard"].unique()}),
         histograms=histograms(decisions),
     )
     return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
-
-
-def _shards(store: Store, files: pl.Series) -> int:
-    """Return how many shards these files are, small ones that share one being one."""
-    groups: dict[str, str] = dict(group_of_files(store).iter_rows())
-    return len({groups.get(file, file) for file in files.unique()})
 
 
 def write_descriptions(
@@ -124,9 +117,8 @@ def write_descriptions(
         all_documents=description.all_documents,
     )
     other_forms = _other_forms(files.prov, facts.manifest, written.name)
-    others = [files.croissant.name, files.openlineage.name, files.prov.name]
     texts = {
-        files.card: data_card(facts, written, others),
+        files.card: data_card(facts, written, [path.name for path in files.paths[1:]]),
         files.croissant: canonical_json(croissant(facts, written)) + "\n",
         files.openlineage: openlineage_lines(lineage),
         files.prov: prov_json(lineage, {written.sha256: (written.name, facts.manifest)} | other_forms),
@@ -143,7 +135,11 @@ def _other_forms(prov: Path, manifest: str, name: str) -> dict[str, tuple[str, s
     """
     try:
         earlier = json.loads(prov.read_text(encoding="utf-8"))
-        labels = {file: earlier["entity"][file]["prov:label"] for file in _derived(earlier, manifest)}
+        labels = {
+            one["prov:generatedEntity"]: earlier["entity"][one["prov:generatedEntity"]]["prov:label"]
+            for one in earlier["wasDerivedFrom"].values()
+            if one["prov:usedEntity"] == f"manifest:{manifest}"
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # there was none, or it is not ours
     return {
@@ -151,9 +147,3 @@ def _other_forms(prov: Path, manifest: str, name: str) -> dict[str, tuple[str, s
         for file, label in labels.items()
         if label != name and (prov.parent / label).is_file()
     }
-
-
-def _derived(document: Mapping[str, Any], manifest: str) -> list[str]:
-    """Return the entities of files that were made of the value of a manifest."""
-    pairs = document["wasDerivedFrom"].values()
-    return [one["prov:generatedEntity"] for one in pairs if one["prov:usedEntity"] == f"manifest:{manifest}"]

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tamis.base.numbers import counted
 from tamis.interchange.json_lines import LOOKED_AT, arranged, clash, json_texts
-from tamis.interchange.own_columns import Mixed, OwnRows, OwnTable, own_table, read_own_rows
+from tamis.interchange.own_columns import Mixed, OwnRows, own_table, read_own_rows
 from tamis.project import Project
 from tamis.readers.arrow_values import FAR
 from tamis.readers.kept_columns import FEATURES
@@ -86,7 +86,15 @@ class SubsetRows:
 
     def notes(self, form: str) -> list[str]:
         """What to know of the rows in a file of this form, a line each."""
-        notes = _unread_notes(self.unread)
+        notes: list[str] = []
+        if self.unread:
+            names = ", ".join(sorted(self.unread)[:MOST_NAMED])
+            more = f" and {len(self.unread) - MOST_NAMED} more" if len(self.unread) > MOST_NAMED else ""
+            notes.append(
+                f"rows exported without your own columns: {self.unread.total():,}. Tamis does not store "
+                "these columns, and the files that contained them were changed or removed or cannot be read "
+                f"({names}{more}); run `tamis materialize`, then export again"
+            )
         if form == JSONL:
             notes += [
                 f"column {name}: {mixed.why}, so jsonl stores its values as JSON text"
@@ -104,8 +112,7 @@ class SubsetRows:
         ]
 
     def _moved_notes(self) -> list[str]:
-        moved = self._arranged[1]
-        if not moved:
+        if not (moved := self._arranged[1]):
             return []
         order = "the column rank has" if "rank" in self.columns else "--columns rank adds"
         return [
@@ -150,12 +157,10 @@ def subset_rows(project: Project, chosen: pl.DataFrame, places: pl.DataFrame) ->
     others = _others(chosen, places, own, texts)
     top[OTHERS], printed[OTHERS] = others.lists, others.printed
     table = pa.table(top)
-    features = {called[name]: stated for name, stated in mine.features.items() if name in called}
-    if features:
+    if features := {called[name]: stated for name, stated in mine.features.items() if name in called}:
         table = table.replace_schema_metadata({FEATURES: json.dumps({"info": {"features": features}})})
     clashing = {called[name]: why for name, why in mine.as_text.items() if clash(mine.printed.get(name, ()))}
-    for name in clashing:
-        printed[name] = json_texts(printed[name])
+    printed |= {name: json_texts(printed[name]) for name in clashing}
     return SubsetRows(
         table=table,
         printed=printed,
@@ -193,8 +198,7 @@ def _others(chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dic
     later = places.filter(~places["doc_id"].is_first_distinct())
     later = later.join(order, on="doc_id").sort("place", "shard", "row")
     named = later.select("doc_id", "shard", "row").iter_rows()
-    rows = [((shard, row), texts[doc_id]) for doc_id, shard, row in named]
-    mine: OwnTable = own_table(rows, own)
+    mine = own_table([((shard, row), texts[doc_id]) for doc_id, shard, row in named], own)
     fields = _known(later, PLACE)
     if mine.columns:
         inner = [column.combine_chunks() for column in mine.columns.values()]
@@ -207,9 +211,8 @@ def _others(chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dic
     printed = {
         name: json_texts(values) if name in clashing else values for name, values in mine.printed.items()
     }
-    for number, one in enumerate(shown):
-        if printed:
-            one["columns"] = {name: values[number] for name, values in printed.items()}
+    for number, one in enumerate(shown if printed else ()):
+        one["columns"] = {name: values[number] for name, values in printed.items()}
     return _Others(
         lists=pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs),
         printed=[shown[start:end] for start, end in pairwise(ends)],
@@ -217,15 +220,3 @@ def _others(chosen: pl.DataFrame, places: pl.DataFrame, own: OwnRows, texts: dic
         json_as_text={f"{OTHERS}.{name}": mine.as_text[name] for name in sorted(clashing)},
         nulled={f"{OTHERS}.{name}": count for name, count in mine.nulled.items()},
     )
-
-
-def _unread_notes(unread: Counter[str]) -> list[str]:
-    if not unread:
-        return []
-    names = ", ".join(sorted(unread)[:MOST_NAMED])
-    more = f" and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
-    return [
-        f"rows exported without your own columns: {unread.total():,}. Tamis does not store these "
-        f"columns, and the files that contained them were changed or removed or cannot be read "
-        f"({names}{more}); run `tamis materialize`, then export again"
-    ]

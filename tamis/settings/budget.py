@@ -4,7 +4,7 @@ Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral
@@ -78,7 +78,10 @@ def share_of(shares: Shares, group: str, otherwise: float) -> Fraction:
 
 def check_shares(key: str, shares: Shares) -> None:
     """Raise `ImpossibleSharesError` for a share under 0 or over 1."""
-    for group, share in _each(shares):
+    each: Iterable[tuple[str | None, float]] = (
+        shares.items() if isinstance(shares, Mapping) else [(None, shares)]
+    )
+    for group, share in each:
         if not 0 <= share <= 1:
             raise ImpossibleSharesError(key, group, share, "a share from 0 to 1")
 
@@ -94,19 +97,18 @@ def check_bounds(minimum: Shares, maximum: Shares) -> None:
             dict(minimum),
             f"shares that sum to at most 1; these sum to {float(total):g}",
         )
-    named = [*(minimum if isinstance(minimum, Mapping) else ())]
-    named += [*(maximum if isinstance(maximum, Mapping) else ())]
+    named = [name for bound in (minimum, maximum) if isinstance(bound, Mapping) for name in bound]
     # A group that no table names has the bounds that hold for all.
     for group in (*dict.fromkeys(named), None):
         least, most = share_of(minimum, group or "", 0.0), share_of(maximum, group or "", 1.0)
         if least > most:
-            expected = f"a share of at most {float(most):g}, as set in maximum_shares"
-            raise ImpossibleSharesError("minimum_shares", group, float(least), expected)
+            raise ImpossibleSharesError(
+                "minimum_shares",
+                group,
+                float(least),
+                f"a share of at most {float(most):g}, as set in maximum_shares",
+            )
     if not isinstance(maximum, Mapping) and exact(maximum) == 0:
         raise ImpossibleSharesError(
             "maximum_shares", None, maximum, "a share above 0; otherwise nothing could be chosen"
         )
-
-
-def _each(shares: Shares) -> Iterator[tuple[str | None, float]]:
-    yield from shares.items() if isinstance(shares, Mapping) else [(None, shares)]

@@ -1,5 +1,6 @@
 """What the tables of tamis.toml say of each other: every name resolves, every sampler has what it needs."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from tamis.base.errors import UnknownNameError, did_you_mean
@@ -21,7 +22,7 @@ from tamis.settings.training_sections import (
     Preset,
     ScalingSection,
 )
-from tamis.settings.values import wrong_key
+from tamis.settings.values import refuse, wrong_key
 
 if TYPE_CHECKING:
     from tamis.settings.config import Settings
@@ -33,10 +34,7 @@ Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseMod
 
 def named(entries: tuple[Entry, ...], name: str) -> Entry:
     """The entry of that name; raises `KeyError` when there is none."""
-    for entry in entries:
-        if entry.name == name:
-            return entry
-    raise KeyError(name)
+    return {entry.name: entry for entry in entries}[name]
 
 
 def check_references(settings: "Settings") -> None:
@@ -45,41 +43,42 @@ def check_references(settings: "Settings") -> None:
     selections = {selection.name for selection in settings.selection}
     for selection in settings.selection:
         _check_sampler(selection.sampler, settings.base_model, f"[[selection]] {selection.name}: sampler")
-        if selection.target is not None:
-            _must_be(selection.target, targets, f"[[selection]] {selection.name}: target")
-        if "bits_per_byte" in find_sampler(selection.sampler).score_columns and not settings.perplexity.model:
-            expected = (
-                f'the name of a [[base_model]], since selection {selection.name!r} uses sampler "perplexity"'
+        target = () if selection.target is None else (selection.target,)
+        _must_be(target, targets, f"[[selection]] {selection.name}: target")
+        _check_perplexity(settings, selection.sampler, f"selection {selection.name!r}")
+        refuse(
+            (
+                selection.target is None and find_sampler(selection.sampler).needs_target,
+                f"[[selection]] {selection.name}: target",
+                None,
+                f"{_one_of(targets)} (sampler {selection.sampler!r} needs a target)",
             )
-            raise wrong_key("perplexity.model", None, expected)
-        if selection.target is None and find_sampler(selection.sampler).needs_target:
-            expected = f"{_one_of(targets)} (sampler {selection.sampler!r} needs a target)"
-            raise wrong_key(f"[[selection]] {selection.name}: target", None, expected)
+        )
         _check_contrast(selection, targets)
     _check_exports(selections)
-    check_mixture(settings)
+    _check_followers(settings)
+    _check_mixture(settings)
     _check_scaling(settings.scaling, settings.target, models, settings.fine_tuning.validation)
-    if settings.trial_budget.share is not None and not settings.scaling.models:
-        raise wrong_key(
-            "[scaling] models", None, f"{_one_of(models)} (required, since [trial_budget] sets share)"
+    refuse(
+        (
+            settings.trial_budget.share is not None and not settings.scaling.models,
+            "[scaling] models",
+            None,
+            f"{_one_of(models)} (required, since [trial_budget] sets share)",
         )
+    )
     _check_trials(settings)
     _check_trial_names(settings)
     _check_twins(settings)
-    for where, model_name in (
-        ("comparison", settings.comparison.model),
-        ("perplexity", settings.perplexity.model),
-    ):
-        if model_name is not None:
-            _must_be(model_name, models, f"[{where}] model")
-    _check_sampler_trials(settings, set(targets), models)
-    more = settings.comparison.on_request
-    for name in settings.comparison.selections:
-        _must_be(name, selections, "[comparison] selections")
-    for name in more.selections:
-        _must_be(name, selections, "[comparison.on_request] selections")
-    for name in more.models:
-        _must_be(name, models, "[comparison.on_request] models")
+    compared, more = settings.comparison, settings.comparison.on_request
+    _must_be((compared.model,) if compared.model is not None else (), models, "[comparison] model")
+    measuring = settings.perplexity.model
+    _must_be((measuring,) if measuring is not None else (), models, "[perplexity] model")
+    if "sampler_trials" in settings.model_fields_set:
+        _check_sampler_trials(settings, targets, models)
+    _must_be(compared.selections, selections, "[comparison] selections")
+    _must_be(more.selections, selections, "[comparison.on_request] selections")
+    _must_be(more.models, models, "[comparison.on_request] models")
 
 
 def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) -> None:
@@ -96,78 +95,120 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
         expected = f"{PERPLEXITY}:MODEL, where MODEL is {_one_of(known, 'a [[base_model]]')}"
         raise wrong_key(where, name, f"{expected}{did_you_mean(asked.model, known)}")
     kept = named(models, asked.model).checkpoints
-    if asked.checkpoint is not None and asked.checkpoint not in kept:
-        expected = (
+    refuse(
+        (
+            asked.checkpoint is not None and asked.checkpoint not in kept,
+            where,
+            name,
             f"{PERPLEXITY}:{asked.model}@SHARE, where SHARE is listed in checkpoints of [[base_model]] "
-            f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})"
+            f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})",
         )
-        raise wrong_key(where, name, expected)
+    )
+
+
+def _check_perplexity(settings: "Settings", sampler: str, user: str) -> None:
+    """Refuse a sampler that ranks by perplexity where no model is named that measures it."""
+    refuse(
+        (
+            "bits_per_byte" in find_sampler(sampler).score_columns and not settings.perplexity.model,
+            "perplexity.model",
+            None,
+            f'the name of a [[base_model]], since {user} uses sampler "perplexity"',
+        )
+    )
 
 
 def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
     where, others = f"[[selection]] {selection.name}: away_from", targets - {str(selection.target)}
     if selection.away_from is not None:
-        _must_be(selection.away_from, others, where)
+        _must_be([selection.away_from], others, where)
     elif AWAY_SCORE in find_sampler(selection.sampler).score_columns:
         named = _one_of(others) if others else "a second [[target]]"
         raise wrong_key(where, None, f"{named} (sampler {selection.sampler!r} needs two targets)")
 
 
-def check_mixture(settings: "Settings") -> None:
-    """What [mixture] and the selections that follow it ask of the other tables."""
+def _check_followers(settings: "Settings") -> None:
+    """What selections that follow [mixture] ask of it, and of their own keys."""
     for selection in settings.selection:
-        where = f"[[selection]] {selection.name}: mixture"
-        if not selection.mixture:
-            continue
-        if settings.mixture is None:
-            raise wrong_key(
-                where, True, "a [mixture] section in tamis.toml, from which the selection takes its shares"
-            )
-        if selection.per is not None:
-            raise wrong_key(where, True, "either mixture or per, not both, since each divides the budget")
-        if parse_budget(selection.budget).unit != "tokens":
-            expected = 'a budget in tokens, such as budget = "2Mtok", since mixture = true'
-            raise wrong_key(f"[[selection]] {selection.name}: budget", selection.budget, expected)
+        where = f"[[selection]] {selection.name}"
+        refuse(
+            (
+                selection.mixture and settings.mixture is None,
+                f"{where}: mixture",
+                True,
+                "a [mixture] section in tamis.toml, from which the selection takes its shares",
+            ),
+            (
+                selection.mixture and selection.per is not None,
+                f"{where}: mixture",
+                True,
+                "either mixture or per, not both, since each divides the budget",
+            ),
+            (
+                selection.mixture and parse_budget(selection.budget).unit != "tokens",
+                f"{where}: budget",
+                selection.budget,
+                'a budget in tokens, such as budget = "2Mtok", since mixture = true',
+            ),
+        )
+
+
+def _check_mixture(settings: "Settings") -> None:
+    """What [mixture] asks of the other tables."""
     section = settings.mixture
     if section is None:
         return
-    for target in section.targets:
-        _must_be(target, {one.name for one in settings.target}, "[mixture] target")
+    _must_be(section.targets, {one.name for one in settings.target}, "[mixture] target")
     for key in ("model", "agreement_model"):
         if (name := getattr(section, key)) is not None and preset_named(settings, name) is None:
             presets = {one.name for one in settings.base_model if one.preset} | {*PRESETS}
             raise wrong_key(f"[mixture] {key}", name, f"{_one_of(presets)}{did_you_mean(name, presets)}")
     smaller, larger = (PRESETS.index(one) if one else -1 for one in mixture_presets(settings))
-    if section.agreement_model is not None and larger <= smaller:
-        expected = f"a preset larger than the one that [mixture] names as model = {section.model!r}"
-        raise wrong_key("[mixture] agreement_model", section.agreement_model, expected)
-    where = "[mixture] sampler"
-    _check_sampler(section.sampler, settings.base_model, where)
-    if AWAY_SCORE in find_sampler(section.sampler).score_columns:
-        raise wrong_key(
-            where, section.sampler, "a sampler that does not need away_from, which [mixture] does not have"
+    refuse(
+        (
+            section.agreement_model is not None and larger <= smaller,
+            "[mixture] agreement_model",
+            section.agreement_model,
+            f"a preset larger than the one that [mixture] names as model = {section.model!r}",
         )
-    if "bits_per_byte" in find_sampler(section.sampler).score_columns and not settings.perplexity.model:
-        expected = 'the name of a [[base_model]], since [mixture] uses sampler "perplexity"'
-        raise wrong_key("perplexity.model", None, expected)
-    if "run_tokens" in section.model_fields_set and section.run_tokens > section.train_tokens:
-        expected = (
+    )
+    _check_sampler(section.sampler, settings.base_model, "[mixture] sampler")
+    _check_one_target(section.sampler, "[mixture]", "sampler")
+    _check_perplexity(settings, section.sampler, "[mixture]")
+    count, of_corpora = len(settings.corpus), section.sources == "corpora"
+    refuse(
+        (
+            "run_tokens" in section.model_fields_set and section.run_tokens > section.train_tokens,
+            "[mixture] run_tokens",
+            section.run_tokens,
             f"at most train_tokens ({section.train_tokens:,}), "
-            "since no run may be longer than the training run that it imitates"
+            "since no run may be longer than the training run that it imitates",
+        ),
+        (
+            of_corpora and count < 2,
+            "[mixture] sources",
+            "corpora",
+            "at least two [[corpus]] sections, or sources = 'source'",
+        ),
+        (
+            of_corpora and section.runs is not None and section.runs < count + 2,
+            "[mixture] runs",
+            section.runs,
+            f"at least {count + 2}, two more than the number of sources ({count})",
+        ),
+    )
+
+
+def _check_one_target(sampler: str, section: str, key: str) -> None:
+    """Refuse a sampler that needs two targets in a section that names one."""
+    refuse(
+        (
+            AWAY_SCORE in find_sampler(sampler).score_columns,
+            f"{section} {key}",
+            sampler,
+            f"a sampler that does not need away_from, which {section} does not have",
         )
-        raise wrong_key("[mixture] run_tokens", section.run_tokens, expected)
-    if section.sources == "corpora":
-        count = len(settings.corpus)
-        if count < 2:
-            raise wrong_key(
-                "[mixture] sources", "corpora", "at least two [[corpus]] sections, or sources = 'source'"
-            )
-        if section.runs is not None and section.runs < count + 2:
-            raise wrong_key(
-                "[mixture] runs",
-                section.runs,
-                f"at least {count + 2}, two more than the number of sources ({count})",
-            )
+    )
 
 
 def uses_topics(settings: "Settings") -> bool:
@@ -201,71 +242,91 @@ def mixture_presets(settings: "Settings") -> tuple[Preset | None, Preset | None]
 
 def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[str]) -> None:
     trials = settings.sampler_trials
-    if "sampler_trials" not in settings.model_fields_set:
-        return
-    _must_be(trials.model, models, "[sampler_trials] model")
-    _must_be(trials.target, targets, "[sampler_trials] target")
+    _must_be([trials.model], models, "[sampler_trials] model")
+    _must_be([trials.target], targets, "[sampler_trials] target")
     for name in trials.samplers:
-        where = "[sampler_trials] samplers"
-        _check_sampler(name, settings.base_model, where)
-        if AWAY_SCORE in find_sampler(name).score_columns:
-            raise wrong_key(
-                where, name, "a sampler that does not need away_from, which [sampler_trials] does not have"
-            )
-    measured = any("bits_per_byte" in find_sampler(name).score_columns for name in trials.samplers)
-    if measured and not settings.perplexity.model:
-        expected = 'the name of a [[base_model]], since [sampler_trials] uses sampler "perplexity"'
-        raise wrong_key("perplexity.model", None, expected)
+        _check_sampler(name, settings.base_model, "[sampler_trials] samplers")
+        _check_one_target(name, "[sampler_trials]", "samplers")
+    for name in trials.samplers:
+        _check_perplexity(settings, name, "[sampler_trials]")
 
 
 def _check_scaling(
     scaling: ScalingSection, targets: tuple[TargetSection, ...], models: set[str], validation: int
 ) -> None:
     names = {target.name for target in targets}
-    for model in scaling.models:
-        _must_be(model, models, "[scaling] models")
-    for target in scaling.targets:
-        _must_be(target, names, "[scaling] target")
-    if scaling.models and not scaling.targets:
-        raise wrong_key("[scaling] target", None, _one_of(names))
-    if scaling.models and not scaling.sizes:
-        raise wrong_key("[scaling] sizes", [], "at least one training-set size, as a number of examples")
+    _must_be(scaling.models, models, "[scaling] models")
+    _must_be(scaling.targets, names, "[scaling] target")
+    refuse(
+        (scaling.models and not scaling.targets, "[scaling] target", None, _one_of(names)),
+        (
+            scaling.models and not scaling.sizes,
+            "[scaling] sizes",
+            [],
+            "at least one training-set size, as a number of examples",
+        ),
+    )
     # A size too large for one of several targets is left out there; it must suit one, and each target one.
     train = {target: named(targets, target).train - validation for target in scaling.targets}
     if not train or not scaling.sizes:
         return
     largest, smallest = max(train, key=lambda one: train[one]), min(train, key=lambda one: train[one])
-    for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest)):
-        if size > train[target]:
-            aside = f" minus [fine_tuning] validation = {validation}" if validation else ""
-            expected = f"sizes up to {train[target]} (the train setting of target {target!r}{aside})"
-            raise wrong_key("[scaling] sizes", size, expected)
+    aside = f" minus [fine_tuning] validation = {validation}" if validation else ""
+    refuse(
+        *(
+            (
+                size > train[target],
+                "[scaling] sizes",
+                size,
+                f"sizes up to {train[target]} (the train setting of target {target!r}{aside})",
+            )
+            for size, target in ((max(scaling.sizes), largest), (min(scaling.sizes), smallest))
+        )
+    )
 
 
 def _check_trials(settings: "Settings") -> None:
     """What fine-tuning asks of the targets that trials are measured on."""
-    aside = settings.fine_tuning.validation
-    for target in settings.target if aside else ():
-        if aside >= target.train:
-            raise wrong_key(
+    aside, compared = settings.fine_tuning.validation, settings.comparison
+    refuse(
+        *(
+            (
+                aside and aside >= target.train,
                 "[fine_tuning] validation",
                 aside,
                 f"a number less than train = {target.train} of target {target.name!r}",
             )
-    if settings.comparison.two_stage and not (settings.comparison.model and settings.comparison.selections):
-        expected = "both model and selections to be set in [comparison], since two_stage = true"
-        raise wrong_key("[comparison] model", settings.comparison.model, expected)
-    if settings.comparison.two_stage and not settings.target:
-        raise wrong_key("[comparison] two_stage", True, "a [[target]] to train on in the second stage")
+            for target in settings.target
+        ),
+        (
+            compared.two_stage and not (compared.model and compared.selections),
+            "[comparison] model",
+            compared.model,
+            "both model and selections to be set in [comparison], since two_stage = true",
+        ),
+        (
+            compared.two_stage and not settings.target,
+            "[comparison] two_stage",
+            True,
+            "a [[target]] to train on in the second stage",
+        ),
+    )
 
 
 def _check_exports(selections: set[str]) -> None:
     """Exports of two selections must not have the same file names: `a.map.parquet` is also the map of `a`."""
-    for name in sorted(selections):
-        for ending in (".map", ".openlineage", ".scores"):
-            if name + ending in selections:
-                expected = f"another name: exports of the selection {name!r} have files of this name"
-                raise wrong_key("[[selection]] name", name + ending, expected)
+    refuse(
+        *(
+            (
+                name + ending in selections,
+                "[[selection]] name",
+                name + ending,
+                f"another name: exports of the selection {name!r} have files of this name",
+            )
+            for name in sorted(selections)
+            for ending in (".map", ".openlineage", ".scores")
+        )
+    )
 
 
 def _check_trial_names(settings: "Settings") -> None:
@@ -284,12 +345,16 @@ def _check_trial_names(settings: "Settings") -> None:
         spelt: dict[str, tuple[str, ...]] = {}
         for parts in asked:
             name = "__".join((kind, *parts))
-            if (other := spelt.setdefault(name, parts)) != parts:
-                expected = (
+            other = spelt.setdefault(name, parts)
+            refuse(
+                (
+                    other != parts,
+                    "[[base_model]] name",
+                    " and ".join(parts),
                     f"names that keep trials apart, since {' and '.join(other)} would have the same trial, "
-                    f"{name!r}; rename one of them, without two underscores in a row"
+                    f"{name!r}; rename one of them, without two underscores in a row",
                 )
-                raise wrong_key("[[base_model]] name", " and ".join(parts), expected)
+            )
 
 
 def _check_twins(settings: "Settings") -> None:
@@ -299,15 +364,25 @@ def _check_twins(settings: "Settings") -> None:
     samplers += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
     asked = [found for name in samplers if (found := model_of(name))]
     measuring = [settings.perplexity.model, *(one.model for one in asked if one.family == PERPLEXITY)]
-    for name in dict.fromkeys(measuring):
-        if name in models and models[name].preset and name + TWIN in models:
-            expected = f"another name: Tamis trains a twin of {name!r} with this name, to measure perplexity"
-            raise wrong_key("[[base_model]] name", name + TWIN, expected)
+    refuse(
+        *(
+            (
+                models[name].preset and name + TWIN in models,
+                "[[base_model]] name",
+                name + TWIN,
+                f"another name: Tamis trains a twin of {name!r} with this name, to measure perplexity",
+            )
+            for name in dict.fromkeys(measuring)
+            if name in models
+        )
+    )
 
 
-def _must_be(name: str | None, valid: set[str], where: str) -> None:
-    if name not in valid:
-        raise wrong_key(where, name, f"{_one_of(valid)}{did_you_mean(name, valid)}")
+def _must_be(names: Iterable[str | None], valid: set[str], where: str) -> None:
+    """Refuse the first name that is none of the valid ones."""
+    for name in names:
+        if name not in valid:
+            raise wrong_key(where, name, f"{_one_of(valid)}{did_you_mean(name, valid)}")
 
 
 def _one_of(valid: set[str], kind: str = "a section") -> str:

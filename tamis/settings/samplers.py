@@ -77,7 +77,7 @@ class Sampler:
     @property
     def reads_vectors(self) -> bool:
         """Whether what the encoder makes of a text decides its rank."""
-        by_method = self.method is not None and self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM}
+        by_method = self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM, None}
         return by_method or not VECTOR_SCORES.isdisjoint(self.score_columns)
 
     def score(self, options: Options) -> pl.Expr:
@@ -309,20 +309,17 @@ def model_of(name: str) -> ModelOf | None:
     checkpoint = None
     if family == PERPLEXITY and "@" in model:
         model, _, share = model.rpartition("@")
-        checkpoint = _share(share, name)
-    if family not in (PERPLEXITY, ASK_LLM) or not model:
+        try:
+            checkpoint = float(share)
+        except ValueError as error:
+            raise BadModelSamplerError(name) from error
+    if (
+        family not in (PERPLEXITY, ASK_LLM)
+        or not model
+        or (checkpoint is not None and not 0 < checkpoint < 1)
+    ):
         raise BadModelSamplerError(name)
     return ModelOf(family=family, model=model, checkpoint=checkpoint)
-
-
-def _share(text: str, name: str) -> float:
-    try:
-        share = float(text)
-    except ValueError as error:
-        raise BadModelSamplerError(name) from error
-    if not 0 < share < 1:
-        raise BadModelSamplerError(name)
-    return share
 
 
 def sampler_of_model(name: str) -> Sampler | None:
@@ -330,20 +327,16 @@ def sampler_of_model(name: str) -> Sampler | None:
     found = model_of(name)
     if found is None:
         return None
-    if found.family == ASK_LLM:
-        text = (
-            f"Highest Ask-LLM margin (log-probability of yes minus that of no) by {found.model}, "
-            "which is asked about every eligible document."
-        )
-    else:
-        part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g}% of its training"
-        text = (
-            f"Fewest bits per byte under {found.model}{part}; "
-            "a model trained by Tamis never scores its own training data."
-        )
+    part = "" if found.checkpoint is None else f" after {100 * found.checkpoint:g}% of its training"
+    descriptions = {
+        ASK_LLM: f"Highest Ask-LLM margin (log-probability of yes minus that of no) by {found.model}, "
+        "which is asked about every eligible document.",
+        PERPLEXITY: f"Fewest bits per byte under {found.model}{part}; "
+        "a model trained by Tamis never scores its own training data.",
+    }
     return Sampler(
         name=name,
-        description=text,
+        description=descriptions[found.family],
         rule="top_k",
         direction="lowest",
         score_columns=(METHOD_SCORE,),

@@ -29,6 +29,7 @@ from tamis.settings.values import (
     RuleName,
     StorageUrl,
     TextColumns,
+    refuse,
     wrong_key,
 )
 
@@ -137,24 +138,38 @@ class CorpusSection(Section):
 
     @model_validator(mode="after")
     def _kind_has_its_key(self) -> "CorpusSection":
-        if self.format != "text" and self.kind == "python-docs":
-            raise wrong_key("format", self.format, 'no value, since kind = "python-docs"')
-        if self.kind == "files" and not self.path:
-            raise wrong_key(
-                "path", None, 'a folder or file, such as path = "documents", since kind = "files"'
-            )
-        if self.kind == "python-docs" and not self.packages:
-            raise wrong_key(
+        of_datasets = {key: getattr(self, key) for key in ("hub", "revision", "splits")}
+        refuse(
+            (
+                self.format != "text" and self.kind == "python-docs",
+                "format",
+                self.format,
+                'no value, since kind = "python-docs"',
+            ),
+            (
+                self.kind == "files" and not self.path,
+                "path",
+                None,
+                'a folder or file, such as path = "documents", since kind = "files"',
+            ),
+            (
+                self.kind == "python-docs" and not self.packages,
                 "packages",
                 None,
                 'installed packages, such as packages = ["numpy"], since kind = "python-docs"',
-            )
-        if self.kind == "datasets" and (self.path is None) == (self.hub is None):
-            expected = 'either path (a folder written by save_to_disk) or hub ("owner/name")'
-            raise wrong_key("path", self.path, f'{expected}, since kind = "datasets"')
-        for key in () if self.kind == "datasets" else ("hub", "revision", "splits"):
-            if getattr(self, key):
-                raise wrong_key(key, getattr(self, key), 'no value unless kind = "datasets"')
+            ),
+            (
+                self.kind == "datasets" and (self.path is None) == (self.hub is None),
+                "path",
+                self.path,
+                'either path (a folder written by save_to_disk) or hub ("owner/name"), '
+                'since kind = "datasets"',
+            ),
+            *(
+                (self.kind != "datasets" and value, key, value, 'no value unless kind = "datasets"')
+                for key, value in of_datasets.items()
+            ),
+        )
         return self
 
 
@@ -184,38 +199,59 @@ class TargetSection(Section):
     _usual_column = model_validator(mode="before")(_with_column)
 
     @model_validator(mode="after")
-    def _answers_fit(self) -> "TargetSection":
-        if (self.prompt_column is None) != (self.response_column is None):
-            lacking = "prompt_column" if self.prompt_column is None else "response_column"
-            raise wrong_key(
-                lacking, None, "a column name, since prompt_column and response_column must be set together"
-            )
-        if self.response_column and self.label_column:
-            expected = "no value, since response_column already says what to learn"
-            raise wrong_key("label_column", self.label_column, expected)
-        if self.format != "text" and (self.response_column or self.label_column):
-            expected = "'text', since response_column or label_column already says what to learn"
-            raise wrong_key("format", self.format, expected)
-        if self.is_answered and self.kind != "files":
-            keys = ("response_column", "label_column", "format")
-            key = next(key for key in keys if getattr(self, key) not in (None, "text"))
-            raise wrong_key(key, getattr(self, key), 'no value unless kind = "files"')
-        return self
-
-    @model_validator(mode="after")
-    def _kind_has_its_key(self) -> "TargetSection":
-        if self.kind == "files" and not self.path:
-            raise wrong_key("path", None, 'a folder or file, such as path = "target", since kind = "files"')
-        if self.path and "://" in self.path:
-            raise wrong_key(
-                "path", self.path, "a folder or file on this machine; only a corpus may be remote"
-            )
-        if self.kind == "python-docs" and not self.packages:
-            raise wrong_key(
+    def _keys_fit(self) -> "TargetSection":
+        answers = {
+            "response_column": self.response_column,
+            "label_column": self.label_column,
+            "format": None if self.format == "text" else self.format,
+        }
+        refuse(
+            (
+                (self.prompt_column is None) != (self.response_column is None),
+                "prompt_column" if self.prompt_column is None else "response_column",
+                None,
+                "a column name, since prompt_column and response_column must be set together",
+            ),
+            (
+                self.response_column and self.label_column,
+                "label_column",
+                self.label_column,
+                "no value, since response_column already says what to learn",
+            ),
+            (
+                self.format != "text" and (self.response_column or self.label_column),
+                "format",
+                self.format,
+                "'text', since response_column or label_column already says what to learn",
+            ),
+            *(
+                (
+                    self.is_answered and self.kind != "files" and value is not None,
+                    key,
+                    value,
+                    'no value unless kind = "files"',
+                )
+                for key, value in answers.items()
+            ),
+            (
+                self.kind == "files" and not self.path,
+                "path",
+                None,
+                'a folder or file, such as path = "target", since kind = "files"',
+            ),
+            (
+                self.path and "://" in self.path,
+                "path",
+                self.path,
+                "a folder or file on this machine; only a corpus may be remote",
+            ),
+            (
+                self.kind == "python-docs" and not self.packages,
                 "packages",
                 None,
                 'installed packages, such as packages = ["scipy"], since kind = "python-docs"',
-            )
+            ),
+        )
         return self
 
 
@@ -321,14 +357,22 @@ class SelectionSection(Section):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "SelectionSection":
-        given = [key for key in ("minimum_shares", "maximum_shares") if getattr(self, key) is not None]
-        if given and self.per is None:
-            raise wrong_key("per", None, f'"source", "topic" or "language", since {given[0]} is set')
-        if self.per and not given:
-            expected = (
-                f"minimum_shares or maximum_shares, such as maximum_shares = 0.3, since per = {self.per!r}"
-            )
-            raise wrong_key("maximum_shares", None, expected)
+        least, most = self.minimum_shares is not None, self.maximum_shares is not None
+        named = "minimum_shares" if least else "maximum_shares"
+        refuse(
+            (
+                self.per is None and (least or most),
+                "per",
+                None,
+                f'"source", "topic" or "language", since {named} is set',
+            ),
+            (
+                self.per and not (least or most),
+                "maximum_shares",
+                None,
+                f"minimum_shares or maximum_shares, such as maximum_shares = 0.3, since per = {self.per!r}",
+            ),
+        )
         try:
             check_bounds(*self.bounds)
         except ImpossibleSharesError as error:
@@ -354,18 +398,23 @@ class TrackingSection(Section):
     experiment: Name = "tamis"
 
     @model_validator(mode="after")
-    def _no_secret(self) -> "TrackingSection":
-        user, at, _host = (self.uri or "").partition("://")[2].partition("@")
-        if at and ":" in user:
-            raise wrong_key(
-                "uri", "(hidden)", "an address without a password; only TAMIS_MLFLOW_URL may contain one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _is_an_address(self) -> "TrackingSection":
-        if self.uri is not None and not re.match(TRACKER_FORM, self.uri):
-            raise wrong_key("uri", "(hidden)" if "@" in self.uri else self.uri, TRACKERS_IN_WORDS)
+    def _is_an_address_without_secret(self) -> "TrackingSection":
+        uri = self.uri or ""
+        user, at, _host = uri.partition("://")[2].partition("@")
+        refuse(
+            (
+                at and ":" in user,
+                "uri",
+                "(hidden)",
+                "an address without a password; only TAMIS_MLFLOW_URL may contain one",
+            ),
+            (
+                self.uri is not None and not re.match(TRACKER_FORM, uri),
+                "uri",
+                "(hidden)" if "@" in uri else uri,
+                TRACKERS_IN_WORDS,
+            ),
+        )
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from tamis.settings.sections import Section
-from tamis.settings.values import Budget, Name, Names, Pattern, wrong_key
+from tamis.settings.values import Budget, Name, Names, Pattern, refuse
 
 Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -33,26 +33,26 @@ class BaseModelSection(Section):
         return self.model_dump(include=OWN_RECIPE, exclude_defaults=True)
 
     @model_validator(mode="after")
-    def _adapter_has_a_rank(self) -> "BaseModelSection":
-        for key in ("lora_alpha", "lora_dropout", "lora_targets"):
-            if self.lora_rank is None and getattr(self, key):
-                raise wrong_key(key, getattr(self, key), "no value without lora_rank")
-        return self
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "BaseModelSection":
-        if (self.preset is None) == (self.path is None):
-            raise wrong_key(
+    def _keys_fit(self) -> "BaseModelSection":
+        given = {key: getattr(self, key) for key in ("lora_alpha", "lora_dropout", "lora_targets")}
+        refuse(
+            *(
+                (self.lora_rank is None and value, key, value, "no value without lora_rank")
+                for key, value in given.items()
+            ),
+            (
+                (self.preset is None) == (self.path is None),
                 "preset",
                 self.preset,
                 "either preset (trained on the pool) or path (an existing model), not both",
-            )
-        if self.path is not None and self.checkpoints:
-            raise wrong_key(
+            ),
+            (
+                self.path is not None and self.checkpoints,
                 "checkpoints",
                 list(self.checkpoints),
                 "no value, since path names a model that is already trained",
-            )
+            ),
+        )
         return self
 
 
@@ -117,8 +117,7 @@ class ScalingSection(Section):
     @property
     def targets(self) -> tuple[str, ...]:
         """The targets, each once, in the order given."""
-        named = (self.target,) if isinstance(self.target, str) else self.target or ()
-        return tuple(dict.fromkeys(named))
+        return tuple(dict.fromkeys([self.target] if isinstance(self.target, str) else self.target or ()))
 
 
 class TrialBudgetSection(Section):
@@ -165,8 +164,7 @@ class MixtureSection(Section):
     @property
     def targets(self) -> tuple[str, ...]:
         """The targets, each once, in the order given."""
-        named = (self.target,) if isinstance(self.target, str) else self.target
-        return tuple(dict.fromkeys(named))
+        return tuple(dict.fromkeys([self.target] if isinstance(self.target, str) else self.target))
 
 
 class SamplerTrialsSection(Section):

@@ -115,9 +115,8 @@ def _checked_budget(budget: Any) -> Any:
 
 def _checked_names(names: Any) -> Any:
     each = [names] if isinstance(names, str) else names
-    if not isinstance(each, list | tuple) or not each:
-        raise PydanticCustomError("names", "{forms}", {"forms": NAMES_FORMS})
-    if not all(isinstance(name, str) and re.match(NAME_FORM, name) for name in each):
+    listed = isinstance(each, list | tuple) and each
+    if not listed or not all(isinstance(name, str) and re.match(NAME_FORM, name) for name in each):
         raise PydanticCustomError("names", "{forms}", {"forms": NAMES_FORMS})
     return names if isinstance(names, str) else tuple(each)
 
@@ -147,8 +146,7 @@ def _checked_region(code: object) -> object:
     from phonenumbers import SUPPORTED_REGIONS  # those that have a numbering plan
 
     if code not in SUPPORTED_REGIONS:
-        expected = 'a two-letter region code, such as "US" or "DE"'
-        raise PydanticCustomError("region", "{expected}", {"expected": expected})
+        raise PydanticCustomError("region", 'a two-letter region code, such as "US" or "DE"')
     return code
 
 
@@ -163,32 +161,23 @@ def _without_slash(url: Any) -> Any:
 
 
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
-
-
 TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
-
-
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
-
-
 Region = Annotated[str, PlainValidator(_checked_region)]
-
-
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
-
-
 Glob = Annotated[str, AfterValidator(checked_glob)]
-
-
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]
-
-
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
-
-
 StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
 
 
 def wrong_key(key: str, found: object, expected: str) -> PydanticCustomError:
     """A problem that concerns several keys: says itself which of them to name."""
     return PydanticCustomError("tamis", "{expected}", {"key": key, "found": found, "expected": expected})
+
+
+def refuse(*rules: tuple[object, str, object, str]) -> None:
+    """Raise `wrong_key` for the first rule that is broken: whether it is, key, value found, what is valid."""
+    for broken, key, found, expected in rules:
+        if broken:
+            raise wrong_key(key, found, expected)

@@ -53,7 +53,6 @@ class IncompleteSelectionError(PermanentError):
     """Chosen documents have left the corpora since, or their texts are damaged."""
 
     def __init__(self, selection: str, chosen: int, found: int, configured: bool) -> None:
-        self.selection, self.chosen, self.found = selection, chosen, found
         cure = "" if configured else f"put the section of {selection!r} back into tamis.toml, then "
         super().__init__(
             f"{chosen - found:,} of the {counted(chosen, 'document')} of {selection!r} are no longer stored: "
@@ -66,7 +65,6 @@ class NothingToLoadError(PermanentError):
     """A selection without documents, as a folder for `datasets`, which loads none without rows."""
 
     def __init__(self, selection: str) -> None:
-        self.selection = selection
         super().__init__(
             f"nothing was written: selection {selection!r} contains no documents, and `datasets` cannot load "
             f"a folder without rows; the page selection_{selection}.html says why each document was dropped "
@@ -138,8 +136,10 @@ def export_selection(
     chosen = exported.filter(pl.col("doc_id").is_in(_selected(decisions)["doc_id"].implode()))
     if len(chosen) != (wanted := len(_selected(decisions))):
         raise IncompleteSelectionError(selection, wanted, len(chosen), selection in configured)
-    _require_rows(selection, form, exported)
-    places = _places(store, exported)
+    if form == FOLDER and exported.is_empty():
+        raise NothingToLoadError(selection)
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
+    places = places.join(exported.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
     exported = _with_first_place(exported, places)
     chosen = exported.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode()))
     facts, lineage = describe_subset(project, found, decisions, chosen)
@@ -154,12 +154,11 @@ def export_selection(
         project.home.publish(ours)
     _take_back_if_withdrawn(project.home, path, written, since)
     left = [] if len(exported) == len(ranks) else [_LEFT.format(count=len(ranks) - len(exported))]
-    cards = [one for one in written if one.name.endswith(CARD)]
     return Exported(
         path=path,
         documents=len(exported),
         notes=[*rows.notes(form), *left, *notes],
-        card=next(iter(cards), None),
+        card=next((one for one in written if one.name.endswith(CARD)), None),
     )
 
 
@@ -183,8 +182,7 @@ def _ranks(decisions: pl.DataFrame, scores: bool) -> pl.DataFrame:
 
 def _with_first_place(exported: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     first = places.unique("doc_id", keep="first", maintain_order=True).drop("licence")
-    licences = places.group_by("doc_id").agg(stated_licence())
-    for known in (first, licences):
+    for known in (first, places.group_by("doc_id").agg(stated_licence())):
         exported = exported.join(known, on="doc_id", how="left", maintain_order="left")
     return exported
 
@@ -207,10 +205,10 @@ def _written(
     except OSError as error:
         if described.parent == path.parent or error.errno not in READ_ONLY:
             raise
-        problem = (
-            f"no data card was written, since {described.parent} cannot be written to ({error.strerror})"
-        )
-        return [path], [f"{problem}; with --with-card it is written next to the file"]
+        return [path], [
+            f"no data card was written, since {described.parent} cannot be written to ({error.strerror}); "
+            "with --with-card it is written next to the file"
+        ]
     return [path, *files.paths], []
 
 
@@ -227,11 +225,6 @@ def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], sin
             with writing(home, "tamis export", PATIENCE_SECONDS):
                 home.publish_all()
         raise
-
-
-def _places(store: Store, chosen: pl.DataFrame) -> pl.DataFrame:
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
-    return places.join(chosen.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
 
 
 def _among(store: Store, rows: SubsetRows, columns: Sequence[str]) -> SubsetRows:
@@ -256,8 +249,3 @@ def _write(rows: SubsetRows, path: Path, form: str) -> None:
         else:
             with draft.open("w", encoding="utf-8") as stream:
                 stream.writelines(f"{line}\n" for line in json_lines(rows.objects()))
-
-
-def _require_rows(selection: str, form: str, chosen: pl.DataFrame) -> None:
-    if form == FOLDER and chosen.is_empty():
-        raise NothingToLoadError(selection)

@@ -69,8 +69,7 @@ def tables(project: Project) -> str:
 def lock(project: Project) -> str:
     """Who writes to the home; a writer is no fault."""
     _require_store(project)
-    holder = writer(project.home)
-    return f"{holder} is writing" if holder else "idle"
+    return f"{holder} is writing" if (holder := writer(project.home)) else "idle"
 
 
 def _require_store(project: Project) -> None:
@@ -82,13 +81,18 @@ def _require_store(project: Project) -> None:
 def tracking(project: Project) -> str:
     """Whether MLflow's server answers, or its database in the home can be read."""
     uri = project.tracking_uri
+    shown, path = without_secrets(uri), project.home.mlflow / "mlflow.db"
     if uri.startswith(("http://", "https://")):
-        return _server(uri)
-    path = project.home.mlflow / "mlflow.db"
+        try:
+            require_tracker(uri)
+        except TrackerUnavailableError as error:
+            raise OSError(
+                f"{shown} does not answer ({error.problem}); start the server or correct the address"
+            ) from None
+        return f"{shown} answers"
     if uri.startswith("sqlite:") and path.exists():
-        runs = _runs_in(path)
-        return f"{counted(runs, 'run')} in the Tamis home folder"
-    return "nothing tracked yet" if uri.startswith("sqlite:") else f"{without_secrets(uri)}, not checked"
+        return f"{counted(_runs_in(path), 'run')} in the Tamis home folder"
+    return "nothing tracked yet" if uri.startswith("sqlite:") else f"{shown}, not checked"
 
 
 def _runs_in(path: Path) -> int:
@@ -102,26 +106,14 @@ def _runs_in(path: Path) -> int:
         raise
 
 
-def _server(uri: str) -> str:
-    shown = without_secrets(uri)
-    try:
-        require_tracker(uri)
-    except TrackerUnavailableError as error:
-        raise OSError(
-            f"{shown} does not answer ({error.problem}); start the server or correct the address"
-        ) from None
-    return f"{shown} answers"
-
-
 def object_store(url: str) -> str:
     """Whether the store at a URL lists what is under it."""
     try:
         import obstore
         from obstore.store import from_url
     except ImportError as error:
-        needed_for = "an object store"
         raise MissingPackageError(
-            "obstore", needed_for, "pip install -c constraints.txt -e '.[object-store]'"
+            "obstore", "an object store", "pip install -c constraints.txt -e '.[object-store]'"
         ) from error
     limits: Any = {
         "client_options": {

@@ -53,11 +53,7 @@ def map_by_neighbours(project: Project, selection: str) -> Path:
     )
     page = project.home.reports / f"neighbours_{selection}.html"
     content = map_page(seen, place_n2, axes, page_links(selection))
-    with writing(project.home, "tamis map", PATIENCE_SECONDS):
-        since.require_none(page.name)
-        write_atomically(page, content.encode())
-        project.home.publish([page])
-    return page
+    return _published(project, since, page, content.encode())
 
 
 def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
@@ -95,10 +91,14 @@ def write_points(project: Project, selection: str, by_neighbours: bool) -> Path:
     )
     path, stream = project.home.exports / f"{selection}.map.parquet", io.BytesIO()
     rows.write_parquet(stream)
+    return _published(project, since, path, stream.getvalue())
+
+
+def _published(project: Project, since: WithdrawnSince, path: Path, content: bytes) -> Path:
+    """Write a file of the home unless documents were withdrawn since it was begun, and return its path."""
     with writing(project.home, "tamis map", PATIENCE_SECONDS):
         since.require_none(path.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, stream.getvalue())
+        write_atomically(path, content)
         project.home.publish([path])
     return path
 
@@ -127,8 +127,7 @@ def _neighbour_places(project: Project, seen: Seen) -> Floats:
     path = project.home.cache / "layouts" / f"{digest[:32]}.npy"
     if path.is_file():
         return np.asarray(np.load(path, allow_pickle=False))
-    count = len(seen.point_nk)
-    with Progress("layout by neighbours", count * (PASSES + 1), "steps") as progress:
+    with Progress("layout by neighbours", len(seen.point_nk) * (PASSES + 1), "steps") as progress:
         place_n2 = neighbour_layout(seen.point_nk, progress.advance)
     stream = io.BytesIO()
     np.save(stream, place_n2)

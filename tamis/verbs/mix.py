@@ -30,7 +30,6 @@ class NoMixtureError(PermanentError):
     """The project has no [mixture]."""
 
     def __init__(self, project: Project) -> None:
-        self.file = project.file
         super().__init__(
             f"{project.file} has no [mixture]; add one with target, model and train_tokens (docs/mixtures.md)"
         )
@@ -81,16 +80,15 @@ def priced_runs(project: Project, snapshot: ProjectSnapshot) -> tuple[list[Price
     small, larger = mixture_presets(project.settings)
     assert small is not None
     swarm, sources = snapshot.swarm, sources_named(project)
-    new = sorted(set(sources) - _known_sources(project)) if swarm else []
-    done = set(project.home.store.read(MIXTURE_RUNS.name, ["run"])["run"])
+    store = project.home.store
+    new = {*sources}.difference(store.read(MIXTURE_SOURCES.name, ["source"])["source"]) if swarm else ()
+    done = set(store.read(MIXTURE_RUNS.name, ["run"])["run"])
+    names = [run.name for run in swarm.current] if swarm else []
     if swarm is None:
         count = section.runs or runs_needed(len(sources)) if sources else 0
-        made = 0
-    else:
-        names = [run.name for run in swarm.current]
-        count, made = len(names), len(done.intersection(names))
-        if new:  # planned again over the virtual source and these
-            count, made = runs_to_extend(len(new)), 0
+    else:  # planned again over the virtual source and new ones
+        count = runs_to_extend(len(new)) if new else len(names)
+    made = 0 if new else len(done.intersection(names))
     found = [_priced(project, small, count, made, section.run_tokens)]
     if larger is not None and count:
         wanted = swarm.larger_wanted if swarm else frozenset()
@@ -111,10 +109,6 @@ def sources_named(project: Project) -> list[str]:
         found, _center_cd = read_centers(project.home.store)
         return found or [f"topic {number + 1}" for number in range(project.settings.topics.count)]
     return sorted(source_of_documents(project.home.store, section, {})["group"].unique())
-
-
-def _known_sources(project: Project) -> set[str]:
-    return set(project.home.store.read(MIXTURE_SOURCES.name, ["source"])["source"])
 
 
 def _priced(project: Project, preset: str, runs: int, made: int, tokens: int) -> Priced:

@@ -16,7 +16,6 @@ from tamis.corpus.stage import QUARANTINE
 from tamis.history.differences import difference
 from tamis.history.versions import TABLE, VersionLostError
 from tamis.project import Project
-from tamis.store.tables import Store
 
 SELECTION_CHANGED, FAILED, QUARANTINE_GREW = "selection_changed", "failed", "quarantine_grew"
 SHARDS_NAMED = 20
@@ -34,7 +33,9 @@ def mark_now(project: Project) -> Mark:
     """Return the mark of the present state, since which there is nothing to send."""
     store = project.home.store
     latest = store.read(TABLE, ["selection", "version"]).group_by("selection").agg(pl.col("version").max())
-    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=_lost(store))
+    # An unreadable file counts as its rows.
+    lost = int(store.read(QUARANTINE.name, ["rows_lost"]).select(lost_rows()).item())
+    return Mark(versions=dict(sorted(latest.iter_rows())), quarantine=lost)
 
 
 def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
@@ -44,7 +45,16 @@ def notices(project: Project, since: Mark, now: Mark) -> list[dict[str, Any]]:
         for name, version in now.versions.items()
         if version > since.versions.get(name, 0)
     ]
-    return changed + ([_quarantine_grew(project, since, now)] if now.quarantine > since.quarantine else [])
+    if now.quarantine <= since.quarantine:
+        return changed
+    rows = project.home.store.read(QUARANTINE.name, ["shard", "reason", "rows_lost"])
+    facts = {
+        "rows_before": since.quarantine,
+        "rows": now.quarantine,
+        "reasons": dict(rows.group_by("reason").agg(lost_rows()).sort("reason").iter_rows()),
+        "shards": rows["shard"].unique().sort().to_list()[:SHARDS_NAMED],
+    }
+    return [*changed, notice(project, QUARANTINE_GREW, facts)]
 
 
 def notice(project: Project, event: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -62,22 +72,6 @@ def _selection_changed(project: Project, name: str, before: int | None, after: i
         except VersionLostError as error:
             facts["counts_unknown"] = str(error)
     return notice(project, SELECTION_CHANGED, facts)
-
-
-def _lost(store: Store) -> int:
-    """Return how many rows are in quarantine; an unreadable file counts as its rows."""
-    return int(store.read(QUARANTINE.name, ["rows_lost"]).select(lost_rows()).item())
-
-
-def _quarantine_grew(project: Project, since: Mark, now: Mark) -> dict[str, Any]:
-    rows = project.home.store.read(QUARANTINE.name, ["shard", "reason", "rows_lost"])
-    facts = {
-        "rows_before": since.quarantine,
-        "rows": now.quarantine,
-        "reasons": dict(rows.group_by("reason").agg(lost_rows()).sort("reason").iter_rows()),
-        "shards": rows["shard"].unique().sort().to_list()[:SHARDS_NAMED],
-    }
-    return notice(project, QUARANTINE_GREW, facts)
 
 
 def wanted(messages: Sequence[dict[str, Any]], events: Sequence[str]) -> list[dict[str, Any]]:

@@ -61,36 +61,33 @@ def checked_plan(project: Project, on_request: bool = False) -> tuple[list[dict[
     ]
     found = [*(Estimate() for _ in removed), *estimates(project, snapshot, current, plan)]
     entries = [due.__dict__ | asdict(one) for due, one in zip([*removed, *plan], found, strict=True)]
-    empty = bool(without_documents(project, entries))
-    if empty:
+    if without_documents(project, entries):
         return entries, Precheck()
     checked = precheck(snapshot, current, plan)
-    lost = [line for line in [lost_index(project.home)] if line]
+    lost = lost_index(project.home)
     unread = [one.line for one in losses if one.unread]
-    return entries, replace(checked, warnings=[*lost, *checked.warnings, *unread])
+    return entries, replace(checked, warnings=[*([lost] if lost else []), *checked.warnings, *unread])
 
 
 def with_damage(plan: Sequence[Due], damage: Damage) -> list[Due]:
     """Return a plan with the reason why values cannot be read any more, one for all such of an asset."""
-    own = {(due.asset, due.partition): _problems(due, damage) for due in plan}
+    own = {
+        (due.asset, due.partition): [
+            damage[name, due.partition]
+            for name in made_together(due.asset)
+            if (name, due.partition) in damage
+        ]
+        for due in plan
+    }
     of_asset: dict[str, dict[str, None]] = {}
     for (asset, _partition), problems in own.items():
         of_asset.setdefault(asset, {}).update(dict.fromkeys(problems))
-    return [
-        replace(due, reason=_first_of([*of_asset[due.asset]])) if own[due.asset, due.partition] else due
-        for due in plan
-    ]
-
-
-def _problems(due: Due, damage: Damage) -> list[str]:
-    """Return why the values that the step of an entry makes cannot be read."""
-    return [
-        damage[name, due.partition] for name in made_together(due.asset) if (name, due.partition) in damage
-    ]
-
-
-def _first_of(problems: Sequence[str]) -> str:
-    return problems[0] + (f", and {len(problems) - 1:,} more like it" if len(problems) > 1 else "")
+    reasons = {
+        asset: next(iter(problems), "")
+        + (f", and {len(problems) - 1:,} more like it" if len(problems) > 1 else "")
+        for asset, problems in of_asset.items()
+    }
+    return [replace(due, reason=reasons[due.asset]) if own[due.asset, due.partition] else due for due in plan]
 
 
 def _reasons(snapshot: ProjectSnapshot, gone: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -139,7 +136,8 @@ def plan_lines(plan: list[dict[str, Any]]) -> list[str]:
         elif asset == SQL_MODELS:
             lines.append(f"{counted(len(entries), 'SQL model')}: {reason}{_measures(entries, rows=False)}")
         else:
-            count = _counted(stages()[asset].partitions, len(entries))
+            of = stages()[asset].partitions  # the name of the set is a plural
+            count = f", {counted(len(entries), of.removesuffix('s'), of)}" if of else ""
             lines.append(f"{asset}: {reason}{count}{_measures(entries)}")
     made = [due for due in plan if due["asset"] not in (REMOVAL, HELD_BACK)]
     return [*lines, _in_all(made)] if made else lines
@@ -161,10 +159,8 @@ def budget_lines(project: Project, plan: list[dict[str, Any]]) -> list[str]:
 
 def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]:
     """Return what a project needs before anything can be made; none where its corpora hold or held files."""
-    known = {asset for asset, _partition in read_current_values(project.home.store)} | {
-        due["asset"] for due in plan
-    }
-    if known & OF_FILES:
+    made = {asset for asset, _partition in read_current_values(project.home.store)}
+    if not OF_FILES.isdisjoint(made.union(due["asset"] for due in plan)):
         return []
     corpora = [f"corpus {one.name}: {place_of_files(one, project.root)}" for one in project.settings.corpus]
     targets = [
@@ -178,13 +174,6 @@ def without_documents(project: Project, plan: list[dict[str, Any]]) -> list[str]
         *corpora,
         *targets,
     ]
-
-
-def _counted(set_name: str | None, count: int) -> str:
-    """How many of a set of partitions, whose name is a plural."""
-    if set_name is None:
-        return ""
-    return f", {count:,} {set_name.removesuffix('s') if count == 1 else set_name}"
 
 
 def _measures(entries: list[dict[str, Any]], rows: bool = True) -> str:
@@ -206,10 +195,8 @@ def _in_all(plan: list[dict[str, Any]]) -> str:
     text = f"{'about ' if seconds >= 1 else ''}{brief(seconds)} in all" if known else "duration unknown"
     if (cost := _sum((due for due in plan if due["cost"] is not None), "cost")) is not None:
         text += f", cost at most {cost:g}"
-    if not unknown:
-        return text
-    if not known:
-        return f"{text}: nothing has been timed yet"
+    if not unknown or not known:
+        return f"{text}: nothing has been timed yet" if unknown else text
     return f"{text}; without {named(unknown, NAMED)}, for which no time is known yet"
 
 

@@ -59,7 +59,7 @@ class UnusableTextsError(PermanentError, ValueError):
     """An argument of `tamis.select` that is no series of texts; says which, why, and what would be right."""
 
     def __init__(self, argument: str, problem: str) -> None:
-        self.argument, self.problem = argument, problem
+        self.argument = argument
         super().__init__(f"{argument}: {problem}")
 
 
@@ -67,7 +67,6 @@ class BadSeedError(PermanentError, ValueError):
     """A seed that is no whole number from 0 to below `MOST_SEED`."""
 
     def __init__(self, seed: object) -> None:
-        self.seed = seed
         super().__init__(f"seed {seed!r} is not valid; pass a non-negative integer below 2**63")
 
 
@@ -75,9 +74,9 @@ class UnscoredSamplerError(PermanentError, ValueError):
     """A sampler whose scores come from a project alone; names those that work on texts in memory."""
 
     def __init__(self, sampler: str, columns: Iterable[str], valid: Iterable[str]) -> None:
-        self.sampler, self.columns, self.valid = sampler, sorted(columns), sorted(valid)
+        self.valid = sorted(valid)
         super().__init__(
-            f"sampler {sampler!r} needs {', '.join(self.columns)}, which only a project computes; "
+            f"sampler {sampler!r} needs {', '.join(sorted(columns))}, which only a project computes; "
             f"choose a sampler that works on texts in memory: {', '.join(self.valid)}"
         )
 
@@ -150,8 +149,7 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
 
 def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
     """Return what `tamis.select` returns, and raise and warn as it does."""
-    sampler, budget = _usable_sampler(choosing.sampler), parse_budget(choosing.budget)
-    seed = choosing.seed
+    sampler, budget, seed = _usable_sampler(choosing.sampler), parse_budget(choosing.budget), choosing.seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED:
         raise BadSeedError(seed)
     choosing = replace(choosing, seed=int(seed))
@@ -169,12 +167,13 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
         )
     distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
     if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
-        few = (
+        warnings.warn(
             f"goal contains only {counted(len(examples), 'different text')}; with fewer than "
             f"{FEW_TARGET_POINTS}, the selection depends too much on the particular examples, so treat it as "
-            "provisional"
+            "provisional",
+            FewTargetPoints,
+            stacklevel=3,
         )
-        warnings.warn(few, FewTargetPoints, stacklevel=3)
     pool = distinct.filter(pl.col("normal") != "")
     if sampler.reads_vectors:
         sides = {"texts": pool, "goal": examples} if sampler.needs_target else {"texts": pool}
@@ -289,7 +288,8 @@ def _scored(
         vectors_nd=_matrix(pool, vectors),
         goal_md=_matrix(goal, vectors),
     )
-    if _alike(scoring):
+    # Where nothing sets the texts apart, each is zero once they are centred.
+    if len(pool) < 2 if sampler.method in READS_TEXTS else are_one(scoring.vectors_nd):
         score_n: npt.NDArray[Any] = np.zeros(len(pool))
         if len(pool) > 1:
             warnings.warn(
@@ -303,13 +303,6 @@ def _scored(
             warnings.simplefilter("ignore", FewTargetPoints)
             score_n = SCORES[column](scoring)
     return pool.select("doc_id", pl.Series(column, score_n, dtype=pl.Float64)), refused
-
-
-def _alike(scoring: _Scoring) -> bool:
-    """Whether nothing sets the texts of the pool apart, so that each is zero once they are centred."""
-    if scoring.sampler.method in READS_TEXTS:
-        return len(scoring.pool) < 2
-    return are_one(scoring.vectors_nd)
 
 
 def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame, pl.DataFrame]:

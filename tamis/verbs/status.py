@@ -1,5 +1,6 @@
 """Status: what the store holds, what is due, what is in quarantine and what is wrong. Read only."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,8 @@ LISTS_ALL = "`tamis status --json`"
 NOT_MADE = "not made yet"
 REFUSED = "refused by its check"
 SETTLED, CERTIFIED = "settled", "certified"
+HOW_TO_LOOK = {AUDIT_ASSET: "`tamis audit` says what differs and what to do"}
+ON_THE_PAGE = "`tamis ui` shows why, on the asset's page under Checks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,7 @@ class Status:
             [one.line for one in self.held_back if not one.unread],
             [one.line for one in self.shares if one.is_over],
             [f"damaged: {name}: {reason}" for name, reason in self.damaged.items()],
-            [f"check failed: {name}; {_how_to_look(name)}" for name in self.failed_checks],
+            [f"check failed: {name}; {HOW_TO_LOOK.get(name, ON_THE_PAGE)}" for name in self.failed_checks],
             [one.line for one in self.failed_steps],
             [one.line for one in self.failed_trials],
             [f"not made: {name} waits for {reason}" for name, reason in stuck],
@@ -129,13 +132,12 @@ class Status:
 
     def waiting(self, asked: frozenset[str] | None) -> list[str]:
         """What was asked for by name but waits for what was not, a line each."""
-        left = [due for due in self.due if asked and due.asset in asked and due.waits_for]
         stuck = self.stuck()
         lines = [
             f"not made: {label(due.asset, due.partition)} waits for {due.waits_for}; "
             "run `tamis materialize` without --only"
-            for due in left
-            if due not in stuck
+            for due in self.due
+            if asked and due.asset in asked and due.waits_for and due not in stuck
         ]
         return cut(lines, LISTS_ALL)
 
@@ -202,11 +204,10 @@ class Status:
 
     def scaling_lines(self, pages: Path) -> list[str]:
         """The page in `pages` of each target of [scaling], if it was made, and its state."""
-        found = {target: pages / f"scaling_law_{target}.html" for target in self.scaling}
         return [
-            f"scaling on {target}: {self.scaling[target]}; {page}"
-            for target, page in found.items()
-            if page.exists()
+            f"scaling on {target}: {state}; {page}"
+            for target, state in self.scaling.items()
+            if (page := pages / f"scaling_law_{target}.html").exists()
         ]
 
     def lines(self) -> list[str]:
@@ -236,23 +237,15 @@ class Status:
         if not self.withdrawn:
             return []
         lines = [f"withdrawn: {counted(self.withdrawn, 'document')} (`tamis withdraw --list`)"]
-        held = Counter(place["shard"] for place in self.still_in_files)
         in_files = [
             f"withdrawn, but still in your files: {counted(rows, 'row')} of {shard}; no run reads them, but "
             "only you can delete them there"
-            for shard, rows in held.most_common()
+            for shard, rows in Counter(place["shard"] for place in self.still_in_files).most_common()
         ]
         tainted = list(dict.fromkeys(f"tainted: {one.line}" for one in self.tainted))
         for kind in (in_files, near_repeat_lines(self.near_repeats), tainted):
             lines += cut(kind, LISTS_ALL)
         return lines
-
-
-def _how_to_look(failed: str) -> str:
-    """What shows why the check of a value failed."""
-    if failed == AUDIT_ASSET:
-        return "`tamis audit` says what differs and what to do"
-    return "`tamis ui` shows why, on the asset's page under Checks"
 
 
 def read_status(project: Project) -> Status:
@@ -262,7 +255,8 @@ def read_status(project: Project) -> Status:
     snapshot = as_once_read(snapshot, current)
     due = full_plan(snapshot, current, refit=False)
     losses = held_back(snapshot, current)
-    selections, bad = _selections(store, snapshot, current, due), read_quarantine(store)
+    outdated = {(one.asset, one.partition) for one in due}
+    selections, bad = _selections(store, snapshot, current, outdated), read_quarantine(store)
     failed, again = failed_steps(store, snapshot, current, due), rereading(snapshot, current, due)
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
@@ -305,9 +299,9 @@ def read_status(project: Project) -> Status:
             *lost_runs(project),
             *(one.line for one in losses if one.unread),
         ],
-        failed_trials=_failed_trials(store, snapshot, current, due),
+        failed_trials=_failed_trials(snapshot, current, outdated),
         failed_steps=failed,
-        scaling=_scaling(snapshot, current, due),
+        scaling=_scaling(snapshot, current, outdated),
         held_back=losses,
         lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
@@ -397,28 +391,25 @@ def _links_left_out(project: Project) -> list[str]:
 
 
 def _failed_trials(
-    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]
+    snapshot: ProjectSnapshot, current: CurrentValues, outdated: set[tuple[str, str]]
 ) -> list[Failure]:
     """Trials still to be made that failed at what they would be made from now."""
-    stage, wanted = (
-        stages()[TRIALS_STAGE.name],
-        {one.partition for one in due if one.asset == TRIALS_STAGE.name},
-    )
     return [
         failure
-        for failure in failures_of(store)
-        if failure.trial in wanted
+        for failure in failures_of(snapshot.project.home.store)
+        if (TRIALS_STAGE.name, failure.trial) in outdated
         and failure.attempts
-        and failure.input_key == input_key(stage, failure.trial, snapshot, current)
+        and failure.input_key == input_key(stages()[TRIALS_STAGE.name], failure.trial, snapshot, current)
     ]
 
 
 def _selections(
-    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, due: list[Due]
+    store: Store, snapshot: ProjectSnapshot, current: CurrentValues, outdated: set[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """A selection is settled when nothing that it depends on is out of date or kept within a certificate."""
-    outdated = {(found.asset, found.partition) for found in due}
-    found, sizes = [], _sizes(store)
+    found, sizes = [], None
+    with contextlib.suppress(DamagedTableError):
+        sizes = token_sizes(store)
     for name in snapshot.keys("selections"):
         entry, pin = (SELECTION_STAGE.name, name), snapshot.pinned.get(name)
         chosen = _published_choice(snapshot, current, name)
@@ -469,20 +460,13 @@ def _published_choice(
         return None  # what is damaged is said elsewhere
 
 
-def _sizes(store: Store) -> pl.DataFrame | None:
-    """Return the tokens of each document, None where the tables are damaged."""
-    try:
-        return token_sizes(store)
-    except DamagedTableError:
-        return None
-
-
-def _scaling(snapshot: ProjectSnapshot, current: CurrentValues, due: list[Due]) -> dict[str, str]:
+def _scaling(
+    snapshot: ProjectSnapshot, current: CurrentValues, outdated: set[tuple[str, str]]
+) -> dict[str, str]:
     """The state of the scaling page of each target; none where no page was made."""
-    if not law_active(snapshot) or (REPORT_STAGE.name, "") not in current:
-        return {}
-    outdated = any(found.asset == REPORT_STAGE.name for found in due)
-    return dict.fromkeys(snapshot.project.settings.scaling.targets, "out of date" if outdated else "current")
+    page = (REPORT_STAGE.name, "")
+    made = snapshot.project.settings.scaling.targets if law_active(snapshot) and page in current else ()
+    return dict.fromkeys(made, "out of date" if page in outdated else "current")
 
 
 def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:

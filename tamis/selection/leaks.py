@@ -49,8 +49,9 @@ def find_contaminated(
         raise ValueError(
             f"there are {len(texts)} texts, but {len(doc_ids)} doc_ids; pass one doc_id per text"
         )
-    batches = _batches(doc_ids, texts)
-    return find_contaminated_in_batches(batches, held_out_texts, ngram, maximum_share, advance)
+    return find_contaminated_in_batches(
+        _batches(doc_ids, texts), held_out_texts, ngram, maximum_share, advance
+    )
 
 
 def find_contaminated_in_batches(
@@ -86,10 +87,9 @@ def shared_runs(
         hits.append(held)
         advance(count)
     found = pl.concat(hits)
-    hashes = pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64)
     return (
         found.select("doc_id")
-        .with_columns(hashes)
+        .with_columns(pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64))
         .sort("doc_id", "runs")
         .group_by("doc_id")
         .all()
@@ -159,7 +159,11 @@ def update_contamination(
     wanted = None
     if changed_shards is not None:
         held = documents_of_shards(store, changed_shards).values()
-        wanted = sorted({doc_id for doc_ids in held for doc_id in doc_ids} | _otherwise_marked(kept, marks))
+        before = kept.drop_nulls("left_out_mark").select("doc_id", before="left_out_mark")
+        both = before.join(marks, on="doc_id", how="full", coalesce=True)
+        # Of these documents another part was compared than is to be compared now.
+        otherwise = both.filter(pl.col("before").ne_missing(pl.col("left_out_mark")))["doc_id"]
+        wanted = sorted({*otherwise, *(doc_id for doc_ids in held for doc_id in doc_ids)})
         kept = kept.filter(~pl.col("doc_id").is_in(wanted))
         marks = marks.filter(pl.col("doc_id").is_in(wanted))
     else:
@@ -176,20 +180,12 @@ def update_contamination(
     return Leaks(read=len(ids) if wanted is None else len(wanted), contaminated=len(found))
 
 
-def _otherwise_marked(kept: pl.DataFrame, marks: pl.DataFrame) -> set[str]:
-    """Return the ids of documents of which another part was compared than is to be compared now."""
-    before = kept.drop_nulls("left_out_mark").select("doc_id", before="left_out_mark")
-    both = before.join(marks, on="doc_id", how="full", coalesce=True)
-    return {*both.filter(pl.col("before").ne_missing(pl.col("left_out_mark")))["doc_id"]}
-
-
 def _held_out(store: Store, scope: str) -> list[str]:
     """Return the held-out examples of a target, of those that share text with many examples the own words."""
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text", "split"], scope)
     turns = store.read(TARGET_ANSWERS.name, ["doc_id", "turns"], scope)
     examples = examples.join(turns, on="doc_id", how="left", maintain_order="left")
-    own = own_words_of_examples(examples).own_texts()
-    return own.filter(examples["split"] == "held_out").to_list()
+    return own_words_of_examples(examples).own_texts().filter(examples["split"] == "held_out").to_list()
 
 
 def _stored_batches(store: Store, doc_ids: list[str] | None, shared: SharedText) -> Iterator[Batch]:

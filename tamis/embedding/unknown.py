@@ -212,9 +212,9 @@ def unknown_places(
         return {}
     encoder = project.model(project.settings.encoder.name)
     texts = {**(unread or {}), **_sampled(project.home.store)}
-    corpora = [(CORPUS, one.name) for one in project.settings.corpus]
-    targets = [(TARGET, one.name) for one in project.settings.target]
-    found = {place: unknown_texts(encoder, texts.get(place, ())) for place in (*corpora, *targets)}
+    places = [(CORPUS, corpus.name) for corpus in project.settings.corpus]
+    places += [(TARGET, target.name) for target in project.settings.target]
+    found = {place: unknown_texts(encoder, texts.get(place, ())) for place in places}
     return {place: unknown for place, unknown in found.items() if unknown is not None}
 
 

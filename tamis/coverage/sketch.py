@@ -129,10 +129,11 @@ class DensitySketch:
         assert self.expected is not None
         self._digest = None
         vectors_nd = checked_vectors(vectors, self.dim)
-        if self._distances is None:
-            self.width = calibrated_width(vectors_nd, self.hashes, self.expected)
-        else:
-            self.width = width_in_distances(vectors_nd, self._distances)
+        self.width = (
+            calibrated_width(vectors_nd, self.hashes, self.expected)
+            if self._distances is None
+            else width_in_distances(vectors_nd, self._distances)
+        )
         return self
 
     def add(self, vectors: ArrayLike, advance: Advance = ignore) -> "DensitySketch":

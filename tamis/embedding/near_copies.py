@@ -48,8 +48,11 @@ def update_near_copies(
         dropped=lambda ids, buckets: _dropped(store, embeddings, ids, buckets, threshold),
     )
     repeated = store.read(NEAR_DUPLICATES.name, ["doc_id"])
-    held = store.read(embeddings, ["doc_id"]).join(repeated, on="doc_id", how="anti")
-    held = held.filter(~pl.col("doc_id").is_in(mostly_shared(store).implode()))
+    held = (
+        store.read(embeddings, ["doc_id"])
+        .join(repeated, on="doc_id", how="anti")
+        .filter(~pl.col("doc_id").is_in(mostly_shared(store).implode()))
+    )
     return update(store, relation, held["doc_id"].sort(), afresh=afresh, advance=advance)
 
 

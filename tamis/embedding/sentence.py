@@ -20,7 +20,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate, model_folder
 from tamis.embedding.quiet import quiet_libraries
-from tamis.embedding.static import text_runs
+from tamis.embedding.static import text_runs, valid_text
 from tamis.embedding.words import BLANK_TEXT, WindowCutter, Windows
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class SentenceEncoder:
 
         A thread does this for the next group while the model works on the one before: a GPU would wait.
         """
-        prompted = [self._prompt + _valid(text) for text in texts]
+        # A text without a visible character becomes a full stop.
+        prompted = [self._prompt + (valid_text(text) if text.strip() else BLANK_TEXT) for text in texts]
         return prompted, self._cutter.cut(prompted) if self._cutter else None
 
     def _encode_group(self, texts: list[str], windows: Windows | None, advance: Advance) -> np.ndarray:
@@ -171,8 +172,3 @@ def _cutter(model: "SentenceTransformer") -> WindowCutter | None:
 def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Runs of texts that are tokenized and sorted together, bounded in documents and characters."""
     return (texts[rows] for rows in text_runs(texts, GROUP_DOCUMENTS, GROUP_CHARACTERS))
-
-
-def _valid(text: str) -> str:
-    """The text in valid Unicode; one without a visible character becomes a full stop."""
-    return text.encode("utf-8", "replace").decode("utf-8") if text.strip() else BLANK_TEXT

@@ -75,7 +75,7 @@ class StaticEncoder:
         vectors_nd = np.empty((len(texts), self.dimension), dtype=np.float32)
         batches = list(text_runs(texts, BATCH_DOCUMENTS, BATCH_CHARACTERS))
         with ThreadPoolExecutor(THREADS) as pool:
-            done = pool.map(lambda rows: self._encode_batch([_valid(text) for text in texts[rows]]), batches)
+            done = pool.map(lambda rows: self._encode_batch(list(map(valid_text, texts[rows]))), batches)
             for rows, vectors_bd in zip(batches, done, strict=True):
                 vectors_nd[rows] = vectors_bd
                 advance(len(vectors_bd))
@@ -94,7 +94,7 @@ class StaticEncoder:
         from scipy import sparse
 
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        ids = (np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         known = [tokens[tokens != self._unknown] for tokens in ids]
         starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in known])])
         return sparse.csr_matrix(
@@ -245,5 +245,6 @@ def _digest(*contents: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
-def _valid(text: str) -> str:
+def valid_text(text: str) -> str:
+    """Return a text in valid Unicode."""
     return text.encode("utf-8", "replace").decode("utf-8")

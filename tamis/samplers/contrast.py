@@ -180,8 +180,10 @@ def nearest_domains(
         raise BadShapeError("keep", f"{keep!r} of {len(domains)} domains", f"1 to {len(domains)}")
     for name, rows in domains.items():
         RowSource(rows, f"domain {name}")
-    ranking = rank_domains(target, domains, **options)
-    return {ranked.domain: domains[ranked.domain] for ranked in ranking[: int(keep)]}
+    return {
+        ranked.domain: domains[ranked.domain]
+        for ranked in rank_domains(target, domains, **options)[: int(keep)]
+    }
 
 
 def _parts(vectors_nd: npt.NDArray[Any], size: int, name: str, seed: int) -> list[npt.NDArray[Any]]:

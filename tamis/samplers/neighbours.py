@@ -130,10 +130,12 @@ def nearest(
 
     Raises ValueError as `nearest_cost`, and unless 1 <= k <= n.
     """
-    cost_n = nearest_cost(
-        target, candidates, center=center, normalize=normalize, device=device, advance=advance
+    return choose(
+        nearest_cost(target, candidates, center=center, normalize=normalize, device=device, advance=advance),
+        k,
+        ids=ids,
+        seed=seed,
     )
-    return choose(cost_n, k, ids=ids, seed=seed)
 
 
 def chance(

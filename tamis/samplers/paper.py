@@ -72,5 +72,7 @@ def paper_samplers(
 
 
 def _places(name: str, samplers: Sequence[str], needs: str) -> list[tuple[str, str | None, str]]:
-    filled = islice([*samplers, *repeat(None, PLACES)], PLACES)
-    return [(f"{name} {place}", sampler, needs) for place, sampler in enumerate(filled, start=1)]
+    return [
+        (f"{name} {place}", sampler, needs)
+        for place, sampler in enumerate(islice([*samplers, *repeat(None, PLACES)], PLACES), start=1)
+    ]

@@ -118,7 +118,7 @@ def select_in_rounds(
     gradient_n = first.gradient(candidates, advance=advance)
     pool = as_rows(pool)
     count = len(pool) if is_array(pool) else sum(len(block) for block in pool)  # type: ignore[arg-type]
-    problem = _Joint(
+    return _Joint(
         target=target,
         candidates=candidates,
         pool=pool,
@@ -128,8 +128,7 @@ def select_in_rounds(
         ids=ids,
         solver=solver,
         advance=advance,
-    )
-    return problem.best(first, gradient_n.astype(np.float64), check_k(k, len(gradient_n)), int(rounds))
+    ).best(first, gradient_n.astype(np.float64), check_k(k, len(gradient_n)), int(rounds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +171,11 @@ class _Joint:
             cost = share * self.cost_n[chosen].mean() + (1 - share) * self.cost_n.mean()
             objectives.append(potential.dual_value + float(cost))
             scores_n = self._scores(potential.gradient(self.candidates, advance=self.advance))
-        sizes = np.diff([k * turn // rounds for turn in range(rounds + 1)])
         return RoundsSelection(
             chosen=chosen,
-            round_of=np.repeat(np.arange(1, rounds + 1), sizes),
+            round_of=np.repeat(
+                np.arange(1, rounds + 1), np.diff([k * turn // rounds for turn in range(rounds + 1)])
+            ),
             objectives=np.array(objectives),
             one_round_objective=objectives[-1],
             rank=ranks_of(chosen, scores_n, ids=self.ids, seed=self.solver.get("seed", 0)),

@@ -56,8 +56,7 @@ def unbalanced(
     check_whole("max_passes", max_passes)
     sides = sides_of(target, candidates, center=center, normalize=normalize, device=device)
     problem = _Relaxed(sides=sides, penalty=penalty, advance=advance)
-    cost_n = problem.soft_costs(np.zeros(len(sides.points_md)), None)[0]
-    epsilon = relative_epsilon * float(cost_n.mean())
+    epsilon = relative_epsilon * float(problem.soft_costs(np.zeros(len(sides.points_md)), None)[0].mean())
     return choose(problem.solve(epsilon, tolerance, max_passes), k, ids=ids, seed=seed)
 
 

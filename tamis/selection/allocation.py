@@ -17,7 +17,7 @@ less than a document unless a `Shortfall` says more.
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -186,14 +186,14 @@ class _Division:
     decided: pl.DataFrame
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
-    shortfalls: list[Shortfall] = field(default_factory=list)
+    shortfalls: list[Shortfall]
 
 
 def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
     available = problem.available()
     shares = {name: exact(share) for name, share in wanted.shares.items() if share > 0}
     caps = {name: math.floor(exact(wanted.maximum_repetition) * size) for name, size in available.items()}
-    shortfalls = list(_unknown(problem, shares))
+    shortfalls = _unknown(problem, shares)
     quotas, full = _filled(problem.total, shares, caps)
     goals = dict.fromkeys(available, 0) | _largest_remainders(quotas)
     for name in full:
@@ -211,14 +211,14 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
                     "other groups get more",
                 )
             )
-    why = f"but with passes over each group limited to {wanted.maximum_repetition:g} there are only"
-    shortfalls += _unspent(problem, sum(goals.values()), why)
+    shortfalls += _unspent(
+        problem,
+        sum(goals.values()),
+        f"but with passes over each group limited to {wanted.maximum_repetition:g} there are only",
+    )
     goal, there = pl.col("goal"), pl.col("there")
     by_group = pl.DataFrame(
-        [
-            (name, goals[name], size, _share_words(wanted, name, goals, problem))
-            for name, size in available.items()
-        ],
+        [(name, goals[name], size, _share_words(name, goals, problem)) for name, size in available.items()],
         schema={"group": pl.String, "goal": pl.Int64, "there": pl.Int64, "said": pl.String},
         orient="row",
     )
@@ -240,7 +240,7 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
     )
 
 
-def _share_words(wanted: TargetShares, name: str, goals: Mapping[str, int], problem: _Problem) -> str:
+def _share_words(name: str, goals: Mapping[str, int], problem: _Problem) -> str:
     if not goals[name]:
         return f"{name} has no part of the mixture"
     share = goals[name] / max(problem.total, 1)
@@ -366,7 +366,7 @@ def _minima(
 ) -> tuple[dict[str, Fraction], list[Shortfall]]:
     """Return the least amount of each group, as far as it has one, and what cannot be had."""
     by_name = [shares for shares in (bounds.minimum, bounds.maximum) if isinstance(shares, Mapping)]
-    shortfalls = list(_unknown(problem, sorted({name for shares in by_name for name in shares})))
+    shortfalls = _unknown(problem, sorted({name for shares in by_name for name in shares}))
     # A share that all groups must have is asked of those only that have something to choose.
     shares = {
         name: share_of(bounds.minimum, name, 0.0)
@@ -387,34 +387,36 @@ def _minima(
         )
         shares = {name: share / whole for name, share in shares.items()}
     least = {name: share * problem.total for name, share in shares.items()}
-    for name, amount in least.items():
-        if amount > available[name]:
-            shortfalls.append(
-                Shortfall(
-                    kind="minimum",
-                    group=name,
-                    wanted=math.ceil(amount),
-                    reached=available[name],
-                    message=f"group {name} must fill {100 * float(shares[name]):.3g} % of the budget "
-                    f"({problem.of_budget(math.ceil(amount))}), but has only "
-                    f"{problem.words(available[name])} that can be selected: all of them are selected",
-                )
-            )
+    shortfalls += [
+        Shortfall(
+            kind="minimum",
+            group=name,
+            wanted=math.ceil(amount),
+            reached=available[name],
+            message=f"group {name} must fill {100 * float(shares[name]):.3g} % of the budget "
+            f"({problem.of_budget(math.ceil(amount))}), but has only {problem.words(available[name])} "
+            "that can be selected: all of them are selected",
+        )
+        for name, amount in least.items()
+        if amount > available[name]
+    ]
     return least, shortfalls
 
 
-def _unknown(problem: _Problem, names: Iterable[str]) -> Iterable[Shortfall]:
-    """Yield a shortfall for each group of the settings that no document is in."""
-    for name in names:
-        if name not in problem.known:
-            yield Shortfall(
-                kind="unknown_group",
-                group=name,
-                wanted=0,
-                reached=0,
-                message=f"the shares name the group {name!r}, which has no documents; correct or remove the "
-                f"name (groups with documents: {named(problem.known)})",
-            )
+def _unknown(problem: _Problem, names: Iterable[str]) -> list[Shortfall]:
+    """Return a shortfall for each group of the settings that no document is in."""
+    return [
+        Shortfall(
+            kind="unknown_group",
+            group=name,
+            wanted=0,
+            reached=0,
+            message=f"the shares name the group {name!r}, which has no documents; correct or remove the "
+            f"name (groups with documents: {named(problem.known)})",
+        )
+        for name in names
+        if name not in problem.known
+    ]
 
 
 def _unspent(problem: _Problem, possible: int, why: str) -> Iterable[Shortfall]:

@@ -149,11 +149,13 @@ def compare_decisions(decisions: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     `jaccard` of the selected sets (null when both are empty); `kendall_tau` (tau-b, in [-1, 1]) of the
     ranks of the documents eligible in both, of which there are `ranked_by_both` (null under two).
     """
-    rows = [
-        {"sampler_a": first, "sampler_b": second, **_agreement(decisions[first], decisions[second])}
-        for first, second in combinations(sorted(decisions), 2)
-    ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return pl.DataFrame(
+        [
+            {"sampler_a": first, "sampler_b": second, **_agreement(decisions[first], decisions[second])}
+            for first, second in combinations(sorted(decisions), 2)
+        ],
+        schema=_SCHEMA,
+    )
 
 
 def _agreement(first: pl.DataFrame, second: pl.DataFrame) -> dict[str, float | None]:

@@ -404,9 +404,11 @@ def sampler_of(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Sampler 
 def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> DecidingScore | None:
     """Return the deciding score over eligible documents; None for samplers that use no score."""
     sampler = sampler_of(decisions, settings)
-    if sampler is None or not sampler.score_columns:
-        return None
-    if not set(sampler.score_columns) <= set(used_score_columns(decisions)):
+    if (
+        sampler is None
+        or not sampler.score_columns
+        or not set(sampler.score_columns) <= set(used_score_columns(decisions))
+    ):
         return None
     options = {name: float(settings.get(name, value)) for name, value in DEFAULT_OPTIONS.items()}
     eligible = (

@@ -76,8 +76,11 @@ def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
 def rules_of_licences(filters: FiltersSection) -> dict[str, Any]:
     """The settings by which licences exclude documents; empty when none does."""
     restricted = filters.licences_allowed or filters.licences_denied or filters.unknown_licence == "exclude"
-    kept = {"licences_allowed", "licences_denied", "unknown_licence"}
-    return filters.model_dump(include=kept) if restricted else {}
+    return (
+        filters.model_dump(include={"licences_allowed", "licences_denied", "unknown_licence"})
+        if restricted
+        else {}
+    )
 
 
 def rules_of_sources(filters: FiltersSection) -> dict[str, Any]:

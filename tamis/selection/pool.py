@@ -121,8 +121,9 @@ def leaking(store: Store) -> pl.DataFrame:
     """Return the documents that would leak the evaluation: doc_id, reason; one row a document."""
     held_out = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split = 'held_out'")
     parts = {Reason.HELD_OUT_EXAMPLE: held_out, Reason.CONTAMINATED: store.read("contamination", ["doc_id"])}
-    named = pl.concat(part.select("doc_id", _reason(reason)) for reason, part in parts.items())
-    return one_exclusion_each(named).select("doc_id", "reason")
+    return one_exclusion_each(
+        pl.concat(part.select("doc_id", _reason(reason)) for reason, part in parts.items())
+    ).select("doc_id", "reason")
 
 
 def repeats(store: Store) -> pl.DataFrame:

@@ -261,8 +261,11 @@ def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
     versions = {name: one.version for name in samplers if (one := find_sampler(name)).version}
     judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
     tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
-    computed = {"sampler_versions": versions} if versions else {}
-    return judges | (tokens if PERPLEXITY in families else {}) | computed
+    return (
+        judges
+        | (tokens if PERPLEXITY in families else {})
+        | ({"sampler_versions": versions} if versions else {})
+    )
 
 
 def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -367,7 +370,8 @@ def _unless_pinned(mapping: PartitionMapping) -> PartitionMapping:
 def _edges() -> tuple[Edge, ...]:
     # A pinned selection reads these too: it loses texts that are gone, and what would leak the evaluation.
     always = {"documents", "target_examples", "contamination"}
-    scores = (
+    inputs = (
+        *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
@@ -379,8 +383,7 @@ def _edges() -> tuple[Edge, ...]:
         edge(TOPICS_STAGE.name, _by_topic),
     )
     return tuple(
-        one if one.asset in always else edge(one.asset, _unless_pinned(one.partitions))
-        for one in (*pool_edges(), *scores)
+        one if one.asset in always else edge(one.asset, _unless_pinned(one.partitions)) for one in inputs
     )
 
 

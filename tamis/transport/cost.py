@@ -35,16 +35,10 @@ def check_positive(name: str, value: Any) -> None:
         raise BadShapeError(name, repr(value), "a positive finite number")
 
 
-def check_whole(name: str, value: Any) -> None:
-    """Raise `BadShapeError` unless the value is a whole number of 1 or more."""
-    if not is_whole(value, 1):
-        raise BadShapeError(name, repr(value), "a whole number, 1 or more")
-
-
-def check_seed(seed: Any) -> None:
-    """Raise `BadShapeError` unless the seed is a whole number, 0 or more."""
-    if not is_whole(seed, 0):
-        raise BadShapeError("seed", repr(seed), "a whole number, 0 or more")
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """Raise `BadShapeError` unless the value is a whole number of at least `least`."""
+    if not is_whole(value, least):
+        raise BadShapeError(name, repr(value), f"a whole number, {least} or more")
 
 
 def check_named(name: str, rows: Any) -> None:
@@ -279,8 +273,7 @@ class Geometry:
         # Negated, so that NaN fails too; a norm is finite when every coordinate is and none is beyond 1e19.
         bad_n = ~((norm_n + raw_norm_n) < float("inf"))
         if self.normalize:
-            bad_n |= norm_n <= DIRECTION_FLOOR * raw_norm_n
-            bad_n |= raw_norm_n == 0
+            bad_n |= (norm_n <= DIRECTION_FLOOR * raw_norm_n) | (raw_norm_n == 0)
         if not bool(bad_n.any()):
             return
         local = int(bad_n.nonzero()[0, 0])

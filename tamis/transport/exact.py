@@ -24,7 +24,6 @@ from tamis.transport.cost import (
     as_weights,
     center_vector,
     check_named,
-    check_seed,
     check_whole,
 )
 from tamis.transport.potential import TargetPotential
@@ -157,7 +156,7 @@ def distances_to(
     check_whole("rows", rows)
     check_whole("draws", draws)
     check_named("documents", documents)
-    check_seed(seed)
+    check_whole("seed", seed, 0)
     geometry = Geometry(center_d=None if center is None else center_vector(center), normalize=normalize)
     y_md = _points(examples, geometry, "examples")
     sets = {name: _points(found, geometry, name) for name, found in documents.items()}

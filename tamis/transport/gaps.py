@@ -19,7 +19,6 @@ from tamis.transport.cost import (
     Rows,
     RowSource,
     as_matrix,
-    check_seed,
     check_whole,
 )
 from tamis.transport.potential import TargetPotential
@@ -78,10 +77,9 @@ def bootstrap_stability(
     target [M, d] and reference [N, d] (or blocks that can be iterated again) as given to the solve. Points
     drawn twice weigh double. Raises ValueError unless 1 <= k <= N and resamples >= 2.
     """
-    if not is_whole(resamples, 2):
-        raise BadShapeError("resamples", repr(resamples), "a whole number, 2 or more")
+    check_whole("resamples", resamples, 2)
     check_whole("sample", sample)
-    check_seed(seed)
+    check_whole("seed", seed, 0)
     rows_nd, count = spread_rows(reference, sample, seed)
     if not (is_whole(k, 1) and k <= count):
         raise BadShapeError("k", repr(k), f"1 to {count}, the number of rows in the reference")

@@ -195,8 +195,11 @@ class TargetPotential:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly that path, whole or not at all, with a digest over every field."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values |= {"format": FILE_FORMAT, "fingerprint": self.fingerprint}
+        values = {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "format": FILE_FORMAT,
+            "fingerprint": self.fingerprint,
+        }
         stored = {name: np.asarray(value) for name, value in values.items() if value is not None}
         write_npz(Path(path), content=content_digest(stored), **stored)
 

@@ -16,7 +16,6 @@ from tamis.transport.cost import (
     TargetSide,
     as_weights,
     check_positive,
-    check_seed,
     check_whole,
     squared_norms,
     target_points,
@@ -91,7 +90,7 @@ class SolveOptions:
         check_whole("max_passes", self.max_passes)
         if self.memory != 0:
             check_whole("memory", self.memory)
-        check_seed(self.seed)
+        check_whole("seed", self.seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,8 +84,10 @@ class PoolScoring:
         """Rows of the table `transport_<target>` for some documents."""
         gradient_n = self.potential.gradient(vectors_nd).astype(np.float64)
         nearest_n = nearest_cost(self.target_md, vectors_nd, center=self.potential.center).astype(np.float64)
-        columns = [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)]
-        return pa.table(columns, schema=schema_of(f"transport_{self.target}"))
+        return pa.table(
+            [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)],
+            schema=schema_of(f"transport_{self.target}"),
+        )
 
 
 def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance = ignore) -> int:

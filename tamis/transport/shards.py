@@ -201,8 +201,10 @@ def sums_of_pool(
     owner = places.group_by("doc_id").agg(pl.coalesce("partition", "shard").min().alias("shard"))
     owned = owner.join(store.read(pool_table, ["doc_id"]), on="doc_id", how="semi").sort("doc_id")
     parts = owned.group_by("shard").agg(pl.col("doc_id").sort()).sort("shard")
-    digests = [hashlib.sha256("".join(ids).encode()).hexdigest()[:32] for ids in parts["doc_id"]]
-    names = [f"{shard}@{digest}" for shard, digest in zip(parts["shard"], digests, strict=True)]
+    names = [
+        f"{shard}@{hashlib.sha256(''.join(ids).encode()).hexdigest()[:32]}"
+        for shard, ids in parts.iter_rows()
+    ]
     rows = dict(zip(names, parts["doc_id"].list.len().to_list(), strict=True))
     kept = {name: known.sums[name] for name in names if name in known.sums} if known else {}
     fresh = pl.DataFrame({"shard": parts["shard"], "name": names}).filter(~pl.col("name").is_in(list(kept)))
@@ -237,8 +239,8 @@ def _sums(
 
 
 def _places(doc_ids: list[str], owned: pl.DataFrame) -> Places:
-    frame = pl.DataFrame({"doc_id": doc_ids})
-    return frame.join(owned, on="doc_id", how="left", maintain_order="left")["place"].to_numpy()
+    placed = pl.DataFrame({"doc_id": doc_ids}).join(owned, on="doc_id", how="left", maintain_order="left")
+    return placed["place"].to_numpy()
 
 
 def _sums_of_block(

@@ -282,7 +282,10 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     used = section.model_dump(exclude=sampler.ignored | undivided) | _mixture_settings(
         snapshot, section.mixture
     )
-    counted = {"source": SOURCES_AS_COUNTED, "language": {"language_codes": LANGUAGE_CODES}}
+    counted: dict[str, dict[str, Any]] = {
+        "source": SOURCES_AS_COUNTED,
+        "language": {"language_codes": LANGUAGE_CODES},
+    }
     used |= counted.get(section.per or "", {})
     if sampler.version:
         used |= {"sampler_version": sampler.version}

@@ -199,29 +199,25 @@ def calibrated_width(vectors_nd: NDArray[np.float64], hashes: int, expected: int
 
     `vectors_nd` [n, d]; beyond 2,000 rows, 2,000 evenly spaced ones are used. Raises `SketchError` for none.
     """
-    if not len(vectors_nd):
-        raise SketchError(
-            "width", '"auto" needs at least one vector from which to calibrate the width, got none'
-        )
     return _rounded_down(typical_distance(vectors_nd) * _ratio(expected ** (-1.0 / hashes)))
 
 
 def width_in_distances(vectors_nd: NDArray[np.float64], distances: float) -> float:
     """That many median distances of [n, d], rounded down to 5 significant bits; `SketchError` for none."""
-    if not len(vectors_nd):
-        raise SketchError(
-            "width", '"auto" needs at least one vector from which to calibrate the width, got none'
-        )
     return _rounded_down(distances * typical_distance(vectors_nd))
 
 
 def typical_distance(vectors_nd: NDArray[np.float64]) -> float:
-    """Median L2 distance over all pairs of (at most 2,000 of) the rows of [n, d], n >= 1.
+    """Median L2 distance over all pairs of (at most 2,000 of) the rows of [n, d]; `SketchError` for none.
 
     When over half of the pairs are copies, the median of the others; when all are, the length of the
     longest vector, so that a pool of one document has a width too. Products are of integers, hence exact:
     the result does not depend on the machine or on blocking.
     """
+    if not len(vectors_nd):
+        raise SketchError(
+            "width", '"auto" needs at least one vector from which to calibrate the width, got none'
+        )
     picked = np.linspace(0, len(vectors_nd) - 1, min(len(vectors_nd), CALIBRATION_ROWS)).astype(np.int64)
     exponent = _FRACTION_BITS - math.frexp(float(np.abs(vectors_nd[picked]).max()))[1]
     points = np.rint(np.ldexp(vectors_nd[picked], exponent))

@@ -79,8 +79,7 @@ def inverse_propensity_keys(doc_ids: Sequence[str], density: ArrayLike, seed: in
         )
     if (bad := np.flatnonzero(np.isnan(densities))).size:
         raise BadDensityError("density is NaN", int(bad[0]))
-    gumbel = keyed_gumbel(doc_ids, seed, "inverse density")
-    return gumbel - np.log(np.maximum(densities, 1.0))
+    return keyed_gumbel(doc_ids, seed, "inverse density") - np.log(np.maximum(densities, 1.0))
 
 
 def inverse_propensity_sample(doc_ids: Sequence[str], density: ArrayLike, k: int, seed: int) -> list[str]:

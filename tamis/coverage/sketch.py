@@ -53,10 +53,15 @@ class DensitySketch:
         buckets: int = 20_000,
         seed: int = 0,
     ) -> None:
-        _must_be_valid(dim=dim, rows=rows, hashes=hashes, buckets=buckets, seed=seed)
+        settings = {"dim": dim, "rows": rows, "hashes": hashes, "buckets": buckets, "seed": seed}
+        for name, value in settings.items():
+            least = {"seed": 0, "buckets": 2}.get(name, 1)
+            if not is_whole(value, least):
+                raise SketchError(name, f"must be a whole number of at least {least}, got {value!r}")
+        if buckets >= 2**31:
+            raise SketchError("buckets", f"must be below 2^31, got {buckets}")
         # NumPy's integers could not be written as JSON.
-        whole = map(int, (dim, rows, hashes, buckets, seed))
-        self.dim, self.rows, self.hashes, self.buckets, self.seed = whole
+        self.dim, self.rows, self.hashes, self.buckets, self.seed = map(int, settings.values())
         self.width = None if width == "auto" else positive_width(width)
         self._chooses_width = width == "auto"
         if self._chooses_width and not 1 <= as_number(expected) < float("inf"):
@@ -124,10 +129,11 @@ class DensitySketch:
         assert self.expected is not None
         self._digest = None
         vectors_nd = checked_vectors(vectors, self.dim)
-        if self._distances is None:
-            self.width = calibrated_width(vectors_nd, self.hashes, self.expected)
-        else:
-            self.width = width_in_distances(vectors_nd, self._distances)
+        self.width = (
+            calibrated_width(vectors_nd, self.hashes, self.expected)
+            if self._distances is None
+            else width_in_distances(vectors_nd, self._distances)
+        )
         return self
 
     def add(self, vectors: ArrayLike, advance: Advance = ignore) -> "DensitySketch":
@@ -183,8 +189,8 @@ class DensitySketch:
         return self._debiased(totals)
 
     def _debiased(self, totals: NDArray[np.int64]) -> NDArray[np.float32]:
-        means = totals / self.rows
-        return ((means - self.count / self.buckets) / (1 - 1 / self.buckets)).astype(np.float32)
+        excess = totals / self.rows - self.count / self.buckets
+        return (excess / (1 - 1 / self.buckets)).astype(np.float32)
 
     @property
     def bucket_type(self) -> np.dtype[Any]:
@@ -223,10 +229,16 @@ class DensitySketch:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly `path` (numpy's zip format); an older file is replaced whole or not at all."""
-        narrow = self._counts.astype(_narrowest(self._counts))
-        settings = {**self._likeness(), "count": self.count, "expected": self.expected}
-        settings |= {"format": _FORMAT, "chooses_width": self._chooses_width, "distances": self._distances}
-        write_npz(Path(path), settings=np.array(json.dumps(settings)), counts=narrow)
+        settings = {
+            **self._likeness(),
+            "count": self.count,
+            "expected": self.expected,
+            "format": _FORMAT,
+            "chooses_width": self._chooses_width,
+            "distances": self._distances,
+        }
+        counts = self._counts.astype(_narrowest(self._counts))
+        write_npz(Path(path), settings=np.array(json.dumps(settings)), counts=counts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DensitySketch":
@@ -249,8 +261,7 @@ class DensitySketch:
         return sketch
 
     def _likeness(self) -> dict[str, Any]:
-        names = ("dim", "rows", "hashes", "buckets", "seed", "width")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("dim", "rows", "hashes", "buckets", "seed", "width")}
 
     def _hasher(self) -> HashFamily:
         if self._hashing is None:
@@ -282,12 +293,3 @@ def _narrowest(counts: NDArray[np.int64]) -> np.dtype[Any]:
     return next(
         kind for kind in map(np.dtype, ("<u1", "<u2", "<u4", "<i8")) if counts.max() <= np.iinfo(kind).max
     )
-
-
-def _must_be_valid(**settings: int) -> None:
-    for name, value in settings.items():
-        least = {"seed": 0, "buckets": 2}.get(name, 1)
-        if not is_whole(value, least):
-            raise SketchError(name, f"must be a whole number of at least {least}, got {value!r}")
-    if settings["buckets"] >= 2**31:
-        raise SketchError("buckets", f"must be below 2^31, got {settings['buckets']}")

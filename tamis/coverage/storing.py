@@ -48,8 +48,7 @@ class _Index:
             _give_back(part)
         ids, digests = (np.concatenate(column) for column in zip(*heads, strict=True))
         order = np.argsort(ids, kind="stable")
-        last = np.append(ids[order][1:] != ids[order][:-1], [True])[: len(order)]
-        self._row = order[last]
+        self._row = order[np.append(ids[order][1:] != ids[order][:-1], [True])[: len(order)]]
         self.ids, self.digests = ids[self._row], digests[self._row]
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
@@ -240,8 +239,9 @@ def build_sketch(
         return empty
     # A sketch of a part is as large as the whole one, so there are few.
     spans = vectors.spans(max(engine.parts // 4, 1), most=ROWS_A_SKETCH)
-    parts = (part for _, part in engine.map(_counted, (empty, vectors), spans, advance))
-    return reduce(DensitySketch.merge, parts)
+    return reduce(
+        DensitySketch.merge, (part for _, part in engine.map(_counted, (empty, vectors), spans, advance))
+    )
 
 
 def _keeps(sketch: DensitySketch, count: int) -> bool:
@@ -300,8 +300,9 @@ def _rows(blocks: Iterator[tuple[list[str], np.ndarray]], count: int, sketch: De
         id_n[row : row + len(ids)], density_n[row : row + len(ids)] = ids, found_n
         row += len(ids)
     names = pa.array(id_n[:row], pa.binary()).cast(pa.string())
-    columns = [names, density_n[:row], pa.repeat(sketch.fingerprint, row)]
-    return pa.table(columns, schema=schema_of("scores_density"))
+    return pa.table(
+        [names, density_n[:row], pa.repeat(sketch.fingerprint, row)], schema=schema_of("scores_density")
+    )
 
 
 def smallest_id_vectors(store: Store, table: str, count: int) -> np.ndarray:

@@ -11,36 +11,36 @@ from tamis.base.errors import PermanentError
 _ROWS_PER_BLOCK = 65_536
 
 
-class BadVectorsError(PermanentError, ValueError):
+class _RowsError(PermanentError, ValueError):
+    """Rows that do not fit; `row` is the first offending row, None when the whole does not fit."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        self.problem, self.row = problem, row
+        super().__init__(problem if row is None else f"row {row}: {problem}")
+
+
+class BadVectorsError(_RowsError):
     """Vectors that cannot be hashed; `row` is the first offending row, None when the whole does not fit."""
 
-    def __init__(self, problem: str, row: int | None = None) -> None:
-        self.problem, self.row = problem, row
-        super().__init__(problem if row is None else f"row {row}: {problem}")
 
-
-class BadDensityError(PermanentError, ValueError):
+class BadDensityError(_RowsError):
     """Densities, ids or a sample size that no draw can be made from."""
 
-    def __init__(self, problem: str, row: int | None = None) -> None:
-        self.problem, self.row = problem, row
-        super().__init__(problem if row is None else f"row {row}: {problem}")
+
+class _SettingError(PermanentError, ValueError):
+    """A setting that does not fit; `setting` names it."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting, self.problem = setting, problem
+        super().__init__(f"{setting}: {problem}")
 
 
-class SketchError(PermanentError, ValueError):
+class SketchError(_SettingError):
     """A sketch built, calibrated or merged with settings that do not fit; `setting` names the one."""
 
-    def __init__(self, setting: str, problem: str) -> None:
-        self.setting, self.problem = setting, problem
-        super().__init__(f"{setting}: {problem}")
 
-
-class ClusteringError(PermanentError, ValueError):
+class ClusteringError(_SettingError):
     """Documents or settings that cannot be clustered; `setting` names the one."""
-
-    def __init__(self, setting: str, problem: str) -> None:
-        self.setting, self.problem = setting, problem
-        super().__init__(f"{setting}: {problem}")
 
 
 class UniformDrawWarning(UserWarning):
@@ -68,7 +68,10 @@ def checked_vectors(vectors: ArrayLike, dim: int) -> NDArray[np.float64]:
         raise BadVectorsError(f"expected vectors of shape [n, {dim}], got {list(vectors_nd.shape)}")
     squares = np.einsum("nd,nd->n", vectors_nd, vectors_nd)
     if not (np.isfinite(squares) & (squares > 0)).all():  # may be an overflow: the rows themselves decide
-        _must_be_usable(vectors_nd)
+        if (bad := np.flatnonzero(~np.isfinite(vectors_nd).all(axis=1))).size:
+            raise BadVectorsError("contains a value that is not finite", int(bad[0]))
+        if (empty := np.flatnonzero(~vectors_nd.any(axis=1))).size:
+            raise BadVectorsError("is a vector of zeros", int(empty[0]))
     return vectors_nd
 
 
@@ -102,13 +105,6 @@ def as_rows(vectors: ArrayLike, count: int) -> Any:
             f"expected vectors of shape [{count}, d], one row per doc_id, got {list(rows.shape)}"
         )
     return rows
-
-
-def _must_be_usable(vectors_nd: NDArray[np.float64]) -> None:
-    if (bad := np.flatnonzero(~np.isfinite(vectors_nd).all(axis=1))).size:
-        raise BadVectorsError("contains a value that is not finite", int(bad[0]))
-    if (empty := np.flatnonzero(~vectors_nd.any(axis=1))).size:
-        raise BadVectorsError("is a vector of zeros", int(empty[0]))
 
 
 def _to_slice(vectors: Any) -> Any:

@@ -39,7 +39,6 @@ class Encoder(Protocol):
 
         Raises `UnusableVectorError` where the model gives one that is not.
         """
-        ...
 
 
 def encode_each(
@@ -97,5 +96,4 @@ def load_encoder(
     fingerprint = fingerprint_of(name, files, precision)
     if name == "static":
         return load_static(files.folder, Path(cache), fingerprint)
-    folder = model_folder(str(name), files)
-    return SentenceEncoder(str(name), folder, fingerprint, device, precision)
+    return SentenceEncoder(str(name), model_folder(str(name), files), fingerprint, device, precision)

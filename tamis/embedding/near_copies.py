@@ -7,6 +7,7 @@ are of whole numbers and exact, so the same vectors give the same keys on every 
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,11 @@ def update_near_copies(
         dropped=lambda ids, buckets: _dropped(store, embeddings, ids, buckets, threshold),
     )
     repeated = store.read(NEAR_DUPLICATES.name, ["doc_id"])
-    held = store.read(embeddings, ["doc_id"]).join(repeated, on="doc_id", how="anti")
-    held = held.filter(~pl.col("doc_id").is_in(mostly_shared(store).implode()))
+    held = (
+        store.read(embeddings, ["doc_id"])
+        .join(repeated, on="doc_id", how="anti")
+        .filter(~pl.col("doc_id").is_in(mostly_shared(store).implode()))
+    )
     return update(store, relation, held["doc_id"].sort(), afresh=afresh, advance=advance)
 
 
@@ -68,17 +72,12 @@ def bits_and_bands(threshold: float) -> tuple[int, int]:
 def sign_keys(vectors_nd: NDArray[np.floating[Any]], bits: int, bands: int) -> NDArray[np.uint64]:
     """Return band keys [n, bands] of vectors: their side of each of `bits` random planes."""
     unit_nd = _unit(vectors_nd)
-    points_nd = np.round(unit_nd * _POINT_SCALE)
-    directions_dp = _directions(vectors_nd.shape[1], bits * bands)
-    sides_np = (points_nd @ directions_dp) >= 0
+    draws_dp = np.random.default_rng(0).standard_normal((vectors_nd.shape[1], bits * bands))
+    # Float64 products of whole directions with whole points are exact.
+    directions_dp = np.clip(np.round(draws_dp * 32), -_LARGEST_DIRECTION, _LARGEST_DIRECTION)
+    sides_np = (np.round(unit_nd * _POINT_SCALE) @ directions_dp) >= 0
     weights_b = np.uint64(1) << np.arange(bits, dtype=np.uint64)
     return np.asarray((sides_np.reshape(len(unit_nd), bands, bits) * weights_b).sum(2, dtype=np.uint64))
-
-
-def _directions(dim: int, count: int) -> NDArray[np.float64]:
-    """Whole numbers [d, count]: float64 products with whole points are exact."""
-    draws = np.random.default_rng(0).standard_normal((dim, count))
-    return np.clip(np.round(draws * 32), -_LARGEST_DIRECTION, _LARGEST_DIRECTION)
 
 
 def _unit(vectors_nd: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -95,11 +94,11 @@ def _hashed(
         advance(len(keys_nb))
 
 
+@dataclass(frozen=True)
 class _Cosines:
     """Cosines of documents, by position."""
 
-    def __init__(self, unit_nd: NDArray[np.float64]) -> None:
-        self.unit_nd = unit_nd
+    unit_nd: NDArray[np.float64]
 
     def of_pairs(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cosine [m] of the vectors a[i] and b[i]."""

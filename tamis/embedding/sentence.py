@@ -20,6 +20,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.threads import ahead
 from tamis.embedding.identity import EncoderUnavailableError, fingerprint_of, locate, model_folder
 from tamis.embedding.quiet import quiet_libraries
+from tamis.embedding.static import text_runs, valid_text
 from tamis.embedding.words import BLANK_TEXT, WindowCutter, Windows
 
 if TYPE_CHECKING:
@@ -72,10 +73,8 @@ class SentenceEncoder:
         texts = strings("texts", texts)
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        blocks = []
         with closing(ahead(self._prepared(group) for group in groups(texts))) as prepared:
-            for group, windows in prepared:
-                blocks.append(self._encode_group(group, windows, advance))
+            blocks = [self._encode_group(group, windows, advance) for group, windows in prepared]
         vectors_nd = np.concatenate(blocks)
         norms_n = np.linalg.norm(vectors_nd, axis=1)
         unusable_n = ~(np.isfinite(norms_n) & (norms_n > 0))
@@ -89,7 +88,8 @@ class SentenceEncoder:
 
         A thread does this for the next group while the model works on the one before: a GPU would wait.
         """
-        prompted = [self._prompt + _valid(text) for text in texts]
+        # A text without a visible character becomes a full stop.
+        prompted = [self._prompt + (valid_text(text) if text.strip() else BLANK_TEXT) for text in texts]
         return prompted, self._cutter.cut(prompted) if self._cutter else None
 
     def _encode_group(self, texts: list[str], windows: Windows | None, advance: Advance) -> np.ndarray:
@@ -132,8 +132,11 @@ class SentenceEncoder:
 def _opened_again(name: str, fingerprint: str, device: str, precision: str) -> SentenceEncoder:
     files = locate(name)
     if (found := fingerprint_of(name, files, precision)) != fingerprint:
-        problem = f"the model files on this machine have the fingerprint {found} instead of {fingerprint}"
-        raise EncoderUnavailableError(name, problem, "put the same model files on every node of the cluster")
+        raise EncoderUnavailableError(
+            name,
+            f"the model files on this machine have the fingerprint {found} instead of {fingerprint}",
+            "put the same model files on every node of the cluster",
+        )
     return SentenceEncoder(name, model_folder(name, files), fingerprint, device, precision)
 
 
@@ -152,8 +155,11 @@ def _load(name: str, folder: Path, device: str) -> "SentenceTransformer":
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
     except (OSError, ValueError, ImportError, KeyError) as error:
-        remedy = "use a model in sentence-transformers format that does not need remote code"
-        raise EncoderUnavailableError(name, f"the model cannot be loaded ({error})", remedy) from error
+        raise EncoderUnavailableError(
+            name,
+            f"the model cannot be loaded ({error})",
+            "use a model in sentence-transformers format that does not need remote code",
+        ) from error
     return model.eval()
 
 
@@ -165,16 +171,4 @@ def _cutter(model: "SentenceTransformer") -> WindowCutter | None:
 
 def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Runs of texts that are tokenized and sorted together, bounded in documents and characters."""
-    start, characters = 0, 0
-    for position, text in enumerate(texts):
-        characters += len(text)
-        if position + 1 - start == GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
-            yield texts[start : position + 1]
-            start, characters = position + 1, 0
-    if start < len(texts):
-        yield texts[start:]
-
-
-def _valid(text: str) -> str:
-    """The text in valid Unicode; one without a visible character becomes a full stop."""
-    return text.encode("utf-8", "replace").decode("utf-8") if text.strip() else BLANK_TEXT
+    return (texts[rows] for rows in text_runs(texts, GROUP_DOCUMENTS, GROUP_CHARACTERS))

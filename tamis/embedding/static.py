@@ -73,9 +73,9 @@ class StaticEncoder:
         """Vectors [n, d], float32, of length 1, in the order of the texts; bit-equal in any batch."""
         texts = strings("texts", texts)
         vectors_nd = np.empty((len(texts), self.dimension), dtype=np.float32)
-        batches = list(_batches(texts))
+        batches = list(text_runs(texts, BATCH_DOCUMENTS, BATCH_CHARACTERS))
         with ThreadPoolExecutor(THREADS) as pool:
-            done = pool.map(lambda rows: self._encode_batch([_valid(text) for text in texts[rows]]), batches)
+            done = pool.map(lambda rows: self._encode_batch(list(map(valid_text, texts[rows]))), batches)
             for rows, vectors_bd in zip(batches, done, strict=True):
                 vectors_nd[rows] = vectors_bd
                 advance(len(vectors_bd))
@@ -84,8 +84,7 @@ class StaticEncoder:
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
         counts_nv = self._words.count(texts) if self._words else self._token_counts(texts)
         sums_nd = counts_nv @ self._vectors_vd
-        empty_n = ~sums_nd.any(axis=1)
-        sums_nd[empty_n] = self._vectors_vd[self._unknown]
+        sums_nd[~sums_nd.any(axis=1)] = self._vectors_vd[self._unknown]
         # A running sum has one order of addition; np.sum would choose it by shape and instruction set.
         norms_n = np.sqrt(np.add.accumulate(sums_nd**2, axis=1)[:, -1])
         return np.asarray(sums_nd / norms_n[:, None], dtype=np.float32)
@@ -95,7 +94,7 @@ class StaticEncoder:
         from scipy import sparse
 
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        ids = (np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         known = [tokens[tokens != self._unknown] for tokens in ids]
         starts = np.concatenate([[0], np.cumsum([len(tokens) for tokens in known])])
         return sparse.csr_matrix(
@@ -103,12 +102,12 @@ class StaticEncoder:
         )
 
 
-def _batches(texts: Sequence[str]) -> Iterator[slice]:
-    """Runs of texts, bounded in documents and characters."""
+def text_runs(texts: Sequence[str], most_documents: int, most_characters: int) -> Iterator[slice]:
+    """Yield runs of texts, bounded in documents and characters."""
     start, characters = 0, 0
     for position, text in enumerate(texts):
         characters += len(text)
-        full = position + 1 - start == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS
+        full = position + 1 - start == most_documents or characters >= most_characters
         if full or position + 1 == len(texts):
             yield slice(start, position + 1)
             start, characters = position + 1, 0
@@ -122,6 +121,7 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
     says so. Processes may do this at the same time.
     """
     from safetensors.numpy import load, save
+    from tokenizers import Tokenizer
 
     places = [folder / "encoders" / f"static-{fingerprint}" for folder in (cache, user_cache())]
     kept = [_read(place) for place in places]
@@ -144,7 +144,7 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
     )
     for place, reason in failed.items():
         say(f"cannot store the static encoder in {place.parent} ({reason}); {effect}")
-    return StaticEncoder(_tokenizer(found[0]), load(found[1])["vectors"], fingerprint)
+    return StaticEncoder(Tokenizer.from_str(found[0].decode()), load(found[1])["vectors"], fingerprint)
 
 
 def distil(teacher: Path, dimension: int = DIMENSION) -> tuple[str, np.ndarray]:
@@ -171,8 +171,7 @@ def principal_components(vectors_nd: np.ndarray, count: int) -> np.ndarray:
     centred_nd = vectors_nd - vectors_nd.mean(axis=0)
     _, components_dd = np.linalg.eigh(centred_nd.T @ centred_nd)
     scores_nc = centred_nd @ components_dd[:, ::-1][:, :count]
-    largest_c = np.abs(scores_nc).argmax(axis=0)
-    return scores_nc * np.sign(scores_nc[largest_c, np.arange(scores_nc.shape[1])])
+    return scores_nc * np.sign(scores_nc[np.abs(scores_nc).argmax(axis=0), np.arange(scores_nc.shape[1])])
 
 
 def zipf_weights(count: int) -> np.ndarray:
@@ -181,8 +180,7 @@ def zipf_weights(count: int) -> np.ndarray:
     Arora et al. 2017, section 3, with p_r proportional to 1 / (r + 1) for rank r from 1, as in Model2Vec.
     """
     inverse_rank = 1.0 / np.arange(2, count + 2)
-    probability = inverse_rank / inverse_rank.sum()
-    return SIF_COEFFICIENT / (SIF_COEFFICIENT + probability)
+    return SIF_COEFFICIENT / (SIF_COEFFICIENT + inverse_rank / inverse_rank.sum())
 
 
 def _token_vectors(teacher: Path, ids_k: np.ndarray, opening: int, closing: int) -> np.ndarray:
@@ -209,12 +207,6 @@ def _token_vectors(teacher: Path, ids_k: np.ndarray, opening: int, closing: int)
             states_b3d = model(input_ids=inputs_b3).last_hidden_state
         blocks.append(states_b3d.mean(dim=1).numpy())
     return np.concatenate(blocks).astype(np.float64)
-
-
-def _tokenizer(text: bytes) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(text.decode())
 
 
 def _read(folder: Path) -> tuple[bytes, bytes] | None:
@@ -253,5 +245,6 @@ def _digest(*contents: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
-def _valid(text: str) -> str:
+def valid_text(text: str) -> str:
+    """Return a text in valid Unicode."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +30,6 @@ from tamis.project import Project
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, matrix_of, vector_column
-
-if TYPE_CHECKING:
-    from tamis.project import Project
 
 BATCH = 4_096
 DIGITS = 8
@@ -88,9 +84,8 @@ def embed_missing(
     table = table or table_name(encoder.name, encoder.fingerprint)
     schema = schema_of(table, encoder.dimension)
     advance(take_back(store, table, doc_ids, encoder.fingerprint))
-    known: set[str] = set()
-    for block in store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ():
-        known.update(block["doc_id"].to_pylist())
+    blocks = store.by_ids(table, doc_ids, ["doc_id"]) if store.exists(table) else ()
+    known = {doc_id for block in blocks for doc_id in block["doc_id"].to_pylist()}
     forget_refused(store, STAGE, [encoder.fingerprint])
     refused_before = read_refused(store, [STAGE], [encoder.fingerprint])["doc_id"]
     missing = sorted(set(doc_ids) - known - set(refused_before))
@@ -108,7 +103,8 @@ def embed_missing(
             refused |= {part.ids[place]: why for place, why in failed.items()}
             kept = [place for place in range(len(part.ids)) if place not in failed]
             ids = [part.ids[place] for place in kept]
-            done.append(_rows(ids, vectors_nd[kept], encoder.fingerprint, schema))
+            columns = [ids, vector_column(vectors_nd[kept]), [encoder.fingerprint] * len(ids)]
+            done.append(pa.table(columns, schema=schema))
             if part.ends_batch:
                 note_refused(store, STAGE, encoder.fingerprint, refused)
                 behind.do(store.append, table, pa.concat_tables(done))
@@ -141,10 +137,6 @@ def _encoded(encoder: Encoder, part: _Part, advance: Advance) -> tuple[np.ndarra
     return vectors_nd.astype(np.float16), refused
 
 
-def _rows(doc_ids: list[str], vectors_nd: np.ndarray, fingerprint: str, schema: pa.Schema) -> pa.Table:
-    return pa.table([doc_ids, vector_column(vectors_nd), [fingerprint] * len(doc_ids)], schema=schema)
-
-
 class OneVectorError(PermanentError):
     """The encoder gives all documents of the pool the same vector."""
 
@@ -157,7 +149,7 @@ class OneVectorError(PermanentError):
         )
 
 
-def require_different_vectors(project: "Project") -> None:
+def require_different_vectors(project: Project) -> None:
     """Raise `OneVectorError` where no document of the pool has a vector of its own; one document is enough.
 
     Reads vectors until two differ, so of most pools a few.

@@ -26,6 +26,7 @@ from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.embedding import multilingual
 from tamis.embedding.identity import locate
+from tamis.embedding.static import valid_text
 from tamis.project import Project
 from tamis.settings.samplers import find_sampler
 from tamis.store.tables import Store, one_of
@@ -111,7 +112,7 @@ def unknown_shares(encoder: str | Path, texts: Sequence[str]) -> npt.NDArray[np.
     if found is None:
         return None
     tokenizer, unknown = found
-    looked_at = [text[:LONGEST].encode("utf-8", "replace").decode("utf-8") for text in texts]
+    looked_at = [valid_text(text[:LONGEST]) for text in texts]
     shares_n = np.zeros(len(looked_at))
     encodings = tokenizer.encode_batch(looked_at, add_special_tokens=False)
     for place, (text, encoding) in enumerate(zip(looked_at, encodings, strict=True)):
@@ -134,9 +135,9 @@ def _within(spans_t2: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.bool
 
 def _tokenizer_of(encoder: str) -> "tuple[Tokenizer, int] | None":
     """Return an encoder's tokenizer and the id of its unknown token; None where there is no such token."""
-    if encoder == multilingual.NAME:
-        return _of_package()
     try:
+        if encoder == multilingual.NAME:
+            return _of_package()
         folder = locate(encoder).folder
     except TamisError:  # said where the encoder is loaded
         return None
@@ -145,11 +146,8 @@ def _tokenizer_of(encoder: str) -> "tuple[Tokenizer, int] | None":
 
 
 @lru_cache(maxsize=1)
-def _of_package() -> "tuple[Tokenizer, int] | None":
-    try:
-        tokenizer = multilingual.tokenizer()
-    except TamisError:
-        return None
+def _of_package() -> "tuple[Tokenizer, int]":
+    tokenizer = multilingual.tokenizer()
     return tokenizer, int(tokenizer.token_to_id("<unk>"))
 
 
@@ -212,9 +210,9 @@ def unknown_places(
         return {}
     encoder = project.model(project.settings.encoder.name)
     texts = {**(unread or {}), **_sampled(project.home.store)}
-    corpora = [(CORPUS, one.name) for one in project.settings.corpus]
-    targets = [(TARGET, one.name) for one in project.settings.target]
-    found = {place: unknown_texts(encoder, texts.get(place, ())) for place in (*corpora, *targets)}
+    places = [(CORPUS, corpus.name) for corpus in project.settings.corpus]
+    places += [(TARGET, target.name) for target in project.settings.target]
+    found = {place: unknown_texts(encoder, texts.get(place, ())) for place in places}
     return {place: unknown for place, unknown in found.items() if unknown is not None}
 
 

@@ -46,19 +46,12 @@ BY_WORDS = ["WordPiece", "BertNormalizer", "BertPreTokenizer"]
 """Model, normalizer and pre-tokenizer of a tokenizer whose texts may be read by words."""
 
 
-def _kinds_of_bytes() -> np.ndarray:
-    """Return the kind of each byte of UTF-8 [256]; what is not listed here is a part of a word.
-
-    Bytes E5 to E9 begin the characters U+5000 to U+9FFF, which the normalizer counts as Chinese.
-    """
-    kinds_b = np.full(256, WORD, dtype=np.uint8)
-    kinds_b[list(string.punctuation.encode())] = MARK
-    kinds_b[list(b" \t\n\r")] = SPACE
-    kinds_b[0xE5:0xEA] = CHINESE
-    return kinds_b
-
-
-KIND_OF_BYTE = _kinds_of_bytes()
+KIND_OF_BYTE = np.full(256, WORD, dtype=np.uint8)
+"""The kind of each byte of UTF-8 [256]; what is not listed here is a part of a word."""
+KIND_OF_BYTE[list(string.punctuation.encode())] = MARK
+KIND_OF_BYTE[list(b" \t\n\r")] = SPACE
+# Bytes E5 to E9 begin the characters U+5000 to U+9FFF, which the normalizer counts as Chinese.
+KIND_OF_BYTE[0xE5:0xEA] = CHINESE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +70,7 @@ class _Pieces:
 def runs(starts_r: np.ndarray, lengths_r: np.ndarray) -> np.ndarray:
     """Return the numbers from each start on, as many as its length says, run after run."""
     ends_r = np.cumsum(lengths_r)
-    total = int(ends_r[-1]) if len(ends_r) else 0
-    return np.repeat(starts_r - (ends_r - lengths_r), lengths_r) + np.arange(total)
+    return np.repeat(starts_r - (ends_r - lengths_r), lengths_r) + np.arange(int(lengths_r.sum()))
 
 
 class WordTokenizer:
@@ -129,9 +121,10 @@ class WordTokenizer:
         pieces = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), len(cuts_p) - 1, [None, pa.py_buffer(cuts_p), pa.py_buffer(content)]
         ).dictionary_encode()
-        tokens = self._tokens(pieces.dictionary.to_pylist())
         return _Pieces(
-            word_p=pieces.indices.to_numpy(), first_n=np.searchsorted(cuts_p, starts_n), tokens=tokens
+            word_p=pieces.indices.to_numpy(),
+            first_n=np.searchsorted(cuts_p, starts_n),
+            tokens=self._tokens(pieces.dictionary.to_pylist()),
         )
 
     def _cuts(self, content: bytes, starts_n: np.ndarray) -> np.ndarray:
@@ -269,8 +262,7 @@ class WindowCutter:
     def _set(self) -> list[int]:
         """Make the tokenizer cut into windows, and not pad them; return the ids of a full stop."""
         found = self._tokenizer(BLANK_TEXT, truncation=True, max_length=self._window, padding=False)
-        ids: list[int] = found["input_ids"]
-        return ids
+        return found["input_ids"]
 
     def cut(self, texts: Sequence[str]) -> Windows:
         """Return the windows of the texts, in their order."""
@@ -328,5 +320,5 @@ def _by_words(backend: "Tokenizer") -> tuple[WordTokenizer | None, list[int], li
     # Without tokens around it, a text that has none would give a window of none.
     if unknown is None or not bare or len(places) != 1 or len(framed) == len(bare):
         return None, [], []
-    words = word_tokenizer(tokenizer, unknown, keep_unknown=True)
-    return words, framed[: places[0]], framed[places[0] + len(bare) :]
+    opening, closing = framed[: places[0]], framed[places[0] + len(bare) :]
+    return word_tokenizer(tokenizer, unknown, keep_unknown=True), opening, closing

@@ -44,5 +44,6 @@ def check_texts(texts: Sequence[str], source: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            problem = f"unpaired surrogate {text[error.start]!a} at character {error.start}"
-            raise BadTextError(source, row, problem) from None
+            raise BadTextError(
+                source, row, f"unpaired surrogate {text[error.start]!a} at character {error.start}"
+            ) from None

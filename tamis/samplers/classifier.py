@@ -54,9 +54,7 @@ def classifier_log_odds(
     models = [_fitted(positives, negatives[fold_n[sample] != fold]) for fold in range(FOLDS)]
     weights_bf = np.stack([weights for weights, _ in models], axis=1)
     biases_f = np.array([bias for _, bias in models])
-    odds = []
-    for features in _features(candidates, advance):
-        odds.append(features @ weights_bf + biases_f)
+    odds = [features @ weights_bf + biases_f for features in _features(candidates, advance)]
     return np.concatenate(odds)[np.arange(len(ids)), fold_n]
 
 
@@ -77,8 +75,7 @@ def _features(texts: Sequence[str], advance: Advance = ignore) -> "Iterator[spar
     """Which buckets the n-grams of each text fall into, rows of unit length; a matrix per batch of texts."""
     from scipy import sparse
 
-    grams = HashedGrams(buckets=BUCKETS)
-    for number, (text, bucket) in enumerate(grams.batches(texts, advance)):
+    for number, (text, bucket) in enumerate(HashedGrams(buckets=BUCKETS).batches(texts, advance)):
         rows = min(BATCH_TEXTS, len(texts) - number * BATCH_TEXTS)
         present = np.unique(text * BUCKETS + bucket)
         row, column = present // BUCKETS, present % BUCKETS

@@ -130,9 +130,11 @@ def rank_domains(
     pooled = solve_potential(
         target_md, parts, reference_weights=weights, relative_epsilon=relative_epsilon, **solver
     )
-    found = _distances(target_md, samples, pooled, solver, seed)
     field = "mean_gradient" if by == "gradient" else by
-    return sorted(found, key=lambda domain: (getattr(domain, field), domain.domain))
+    return sorted(
+        _distances(target_md, samples, pooled, solver, seed),
+        key=lambda domain: (getattr(domain, field), domain.domain),
+    )
 
 
 def _distances(
@@ -178,8 +180,10 @@ def nearest_domains(
         raise BadShapeError("keep", f"{keep!r} of {len(domains)} domains", f"1 to {len(domains)}")
     for name, rows in domains.items():
         RowSource(rows, f"domain {name}")
-    ranking = rank_domains(target, domains, **options)
-    return {ranked.domain: domains[ranked.domain] for ranked in ranking[: int(keep)]}
+    return {
+        ranked.domain: domains[ranked.domain]
+        for ranked in rank_domains(target, domains, **options)[: int(keep)]
+    }
 
 
 def _parts(vectors_nd: npt.NDArray[Any], size: int, name: str, seed: int) -> list[npt.NDArray[Any]]:
@@ -193,16 +197,19 @@ def _value(
     target_md: npt.NDArray[Any], vectors_nd: npt.NDArray[Any], shared: TargetPotential, solver: dict[str, Any]
 ) -> float:
     """Return the entropic distance of a sample [n, d] to target points, as `shared` measures it."""
-    both = np.concatenate([target_md[:1], vectors_nd, target_md])
-    if not np.ptp(both, axis=0).any():
+    if not np.ptp(np.concatenate([target_md[:1], vectors_nd, target_md]), axis=0).any():
         return 0.0
-    center = False if shared.center is None else shared.center
     with warnings.catch_warnings():
         # The mean cost within a tight domain is small against the shared epsilon, as it should be.
         for category in (FewTargetPoints, LargeEpsilon):
             warnings.simplefilter("ignore", category)
-        solved = solve_potential(target_md, vectors_nd, center=center, epsilon=shared.epsilon, **solver)
-    return solved.dual_value
+        return solve_potential(
+            target_md,
+            vectors_nd,
+            center=False if shared.center is None else shared.center,
+            epsilon=shared.epsilon,
+            **solver,
+        ).dual_value
 
 
 def _sample(

@@ -58,8 +58,7 @@ def importance_resampling(
     grams = HashedGrams(buckets=buckets)
     shares = [grams.counts(texts, advance) for texts in (target, candidates)]
     target_b, pool_b = (count_b / max(count_b.sum(), 1.0) for count_b in shares)
-    ratio_b = np.log(target_b + smoothing) - np.log(pool_b + smoothing)
-    weight_n = grams.sums(candidates, ratio_b, advance)
+    weight_n = grams.sums(candidates, np.log(target_b + smoothing) - np.log(pool_b + smoothing), advance)
     if draw:
         weight_n = weight_n + gumbel_noise(len(weight_n), ids=ids, seed=seed, purpose="dsir")
     short_n = token_counts(candidates) < (least_tokens(target) if least is None else least)
@@ -119,8 +118,8 @@ class HashedGrams:
             text_t, hash_t = _token_hashes(batch)
             pair = text_t[1:] == text_t[:-1]
             grams = np.concatenate([hash_t, _mixed(hash_t[:-1], hash_t[1:])[pair]])
-            bucket = (grams % np.uint64(self.buckets)).astype(np.int64)
-            yield np.concatenate([text_t, text_t[1:][pair]]), bucket
+            text = np.concatenate([text_t, text_t[1:][pair]])
+            yield text, (grams % np.uint64(self.buckets)).astype(np.int64)
             advance(len(batch))
 
 

@@ -6,6 +6,7 @@ of its own. 5,000 documents take seconds; the modules of tamis/samplers say what
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,22 +49,19 @@ Method = Callable[[MethodProblem], Floats]
 """Scores [n] whose order, smallest first, is the choice."""
 
 
-def _rival(name: str) -> Method:
-    def score(problem: MethodProblem) -> Floats:
-        return RIVALS[name](
-            problem.target,
-            problem.candidates,
-            problem.k,
-            seed=problem.seed,
-            ids=problem.ids,
-            advance=problem.advance,
-        ).score
-
-    return score
+def _rival(name: str, problem: MethodProblem) -> Floats:
+    return RIVALS[name](
+        problem.target,
+        problem.candidates,
+        problem.k,
+        seed=problem.seed,
+        ids=problem.ids,
+        advance=problem.advance,
+    ).score
 
 
 def _rounds(problem: MethodProblem) -> Floats:
-    found = select_in_rounds(
+    return select_in_rounds(
         problem.target,
         problem.candidates,
         problem.k,
@@ -76,8 +74,7 @@ def _rounds(problem: MethodProblem) -> Floats:
         ids=problem.ids,
         seed=problem.seed,
         advance=problem.advance,
-    )
-    return found.rank
+    ).rank
 
 
 def _semantic_redundancy(problem: MethodProblem) -> Floats:
@@ -115,9 +112,9 @@ METHODS: dict[str, Method] = {
     "semdedup": _semantic_redundancy,
     "prototypes": _prototypes,
     "rounds": _rounds,
-    "round-robin": _rival("round-robin"),
-    "dsir": _rival("dsir"),
+    "round-robin": partial(_rival, "round-robin"),
+    "dsir": partial(_rival, "dsir"),
     "classifier": _classifier,
-    "tsds": _rival("tsds"),
-    "unbalanced": _rival("unbalanced"),
+    "tsds": partial(_rival, "tsds"),
+    "unbalanced": partial(_rival, "unbalanced"),
 }

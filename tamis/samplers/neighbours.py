@@ -52,10 +52,9 @@ def sides_of(
     import torch
 
     source = RowSource(candidates, "candidates")
-    center_d = center_vector(center) if explicit_center(center) else None
-    if center_d is None and center:
-        center_d = survey(source, None, READING_ROWS)[0]
-    geometry = Geometry(center_d=center_d, normalize=normalize)
+    explicit = explicit_center(center)
+    mean_d = survey(source, None, READING_ROWS)[0] if not explicit and center else None
+    geometry = Geometry(center_d=center_vector(center) if explicit else mean_d, normalize=normalize)
     like = torch.empty(0, dtype=torch.float32, device=resolve_device(device))
     return Sides(points_md=target_points(target, geometry, like), source=source, geometry=geometry)
 
@@ -87,9 +86,11 @@ def nearest_neighbours(
         place_mn = torch.cat([place_mk, chunk_n.expand_as(cost_mn)], 1)
         cost_mk, place_mk = _smallest(torch.cat([cost_mk, cost_mn], 1), place_mn, count)
         advance(count_n)
-    cost_mk, place_mk = _in_order(cost_mk, place_mk)
+    # Costs ascending, equal ones by place.
+    place_mk, by_place_mk = place_mk.sort(1)
+    cost_mk, by_cost_mk = cost_mk.gather(1, by_place_mk).sort(stable=True, dim=1)
     cost_mk = (cost_mk + points_md.square().sum(1)[:, None]).clamp_min(0)
-    position_mk = place_mk.cpu().numpy()
+    position_mk = place_mk.gather(1, by_cost_mk).cpu().numpy()
     return cost_mk.cpu().numpy(), position_mk if order is None else order[position_mk]
 
 
@@ -106,19 +107,11 @@ def _smallest(
     room_m = count - below_mn.sum(1)
     (crowded_c,) = (equal_mn.sum(1) > room_m).nonzero(as_tuple=True)
     if len(crowded_c):
-        nowhere = torch.iinfo(torch.int64).max
-        tied_cn = place_mn[crowded_c].masked_fill(~equal_mn[crowded_c], nowhere)
+        tied_cn = place_mn[crowded_c].masked_fill(~equal_mn[crowded_c], torch.iinfo(torch.int64).max)
         last_c1 = tied_cn.sort(1).values.gather(1, room_m[crowded_c, None] - 1)
         equal_mn[crowded_c] = tied_cn <= last_c1
     columns_mk = (below_mn | equal_mn).nonzero()[:, 1].reshape(len(cost_mn), count)
     return cost_mn.gather(1, columns_mk), place_mn.gather(1, columns_mk)
-
-
-def _in_order(cost_mk: "torch.Tensor", place_mk: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-    """Costs ascending, equal ones by place."""
-    place_mk, by_place_mk = place_mk.sort(1)
-    cost_mk, by_cost_mk = cost_mk.gather(1, by_place_mk).sort(stable=True, dim=1)
-    return cost_mk, place_mk.gather(1, by_cost_mk)
 
 
 def nearest(
@@ -137,10 +130,12 @@ def nearest(
 
     Raises ValueError as `nearest_cost`, and unless 1 <= k <= n.
     """
-    cost_n = nearest_cost(
-        target, candidates, center=center, normalize=normalize, device=device, advance=advance
+    return choose(
+        nearest_cost(target, candidates, center=center, normalize=normalize, device=device, advance=advance),
+        k,
+        ids=ids,
+        seed=seed,
     )
-    return choose(cost_n, k, ids=ids, seed=seed)
 
 
 def chance(
@@ -156,8 +151,8 @@ def chance(
 
     The target is not looked at. Raises ValueError unless 1 <= k <= n.
     """
-    count = _count(candidates, advance)
-    return choose(-gumbel_noise(count, ids=ids, seed=seed, purpose="chance"), k, ids=ids, seed=seed)
+    noise_n = gumbel_noise(_count(candidates, advance), ids=ids, seed=seed, purpose="chance")
+    return choose(-noise_n, k, ids=ids, seed=seed)
 
 
 def _count(candidates: Any, advance: Advance) -> int:

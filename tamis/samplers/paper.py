@@ -53,18 +53,18 @@ def paper_samplers(
     More than five of a kind: the first five count. The first judge is the one whose margins the grader
     extends, so its place is taken by "ask-llm".
     """
+    sizes = [f"perplexity:{model}" for model in models]
+    steps = [f"perplexity:{model}@{share:g}" for model, share in checkpoints]
+    asked = [("ask-llm" if place == 0 else f"ask-llm:{judge}") for place, judge in enumerate(judges)]
     named: list[tuple[str, str | None, str]] = [
         ("Random", "random", ""),
         ("Density", "density", ""),
         ("SemDeDup", "semdedup", ""),
         ("SSL prototypes", "prototypes", ""),
+        *_places("Perplexity, model size", sizes, "another [[base_model]]"),
+        *_places("Perplexity, checkpoint", steps, "another share in checkpoints of a [[base_model]]"),
+        *_places("Ask-LLM, judge", asked, 'another selection with sampler "ask-llm:MODEL"'),
     ]
-    sizes = [f"perplexity:{model}" for model in models]
-    steps = [f"perplexity:{model}@{share:g}" for model, share in checkpoints]
-    asked = [("ask-llm" if place == 0 else f"ask-llm:{judge}") for place, judge in enumerate(judges)]
-    named += _places("Perplexity, model size", sizes, "another [[base_model]]")
-    named += _places("Perplexity, checkpoint", steps, "another share in checkpoints of a [[base_model]]")
-    named += _places("Ask-LLM, judge", asked, 'another selection with sampler "ask-llm:MODEL"')
     return [
         PaperSampler(number=number, name=name, sampler=sampler, needs="" if sampler else needs)
         for number, (name, sampler, needs) in enumerate(named, start=1)
@@ -72,5 +72,7 @@ def paper_samplers(
 
 
 def _places(name: str, samplers: Sequence[str], needs: str) -> list[tuple[str, str | None, str]]:
-    filled = islice([*samplers, *repeat(None, PLACES)], PLACES)
-    return [(f"{name} {place}", sampler, needs) for place, sampler in enumerate(filled, start=1)]
+    return [
+        (f"{name} {place}", sampler, needs)
+        for place, sampler in enumerate(islice([*samplers, *repeat(None, PLACES)], PLACES), start=1)
+    ]

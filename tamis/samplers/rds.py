@@ -71,7 +71,10 @@ def hidden_state_vectors(
     if not len(texts) or max_tokens < 1:
         raise BadShapeError("texts", f"{len(texts)} texts, max_tokens = {max_tokens}", "1 or more of each")
     loaded = _loaded(model, max_tokens, device)
-    tokens = _tokens(loaded, list(texts), max_tokens)
+    longest = min(max_tokens, getattr(loaded.model.config, "max_position_embeddings", max_tokens))
+    encoded: Any = loaded.tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    end = loaded.tokenizer.eos_token_id
+    tokens = [ids or [0 if end is None else int(end)] for ids in encoded]
     vectors_nd = np.empty((len(texts), loaded.model.config.hidden_size), dtype=np.float32)
     order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
     loaded.model.eval()
@@ -88,13 +91,6 @@ def _loaded(model: "LoadedModel | str | Path", max_tokens: int, device: str) -> 
     if isinstance(model, str | Path):
         return load_model(model, torch.device(resolve_device(device)), max_tokens)
     return model
-
-
-def _tokens(loaded: "LoadedModel", texts: list[str], max_tokens: int) -> list[list[int]]:
-    longest = min(max_tokens, getattr(loaded.model.config, "max_position_embeddings", max_tokens))
-    encoded: Any = loaded.tokenizer(texts, truncation=True, max_length=longest)["input_ids"]
-    end = loaded.tokenizer.eos_token_id
-    return [ids or [0 if end is None else int(end)] for ids in encoded]
 
 
 def _batches(order: list[int], tokens: list[list[int]]) -> list[list[int]]:
@@ -116,5 +112,4 @@ def _pooled(loaded: "LoadedModel", tokens: list[list[int]]) -> Float32s:
     states_bld = loaded.hidden(padded_bl.to(loaded.device)).float().cpu()
     position_l = torch.arange(1, padded_bl.shape[1] + 1)
     weight_bl = (position_l * (position_l <= lengths[:, None])).float()
-    pooled_bd = (weight_bl[:, None, :] @ states_bld)[:, 0]
-    return torch.nn.functional.normalize(pooled_bd, dim=1).numpy()
+    return torch.nn.functional.normalize((weight_bl[:, None, :] @ states_bld)[:, 0], dim=1).numpy()

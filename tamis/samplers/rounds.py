@@ -32,21 +32,9 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 8_192
 
 
-class Mixture:
-    """Rows [N, d] of a pool with masses, to which documents are added."""
-
-    def __init__(self, pool: Rows, weights: Any) -> None:
-        self._pool = pool = as_rows(pool)
-        count = len(pool) if is_array(pool) else sum(len(block) for block in pool)  # type: ignore[arg-type]
-        self._mass_n = as_weights(weights, count, "reference_weights")
-
-    def with_chosen(self, vectors_kd: npt.NDArray[Any], share: float) -> tuple[Rows, Floats]:
-        """Rows and masses of (1 - share) pool + share * uniform on the vectors [k, d]."""
-        added_k = np.full(len(vectors_kd), share / len(vectors_kd))
-        return _Joined(self._pool, vectors_kd), np.concatenate([(1 - share) * self._mass_n, added_k])
-
-
 class _Joined:
+    """Rows [N, d] of a pool, and documents [k, d] after them."""
+
     def __init__(self, pool: Rows, vectors_kd: npt.NDArray[Any]) -> None:
         self._pool, self._vectors_kd = pool, vectors_kd
 
@@ -70,16 +58,12 @@ def rows_at(rows: Rows, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     for start, block in RowSource(rows, "candidates").chunks(BLOCK_ROWS):
         low, high = np.searchsorted(sorted_k, [start, start + len(block)])
         found.append(as_numpy(block[(sorted_k[low:high] - start).tolist()]))
-    rows_kd = np.concatenate(found)
-    result_kd = np.empty_like(rows_kd)
-    result_kd[order_k] = rows_kd
-    return result_kd
+    return np.concatenate(found)[np.argsort(order_k)]
 
 
 def as_numpy(rows_kd: "torch.Tensor") -> npt.NDArray[Any]:
     """Rows of a tensor on any device; 16-bit ones as float32, since numpy has no bfloat16."""
-    narrow = rows_kd.element_size() == 2
-    return (rows_kd.float() if narrow else rows_kd).cpu().numpy()
+    return (rows_kd.float() if rows_kd.element_size() == 2 else rows_kd).cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +116,19 @@ def select_in_rounds(
     pool = candidates if reference is None else reference
     first = solve_potential(target, pool, reference_weights=reference_weights, advance=advance, **solver)
     gradient_n = first.gradient(candidates, advance=advance)
-    problem = _Joint(
+    pool = as_rows(pool)
+    count = len(pool) if is_array(pool) else sum(len(block) for block in pool)  # type: ignore[arg-type]
+    return _Joint(
         target=target,
         candidates=candidates,
-        mixture=Mixture(pool, reference_weights),
+        pool=pool,
+        mass_n=as_weights(reference_weights, count, "reference_weights"),
         mixing=mixing,
         cost_n=_costs(quality, quality_weight, row_cost, len(gradient_n)),
         ids=ids,
         solver=solver,
         advance=advance,
-    )
-    return problem.best(first, gradient_n.astype(np.float64), check_k(k, len(gradient_n)), int(rounds))
+    ).best(first, gradient_n.astype(np.float64), check_k(k, len(gradient_n)), int(rounds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +137,8 @@ class _Joint:
 
     target: Matrix
     candidates: Rows
-    mixture: Mixture
+    pool: Rows
+    mass_n: Floats
     mixing: float
     cost_n: Floats
     ids: Sequence[str] | None
@@ -184,10 +171,11 @@ class _Joint:
             cost = share * self.cost_n[chosen].mean() + (1 - share) * self.cost_n.mean()
             objectives.append(potential.dual_value + float(cost))
             scores_n = self._scores(potential.gradient(self.candidates, advance=self.advance))
-        sizes = np.diff([k * turn // rounds for turn in range(rounds + 1)])
         return RoundsSelection(
             chosen=chosen,
-            round_of=np.repeat(np.arange(1, rounds + 1), sizes),
+            round_of=np.repeat(
+                np.arange(1, rounds + 1), np.diff([k * turn // rounds for turn in range(rounds + 1)])
+            ),
             objectives=np.array(objectives),
             one_round_objective=objectives[-1],
             rank=ranks_of(chosen, scores_n, ids=self.ids, seed=self.solver.get("seed", 0)),
@@ -199,20 +187,21 @@ class _Joint:
 
     def _solve(self, warm: TargetPotential, vectors_kd: npt.NDArray[Any], share: float) -> TargetPotential:
         """Potential at (1 - share) D_S + share * uniform on the chosen, in the geometry of D_S."""
-        rows, weights = self.mixture.with_chosen(vectors_kd, share)
+        added_k = np.full(len(vectors_kd), share / len(vectors_kd))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FewTargetPoints)
             return solve_potential(
                 self.target,
-                rows,
-                reference_weights=weights,
+                _Joined(self.pool, vectors_kd),
+                reference_weights=np.concatenate([(1 - share) * self.mass_n, added_k]),
                 advance=self.advance,
-                **{**self.solver, "epsilon": None, "warm_start": warm, "center": _center(warm)},
+                **{
+                    **self.solver,
+                    "epsilon": None,
+                    "warm_start": warm,
+                    "center": False if warm.center is None else warm.center,
+                },
             )
-
-
-def _center(warm: TargetPotential) -> Any:
-    return False if warm.center is None else warm.center
 
 
 def _costs(quality: Any, quality_weight: float, row_cost: Any, count: int) -> Floats:

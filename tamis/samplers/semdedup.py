@@ -96,8 +96,7 @@ def farthest_first(
     for _ in range(len(vectors_md)):
         taken = int(similarity.argmin())
         score[taken], nearest[taken] = similarity[taken], closest[taken]
-        closer = cosines_mm[taken] > similarity
-        closest[closer] = taken
+        closest[cosines_mm[taken] > similarity] = taken
         np.maximum(similarity, cosines_mm[taken], out=similarity)
         similarity[taken] = np.inf  # taken
     return score, nearest
@@ -158,8 +157,7 @@ def _leaves(vectors_nd: NDArray[np.float32], prototypes: Prototypes, seed: int) 
     """The prototypes, those of clusters above the limit replaced by finer ones until there are none."""
     for _ in range(_SPLITS):
         cluster, _ = prototypes.nearest(vectors_nd)
-        sizes = np.bincount(cluster, minlength=len(prototypes.centroids_kd))
-        large = np.flatnonzero(sizes > LARGEST_CLUSTER)
+        large = np.flatnonzero(np.bincount(cluster, minlength=len(prototypes.centroids_kd)) > LARGEST_CLUSTER)
         if not large.size:
             break
         finer = [np.delete(prototypes.centroids_kd, large, axis=0)]
@@ -189,8 +187,7 @@ def _visits(vectors_nd: NDArray[np.float32], leaves: Prototypes) -> list[NDArray
 def _parts(members: NDArray[np.int64], cluster: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Clusters in order, and their members ascending, cut at the limit (they are equal to the last bits)."""
     by_cluster = members[np.argsort(cluster[members], kind="stable")]
-    edges = np.flatnonzero(np.diff(cluster[by_cluster])) + 1
-    for part in np.split(by_cluster, edges):
+    for part in np.split(by_cluster, np.flatnonzero(np.diff(cluster[by_cluster])) + 1):
         for start in range(0, len(part), LARGEST_CLUSTER):
             yield int(cluster[part[0]]), part[start : start + LARGEST_CLUSTER]
 

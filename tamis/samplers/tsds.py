@@ -55,7 +55,11 @@ def neighbour_density(
     neighbours. Raises ValueError as `nearest_cost`, on settings that make no sense, on ids of another length,
     and unless 1 <= k <= n.
     """
-    _check(spread, scale, bandwidth, neighbours)
+    if not (isinstance(spread, Real) and 0 <= float(spread) <= 1):
+        raise BadShapeError("spread", repr(spread), "a number from 0 to 1")
+    check_positive("scale", scale)
+    check_positive("bandwidth", bandwidth)
+    check_whole("neighbours", neighbours)
     geometry = {"center": center, "normalize": normalize, "device": device}
     cost_n = nearest_cost(target, candidates, advance=advance, **geometry)
     count = max(2, min(neighbours, max(len(cost_n) // 10, 2), len(cost_n)))
@@ -66,15 +70,12 @@ def neighbour_density(
     mass_mk = spread_mass(np.sqrt(square_mk.astype(np.float64)), density_mk, spread / scale, 1 - spread)
     probability_n = np.zeros(len(cost_n))
     np.add.at(probability_n, position_mk, mass_mk)
-    return choose(_score(probability_n, cost_n, draw, ids, seed), k, ids=ids, seed=seed)
-
-
-def _check(spread: float, scale: float, bandwidth: float, neighbours: int) -> None:
-    if not (isinstance(spread, Real) and 0 <= float(spread) <= 1):
-        raise BadShapeError("spread", repr(spread), "a number from 0 to 1")
-    check_positive("scale", scale)
-    check_positive("bandwidth", bandwidth)
-    check_whole("neighbours", neighbours)
+    inside_n = probability_n > 0
+    log_n: Floats = np.log(np.where(inside_n, probability_n, 1.0))
+    if draw:
+        log_n += gumbel_noise(len(log_n), ids=ids, seed=seed, purpose="tsds")
+    outside = float(-log_n[inside_n].min()) + 1.0
+    return choose(np.where(inside_n, -log_n, outside + cost_n.astype(np.float64)), k, ids=ids, seed=seed)
 
 
 def spread_mass(distance_mk: Floats, density_mk: Floats, pull: float, push: float) -> Floats:
@@ -129,18 +130,3 @@ def _densities(
         density_u[rows] = (kernel_ru @ copies_u).double().cpu()
         advance(int(count_u[rows].sum()))
     return density_u.clamp_min(1.0).numpy()[copy.reshape(-1)[place.reshape(position_mk.shape)]]
-
-
-def _score(
-    probability_n: Floats,
-    cost_n: npt.ArrayLike,
-    draw: bool,
-    ids: Sequence[str] | None,
-    seed: int,
-) -> Floats:
-    inside_n = probability_n > 0
-    log_n: Floats = np.log(np.where(inside_n, probability_n, 1.0))
-    if draw:
-        log_n += gumbel_noise(len(log_n), ids=ids, seed=seed, purpose="tsds")
-    outside = float(-log_n[inside_n].min()) + 1.0
-    return np.where(inside_n, -log_n, outside + np.asarray(cost_n, dtype=np.float64))

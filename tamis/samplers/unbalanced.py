@@ -56,8 +56,7 @@ def unbalanced(
     check_whole("max_passes", max_passes)
     sides = sides_of(target, candidates, center=center, normalize=normalize, device=device)
     problem = _Relaxed(sides=sides, penalty=penalty, advance=advance)
-    cost_n = problem.soft_costs(np.zeros(len(sides.points_md)), None)[0]
-    epsilon = relative_epsilon * float(cost_n.mean())
+    epsilon = relative_epsilon * float(problem.soft_costs(np.zeros(len(sides.points_md)), None)[0].mean())
     return choose(problem.solve(epsilon, tolerance, max_passes), k, ids=ids, seed=seed)
 
 
@@ -80,11 +79,12 @@ class _Relaxed:
                 break
             g_m = g_m - epsilon * (log_sum_m + np.log(count))
         else:
-            text = (
+            warnings.warn(
                 f"unbalanced transport did not converge: after {max_passes} passes the mass error is "
-                f"{error:.3g}, above the tolerance {tolerance:.3g}; raise max_passes or tolerance"
+                f"{error:.3g}, above the tolerance {tolerance:.3g}; raise max_passes or tolerance",
+                NotConverged,
+                stacklevel=3,
             )
-            warnings.warn(text, NotConverged, stacklevel=3)
         return soft_n / (epsilon * (1 + self.penalty))
 
     def soft_costs(self, g_m: Floats, epsilon: float | None) -> tuple[Floats, Floats]:
@@ -116,8 +116,9 @@ class _Relaxed:
         for start, raw_nd in self.sides.source.chunks(READING_ROWS):
             points_nd = geometry.points(raw_nd, first_row=start, name="candidates", like=points_md)
             if points_nd.shape[1] != points_md.shape[1]:
-                found, expected = f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}"
-                raise BadShapeError("candidates", found, expected)
+                raise BadShapeError(
+                    "candidates", f"width {points_nd.shape[1]}", f"width {points_md.shape[1]}"
+                )
             with exact_products():
                 cost_nm = torch.addmm(squared_m, points_nd, points_md.T, alpha=-2.0)
             yield (cost_nm + points_nd.square().sum(1)[:, None]).clamp_min(0)

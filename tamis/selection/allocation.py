@@ -17,7 +17,7 @@ less than a document unless a `Shortfall` says more.
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -27,7 +27,6 @@ from tamis.base.numbers import counted, named
 from tamis.selection.decide import OVER_GROUP, Ranking, Reason, ranked_by, with_exclusions, with_verdicts
 from tamis.selection.errors import BadColumnError, BudgetExceedsPool, MissingColumnsError, SharesNotReached
 from tamis.settings.budget import (
-    Budget,
     ImpossibleSharesError,
     Per,
     Shares,
@@ -133,22 +132,23 @@ def allocate(
     size = pl.col("n_tokens").cast(pl.Int64) if in_tokens else pl.lit(1, dtype=pl.Int64)
     ranked = ranked_by(eligible, ranking, "group" if isinstance(shares, TargetShares) else None)
     ranked = ranked.with_columns(size=size).with_columns(running=pl.col("size").cum_sum().over("group"))
-    known = sorted(candidates["group"].unique())
     problem = _Problem(
         ranked=ranked,
-        known=known,
-        total=_total(limit, len(ranked)),
+        known=sorted(candidates["group"].unique()),
+        total=min(len(ranked), max(1, math.floor(len(ranked) * limit.amount / 100)))
+        if limit.unit == "percent"
+        else math.floor(limit.amount),
         unit="tokens" if in_tokens else "documents",
     )
-    if isinstance(shares, TargetShares):
-        division = _to_targets(problem, shares)
-    else:
-        division = _within_bounds(problem, shares)
+    division = (
+        _to_targets(problem, shares) if isinstance(shares, TargetShares) else _within_bounds(problem, shares)
+    )
     for found in division.shortfalls:
         kind = BudgetExceedsPool if found.kind == "budget" else SharesNotReached
         warnings.warn(found.message, kind, stacklevel=2)
-    decided = _with_margins(division.decided)
-    decisions = with_verdicts(pool, decided, ranking, ["detail", "budget_group", "count"])
+    decisions = with_verdicts(
+        pool, _with_margins(division.decided), ranking, ["detail", "budget_group", "count"]
+    )
     return Allocation(
         decisions=decisions.with_columns(pl.col("count").fill_null(0)),
         groups=_groups(problem, division),
@@ -186,42 +186,39 @@ class _Division:
     decided: pl.DataFrame
     minimum: Mapping[str, int]
     maximum: Mapping[str, int]
-    shortfalls: list[Shortfall] = field(default_factory=list)
-
-
-def _total(limit: Budget, eligible: int) -> int:
-    if limit.unit == "percent":
-        return min(eligible, max(1, math.floor(eligible * limit.amount / 100)))
-    return math.floor(limit.amount)
+    shortfalls: list[Shortfall]
 
 
 def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
     available = problem.available()
     shares = {name: exact(share) for name, share in wanted.shares.items() if share > 0}
     caps = {name: math.floor(exact(wanted.maximum_repetition) * size) for name, size in available.items()}
-    shortfalls = list(_unknown(problem, shares))
+    shortfalls = _unknown(problem, shares)
     quotas, full = _filled(problem.total, shares, caps)
     goals = dict.fromkeys(available, 0) | _largest_remainders(quotas)
     for name in full:
         asked = math.floor(shares[name] / sum(shares.values()) * problem.total)
         if name in available:
-            message = (
-                f"group {name} should get {problem.of_budget(asked)}, but has only "
-                f"{problem.words(available[name])}, and passes over a group are limited to "
-                f"{wanted.maximum_repetition:g}: the group gets {problem.words(goals[name])}, and the other "
-                "groups get more"
-            )
             shortfalls.append(
-                Shortfall(kind="repetition", group=name, wanted=asked, reached=goals[name], message=message)
+                Shortfall(
+                    kind="repetition",
+                    group=name,
+                    wanted=asked,
+                    reached=goals[name],
+                    message=f"group {name} should get {problem.of_budget(asked)}, but has only "
+                    f"{problem.words(available[name])}, and passes over a group are limited to "
+                    f"{wanted.maximum_repetition:g}: the group gets {problem.words(goals[name])}, and the "
+                    "other groups get more",
+                )
             )
-    why = f"but with passes over each group limited to {wanted.maximum_repetition:g} there are only"
-    shortfalls += _unspent(problem, sum(goals.values()), why)
+    shortfalls += _unspent(
+        problem,
+        sum(goals.values()),
+        f"but with passes over each group limited to {wanted.maximum_repetition:g} there are only",
+    )
     goal, there = pl.col("goal"), pl.col("there")
-    table = [
-        (name, goals[name], available[name], _share_words(wanted, name, goals, problem)) for name in available
-    ]
     by_group = pl.DataFrame(
-        table,
+        [(name, goals[name], size, _share_words(name, goals, problem)) for name, size in available.items()],
         schema={"group": pl.String, "goal": pl.Int64, "there": pl.Int64, "said": pl.String},
         orient="row",
     )
@@ -229,10 +226,9 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
     rest = goal - passes * there
     fits = (rest > 0) & (2 * pl.col("running") - pl.col("size") <= 2 * rest)
     ranked = problem.ranked.join(by_group, on="group", how="left", maintain_order="left")
-    decided = ranked.with_columns(count=passes + fits.cast(pl.Int64))
     over = pl.col("count") == 0
     return _Division(
-        decided=decided.with_columns(
+        decided=ranked.with_columns(count=passes + fits.cast(pl.Int64)).with_columns(
             reason=pl.when(over)
             .then(pl.lit(OVER_GROUP[wanted.per].value))
             .otherwise(pl.lit(Reason.WITHIN_BUDGET.value)),
@@ -244,7 +240,7 @@ def _to_targets(problem: _Problem, wanted: TargetShares) -> _Division:
     )
 
 
-def _share_words(wanted: TargetShares, name: str, goals: Mapping[str, int], problem: _Problem) -> str:
+def _share_words(name: str, goals: Mapping[str, int], problem: _Problem) -> str:
     if not goals[name]:
         return f"{name} has no part of the mixture"
     share = goals[name] / max(problem.total, 1)
@@ -310,7 +306,6 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
     full = ~pl.col("open") & before_cut & (used + taken + size <= total)
     helped = sorted(ranked.filter(pl.col("chosen") & ~pl.col("unaided"))["group"].unique())
     displaced = pl.col("unaided") & ~pl.col("chosen")
-    first = f"the least share of {named(helped)} was filled first"
     return _Division(
         decided=ranked.with_columns(
             count=pl.col("chosen").cast(pl.Int64),
@@ -324,7 +319,7 @@ def _within_bounds(problem: _Problem, bounds: ShareBounds) -> _Division:
             .when(full)
             .then("said")
             .when(displaced)
-            .then(pl.lit(first)),
+            .then(pl.lit(f"the least share of {named(helped)} was filled first")),
         ),
         minimum={name: math.ceil(share) for name, share in least.items()},
         maximum=most,
@@ -370,10 +365,8 @@ def _minima(
     problem: _Problem, bounds: ShareBounds, available: Mapping[str, int]
 ) -> tuple[dict[str, Fraction], list[Shortfall]]:
     """Return the least amount of each group, as far as it has one, and what cannot be had."""
-    named_groups = set(bounds.minimum) if isinstance(bounds.minimum, Mapping) else set()
-    if isinstance(bounds.maximum, Mapping):
-        named_groups |= set(bounds.maximum)
-    shortfalls = list(_unknown(problem, sorted(named_groups)))
+    by_name = [shares for shares in (bounds.minimum, bounds.maximum) if isinstance(shares, Mapping)]
+    shortfalls = _unknown(problem, sorted({name for shares in by_name for name in shares}))
     # A share that all groups must have is asked of those only that have something to choose.
     shares = {
         name: share_of(bounds.minimum, name, 0.0)
@@ -382,56 +375,60 @@ def _minima(
         for name, size in available.items()
     }
     if (whole := sum(shares.values(), Fraction(0))) > 1:
-        message = (
-            f"the minimum shares of {counted(len(shares), 'group')} add up to {float(whole):g}, above 1: "
-            f"each was divided by {float(whole):g}"
-        )
         shortfalls.append(
             Shortfall(
                 kind="minima",
                 group=None,
                 wanted=math.ceil(whole * problem.total),
                 reached=problem.total,
-                message=message,
+                message=f"the minimum shares of {counted(len(shares), 'group')} add up to {float(whole):g}, "
+                f"above 1: each was divided by {float(whole):g}",
             )
         )
         shares = {name: share / whole for name, share in shares.items()}
     least = {name: share * problem.total for name, share in shares.items()}
-    for name, amount in least.items():
-        if amount > available[name]:
-            message = (
-                f"group {name} must fill {100 * float(shares[name]):.3g} % of the budget "
-                f"({problem.of_budget(math.ceil(amount))}), but has only {problem.words(available[name])} "
-                "that can be selected: all of them are selected"
-            )
-            shortfalls.append(
-                Shortfall(
-                    kind="minimum",
-                    group=name,
-                    wanted=math.ceil(amount),
-                    reached=available[name],
-                    message=message,
-                )
-            )
+    shortfalls += [
+        Shortfall(
+            kind="minimum",
+            group=name,
+            wanted=math.ceil(amount),
+            reached=available[name],
+            message=f"group {name} must fill {100 * float(shares[name]):.3g} % of the budget "
+            f"({problem.of_budget(math.ceil(amount))}), but has only {problem.words(available[name])} "
+            "that can be selected: all of them are selected",
+        )
+        for name, amount in least.items()
+        if amount > available[name]
+    ]
     return least, shortfalls
 
 
-def _unknown(problem: _Problem, names: Iterable[str]) -> Iterable[Shortfall]:
-    """Yield a shortfall for each group of the settings that no document is in."""
-    for name in names:
-        if name not in problem.known:
-            message = (
-                f"the shares name the group {name!r}, which has no documents; correct or remove the name "
-                f"(groups with documents: {named(problem.known)})"
-            )
-            yield Shortfall(kind="unknown_group", group=name, wanted=0, reached=0, message=message)
+def _unknown(problem: _Problem, names: Iterable[str]) -> list[Shortfall]:
+    """Return a shortfall for each group of the settings that no document is in."""
+    return [
+        Shortfall(
+            kind="unknown_group",
+            group=name,
+            wanted=0,
+            reached=0,
+            message=f"the shares name the group {name!r}, which has no documents; correct or remove the "
+            f"name (groups with documents: {named(problem.known)})",
+        )
+        for name in names
+        if name not in problem.known
+    ]
 
 
 def _unspent(problem: _Problem, possible: int, why: str) -> Iterable[Shortfall]:
     """Yield a shortfall where no choice could spend the budget."""
     if possible < problem.total:
-        message = f"the budget is {problem.words(problem.total)}, {why} {problem.words(possible)}"
-        yield Shortfall(kind="budget", group=None, wanted=problem.total, reached=possible, message=message)
+        yield Shortfall(
+            kind="budget",
+            group=None,
+            wanted=problem.total,
+            reached=possible,
+            message=f"the budget is {problem.words(problem.total)}, {why} {problem.words(possible)}",
+        )
 
 
 def _with_margins(decided: pl.DataFrame) -> pl.DataFrame:
@@ -439,8 +436,8 @@ def _with_margins(decided: pl.DataFrame) -> pl.DataFrame:
     taken = pl.col("count") > 0
     # The last key taken and the first rejected of each group, where they are: the best first, nulls nowhere.
     last, first = pl.col("key").filter(taken).last(), pl.col("key").filter(~taken).first()
-    cuts = decided.group_by("group").agg(last=last, first=first)
-    cuts = cuts.select("group", cut=pl.mean_horizontal("last", "first"))
+    ends = decided.group_by("group").agg(last=last, first=first)
+    cuts = ends.select("group", cut=pl.mean_horizontal("last", "first"))
     return decided.join(cuts, on="group", how="left", maintain_order="left").select(
         "doc_id",
         "rank",
@@ -461,9 +458,8 @@ def group_shares(decisions: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
     """
     count = pl.when(pl.col("verdict") == "selected").then(pl.col("training_count").fill_null(1)).otherwise(0)
     found = decisions.select("doc_id", "rank", group="budget_group", count=count).drop_nulls("group")
-    known = found["group"].unique().sort()
-    eligible = found.drop_nulls("rank").join(sizes, on="doc_id")
-    return _shares_of(pl.DataFrame({"group": known}), eligible)
+    known = pl.DataFrame({"group": found["group"].unique().sort()})
+    return _shares_of(known, found.drop_nulls("rank").join(sizes, on="doc_id"))
 
 
 def _shares_of(groups: pl.DataFrame, eligible: pl.DataFrame) -> pl.DataFrame:
@@ -474,10 +470,9 @@ def _shares_of(groups: pl.DataFrame, eligible: pl.DataFrame) -> pl.DataFrame:
         chosen=(pl.col("count") > 0).sum(),
         filled=(pl.col("size") * pl.col("count")).sum(),
     )
-    numbers = pl.col("documents", "size", "chosen", "filled")
     return (
         groups.join(found, on="group", how="left")
-        .with_columns(numbers.fill_null(0).cast(pl.Int64))
+        .with_columns(pl.col("documents", "size", "chosen", "filled").fill_null(0).cast(pl.Int64))
         .with_columns(
             share=pl.col("size") / pl.col("size").sum(),
             filled_share=pl.col("filled") / pl.col("filled").sum(),

@@ -65,8 +65,11 @@ def changes(before: pl.DataFrame, after: pl.DataFrame, withdrawn: pl.DataFrame) 
         for name in ("detail", "duplicate_of")
     ]
     change = pl.when("is").then(pl.lit("in")).otherwise(pl.lit("out")).alias("change")
-    found = both.with_columns(change, _cause().alias("cause"), *stated)
-    return found.sort("change", "rank_after", "rank_before", "doc_id", nulls_last=True).select(COLUMNS)
+    return (
+        both.with_columns(change, _cause().alias("cause"), *stated)
+        .sort("change", "rank_after", "rank_before", "doc_id", nulls_last=True)
+        .select(COLUMNS)
+    )
 
 
 def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -76,8 +79,7 @@ def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     documents chosen now, of its group; `came`, `left`: how many documents ranked ahead of it are ranked only
     now, or were only before.
     """
-    before, after = _with_columns(before, after.columns), _with_columns(after, before.columns)
-    before, after = _with_places(before), _with_places(after)
+    before, after = _with_places(before, after.columns), _with_places(after, before.columns)
     scores = [name for name in before.columns if name not in NOT_SCORES]
     sides = [
         frame.select("doc_id", pl.exclude("doc_id").name.suffix(suffix))
@@ -90,8 +92,8 @@ def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     both = both.with_columns(group=group).with_columns(cut=cut)
     for here, there, name in (("after", "before", "came"), ("before", "after", "left")):
         alone = pl.col(f"rank_{here}").is_not_null() & pl.col(f"rank_{there}").is_null()
-        both = both.sort(f"rank_{here}", nulls_last=True)
-        both = both.with_columns(alone.cum_sum().over("group").alias(name))
+        ahead = alone.cum_sum().over("group").alias(name)
+        both = both.sort(f"rank_{here}", nulls_last=True).with_columns(ahead)
     return both.with_columns(
         (pl.col("verdict_before") == "selected").fill_null(False).alias("was"),
         (pl.col("verdict_after") == "selected").fill_null(False).alias("is"),
@@ -99,14 +101,10 @@ def _paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _with_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """The frame with these columns and those that tables have not always had."""
-    later = ("detail", "budget_group")
-    absent = [name for name in dict.fromkeys((*names, *later)) if name not in frame.columns]
-    return frame.with_columns(pl.lit(None).alias(name) for name in absent)
-
-
-def _with_places(frame: pl.DataFrame) -> pl.DataFrame:
+def _with_places(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """The frame with places, with these columns, and with those that tables have not always had."""
+    needed = dict.fromkeys((*names, "detail", "budget_group"))
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in needed if name not in frame.columns)
     divided = frame["budget_group"].count() > 0
     place = pl.col("rank").rank("ordinal").over("budget_group") if divided else pl.col("rank")
     return frame.with_columns(pl.col("budget_group").cast(pl.String), place=place.cast(pl.Int64))
@@ -151,31 +149,30 @@ def compare_decisions(decisions: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     `jaccard` of the selected sets (null when both are empty); `kendall_tau` (tau-b, in [-1, 1]) of the
     ranks of the documents eligible in both, of which there are `ranked_by_both` (null under two).
     """
-    rows = [
-        {"sampler_a": first, "sampler_b": second, **_agreement(decisions[first], decisions[second])}
-        for first, second in combinations(sorted(decisions), 2)
-    ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return pl.DataFrame(
+        [
+            {"sampler_a": first, "sampler_b": second, **_agreement(decisions[first], decisions[second])}
+            for first, second in combinations(sorted(decisions), 2)
+        ],
+        schema=_SCHEMA,
+    )
 
 
 def _agreement(first: pl.DataFrame, second: pl.DataFrame) -> dict[str, float | None]:
+    from scipy.stats import kendalltau
+
     both = first.select("doc_id", "rank", "verdict").join(
         second.select("doc_id", "rank", "verdict"), on="doc_id", how="full", coalesce=True
     )
     chosen = [(pl.col(name) == "selected").fill_null(False) for name in ("verdict", "verdict_right")]
     shared, either = both.select((chosen[0] & chosen[1]).sum(), union=(chosen[0] | chosen[1]).sum()).row(0)
     ranked = both.drop_nulls(["rank", "rank_right"])
+    ranks = ranked["rank"].to_numpy(), ranked["rank_right"].to_numpy()
     return {
         "jaccard": shared / either if either else None,
-        "kendall_tau": _kendall_tau(ranked["rank"], ranked["rank_right"]),
+        "kendall_tau": float(kendalltau(*ranks).statistic) if ranked.height > 1 else None,
         "ranked_by_both": ranked.height,
     }
-
-
-def _kendall_tau(first: pl.Series, second: pl.Series) -> float | None:
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(first.to_numpy(), second.to_numpy()).statistic) if len(first) > 1 else None
 
 
 def compare_samplers(

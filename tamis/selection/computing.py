@@ -79,14 +79,12 @@ def model_scores(
     """
     wanted = pl.DataFrame({"doc_id": list(doc_ids)}, schema={"doc_id": pl.String})
     take_back(store, TABLE, doc_ids, scorer.fingerprint)
-    known = _known(store, scorer.fingerprint)
-    missing = wanted.join(known, on="doc_id", how="anti")["doc_id"].to_list()
+    missing = wanted.join(_known(store, scorer.fingerprint), on="doc_id", how="anti")["doc_id"].to_list()
     advance(len(wanted) - len(missing))
     for start in range(0, len(missing), BATCH):
         ids = missing[start : start + BATCH]
         texts = texts_of(store, ids)
-        value_n = scorer.score(ids, [texts[doc_id] for doc_id in ids])
-        scores = pa.array(value_n, from_pandas=True)
+        scores = pa.array(scorer.score(ids, [texts[doc_id] for doc_id in ids]), from_pandas=True)
         store.put(TABLE, {"doc_id": ids, "fingerprint": [scorer.fingerprint] * len(ids), "value": scores})
         advance(len(ids))
     return wanted.join(_known(store, scorer.fingerprint), on="doc_id", how="left", maintain_order="left")
@@ -134,20 +132,21 @@ def method_scores(
     Documents without a vector, and those without a quality where it counts, get none.
     """
     sampler, target = find_sampler(section.sampler), str(section.target)
-    method = sampler.method
     pool = eligible.drop_nulls().sort("doc_id")
     if not len(pool):
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
     if options.scorer is not None:
         return model_scores(store, options.scorer, pool["doc_id"].to_list(), advance)
     sides: tuple[Any, Any]
-    if method in READS_TEXTS:
+    if sampler.method in READS_TEXTS:
         texts = texts_of(store, pool["doc_id"].to_list())
-        sides = _target_texts(store, target), [texts[doc_id] for doc_id in pool["doc_id"]]
+        where = f"target = {quoted(target)} AND split = 'train'"
+        examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")
+        sides = examples["text"].to_list(), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
         pool, vectors_nd = known_vectors(store, options.pool_table, pool)
-        examples = target_vectors(store, options.target_table, target) if sampler.needs_target else None
-        sides = examples, Blocks(vectors_nd)
+        example_md = target_vectors(store, options.target_table, target) if sampler.needs_target else None
+        sides = example_md, Blocks(vectors_nd)
     problem = MethodProblem(
         target=sides[0],
         candidates=sides[1],
@@ -160,7 +159,9 @@ def method_scores(
         tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
         advance=advance,
     )
-    return pool.select("doc_id", pl.Series("method_score", METHODS[str(method)](problem), dtype=pl.Float64))
+    return pool.select(
+        "doc_id", pl.Series("method_score", METHODS[str(sampler.method)](problem), dtype=pl.Float64)
+    )
 
 
 def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:
@@ -172,11 +173,6 @@ def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:
     else:
         wanted = float(budget.amount) * len(eligible) / max(float(eligible["n_tokens"].sum()), 1.0)
     return min(max(math.floor(wanted), 1), len(eligible))
-
-
-def _target_texts(store: Store, target: str) -> list[str]:
-    where = f"target = {quoted(target)} AND split = 'train'"
-    return store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")["text"].to_list()
 
 
 def known_vectors(store: Store, table: str, pool: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:

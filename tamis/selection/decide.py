@@ -231,14 +231,13 @@ def with_verdicts(
 
     `decided`: doc_id, rank, margin, verdict and reason of the eligible, and maybe a detail.
     """
-    said = ["detail_right"] if "detail" in decided.columns else []
     return (
         pool.drop("n_tokens", "is_estimated", strict=False)
         .join(decided, on="doc_id", how="left")
         .with_columns(
             verdict=pl.coalesce("verdict", pl.lit("rejected")),
             reason=pl.coalesce("reason", "reason_right"),
-            detail=pl.coalesce("detail", *said),
+            detail=pl.coalesce("detail", *(["detail_right"] if "detail" in decided.columns else [])),
         )
         .sort("doc_id")
         .select(
@@ -294,9 +293,11 @@ def _checked(candidates: pl.DataFrame, sampler: Sampler, limit: Budget) -> pl.Da
 
 def _no_score(sampler: Sampler, limit: Budget, options: Options) -> pl.Expr:
     """The reason of documents that lack a number which the ranking or the budget needs, else null."""
-    needed = [pl.col(name) for name in sampler.score_columns]
-    needed += [sampler.score(options)] if sampler.score_columns else []
-    needed += [pl.col("n_tokens")] if limit.unit == "tokens" else []
+    needed = [
+        *(pl.col(name) for name in sampler.score_columns),
+        *([sampler.score(options)] if sampler.score_columns else []),
+        *([pl.col("n_tokens")] if limit.unit == "tokens" else []),
+    ]
     complete = pl.all_horizontal(pl.lit(True), *(value.is_finite().fill_null(False) for value in needed))
     return pl.when(~complete).then(pl.lit(Reason.NO_SCORE.value))
 
@@ -403,9 +404,11 @@ def sampler_of(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Sampler 
 def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> DecidingScore | None:
     """Return the deciding score over eligible documents; None for samplers that use no score."""
     sampler = sampler_of(decisions, settings)
-    if sampler is None or not sampler.score_columns:
-        return None
-    if not set(sampler.score_columns) <= set(used_score_columns(decisions)):
+    if (
+        sampler is None
+        or not sampler.score_columns
+        or not set(sampler.score_columns) <= set(used_score_columns(decisions))
+    ):
         return None
     options = {name: float(settings.get(name, value)) for name, value in DEFAULT_OPTIONS.items()}
     eligible = (
@@ -419,9 +422,8 @@ def deciding_score(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Deci
     scores = eligible["score"].to_numpy()
     divided = "budget_group" in eligible.columns and eligible["budget_group"].count() > 0
     cut = None if sampler.rule != "top_k" or divided else _cut(scores, eligible["margin"], smaller)
-    label = sampler.formula.format(**options) or " + ".join(sampler.score_columns)
     return DecidingScore(
-        label=label.replace("_", " "),
+        label=(sampler.formula.format(**options) or " + ".join(sampler.score_columns)).replace("_", " "),
         scores=scores,
         chosen=(eligible["verdict"] == "selected").to_numpy(),
         cut=cut,

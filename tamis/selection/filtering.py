@@ -76,8 +76,11 @@ def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
 def rules_of_licences(filters: FiltersSection) -> dict[str, Any]:
     """The settings by which licences exclude documents; empty when none does."""
     restricted = filters.licences_allowed or filters.licences_denied or filters.unknown_licence == "exclude"
-    kept = {"licences_allowed", "licences_denied", "unknown_licence"}
-    return filters.model_dump(include=kept) if restricted else {}
+    return (
+        filters.model_dump(include={"licences_allowed", "licences_denied", "unknown_licence"})
+        if restricted
+        else {}
+    )
 
 
 def rules_of_sources(filters: FiltersSection) -> dict[str, Any]:
@@ -90,15 +93,24 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
     found = [pl.DataFrame(schema=_EMPTY)]
     if rules_of_licences(filters) or rules_of_sources(filters):
-        places = store.read(OCCURRENCES.name, ["doc_id", "source", "shard", "licence"])
-        found += _by_place(with_corpora(store, places), filters)
+        places = with_corpora(store, store.read(OCCURRENCES.name, ["doc_id", "source", "shard", "licence"]))
+        sources, rule = (filters.sources_allowed, filters.sources_denied), pl.col("rule")
+        # Licences are of those places whose source is allowed: no other lends its licence.
+        licensed = forbidden_by_licence(
+            places.filter(source_rule(*sources).is_null()),
+            filters.licences_allowed,
+            filters.licences_denied,
+            filters.unknown_licence,
+        )
+        found.append(_excluded(forbidden_by_source(places, *sources), Reason.SOURCE, rule))
+        found.append(_excluded(licensed, Reason.LICENCE, rule))
     if rules_of_flags(filters):
         stated = stated_languages(store.read(OCCURRENCES.name, ["doc_id", "language"]), filters.languages)
         flags = store.read(TABLE, _FLAGS).join(stated, on="doc_id")
         found += [_excluded(flags, reason, rule) for reason, rule in _rules(filters).items()]
     if "boilerplate" in filters.heuristics and REPEATED.name not in filters.heuristics_off:
-        rule = pl.when(REPEATED.broken).then(pl.lit(REPEATED.name))
-        found.append(_excluded(repeated(store), Reason.HEURISTIC, rule))
+        broken = pl.when(REPEATED.broken).then(pl.lit(REPEATED.name))
+        found.append(_excluded(repeated(store), Reason.HEURISTIC, broken))
     return pl.concat(found)
 
 
@@ -106,20 +118,6 @@ def repeated(store: Store) -> pl.DataFrame:
     """doc_id and how much of it many documents of the pool say in the same words."""
     sizes = store.read(DOCUMENTS.name, ["doc_id", "n_chars"])
     return repeated_share(store.read(TABLE, ["doc_id", *MEASURES]).join(sizes, on="doc_id"))
-
-
-def _by_place(places: pl.DataFrame, filters: FiltersSection) -> list[pl.DataFrame]:
-    """By source, then by the licences of those places whose source is allowed: no other lends its licence."""
-    sources = (filters.sources_allowed, filters.sources_denied)
-    by_source = forbidden_by_source(places, *sources)
-    by_licence = forbidden_by_licence(
-        places.filter(source_rule(*sources).is_null()),
-        filters.licences_allowed,
-        filters.licences_denied,
-        filters.unknown_licence,
-    )
-    rule = pl.col("rule")
-    return [_excluded(by_source, Reason.SOURCE, rule), _excluded(by_licence, Reason.LICENCE, rule)]
 
 
 def stated_languages(places: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
@@ -146,8 +144,7 @@ def _rules(filters: FiltersSection) -> dict[Reason, pl.Expr]:
 
 
 def _excluded(rows: pl.DataFrame, reason: Reason, rule: pl.Expr) -> pl.DataFrame:
-    named = rows.select("doc_id", pl.lit(str(reason)).alias("reason"), rule.cast(pl.String).alias("detail"))
-    return named.drop_nulls("detail")
+    return rows.select("doc_id", reason=pl.lit(str(reason)), detail=rule.cast(pl.String)).drop_nulls("detail")
 
 
 def with_heirs(near: pl.DataFrame, excluded: pl.DataFrame, filtered_out: pl.DataFrame) -> pl.DataFrame:
@@ -188,8 +185,7 @@ def _shown(value: object) -> str:
 
 
 def _flags(store: Store, doc_id: str) -> dict[str, Any]:
-    rows = store.read(TABLE, where=f"doc_id = {quoted(doc_id)}").to_dicts()
-    return rows[0] if rows else {}
+    return next(iter(store.read(TABLE, where=f"doc_id = {quoted(doc_id)}").to_dicts()), {})
 
 
 def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence | None:
@@ -208,22 +204,26 @@ def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSectio
         DENIED: f"none of {', '.join(filters.licences_denied)}",
         NOT_ALLOWED: f"one of {', '.join(filters.licences_allowed)}",
     }
-    licences = places.unique().sort(nulls_last=True).to_list()
-    return {"measured": {"licences": licences}, "allowed": allowed.get(str(rule), "any stated licence")}
+    return {
+        "measured": {"licences": places.unique().sort(nulls_last=True).to_list()},
+        "allowed": allowed.get(str(rule), "any stated licence"),
+    }
 
 
 def _language(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
     flags = _flags(store, doc_id)
     places = store.read(OCCURRENCES.name, ["doc_id", "language"], f"doc_id = {quoted(doc_id)}")
-    measured = {
-        "stated_language": stated_languages(places, filters.languages)["language"].first(),
-        "detected_language": flags.get("detected_language"),
-        "language_confidence": flags.get("language_confidence"),
-    }
     allowed = f"one of {', '.join(filters.languages)}"
     if str(rule).startswith("language_detected_"):
         allowed += f", or a confidence below {filters.language_confidence:g}"
-    return {"measured": measured, "allowed": allowed}
+    return {
+        "measured": {
+            "stated_language": stated_languages(places, filters.languages)["language"].first(),
+            "detected_language": flags.get("detected_language"),
+            "language_confidence": flags.get("language_confidence"),
+        },
+        "allowed": allowed,
+    }
 
 
 def _personal_data(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
@@ -276,17 +276,15 @@ def unknown_language_lines(
 def _unknown(languages: pl.Series) -> pl.DataFrame:
     """Return the values that are no codes and how many rows state each, the most frequent first."""
     counts = languages.drop_nulls().value_counts(name="count").rename({languages.name: "language"})
-    unknown = [name for name in counts["language"] if not is_known(name)]
-    kept = counts.filter(pl.col("language").is_in(unknown))
-    return kept.sort("count", "language", descending=[True, False])
+    unknown = pl.col("language").is_in([name for name in counts["language"] if not is_known(name)])
+    return counts.filter(unknown).sort("count", "language", descending=[True, False])
 
 
 def _shown_codes(counts: pl.DataFrame) -> str:
-    shown = [
-        f'"{visible_name(name[:LONGEST_SHOWN])}" ({count:,})'
-        for name, count in counts.select("language", "count").iter_rows()
-    ]
-    return named(shown, VALUES_SHOWN)
+    rows = counts.select("language", "count").iter_rows()
+    return named(
+        [f'"{visible_name(name[:LONGEST_SHOWN])}" ({count:,})' for name, count in rows], VALUES_SHOWN
+    )
 
 
 def files_lost(store: Store, decided: pl.DataFrame) -> list[str]:

@@ -20,57 +20,14 @@ from tamis.corpus.intake import documents_of_shards
 from tamis.corpus.repeats import SharedText, read_shared_text
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.corpus.targets import own_words_of_examples
-from tamis.duplicates.minhash import Windows, split_words, word_windows
+from tamis.duplicates.minhash import word_windows
 from tamis.settings.config import DecontaminationSection
 from tamis.store.tables import Store, quoted
 
 Batch = tuple[Sequence[str], Sequence[str]]
-_DOCUMENTS_PER_BATCH = 4_000
 _HITS = {"doc_id": pl.String, "run": pl.Int64}
 _FEW_DOCUMENTS = 3  # a run in so few documents is a leak, not a template, however small the pool
 TABLE, RUNS = "contamination", "contamination_runs"
-
-
-def find_contaminated(
-    doc_ids: Sequence[str],
-    texts: Sequence[str],
-    held_out_texts: Sequence[str],
-    ngram: int = 20,
-    maximum_share: float = 0.01,
-    advance: Advance = ignore,
-) -> pl.DataFrame:
-    """The documents that share a run of `ngram` words with a held-out text: doc_id, ngram; by doc_id.
-
-    Words are those of `tamis.base.words`, lower-cased. Runs in more than `maximum_share` of the
-    documents (and in more than 3) are ignored. A text shorter than `ngram` words counts when it is equal as
-    a whole. The n-gram shown is the rarest one shared. Raises `ValueError` for lengths that differ.
-    """
-    if len(doc_ids) != len(texts):
-        raise ValueError(
-            f"there are {len(texts)} texts, but {len(doc_ids)} doc_ids; pass one doc_id per text"
-        )
-    batches = _batches(doc_ids, texts)
-    return find_contaminated_in_batches(batches, held_out_texts, ngram, maximum_share, advance)
-
-
-def find_contaminated_in_batches(
-    batches: Iterable[Batch],
-    held_out_texts: Sequence[str],
-    ngram: int = 20,
-    maximum_share: float = 0.01,
-    advance: Advance = ignore,
-) -> pl.DataFrame:
-    """`find_contaminated` over a pool that comes as batches of (doc_ids, texts), each document once."""
-    held_out = word_windows(held_out_texts, ngram)
-    runs, example = np.unique(held_out.hashes, return_index=True)
-    hits, documents = [pl.DataFrame(schema=_HITS)], 0
-    for doc_ids, texts in batches:
-        hits.append(_hits(doc_ids, texts, runs, ngram))
-        documents += len(doc_ids)
-        advance(len(doc_ids))
-    rarest = _rarest(pl.concat(hits), max(maximum_share * documents, _FEW_DOCUMENTS))
-    shown = _run_texts(held_out, example[rarest["run"].to_numpy()], held_out_texts, ngram)
-    return rarest.select("doc_id", shown)
 
 
 def shared_runs(
@@ -78,7 +35,8 @@ def shared_runs(
 ) -> pl.DataFrame:
     """The runs of held-out texts that each document holds: doc_id, runs (hashes, ascending); by doc_id.
 
-    Documents that hold none are left out. What a run is, and when it counts, is as in `find_contaminated`.
+    Words are those of `tamis.base.words`, lower-cased; a run is `ngram` of them. A text shorter than `ngram`
+    words counts when it is equal as a whole. Documents that hold no run are left out.
     """
     runs = np.unique(word_windows(held_out_texts, ngram).hashes)
     hits = [pl.DataFrame(schema=_HITS)]
@@ -86,10 +44,9 @@ def shared_runs(
         hits.append(held)
         advance(count)
     found = pl.concat(hits)
-    hashes = pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64)
     return (
         found.select("doc_id")
-        .with_columns(hashes)
+        .with_columns(pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64))
         .sort("doc_id", "runs")
         .group_by("doc_id")
         .all()
@@ -101,12 +58,6 @@ def contaminated_among(shared: pl.DataFrame, documents: int, maximum_share: floa
     """doc_ids, ascending, that hold a run which few of all `documents` hold; `shared` as of `shared_runs`."""
     hits = shared.explode("runs").rename({"runs": "run"}).drop_nulls("run")
     return _rarest(hits, max(maximum_share * documents, _FEW_DOCUMENTS))["doc_id"]
-
-
-def _batches(doc_ids: Sequence[str], texts: Sequence[str]) -> Iterator[Batch]:
-    for start in range(0, len(doc_ids), _DOCUMENTS_PER_BATCH):
-        batch = slice(start, start + _DOCUMENTS_PER_BATCH)
-        yield doc_ids[batch], texts[batch]
 
 
 def _hits(doc_ids: Sequence[str], texts: Sequence[str], runs: NDArray[np.uint64], ngram: int) -> pl.DataFrame:
@@ -121,16 +72,13 @@ def _hits(doc_ids: Sequence[str], texts: Sequence[str], runs: NDArray[np.uint64]
 
 def _rarest(hits: pl.DataFrame, most: float) -> pl.DataFrame:
     """For each document the run that fewest documents hold, of those that at most `most` hold; by doc_id."""
-    counted = hits.with_columns(holders=pl.len().over("run")).filter(pl.col("holders") <= most)
-    first = counted.sort("doc_id", "holders", "run").unique("doc_id", keep="first", maintain_order=True)
-    return first.select("doc_id", "run")
-
-
-def _run_texts(held_out: Windows, places: NDArray[np.int64], texts: Sequence[str], ngram: int) -> pl.Series:
-    """The words of runs as they were compared, separated by spaces."""
-    words = split_words(pl.Series(texts, dtype=pl.String)).gather(held_out.document[places])
-    runs = pl.DataFrame({"words": words, "first": held_out.first_word[places]})
-    return runs.select(ngram=pl.col("words").list.slice("first", ngram).list.join(" "))["ngram"]
+    return (
+        hits.with_columns(holders=pl.len().over("run"))
+        .filter(pl.col("holders") <= most)
+        .sort("doc_id", "holders", "run")
+        .unique("doc_id", keep="first", maintain_order=True)
+        .select("doc_id", "run")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +107,11 @@ def update_contamination(
     wanted = None
     if changed_shards is not None:
         held = documents_of_shards(store, changed_shards).values()
-        wanted = sorted({doc_id for doc_ids in held for doc_id in doc_ids} | _otherwise_marked(kept, marks))
+        before = kept.drop_nulls("left_out_mark").select("doc_id", before="left_out_mark")
+        both = before.join(marks, on="doc_id", how="full", coalesce=True)
+        # Of these documents another part was compared than is to be compared now.
+        otherwise = both.filter(pl.col("before").ne_missing(pl.col("left_out_mark")))["doc_id"]
+        wanted = sorted({*otherwise, *(doc_id for doc_ids in held for doc_id in doc_ids)})
         kept = kept.filter(~pl.col("doc_id").is_in(wanted))
         marks = marks.filter(pl.col("doc_id").is_in(wanted))
     else:
@@ -167,8 +119,8 @@ def update_contamination(
     read = shared_runs(
         _stored_batches(store, wanted, shared), _held_out(store, scope), section.ngram, advance
     )
-    read = read.join(marks, on="doc_id", how="full", coalesce=True)  # also of those that hold no run
-    read = read.with_columns(pl.col("runs").fill_null([]))
+    # Also of those that hold no run.
+    read = read.join(marks, on="doc_id", how="full", coalesce=True).with_columns(pl.col("runs").fill_null([]))
     runs = pl.concat([kept.cast(read.schema), read]).sort("doc_id")
     _replace(store, RUNS, target, runs)
     found = contaminated_among(runs.select("doc_id", "runs"), len(ids), section.maximum_share)
@@ -176,20 +128,12 @@ def update_contamination(
     return Leaks(read=len(ids) if wanted is None else len(wanted), contaminated=len(found))
 
 
-def _otherwise_marked(kept: pl.DataFrame, marks: pl.DataFrame) -> set[str]:
-    """Return the ids of documents of which another part was compared than is to be compared now."""
-    before = kept.drop_nulls("left_out_mark").select("doc_id", before="left_out_mark")
-    both = before.join(marks, on="doc_id", how="full", coalesce=True)
-    return {*both.filter(pl.col("before").ne_missing(pl.col("left_out_mark")))["doc_id"]}
-
-
 def _held_out(store: Store, scope: str) -> list[str]:
     """Return the held-out examples of a target, of those that share text with many examples the own words."""
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text", "split"], scope)
     turns = store.read(TARGET_ANSWERS.name, ["doc_id", "turns"], scope)
     examples = examples.join(turns, on="doc_id", how="left", maintain_order="left")
-    own = own_words_of_examples(examples).own_texts()
-    return own.filter(examples["split"] == "held_out").to_list()
+    return own_words_of_examples(examples).own_texts().filter(examples["split"] == "held_out").to_list()
 
 
 def _stored_batches(store: Store, doc_ids: list[str] | None, shared: SharedText) -> Iterator[Batch]:

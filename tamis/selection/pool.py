@@ -87,9 +87,8 @@ def groups(store: Store, per: Per) -> pl.DataFrame:
 def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.DataFrame:
     """The decisions with the reason why a document has no score, where a stage set it aside."""
     columns = find_sampler(sampler).score_columns
-    by_encoder = (EMBEDDINGS_STAGE.name,)
     scored = [_SCORES[column].name if column in _SCORES else "" for column in columns]
-    stages = sorted({name for stage in scored for name in _SCORED_BY.get(stage, by_encoder)})
+    stages = sorted({name for stage in scored for name in _SCORED_BY.get(stage, (EMBEDDINGS_STAGE.name,))})
     aside = read_refused(store, stages).sort("stage").unique("doc_id", keep="first", maintain_order=True)
     if not len(aside):
         return decided
@@ -113,8 +112,8 @@ def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFr
     shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
     broken = filtered(store, filters or FiltersSection())
     named = pl.concat([held_out, train, shared, broken], how="diagonal")
-    near = repeats(store).rename({"kept": "duplicate_of"})
-    near = with_heirs(near, named, broken).with_columns(_reason(Reason.NEAR_DUPLICATE))
+    near = with_heirs(repeats(store).rename({"kept": "duplicate_of"}), named, broken)
+    near = near.with_columns(_reason(Reason.NEAR_DUPLICATE))
     return one_exclusion_each(pl.concat([named, near], how="diagonal"))
 
 
@@ -122,8 +121,9 @@ def leaking(store: Store) -> pl.DataFrame:
     """Return the documents that would leak the evaluation: doc_id, reason; one row a document."""
     held_out = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split = 'held_out'")
     parts = {Reason.HELD_OUT_EXAMPLE: held_out, Reason.CONTAMINATED: store.read("contamination", ["doc_id"])}
-    named = pl.concat(part.select("doc_id", _reason(reason)) for reason, part in parts.items())
-    return one_exclusion_each(named).select("doc_id", "reason")
+    return one_exclusion_each(
+        pl.concat(part.select("doc_id", _reason(reason)) for reason, part in parts.items())
+    ).select("doc_id", "reason")
 
 
 def repeats(store: Store) -> pl.DataFrame:
@@ -134,8 +134,7 @@ def repeats(store: Store) -> pl.DataFrame:
     """
     words = store.read(NEAR_DUPLICATES.name, ["doc_id", "kept"])
     vectors = store.read(NEAR_COPIES.name, ["doc_id", "kept"])
-    further = vectors.rename({"doc_id": "kept", "kept": "last"})
-    words = words.join(further, on="kept", how="left").select(
+    words = words.join(vectors.rename({"doc_id": "kept", "kept": "last"}), on="kept", how="left").select(
         "doc_id", pl.coalesce("last", "kept").alias("kept")
     )
     return pl.concat([words, vectors]).unique("doc_id", keep="first", maintain_order=True)
@@ -155,8 +154,7 @@ def with_texts(store: Store, ranks: pl.DataFrame) -> pl.DataFrame:
 
 def mean_margin(decisions: pl.DataFrame) -> float:
     """Mean distance of the selected documents to the cut."""
-    chosen = decisions.filter(pl.col("verdict") == "selected")["margin"].drop_nulls()
-    value = chosen.mean()
+    value = decisions.filter(pl.col("verdict") == "selected")["margin"].drop_nulls().mean()
     return float(value) if isinstance(value, float) and math.isfinite(value) else 0.0
 
 
@@ -200,8 +198,7 @@ def tokens_of(sizes: pl.DataFrame, documents: pl.DataFrame) -> Tokens:
     """
     if "training_count" not in documents.columns:
         documents = documents.with_columns(training_count=pl.lit(1))
-    times = pl.col("training_count").fill_null(1)
-    found = sizes.join(documents.select("doc_id", times), on="doc_id")
+    found = sizes.join(documents.select("doc_id", pl.col("training_count").fill_null(1)), on="doc_id")
     return Tokens(
         tokens=int((found["n_tokens"] * found["training_count"]).sum()),
         documents=len(found),

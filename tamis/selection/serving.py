@@ -68,12 +68,11 @@ def serving_of(store: Store, decisions: pl.DataFrame, goal: Goal, seed: int) -> 
     example_ids, example_md = target_rows(store, goal.target_table, goal.target)
     held_out_md = target_rows(store, goal.target_table, goal.target, "held_out")[1]
     most = max(min(MOST_DOCUMENTS, DENSE_CELLS // max(len(example_ids), 1)), 1)
-    draws = {
-        POOL: (decisions["doc_id"], most, "served-pool"),
-        RANDOM: (eligible, min(most, len(chosen)), "served-random"),
-        CHOSEN: (chosen, most, "served"),
+    drawn = {
+        POOL: _drawn(store, goal, decisions["doc_id"], most, "served-pool", seed),
+        RANDOM: _drawn(store, goal, eligible, min(most, len(chosen)), "served-random", seed),
+        CHOSEN: _drawn(store, goal, chosen, most, "served", seed),
     }
-    drawn = {name: _drawn(store, goal, *draw, seed) for name, draw in draws.items()}
     ids, document_nd = drawn[CHOSEN]
     pairs, limit, distances = pl.DataFrame(schema=PAIRS), None, {}
     if ids and example_ids:

@@ -1,6 +1,6 @@
 """Stages of selections: what leaks the evaluation, what is chosen, and the reason for each document."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tamis.corpus.shards import is_said_by_keys
@@ -14,7 +14,7 @@ from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_o
 from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
-from tamis.settings.sections import DIVIDING
+from tamis.settings.sections import DIVIDING, SelectionSection
 from tamis.stage import (
     Edge,
     PartitionMapping,
@@ -261,8 +261,11 @@ def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
     versions = {name: one.version for name in samplers if (one := find_sampler(name)).version}
     judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
     tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
-    computed = {"sampler_versions": versions} if versions else {}
-    return judges | (tokens if PERPLEXITY in families else {}) | computed
+    return (
+        judges
+        | (tokens if PERPLEXITY in families else {})
+        | ({"sampler_versions": versions} if versions else {})
+    )
 
 
 def _selection_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -279,10 +282,11 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     used = section.model_dump(exclude=sampler.ignored | undivided) | _mixture_settings(
         snapshot, section.mixture
     )
-    if section.per == "source":
-        used |= SOURCES_AS_COUNTED
-    if section.per == "language":
-        used |= {"language_codes": LANGUAGE_CODES}
+    counted: dict[str, dict[str, Any]] = {
+        "source": SOURCES_AS_COUNTED,
+        "language": {"language_codes": LANGUAGE_CODES},
+    }
+    used |= counted.get(section.per or "", {})
     if sampler.version:
         used |= {"sampler_version": sampler.version}
     if sampler.method is None:
@@ -315,15 +319,21 @@ def _follows_mixture(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     return ("",) if named(snapshot.project.settings.selection, partition).mixture else ()
 
 
-def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
-    """For selections whose sampler ranks by a score of the stage."""
+def _where(condition: Callable[[SelectionSection], bool], mapping: PartitionMapping) -> PartitionMapping:
+    """For selections that meet a condition."""
 
     def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
         section = named(snapshot.project.settings.selection, partition)
-        scored = stage.name in scored_by(find_sampler(section.sampler).score_columns)
-        return mapping(snapshot, partition) if scored else ()
+        return mapping(snapshot, partition) if condition(section) else ()
 
     return choose
+
+
+def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
+    """For selections whose sampler ranks by a score of the stage."""
+    return _where(
+        lambda section: stage.name in scored_by(find_sampler(section.sampler).score_columns), mapping
+    )
 
 
 def _targets_scored(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -339,11 +349,7 @@ def _target_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 def _with_target(mapping: PartitionMapping) -> PartitionMapping:
     """For selections that have a target."""
-
-    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
-        return mapping(snapshot, partition) if _target_of_selection(snapshot, partition) else ()
-
-    return choose
+    return _where(lambda section: bool(section.target), mapping)
 
 
 def _any_with_target(snapshot: Snapshot) -> bool:
@@ -352,12 +358,7 @@ def _any_with_target(snapshot: Snapshot) -> bool:
 
 def _when_computed(mapping: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler computes its score itself."""
-
-    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
-        section = named(snapshot.project.settings.selection, partition)
-        return mapping(snapshot, partition) if computes_itself(section.sampler) else ()
-
-    return choose
+    return _where(lambda section: computes_itself(section.sampler), mapping)
 
 
 def _models_of_selection(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -372,7 +373,8 @@ def _unless_pinned(mapping: PartitionMapping) -> PartitionMapping:
 def _edges() -> tuple[Edge, ...]:
     # A pinned selection reads these too: it loses texts that are gone, and what would leak the evaluation.
     always = {"documents", "target_examples", "contamination"}
-    scores = (
+    inputs = (
+        *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
@@ -384,8 +386,7 @@ def _edges() -> tuple[Edge, ...]:
         edge(TOPICS_STAGE.name, _by_topic),
     )
     return tuple(
-        one if one.asset in always else edge(one.asset, _unless_pinned(one.partitions))
-        for one in (*pool_edges(), *scores)
+        one if one.asset in always else edge(one.asset, _unless_pinned(one.partitions)) for one in inputs
     )
 
 

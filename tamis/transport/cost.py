@@ -35,23 +35,20 @@ def check_positive(name: str, value: Any) -> None:
         raise BadShapeError(name, repr(value), "a positive finite number")
 
 
-def check_whole(name: str, value: Any) -> None:
-    """Raise `BadShapeError` unless the value is a whole number of 1 or more."""
-    if not is_whole(value, 1):
-        raise BadShapeError(name, repr(value), "a whole number, 1 or more")
-
-
-def check_seed(seed: Any) -> None:
-    """Raise `BadShapeError` unless the seed is a whole number, 0 or more."""
-    if not is_whole(seed, 0):
-        raise BadShapeError("seed", repr(seed), "a whole number, 0 or more")
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """Raise `BadShapeError` unless the value is a whole number of at least `least`."""
+    if not is_whole(value, least):
+        raise BadShapeError(name, repr(value), f"a whole number, {least} or more")
 
 
 def check_named(name: str, rows: Any) -> None:
     """Raise `BadShapeError` unless these are rows by name, of one name or more."""
     if not (isinstance(rows, Mapping) and rows):
-        found = "none" if isinstance(rows, Mapping) else f"a {type(rows).__name__}"
-        raise BadShapeError(name, found, "a dict of rows [n, d] by name, with at least one")
+        raise BadShapeError(
+            name,
+            "none" if isinstance(rows, Mapping) else f"a {type(rows).__name__}",
+            "a dict of rows [n, d] by name, with at least one",
+        )
 
 
 def as_floats(values: Any, name: str, expected: str) -> Floats:
@@ -148,9 +145,9 @@ class RowSource:
     """
 
     def __init__(self, rows: Rows, name: str, *, once: bool = False) -> None:
-        rows = as_rows(rows)
+        self.rows = rows = as_rows(rows)
         self.name = name
-        self._rows, self._may_be_empty = rows, once
+        self._may_be_empty = once
         self.count: int | None = None
         self.width: int | None = None
         if is_array(rows):
@@ -167,17 +164,12 @@ class RowSource:
         elif not once and iter(rows) is rows:
             raise OneShotIterableError(name)
 
-    @property
-    def rows(self) -> Rows:
-        """What the rows are read from."""
-        return self._rows
-
     def chunks(self, size: int) -> "Iterator[tuple[int, torch.Tensor]]":
         """(first row, raw rows [size, d]) in order; only the last chunk is shorter."""
-        if is_array(self._rows):
+        if is_array(self.rows):
             assert self.count is not None
             for start in range(0, self.count, size):
-                yield start, as_matrix(self._rows[start : start + size], self.name)  # type: ignore[index]
+                yield start, as_matrix(self.rows[start : start + size], self.name)  # type: ignore[index]
             return
         start = 0
         for chunk in _cut_again(self._blocks(), size):
@@ -191,7 +183,7 @@ class RowSource:
         self.count = start
 
     def _blocks(self) -> "Iterator[torch.Tensor]":
-        for block in self._rows:
+        for block in self.rows:
             matrix = as_matrix(block, self.name)
             if self.width is None:
                 self.width = int(matrix.shape[1])
@@ -260,7 +252,12 @@ class Geometry:
         points_nd = raw_nd.to(device=like.device, dtype=exact)
         raw_norm_n = norm_n = torch.linalg.vector_norm(points_nd, dim=1)
         if self.center_d is not None:
-            self._check_width(points_nd, name)
+            if points_nd.shape[1] != len(self.center_d):
+                raise BadShapeError(
+                    name,
+                    f"width {points_nd.shape[1]}",
+                    f"width {len(self.center_d)}, the width of the centre",
+                )
             points_nd = points_nd - torch.as_tensor(self.center_d, dtype=exact, device=like.device)
             norm_n = torch.linalg.vector_norm(points_nd, dim=1)
         self._check_rows(raw_norm_n, norm_n, first_row, name)
@@ -270,21 +267,13 @@ class Geometry:
             points_nd = points_nd.div_(norm_n[:, None]) if ours else points_nd / norm_n[:, None]
         return points_nd.to(like.dtype)
 
-    def _check_width(self, points_nd: "torch.Tensor", name: str) -> None:
-        assert self.center_d is not None
-        if points_nd.shape[1] != len(self.center_d):
-            raise BadShapeError(
-                name, f"width {points_nd.shape[1]}", f"width {len(self.center_d)}, the width of the centre"
-            )
-
     def _check_rows(
         self, raw_norm_n: "torch.Tensor", norm_n: "torch.Tensor", first_row: int, name: str
     ) -> None:
         # Negated, so that NaN fails too; a norm is finite when every coordinate is and none is beyond 1e19.
         bad_n = ~((norm_n + raw_norm_n) < float("inf"))
         if self.normalize:
-            bad_n |= norm_n <= DIRECTION_FLOOR * raw_norm_n
-            bad_n |= raw_norm_n == 0
+            bad_n |= (norm_n <= DIRECTION_FLOOR * raw_norm_n) | (raw_norm_n == 0)
         if not bool(bad_n.any()):
             return
         local = int(bad_n.nonzero()[0, 0])
@@ -329,9 +318,7 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
 
     plain = Geometry(center_d=None, normalize=False)
     name = f"{source.name}_weights"
-    given_n = None
-    if weights is not None:
-        given_n = torch.from_numpy(as_weights(weights, source.count, name))
+    given_n = None if weights is None else torch.from_numpy(as_weights(weights, source.count, name))
     total_d = torch.zeros((), dtype=torch.float64)
     for start, raw_nd in source.chunks(chunk):
         # Float32 sums of one chunk lose nothing that the next chunk's float64 addition would keep.
@@ -340,15 +327,14 @@ def survey(source: RowSource, weights: Any, chunk: int, advance: Advance = ignor
         rows = len(points_nd)
         if given_n is not None and start + rows > len(given_n):
             raise BadShapeError(name, f"{len(given_n)} masses", "one per row, but there are more rows")
-        if given_n is None:
-            chunk_d = points_nd.sum(0)
-        else:
-            chunk_d = given_n[start : start + rows].to(points_nd) @ points_nd
+        chunk_d = (
+            points_nd.sum(0) if given_n is None else given_n[start : start + rows].to(points_nd) @ points_nd
+        )
         total_d = total_d + chunk_d.double().cpu()
         advance(rows)
     assert source.count is not None
-    mass_n = as_weights(weights, source.count, name)
-    return (total_d / source.count if given_n is None else total_d).numpy(), mass_n
+    mean_d = total_d / source.count if given_n is None else total_d
+    return mean_d.numpy(), as_weights(weights, source.count, name)
 
 
 def target_points(target: Matrix, geometry: Geometry, like: "torch.Tensor") -> "torch.Tensor":
@@ -381,7 +367,7 @@ class TargetSide:
         self.points_dm = self.points_kd.T.contiguous()
         self.mass_k = mass_m[self.kept_m]
         self.squared_norm_k: Floats = self.points_kd.double().square().sum(1).cpu().numpy()
-        self._half_points: tuple[torch.Tensor, ...] = ()
+        self._half_points: list[torch.Tensor] = []
 
     def half_points_dm(self, turn: int) -> "torch.Tensor":
         """The points in bfloat16; those of four turns are rounded so that they average to the points.
@@ -389,7 +375,10 @@ class TargetSide:
         Rows round independently, but a column rounded once shifts its sum: by .15 % on real vectors.
         """
         if not self._half_points:
-            self._half_points = _rounded_in_turn(self.points_dm, ROUNDING_TURNS)
+            owed_dm = self.points_dm.clone()
+            for _ in range(ROUNDING_TURNS):
+                self._half_points.append(owed_dm.bfloat16())
+                owed_dm += self.points_dm - self._half_points[-1]
         return self._half_points[turn % ROUNDING_TURNS]
 
     def expand(self, values_k: Floats) -> Floats:
@@ -397,11 +386,3 @@ class TargetSide:
         values_m = np.zeros(self.count)
         values_m[self.kept_m] = values_k
         return values_m
-
-
-def _rounded_in_turn(points_dm: "torch.Tensor", turns: int) -> "tuple[torch.Tensor, ...]":
-    rounded, owed_dm = [], points_dm.clone()
-    for _ in range(turns):
-        rounded.append(owed_dm.bfloat16())
-        owed_dm += points_dm - rounded[-1]
-    return tuple(rounded)

@@ -24,7 +24,6 @@ from tamis.transport.cost import (
     as_weights,
     center_vector,
     check_named,
-    check_seed,
     check_whole,
 )
 from tamis.transport.potential import TargetPotential
@@ -86,8 +85,7 @@ def exact_coupling(
             "examples", f"width {y_md.shape[1]}", f"width {x_nd.shape[1]}, the width of the documents"
         )
     mass_n = as_weights(document_weights, len(x_nd), "document_weights")
-    mass_m = as_weights(example_weights, len(y_md), "example_weights")
-    return _solved(x_nd, y_md, mass_n, mass_m)
+    return _solved(x_nd, y_md, mass_n, as_weights(example_weights, len(y_md), "example_weights"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,17 +112,18 @@ def check_exactly(potential: TargetPotential, sample: Matrix, seed: int = 0) -> 
 
     Masses of the sample differ by a thousandth, drawn by the seed, so that the exact gradient is unique.
     """
-    geometry = Geometry(center_d=potential.center, normalize=potential.normalize)
-    x_nd = _points(sample, geometry, "sample")
+    x_nd = _points(sample, Geometry(center_d=potential.center, normalize=potential.normalize), "sample")
     used_m = potential.target_weights > 0
     mass_n = 1 + JITTER * np.random.default_rng(seed).uniform(-1, 1, len(x_nd))
     mass_n /= mass_n.sum()
-    mass_m = potential.target_weights[used_m]
-    exact = _solved(x_nd, potential.points[used_m].astype(np.float64), mass_n, mass_m)
+    points_md = potential.points[used_m].astype(np.float64)
+    exact = _solved(x_nd, points_md, mass_n, potential.target_weights[used_m])
     score_n = potential.gradient(sample).astype(np.float64)
+    # Where either is the same for all, nothing can be in the wrong order.
+    alike = np.ptp(score_n) == 0 or np.ptp(exact.document_dual) == 0
     return ExactCheck(
         rows=len(x_nd),
-        rank_agreement=_rank_agreement(score_n, exact.document_dual),
+        rank_agreement=1.0 if alike else spearman(score_n, exact.document_dual),
         exact_value=exact.value,
         value=float(mass_n @ score_n + potential.target_weights @ potential.potential),
     )
@@ -157,7 +156,7 @@ def distances_to(
     check_whole("rows", rows)
     check_whole("draws", draws)
     check_named("documents", documents)
-    check_seed(seed)
+    check_whole("seed", seed, 0)
     geometry = Geometry(center_d=None if center is None else center_vector(center), normalize=normalize)
     y_md = _points(examples, geometry, "examples")
     sets = {name: _points(found, geometry, name) for name, found in documents.items()}
@@ -173,8 +172,7 @@ def distances_to(
         uniform_m = np.full(len(drawn_md), 1 / len(drawn_md))
         for name, x_nd in sets.items():
             chosen_nd = x_nd[rng.choice(len(x_nd), count, replace=False)]
-            uniform_n = np.full(count, 1 / count)
-            found[name].append(_solved(chosen_nd, drawn_md, uniform_n, uniform_m).value)
+            found[name].append(_solved(chosen_nd, drawn_md, np.full(count, 1 / count), uniform_m).value)
     return {
         name: Distance(value=float(np.mean(one)), low=float(low), high=float(high))
         for name, one in found.items()
@@ -244,10 +242,3 @@ def _solvers() -> tuple[Any, Any]:
         import ot.lp as lp
         import ot.utils as utils
     return lp, utils
-
-
-def _rank_agreement(one_n: Floats, other_n: Floats) -> float:
-    """Spearman's correlation; 1 where either is the same for all, since nothing can be in the wrong order."""
-    if np.ptp(one_n) == 0 or np.ptp(other_n) == 0:
-        return 1.0
-    return spearman(one_n, other_n)

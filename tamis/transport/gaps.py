@@ -19,10 +19,9 @@ from tamis.transport.cost import (
     Rows,
     RowSource,
     as_matrix,
-    check_seed,
     check_whole,
 )
-from tamis.transport.potential import Float32s, TargetPotential
+from tamis.transport.potential import TargetPotential
 from tamis.transport.prepare import FewTargetPoints, spread_sample
 from tamis.transport.sinkhorn import exact_products
 from tamis.transport.solve import solve_uncertified
@@ -78,10 +77,9 @@ def bootstrap_stability(
     target [M, d] and reference [N, d] (or blocks that can be iterated again) as given to the solve. Points
     drawn twice weigh double. Raises ValueError unless 1 <= k <= N and resamples >= 2.
     """
-    if not is_whole(resamples, 2):
-        raise BadShapeError("resamples", repr(resamples), "a whole number, 2 or more")
+    check_whole("resamples", resamples, 2)
     check_whole("sample", sample)
-    check_seed(seed)
+    check_whole("seed", seed, 0)
     rows_nd, count = spread_rows(reference, sample, seed)
     if not (is_whole(k, 1) and k <= count):
         raise BadShapeError("k", repr(k), f"1 to {count}, the number of rows in the reference")
@@ -90,7 +88,17 @@ def bootstrap_stability(
     chosen = []
     for _ in range(resamples):
         drawn_m = rng.multinomial(len(potential.target_weights), potential.target_weights)
-        score_n = _scores(target, rows_nd, potential, drawn_m / drawn_m.sum())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FewTargetPoints)
+            score_n = solve_uncertified(
+                target,
+                rows_nd,
+                target_weights=drawn_m / drawn_m.sum(),
+                warm_start=potential,
+                tolerance=TOLERANCE,
+                center=potential.center is not None,
+                normalize=potential.normalize,
+            ).gradient(rows_nd)
         chosen.append(set(np.argsort(score_n, kind="stable")[:sample_k].tolist()))
     overlaps = [len(one & other) / sample_k for one, other in combinations(chosen, 2)]
     return Stability(
@@ -100,21 +108,6 @@ def bootstrap_stability(
         sample_rows=len(rows_nd),
         sample_k=sample_k,
     )
-
-
-def _scores(target: Matrix, rows_nd: Any, potential: TargetPotential, mass_m: Floats) -> Float32s:
-    """Scores [n] of the rows for a target with other masses [M]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewTargetPoints)
-        return solve_uncertified(
-            target,
-            rows_nd,
-            target_weights=mass_m,
-            warm_start=potential,
-            tolerance=TOLERANCE,
-            center=potential.center is not None,
-            normalize=potential.normalize,
-        ).gradient(rows_nd)
 
 
 def spread_rows(reference: Rows, size: int, seed: int) -> tuple[Any, int]:
@@ -190,8 +183,7 @@ def find_gaps(
     center_cd = torch.from_numpy(np.stack([one.center_d for one in clusters])).float()
     near_cq = torch.from_numpy(np.stack([one.near_q for one in clusters])).float()
     count_cq = torch.zeros(near_cq.shape, dtype=torch.int64)
-    source = RowSource(pool, "pool")
-    for start, raw_nd in source.chunks(BLOCK_ROWS):
+    for start, raw_nd in RowSource(pool, "pool").chunks(BLOCK_ROWS):
         points_nd = geometry.points(raw_nd, first_row=start, name="pool", like=like)
         with exact_products():
             likeness_nc = _unit(points_nd @ whitening_dd) @ center_cd.T

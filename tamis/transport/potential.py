@@ -111,8 +111,8 @@ class TargetPotential:
         Equals the gradient of the transport distance in the mass of a candidate, up to a constant (Kang et
         al. 2405.02774, theorem 1). Products in the type of `points`. Raises ValueError on bad rows or shapes.
         """
-        scores = [gradient_n for gradient_n, _ in self._chunks(candidates, device, advance)]
-        score_n = np.concatenate([np.zeros(0), *scores])
+        chunks = self._chunks(candidates, device, advance)
+        score_n = np.concatenate([np.zeros(0), *(gradient_n for gradient_n, _ in chunks)])
         if row_cost is None:
             return score_n.astype(np.float32)
         cost_n = as_floats(row_cost, "row_cost", f"[{len(score_n)}], finite")
@@ -179,18 +179,27 @@ class TargetPotential:
         geometry = Geometry(center_d=self.center, normalize=self.normalize)
         found_md = target_points(target, geometry, torch.from_numpy(self.points[:0])).numpy()
         if found_md.shape != self.points.shape:
-            expected = f"shape {list(self.points.shape)}, as when the potential was solved"
-            raise BadShapeError("target", f"shape {list(found_md.shape)}", expected)
+            raise BadShapeError(
+                "target",
+                f"shape {list(found_md.shape)}",
+                f"shape {list(self.points.shape)}, as when the potential was solved",
+            )
         away_m = np.linalg.norm(found_md - self.points, axis=1)
         row = int(away_m.argmax())
         if away_m[row] > SAME_POINT * np.linalg.norm(self.points, axis=1).max():
-            text = f"row {row} is {away_m[row]:.3g} away from the same row of the potential's target"
-            raise BadShapeError("target", text, "the target that the potential was solved for")
+            raise BadShapeError(
+                "target",
+                f"row {row} is {away_m[row]:.3g} away from the same row of the potential's target",
+                "the target that the potential was solved for",
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to exactly that path, whole or not at all, with a digest over every field."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values |= {"format": FILE_FORMAT, "fingerprint": self.fingerprint}
+        values = {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "format": FILE_FORMAT,
+            "fingerprint": self.fingerprint,
+        }
         stored = {name: np.asarray(value) for name, value in values.items() if value is not None}
         write_npz(Path(path), content=content_digest(stored), **stored)
 
@@ -203,8 +212,7 @@ class TargetPotential:
             raise UnreadablePotentialError(str(path), error.reason) from error
         if str(stored.get("format", "")) != str(FILE_FORMAT):
             raise UnreadablePotentialError(str(path), "unsupported file format")
-        content = str(stored.pop("content", ""))
-        if content != content_digest(stored):
+        if str(stored.pop("content", "")) != content_digest(stored):
             raise UnreadablePotentialError(str(path), "the content does not match its digest")
         del stored["format"]
         fingerprint = str(stored.pop("fingerprint", ""))

@@ -16,7 +16,6 @@ from tamis.transport.cost import (
     TargetSide,
     as_weights,
     check_positive,
-    check_seed,
     check_whole,
     squared_norms,
     target_points,
@@ -91,7 +90,7 @@ class SolveOptions:
         check_whole("max_passes", self.max_passes)
         if self.memory != 0:
             check_whole("memory", self.memory)
-        check_seed(self.seed)
+        check_whole("seed", self.seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +108,6 @@ class Problem:
     mean_cost: float
     optimal_range: float
     epsilon: float
-
-    def with_rows(self, picked: npt.NDArray[np.int64]) -> "Problem":
-        """The problem with these rows of its sample only, whose masses keep their proportions."""
-        return replace(self, sample_nd=self.sample_nd[picked], sample_mass_n=self.sample_mass_n[picked])
 
     @property
     def largest_similarity(self) -> float:
@@ -136,14 +131,30 @@ def prepare(target: Matrix, reference: StreamedRows, options: SolveOptions, devi
     for dtype in (torch.float32, torch.float64):
         points_md = target_points(target, reference.geometry, torch.empty(0, dtype=dtype, device=device))
         if points_md.shape[1] != reference.source.width:
-            expected = f"width {reference.source.width}, the width of the reference"
-            raise BadShapeError("target", f"width {points_md.shape[1]}", expected)
+            raise BadShapeError(
+                "target",
+                f"width {points_md.shape[1]}",
+                f"width {reference.source.width}, the width of the reference",
+            )
         mass_m = as_weights(options.target_weights, len(points_md), "target_weights")
         problem = _read(points_md, mass_m, reference, options)
         relative = problem.epsilon / problem.mean_cost
         if options.tolerance >= FLOAT32_FLOOR * max(1 / relative, problem.largest_similarity):
             break
-    _warn(relative, len(mass_m))
+    if relative > LARGE_EPSILON * (1 + 1e-6):
+        warnings.warn(
+            f"epsilon is {relative:.3g} times the mean cost; values above {LARGE_EPSILON} blur the scores, "
+            "so choose a smaller epsilon or relative_epsilon",
+            LargeEpsilon,
+            stacklevel=4,
+        )
+    if len(mass_m) < FEW_TARGET_POINTS:
+        warnings.warn(
+            f"the target contains only {len(mass_m)} points; with fewer than {FEW_TARGET_POINTS}, the "
+            "selection depends too much on the particular points, so treat it as provisional",
+            FewTargetPoints,
+            stacklevel=4,
+        )
     return problem
 
 
@@ -175,14 +186,13 @@ def _read(
         sample_nd[low:high] = points_nd[torch.from_numpy(chosen_n[low:high] - start).to(points_nd.device)]
         options.advance(len(points_nd))
     mean_cost = _mean_cost(points_md, mass_m, total_d, square)
-    target_radius = float((points_md - middle_d).norm(dim=1).max())
     return Problem(
         points_md=points_md,
         mass_m=mass_m,
         sample_nd=sample_nd,
         sample_mass_n=mass_n[chosen_n] / mass_n[chosen_n].sum(),
         mean_cost=mean_cost,
-        optimal_range=(radius + target_radius) ** 2,
+        optimal_range=(radius + float((points_md - middle_d).norm(dim=1).max())) ** 2,
         epsilon=options.epsilon or options.relative_epsilon * mean_cost,
     )
 
@@ -205,8 +215,9 @@ def _mean_cost(points_md: "torch.Tensor", mass_m: Floats, mean_d: "torch.Tensor"
     target_square = float(target_mass_m @ target_md.square().sum(1))
     mean_cost = square + target_square - 2 * float(mean_d @ (target_mass_m @ target_md))
     if mean_cost <= 1e-12 * (square + target_square):
-        expected = "points that differ from the reference"
-        raise BadShapeError("target", "the same single point as the reference", expected)
+        raise BadShapeError(
+            "target", "the same single point as the reference", "points that differ from the reference"
+        )
     return mean_cost
 
 
@@ -220,21 +231,6 @@ def spread_sample(mass_n: Floats, size: int, seed: int) -> npt.NDArray[np.int64]
     within = np.random.default_rng(seed).random(size)
     position_n = ((np.arange(size) + within) * (len(present_n) / size)).astype(np.int64)
     return present_n[np.minimum(position_n, len(present_n) - 1)]
-
-
-def _warn(relative_epsilon: float, target_count: int) -> None:
-    if relative_epsilon > LARGE_EPSILON * (1 + 1e-6):
-        text = (
-            f"epsilon is {relative_epsilon:.3g} times the mean cost; values above {LARGE_EPSILON} blur the "
-            "scores, so choose a smaller epsilon or relative_epsilon"
-        )
-        warnings.warn(text, LargeEpsilon, stacklevel=5)
-    if target_count < FEW_TARGET_POINTS:
-        text = (
-            f"the target contains only {target_count} points; with fewer than {FEW_TARGET_POINTS}, the "
-            "selection depends too much on the particular points, so treat it as provisional"
-        )
-        warnings.warn(text, FewTargetPoints, stacklevel=5)
 
 
 def explicit_center(center: Any) -> bool:
@@ -261,15 +257,11 @@ class Stages:
             g_k, used = self._ladder(limit // 2) if start_k is None else (start_k, 0)
             solution = self._iterate(self.stored, g_k, self.options.tolerance, limit - used, contraction)
             return solution, float(used + solution.passes)
+        g_k, contraction, share = self._on_sample() if start_k is None else (start_k, contraction, 0.0)
         if isinstance(self.full, KeptPlan):
-            g_k, contraction, share = self._on_sample() if start_k is None else (start_k, contraction, 0.0)
-            left = max(1, int(limit - share))
-            solution = self._iterate(self.full, g_k, self.options.tolerance, left, contraction)
+            solution = self._iterate(self.full, g_k, self.options.tolerance, int(limit - share), contraction)
             return solution, share + solution.passes
-        if start_k is not None:
-            return self._on_all(start_k, contraction, 0.0, warm=True)
-        sample_k, contraction, share = self._on_sample()
-        return self._on_all(sample_k, contraction, share, warm=False)
+        return self._on_all(g_k, contraction, share, warm=start_k is not None)
 
     def _on_sample(self) -> tuple[Floats, float | None, float]:
         """Potential [K] and contraction from the sample, and the share of a full reading that it took."""

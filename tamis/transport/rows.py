@@ -141,12 +141,10 @@ class StreamedRows:
         size = chunk_rows(like.shape[1], like.device.type)
         for start, raw_nd in self.source.chunks(size):
             points_nd = self.geometry.points(raw_nd, first_row=start, name=self.source.name, like=like)
-            mass_n = torch.as_tensor(
-                self.mass_n[start : start + len(points_nd)], dtype=like.dtype, device=like.device
-            )
+            mass_n = self.mass_n[start : start + len(points_nd)]
             yield RowChunk(
                 similarities=_similarities(kernel, points_nd, start // size, reduced=reduced),
-                mass_n=mass_n,
+                mass_n=torch.as_tensor(mass_n, dtype=like.dtype, device=like.device),
                 squared_norm_n=squared_norms(points_nd),
             )
 

@@ -1,11 +1,9 @@
 """Scores of a target, of documents that its potential has not scored yet; cost of the nearest point."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from tamis.base.progress import Advance, ignore
@@ -15,7 +13,6 @@ from tamis.store.tables import Store, matrix_of, one_of, quoted
 from tamis.store.vectors import VectorBlocks
 from tamis.transport.cost import (
     BadShapeError,
-    Floats,
     Geometry,
     Matrix,
     Rows,
@@ -52,8 +49,10 @@ def nearest_cost(
 
     place = resolve_device(device)
     like = torch.empty(0, dtype=torch.float32, device=place)
-    source = RowSource(candidates, "candidates", once=explicit_center(center) or not center)
-    geometry = Geometry(center_d=_center(center, source), normalize=normalize)
+    explicit = explicit_center(center)
+    source = RowSource(candidates, "candidates", once=explicit or not center)
+    mean_d = survey(source, None, chunk_rows(READING_WIDTH, "cpu"))[0] if not explicit and center else None
+    geometry = Geometry(center_d=center_vector(center) if explicit else mean_d, normalize=normalize)
     points_md = target_points(target, geometry, like)
     squared_norm_m = points_md.square().sum(1)
     costs = []
@@ -72,12 +71,6 @@ def nearest_cost(
     return np.concatenate([np.zeros(0, dtype=np.float32), *costs])
 
 
-def _center(center: Any, source: RowSource) -> Floats | None:
-    if explicit_center(center):
-        return center_vector(center)
-    return survey(source, None, chunk_rows(READING_WIDTH, "cpu"))[0] if center else None
-
-
 @dataclass(frozen=True, kw_only=True)
 class PoolScoring:
     """What scores a pool: the potential, the target's vectors [M, d], and the version the rows will carry."""
@@ -91,8 +84,10 @@ class PoolScoring:
         """Rows of the table `transport_<target>` for some documents."""
         gradient_n = self.potential.gradient(vectors_nd).astype(np.float64)
         nearest_n = nearest_cost(self.target_md, vectors_nd, center=self.potential.center).astype(np.float64)
-        columns = [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)]
-        return pa.table(columns, schema=schema_of(f"transport_{self.target}"))
+        return pa.table(
+            [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)],
+            schema=schema_of(f"transport_{self.target}"),
+        )
 
 
 def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance = ignore) -> int:
@@ -102,22 +97,18 @@ def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Adv
     current = store.read(table, ["doc_id"], f"fingerprint = {quoted(scoring.fingerprint)}")
     missing = pool.join(current, on="doc_id", how="anti")["doc_id"].sort().to_list()
     if len(missing) > REWRITE_ABOVE * len(pool) or not store.exists(table):
-        blocks = list(_all_rows(store, scoring, pool_table, advance))
-        store.overwrite(table, pa.concat_tables(blocks).sort_by("doc_id"))
+        vectors, engine = VectorBlocks(store, pool_table), current_engine()
+        scored = engine.map(_rows_of_span, (scoring, vectors), vectors.spans(engine.parts), advance)
+        rows = pa.concat_tables([schema_of(table).empty_table(), *(part for _span, part in scored)])
+        store.overwrite(table, rows.sort_by("doc_id"))
         return len(pool)
     blocks_of_new = store.by_ids(pool_table, missing, ["doc_id", "vector"])
     for _block, rows in current_engine().map(_rows_of_block, scoring, blocks_of_new, advance):
         store.merge(table, rows)
-    _drop_gone(store, table, pool)
+    gone = store.read(table, ["doc_id"]).join(pool, on="doc_id", how="anti")["doc_id"].to_list()
+    for start in range(0, len(gone), IDS_A_DELETE):
+        store.delete(table, one_of("doc_id", gone[start : start + IDS_A_DELETE]))
     return len(missing)
-
-
-def _all_rows(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance) -> Iterator[pa.Table]:
-    yield schema_of(f"transport_{scoring.target}").empty_table()
-    vectors, engine = VectorBlocks(store, pool_table), current_engine()
-    spans = vectors.spans(engine.parts)
-    for _span, rows in engine.map(_rows_of_span, (scoring, vectors), spans, advance):
-        yield rows
 
 
 def _rows_of_block(scoring: PoolScoring, block: pa.Table, advance: Advance) -> pa.Table:
@@ -135,12 +126,6 @@ def _rows_of_span(
         parts.append(scoring.rows(ids, vectors_nd))
         advance(len(ids))
     return pa.concat_tables(parts)
-
-
-def _drop_gone(store: Store, table: str, pool: pl.DataFrame) -> None:
-    gone = store.read(table, ["doc_id"]).join(pool, on="doc_id", how="anti")["doc_id"].to_list()
-    for start in range(0, len(gone), IDS_A_DELETE):
-        store.delete(table, one_of("doc_id", gone[start : start + IDS_A_DELETE]))
 
 
 def score_range(store: Store, target: str) -> tuple[float, float]:

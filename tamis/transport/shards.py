@@ -195,10 +195,16 @@ def sums_of_pool(
 
     A shard is named with a digest of the documents that count in it, so a changed one is another one.
     """
-    owned = _owned(store, pool_table)
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
+    places = places.join(group_of_files(store), on="shard", how="left")
+    # Each document of the pool with the one shard that it counts in.
+    owner = places.group_by("doc_id").agg(pl.coalesce("partition", "shard").min().alias("shard"))
+    owned = owner.join(store.read(pool_table, ["doc_id"]), on="doc_id", how="semi").sort("doc_id")
     parts = owned.group_by("shard").agg(pl.col("doc_id").sort()).sort("shard")
-    digests = [hashlib.sha256("".join(ids).encode()).hexdigest()[:32] for ids in parts["doc_id"]]
-    names = [f"{shard}@{digest}" for shard, digest in zip(parts["shard"], digests, strict=True)]
+    names = [
+        f"{shard}@{hashlib.sha256(''.join(ids).encode()).hexdigest()[:32]}"
+        for shard, ids in parts.iter_rows()
+    ]
     rows = dict(zip(names, parts["doc_id"].list.len().to_list(), strict=True))
     kept = {name: known.sums[name] for name in names if name in known.sums} if known else {}
     fresh = pl.DataFrame({"shard": parts["shard"], "name": names}).filter(~pl.col("name").is_in(list(kept)))
@@ -206,15 +212,6 @@ def sums_of_pool(
         store, potential, pool_table, owned.join(fresh, on="shard"), fresh["name"].to_list(), advance
     )
     return ShardSums(fingerprint=potential.fingerprint, rows=rows, sums={**kept, **made})
-
-
-def _owned(store: Store, pool_table: str) -> pl.DataFrame:
-    """Each document of the pool with the one shard that it counts in."""
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
-    places = places.join(group_of_files(store), on="shard", how="left")
-    shard = pl.coalesce("partition", "shard").min().alias("shard")
-    owner = places.group_by("doc_id").agg(shard)
-    return owner.join(store.read(pool_table, ["doc_id"]), on="doc_id", how="semi").sort("doc_id")
 
 
 def _sums(
@@ -242,8 +239,8 @@ def _sums(
 
 
 def _places(doc_ids: list[str], owned: pl.DataFrame) -> Places:
-    frame = pl.DataFrame({"doc_id": doc_ids})
-    return frame.join(owned, on="doc_id", how="left", maintain_order="left")["place"].to_numpy()
+    placed = pl.DataFrame({"doc_id": doc_ids}).join(owned, on="doc_id", how="left", maintain_order="left")
+    return placed["place"].to_numpy()
 
 
 def _sums_of_block(
@@ -252,10 +249,8 @@ def _sums_of_block(
     """Column sums [M] of the rows of each part in a block, times how many they are, in order of part."""
     part_n, vectors = block
     vectors_nd = matrix_of(vectors)
-    sums = []
-    for part in np.unique(part_n):
-        chosen = part_n == part
-        sums.append(potential.column_sums(vectors_nd[chosen]) * chosen.sum())
+    masks = (part_n == part for part in np.unique(part_n))
+    sums = [potential.column_sums(vectors_nd[mask]) * mask.sum() for mask in masks]
     advance(len(part_n))
     return sums
 

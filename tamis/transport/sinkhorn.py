@@ -190,11 +190,9 @@ class PassRows(Protocol):
 
     def chunks(self, kernel: Kernel, *, reduced: bool = False) -> Iterator[RowChunk]:
         """All rows, a chunk at a time; with `reduced`, with bfloat16 products."""
-        ...
 
     def totals(self, kernel: Kernel, advance: Advance, *, reduced: bool, keep_gradient: bool) -> Totals:
         """What all rows add to a pass at the potential of the kernel."""
-        ...
 
 
 def evaluate(

@@ -121,8 +121,11 @@ def _solve(
     certified: bool = True,
 ) -> tuple[TargetPotential, Float32s | None]:
     if not isinstance(options.warm_start, TargetPotential | None):
-        found = f"a {type(options.warm_start).__name__}"
-        raise BadShapeError("warm_start", found, "a TargetPotential, such as TargetPotential.load(path)")
+        raise BadShapeError(
+            "warm_start",
+            f"a {type(options.warm_start).__name__}",
+            "a TargetPotential, such as TargetPotential.load(path)",
+        )
     if options.epsilon is None and options.warm_start is not None:
         options = replace(options, epsilon=options.warm_start.epsilon)
     place = resolve_device(options.device)
@@ -156,15 +159,18 @@ def _stages(problem: Problem, rows: StreamedRows, options: SolveOptions, keep_gr
     side = TargetSide(problem.points_md, problem.mass_m)
     partial = rows.count > len(problem.sample_nd)
     place = str(problem.points_md.device)
-    single = problem.points_md.element_size() == 4
-    compact = partial and single and problem.rounding <= LARGEST_ROUNDING
+    compact = partial and problem.points_md.element_size() == 4 and problem.rounding <= LARGEST_ROUNDING
     reduced = compact and precision_in_force(place) == BFLOAT16
     stored = StoredRows(problem.sample_nd, problem.sample_mass_n, side, compact=compact, reduced=reduced)
+    # Of the sample the spectrum needs these rows only; their masses keep their proportions.
+    picked = spectral_rows(stored.count, len(side.mass_k))
     return Stages(
         side=side,
         stored=stored,
         full=rows_of_pass(rows, side, options.memory) if partial else None,
-        problem=problem.with_rows(spectral_rows(stored.count, len(side.mass_k))),
+        problem=replace(
+            problem, sample_nd=problem.sample_nd[picked], sample_mass_n=problem.sample_mass_n[picked]
+        ),
         options=options,
         reduced=reduced,
         keep_gradient=keep_gradient,
@@ -177,14 +183,14 @@ def _warn_unless_converged(
     error = solution.result.marginal_error
     if error <= options.tolerance:
         return
-    relative = problem.epsilon / problem.mean_cost
-    text = (
+    warnings.warn(
         f"the potential did not converge: after {passes:.1f} passes the marginal error is {error:.3g}, above "
         f"the tolerance {options.tolerance:.3g}; raise max_passes (now {options.max_passes}), continue with "
         "warm_start=, allow a larger tolerance, or raise epsilon (a smaller epsilon needs more passes; now "
-        f"epsilon is {relative:.3g} times the mean cost)"
+        f"epsilon is {problem.epsilon / problem.mean_cost:.3g} times the mean cost)",
+        NotConverged,
+        stacklevel=4,
     )
-    warnings.warn(text, NotConverged, stacklevel=4)
 
 
 def _center(options: SolveOptions, mean_d: Floats) -> Floats | None:
@@ -201,11 +207,13 @@ def _start(options: SolveOptions, side: TargetSide) -> tuple[Floats | None, floa
     if warm_start is None:
         return None, None
     if len(warm_start.potential) != side.count:
-        expected = f"{side.count}, as in target"
-        raise BadShapeError("warm_start", f"{len(warm_start.potential)} target points", expected)
+        raise BadShapeError(
+            "warm_start", f"{len(warm_start.potential)} target points", f"{side.count}, as in target"
+        )
     if warm_start.normalize != options.normalize:
-        expected = f"normalize={options.normalize}"
-        raise BadShapeError("warm_start", f"normalize={warm_start.normalize}", expected)
+        raise BadShapeError(
+            "warm_start", f"normalize={warm_start.normalize}", f"normalize={options.normalize}"
+        )
     return warm_start.potential[side.kept_m], warm_start.contraction
 
 
@@ -222,7 +230,6 @@ def _potential(
     g_range, step_range = float(np.ptp(g_k)), float(np.ptp(solution.step_k))
     if len(g_k) > 1:  # a step of 0 is one that rounding hides
         step_range = max(step_range, HIDDEN_STEP * problem.epsilon)
-    a_priori = g_range + problem.optimal_range
     return TargetPotential(
         points=problem.points_md.cpu().numpy(),
         potential=side.expand(g_k),
@@ -235,7 +242,7 @@ def _potential(
         dual_value=result.dual_value,
         gap_bound=gap_bound(result.marginal_error, g_range, problem.optimal_range),
         error_estimate=score_error_estimate(
-            result.marginal_error, step_range, solution.contraction, a_priori
+            result.marginal_error, step_range, solution.contraction, g_range + problem.optimal_range
         ),
         passes=passes,
         converged=result.marginal_error <= tolerance,

@@ -73,28 +73,28 @@ class TargetGaps:
 
     def lines(self, store: Store, begins: Mapping[str, str]) -> list[str]:
         """Return the answer and the first of the gaps, for a person; `begins`: how texts of them begin."""
-        shown = self._with_sources(store).select("example_id", "supply", "source").iter_rows()
         named = [
             f"{example}  supply {supply:.2g} ({source})"
             + (f'  "{begins[example]}"' if example in begins else "")
-            for example, supply, source in shown
+            for example, source, supply in self._with_sources(store).iter_rows()
         ]
         return [self.answer, *(f"  {line}" for line in cut(named, "--json"))]
 
     def _with_sources(self, store: Store) -> pl.DataFrame:
-        where = f"target = {quoted(self.target)}"
-        known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source"], where).unique("doc_id", keep="first")
-        columns = ["example_id", "source", "supply"]
+        examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "source"], f"target = {quoted(self.target)}")
+        known = examples.unique("doc_id", keep="first")
         found = self.lacking.join(known, left_on="example_id", right_on="doc_id", maintain_order="left")
-        return found.select(columns)
+        return found.select("example_id", "source", "supply")
 
 
 def read_gaps(store: Store, target: str) -> TargetGaps:
     """Return the gaps of a target that are stored; of none made yet there is no example."""
     rows = store.read(TARGET_GAPS.name, where=f"target = {quoted(target)}").sort("supply", "doc_id")
-    lacking = rows.filter(pl.col("is_gap")).select("supply", example_id="doc_id")
-    supply_m = rows["supply"].fill_null(float("nan")).to_numpy()
-    return TargetGaps(target=target, gaps=Gaps(supply_m=supply_m), lacking=lacking)
+    return TargetGaps(
+        target=target,
+        gaps=Gaps(supply_m=rows["supply"].fill_null(float("nan")).to_numpy()),
+        lacking=rows.filter(pl.col("is_gap")).select("supply", example_id="doc_id"),
+    )
 
 
 def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
@@ -177,7 +177,9 @@ def current_potential(
             pool, load_potential(before), ShardSums.load(before / SUMS_FILE), target_md, section, seed
         )
         potential, sums, certificate, done = joined.potential, joined.sums, joined.certificate, joined.done
-        stability, exact = None, _exact_of(before)
+        facts = json.loads((before / CERTIFICATE_FILE).read_text())
+        # Earlier code wrote no comparison.
+        stability, exact = None, ExactCheck(**facts["exact"]) if facts.get("exact") else None
     return CurrentPotential(
         potential=potential,
         sums=sums,
@@ -203,12 +205,6 @@ def load_potential(folder: Path) -> TargetPotential:
     return TargetPotential.load(folder / POTENTIAL_FILE)
 
 
-def _exact_of(folder: Path) -> ExactCheck | None:
-    """Return the exact comparison that a potential in a folder has; None where earlier code wrote it."""
-    facts = json.loads((folder / CERTIFICATE_FILE).read_text())
-    return ExactCheck(**facts["exact"]) if facts.get("exact") else None
-
-
 def counts_by_estimate(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
     """Count the chosen documents that are clear of the cut by the estimated error, and the undecided ones.
 
@@ -219,8 +215,8 @@ def counts_by_estimate(folder: Path, decisions: pl.DataFrame) -> dict[str, int]:
     ranked = decisions.drop_nulls("rank")
     divided = "budget_group" in ranked.columns
     parts = ranked.partition_by("budget_group", maintain_order=True) if divided else [ranked]
-    cuts = [(part, int((part["verdict"] == "selected").sum())) for part in parts]
-    cuts = [(part, k) for part, k in cuts if k]
+    chosen = [int((part["verdict"] == "selected").sum()) for part in parts]
+    cuts = [(part, k) for part, k in zip(parts, chosen, strict=True) if k]
     if not cuts:  # nothing is eligible, or the first document is larger than the budget
         return {}
     estimate = json.loads((folder / CERTIFICATE_FILE).read_text())["score_error_estimate"]
@@ -245,6 +241,8 @@ def potential_facts(found: CurrentPotential) -> dict[str, Any]:
         "shards": len(found.sums.rows),
     }
     if found.stability is not None:
-        facts["bootstrap_overlap_top_10_percent"] = float(found.stability.mean_overlap)
-        facts["bootstrap_overlap_lowest"] = float(found.stability.lowest_overlap)
+        facts |= {
+            "bootstrap_overlap_top_10_percent": float(found.stability.mean_overlap),
+            "bootstrap_overlap_lowest": float(found.stability.lowest_overlap),
+        }
     return facts

@@ -78,7 +78,7 @@ def test_the_package_to_install_is_named_where_it_is_missing(monkeypatch):
 
 def test_the_tokenizer_of_any_folder_is_asked_if_it_has_an_unknown_token(tmp_path):
     folder = tmp_path / "mine"
-    shutil.copytree(identity._minilm_folder("minilm"), folder)
+    shutil.copytree(identity.locate("minilm").folder, folder)
     texts = [SENTENCES["Thai"]]
     assert unknown_texts(folder, texts).encoder == str(folder)
     path = folder / "tokenizer.json"

@@ -4,10 +4,11 @@ import random
 
 import pyarrow as pa
 import pytest
+from leaks_at_once import find_contaminated
 
 from tamis.corpus import document_id
 from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
-from tamis.selection.leaks import RUNS, TABLE, find_contaminated, update_contamination
+from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.settings.config import DecontaminationSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

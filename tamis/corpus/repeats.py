@@ -184,8 +184,8 @@ def _look_at(store: Store, sample: pl.DataFrame) -> pl.DataFrame:
         for (unit,), own in rests.group_by("unit", maintain_order=True):
             runs = shared_runs_of(split_words(own["text"]))
             found.append((unit, *(getattr(runs, name).tolist() for name in _RUNS)))
-    schema = {"unit": pl.String, **dict.fromkeys(_RUNS, pl.List(pl.UInt64))}
-    return pl.DataFrame(found, schema=schema, orient="row")
+    lists = dict.fromkeys(_RUNS, pl.List(pl.UInt64))
+    return pl.DataFrame(found, schema={"unit": pl.String, **lists}, orient="row")
 
 
 def _runs(row: Sequence[Sequence[int]]) -> SharedRuns:

@@ -43,9 +43,8 @@ def read_package(package: Path, name: str, text_column: str, module: str | None 
             continue
         dotted = module_name(name, relative)
         for text, qualname, line in found:
-            source = {"source": f"{dotted}:{qualname}", "licence": licence}
-            place = {"path": relative, "line": line, "qualname": qualname}
-            yield Row(row=row, values={text_column: text, **source, **place})
+            source = {"source": f"{dotted}:{qualname}", "licence": licence, "path": relative}
+            yield Row(row=row, values={text_column: text, **source, "line": line, "qualname": qualname})
             row += 1
 
 
@@ -98,12 +97,8 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
 
 def _statements(node: ast.AST) -> list[ast.AST]:
     """Statements directly inside a statement; expressions hold no definitions with a docstring."""
-    found: list[ast.AST] = []
-    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
-        block = getattr(node, field, None)
-        if isinstance(block, list):
-            found.extend(block)
-    return found
+    blocks = (getattr(node, field, None) for field in ("body", "handlers", "orelse", "finalbody", "cases"))
+    return [statement for block in blocks if isinstance(block, list) for statement in block]
 
 
 @cache
@@ -113,8 +108,7 @@ def package_licence(package: str) -> str | None:
         facts = metadata.metadata(distribution)
         classifiers = [text for text in facts.get_all("Classifier") or () if text.startswith("License ::")]
         named = [*(facts.get_all("License-Expression") or ()), *(facts.get_all("License") or ())]
-        named += [text.rpartition(" :: ")[2] for text in classifiers]
-        for licence in named:
+        for licence in (*named, *(text.rpartition(" :: ")[2] for text in classifiers)):
             if licence and len(licence) <= LICENCE_CHARACTERS and "\n" not in licence.strip():
                 return str(licence).strip()
     return None

@@ -23,7 +23,12 @@ from tamis.corpus.remote.fetching import fetched
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.duplicates.shared_text import system_turn
 from tamis.readers.arrow_values import Undecoded
-from tamis.readers.conversations import columns_of, read_conversation, system_turn_end
+from tamis.readers.conversations import (
+    LABEL_CHARACTERS,
+    columns_of,
+    read_conversation,
+    system_turn_end,
+)
 from tamis.readers.files import read_file
 from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
 from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
@@ -34,12 +39,10 @@ from tamis.settings.config import CorpusSection
 
 BATCH_BYTES = 32_000_000
 REPORTED_ROWS = 200
-LABEL_CHARACTERS = 100
 SOURCE_CHARACTERS = 300
 VALUE_CHARACTERS = 200
 METADATA_CHARACTERS = 2_000
 HELD_EXCERPTS = 10_000
-_LIST = "of type list"
 _FORMATS = '; conversations need `format = "messages"`, "sharegpt" or "alpaca" in their section'
 LICENCE_COLUMNS = ("licence", "license")
 LABELS = ("language", "source", *LICENCE_COLUMNS)
@@ -84,7 +87,7 @@ class ShardBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a shard is read: rows a batch, whom to tell of progress, and up to how many bytes rows are kept."""
+    """Options of reading a shard: rows a batch, a callback for progress, and the most bytes of a kept row."""
 
     batch_rows: int = 2_000
     advance: Advance = ignore
@@ -166,12 +169,11 @@ def _batches(
 
 def _checks(shard: Shard, corpus: CorpusSection, reading: Reading) -> "_Checks":
     """Return the checks of the rows of a file."""
-    texts = columns_of(corpus.format, usual_place(corpus).name)
     return _Checks(
         corpus=corpus,
         default_source=shard.name,
         kept_bytes=reading.kept_bytes,
-        own=texts.union(LABELS),
+        own=columns_of(corpus.format, usual_place(corpus).name).union(LABELS),
         place=usual_place(corpus),
         taken=None if is_plain_name(corpus.text_column) or corpus.kind == "python-docs" else Counter(),
     )
@@ -242,8 +244,14 @@ def _one_for_all(found: Iterable[Checked]) -> Iterator[Checked]:
         held.append(one if len(held) < HELD_EXCERPTS else replace(one, excerpt=""))
     if len(held) > 1:
         detail = f"in each of its {len(held):,} rows: {held[0].detail}"
-        shown = f"{detail}{_FORMATS if _LIST in detail else ''}"
-        held = [replace(held[0], row=WHOLE_SHARD, detail=shown, rows=len(held))]
+        held = [
+            replace(
+                held[0],
+                row=WHOLE_SHARD,
+                detail=f"{detail}{_FORMATS if 'of type list' in detail else ''}",
+                rows=len(held),
+            )
+        ]
     yield from held
 
 
@@ -268,9 +276,8 @@ class _Batch:
         if checked is None:
             self.skipped += 1
             return
-        bad = isinstance(checked, Defect)
         if file is not None:
-            self._files[bad].append(file)
+            self._files[isinstance(checked, Defect)].append(file)
         if isinstance(checked, Defect):
             self._defects.append(checked)
         else:
@@ -328,8 +335,11 @@ class _Checks:
             if isinstance(found, Defect):
                 return found
             raw, turn_end = found.text, system_turn_end(found.starts)
+        if raw is None:
+            return Defect(row=item.row, reason=Reason.EMPTY_TEXT, detail="the text is null")
         if not isinstance(raw, str):
-            return _non_text(item.row, raw)
+            detail = f"the text is of type {type(raw).__name__}, not a string"
+            return Defect(row=item.row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(raw))
         limit = self.corpus.maximum_row_bytes
         text = normalise_text(raw) if len(raw) <= limit else raw
         data = text.encode("utf-8", "replace")
@@ -385,13 +395,6 @@ class _Checks:
         return kept_row(row, self.corpus, self.kept_bytes, apart, self.odd)
 
 
-def _non_text(row: int, value: object) -> Defect:
-    if value is None:
-        return Defect(row=row, reason=Reason.EMPTY_TEXT, detail="the text is null", excerpt="")
-    detail = f"the text is of type {type(value).__name__}, not a string"
-    return Defect(row=row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(value))
-
-
 def _licence(value: object) -> str | None:
     """A licence; of a list of them all, joined by AND, since nothing says that one is enough."""
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
@@ -439,8 +442,6 @@ def _short_value(value: Any, stored: bool) -> Any:
 def all_documents(batches: Iterable[ShardBatch]) -> ShardBatch:
     """The batches of one or more shards as one."""
     held = list(batches)
-    if not held:
-        return _Batch().frames()
     return ShardBatch(
         documents=pl.concat([batch.documents for batch in held]),
         quarantine=pl.concat([batch.quarantine for batch in held]),

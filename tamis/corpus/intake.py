@@ -68,11 +68,10 @@ class Intake:
         refused: dict[str, Any] = {"withdrawn": len(self.refused)} if self.refused else {}
         if self.near_repeats:
             refused[NEAR_REPEATS] = dict(sorted(self.near_repeats.items())[:MOST_NAMED])
-        read: dict[str, Any] = {} if self.files is None else {"files_read": self.files}
-        read |= {"odd_values": self.odd_values} if self.odd_values else {}
         return (
             refused
-            | read
+            | ({} if self.files is None else {"files_read": self.files})
+            | ({"odd_values": self.odd_values} if self.odd_values else {})
             | {
                 "documents": len(self.doc_ids),
                 "new_documents": self.new_documents,
@@ -104,12 +103,11 @@ class ShardShrunkError(PermanentError):
 
     def __init__(self, shard: str, before: int, now: int, bad_rows: dict[str, int]) -> None:
         self.shard, self.before, self.now, self.bad_rows = shard, before, now, bad_rows
-        several = is_group_key(shard)
         # With the kind, since what else is held back under a name is not known here.
         super().__init__(
             f"{number_of_documents(shard)} fell from {before:,} to {now:,}, so the documents stored earlier "
-            f"are kept. Restore the {'files' if several else 'file'}, or, to remove the missing documents, "
-            f"run `tamis materialize --allow-removal file:{shard}`"
+            f"are kept. Restore the {'files' if is_group_key(shard) else 'file'}, or, to remove the missing "
+            f"documents, run `tamis materialize --allow-removal file:{shard}`"
         )
 
 
@@ -196,11 +194,11 @@ class _Texts:
         self.flush()
         ids = pl.Series([doc_id for some in groups.values() for doc_id in some], dtype=pl.String).unique()
         before = ids.filter(~ids.is_in(self.new.implode())).sort().to_list()
-        stored = [
+        self.records += [
             row_records(block, declaration("documents").key)
             for block in self.store.by_ids("documents", before)
         ]
-        found = records_of_groups([*self.records, *stored], groups)
+        found = records_of_groups(self.records, groups)
         self.records, self.new = [], self.new.clear()
         return found
 
@@ -227,7 +225,7 @@ class _Group:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to store what was read."""
+        """Return whether it is time to store what was read."""
         return self.rows >= GROUP_ROWS or self.kept_bytes >= KEPT_GROUP_BYTES
 
     def read(
@@ -259,8 +257,7 @@ class _Group:
                 self.frames["occurrences"].setdefault(shard, []).append(rows)
                 intake.occurrences += len(rows)
             if len(quarantine):
-                bad = _named(quarantine, of_shard)
-                self.frames["quarantine"].setdefault(shard, []).append(bad)
+                self.frames["quarantine"].setdefault(shard, []).append(_named(quarantine, of_shard))
             found = [_named(places, of_shard) for places in (refused, shown, held, named)]
             places = pl.concat(found, how="diagonal").with_columns(of_shard.alias("partition"))
             intake.refused.update(places["doc_id"])
@@ -268,15 +265,18 @@ class _Group:
             self.rows += len(batch.documents) + len(batch.quarantine)
         lost = self.frames["quarantine"].get(shard)
         if lost is not None and shard in self.rows_before:
-            left = intake.occurrences + intake.skipped
-            lost[:] = [with_lost_rows(pl.concat(lost), self.rows_before[shard], left)]
+            lost[:] = [
+                with_lost_rows(pl.concat(lost), self.rows_before[shard], intake.occurrences + intake.skipped)
+            ]
 
     def _heading(self, heading: str | None) -> tuple[str | None, pl.DataFrame]:
         """Return a heading without withdrawn names of columns, and the places (row, doc_id) of these."""
         known = frozenset(self.barred.doc_ids) if heading else frozenset[str]()
         cleared, doc_ids = heading_without(heading, known) if heading and known else (heading, [])
-        schema = {"row": pl.Int64, "doc_id": pl.String}
-        return cleared, pl.DataFrame({"row": [WHOLE_SHARD] * len(doc_ids), "doc_id": doc_ids}, schema=schema)
+        return cleared, pl.DataFrame(
+            {"row": [WHOLE_SHARD] * len(doc_ids), "doc_id": doc_ids},
+            schema={"row": pl.Int64, "doc_id": pl.String},
+        )
 
     def left_of(self, shard: str, had: Mapping[str, int]) -> tuple[int, int]:
         """Return how many documents a shard had and has, of a group how many of its files had and have any.
@@ -303,9 +303,8 @@ class _Group:
 
     def _places_of(self, shard: str) -> pl.DataFrame:
         """Return shard and doc_id of each document that was read of a shard."""
-        empty = pl.DataFrame(schema={"shard": pl.String, "doc_id": pl.String})
         frames = [frame.select("shard", "doc_id") for frame in self.frames["occurrences"].get(shard, ())]
-        return pl.concat([empty, *frames])
+        return pl.concat([pl.DataFrame(schema={"shard": pl.String, "doc_id": pl.String}), *frames])
 
     def bad_rows_of(self, shard: str) -> dict[str, int]:
         """Return how many rows of a shard that was read go to quarantine, by reason."""
@@ -326,7 +325,9 @@ class _Group:
         texts.flush()
         for table in self.frames:
             self._replace(store, table)
-        self._note_refused(store)
+        if self.places:
+            refused = pl.concat(self.places).filter(pl.col("partition").is_in(list(self.intakes)))
+            note_places(store, "documents", self._files, refused, of="shard")
         for shard, intake in self.intakes.items():
             frames = self.frames["occurrences"].get(shard, [])
             intake.doc_ids = sorted(pl.concat(frames)["doc_id"].unique()) if frames else []
@@ -334,31 +335,28 @@ class _Group:
         for shard, group in self.groups.items():
             self._add_kept(store, self.intakes[shard], group)
         self._note_files(store)
-        found = texts.records_of({shard: intake.doc_ids for shard, intake in self.intakes.items()})
-        for shard, intake in self.intakes.items():
-            intake.records["documents"] = found[shard]
-        left = [Intake(shard=shard, error=error) for shard, error in self.left.items()]
-        return [*self.intakes.values(), *left]
+        doc_ids = {shard: intake.doc_ids for shard, intake in self.intakes.items()}
+        for shard, records in texts.records_of(doc_ids).items():
+            self.intakes[shard].records["documents"] = records
+        return [
+            *self.intakes.values(),
+            *(Intake(shard=shard, error=error) for shard, error in self.left.items()),
+        ]
 
     @property
     def _files(self) -> list[str]:
         """Keys of the files that were read: a shard itself, or those that were read of a group."""
-        alone = [shard for shard in self.intakes if shard not in self.groups]
-        return [*alone, *(file.key for group in self.groups.values() for file in group.read)]
-
-    def _note_refused(self, store: Store) -> None:
-        if self.places:
-            places = pl.concat(self.places)
-            found = places.filter(pl.col("partition").is_in(list(self.intakes)))
-            note_places(store, "documents", self._files, found, of="shard")
+        grouped = (file.key for group in self.groups.values() for file in group.read)
+        return [*(shard for shard in self.intakes if shard not in self.groups), *grouped]
 
     def _add_kept(self, store: Store, intake: Intake, group: GroupIntake) -> None:
         """Add what is kept of a group to what was read of it."""
         kept = group.kept
         intake.doc_ids = sorted({*intake.doc_ids, *kept.doc_ids})
         intake.occurrences += kept.occurrences
-        for reason, count in kept.quarantined.items():
-            intake.quarantined[reason] = intake.quarantined.get(reason, 0) + count
+        intake.quarantined |= {
+            reason: intake.quarantined.get(reason, 0) + count for reason, count in kept.quarantined.items()
+        }
         if self.barred.loose_ids:
             for block in store.by_ids("documents", list(kept.doc_ids), ["doc_id", "text"]):
                 intake.near_repeats |= self.barred.near_repeats(pl.DataFrame(pl.from_arrow(block)))
@@ -371,17 +369,15 @@ class _Group:
             for shard in self.groups
             for frame in self.frames[table].get(shard, [])
         ]
+        if self.places:
+            counted.append(pl.concat(self.places).unique(["shard", "row"]).select("shard"))
         counts = pl.concat([pl.DataFrame(schema={"shard": pl.String}), *counted]).group_by("shard").len()
-        refused = pl.concat(self.places).unique(["shard", "row"]) if self.places else counts.clear()
         rows: dict[str, int] = dict(counts.iter_rows())
-        for shard, more in refused.group_by("shard").len().iter_rows():
-            rows[shard] = rows.get(shard, 0) + more
         notes = [group.notes(rows) for group in self.groups.values()]
         if sum(map(len, notes)):
             store.put(GROUPED_FILES, pl.concat(notes))
-        former = [key for group in self.groups.values() for key in group.former]
-        alone = [shard for shard in self.intakes if shard not in self.groups]
-        forget_small_files(store, [*former, *alone])
+        former = (key for group in self.groups.values() for key in group.former)
+        forget_small_files(store, [*former, *(shard for shard in self.intakes if shard not in self.groups)])
 
     def _replace(self, store: Store, table: str) -> None:
         """Make the rows of the files that were read exactly these, in one commit."""
@@ -409,9 +405,8 @@ def _named(rows: pl.DataFrame, of_shard: pl.Expr) -> pl.DataFrame:
 
 def groups_of_shards(store: Store, shards: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """The shards in order with the documents of each, as many at a time as hold 50,000 places."""
-    held = store.read("occurrences", ["shard"]).group_by("shard").len()
-    sizes = files_of(store, shards).join(held, on="shard").group_by("partition").agg(pl.col("len").sum())
-    places = dict(sizes.iter_rows())
+    held = store.read("occurrences", ["shard"]).join(files_of(store, shards), on="shard")
+    places = dict(held.group_by("partition").len().iter_rows())
     group: list[str] = []
     rows = 0
     for shard in shards:
@@ -427,8 +422,13 @@ def groups_of_shards(store: Store, shards: Sequence[str]) -> Iterator[dict[str, 
 def documents_of_shards(store: Store, shards: Sequence[str]) -> dict[str, list[str]]:
     """Distinct documents of each of these shards, sorted."""
     files = files_of(store, shards)
-    places = rows_of_files(store, "occurrences", ["shard", "doc_id"], files["shard"].to_list())
-    rows = places.join(files, on="shard").select("partition", "doc_id").unique().sort("doc_id")
+    rows = (
+        rows_of_files(store, "occurrences", ["shard", "doc_id"], files["shard"].to_list())
+        .join(files, on="shard")
+        .select("partition", "doc_id")
+        .unique()
+        .sort("doc_id")
+    )
     found: dict[str, list[str]] = {shard: [] for shard in shards}
     return found | dict(rows.group_by("partition", maintain_order=True).all().iter_rows())
 
@@ -440,8 +440,12 @@ def count_documents(
 
     `without`: that table; `scope`: a filter on its rows.
     """
-    places = store.read("occurrences", ["doc_id", "shard"])
-    ids = places.join(files_of(store, shards), on="shard", how="semi").select("doc_id").unique()
+    ids = (
+        store.read("occurrences", ["doc_id", "shard"])
+        .join(files_of(store, shards), on="shard", how="semi")
+        .select("doc_id")
+        .unique()
+    )
     if without is None or not store.exists(without):
         return len(ids)
     return len(ids.join(store.read(without, ["doc_id"], scope), on="doc_id", how="anti"))
@@ -469,7 +473,8 @@ def find_orphans(store: Store) -> dict[str, list[str]]:
     if not len(store.read("documents", ["doc_id"]).join(held, on="doc_id", how="anti")):
         return {}
     found = {}
-    for table in _document_tables(store):
+    names = [name for name in store.names() if (known := declared(name)) and known.per_document]
+    for table in sorted(names, key=lambda name: (name == "documents", name)):
         ids = store.read(table, ["doc_id"]).unique()
         if len(orphans := ids.join(held, on="doc_id", how="anti")["doc_id"]):
             found[table] = orphans.to_list()
@@ -489,13 +494,8 @@ def delete_orphans(store: Store, orphans: dict[str, list[str]], retained_days: i
 
 def texts_of(store: Store, doc_ids: Sequence[str]) -> dict[str, str]:
     """Texts of documents by id, those that are stored."""
-    texts: dict[str, str] = {}
-    for block in store.by_ids("documents", doc_ids, ["doc_id", "text"]):
-        texts.update(zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True))
-    return texts
-
-
-def _document_tables(store: Store) -> list[str]:
-    """Tables with a row a document, those that exist; the texts themselves last."""
-    names = [name for name in store.names() if (known := declared(name)) and known.per_document]
-    return sorted(names, key=lambda name: (name == "documents", name))
+    return {
+        doc_id: text
+        for block in store.by_ids("documents", doc_ids, ["doc_id", "text"])
+        for doc_id, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True)
+    }

@@ -16,7 +16,7 @@ from tamis.base.errors import MissingPackageError, PermanentError, without_secre
 from tamis.base.numbers import counted
 from tamis.corpus.remote.errors import StoreProblemError, local_copy
 from tamis.corpus.remote.http_file import SCHEMES, list_file
-from tamis.corpus.remote.hub_datasets import HubProblemError, list_hub
+from tamis.corpus.remote.hub_datasets import list_hub
 from tamis.corpus.remote.object_store import is_url, list_objects
 from tamis.corpus.shards import SMALL_BYTES, RemoteFile, Shard, is_one_text, shard_key
 from tamis.settings.config import CorpusSection
@@ -71,8 +71,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        advice = "save_to_disk did not write this folder, or has not finished"
-        raise SavedDatasetError(path, f"the file is missing: {advice}") from error
+        raise SavedDatasetError(
+            path, "the file is missing: save_to_disk did not write this folder, or has not finished"
+        ) from error
     except (OSError, ValueError) as error:
         raise SavedDatasetError(path, f"the file cannot be read: {error}") from error
     return found if isinstance(found, dict) else {}
@@ -105,12 +106,13 @@ def require_outside(corpus: CorpusSection, root: Path, home: Path) -> None:
     below = home.relative_to(folder)
     names = [(below / name).as_posix() for name in WRITTEN]
     if any(_matches(corpus.include, name) and not _matches(corpus.exclude, name) for name in names):
-        problem = (
+        raise ListingError(
+            corpus.name,
+            folder,
             f"the Tamis home folder {home} is inside it, so results would be read as documents; set "
             f"TAMIS_HOME to a folder outside of it, or leave the home out: "
-            f'exclude = ["{(below / "**").as_posix()}"]'
+            f'exclude = ["{(below / "**").as_posix()}"]',
         )
-        raise ListingError(corpus.name, folder, problem)
 
 
 def place_of_files(corpus: CorpusSection, root: Path) -> str:
@@ -118,11 +120,10 @@ def place_of_files(corpus: CorpusSection, root: Path) -> str:
     place = corpus.path or corpus.kind
     if corpus.kind != "files" or is_url(corpus.path):
         return without_secrets(place)
-    everything = corpus.model_copy(update={"include": ("**/*",), "exclude": ()})
     try:
         if read := len(list_shards(corpus, root)):
             return f"{place} ({counted(read, 'file')}, perhaps still being written)"
-        there = len(list_shards(everything, root))
+        there = len(list_shards(corpus.model_copy(update={"include": ("**/*",), "exclude": ()}), root))
     except ListingError:
         return place
     left_out = f" and not exclude = {json.dumps(corpus.exclude)}" if corpus.exclude else ""
@@ -152,7 +153,16 @@ def list_shards(corpus: CorpusSection, root: Path, cache: Path | None = None) ->
 
 def _listed(corpus: CorpusSection, root: Path, cache: Path | None) -> Iterator[Shard]:
     if corpus.kind == "python-docs":
-        return _packages(corpus)
+        return (
+            Shard(
+                corpus=corpus.name,
+                name=name,
+                key=shard_key(corpus.name, name),
+                kind="package",
+                path=package_path(name, f"corpus {corpus.name!r}"),
+            )
+            for name in sorted(set(corpus.packages))
+        )
     if corpus.hub is not None:
         return _remote(corpus, corpus.hub, list_hub(corpus.hub, corpus.revision, corpus.splits), cache)
     if corpus.kind == "datasets":
@@ -171,17 +181,19 @@ def _remote(
         for name, remote in found:
             if reads(corpus, name):
                 key = shard_key(corpus.name, name)
-                path = local_copy(cache or Path(tempfile.gettempdir()), key, name)
                 yield Shard(
                     corpus=corpus.name,
                     name=name,
                     key=key,
                     kind="remote",
-                    path=path,
+                    path=local_copy(cache or Path(tempfile.gettempdir()), key, name),
                     remote=remote,
-                    small=of_folder and is_one_text(name) and _is_small(remote.size),
+                    small=of_folder
+                    and is_one_text(name)
+                    and remote.size is not None
+                    and remote.size < SMALL_BYTES,
                 )
-    except (StoreProblemError, HubProblemError) as error:
+    except StoreProblemError as error:
         raise ListingError(corpus.name, url, str(error)) from error
 
 
@@ -190,8 +202,11 @@ def _saved(corpus: CorpusSection, folder: Path) -> Iterator[Shard]:
         for name, path in list_saved(folder, corpus.splits):
             if _matches(corpus.include, name) and not _matches(corpus.exclude, name):
                 if not corpus.follow_links and not _is_within(path, os.path.realpath(folder)):
-                    problem = "this link leads out of the dataset's folder, and follow_links is not true"
-                    raise ListingError(corpus.name, path, problem)
+                    raise ListingError(
+                        corpus.name,
+                        path,
+                        "this link leads out of the dataset's folder, and follow_links is not true",
+                    )
                 yield _file_shard(corpus.name, name, path)
     except SavedDatasetError as error:
         raise ListingError(corpus.name, error.path, error.problem) from error
@@ -214,17 +229,19 @@ def links_out(corpus: CorpusSection, root: Path) -> list[str]:
     walk = _Walk(corpus=corpus, root=path)
     for _ in walk.names(path, "", ()):
         pass
-    wanted = (name for name in walk.links_out if name.endswith("/") or _matches(corpus.include, name))
-    return sorted(name for name in wanted if not _matches(corpus.exclude, name))
+    return sorted(
+        name
+        for name in walk.links_out
+        if (name.endswith("/") or _matches(corpus.include, name)) and not _matches(corpus.exclude, name)
+    )
 
 
 def leads_nowhere(corpus: CorpusSection, root: Path, relative: str) -> bool:
-    """Whether a file of the folder of a corpus was behind a link whose destination is missing now."""
+    """Return whether a file of the folder of a corpus was behind a link whose destination is missing now."""
     if corpus.kind != "files" or corpus.hub is not None or is_url(corpus.path):
         return False
     path = root / str(corpus.path) / relative
-    ways = [path, *path.parents[: relative.count("/")]]
-    return any(way.is_symlink() and not way.exists() for way in ways)
+    return any(way.is_symlink() and not way.exists() for way in (path, *path.parents[: relative.count("/")]))
 
 
 def is_left_out(corpus: CorpusSection, root: Path, relative: str) -> bool:
@@ -235,9 +252,12 @@ def is_left_out(corpus: CorpusSection, root: Path, relative: str) -> bool:
 
 
 def reads(corpus: CorpusSection, relative: str) -> bool:
-    """Whether the listing of a corpus would read a file at this path below its folder."""
-    hidden = any(map(is_temporary, relative.split("/")))
-    return not hidden and _matches(corpus.include, relative) and not _matches(corpus.exclude, relative)
+    """Return whether the listing of a corpus would read a file at this path below its folder."""
+    return (
+        not any(map(is_temporary, relative.split("/")))
+        and _matches(corpus.include, relative)
+        and not _matches(corpus.exclude, relative)
+    )
 
 
 def leaves_out(corpus: CorpusSection, relative: str) -> bool:
@@ -250,8 +270,8 @@ def files_below(folder: Path, *, whole: bool) -> Iterator[str]:
 
     Without temporary and hidden ones, and links that lead out of it. Raises `ListingError`.
     """
-    walk = _Walk(corpus=CorpusSection(name="files", kind="files", path=str(folder)), root=folder)
-    return walk.names(folder, "", (), whole=whole)
+    corpus = CorpusSection(name="files", kind="files", path=str(folder))
+    return _Walk(corpus=corpus, root=folder).names(folder, "", (), whole=whole)
 
 
 def _matches(globs: tuple[str, ...], relative: str) -> bool:
@@ -261,12 +281,8 @@ def _matches(globs: tuple[str, ...], relative: str) -> bool:
 def _file_shard(corpus: str, relative: str, path: Path, of_folder: bool = False) -> Shard:
     # Names of files are bytes; those that are not UTF-8 must still print and fit in a table.
     name = os.fsencode(relative).decode("utf-8", "backslashreplace")
-    small = of_folder and is_one_text(name) and _is_small(_size(path))
+    small = of_folder and is_one_text(name) and _size(path) < SMALL_BYTES
     return Shard(corpus=corpus, name=name, key=shard_key(corpus, name), kind="file", path=path, small=small)
-
-
-def _is_small(size: int | None) -> bool:
-    return size is not None and size < SMALL_BYTES
 
 
 def _size(path: Path) -> int:
@@ -303,7 +319,11 @@ class _Walk:
         for entry in entries:
             if is_temporary(entry.name):
                 continue
-            unfollowed = not self.corpus.follow_links and entry.is_symlink() and self._leads_out(entry)
+            unfollowed = (
+                not self.corpus.follow_links
+                and entry.is_symlink()
+                and not _is_within(Path(entry.path), os.path.realpath(self.root))
+            )
             try:
                 is_folder = entry.is_dir()
                 if not is_folder and not entry.is_file():  # also a link that leads nowhere
@@ -321,24 +341,10 @@ class _Walk:
             elif not is_folder:
                 yield prefix + entry.name
 
-    def _leads_out(self, link: os.DirEntry[str]) -> bool:
-        return not _is_within(Path(link.path), os.path.realpath(self.root))
-
 
 def _is_within(path: Path, folder: str) -> bool:
-    """Whether a path, all its links followed, is in a folder without links."""
+    """Return whether a path, all its links followed, is in a folder without links."""
     return os.path.commonpath([os.path.realpath(path), folder]) == folder
-
-
-def _packages(corpus: CorpusSection) -> Iterator[Shard]:
-    for name in sorted(set(corpus.packages)):
-        yield Shard(
-            corpus=corpus.name,
-            name=name,
-            key=shard_key(corpus.name, name),
-            kind="package",
-            path=package_path(name, f"corpus {corpus.name!r}"),
-        )
 
 
 def package_path(name: str, needed_for: str) -> Path:

@@ -17,7 +17,7 @@ from tamis.readers import arrow_rows, parquet_rows
 from tamis.readers.files import is_readable, raw_items
 from tamis.readers.parquet_rows import UsableColumns, usable_columns
 from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, with_texts
-from tamis.readers.streams import COLUMNAR, TEXTS, Content, rows_told
+from tamis.readers.streams import COLUMNAR, TEXTS, Content, ending_of, rows_told
 from tamis.readers.text_columns import may_hold, type_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import AUTO_COLUMN
@@ -29,8 +29,7 @@ OF_SINGLE_ROWS = (Reason.EMPTY_TEXT, Reason.GIANT_ROW)
 
 def is_looked_at(file: Shard) -> bool:
     """Return whether a look at a file tells anything: one on this disk that holds rows."""
-    plain = file.name.lower().removesuffix(".gz").removesuffix(".zst")
-    return file.kind == "file" and is_readable(file.name) and not plain.endswith(TEXTS)
+    return file.kind == "file" and is_readable(file.name) and ending_of(file.name) not in TEXTS
 
 
 def look_at(file: Shard, corpus: CorpusSection) -> Defect | None:
@@ -44,8 +43,7 @@ def look_at(file: Shard, corpus: CorpusSection) -> Defect | None:
         with Content(file.path, HEAD_BYTES) as content:
             items = list(_whole(content, file.path, corpus))
     except (PermissionError, IsADirectoryError) as error:
-        detail = str(error.strerror)
-        return Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail)
+        return Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=str(error.strerror))
     checked = list(checked_rows(with_texts(items, corpus), file, corpus))
     bad = [one for one in checked if isinstance(one, Defect) and one.reason not in OF_SINGLE_ROWS]
     return bad[0] if bad and len(bad) == len(checked) else None
@@ -80,17 +78,14 @@ def _look_at_columns(path: Path, corpus: CorpusSection) -> Defect | None:
     try:
         usable = _usable(path, corpus)
     except (pa.ArrowException, OSError) as error:
-        if parquet_rows.is_from_the_disk(error):
-            raise
-        return parquet_rows.malformed_file(path, str(error))
+        return parquet_rows.malformed_file(path, parquet_rows.problem_of(error))
     if isinstance(usable, Defect):
         return usable
     columns, schema = usable
     kinds = [type_of(schema, place.keys) for place in columns.places]
-    if any(may_hold(kind, corpus.format) for kind in kinds):
-        return None
     detail = f"the text is of type {kinds[0]}, not a string"
-    return Defect(row=WHOLE_SHARD, reason=Reason.NON_TEXT, detail=detail)
+    holds = any(may_hold(kind, corpus.format) for kind in kinds)
+    return None if holds else Defect(row=WHOLE_SHARD, reason=Reason.NON_TEXT, detail=detail)
 
 
 def _usable(path: Path, corpus: CorpusSection) -> tuple[UsableColumns, pa.Schema] | Defect:
@@ -116,7 +111,11 @@ def estimate_rows(file: Shard, corpus: CorpusSection, most: int) -> Estimate | N
         return _told(file)
     try:
         with Content(path, most) as content:
-            rows = _count(content, path, corpus)
+            anything = corpus.model_copy(update={"text_column": AUTO_COLUMN})
+            rows = sum(
+                item.rows or 0 if isinstance(item, Defect) else 1
+                for item in raw_items(content, path, anything)
+            )
             if rows and content.share:
                 return Estimate(rows=round(rows / content.share), exact=not content.cut)
             is_quick = bool(content.format) or path.stat().st_size <= most
@@ -128,11 +127,3 @@ def estimate_rows(file: Shard, corpus: CorpusSection, most: int) -> Estimate | N
 def _told(file: Shard) -> Estimate | None:
     rows = rows_told(file.path) if file.kind == "file" else UNKNOWN
     return None if rows is UNKNOWN else Estimate(rows=rows, exact=True)
-
-
-def _count(content: Content, path: Path, corpus: CorpusSection) -> int:
-    """Count the rows of what is read of a file, whatever its columns."""
-    anything = corpus.model_copy(update={"text_column": AUTO_COLUMN})
-    return sum(
-        item.rows or 0 if isinstance(item, Defect) else 1 for item in raw_items(content, path, anything)
-    )

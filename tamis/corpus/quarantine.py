@@ -24,8 +24,10 @@ def lost_rows() -> pl.Expr:
 def rows_before(store: Store, places: pl.DataFrame) -> Mapping[str, int]:
     """Return how many rows each file had when it was read last, lost ones too; `places`: of documents."""
     bad = store.read(QUARANTINE, ["shard", COLUMN], f"reason != '{STILL_BEING_WRITTEN}'")
-    rows = pl.len().cast(pl.Int64).alias(COLUMN)
-    counts = [places.group_by("shard").agg(rows), bad.group_by("shard").agg(lost_rows())]
+    counts = [
+        places.group_by("shard").agg(pl.len().cast(pl.Int64).alias(COLUMN)),
+        bad.group_by("shard").agg(lost_rows()),
+    ]
     return dict(pl.concat(counts).group_by("shard").agg(pl.col(COLUMN).sum()).iter_rows())
 
 
@@ -41,7 +43,7 @@ def with_lost_rows(bad: pl.DataFrame, before: int, rows: int) -> pl.DataFrame:
 
 
 def place_of(stage: str, partition: str = "") -> str:
-    """What is written in place of a shard for the documents that a stage set aside."""
+    """Return the name that takes the place of a shard for the documents that a stage set aside."""
     return f"stage/{stage}/{partition}" if partition else f"stage/{stage}"
 
 
@@ -60,7 +62,7 @@ def note_refused(store: Store, stage: str, fingerprint: str, refused: Mapping[st
 def read_refused(
     store: Store, stages: Sequence[str], fingerprints: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """What these stages have set aside: doc_id, stage, reason, detail; with `fingerprints` only by those."""
+    """Return doc_id, stage, reason and detail of what stages set aside; with `fingerprints` only by those."""
     where = one_of("stage", stages)
     if fingerprints is not None:
         where += f" AND {one_of('fingerprint', fingerprints)}"
@@ -89,18 +91,18 @@ def show_refused(
         return {}
     files = files_of(store, list(groups))
     held = rows_of_files(store, "occurrences", ["doc_id", "shard", "row"], files["shard"].to_list())
-    first = held.sort("shard", "row").unique(["doc_id", "shard"], keep="first", maintain_order=True)
-    found = first.join(refused, on="doc_id").join(files, on="shard").sort("shard", "row")
+    found = (
+        held.sort("shard", "row")
+        .unique(["doc_id", "shard"], keep="first", maintain_order=True)
+        .join(refused, on="doc_id")
+        .join(files, on="shard")
+        .sort("shard", "row")
+    )
     file = (
         pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))
     )
-    rows = found.with_columns(
-        pl.format(f"stage/{stage}/{{}}{{}}", "partition", file).alias("shard"),
-        pl.col("row").cast(pl.Int64),
-        _named_detail(),
-        pl.col("doc_id").alias("excerpt"),
-    )
-    _replace(store, rows, scope)
+    place = pl.format(f"stage/{stage}/{{}}{{}}", "partition", file).alias("shard")
+    _replace(store, found.with_columns(place, pl.col("row").cast(pl.Int64)), scope)
     return dict(found.group_by("partition").len().sort("partition").iter_rows())
 
 
@@ -120,8 +122,6 @@ def show_rows(store: Store, place: str, refused: pl.DataFrame) -> None:
     rows = refused.sort("doc_id").with_columns(
         pl.lit(place).alias("shard"),
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
-        _named_detail(),
-        pl.col("doc_id").alias("excerpt"),
     )
     _replace(store, rows, scope)
 
@@ -135,9 +135,11 @@ def forget_shown(store: Store, shards: Sequence[str]) -> None:
         store.delete(QUARANTINE, one_of("shard", of_shards.to_list()))
 
 
-def _named_detail() -> pl.Expr:
-    return pl.format("document {}: {}", "doc_id", "detail").alias("detail")
-
-
-def _replace(store: Store, rows: pl.DataFrame, scope: str) -> None:
-    store.put(QUARANTINE, rows.with_columns(rows_lost=pl.lit(1, pl.Int64)), scope)
+def _replace(store: Store, documents: pl.DataFrame, scope: str) -> None:
+    """Put documents (shard, row, doc_id, reason, detail) in place of the entries in a scope."""
+    rows = documents.with_columns(
+        detail=pl.format("document {}: {}", "doc_id", "detail"),
+        excerpt="doc_id",
+        rows_lost=pl.lit(1, pl.Int64),
+    )
+    store.put(QUARANTINE, rows, scope)

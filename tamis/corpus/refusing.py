@@ -123,19 +123,18 @@ def rows_showing(rows: pl.DataFrame, column: str, doc_ids: Container[str]) -> pl
         if held:
             content = on_own_stack(json.dumps, without_texts(values, doc_ids), ensure_ascii=False)
         cleared.append((content, [doc_id for found in held.values() for doc_id in found], [*held]))
-    marked = rows.with_columns(
+    return rows.with_columns(
         pl.Series(column, [left for left, _shown, _names in cleared], pl.String),
         shown=pl.Series([shown for _left, shown, _names in cleared], dtype=pl.List(pl.String)),
         names=pl.Series([names for _left, _shown, names in cleared], dtype=pl.List(pl.String)),
-    )
-    return marked.filter(pl.col("shown").list.len() > 0)
+    ).filter(pl.col("shown").list.len() > 0)
 
 
 def without_names(metadata: str, names: Container[str]) -> str:
     """Return metadata in which these values are null: there, a long one is cut and is its text no more."""
-    values = json.loads(metadata)
     return json.dumps(
-        {name: None if name in names else one for name, one in values.items()}, ensure_ascii=False
+        {name: None if name in names else one for name, one in json.loads(metadata).items()},
+        ensure_ascii=False,
     )
 
 
@@ -166,8 +165,8 @@ class Refusal:
             if column == "content":
                 cut = shown.select("row", "names").join(documents.select("row", "metadata"), on="row")
                 cleared = [without_names(one, names) for _row, names, one in cut.iter_rows()]
-                metadata = cut.select("row", metadata=pl.Series(cleared, dtype=pl.String))
-                documents = documents.update(metadata, on="row")
+                metadata = pl.Series("metadata", cleared, pl.String)
+                documents = documents.update(cut.select("row", metadata), on="row")
         return documents, pl.concat(places)
 
     def near_repeats(self, documents: pl.DataFrame) -> dict[str, str]:
@@ -188,12 +187,13 @@ class Refusal:
 
 
 def _places(found: pl.DataFrame) -> pl.DataFrame:
-    shard = [name for name in ("shard",) if name in found.columns]
-    return found.select(pl.col("row").cast(pl.Int64), "doc_id", *shard)
+    return found.select(
+        pl.col("row").cast(pl.Int64), "doc_id", *(name for name in found.columns if name == "shard")
+    )
 
 
 def refusal(store: Store) -> Refusal:
-    """What is withdrawn now."""
+    """Return the withdrawn ids as they are now."""
     rows = read_withdrawals(store)
     loose = rows.drop_nulls("loose_id").select("loose_id", "doc_id")
     return Refusal(doc_ids=rows["doc_id"], loose_ids=dict(loose.iter_rows()))

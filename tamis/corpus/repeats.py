@@ -73,11 +73,9 @@ class SharedText:
             shares = pl.Series("left_out", own.shares, pl.Float32)
             found.append(rows.select("doc_id", read(own).alias("own"), shares))
         parts = pl.concat(found).filter(pl.col("left_out") > 0)
-        whole = texts.join(parts, on="doc_id", how="left", maintain_order="left")
-        return whole.select("doc_id", pl.coalesce("own", "text").alias("text"), "left_out")
-
-
-NOTHING_SHARED = SharedText(documents=pl.DataFrame(schema=_DOCUMENTS), runs={})
+        return texts.join(parts, on="doc_id", how="left", maintain_order="left").select(
+            "doc_id", pl.coalesce("own", "text").alias("text"), "left_out"
+        )
 
 
 def read_shared_text(store: Store) -> SharedText:
@@ -90,16 +88,16 @@ def read_shared_text(store: Store) -> SharedText:
     shared = _shared_by_unit(store, units, turns)
     parts = units.join(shared, on="unit").select("doc_id", "digest").unique().sort("doc_id", "digest")
     in_files = parts.group_by("doc_id").agg(pl.col("digest").str.join(" ").alias("shared_in"))
-    documents = in_files.join(turns, on="doc_id", how="full", coalesce=True)
-    if documents.is_empty():
-        return NOTHING_SHARED
-    documents = documents.with_columns(pl.col("shared_in", "turn").fill_null(""))
-    stated = pl.concat_str("turn", "shared_in", separator=" ").alias("stated")
-    distinct = documents.select(stated).unique()
-    marks = distinct.with_columns(mark=pl.Series([_digest(VERSION, one) for one in distinct["stated"]]))
-    marked = documents.with_columns(stated).join(marks, on="stated").select(list(_DOCUMENTS)).sort("doc_id")
+    documents = (
+        in_files.join(turns, on="doc_id", how="full", coalesce=True)
+        .with_columns(pl.col("shared_in", "turn").fill_null(""))
+        .with_columns(stated=pl.concat_str("turn", "shared_in", separator=" "))
+    )
+    stated = documents["stated"].unique()
+    mark = pl.Series("mark", [_digest(VERSION, one) for one in stated], pl.String)
+    marked = documents.join(pl.DataFrame([stated, mark]), on="stated")
     return SharedText(
-        documents=marked,
+        documents=marked.select(list(_DOCUMENTS)).sort("doc_id"),
         runs={digest: _runs(row) for digest, *row in shared.select("digest", *_RUNS).iter_rows()},
     )
 
@@ -109,9 +107,13 @@ def shared_turns(places: pl.DataFrame) -> pl.DataFrame:
 
     places: doc_id, turn, turn_end. Where the places of a document differ, the longest turn counts.
     """
-    known = places.filter(pl.col("turn").is_not_null()).select("doc_id", "turn", "turn_end")
-    longest = known.sort("doc_id", "turn_end", "turn").unique("doc_id", keep="last", maintain_order=True)
-    return longest.filter(pl.len().over("turn") >= LEAST_CONVERSATIONS)
+    return (
+        places.filter(pl.col("turn").is_not_null())
+        .select("doc_id", "turn", "turn_end")
+        .sort("doc_id", "turn_end", "turn")
+        .unique("doc_id", keep="last", maintain_order=True)
+        .filter(pl.len().over("turn") >= LEAST_CONVERSATIONS)
+    )
 
 
 def units_of(held: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
@@ -122,9 +124,11 @@ def units_of(held: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
     rest, found = held.join(files, on="shard", how="left"), []
     for unit, least in (("shard", LEAST_HOLDERS), ("folder", LEAST_HOLDERS), ("corpus", 0)):
         counted = rest.unique(["doc_id", unit]) if unit != "shard" else rest
-        sizes = counted.group_by(unit).len("documents")
-        many = sizes.filter(pl.col("documents") >= least).select(
-            unit, pl.concat_str(pl.lit(unit), unit, separator=" ").alias("unit")
+        many = (
+            counted.group_by(unit)
+            .len("documents")
+            .filter(pl.col("documents") >= least)
+            .select(unit, pl.concat_str(pl.lit(unit), unit, separator=" ").alias("unit"))
         )
         found.append(counted.join(many, on=unit).select("doc_id", "unit"))
         rest = rest.join(many, on=unit, how="anti")
@@ -141,10 +145,14 @@ def _files(store: Store, shards: pl.Series) -> pl.DataFrame:
 
 def _shared_by_unit(store: Store, units: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     """Return unit, runs and their digest of the units that share any text; what was found is kept."""
-    smallest = units.group_by("unit").agg(pl.col("doc_id").bottom_k(SAMPLE))
-    smallest = smallest.filter(pl.col("doc_id").list.len() >= LEAST_HOLDERS)
-    sample = smallest.explode("doc_id").sort("unit", "doc_id")
-    sample = sample.join(turns.select("doc_id", "turn_end"), on="doc_id", how="left", maintain_order="left")
+    sample = (
+        units.group_by("unit")
+        .agg(pl.col("doc_id").bottom_k(SAMPLE))
+        .filter(pl.col("doc_id").list.len() >= LEAST_HOLDERS)
+        .explode("doc_id")
+        .sort("unit", "doc_id")
+        .join(turns.select("doc_id", "turn_end"), on="doc_id", how="left", maintain_order="left")
+    )
     looked_at = pl.concat_str("doc_id", pl.col("turn_end").fill_null(0), separator=" ")
     stated = sample.group_by("unit", maintain_order=True).agg(looked_at.str.join(" ").alias("stated"))
     samples = pl.Series("sample", [_digest(VERSION, one) for one in stated["stated"]], pl.String)
@@ -163,13 +171,16 @@ def _shared_by_unit(store: Store, units: pl.DataFrame, turns: pl.DataFrame) -> p
 def _look_at(store: Store, sample: pl.DataFrame) -> pl.DataFrame:
     """Return unit and runs of the units of a sample (unit, doc_id, turn_end), sorted by unit."""
     found: list[tuple[Any, ...]] = []
-    sizes = sample.group_by("unit", maintain_order=True).len()
-    parts = sizes.select("unit", part=pl.col("len").cum_sum() // _TEXTS_AT_ONCE)
+    parts = (
+        sample.group_by("unit", maintain_order=True)
+        .len()
+        .select("unit", part=pl.col("len").cum_sum() // _TEXTS_AT_ONCE)
+    )
     for _, rows in sample.join(parts, on="unit", maintain_order="left").group_by("part", maintain_order=True):
-        blocks = store.by_ids("documents", rows["doc_id"].unique().to_list(), ["doc_id", "text"])
-        texts = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
-        held = rows.join(texts, on="doc_id", maintain_order="left")
-        rests = held.with_columns(pl.col("text").str.slice(pl.col("turn_end").fill_null(0)))
+        texts = pl.concat(_texts(store, rows["doc_id"].unique()))
+        rests = rows.join(texts, on="doc_id", maintain_order="left").with_columns(
+            pl.col("text").str.slice(pl.col("turn_end").fill_null(0))
+        )
         for (unit,), own in rests.group_by("unit", maintain_order=True):
             runs = shared_runs_of(split_words(own["text"]))
             found.append((unit, *(getattr(runs, name).tolist() for name in _RUNS)))
@@ -187,7 +198,7 @@ def _digest(*values: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What bringing the table up to date did: documents hashed, decided again, and dropped in all."""
+    """Counts of an update of the table: documents hashed, decided again, and dropped in all."""
 
     hashed: int
     decided: int
@@ -205,7 +216,7 @@ class Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """Who may resemble whom, and who does: where it is kept, and how it is computed.
+    """Possible and actual neighbours of documents: where they are kept, and how they are computed.
 
     `hashed` gives band keys of documents, in blocks; `dropped` the documents to drop (doc_id, kept,
     similarity) among some in ascending order, whose buckets are given by position. `marks`: doc_id and mark
@@ -346,7 +357,7 @@ def _in_order(ids: pl.Series, *parts: Keys) -> NDArray[np.uint64]:
 def _decide(
     relation: Relation, ids: pl.Series, keys_nb: NDArray[np.uint64], seeds_n: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], pl.DataFrame]:
-    """Which documents had to be decided (mask [n]), and those of them that are dropped."""
+    """Return the documents that had to be decided (mask [n]), and those of them that are dropped."""
     linked_n = linked(keys_nb, seeds_n)
     inside = buckets_of(keys_nb, linked_n)
     shared = np.unique(inside.members)

@@ -62,10 +62,9 @@ class ShardGoneError(PermanentError):
 
     def __init__(self, key: str, path: Path | None = None) -> None:
         self.key, self.path = key, path
-        what = path or "its file or package"
         super().__init__(
-            f"shard {key}: {what} no longer exists; the next `tamis materialize` or the sensors will remove "
-            "the shard"
+            f"shard {key}: {path or 'its file or package'} no longer exists; the next `tamis materialize` or "
+            "the sensors will remove the shard"
         )
 
 
@@ -105,7 +104,7 @@ def group_key(corpus: str, folder: str, digits: str) -> str:
 
 
 def is_group_key(key: str) -> bool:
-    """Whether a key is that of a group."""
+    """Return whether a key is that of a group."""
     return GROUP_SEPARATOR in key
 
 
@@ -122,7 +121,7 @@ def number_of_documents(key: str) -> str:
 
 
 def is_said_by_keys(corpus: str) -> bool:
-    """Whether the keys of a corpus name it, up to their first separator; else tables have to say it."""
+    """Return whether the keys of a corpus name it, up to their first separator; else tables must say it."""
     return SEPARATOR not in corpus and not corpus.endswith("_") and not _UNSAFE.search(corpus)
 
 
@@ -132,13 +131,13 @@ def corpus_of_key(key: str) -> str:
 
 
 def _reads_one_way(corpus: str, name: str) -> bool:
-    """Whether the first separator in the key ends the corpus and the key cannot pass for a hashed one."""
+    """Return whether the first separator of a key ends the corpus, and no key with a hash looks like it."""
     ambiguous = SEPARATOR in corpus or corpus.endswith("_") or name.startswith("_")
     return bool(name) and not ambiguous and not _HASHED.search(name)
 
 
 def is_one_text(name: str) -> bool:
-    """Whether a file of this name is one document, and not compressed."""
+    """Return whether a file of this name is one document, and not compressed."""
     return name.lower().endswith(EXTENSIONS)
 
 
@@ -213,7 +212,7 @@ def fingerprint_shard(shard: Shard) -> str:
 
 
 def is_settled(path: Path, seconds: float, now: float) -> bool:
-    """Whether a file was last modified at least `seconds` from `now` (Unix time); a missing one is not.
+    """Return whether a file was last modified `seconds` or more from `now` (Unix time); a missing one is not.
 
     The distance counts in both directions: a date far in the future is a wrong clock, not a write.
     """

@@ -97,7 +97,7 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupIntake:
-    """How a group is taken in: the files to read, what is kept of the others, and the notes to write of them.
+    """Plan for a group: the files to read, what is kept of the others, and the notes to write of them.
 
     `former`: files that are not in the group any more, since they are shards of their own.
     """
@@ -146,9 +146,7 @@ def group_intake(
         for start in range(0, len(keys), AT_ONCE)
     )
     now = pl.DataFrame({"shard": keys, "now": [versions[file.key] for file in group.members]})
-    same = own.join(now, on="shard").filter(
-        (pl.col("version") == pl.col("now")) & (pl.col("reading") == reading)
-    )
+    same = own.join(now, on="shard").filter(pl.col("version") == pl.col("now"), reading=reading)
     gone = [key for key in own["shard"] if not there(key)]
     rows = {table: _stored(store, table, [*same["shard"], *gone]) for table in OF_PLACES}
     refused = _refused(store, keys)

@@ -14,7 +14,7 @@ from tamis.store.tables import Store
 FEW = 15
 """So many different sources are groups, however few documents each has."""
 SOURCES_AS_COUNTED = {"small_files": "by folder", "files": "by name"}
-"""What a source is, as a setting of the stages that divide by sources: it decides what they choose."""
+"""Meaning of a source, as a setting of the stages that divide by sources: it decides what they choose."""
 _HASHED = r"-[0-9a-f]{8}$"
 NOTES = ("shard_files", GROUPED_FILES)
 _BY_KEY = pl.col("shard").str.extract(r"^(.+?)__").fill_null(pl.col("shard"))
@@ -31,21 +31,12 @@ def with_corpora(store: Store, places: pl.DataFrame) -> pl.DataFrame:
 
     The key of a file does not say it where the name of the corpus holds a separator, or ends as one begins.
     """
-    unsaid = noted_corpora(store).filter(pl.col("corpus") != _BY_KEY)
-    if unsaid.is_empty():
-        return places.with_columns(corpus=_BY_KEY)
-    noted = unsaid.rename({"corpus": "noted"})
-    found = places.join(noted, on="shard", how="left", maintain_order="left")
-    return found.with_columns(corpus=pl.coalesce("noted", _BY_KEY)).drop("noted")
-
-
-def _with_folders(store: Store, places: pl.DataFrame) -> pl.DataFrame:
-    """Return places with the `folder` of small files that share a shard, such as `notes/`, else null."""
-    small = store.read(GROUPED_FILES, ["shard", "name"])
-    if small.is_empty():
-        return places.with_columns(folder=pl.lit(None, pl.String))
-    folders = small.select("shard", folder=pl.col("name").str.extract(r"^(.*/)").fill_null(""))
-    return places.join(folders, on="shard", how="left", maintain_order="left")
+    unsaid = noted_corpora(store).filter(pl.col("corpus") != _BY_KEY).rename({"corpus": "noted"})
+    return (
+        places.join(unsaid, on="shard", how="left", maintain_order="left")
+        .with_columns(corpus=pl.coalesce("noted", _BY_KEY))
+        .drop("noted")
+    )
 
 
 def corpora_of(store: Store, keys: Collection[str]) -> dict[str, str]:
@@ -64,7 +55,10 @@ def stated_licence() -> pl.Expr:
 
 def stored_sources(store: Store, places: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
     """Return `document_sources` of places (doc_id, shard, source), with what was noted of their files."""
-    return document_sources(_with_folders(store, with_corpora(store, places)), of)
+    small = store.read(GROUPED_FILES, ["shard", "name"])  # files that share a shard, such as `notes/`
+    folders = small.select("shard", folder=pl.col("name").str.extract(r"^(.*/)").fill_null(""))
+    noted = with_corpora(store, places).join(folders, on="shard", how="left", maintain_order="left")
+    return document_sources(noted, of)
 
 
 def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> pl.DataFrame:
@@ -76,9 +70,8 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
     package counts there. So it does in the only corpus, if no row names a source. Small files that share a
     shard count as their folder.
     """
-    different = occurrences.select(pl.col("source").approx_n_unique()).item()
-    if 2 * different < len(occurrences):
-        # Far fewer than documents.
+    # Sources may be far fewer than documents.
+    if 2 * occurrences.select(pl.col("source").approx_n_unique()).item() < len(occurrences):
         places = occurrences.group_by("corpus", "folder", "shard", "source").agg("doc_id")
     else:
         places = occurrences.with_columns(pl.concat_list("doc_id"))
@@ -86,8 +79,7 @@ def document_sources(occurrences: pl.DataFrame, of: pl.Series | None = None) -> 
     if of is not None:
         found = found.join(of.to_frame("doc_id"), on="doc_id", how="semi")
     several = pl.col("doc_id").is_duplicated()
-    no_more = pl.lit([], pl.List(pl.String))
-    alone = found.filter(~several).select("doc_id", source="name", more=no_more)
+    alone = found.filter(~several).select("doc_id", source="name", more=pl.lit([], pl.List(pl.String)))
     folded = (
         found.filter(several)
         .group_by("doc_id")
@@ -104,33 +96,34 @@ def _named(places: pl.DataFrame) -> pl.DataFrame:
     file = pl.when(folder == "").then(corpus).otherwise(pl.coalesce(folder, "source", _file()))
     host = pl.col("source").str.extract(r"^https?://([^/]+)").fill_null(pl.col("source"))
     alone = (corpus.n_unique() == 1) & ~_is_own().any()
-    own = pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus)
-    named = places.with_columns(own=own)
-    groups = pl.col("own").n_unique().over("corpus")
-    crowded = named.filter(groups > FEW).select("corpus", "own", "doc_id").explode("doc_id")
-    counts = crowded.group_by("corpus").agg(pl.col("own").n_unique(), pl.col("doc_id").n_unique())
-    single = counts.filter(2 * pl.col("own") > pl.col("doc_id"))["corpus"]
+    named = places.with_columns(own=pl.when(_is_own()).then(host).when(alone).then(file).otherwise(corpus))
+    single = (
+        named.filter(pl.col("own").n_unique().over("corpus") > FEW)
+        .select("corpus", "own", "doc_id")
+        .explode("doc_id")
+        .group_by("corpus")
+        .agg(pl.col("own").n_unique(), pl.col("doc_id").n_unique())
+        .filter(2 * pl.col("own") > pl.col("doc_id"))["corpus"]
+    )
     name = pl.when(pl.col("corpus").is_in(single.implode())).then("shard").otherwise("own")
     return named.select("doc_id", name=name)
 
 
 def _is_own() -> pl.Expr:
-    """Whether the row named its source: it is not the file's name, which the shard's key ends with.
+    """Return whether the row named its source: it is not the file's name, which the shard's key ends with.
 
     Keys keep letters and digits of the name alone, the first hundred characters, and may end with a hash.
     """
-    key = _file()
-    plain, source = _letters(key), _letters(pl.col("source"))
+    key, source = _file(), _letters(pl.col("source"))
     cut = key.str.contains(_HASHED) & source.str.starts_with(_letters(key.str.replace(_HASHED, "")))
-    return pl.col("source").is_not_null() & (source != plain) & ~cut
+    return pl.col("source").is_not_null() & (source != _letters(key)) & ~cut
 
 
 def _file() -> pl.Expr:
-    """What a key says of its file, after the corpus."""
-    corpus = pl.col("corpus") + "__"
-    after = pl.col("shard").str.slice(corpus.str.len_chars())
-    whole = pl.col("shard").str.replace(r"^.+?__", "")
-    return pl.when(pl.col("shard").str.starts_with(corpus)).then(after).otherwise(whole)
+    """The part of a key after its corpus, which names the file."""
+    key, corpus = pl.col("shard"), pl.col("corpus") + "__"
+    after = key.str.slice(corpus.str.len_chars())
+    return pl.when(key.str.starts_with(corpus)).then(after).otherwise(key.str.replace(r"^.+?__", ""))
 
 
 def _letters(text: pl.Expr) -> pl.Expr:

@@ -153,7 +153,6 @@ TARGET_ANSWERS = Table(
         ),
     ),
 )
-_ANSWER_COLUMNS = ("prompt_column", "response_column", "label_column")
 RAW_STAGE = Stage(
     name="raw_shards",
     group="corpus",
@@ -171,7 +170,9 @@ RAW_STAGE = Stage(
 def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     target = named(snapshot.project.settings.target, partition)
     # Columns that a target does not have are no settings of it, so the key of a target without them holds.
-    lacking = {key for key in _ANSWER_COLUMNS if getattr(target, key) is None}
+    lacking = {
+        key for key in ("prompt_column", "response_column", "label_column") if getattr(target, key) is None
+    }
     templates = {}
     if target.format == "text":
         lacking |= {"format"}

@@ -21,14 +21,13 @@ from tamis.base.progress import Advance, ignore
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
 from tamis.corpus.listing import ListingError, links_out, list_shards, require_outside
-from tamis.corpus.quarantine import lost_rows
+from tamis.corpus.quarantine import QUARANTINE, lost_rows
 from tamis.corpus.shards import Shard, ShardGoneError, fingerprint_shard, hash_sources
 from tamis.duplicates.near_duplicates import near_duplicate_groups
 from tamis.duplicates.shared_text import OwnWords, own_words_of_file
 from tamis.readers.conversations import Answers, system_turn_end
 from tamis.readers.files import read_file
-from tamis.readers.rows import Defect, Reason, quarantine_frame
-from tamis.readers.text import excerpt
+from tamis.readers.rows import malformed, quarantine_frame
 from tamis.readers.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
 from tamis.settings.sections import AUTO_COLUMN
@@ -45,15 +44,19 @@ the default `train = 300`.
 """
 ROWS_READ = "rows_read"
 """Key of the number of rows of a target's files, in the manifest of its examples."""
-TABLE = "quarantine"
 PREFIX = "target/"
 BATCH_ROWS = 2_000
 
 
 def few_examples(store: Store) -> list[str]:
     """Return warnings about the sizes of all targets, a line for each that is small."""
-    rows = store.read("target_examples", ["target"], "split = 'train'")
-    few = rows.group_by("target").len().filter(pl.col("len") < FEW).sort("target")
+    few = (
+        store.read("target_examples", ["target"], "split = 'train'")
+        .group_by("target")
+        .len()
+        .filter(pl.col("len") < FEW)
+        .sort("target")
+    )
     return [
         f"target {target}: {counted(count, 'example')} in train; with fewer than {FEW}, the selection "
         "depends too much on the particular examples, so treat it as provisional (1,000 to 2,000 are best)"
@@ -82,16 +85,20 @@ def require_labels(split: pl.DataFrame) -> None:
 def never_learnt(split: pl.DataFrame) -> dict[str, int]:
     """Return the labels of held-out examples (split, label) that no training example has, with counts."""
     known = split.filter(split="train")["label"].drop_nulls().implode()
-    unknown = split.filter(pl.col("split") == "held_out", pl.col("label").is_not_null())
-    counted = unknown.filter(~pl.col("label").is_in(known)).group_by("label").len().sort("label")
-    return dict(counted.iter_rows())
+    unknown = split.filter(
+        pl.col("split") == "held_out", pl.col("label").is_not_null(), ~pl.col("label").is_in(known)
+    )
+    return dict(unknown.group_by("label").len().sort("label").iter_rows())
 
 
 def label_warnings(store: Store) -> list[str]:
     """Return warnings about the labels of all targets, a line each."""
     answers = store.read("target_answers", ["target", "doc_id", "label"])
-    split = store.read("target_examples", ["target", "doc_id", "split"])
-    rows = split.join(answers, on=["target", "doc_id"]).sort("target")
+    rows = (
+        store.read("target_examples", ["target", "doc_id", "split"])
+        .join(answers, on=["target", "doc_id"])
+        .sort("target")
+    )
     return [
         f"target {target}: label {label!r} occurs in {counted(count, 'held-out example')} but in no training "
         "example, so no model can learn it; add training examples with this label, or remove the label"
@@ -123,8 +130,8 @@ def rows_of_target(target: str) -> str:
 def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict[str, int]:
     """Replace the quarantined rows of a target by these, and count them by reason."""
     scope = rows_of_target(target)
-    if len(found) or store.count(TABLE, scope):
-        store.put(TABLE, found, scope)
+    if len(found) or store.count(QUARANTINE, scope):
+        store.put(QUARANTINE, found, scope)
     return dict(found.group_by("reason").agg(lost_rows()).sort("reason").iter_rows())
 
 
@@ -210,18 +217,18 @@ def read_target_rows(target: TargetSection, root: Path, *, advance: Advance = ig
     label is quarantined. Raises `ListingError` and `MissingPackageError` as `list_shards` does.
     """
     examples, quarantine = [], []
-    shards = _shards(target, root)
+    shards = list_shards(_as_corpus(target), root)
     if not shards:
         raise ListingError(target.name, root / str(target.path), "it contains no file with examples yet")
+    places = {shard.key: place_in_target(target.name, shard.name) for shard in shards}
     for shard in shards:
         answers = Answers(target=target)
         batch = all_documents(_batches(shard, target, answers, advance))
         found = batch.documents.with_columns(pl.lit(shard.key).alias("shard"))
         examples.append(found.join(answers.frame(), on="row", how="left") if target.is_answered else found)
-        place = place_in_target(target.name, shard.name)
-        quarantine.append(batch.quarantine.with_columns(pl.lit(place).alias("shard")))
-    places = {shard.key: place_in_target(target.name, shard.name) for shard in shards}
-    ordered = pl.concat(examples).sort("doc_id", "shard", "row").with_columns(_placed(places))
+        quarantine.append(batch.quarantine.with_columns(pl.lit(places[shard.key]).alias("shard")))
+    placed = pl.col("shard").replace_strict(places, return_dtype=pl.Utf8)
+    ordered = pl.concat(examples).sort("doc_id", "shard", "row").with_columns(placed)
     rows = len(ordered) + sum(int(bad.select(lost_rows()).item()) for bad in quarantine)
     kept = ordered.unique("doc_id", keep="first", maintain_order=True)
     if target.label_column:
@@ -229,23 +236,15 @@ def read_target_rows(target: TargetSection, root: Path, *, advance: Advance = ig
     return TargetRows(examples=kept, quarantine=pl.concat(quarantine), rows=rows)
 
 
-def _placed(places: dict[str, str]) -> pl.Expr:
-    return pl.col("shard").replace_strict(places, return_dtype=pl.Utf8)
-
-
 def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
     """Return quarantine rows for texts whose label differs from that of their first occurrence."""
-    first = kept.select("doc_id", pl.col("label").alias("first"))
-    found = ordered.join(first, on="doc_id").filter(pl.col("label") != pl.col("first"))
-    defects = [
-        Defect(
-            row=row,
-            reason=Reason.MALFORMED_ROW,
-            detail=f"labelled {label!r} here and {other!r} where the same text was found first",
-            excerpt=excerpt(text),
-        )
+    found = ordered.join(kept.select("doc_id", first="label"), on="doc_id").filter(
+        pl.col("label") != pl.col("first")
+    )
+    defects = (
+        malformed(row, f"labelled {label!r} here and {other!r} where the same text was found first", text)
         for row, label, other, text in found.select("row", "label", "first", "text").iter_rows()
-    ]
+    )
     return quarantine_frame(defects).with_columns(found["shard"])
 
 
@@ -255,11 +254,12 @@ def fingerprint_target(target: TargetSection, root: Path) -> str:
     Of a folder that contains no file with examples it is `WITHOUT_FILES`.
     """
     digest = hashlib.sha256()
-    for shard in _shards(target, root):
-        if target.module is None:
-            content = fingerprint_shard(shard)
-        else:
-            content = hash_sources(documented_files(shard.path, shard.name, target.module))
+    for shard in list_shards(_as_corpus(target), root):
+        content = (
+            fingerprint_shard(shard)
+            if target.module is None
+            else hash_sources(documented_files(shard.path, shard.name, target.module))
+        )
         digest.update(f"{shard.name}\0{content}\n".encode())
     return digest.hexdigest()
 
@@ -295,7 +295,7 @@ def split_target(
         .then(pl.lit("train"))
         .otherwise(pl.lit("unused"))
     )
-    return placed.with_columns(split.alias("split")).sort("doc_id").select(*examples.columns, "split")
+    return placed.sort("doc_id").select(*examples.columns, split=split)
 
 
 def near_groups(examples: pl.DataFrame, threshold: float) -> pl.DataFrame:
@@ -306,10 +306,8 @@ def near_groups(examples: pl.DataFrame, threshold: float) -> pl.DataFrame:
 
 def own_words_of_examples(examples: pl.DataFrame) -> OwnWords:
     """Return which words are the examples' own; columns doc_id, text, and turns of conversations."""
-    if "turns" in examples.columns:
-        ends = [system_turn_end(json.loads(starts)) if starts else 0 for starts in examples["turns"]]
-    else:
-        ends = [0] * len(examples)
+    turns = examples["turns"] if "turns" in examples.columns else [None] * len(examples)
+    ends = [system_turn_end(json.loads(starts)) if starts else 0 for starts in turns]
     return own_words_of_file(examples["doc_id"], examples["text"], pl.Series("end", ends, pl.Int64))
 
 
@@ -339,8 +337,11 @@ def _in_keyed_order(examples: pl.DataFrame, groups: pl.DataFrame | None, seed: i
             pl.coalesce(pl.col("group").cast(pl.Utf8), "doc_id").alias("group")
         )
     keys = [_keys(grouped[column], seed).alias(f"{column}_key") for column in ("group", "doc_id")]
-    ordered = grouped.with_columns(keys).sort("group_key", "group", "doc_id_key")
-    return ordered.with_columns(pl.int_range(pl.len()).alias("place"))
+    return (
+        grouped.with_columns(keys)
+        .sort("group_key", "group", "doc_id_key")
+        .with_columns(pl.int_range(pl.len()).alias("place"))
+    )
 
 
 def _keys(values: pl.Series, seed: int) -> pl.Series:
@@ -349,14 +350,10 @@ def _keys(values: pl.Series, seed: int) -> pl.Series:
     )
 
 
-def _shards(target: TargetSection, root: Path) -> list[Shard]:
-    return list_shards(_as_corpus(target), root)
-
-
 def files_of_target(target: TargetSection, root: Path) -> list[tuple[Shard, CorpusSection]]:
     """Return the files of a target, each with the section that its rows are read by."""
     corpus = _as_corpus(target).model_copy(update={"format": target.format})
-    return [(shard, corpus) for shard in _shards(target, root)]
+    return [(shard, corpus) for shard in list_shards(_as_corpus(target), root)]
 
 
 def require_target_outside(target: TargetSection, root: Path, home: Path) -> None:
@@ -370,18 +367,12 @@ def target_links_out(target: TargetSection, root: Path) -> list[str]:
 
 
 def _as_corpus(target: TargetSection) -> CorpusSection:
-    fields = {*CorpusSection.model_fields} & {*TargetSection.model_fields}
-    shared = target.model_dump(include=fields - {"format"})
+    fields = {*CorpusSection.model_fields} & {*TargetSection.model_fields} - {"format"}
+    shared = target.model_dump(include=fields)
     texts = target.response_column or target.text_column
     if target.response_column == AUTO_COLUMN:
         texts = (AUTO_COLUMN,)  # the name of the column
     return CorpusSection.model_validate(shared | {"text_column": texts, "keep_columns": False})
-
-
-def _columns_beside(target: TargetSection) -> list[str]:
-    """Return the columns of prompts and labels, which are to be read where they are nested, too."""
-    paths = filter(None, (target.prompt_column, target.label_column))
-    return [column for path in paths for column in columns_of_path(path)]
 
 
 def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
@@ -389,10 +380,13 @@ def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Adv
     if shard.kind == "file":
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
-        beside = {"keep_columns": _columns_beside(target), "format": target.format}
+        # Columns of prompts and labels are to be read where they are nested, too.
+        paths = filter(None, (target.prompt_column, target.label_column))
+        columns = [column for path in paths for column in columns_of_path(path)]
+        beside = {"keep_columns": columns, "format": target.format}
         items = answers.read(read_file(shard.path, corpus.model_copy(update=beside)))
-        return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
-    if target.module is None:
+    elif target.module is None:
         return read_shard(shard, corpus, advance=advance)
-    items = read_package(shard.path, shard.name, usual_place(corpus).name, target.module)
+    else:
+        items = read_package(shard.path, shard.name, usual_place(corpus).name, target.module)
     return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))

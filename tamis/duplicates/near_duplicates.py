@@ -49,8 +49,7 @@ def find_near_duplicates(
     Neighbours have a Jaccard similarity >= `threshold` of their sets of runs of `shingle` lower-cased words.
     Raises `NearDuplicateInputError` (a `ValueError`) for repeated ids, lengths or settings that do not fit.
     """
-    ids, sorted_texts = _in_order(doc_ids, texts, threshold, shingle, permutations)
-    buckets = buckets_of(band_keys(sorted_texts, threshold, shingle, permutations, advance))
+    ids, sorted_texts, buckets = _in_order(doc_ids, texts, threshold, shingle, permutations, advance)
     return dropped_of(ids, sorted_texts, buckets, threshold, shingle)
 
 
@@ -83,8 +82,7 @@ def near_duplicate_groups(
     verified that other pairs do not connect, so a cluster of n near-equal documents costs n comparisons, and
     n documents that are all a little too different n^2 / 2.
     """
-    ids, sorted_texts = _in_order(doc_ids, texts, threshold, shingle, permutations)
-    buckets = buckets_of(band_keys(sorted_texts, threshold, shingle, permutations, advance))
+    ids, sorted_texts, buckets = _in_order(doc_ids, texts, threshold, shingle, permutations, advance)
     similarity = _Similarity(sorted_texts, buckets.members, shingle)
     return pl.DataFrame(
         {"doc_id": ids, "group": ids.gather(_grouped(buckets, similarity, len(ids), threshold))}
@@ -92,9 +90,14 @@ def near_duplicate_groups(
 
 
 def _in_order(
-    doc_ids: Sequence[str], texts: Sequence[str], threshold: float, shingle: int, permutations: int
-) -> tuple[pl.Series, pl.Series]:
-    """Ids in ascending order and their texts; everything below works on positions in this order."""
+    doc_ids: Sequence[str],
+    texts: Sequence[str],
+    threshold: float,
+    shingle: int,
+    permutations: int,
+    advance: Advance,
+) -> tuple[pl.Series, pl.Series, Buckets]:
+    """Ids in ascending order, their texts and buckets; everything below works on positions in this order."""
     if len(doc_ids) != len(texts):
         raise NearDuplicateInputError(
             "texts", f"expected one text for each of the {len(doc_ids)} doc_ids, got {len(texts)} texts"
@@ -106,11 +109,12 @@ def _in_order(
     frame = pl.DataFrame({"doc_id": doc_ids, "text": texts}, schema=_INPUT).sort("doc_id")
     if frame["doc_id"].n_unique() < len(frame):
         raise NearDuplicateInputError("doc_ids", "are repeated")
-    return frame["doc_id"], frame["text"]
+    keys_nb = band_keys(frame["text"], threshold, shingle, permutations, advance)
+    return frame["doc_id"], frame["text"], buckets_of(keys_nb)
 
 
 class Similarity(Protocol):
-    """How alike two documents are, by position."""
+    """Similarity of two documents, by position."""
 
     def of_pairs(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
         """Similarity [m] of the documents a[i] and b[i]."""

@@ -23,7 +23,7 @@ VERSION = "1"
 SAMPLE = 500
 """Documents of a file that are looked at: those with the smallest ids."""
 LEAST_HOLDERS, LEAST_SHARE, LEAST_RUN = 10, 0.1, 20
-"""How many documents, and which share of those looked at, hold a shared run, and its words."""
+"""Least number and share of documents that hold a shared run, and the fewest words of one."""
 LEAST_OWN = 10
 """Words in a row that a document needs of its own."""
 LEAST_CONVERSATIONS = 2
@@ -109,11 +109,15 @@ class OwnWords:
 
     def own_texts(self) -> pl.Series:
         """Return the own words of each text [n], separated by spaces; the text if none is left out."""
-        words = pl.DataFrame({"row": self._row_t, "word": self._words}).filter(~self.left_out_t)
-        own = words.group_by("row").agg(pl.col("word").str.join(" "))
-        frame = pl.DataFrame({"text": self.texts, "share": self.shares})
-        frame = frame.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-        frame = frame.join(own, on="row", how="left", maintain_order="left")
+        row_t = np.repeat(np.arange(len(self.lists)), self._lengths_n)
+        words = pl.DataFrame({"row": row_t, "word": self.lists.explode().drop_nulls()})
+        own = words.filter(~self.left_out_t).group_by("row").agg(pl.col("word").str.join(" "))
+        frame = (
+            pl.DataFrame({"text": self.texts, "share": self.shares})
+            .with_row_index("row")
+            .with_columns(pl.col("row").cast(pl.Int64))
+            .join(own, on="row", how="left", maintain_order="left")
+        )
         return frame.select(text=pl.when(pl.col("share") > 0).then("word").otherwise("text"))["text"]
 
     def compared(self) -> pl.Series:
@@ -121,20 +125,12 @@ class OwnWords:
 
         So answers of a word or two to different system turns differ.
         """
-        frame = pl.DataFrame({"turn": self.turns, "own": self.own_texts()})
-        return frame.select(text=pl.concat_str("turn", "own", separator=" ", ignore_nulls=True))["text"]
+        words = pl.concat_str("turn", "own", separator=" ", ignore_nulls=True).alias("text")
+        return pl.DataFrame({"turn": self.turns, "own": self.own_texts()}).select(words).to_series()
 
     @cached_property
     def _lengths_n(self) -> NDArray[np.int64]:
         return _lengths(self.lists)
-
-    @property
-    def _row_t(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self.lists)), self._lengths_n)
-
-    @property
-    def _words(self) -> pl.Series:
-        return self.lists.explode().drop_nulls()
 
 
 def own_words(texts: pl.Series, turn_ends: pl.Series, runs: SharedRuns) -> OwnWords:
@@ -142,8 +138,7 @@ def own_words(texts: pl.Series, turn_ends: pl.Series, runs: SharedRuns) -> OwnWo
 
     turn_ends: number of characters of the system turn [n] that is to be left out, null or 0 for none.
     """
-    ends = turn_ends.cast(pl.Int64).fill_null(0)
-    parts = pl.DataFrame({"text": texts, "end": ends}).select(
+    parts = pl.DataFrame({"text": texts, "end": turn_ends.cast(pl.Int64).fill_null(0)}).select(
         turn=pl.col("text").str.slice(0, pl.col("end")), rest=pl.col("text").str.slice(pl.col("end"))
     )
     turn, rest = split_words(parts["turn"]), split_words(parts["rest"])
@@ -153,13 +148,10 @@ def own_words(texts: pl.Series, turn_ends: pl.Series, runs: SharedRuns) -> OwnWo
     in_turn_t = counting(turn_n + rest_n) < turn_n[row_t]
     left_out_t = in_turn_t & answered_n[row_t]
     left_out_t[~in_turn_t] = _shared_words(rest, runs)
-    turns = [
-        system_turn(text) if left_out else None
-        for text, left_out in zip(parts["turn"], answered_n, strict=True)
-    ]
+    turned = zip(parts["turn"], answered_n, strict=True)
     return OwnWords(
         texts=texts,
-        turns=pl.Series(turns, dtype=pl.String),
+        turns=pl.Series([system_turn(text) if out else None for text, out in turned], dtype=pl.String),
         lists=pl.DataFrame({"turn": turn, "rest": rest}).select(pl.concat_list("turn", "rest"))["turn"],
         left_out_t=left_out_t,
     )
@@ -168,10 +160,11 @@ def own_words(texts: pl.Series, turn_ends: pl.Series, runs: SharedRuns) -> OwnWo
 def own_words_of_file(doc_ids: pl.Series, texts: pl.Series, turn_ends: pl.Series) -> OwnWords:
     """Return which words are the texts' own, as `own_words`, of texts that are all there is of a file."""
     turns = [system_turn(text[:end]) if end else None for text, end in zip(texts, turn_ends, strict=True)]
-    frame = pl.DataFrame({"doc_id": doc_ids, "text": texts, "end": turn_ends.cast(pl.Int64).fill_null(0)})
-    frame = frame.with_columns(pl.Series("turn", turns, pl.String))
+    columns = {"doc_id": doc_ids, "text": texts, "end": turn_ends.cast(pl.Int64).fill_null(0)}
     several = pl.col("turn").is_not_null() & (pl.len().over("turn") >= LEAST_CONVERSATIONS)
-    frame = frame.with_columns(pl.when(several).then("end").otherwise(0).alias("end"))
+    frame = pl.DataFrame(columns | {"turn": pl.Series(turns, dtype=pl.String)}).with_columns(
+        pl.when(several).then("end").otherwise(0).alias("end")
+    )
     sample = frame.sort("doc_id").head(SAMPLE).select(pl.col("text").str.slice(pl.col("end")))["text"]
     return own_words(frame["text"], frame["end"], shared_runs_of(split_words(sample)))
 

@@ -49,8 +49,12 @@ def units_of(texts: pl.DataFrame) -> pl.DataFrame:
     rows = texts.select(text=pl.int_range(pl.len(), dtype=pl.UInt32))
     whole = TEXT.str.replace_all(_DOT_OF_ADDRESS, f"${{1}}{_DOT}${{2}}")
     units = rows.hstack(texts.select(**FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
-    units = units.filter(PROSE).select("text", "unit").explode("unit")
-    units = units.filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
+    units = (
+        units.filter(PROSE)
+        .select("text", "unit")
+        .explode("unit")
+        .filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
+    )
     runs = _without_names(pl.col("unit")).str.to_lowercase().str.extract_all(_RUN)
     windows = windows_of(units.select(runs).to_series(), MOST_WORDS)
     first = np.flatnonzero(windows.first_word == 0)  # of a longer unit, too
@@ -68,8 +72,9 @@ def units_of(texts: pl.DataFrame) -> pl.DataFrame:
 
 def _without_names(unit: pl.Expr) -> pl.Expr:
     """Return what a unit is known by: an X for names, addresses and words with digits, a 0 for numbers."""
-    names = unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME)
-    names = names.str.replace_all(_NAMES, _NAME)
+    names = (
+        unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME).str.replace_all(_NAMES, _NAME)
+    )
     in_common = names.str.replace_all(_NAME, "", literal=True).str.len_chars()
     says_something = (names.str.count_matches(_LOWER) >= FEWEST_LOWER) & (
         in_common >= LEAST_COMMON * unit.str.len_chars()
@@ -85,9 +90,10 @@ def repeated_share(flags: pl.DataFrame) -> pl.DataFrame:
     units = flags.select("doc_id", "n_chars", *MEASURES).explode(MEASURES).drop_nulls()
     often = max(OFTEN, OFTEN_SHARE * len(flags))
     common = units.group_by("unit_hashes").agg(n=pl.col("doc_id").n_unique()).filter(pl.col("n") >= often)
-    repeated = units.join(common, on="unit_hashes", how="semi").group_by("doc_id", "n_chars")
     return (
-        repeated.agg(pl.sum("unit_characters"))
+        units.join(common, on="unit_hashes", how="semi")
+        .group_by("doc_id", "n_chars")
+        .agg(pl.sum("unit_characters"))
         .filter(pl.col("unit_characters") >= LEAST_REPEATED)
         .select("doc_id", ratio(pl.col("unit_characters"), pl.col("n_chars")).alias(SHARE))
     )

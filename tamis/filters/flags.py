@@ -1,4 +1,4 @@
-"""What filters see of a document, and what a selection makes of it.
+"""Measures that filters take of a document, and the verdicts of a selection on them.
 
 `measured` looks at texts and is stored; `verdicts` turns stored rows into rules that documents break, by
 limits that may change without a text being read again.
@@ -14,9 +14,9 @@ from tamis.base.arguments import as_frame
 from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
 from tamis.filters.language import identified, identifier_version, stated_code
-from tamis.filters.personal_data import COUNTS, first_found, personal_data
+from tamis.filters.personal_data import COUNTS, KINDS, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
-from tamis.filters.rule import Rule, broken_rules, first_broken, with_units
+from tamis.filters.rule import Rule, broken_rules, with_units
 from tamis.filters.word_order import table_digest
 from tamis.settings.language_codes import counted_as
 
@@ -47,7 +47,7 @@ __all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured: families of heuristics, the language where `language` says so, personal data.
+    """The measures to take: families of heuristics, the language where `language` says so, personal data.
 
     phone_regions: of those, whose national phone numbers are known.
     """
@@ -88,31 +88,25 @@ def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         raise UnknownNameError("family of heuristics", unknown[0], FAMILIES)
     frames = []
     if plan.heuristics:
-        frames.append(_heuristics(texts, plan.heuristics))
+        units = with_units(texts.select("text"))
+        families = [family for family in FAMILIES if family in plan.heuristics]
+        found = pl.concat([_MEASURE[family](units) for family in families], how="horizontal")
+        rules = [rule for family in families for rule in FAMILIES[family] if not rule.of_pool]
+        frames.append(found.with_columns(broken=broken_rules(rules)))
     if plan.language:
-        frames.append(_languages(texts))
+        # Of every text: what its places state may change without it, and is no part of its flags.
+        languages = identified(texts["text"])
+        frames.append(languages.select(detected_language="language", language_confidence="confidence"))
     if plan.personal_data:
         frames.append(personal_data(texts, plan.phone_regions))
     return pl.concat(frames, how="horizontal")
 
 
-def _heuristics(texts: pl.DataFrame, families: Sequence[str]) -> pl.DataFrame:
-    units = with_units(texts.select("text"))
-    measured_families = [family for family in FAMILIES if family in families]
-    found = pl.concat([_MEASURE[family](units) for family in measured_families], how="horizontal")
-    rules = [rule for family in measured_families for rule in FAMILIES[family] if not rule.of_pool]
-    return found.with_columns(broken=broken_rules(rules))
-
-
-def _languages(texts: pl.DataFrame) -> pl.DataFrame:
-    # Of every text: what its places state may change without it, and is no part of its flags.
-    return identified(texts["text"]).select(detected_language="language", language_confidence="confidence")
-
-
 def broken_heuristic(families: Sequence[str], without: Sequence[str]) -> pl.Expr:
     """The first rule of these families, in the order of `FAMILIES`, that a stored row breaks, or null."""
     rules = [rule.name for family in FAMILIES if family in families for rule in FAMILIES[family]]
-    return first_broken(pl.col("broken"), [name for name in rules if name not in without])
+    counts = pl.element().filter(pl.element().is_in([name for name in rules if name not in without]))
+    return pl.col("broken").str.split(",").list.eval(counts).list.first()
 
 
 def wrong_language(languages: Sequence[str], source: LanguageSource, confidence: float) -> pl.Expr:
@@ -123,16 +117,19 @@ def wrong_language(languages: Sequence[str], source: LanguageSource, confidence:
     """
     code = stated_code(pl.col("language").cast(pl.String))
     stated = pl.lit(None, dtype=pl.String) if source == "detected" else code
-    sure = pl.col("language_confidence") >= confidence
-    detected = pl.when(sure).then(pl.col("detected_language"))
-    kept = [stated, stated_code(detected)]
+    detected = pl.when(pl.col("language_confidence") >= confidence).then(pl.col("detected_language"))
+    kept = pl.coalesce(stated, stated_code(detected))
     name = pl.coalesce(
         pl.lit("language_stated_") + stated,
         pl.when(stated.is_null()).then(pl.lit("language_detected_") + detected),
     )
-    return pl.when(~pl.coalesce(kept).is_in(counted_as(languages))).then(name)
+    return pl.when(~kept.is_in(counted_as(languages))).then(name)
 
 
 def too_much_personal_data(limit: int) -> pl.Expr:
-    """The rule that a row with more than `limit` findings breaks, else null."""
-    return first_found(limit)
+    """Rule that a row with more than `limit` findings breaks, by its first kind; null for other rows."""
+    kinds = [
+        pl.when(pl.col(column) > 0).then(pl.lit(f"personal_data_{kind.name}"))
+        for kind, column in zip(KINDS, COUNTS, strict=True)
+    ]
+    return pl.when(pl.sum_horizontal(pl.col(COUNTS)) > limit).then(pl.coalesce(kinds))

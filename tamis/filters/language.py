@@ -1,4 +1,4 @@
-"""Which language a text is in: stated by its source, or identified by py3langid.
+"""Language of a text: stated by its source, or identified by py3langid.
 
 py3langid (naive Bayes over byte n-grams, 4.6 MB, BSD, numpy alone) needs no download, is deterministic and
 tells over a hundred languages: 2,000 texts of 1,000 characters a second on one core, .8 s to load. lingua
@@ -41,20 +41,22 @@ FORM: dict[str, pl.Expr] = {
 }
 """Measures of a frame that `with_units` made."""
 PROSE = (pl.col("code_line_share") < CODE_SHARE) & (pl.col("speaker_line_share") < CHAT_SHARE)
-"""Whether a text with these measures is neither code nor a conversation."""
+"""True where a text with these measures is neither code nor a conversation."""
 
 
 def identifier_version() -> str:
-    """What identifies languages, and its version: another one may find others."""
+    """Return name and version of the package that identifies languages: another one may find others."""
     return f"{_PACKAGE} {version(_PACKAGE)}"
 
 
 def identified(texts: pl.Series) -> pl.DataFrame:
     """Return language and confidence (in [0, 1]) of each text in order; near 0 where no language is clear."""
     classify = _identifier().classify
-    found = [classify(text) for text in texts.str.slice(0, LONGEST)]
     return pl.DataFrame(
-        found, schema={"language": pl.String, "confidence": pl.Float64}, orient="row", strict=False
+        [classify(text) for text in texts.str.slice(0, LONGEST)],
+        schema={"language": pl.String, "confidence": pl.Float64},
+        orient="row",
+        strict=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which documents their licences allow: glob patterns over what the sources state.
+"""Filter documents by licence: glob patterns over what the sources state.
 
 "cc-by*" covers "CC-BY-4.0". A text may occur in several places under several licences: one that is allowed
 is enough. A denied licence is denied even where a pattern of the allowed ones covers it.

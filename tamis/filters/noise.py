@@ -29,8 +29,7 @@ _UNLIKELY_AFTER = {
 }
 _UNLIKELY = "(?i)" + "|".join(f"{first}[{others}]" for first, others in _UNLIKELY_AFTER.items())
 # A byte of UTF-8 read as Latin-1, Windows-1252 or Mac Roman: what the second and later bytes become.
-_LATER_BYTE = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
-_TWO_BYTES = "[\u00c2-\u00df\u00e0-\u00f4]" + _LATER_BYTE
+_TWO_BYTES = "[\u00c2-\u00df\u00e0-\u00f4][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 # Two bytes of ASCII read as one character of UTF-16.
 _PAIRED = "".join(f"\\x{{{high:02x}61}}-\\x{{{high:02x}7a}}" for high in (0x20, *range(0x61, 0x7B)))
 _BROKEN = (
@@ -54,7 +53,6 @@ _GRAMS = pl.col("grams")
 _N_GRAMS = _GRAMS.list.len()
 _NOT_BLANK = TEXT.str.count_matches(r"\S")
 _DIFFERENT_WORDS, _FEW_WORDS = TEXT.str.extract_all(r"\b\p{L}{3,}\b").list.n_unique(), 8  # a table has some
-_LETTERS = TEXT.str.count_matches(r"[\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]")
 _PAIRED_CHARACTERS = TEXT.str.count_matches(f"[{_PAIRED}]")
 _ASCII_LETTERS = TEXT.str.count_matches(r"[A-Za-z]")
 # In scripts without spaces two characters are about a word.
@@ -88,7 +86,7 @@ def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) ->
 _UNIT_MEASURES: dict[str, pl.Expr] = {
     **FORM,
     "letter_share": pl.when((_NOT_BLANK >= _SHORT_TEXT) & (_DIFFERENT_WORDS < _FEW_WORDS))
-    .then(ratio(_LETTERS, _NOT_BLANK))
+    .then(ratio(TEXT.str.count_matches(r"[\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]"), _NOT_BLANK))
     .otherwise(1.0),
     "unlikely_pair_share": _shown_from(
         _SHORT_TEXT, _ASCII_LETTERS, ratio(TEXT.str.count_matches(_UNLIKELY), _ASCII_LETTERS), 0.0
@@ -119,11 +117,11 @@ MEASURES: tuple[str, ...] = (*_UNIT_MEASURES, *_ORDER_MEASURES)
 def noise(units: pl.DataFrame) -> pl.DataFrame:
     """The columns `MEASURES` of a frame that `with_units` made, a row per text in order."""
     items = TEXT.str.replace_all(_TAG, "\n").str.replace_all(_BETWEEN_ITEMS, "\n")
-    with_items = units.with_columns(
-        items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"),
-        grams=_grams_of(units),
+    return (
+        units.with_columns(items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"), grams=_grams_of(units))
+        .select(**_UNIT_MEASURES)
+        .hstack(order(units))
     )
-    return with_items.select(**_UNIT_MEASURES).hstack(order(units))
 
 
 def _grams_of(units: pl.DataFrame) -> pl.Expr:
@@ -138,5 +136,6 @@ def _grams_of(units: pl.DataFrame) -> pl.Expr:
 
 def _sequences(words: pl.Expr, size: int) -> pl.Expr:
     plain = words.list.eval(_WORD.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", ""))
-    following = (_WORD.shift(-place) for place in range(1, size))
-    return plain.list.eval(pl.concat_str(_WORD, *following, separator=" ").drop_nulls())
+    return plain.list.eval(
+        pl.concat_str(_WORD, *(_WORD.shift(-place) for place in range(1, size)), separator=" ").drop_nulls()
+    )

@@ -13,10 +13,11 @@ from tamis.base.arguments import as_frame, strings
 
 
 def matches(stated: pl.Expr, patterns: Sequence[str]) -> pl.Expr:
-    """Whether a text matches one of the patterns as a whole; null where there is no text."""
+    """Return whether a text matches one of the patterns as a whole; null where there is no text."""
     if not patterns:
         return pl.lit(False)
-    whole = "|".join(_expression(pattern) for pattern in strings("patterns", patterns))
+    escaped = (re.escape(pattern.strip().lower()) for pattern in strings("patterns", patterns))
+    whole = "|".join(pattern.replace(r"\*", ".*").replace(r"\?", ".") for pattern in escaped)
     return plain(stated).str.contains(f"(?s)^(?:{whole})$")
 
 
@@ -39,8 +40,3 @@ def without_free_place(occurrences: pl.DataFrame, verdict: pl.Expr, rules: Seque
         .select("doc_id", pl.col("rule").cast(pl.String))
         .sort("doc_id")
     )
-
-
-def _expression(pattern: str) -> str:
-    """Return a glob as a regular expression: * matches any characters, ? one."""
-    return re.escape(pattern.strip().lower()).replace(r"\*", ".*").replace(r"\?", ".")

@@ -38,21 +38,21 @@ _EXAMPLE_IBANS = (
     "IE29AIBK93115212345678|PL61109010140000071219812874|SE4550000000058398257466|NO9386011117947"
 )
 FOUND = pl.col("found")
-_EXAMPLE_DOMAIN = (
-    r"@(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|your(?:domain|company|email|mail|site)\.com|"
-    r"[a-z0-9-]+\.(?:example|test|invalid|localhost|local|internal))$"
+# E-mail addresses of example domains, of no person, and names of files.
+_NO_EMAIL = (
+    r"(?:@(?:[a-z0-9-]+\.)*(?:example\.(?:com|org|net|edu)|your(?:domain|company|email|mail|site)\.com|"
+    r"[a-z0-9-]+\.(?:example|test|invalid|localhost|local|internal))$)|"
+    r"(?:^(?:git|svn|hg|user|username|name|you|your[._-]?name|foo|bar|noreply|no-reply)@)|"
+    r"(?:\.(?:png|jpe?g|gif|svg|webp|ico|js|css|py|html?|json)$)"
 )
-_NOT_A_PERSON = r"^(?:git|svn|hg|user|username|name|you|your[._-]?name|foo|bar|noreply|no-reply)@"
 _EXAMPLE_SSNS = ("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1111")
-_FILE_NAME = r"\.(?:png|jpe?g|gif|svg|webp|ico|js|css|py|html?|json)$"
 
 
 def is_card_number(found: pl.Expr) -> pl.Expr:
-    """Whether a string is a card's number: its groups, an issuer's prefix and length, Luhn's sum."""
+    """Return whether a string is a card's number: its groups, an issuer's prefix and length, Luhn's sum."""
     digits = found.str.replace_all(r"[ -]", "")
-    form = found.str.contains(rf"^(?:\d+|{_GROUPED})$")
     return (
-        form
+        found.str.contains(rf"^(?:\d+|{_GROUPED})$")
         & digits.str.contains(_ISSUED)
         & (_luhn(digits) % 10 == 0)
         & ~digits.str.contains(f"^(?:{_TEST_CARDS})$")
@@ -65,22 +65,25 @@ def _luhn(digits: pl.Expr) -> pl.Expr:
         padded.str.slice(place, 1).cast(pl.Int64, strict=False).fill_null(0) for place in range(_LONGEST_CARD)
     ]
     # Every second digit from the right is doubled, its digits added.
-    doubled = [(2 * value) // 10 + (2 * value) % 10 for value in values]
-    odd = _LONGEST_CARD % 2
     return pl.sum_horizontal(
-        value if place % 2 != odd else twice
-        for place, (value, twice) in enumerate(zip(values, doubled, strict=True))
+        value if (_LONGEST_CARD - place) % 2 else (2 * value) // 10 + (2 * value) % 10
+        for place, value in enumerate(values)
     )
 
 
 def is_iban(found: pl.Expr) -> pl.Expr:
-    """Whether a string is an account number: a country's length, remainder 1 when divided by 97."""
+    """Return whether a string is an account number: a country's length, remainder 1 when divided by 97."""
     number = found.str.replace_all(" ", "", literal=True)
     one_case = number.str.contains(r"^(?:[A-Z0-9]+|[a-z0-9]+)$")  # mixed case is a name or a key
     number = number.str.to_uppercase()
     length = pl.concat_str(number.str.slice(0, 2), number.str.len_chars().cast(pl.String))
-    form = number.str.contains(r"^[A-Z]{2}\d{2}[A-Z0-9]+$") & length.str.contains(f"^(?:{_LENGTHS})$")
-    return one_case & form & (_remainder(number) == 1) & ~number.str.contains(f"^(?:{_EXAMPLE_IBANS})$")
+    return (
+        one_case
+        & number.str.contains(r"^[A-Z]{2}\d{2}[A-Z0-9]+$")
+        & length.str.contains(f"^(?:{_LENGTHS})$")
+        & (_remainder(number) == 1)
+        & ~number.str.contains(f"^(?:{_EXAMPLE_IBANS})$")
+    )
 
 
 def _remainder(number: pl.Expr) -> pl.Expr:
@@ -107,21 +110,15 @@ class Kind:
 
 
 def _is_email() -> pl.Expr:
-    address = FOUND.str.to_lowercase()
-    excluded = "|".join(f"(?:{part})" for part in (_EXAMPLE_DOMAIN, _NOT_A_PERSON, _FILE_NAME))
-    return ~address.str.contains(excluded)
+    return ~FOUND.str.to_lowercase().str.contains(_NO_EMAIL)
 
 
 def _is_ip_address() -> pl.Expr:
     """Public and of version 4, or global unicast of version 6; neither version numbers nor examples."""
-    return pl.when(FOUND.str.contains(":", literal=True)).then(_is_ip_v6()).otherwise(_is_ip_v4())
-
-
-def _is_ip_v6() -> pl.Expr:
-    halves = FOUND.str.count_matches("::")
-    groups = FOUND.str.count_matches("[0-9a-fA-F]+")
+    halves, groups = FOUND.str.count_matches("::"), FOUND.str.count_matches("[0-9a-fA-F]+")
     whole = ((groups == 8) & (halves == 0)) | ((groups < 8) & (halves == 1))
-    return whole & ~FOUND.str.contains(r"(?i)^2001:0?db8:")
+    is_v6 = whole & ~FOUND.str.contains(r"(?i)^2001:0?db8:")
+    return pl.when(FOUND.str.contains(":", literal=True)).then(is_v6).otherwise(_is_ip_v4())
 
 
 def _is_ip_v4() -> pl.Expr:
@@ -131,7 +128,6 @@ def _is_ip_v4() -> pl.Expr:
         parts.list.get(place, null_on_oob=True).cast(pl.Int64, strict=False) for place in range(3)
     )
     numbers = parts.list.eval(pl.element().cast(pl.Int64, strict=False))
-    small = numbers.list.max() < 32  # a version or section number rather than a public address
     reserved = (
         first.is_in([0, 10, 127])
         | (first >= 224)
@@ -142,17 +138,23 @@ def _is_ip_v4() -> pl.Expr:
         | ((first == 198) & (second.is_between(18, 19) | ((second == 51) & (third == 100))))
         | ((first == 203) & (second == 0) & (third == 113))
     )
-    form = plain.str.contains(r"^(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})$")
-    # 115.0.250.1: programs number their releases so, and one public address in 256 looks like it
-    release = second == 0
-    return form & (numbers.list.max() <= 255) & ~small & ~reserved & ~release
+    return (
+        plain.str.contains(r"^(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})$")
+        # Of small numbers it is a version or section number rather than a public address.
+        & numbers.list.max().is_between(32, 255)
+        & ~reserved
+        # 115.0.250.1: programs number their releases so, and one public address in 256 looks like it
+        & ~(second == 0)
+    )
 
 
 def _is_ssn() -> pl.Expr:
-    example = FOUND.str.replace_all(" ", "-").is_in(_EXAMPLE_SSNS)
     area, group = r"(?:00[1-9]|0[1-9]\d|[1-8]\d\d)", r"(?:0[1-9]|[1-9]\d)"
-    possible = FOUND.str.contains(f"^(?:{area}-{group}-|{area} {group} )" + r"\d{4}$")
-    return possible & ~FOUND.str.contains(r"^666|0000$") & ~example
+    return (
+        FOUND.str.contains(f"^(?:{area}-{group}-|{area} {group} )" + r"\d{4}$")
+        & ~FOUND.str.contains(r"^666|0000$")
+        & ~FOUND.str.replace_all(" ", "-").is_in(_EXAMPLE_SSNS)
+    )
 
 
 # Each pattern takes a neighbouring word character in where there is one, so that a part of a longer number or
@@ -206,17 +208,9 @@ def _count(texts: pl.DataFrame, kind: Kind, phone_regions: tuple[str, ...]) -> p
     candidates = texts.select(TEXT.str.extract_all(kind.pattern).alias("found")).with_row_index("row")
     found = candidates.explode("found").drop_nulls("found")
     counts = kind.counts() if kind.counts else phone_numbers.is_phone(found["found"], phone_regions)
-    found = found.filter(counts)
-    counted = found.group_by("row").agg(pl.len().cast(pl.UInt32).alias("count"))
-    rows = candidates.select("row").join(counted, on="row", how="left", maintain_order="left")
-    return rows["count"].fill_null(0)
-
-
-def first_found(limit: int) -> pl.Expr:
-    """Rule that a document with more than `limit` findings breaks: "personal_data_" and its first kind."""
-    total = pl.sum_horizontal(pl.col(COUNTS))
-    kinds = [
-        pl.when(pl.col(column) > 0).then(pl.lit(f"personal_data_{kind.name}"))
-        for kind, column in zip(KINDS, COUNTS, strict=True)
-    ]
-    return pl.when(total > limit).then(pl.coalesce(kinds))
+    counted = found.filter(counts).group_by("row").agg(pl.len().cast(pl.UInt32).alias("count"))
+    return (
+        candidates.select("row")
+        .join(counted, on="row", how="left", maintain_order="left")["count"]
+        .fill_null(0)
+    )

@@ -39,23 +39,24 @@ _FICTIONAL = re.compile(r"1?\d{3}555\d{4}|1?555\d{7}|.*(?:0123456|1234567|234567
 
 
 def phone_rules_version(regions: tuple[str, ...]) -> str:
-    """What decides about national numbers: the regions, and the version of the numbering plans."""
+    """Return what decides about national numbers: the regions, and the version of the numbering plans."""
     return f"{_PACKAGE} {version(_PACKAGE)} {','.join(sorted(set(regions)))}"
 
 
 def is_phone(found: pl.Series, regions: tuple[str, ...]) -> pl.Series:
-    """Whether each string that `PATTERN` found is a phone number of one of the regions, or international."""
-    distinct = found.unique().to_list()
-    real = [text for text in distinct if _is_real(text, regions)]
-    return found.is_in(real)
+    """Return whether strings that `PATTERN` found are phone numbers of the regions, or international."""
+    return found.is_in([text for text in found.unique() if _is_real(text, regions)])
 
 
 @lru_cache(maxsize=100_000)
 def _is_real(text: str, regions: tuple[str, ...]) -> bool:
     announced = _ANNOUNCED.match(text)
     number = text[announced.end() :] if announced else text
-    form = _ANY_FORM if announced else _ALONE
-    if not form.fullmatch(number) or _OTHER_NUMBER.fullmatch(number) or _counts_up(number):
+    if (
+        not (_ANY_FORM if announced else _ALONE).fullmatch(number)
+        or _OTHER_NUMBER.fullmatch(number)
+        or _counts_up(number)
+    ):
         return False
     if number.startswith("+"):
         return _is_number(number, None, strictly=False)
@@ -63,7 +64,7 @@ def _is_real(text: str, regions: tuple[str, ...]) -> bool:
 
 
 def _is_number(text: str, region: str | None, strictly: bool) -> bool:
-    """Whether the text is one valid number; `strictly`: and grouped as the region does it."""
+    """Return whether the text is one valid number; `strictly`: and grouped as the region does it."""
     from phonenumbers import Leniency, NumberParseException, PhoneNumberMatcher, is_valid_number, parse
 
     try:
@@ -80,6 +81,6 @@ def _is_number(text: str, region: str | None, strictly: bool) -> bool:
 
 
 def _counts_up(text: str) -> bool:
-    """Whether the groups are consecutive numbers, as on a ruler: 01 02 03 04 05."""
+    """Return whether the groups are consecutive numbers, as on a ruler: 01 02 03 04 05."""
     groups = [int(group) for group in re.findall(r"\d+", text)]
     return len(groups) > 2 and all(later - earlier == 1 for earlier, later in pairwise(groups))

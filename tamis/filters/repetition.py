@@ -70,8 +70,9 @@ def _most_frequent(
     grams: pl.DataFrame, text_t: npt.NDArray[np.int64], length_t: Floats, n: int, texts: int
 ) -> Floats:
     """Characters [n texts] of all occurrences of the most frequent n-gram; the earliest of equals."""
-    counted = grams.group_by("gram").agg(pl.len().alias("count"), pl.col("first").min())
-    counted = counted.filter(pl.col("count") > 1)
+    counted = (
+        grams.group_by("gram").agg(pl.len().alias("count"), pl.col("first").min()).filter(pl.col("count") > 1)
+    )
     first, count = counted["first"].to_numpy(), counted["count"].to_numpy()
     order = np.lexsort((first, -count.astype(np.int64), text_t[first]))
     holders, place = np.unique(text_t[first[order]], return_index=True)

@@ -51,21 +51,21 @@ def at_least(name: str, column: str, limit: float) -> Rule:
 
 def between(name: str, column: str, low: float, high: float) -> Rule:
     """The measure must be in the closed interval."""
-    allowed = f"from {low:g} to {high:g}"
-    return Rule(name=name, column=column, allowed=allowed, broken=~pl.col(column).is_between(low, high))
+    return Rule(
+        name=name,
+        column=column,
+        allowed=f"from {low:g} to {high:g}",
+        broken=~pl.col(column).is_between(low, high),
+    )
 
 
 def broken_rules(rules: Sequence[Rule]) -> pl.Expr:
     """Names of the broken rules in their order, separated by commas; "" when there are none."""
-    counts = [rule.broken if rule.where is None else rule.where & rule.broken for rule in rules]
-    named = [pl.when(broken).then(pl.lit(rule.name)) for broken, rule in zip(counts, rules, strict=True)]
+    named = [
+        pl.when(rule.broken if rule.where is None else rule.where & rule.broken).then(pl.lit(rule.name))
+        for rule in rules
+    ]
     return pl.concat_str(named, separator=",", ignore_nulls=True) if named else pl.lit("")
-
-
-def first_broken(broken: pl.Expr, counted: Sequence[str]) -> pl.Expr:
-    """Of what `broken_rules` gave the first rule among those that count, null when there is none."""
-    counts = pl.element().filter(pl.element().is_in(list(counted)))
-    return broken.str.split(",").list.eval(counts).list.first()
 
 
 def with_units(texts: pl.DataFrame) -> pl.DataFrame:
@@ -73,12 +73,14 @@ def with_units(texts: pl.DataFrame) -> pl.DataFrame:
     blank, unchanged) and `paragraphs` (what blank lines separate).
     """
     words = TEXT.str.extract_all(r"\S+")
-    paragraphs = TEXT.str.replace_all(r"\n{2,}", "\n\n").str.split("\n\n")
     return texts.with_columns(
         words.alias("words"),
         words.list.eval(pl.element().filter(pl.element().str.contains(r"[\p{L}\p{N}]"))).alias("spoken"),
         TEXT.str.extract_all(r"[^\n]*\S[^\n]*").alias("lines"),
-        paragraphs.list.eval(pl.element().filter(pl.element() != "")).alias("paragraphs"),
+        TEXT.str.replace_all(r"\n{2,}", "\n\n")
+        .str.split("\n\n")
+        .list.eval(pl.element().filter(pl.element() != ""))
+        .alias("paragraphs"),
     )
 
 

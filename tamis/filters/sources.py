@@ -38,5 +38,6 @@ def forbidden_by_source(
 
 
 def _named(patterns: Sequence[str]) -> pl.Expr:
-    names = (pl.col("source"), pl.col("shard"), pl.col("corpus"))
-    return pl.any_horizontal(matches(name, patterns).fill_null(False) for name in names)
+    return pl.any_horizontal(
+        matches(pl.col(name), patterns).fill_null(False) for name in ("source", "shard", "corpus")
+    )

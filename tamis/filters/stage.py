@@ -125,7 +125,7 @@ DOCUMENT_FLAGS = Table(
 
 
 def plan_of(filters: FiltersSection) -> Plan:
-    """What has to be measured of every document for these filters."""
+    """Return what has to be measured of every document for these filters."""
     return Plan(
         heuristics=filters.heuristics,
         language=filters.language_from if filters.languages else None,

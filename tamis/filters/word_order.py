@@ -76,20 +76,23 @@ def pairs() -> Pairs:
 
 @cache
 def table_digest() -> str:
-    """What identifies the table."""
+    """Return the digest of the table."""
     return hashlib.sha256(TABLE.read_bytes()).hexdigest()[:16]
 
 
 def tokens(texts: pl.DataFrame) -> pl.DataFrame:
     """Return a row a word, number or mark of the frame's column text: `text` (its row) and `token`."""
-    found = texts.select(token=pl.col("text").str.slice(0, LONGEST).str.extract_all(_TOKEN))
-    return found.with_row_index("text").explode("token").drop_nulls("token")
+    return (
+        texts.select(token=pl.col("text").str.slice(0, LONGEST).str.extract_all(_TOKEN))
+        .with_row_index("text")
+        .explode("token")
+        .drop_nulls("token")
+    )
 
 
 def class_of(words: list[str]) -> pl.Expr:
     """The class of a token, where these words are classes of their own."""
     token, low = pl.col("token"), plain(pl.col("token"))
-    all_capitals = token.str.contains(r"^[A-Z]{2,}$")
     endings = [pl.when(low.str.ends_with(end)).then(pl.lit(f"-{end}")) for end in _ENDINGS + _SHORT_ENDINGS]
     kind = (
         pl.when(low.is_in(words))
@@ -104,7 +107,7 @@ def class_of(words: list[str]) -> pl.Expr:
         .then(pl.lit("other letters"))
         .otherwise(pl.coalesce(*endings, pl.lit("-")))
     )
-    capital = token.str.contains(r"^[A-Z]") & ~all_capitals
+    capital = token.str.contains(r"^[A-Z]") & ~token.str.contains(r"^[A-Z]{2,}$")
     return pl.when(capital).then(pl.lit("^") + kind).otherwise(kind)
 
 
@@ -151,10 +154,8 @@ def order(texts: pl.DataFrame) -> pl.DataFrame:
     score_n = neighbours_n / n_pairs - apart_n / np.maximum(n_apart_n, 1) + SPREAD / np.sqrt(n_pairs)
     score_n += FOREIGN * np.maximum(0.35 - common_n / some_n, 0)
     shares = {"common_word_share": common_n / some_n, "capital_word_share": capital_n / some_n}
-    judged = pl.Series((n_pairs_n >= LEAST_PAIRS) & (n_apart_n > 0))
-    return pl.DataFrame(shares).with_columns(
-        pl.when(judged).then(pl.Series(score_n)).alias("word_order_score"),
-    )
+    judged = pl.when(pl.Series((n_pairs_n >= LEAST_PAIRS) & (n_apart_n > 0)))
+    return pl.DataFrame(shares).with_columns(word_order_score=judged.then(pl.Series(score_n)))
 
 
 def _kinds(found: pl.Series, words: list[str]) -> tuple[pl.DataFrame, Ints]:

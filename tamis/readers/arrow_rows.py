@@ -13,8 +13,8 @@ from tamis.readers.arrow_values import MAGIC, open_arrow
 from tamis.readers.parquet_rows import (
     UsableColumns,
     batch_items,
-    is_from_the_disk,
     malformed_file,
+    problem_of,
     usable_columns,
 )
 from tamis.readers.rows import Defect, Item, broken_stream
@@ -37,9 +37,7 @@ def read_arrow(path: Path, corpus: CorpusSection) -> Iterator[Item]:
         try:
             schema, batches = open_arrow(source)
         except (pa.ArrowException, OSError) as error:
-            if is_from_the_disk(error):
-                raise
-            yield malformed_file(path, f"not an Arrow file: {error}")
+            yield malformed_file(path, f"not an Arrow file: {problem_of(error)}")
             return
         columns = usable_columns(schema, corpus, lambda: rows_told(path), lambda: sample_of_file(path))
         if isinstance(columns, Defect):
@@ -64,7 +62,7 @@ def sample_of_file(path: Path) -> Sample:
 
 
 def _ended(path: Path) -> bool:
-    """Whether the end was written: a file cut off between two batches would pass for a shorter one."""
+    """Return whether the end was written: a file cut off between two batches would pass for a shorter one."""
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
         end = MAGIC if head == MAGIC else END
@@ -87,9 +85,7 @@ def _rows(
                 yield broken_stream(row, ENDS_EARLY, "")
             return
         except (pa.ArrowException, OSError) as error:
-            if is_from_the_disk(error):
-                raise
-            yield broken_stream(row, f"rows from {row} cannot be read: {error}", "")
+            yield broken_stream(row, f"rows from {row} cannot be read: {problem_of(error)}", "")
             return
         yield from batch_items(batch.select(columns), row, usable)
         row += batch.num_rows

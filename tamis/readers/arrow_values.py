@@ -31,15 +31,14 @@ _LONGEST_SECONDS = 86_400 * 999_999_999
 _UTC = ("UTC", "Etc/UTC", "Z", "GMT", "+00:00")
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
-Leaf = Callable[[pa.Array, Counter[str]], list[Any]]
 MAGIC, PADDED = b"ARROW1", 8
 
 
+@dataclass(frozen=True)
 class Undecoded:
     """Bytes in a column of texts that are not UTF-8."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    data: bytes
 
     def __str__(self) -> str:
         return self.data.decode("utf-8", "replace")
@@ -49,26 +48,39 @@ def is_json(kind: pa.DataType) -> bool:
     """Return whether JSON holds a value of a column of this type as it is."""
     if pa.types.is_dictionary(kind):
         return is_json(kind.value_type)
-    others = (pa.types.is_boolean, pa.types.is_null, pa.types.is_floating, pa.types.is_integer)
-    return is_text(kind) or any(test(kind) for test in others)
+    return (
+        is_text(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+    )
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Return whether a column holds texts."""
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in tests)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Return whether a column holds bytes."""
-    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(test(kind) for test in (*tests, pa.types.is_fixed_size_binary))
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def is_list(kind: pa.DataType) -> bool:
     """Return whether a column holds lists, a map being none."""
-    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in (*tests, pa.types.is_list_view, pa.types.is_large_list_view))
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
 
 
 def unique_names(kind: pa.DataType | pa.Schema) -> list[str]:
@@ -103,9 +115,9 @@ def shown_values(column: pa.Array, odd: Counter[str] | None = None) -> list[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """How values are written: those that are not nested, maps (`pairs` or objects), and what is counted."""
+    """Form of written values: those that are not nested, maps (`pairs` or objects), and what is counted."""
 
-    leaf: Leaf
+    leaf: Callable[[pa.Array, Counter[str]], list[Any]]
     pairs: bool
     odd: Counter[str] = field(default_factory=Counter)
 
@@ -137,17 +149,15 @@ class _Values:
         return [None if length is None else [next(values) for _ in range(length)] for length in lengths]
 
     def _maps(self, column: pa.MapArray) -> list[Any]:
-        kind = column.type
-        pairs = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
-        lists = column.cast(pa.list_(pairs))
-        keys, items = (iter(self.of(part)) for part in lists.flatten().flatten())
-        if self.pairs:
-            return [
-                None if length is None else [[next(keys), next(items)] for _ in range(length)]
-                for length in lists.value_lengths().to_pylist()
-            ]
+        pair = pa.struct([("key", column.type.key_type), ("value", column.type.item_type)])
+        lists = column.cast(pa.list_(pair))
+        keys, items = map(self.of, lists.flatten().flatten())
+        entries = (
+            [key, item] if self.pairs else {"key": key, "value": item}
+            for key, item in zip(keys, items, strict=True)
+        )
         return [
-            None if length is None else [{"key": next(keys), "value": next(items)} for _ in range(length)]
+            None if length is None else [next(entries) for _ in range(length)]
             for length in lists.value_lengths().to_pylist()
         ]
 
@@ -289,9 +299,9 @@ def iso_texts(column: pa.Array) -> list[str | None]:
     texts = pc.cast(column, pa.string())
     if pa.types.is_timestamp(kind):
         texts = pc.replace_substring(texts, pattern=" ", replacement="T", max_replacements=1)
-        offset = (r"$", "+00:00") if in_utc else (r"([+-]\d\d)(\d\d)$", r"\1:\2")
         if zone is not None:
-            texts = pc.replace_substring_regex(texts, pattern=offset[0], replacement=offset[1])
+            pattern, offset = (r"$", "+00:00") if in_utc else (r"([+-]\d\d)(\d\d)$", r"\1:\2")
+            texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=offset)
     texts = pc.replace_substring_regex(texts, pattern=r"\.0+($|[+-])", replacement=r"\1")
     stored = column.view(pa.int32() if kind.bit_width == 32 else pa.int64())
     return [_iso_year(text, value) for text, value in zip(texts.to_pylist(), stored.to_pylist(), strict=True)]
@@ -358,9 +368,9 @@ def kept_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_map(kind):
         return pa.map_(kept_type(kind.key_type), kept_type(kind.item_type))
     if pa.types.is_struct(kind):
-        names = unique_names(kind)
         return pa.struct(
-            one.with_name(name).with_type(kept_type(one.type)) for name, one in zip(names, kind, strict=True)
+            one.with_name(name).with_type(kept_type(one.type))
+            for name, one in zip(unique_names(kind), kind, strict=True)
         )
     if is_list(kind):
         inner = kind.value_field.with_type(kept_type(kind.value_type))

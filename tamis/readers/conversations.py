@@ -10,13 +10,14 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
 
 from tamis.readers.arrow_values import Undecoded
 from tamis.readers.json_rows import Reader
-from tamis.readers.rows import Defect, Item, Reason, Row, require_column, wrong_encoding
+from tamis.readers.rows import Defect, Item, Reason, Row, malformed, require_column, wrong_encoding
 from tamis.readers.text import excerpt, normalise_text
 from tamis.readers.text_columns import find
 from tamis.settings.config import TargetSection
@@ -44,7 +45,7 @@ ROLES = {
     "tool_result": "tool",
     "ipython": "tool",
 }
-"""What the speakers are called, and who they are."""
+"""Roles by the names of speakers."""
 _KEYS = {"messages": ("role", "content"), "sharegpt": ("from", "value")}
 _ROLES_SHOWN = 20
 _CALL_KEYS = ("toolcalls", "toolcall", "functioncalls", "functioncall", "tooluse", "tooluses")
@@ -52,10 +53,10 @@ _CALL_KEYS = ("toolcalls", "toolcall", "functioncalls", "functioncall", "tooluse
 _CALLS = ("tool_use", "server_tool_use", "tool_call", "function_call")
 """Types of the parts of a turn that are calls of tools; their results are texts."""
 _UNSAID = ("audio", "reasoning_content", "reasoning", "thinking")
-"""What may stand in a turn in place of its text, and is no part of it."""
+"""Keys that may stand in a turn in place of its text, and are no part of it."""
 _RESULTS = ("tool_result", "web_search_tool_result", "function_call_output")
 Turn = tuple[str, str]
-"""Who speaks, and what is said."""
+"""Speaker and text."""
 COLUMNS = {"response_at": pl.UInt32, "label": pl.Utf8, "turns": pl.Utf8}
 LABEL_CHARACTERS = 100
 
@@ -70,11 +71,9 @@ class Conversation:
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> "Conversation":
         """Return the conversation of these turns, none of which is empty."""
-        starts, at = [], 0
-        for role, text in turns:
-            starts.append((role, at))
-            at += len(text) + len(SEPARATOR)
-        return cls(text=SEPARATOR.join(text for _role, text in turns), starts=tuple(starts))
+        roles, texts = [role for role, _text in turns], [text for _role, text in turns]
+        starts = accumulate((len(text) + len(SEPARATOR) for text in texts), initial=0)
+        return cls(text=SEPARATOR.join(texts), starts=tuple(zip(roles, starts, strict=False)))
 
 
 def system_turn_end(starts: Sequence[tuple[str, int]]) -> int:
@@ -97,11 +96,12 @@ def read_conversation(
 ) -> Conversation | Defect:
     """Return the conversation of a row, or why it has none; `column` is where it is, of Alpaca the answer."""
     try:
-        if form == "alpaca":
-            turns = _instruction(values, column)
-        else:
-            turns = _turns(values[column], *_KEYS[form])
-        return Conversation.of(_answered(turns))
+        turns = _instruction(values, column) if form == "alpaca" else _turns(values[column], *_KEYS[form])
+        while turns and turns[-1][0] != "assistant":
+            turns.pop()
+        if not turns:
+            raise _UnusableError("no turn of the assistant has any text")
+        return Conversation.of(turns)
     except _UnusableError as error:
         return Defect(row=row, reason=Reason.NON_TEXT, detail=str(error), excerpt=excerpt(values[column]))
 
@@ -111,20 +111,11 @@ def columns_of(form: RowFormat, column: str) -> frozenset[str]:
     return frozenset({column, "instruction", "input"} if form == "alpaca" else {column})
 
 
-def _answered(turns: list[Turn]) -> list[Turn]:
-    while turns and turns[-1][0] != "assistant":
-        turns.pop()
-    if not turns:
-        raise _UnusableError("no turn of the assistant has any text")
-    return turns
-
-
 def _instruction(values: Mapping[str, Any], column: str) -> list[Turn]:
     asked = [("user", _text_of(values.get(name), name)) for name in ("instruction", "input")]
     if not asked[0][1]:
         raise _UnusableError("the instruction is missing or empty")
-    answer = _text_of(values[column], column)
-    return [turn for turn in (*asked, ("assistant", answer)) if turn[1]]
+    return [turn for turn in (*asked, ("assistant", _text_of(values[column], column))) if turn[1]]
 
 
 def _turns(value: Any, speaker: str, said: str) -> list[Turn]:
@@ -230,10 +221,8 @@ class Answers:
     """Passes the rows of a shard on as documents and notes by row what is to be learnt of each."""
 
     target: TargetSection
-    rows: list[int] = field(default_factory=list)
-    responses: list[int | None] = field(default_factory=list)
-    labels: list[str | None] = field(default_factory=list)
-    turns: list[str | None] = field(default_factory=list)
+    notes: list[tuple[int, int | None, str | None, str | None]] = field(default_factory=list)
+    """Of each row what `frame` returns."""
 
     def read(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items, their text that of prompt and response; a row without a prompt or label is a defect.
@@ -253,37 +242,36 @@ class Answers:
 
     def frame(self) -> pl.DataFrame:
         """row, response_at, label and turns of every row that was passed on."""
-        columns = {"row": self.rows, "response_at": self.responses, "label": self.labels, "turns": self.turns}
-        return pl.DataFrame(columns, schema={"row": pl.UInt32, **COLUMNS})
+        return pl.DataFrame(self.notes, schema={"row": pl.UInt32, **COLUMNS}, orient="row")
 
     def _pair(self, item: Row) -> Item:
-        prompt_column, column = (
-            str(self.target.prompt_column),
-            _column(item, str(self.target.response_column)),
-        )
-        prompt, response = _value(item, prompt_column), item.values[column]
+        prompt_column, column = self.target.prompt_column, _column(item, str(self.target.response_column))
+        prompt, response = _value(item, str(prompt_column)), item.values[column]
         if isinstance(prompt, Undecoded):
             return wrong_encoding(item.row, "", prompt.data)
         if not isinstance(prompt, str):
-            kind = f"of type {type(prompt).__name__}, not a string"
-            detail = f"the prompt is {'null' if prompt is None else kind}"
-            return Defect(row=item.row, reason=Reason.NON_TEXT, detail=detail, excerpt=excerpt(prompt))
+            kind = "null" if prompt is None else f"of type {type(prompt).__name__}, not a string"
+            return Defect(
+                row=item.row,
+                reason=Reason.NON_TEXT,
+                detail=f"the prompt is {kind}",
+                excerpt=excerpt(prompt),
+            )
         if not isinstance(response, str) or not (answer := normalise_text(response)):
             return item
-        question = normalise_text(prompt)
-        text = pair_text(question, answer)
-        self._note(item.row, len(text) - len(answer), None)
+        text = pair_text(normalise_text(prompt), answer)
+        self.notes.append((item.row, len(text) - len(answer), None, None))
         others = {name: value for name, value in item.values.items() if name != prompt_column}
         return replace(item, values={**others, column: text})
 
     def _labelled(self, item: Row) -> Item:
         column = str(self.target.label_column)
-        label = _label(_value(item, column))
-        if label is None:
-            detail = f"no label in column {column!r}: text, a whole number or true/false is expected"
-            shown = excerpt(_value(item, column))
-            return Defect(row=item.row, reason=Reason.MALFORMED_ROW, detail=detail, excerpt=shown)
-        self._note(item.row, None, label)
+        value = _value(item, column)
+        label = normalise_text(str(value))[:LABEL_CHARACTERS] if isinstance(value, str | int | bool) else ""
+        if not label:
+            expected = "text, a whole number or true/false is expected"
+            return malformed(item.row, f"no label in column {column!r}: {expected}", value)
+        self.notes.append((item.row, None, label, None))
         return item
 
     def _conversation(self, item: Row) -> Item:
@@ -291,16 +279,10 @@ class Answers:
         found = read_conversation(item.row, item.values, form, column)
         if isinstance(found, Defect):
             return found
-        self._note(item.row, None, None, json.dumps(found.starts))
+        self.notes.append((item.row, None, None, json.dumps(found.starts)))
         texts = columns_of(form, column)
         others = {name: value for name, value in item.values.items() if name not in texts}
         return replace(item, values={**others, column: found.text})
-
-    def _note(self, row: int, response_at: int | None, label: str | None, turns: str | None = None) -> None:
-        self.rows.append(row)
-        self.responses.append(response_at)
-        self.labels.append(label)
-        self.turns.append(turns)
 
 
 def _column(item: Row, name: str) -> str:
@@ -312,9 +294,3 @@ def _value(item: Row, path: str) -> Any:
     """Return the value of a column, or of a nested field by its path, that the row has."""
     found = find(item.columns, path)
     return found and found[1]
-
-
-def _label(value: Any) -> str | None:
-    if not isinstance(value, str | int | bool):
-        return None
-    return normalise_text(str(value))[:LABEL_CHARACTERS] or None

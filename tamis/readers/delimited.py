@@ -29,7 +29,8 @@ from tamis.readers.rows import (
     repeated_columns,
     wrong_encoding,
 )
-from tamis.readers.streams import Content, Line
+from tamis.readers.streams import Content, Line, ending_of
+from tamis.readers.text import UNDECODED_BYTES
 from tamis.readers.text_columns import names_of, sample_of
 from tamis.settings.config import CorpusSection
 
@@ -55,7 +56,6 @@ _JOINS = (
     "a quotation mark opens here and closes {lines} lines below, and each of these lines is a row by itself; "
     "double the mark or remove it"
 )
-_UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 
 @cache
@@ -122,11 +122,6 @@ def _kind(field: str) -> str:
     if _DIGIT.search(plain):
         return NUMBER
     return ("spaced" if plain != field else "word") if plain else ""
-
-
-def has_quoted_header(header: str) -> bool:
-    """Return whether a header has a name in quotation marks."""
-    return any(name.startswith(QUOTE) for name in header.split(TAB))
 
 
 class TabRecords:
@@ -219,13 +214,10 @@ def _has_text(rows: Sequence[Sequence[str]], wanted: Container[str]) -> bool:
 
 def _records(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     """Return the records that the lines hold, up to one that does not parse."""
-    found = []
-    try:
-        for record in csv.reader(lines, delimiter=delimiter, strict=True):
-            if record:
-                found.append(record)
-    except csv.Error:
-        pass  # also where the last record goes on behind these lines
+    found: list[list[str]] = []
+    with contextlib.suppress(csv.Error):  # also where the last record goes on behind these lines
+        for record in filter(None, csv.reader(lines, delimiter=delimiter, strict=True)):
+            found.append(record)
     return found
 
 
@@ -275,11 +267,10 @@ def read_csv(content: Content, corpus: CorpusSection, delimiter: str = ",") -> I
         yield broken_stream(WHOLE_SHARD, content.broken, records.rest)
         return
     if isinstance(header, Defect):
-        detail = f"the header cannot be read: {header.detail}"
-        yield replace(header, detail=detail, rows=UNKNOWN)
+        yield replace(header, detail=f"the header cannot be read: {header.detail}", rows=UNKNOWN)
         return
     header = header or []
-    names, wanted = [name.strip() for name in header], names_of(corpus.text_column)
+    names, wanted = _names(header), names_of(corpus.text_column)
     if defect := _unusable(names, corpus, _below(records, header)):
         yield defect
         return
@@ -295,14 +286,9 @@ def read_csv(content: Content, corpus: CorpusSection, delimiter: str = ",") -> I
         yield broken_stream(row, content.broken, records.rest)
 
 
-def read_tsv(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """As `read_csv`, with tabs."""
-    return read_csv(content, corpus, TAB)
-
-
 def usual_delimiter(name: str) -> str | None:
     """Return the delimiter that the extension of a file says, None of a file of another format."""
-    return USUAL.get(Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix)
+    return USUAL.get(ending_of(name))
 
 
 def dialect_of(path: Path, corpus: CorpusSection) -> dict[str, Any]:
@@ -341,8 +327,8 @@ def _unusable(
         rows += record is not None
         if isinstance(record, list) and len(first) < SHOWN_ROWS:
             first.append(dict(zip(names, record, strict=False)))
-    found = dict.fromkeys(names)
-    return missing_text_column(WHOLE_SHARD, wanted, found, sample_of(first), corpus.format, rows)
+    sample = sample_of(first)
+    return missing_text_column(WHOLE_SHARD, wanted, dict.fromkeys(names), sample, corpus.format, rows)
 
 
 def _as_row(row: int, fields: list[str], names: list[str], needed: int) -> Item:
@@ -351,7 +337,7 @@ def _as_row(row: int, fields: list[str], names: list[str], needed: int) -> Item:
     `needed`: the place of the first column of texts.
     """
     shown = ",".join(fields)
-    if _UNDECODED.search(shown):
+    if UNDECODED_BYTES.search(shown):
         return wrong_encoding(row, "", shown.encode("utf-8", "surrogateescape"))
     if any(fields[len(names) :]) or len(fields) <= needed:
         return malformed(row, f"{len(fields)} fields where the header has {len(names)}", shown)
@@ -382,7 +368,8 @@ def _records_of(content: Content, corpus: CorpusSection, usual: str) -> "_Record
         texts = texts[1:]
     else:
         delimiter = find_delimiter(texts, usual, names_of(corpus.text_column))
-    if delimiter == TAB and not has_quoted_header(next(filter(None, texts), "")):
+    header = next(filter(None, texts), "").split(TAB)
+    if delimiter == TAB and not any(name.startswith(QUOTE) for name in header):
         return TabRecords(content, lines, limit)
     return _Records(content, lines, limit, delimiter)
 
@@ -426,14 +413,11 @@ class _Records:
         self._width = self._width or len(fields)
         if len(self._taken) == 1:
             self._like = self._like if row == WHOLE_SHARD else fields
-        elif self._are_rows():
-            return self._failed(row, _JOINS.format(lines=len(self._taken) - 1))
+        else:
+            lines = [line.content.decode("utf-8", "surrogateescape") for line in self._taken]
+            if are_rows(lines, self.delimiter, self._like, self._width):
+                return self._failed(row, _JOINS.format(lines=len(lines) - 1))
         return fields
-
-    def _are_rows(self) -> bool:
-        """Return whether a stray quotation mark made one record of rows."""
-        lines = [line.content.decode("utf-8", "surrogateescape") for line in self._taken]
-        return are_rows(lines, self.delimiter, self._like, self._width)
 
     def _failed(self, row: int, problem: str) -> Defect | None:
         first, *behind = self._taken

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tamis.readers.arrow_rows import read_arrow
-from tamis.readers.delimited import read_csv, read_tsv
+from tamis.readers.delimited import TAB, read_csv
 from tamis.readers.json_rows import read_json, read_json_lines
 from tamis.readers.parquet_rows import read_parquet
 from tamis.readers.rows import (
@@ -20,7 +21,7 @@ from tamis.readers.rows import (
     with_texts,
     wrong_encoding,
 )
-from tamis.readers.streams import Content, rows_told
+from tamis.readers.streams import Content, ending_of, rows_told
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
@@ -51,16 +52,14 @@ READERS: dict[str, Callable[[Content, CorpusSection], Iterator[Item]]] = {
     ".jsonl": read_json_lines,
     ".md": read_text,
     ".ndjson": read_json_lines,
-    ".tsv": read_tsv,
+    ".tsv": partial(read_csv, delimiter=TAB),
     ".txt": read_text,
 }
 
 
 def is_readable(name: str) -> bool:
-    """Whether the extension of a file is one that is read."""
-    plain = name.lower()
-    packed = plain.removesuffix(".gz").removesuffix(".zst")
-    return Path(plain).suffix in WHOLE_FILES or Path(packed).suffix in READERS
+    """Return whether the extension of a file is one that is read."""
+    return Path(name.lower()).suffix in WHOLE_FILES or ending_of(name) in READERS
 
 
 def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
@@ -81,12 +80,18 @@ def _items(path: Path, corpus: CorpusSection) -> Iterator[Item]:
             yield from whole(path, corpus)
             return
         if reader_of(path) is None:
-            yield _unsupported(path)
+            valid = ", ".join([*(f"{extension}[.gz|.zst]" for extension in sorted(READERS)), *WHOLE_FILES])
+            yield Defect(
+                row=WHOLE_SHARD,
+                reason=Reason.UNSUPPORTED_FORMAT,
+                detail=f"cannot read {path.suffix or 'a file without extension'}; valid: {valid}",
+                excerpt=path.name,
+                rows=rows_told(path) or 1,
+            )
             return
         content = Content(path)
     except (PermissionError, IsADirectoryError) as error:
-        detail = str(error.strerror)
-        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail, rows=UNKNOWN)
+        yield Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=str(error.strerror), rows=UNKNOWN)
         return
     with content:
         yield from with_texts(raw_items(content, path, corpus), corpus)
@@ -94,8 +99,7 @@ def _items(path: Path, corpus: CorpusSection) -> Iterator[Item]:
 
 def reader_of(path: Path) -> Callable[[Content, CorpusSection], Iterator[Item]] | None:
     """Return the reader of a file of text, by its extension; None of one that is none."""
-    name = path.name.lower()
-    return READERS.get(Path(name.removesuffix(".gz").removesuffix(".zst")).suffix)
+    return READERS.get(ending_of(path.name))
 
 
 def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item]:
@@ -104,23 +108,10 @@ def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[I
         problem = f"the file is {content.format}, whatever its name says: unpack it, or rename it"
         yield Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=problem, rows=UNKNOWN)
     elif content.encoding_problem:
-        problem = f"the file is {content.encoding_problem}"
-        yield wrong_encoding(WHOLE_SHARD, problem, content.stream.peek(64))
+        yield wrong_encoding(WHOLE_SHARD, f"the file is {content.encoding_problem}", content.stream.peek(64))
     elif content.empty and content.broken:
         yield broken_stream(WHOLE_SHARD, content.broken, b"")
     elif content.empty:
         yield Defect(row=WHOLE_SHARD, reason=Reason.EMPTY_FILE, detail="the file holds nothing")
     elif (reader := reader_of(path)) is not None:
         yield from reader(content, corpus)
-
-
-def _unsupported(path: Path) -> Defect:
-    valid = ", ".join([*(f"{extension}[.gz|.zst]" for extension in sorted(READERS)), *WHOLE_FILES])
-    detail = f"cannot read {path.suffix or 'a file without extension'}; valid: {valid}"
-    return Defect(
-        row=WHOLE_SHARD,
-        reason=Reason.UNSUPPORTED_FORMAT,
-        detail=detail,
-        excerpt=path.name,
-        rows=rows_told(path) or 1,
-    )

@@ -26,7 +26,7 @@ from tamis.readers.rows import (
     wrong_encoding,
 )
 from tamis.readers.streams import Content, Line
-from tamis.readers.text import excerpt
+from tamis.readers.text import UNDECODED_BYTES, excerpt
 from tamis.readers.text_columns import (
     chosen_by,
     conversations_in,
@@ -47,7 +47,6 @@ _SPACE = re.compile(r"[\s,\ufeff]*")
 _NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)")
 _INDENTED = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*\n\s*[{"]|\{\s*\n\s*")')
 """The beginning of a value over several lines, as `json.dump(..., indent=2)` writes it."""
-_UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 
 class _Stated(float):
@@ -88,8 +87,7 @@ class Reader:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            counts = Counter(name for name, _value in pairs)
-            self.twice = counts.most_common(1)[0][0]
+            self.twice = Counter(name for name, _value in pairs).most_common(1)[0][0]
         for _name, value in pairs:
             kind = type(value)
             if (kind is float and (value == INFINITY or value == -INFINITY)) or (
@@ -218,8 +216,11 @@ def _as_row(row: int, value: Any, raw: bytes | str, reader: Reader) -> Item:
     if problem := reader.problem():
         return malformed(row, problem, raw)
     if isinstance(value, dict):
-        notes = tuple(Note(column=name, problem=TOO_LARGE) for name in reader.too_large)
-        return Row(row=row, values=value, notes=notes)
+        return Row(
+            row=row,
+            values=value,
+            notes=tuple(Note(column=name, problem=TOO_LARGE) for name in reader.too_large),
+        )
     found = "null" if value is None else type(value).__name__
     cure = "; if the whole file is one array, name it .json" if isinstance(value, list) else ""
     return malformed(row, f"a JSON object is expected, found {found}{cure}", raw)
@@ -272,7 +273,7 @@ class _Window:
             self._grow()
 
     def at_end(self, in_array: bool) -> bool:
-        """Whether no element follows."""
+        """Return whether no element follows."""
         self.skip(_SPACE)
         while in_array and self.take("]"):
             self.skip(_SPACE)
@@ -300,7 +301,7 @@ class _Window:
         raw, self._position = self._text[self._position : end], end
         if len(raw) > self._limit:
             return giant_row(row, corpus.maximum_row_bytes, raw)
-        if _UNDECODED.search(raw):
+        if UNDECODED_BYTES.search(raw):
             return wrong_encoding(row, "", raw)
         if isinstance(value, str):
             return Row(row=row, values={usual_place(corpus).name: value})

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tamis.readers.arrow_values import kept_type, open_arrow
 from tamis.readers.delimited import dialect_of
+from tamis.readers.streams import TEXTS
 from tamis.readers.text import is_unicode, without_surrogates
 from tamis.readers.text_columns import TextPlace, lowered
 from tamis.settings.config import CorpusSection
@@ -27,7 +28,6 @@ KEPT_BYTES = 64_000
 """Of longer rows nothing is kept: they are read again from the file, as long as that is unchanged."""
 TOO_LONG = ""
 """Kept in place of such a row."""
-_WITHOUT_COLUMNS = (".txt", ".md")
 FEATURES = b"huggingface"
 """Key of a schema's metadata under which `datasets` states the features of the columns."""
 HALF = "with half a character (a lone surrogate), which is replaced by U+FFFD"
@@ -35,12 +35,12 @@ ODD = "odd"
 
 
 def has_columns(name: str) -> bool:
-    """Whether files of this name can have other columns than their text."""
-    return not name.lower().removesuffix(".gz").removesuffix(".zst").endswith(_WITHOUT_COLUMNS)
+    """Return whether files of this name can have other columns than their text."""
+    return not name.lower().removesuffix(".gz").removesuffix(".zst").endswith(TEXTS)
 
 
 def is_kept(corpus: CorpusSection, column: str) -> bool:
-    """Whether a column of the rows of a corpus is kept."""
+    """Return whether a column of the rows of a corpus is kept."""
     kept = corpus.keep_columns
     return kept if isinstance(kept, bool) else column in kept
 
@@ -75,7 +75,7 @@ def _printed(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What is kept of a file: the name of its column of texts, and the types of its columns, if any.
+    """Facts kept about a file: the name of its column of texts, and the types of its columns, if any.
 
     `keys`: of a nested column of texts, the names from the column inwards. `taken`: rows by the column of
     their text, where tamis.toml does not name it. `delimiter`, `decimal_commas`: of a CSV file that is not
@@ -129,10 +129,9 @@ def heading_of(
             if main.is_nested:
                 stated["keys"] = main.keys
     if taken is not None:
-        rows = Counter[str]()
+        stated["taken"] = Counter()
         for place, count in taken.items():
-            rows[place.name] += count
-        stated["taken"] = rows
+            stated["taken"][place.name] += count
     if kept := [[*key, count] for key, count in sorted(odd.items()) if is_kept(corpus, key[0])]:
         stated[ODD] = kept
     return json.dumps(stated | dialect_of(path, corpus))

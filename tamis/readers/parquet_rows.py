@@ -68,9 +68,7 @@ def read_parquet(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     try:
         file = open_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        if is_from_the_disk(error):
-            raise
-        yield malformed_file(path, str(error))
+        yield malformed_file(path, problem_of(error))
         return
     with file:
         columns = usable_columns(
@@ -110,22 +108,13 @@ class UsableColumns:
     corpus: CorpusSection
     places: Sequence[TextPlace]
 
-    @property
-    def is_plain(self) -> bool:
-        """Return whether tamis.toml names the column that holds the text of every row."""
-        return is_plain_name(self.corpus.text_column)
-
-    def are_kept(self, name: str) -> bool:
-        """Return whether a column is kept for exports."""
-        return is_kept(self.corpus, name)
-
     def read(self, schema: pa.Schema, kept: bool = True) -> list[str]:
         """Return the columns to read: plain ones, those of texts, and, with `kept`, those that are kept."""
         of_texts = {place.keys[0] for place in self.places}
         return [
             field.name
             for field in schema
-            if is_plain(field.type) or field.name in of_texts or (kept and self.are_kept(field.name))
+            if is_plain(field.type) or field.name in of_texts or (kept and is_kept(self.corpus, field.name))
         ]
 
 
@@ -172,16 +161,19 @@ def _group_items(
             yield from batch_items(batch, row, usable)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        if is_from_the_disk(error):
-            raise
+        problem = problem_of(error)
         extra = [name for name in columns if name not in needed]
         if extra:  # a broken column that is read for exports alone costs no text, and no other column
             more = _unread(path, file, group, start, extra) or dict.fromkeys(extra)
             again = _group_items(path, file, group, start, usable, unread | more)
             yield from (item for item in again if item.row >= row)
             return
-        detail = f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {error}"
-        yield Defect(row=row, reason=Reason.MALFORMED_ROW, detail=detail, rows=start + rows - row)
+        yield Defect(
+            row=row,
+            reason=Reason.MALFORMED_ROW,
+            detail=f"rows {row} to {start + rows - 1} (row group {group}) cannot be decoded: {problem}",
+            rows=start + rows - row,
+        )
 
 
 def _unread(
@@ -200,8 +192,7 @@ def _unread(
             rows = file.metadata.row_group(group).num_rows
             found[name] = _read_by_polars(path, file.schema_arrow.field(name), start, rows)
         except (pa.ArrowException, OSError) as error:
-            if is_from_the_disk(error):
-                raise
+            problem_of(error)  # raises where the disk fails
             found[name] = None
     return found
 
@@ -226,13 +217,14 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
             problems[UNDECODED] += sum(isinstance(value, Undecoded) for value in shown[field.name])
         elif is_plain(field.type):
             shown[field.name] = shown_values(column, problems)
-        if not is_json(field.type) and usable.are_kept(field.name):
+        if not is_json(field.type) and is_kept(usable.corpus, field.name):
             kept[field.name] = json_values(column, problems := Counter())
         odd.update({(field.name, problem): count for problem, count in problems.items()})
     bad = (place for offset, place in enumerate(places) if isinstance(texts[place][offset], Undecoded))
     odd.subtract((place.keys[0], UNDECODED) for place in bad)  # these rows are defects
     notes = tuple(Note(column=name, problem=what, values=count) for (name, what), count in (+odd).items())
     shown = {name: shown[name] for name in batch.schema.names if name in shown}
+    is_named = is_plain_name(usable.corpus.text_column)
     for offset, place in enumerate(places):
         text = texts[place][offset]
         if isinstance(text, Undecoded):
@@ -245,7 +237,7 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
             notes=notes,
         )
         notes = ()
-        yield row if usable.is_plain else _placed(row, place, text, usable.corpus.format)
+        yield row if is_named else _placed(row, place, text, usable.corpus.format)
 
 
 def _places_of(texts: Mapping[TextPlace, list[Any]], rows: int, form: RowFormat) -> list[TextPlace]:
@@ -284,15 +276,17 @@ def _texts(column: pa.Array) -> list[Any]:
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Whether a column can be shown as metadata: neither nested nor binary."""
+    """Return whether a column can be shown as metadata: neither nested nor binary."""
     if pa.types.is_dictionary(kind):
         return is_plain(kind.value_type)
     return not (pa.types.is_nested(kind) or is_bytes(kind))
 
 
-def is_from_the_disk(error: Exception) -> bool:
-    """Whether the system reports the failure; Arrow's own complaints about content carry no errno."""
-    return isinstance(error, OSError) and error.errno is not None
+def problem_of(error: Exception) -> str:
+    """Return what Arrow says of content; raise what the system reports: Arrow's own errors carry no errno."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    return str(error)
 
 
 def malformed_file(path: Path, problem: str) -> Defect:
@@ -302,6 +296,10 @@ def malformed_file(path: Path, problem: str) -> Defect:
     found = format_of(head) or ("text, such as JSON or CSV" if head and is_plain_text(head) else "")
     if found and found not in BY_NAME[path.suffix.lower()]:
         problem = f"the file is {found}, whatever its name says: unpack it, or rename it"
-    reason = Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE
-    shown = excerpt(head[:64])
-    return Defect(row=WHOLE_SHARD, reason=reason, detail=problem, excerpt=shown, rows=UNKNOWN)
+    return Defect(
+        row=WHOLE_SHARD,
+        reason=Reason.MALFORMED_FILE if head else Reason.EMPTY_FILE,
+        detail=problem,
+        excerpt=excerpt(head[:64]),
+        rows=UNKNOWN,
+    )

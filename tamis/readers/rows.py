@@ -94,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defect:
-    """What could not be used: row (-1 = the whole shard), reason, what was wrong, and how it looked.
+    """A row that cannot be used: its place (-1 = the whole shard), reason, what was wrong, how it looked.
 
     `rows`: how many rows are lost by it, `UNKNOWN` where the reader cannot tell. `sample`: values of the
     columns of a file, where none has texts.
@@ -113,31 +113,42 @@ Item = Row | Defect
 
 def quarantine_frame(defects: Iterable[Defect]) -> pl.DataFrame:
     """Return a frame with columns row, reason, detail, excerpt, rows_lost: a row per defect, in order."""
-    rows = [(item.row, item.reason.value, item.detail, item.excerpt, item.rows) for item in defects]
-    return pl.DataFrame(rows, schema=QUARANTINE_SCHEMA, orient="row")
+    return pl.DataFrame(
+        [(item.row, item.reason.value, item.detail, item.excerpt, item.rows) for item in defects],
+        schema=QUARANTINE_SCHEMA,
+        orient="row",
+    )
 
 
 def giant_row(row: int, limit: int, raw: bytes | str) -> Defect:
     """A row over `maximum_row_bytes`."""
-    detail = f"longer than maximum_row_bytes = {limit:_} (if it is meant to be, raise that in its section)"
-    return Defect(row=row, reason=Reason.GIANT_ROW, detail=detail, excerpt=excerpt(raw))
+    return Defect(
+        row=row,
+        reason=Reason.GIANT_ROW,
+        detail=f"longer than maximum_row_bytes = {limit:_} (if it is meant to be, raise that in its section)",
+        excerpt=excerpt(raw),
+    )
 
 
 def wrong_encoding(row: int, problem: str, raw: bytes | str) -> Defect:
     """A row that is not UTF-8; `problem`: where or what it is instead, "" if that is not known."""
     cause = f": {problem}" if problem else ""
-    detail = f"not UTF-8{cause}; convert the file to UTF-8"
-    rows = UNKNOWN if row == WHOLE_SHARD else 1
-    return Defect(row=row, reason=Reason.WRONG_ENCODING, detail=detail, excerpt=excerpt(raw), rows=rows)
+    return Defect(
+        row=row,
+        reason=Reason.WRONG_ENCODING,
+        detail=f"not UTF-8{cause}; convert the file to UTF-8",
+        excerpt=excerpt(raw),
+        rows=UNKNOWN if row == WHOLE_SHARD else 1,
+    )
 
 
-def malformed(row: int, problem: str, raw: bytes | str) -> Defect:
+def malformed(row: int, problem: str, raw: object) -> Defect:
     """A row that does not parse."""
     return Defect(row=row, reason=Reason.MALFORMED_ROW, detail=problem, excerpt=excerpt(raw))
 
 
 def broken_stream(row: int, problem: str, rest: bytes | str) -> Defect:
-    """Where compressed bytes end before their time; `row` is the first row that is lost."""
+    """The defect of compressed bytes that end before their time; `row` is the first row that is lost."""
     return Defect(
         row=row, reason=Reason.BROKEN_COMPRESSION, detail=problem, excerpt=excerpt(rest), rows=UNKNOWN
     )
@@ -189,8 +200,12 @@ def repeated_columns(names: Sequence[str], rows: Callable[[], int | None]) -> De
     if not repeated:
         return None
     shown = ", ".join(repeated[:COLUMNS_SHOWN]) + (", ..." if len(repeated) > COLUMNS_SHOWN else "")
-    detail = f"several columns of one name: {shown}; rename or remove all but one of each"
-    return Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=detail, rows=rows())
+    return Defect(
+        row=WHOLE_SHARD,
+        reason=Reason.MALFORMED_FILE,
+        detail=f"several columns of one name: {shown}; rename or remove all but one of each",
+        rows=rows(),
+    )
 
 
 def with_texts(items: Iterable[Item], corpus: CorpusSection) -> Iterator[Item]:
@@ -257,9 +272,7 @@ def _required(
             lacking, found = array("q"), True
             yield item
         elif found:
-            one = _Columns(names=names, form=form)
-            one.add(item)
-            yield one.defect(item.row)
+            yield missing_text_column(item.row, names, item.values, sample_of([item.values]), form)
         else:
             lacking.append(item.row)
             if len(lacking) <= SHOWN_ROWS:

@@ -55,9 +55,8 @@ FORMATS = {
     b"%PDF-": "a PDF",
     b"SQLite format 3\0": "a SQLite database",
 }
-"""What files are that begin so, none of which is text."""
+"""Names of formats, none of which is text, by the first bytes of a file."""
 ENDS_EARLY = "the file ends before its end-of-stream marker (half-written or truncated)"
-Unpacking = Callable[[BinaryIO], Iterator[bytes]]
 SECONDS, LINE_FEED = 60, 0x0A
 LINES, HEADED, TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv"), (".csv", ".tsv"), (".txt", ".md")
 COLUMNAR = (".parquet", ".arrow")
@@ -88,9 +87,9 @@ class Content(AbstractContextManager["Content"]):
         self._file = path.open("rb")
         head = self._file.read(HEAD_BYTES)
         self._file.seek(0)
-        packed = path.suffix.lower() in (".gz", ".zst")
-        named = packed and bool(head) and not (is_plain_text(head) or format_of(head))
-        self._sources = [_Source((_unpacking(head) or (_neither if named else _plain))(self._file))]
+        named = head and path.suffix.lower() in (".gz", ".zst")
+        blocks = _neither if named and not (is_plain_text(head) or format_of(head)) else _plain
+        self._sources = [_Source((_unpacking(head) or blocks)(self._file))]
         self.stream = io.BufferedReader(self._sources[0], BLOCK_BYTES)
         head = self.stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         while (unpacked := _unpacking(head)) and len(self._sources) < MOST_LAYERS:
@@ -100,12 +99,11 @@ class Content(AbstractContextManager["Content"]):
         self._sources[-1].most = most
         self._size = os.fstat(self._file.fileno()).st_size
         self.head, self.format = head, format_of(head)
-        mark = head[:3]
         marked = (name for wide, name in WIDE_MARKS.items() if head.startswith(wide))
         self.encoding_problem = next(marked, "") or _wide_without_mark(head)
-        self.empty = not mark
-        if mark == UTF8_MARK:
-            self.stream.read(3)
+        self.empty = not head
+        if head.startswith(UTF8_MARK):
+            self.stream.read(len(UTF8_MARK))
 
     @property
     def broken(self) -> str:
@@ -131,15 +129,12 @@ class Content(AbstractContextManager["Content"]):
             ended = content.endswith(b"\n")
             stripped = content.rstrip(b"\r\n").removeprefix(UTF8_MARK)
             giant = len(stripped) > limit
-            if giant and not ended:
-                ended = self._skip_line()
-            yield Line(stripped, giant, ended)
+            yield Line(stripped, giant, ended or (giant and self._skip_line()))
 
     def _skip_line(self) -> bool:
-        while skipped := self.stream.readline(BLOCK_BYTES):
-            if skipped.endswith(b"\n"):
-                return True
-        return False
+        """Read to the end of a line, and return whether it has one."""
+        skipped = iter(partial(self.stream.readline, BLOCK_BYTES), b"")
+        return any(part.endswith(b"\n") for part in skipped)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -166,12 +161,12 @@ def is_plain_text(head: bytes) -> bool:
     return not any(letter < " " and letter not in "\t\n\r\f\x1b" for letter in text)
 
 
-def _unpacking(head: bytes) -> "Unpacking | None":
+def _unpacking(head: bytes) -> Callable[[BinaryIO], Iterator[bytes]] | None:
     """Return what decompresses a file that begins so; None where it is not compressed."""
     if head.startswith(GZIP):
         return _gunzip
     skipped = head[1:4] == ZSTD_SKIPPED and head[0] & 0xF0 == 0x50
-    return _unzstd if head.startswith(ZSTD) or skipped else None
+    return _unzstd if skipped or head.startswith(ZSTD) else None
 
 
 def _wide_without_mark(head: bytes) -> str:
@@ -296,9 +291,14 @@ def _too_long(head: bytes) -> str:
     )
 
 
+def ending_of(name: str) -> str:
+    """Return the extension of a file, in lower case and without that of its compression."""
+    return Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
+
+
 def rows_told(path: Path) -> int | None:
     """Return how many rows a file tells that it has, Parquet and Arrow under any name; None if nothing."""
-    ending = Path(path.name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
+    ending = ending_of(path.name)
     if ending in TEXTS:
         return 1
     with contextlib.suppress(OSError, ValueError, pa.ArrowException), Content(path) as content:
@@ -306,7 +306,9 @@ def rows_told(path: Path) -> int | None:
             return pq.read_metadata(path).num_rows
         is_text = not content.format and is_plain_text(content.head)
         if content.format in (ARROW, ARROW_STREAM) or (ending == ".arrow" and not is_text):
-            return _rows_of_arrow(path)
+            options = pa.ipc.IpcReadOptions(included_fields=[0])
+            with pa.memory_map(str(path)) as source:
+                return sum(batch.num_rows for batch in open_arrow(source, options)[1])
         if (ending in LINES and not content.format) or (ending in COLUMNAR and is_text):
             lines = _lines(content)
             return lines - 1 if ending in HEADED and lines > 1 else lines or None
@@ -318,17 +320,9 @@ def rows_told_apart(path: Path) -> int | None:
     # Without -P a folder `tamis` in the working directory would be run.
     command = [sys.executable, "-P", "-m", "tamis.readers.streams", str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
-        return int(done.stdout)
+        return int(subprocess.check_output(command, stderr=subprocess.PIPE, text=True, timeout=SECONDS))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-
-
-def _rows_of_arrow(path: Path) -> int:
-    """Count the rows of the batches of an Arrow file, of which one column is looked at."""
-    options = pa.ipc.IpcReadOptions(included_fields=[0])
-    with pa.memory_map(str(path)) as source:
-        return sum(batch.num_rows for batch in open_arrow(source, options)[1])
 
 
 def _lines(content: Content) -> int:

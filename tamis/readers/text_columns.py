@@ -127,8 +127,7 @@ def lifted(values: Mapping[str, Any], place: TextPlace) -> dict[str, Any]:
             return row | {place.name: None}
         inner[key] = dict(inner[key])
         inner = inner[key]
-    text = inner.pop(place.keys[-1])
-    return row | {place.name: text}
+    return row | {place.name: inner.pop(place.keys[-1])}
 
 
 def lowered(values: dict[str, Any], keys: Sequence[str], text: str) -> None:
@@ -249,22 +248,14 @@ def setting(names: Sequence[str], fits: Sequence[str]) -> str:
 
 def places_in(schema: pa.Schema, corpus: CorpusSection, sample: Sample) -> list[TextPlace]:
     """Return the places of texts that a file has, in the order of tamis.toml; `sample`: where it decides."""
-    names = names_of(corpus.text_column) or chosen_by(sample, corpus.format)
-    found = ((name, _keys(_fields(schema), name)) for name in names)
-    return [TextPlace(name=name, keys=keys) for name, keys in found if keys]
+    names, fields = names_of(corpus.text_column) or chosen_by(sample, corpus.format), _tree(schema)
+    found = ((name, find(fields, name)) for name in names)
+    return [TextPlace(name=name, keys=place[0]) for name, place in found if place is not None]
 
 
-def _keys(fields: Fields, path: str) -> tuple[str, ...]:
-    """Return the names from a column to the nested field of a path; () where there is none."""
-    if path in fields:
-        return (path,)
-    dot = path.find(".")
-    while dot >= 0:
-        head, rest = path[:dot], path[dot + 1 :]
-        if pa.types.is_struct(kind := fields.get(head, pa.null())) and (inner := _keys(_fields(kind), rest)):
-            return (head, *inner)
-        dot = path.find(".", dot + 1)
-    return ()
+def _tree(schema: pa.Schema | pa.DataType) -> dict[str, Any]:
+    """Return the types of columns by name, of nested ones the same of their fields."""
+    return {name: _tree(kind) if pa.types.is_struct(kind) else kind for name, kind in _fields(schema).items()}
 
 
 def _fields(schema: pa.Schema | pa.DataType) -> Fields:
@@ -326,10 +317,9 @@ def _is_of_turns(kind: pa.DataType) -> bool:
 
 def sample_of_batch(batch: pa.RecordBatch) -> Sample:
     """Return the values of the first rows of a batch, as `sample_of` does of objects."""
-    first = batch.slice(0, SAMPLE_ROWS)
-    found: dict[str, list[Any]] = {}
-    for keys in told_columns(batch.schema):
-        values = [value for value in json_values(nested(first, keys)) if value is not None]
-        if values:
-            found[".".join(keys)] = values
-    return found
+    values = {
+        ".".join(keys): json_values(nested(batch.slice(0, SAMPLE_ROWS), keys))
+        for keys in told_columns(batch.schema)
+    }
+    found = {path: [value for value in held if value is not None] for path, held in values.items()}
+    return {path: held for path, held in found.items() if held}

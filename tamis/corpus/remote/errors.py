@@ -11,7 +11,7 @@ from tamis.base.errors import PermanentError, TransientError, without_secrets
 
 
 class StoreProblemError(Exception):
-    """Why a store or a web server could not be listed, in its words."""
+    """Why a store, a web server or a hub could not be listed, in its words."""
 
 
 class RemoteUnavailableError(TransientError):
@@ -37,6 +37,11 @@ def remote_fingerprint(tag: str, size: int | None) -> str:
     if tag.startswith("sha256:"):
         return tag.removeprefix("sha256:")
     return hashlib.sha256(f"{tag}\0{size}".encode()).hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error; a store names the address of its request below it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def local_copy(cache: Path, key: str, name: str) -> Path:

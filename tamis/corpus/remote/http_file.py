@@ -25,7 +25,7 @@ from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneE
 
 SCHEMES = ("http://", "https://")
 LISTING_SECONDS, READING_SECONDS = 30.0, 300.0
-"""How long an answer may take, and how long nothing may come of a file that is being read."""
+"""Timeouts of an answer, and of a file that is being read and of which nothing comes."""
 ATTEMPTS, FIRST_WAIT_SECONDS = 4, 0.2
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 BLOCK_BYTES = 1 << 20

@@ -12,7 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tamis.base.errors import MissingPackageError
-from tamis.corpus.remote.errors import RemoteForbiddenError, RemoteUnavailableError
+from tamis.corpus.remote.errors import (
+    RemoteForbiddenError,
+    RemoteUnavailableError,
+    StoreProblemError,
+    first_line,
+)
 from tamis.corpus.shards import RemoteFile, Shard, ShardGoneError
 from tamis.readers.files import is_readable
 
@@ -20,14 +25,10 @@ SCHEME = "hf://"
 NO_DATA = ("README.md", "dataset_infos.json", "dataset_info.json", "LICENSE.txt", "LICENSE.md")
 
 
-class HubProblemError(Exception):
-    """Why a repository could not be listed."""
-
-
 def list_hub(
     repository: str, revision: str | None, splits: Sequence[str]
 ) -> Iterator[tuple[str, RemoteFile]]:
-    """Path and place of every data file of a dataset repository; raises `HubProblemError`.
+    """Path and place of every data file of a dataset repository; raises `StoreProblemError`.
 
     A file belongs to a split when a part of its path is its name: "data/train-00000-of-00002.parquet".
     """
@@ -36,12 +37,12 @@ def list_hub(
         commit = api.dataset_info(repository, revision=revision).sha
         entries = list(api.list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset"))
     except Exception as error:  # the client raises errors of several libraries
-        raise HubProblemError(f"{type(error).__name__}: {_short(error)}") from error
+        raise StoreProblemError(f"{type(error).__name__}: {first_line(error)}") from error
     base = f"{SCHEME}datasets/{repository}@{commit}"
     found = [entry for entry in entries if _is_data(entry, splits)]
     if not found:
         named = f" for split {' or '.join(splits)}" if splits else ""
-        raise HubProblemError(f"the repository contains no data file{named}")
+        raise StoreProblemError(f"the repository contains no data file{named}")
     for entry in sorted(found, key=lambda one: str(one.path)):
         tag = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"blob:{entry.blob_id}"
         yield entry.path, RemoteFile(url=f"{base}/{entry.path}", base=base, tag=tag, size=entry.size)
@@ -52,10 +53,13 @@ def download(shard: Shard, path: Path) -> None:
     remote = shard.remote
     assert remote is not None
     repository, _, commit = remote.base.removeprefix(f"{SCHEME}datasets/").partition("@")
-    name = remote.url.removeprefix(f"{remote.base}/")
     try:
         found = _api().hf_hub_download(
-            repository, name, repo_type="dataset", revision=commit, local_dir=path.parent
+            repository,
+            remote.url.removeprefix(f"{remote.base}/"),
+            repo_type="dataset",
+            revision=commit,
+            local_dir=path.parent,
         )
     except Exception as error:
         # The client says "not in the cache" and keeps what the hub answered as the cause.
@@ -64,8 +68,8 @@ def download(shard: Shard, path: Path) -> None:
         if status == 404:
             raise ShardGoneError(shard.key, shard.path) from error
         if status in (401, 403):
-            raise RemoteForbiddenError(remote.url, _short(error)) from error
-        raise RemoteUnavailableError(remote.url, f"{type(error).__name__}: {_short(error)}") from error
+            raise RemoteForbiddenError(remote.url, first_line(error)) from error
+        raise RemoteUnavailableError(remote.url, f"{type(error).__name__}: {first_line(error)}") from error
     Path(found).replace(path)
 
 
@@ -85,7 +89,3 @@ def _api() -> Any:
             "huggingface_hub", "a dataset on the hub", "pip install huggingface_hub"
         ) from error
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-
-
-def _short(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

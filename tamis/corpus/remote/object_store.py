@@ -11,7 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, without_secrets
-from tamis.corpus.remote.errors import RemoteForbiddenError, RemoteUnavailableError, StoreProblemError
+from tamis.corpus.remote.errors import (
+    RemoteForbiddenError,
+    RemoteUnavailableError,
+    StoreProblemError,
+    first_line,
+)
 from tamis.corpus.shards import RemoteFile, Shard, ShardChangedError, ShardGoneError
 from tamis.store.remote.objects import require_endpoint
 
@@ -26,7 +31,7 @@ CLIENT: dict[str, Any] = {"connect_timeout": "10s", "timeout": "300s", "allow_ht
 
 
 def is_url(path: str | None) -> bool:
-    """Whether a path of tamis.toml names an object store and not a folder."""
+    """Return whether a path of tamis.toml names an object store and not a folder."""
     return path is not None and path.split("://")[0] in SCHEMES and "://" in path
 
 
@@ -41,8 +46,11 @@ def list_objects(url: str) -> Iterator[tuple[str, RemoteFile]]:
     try:
         found = [one for page in obstore.list(_store(base)) for one in page]
     except (obstore.exceptions.BaseError, ValueError) as error:
-        raise StoreProblemError(_short(error)) from error
-    places = {entry["path"]: entry for entry in found if not _is_marker(entry, found)}
+        raise StoreProblemError(first_line(error)) from error
+    # An empty object without an extension only marks a folder, as some tools make them.
+    places = {
+        entry["path"]: entry for entry in found if entry["size"] != 0 or PurePosixPath(entry["path"]).suffix
+    }
     if not places:
         raise StoreProblemError("no object was found under this prefix")
     for path, entry in sorted(places.items()):
@@ -66,9 +74,9 @@ def download(shard: Shard, path: Path) -> None:
     except obstore.exceptions.PreconditionError as error:
         raise ShardChangedError(without_secrets(remote.url)) from error
     except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError) as error:
-        raise RemoteForbiddenError(remote.url, _short(error)) from error
+        raise RemoteForbiddenError(remote.url, first_line(error)) from error
     except (obstore.exceptions.BaseError, OSError) as error:
-        raise RemoteUnavailableError(remote.url, _short(error)) from error
+        raise RemoteUnavailableError(remote.url, first_line(error)) from error
 
 
 def _store(url: str) -> Any:
@@ -89,13 +97,3 @@ def _library() -> Any:
             "obstore", "a corpus in an object store", "pip install -c constraints.txt -e '.[object-store]'"
         ) from error
     return obstore
-
-
-def _is_marker(entry: Any, found: list[Any]) -> bool:
-    """Whether an empty object only marks a folder, as some tools make them."""
-    return entry["size"] == 0 and not PurePosixPath(entry["path"]).suffix
-
-
-def _short(error: Exception) -> str:
-    """The first line of a store's complaint, without the request's address behind it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -129,8 +129,7 @@ def _exponential(swarm: Swarm, name: str, shape: Shape, ridge: float) -> Candida
     found = fit_exponentials(
         shape, swarm.weights_rk, np.tile(swarm.losses_tr, (folds, 1)), training_sr, ridge, near=near
     )
-    by_fold_ftr = found.predict(swarm.weights_rk).reshape(folds, targets, -1)
-    return swarm.candidate(name, full, by_fold_ftr)
+    return swarm.candidate(name, full, found.predict(swarm.weights_rk).reshape(folds, targets, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +166,7 @@ def _linear(swarm: Swarm) -> Candidate:
         normal += LINEAR_RIDGE * count_s[:, None, None] * np.eye(design_rk.shape[1])
         right = np.where(used_sr, losses_sr - mean_s[:, None], 0.0) @ design_rk
         slope_sk = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-        level_s = mean_s - (slope_sk * (mean_sk + center_k)).sum(1)
-        return LinearLaws(level_s=level_s, slope_sk=slope_sk)
+        return LinearLaws(level_s=mean_s - (slope_sk * (mean_sk + center_k)).sum(1), slope_sk=slope_sk)
 
     by_fold = [fit(used, swarm.losses_tr).predict(swarm.weights_rk) for used in swarm.training_ftr]
     return swarm.candidate("linear", fit(swarm.used_tr, swarm.losses_tr), np.stack(by_fold))
@@ -265,8 +263,7 @@ def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tup
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    dual_n = np.linalg.solve(noisy_nn, values_r[rows] - mean)
-    return mean, dual_n.astype(float)
+    return mean, np.linalg.solve(noisy_nn, values_r[rows] - mean).astype(float)
 
 
 def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:
@@ -319,8 +316,7 @@ class Trees:
 
 def boosted(swarm: Swarm, seed: int) -> Candidate:
     """Return boosted trees on the shares; folds are put together until there are at most five."""
-    folds = min(FOLDS_OF_TREES, len(swarm.folds))
-    coarse = replace(swarm, fold_r=swarm.fold_r % folds)
+    coarse = replace(swarm, fold_r=swarm.fold_r % min(FOLDS_OF_TREES, len(swarm.folds)))
     by_fold = [_fit_trees(coarse, used_tr, seed).predict(swarm.weights_rk) for used_tr in coarse.training_ftr]
     return coarse.candidate("boosting", _fit_trees(swarm, swarm.used_tr, seed), np.stack(by_fold))
 
@@ -372,8 +368,7 @@ class Blend:
         return Blend(parts=tuple(part.take(rows) for part in self.parts), shares=self.shares)
 
     def _sum(self, of: Callable[[Fitted], Floats]) -> Floats:
-        found = [share * of(part) for share, part in zip(self.shares, self.parts, strict=True)]
-        return np.sum(found, axis=0)
+        return np.sum([share * of(part) for share, part in zip(self.shares, self.parts, strict=True)], axis=0)
 
 
 def mean_of(

@@ -442,8 +442,7 @@ def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags
 
 def _error(swarm: Swarm, candidate: Candidate) -> Floats:
     """Return squared errors of the runs that count, held out, of a swarm of one target."""
-    used_r = swarm.used_tr[0]
-    squares: Floats = (candidate.held_out_tr[0] - swarm.losses_tr[0])[used_r] ** 2
+    squares: Floats = (candidate.held_out_tr[0] - swarm.losses_tr[0])[swarm.used_tr[0]] ** 2
     return squares
 
 
@@ -463,8 +462,7 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
     """
     transfer = _averaged(swarm, [one for one in candidates if one.name == "transfer"])
     _, forms = _least_error(swarm, [transfer, *(one for one in candidates if one.name != "transfer")])
-    blend = mean_of(swarm, [forms["root"], transfer])
-    base, forms = _least_error(swarm, [*forms.values(), blend])
+    base, forms = _least_error(swarm, [*forms.values(), mean_of(swarm, [forms["root"], transfer])])
     flexible = [gaussian(swarm, base), gaussian(swarm)]
     if swarm.used_tr.sum() >= BOOSTED_FROM:
         flexible.append(boosted(swarm, seed))

@@ -292,8 +292,7 @@ def _search(objective: Objective, starts_sk: Floats, caps_k: Floats) -> Floats:
     for strength in np.geomspace(5, 500, ROUNDS):
         drawn_nk = random.dirichlet(np.maximum(best_k, 1e-4) * strength, DRAWS)
         drawn_nk = under_caps(drawn_nk, caps_k)
-        value_n = objective(drawn_nk)
-        nearest = drawn_nk[np.argsort(value_n, kind="stable")[:32]]
+        nearest = drawn_nk[np.argsort(objective(drawn_nk), kind="stable")[:32]]
         offered_sk = np.stack([best_k, nearest[0], nearest.mean(0)])
         best_k = offered_sk[int(objective(offered_sk).argmin())]
     return np.where(best_k < 1e-5, 0.0, best_k) / best_k[best_k >= 1e-5].sum()

@@ -45,8 +45,7 @@ class Reuse:
     @property
     def columns(self) -> tuple[tuple[str, ...], ...]:
         """For each column of collapsed weights the names in it: those frozen together, then each free one."""
-        virtual = (self.frozen,) if self.frozen else ()
-        return virtual + tuple((name,) for name in self.free)
+        return ((self.frozen,) if self.frozen else ()) + tuple((name,) for name in self.free)
 
     def expand(self, weights: ArrayLike) -> Floats:
         """Return shares of all sources [n, k] from those of columns [n, c], frozen ones in their ratios."""

@@ -126,8 +126,7 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
 def _sampled(documents: pl.DataFrame, seed: int) -> list[str]:
     """Return the doc_ids to compare, those with the smallest keyed hash."""
     drawn = keyed_uniform(documents["doc_id"], seed, "mixture kind")
-    ids = documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"]
-    return ids[:COMPARED].to_list()
+    return documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"][:COMPARED].to_list()
 
 
 def _of_another_kind(old_nd: np.ndarray, new_nd: np.ndarray, seed: int) -> float:

@@ -294,8 +294,7 @@ def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 def recipe_settings(snapshot: Snapshot) -> dict[str, Any]:
     """How runs are trained, whatever their mixture."""
-    settings = snapshot.project.settings
-    return settings.pretraining.recipe() | precision_settings(snapshot)
+    return snapshot.project.settings.pretraining.recipe() | precision_settings(snapshot)
 
 
 def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:

@@ -175,8 +175,7 @@ def _opened_again(model: str | Endpoint, options: dict[str, Any], fingerprint: s
 
 
 def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataFrame:
-    scores = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan)
-    raw, yes, no = scores.T
+    raw, yes, no = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan).T
     mass = np.minimum(np.exp(yes) + np.exp(no), 1.0)  # rounding may pass 1
     columns = dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True))
     return pl.DataFrame(columns, schema=SCHEMA).with_columns(pl.col(pl.Float32).fill_nan(None))
@@ -243,8 +242,7 @@ def _refusal(error: Exception) -> Refusal | None:
     else:
         return None
     numbers = isinstance(error, UnusableAnswerError) and error.numbers
-    reason = Unfit.NO_SCORE if numbers else Unfit.JUDGE_REFUSED
-    return Refusal(reason=reason, detail=detail, error=error)
+    return Refusal(reason=Unfit.NO_SCORE if numbers else Unfit.JUDGE_REFUSED, detail=detail, error=error)
 
 
 def _answer_shares(alternatives: dict[str, float], prompt: Prompt) -> tuple[float, float, float]:

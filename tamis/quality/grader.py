@@ -117,20 +117,19 @@ class Grader:
 
 def _grader_from(arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> Grader:
     """Return a grader from its arrays and numbers as they were stored."""
-    regression = KernelRidge(
-        kernel=numbers["kernel"],
-        gamma=numbers["gamma"],
-        anchors=arrays["anchors"],
-        coefficients=arrays["coefficients"],
-        intercept=numbers["intercept"],
-    )
     return Grader(
         medians_k=arrays["medians"],
         means_k=arrays["means"],
         scales_k=arrays["scales"],
         vector_columns=numbers["vector_columns"],
         vector_weight=numbers["vector_weight"],
-        regression=regression,
+        regression=KernelRidge(
+            kernel=numbers["kernel"],
+            gamma=numbers["gamma"],
+            anchors=arrays["anchors"],
+            coefficients=arrays["coefficients"],
+            intercept=numbers["intercept"],
+        ),
         margin_mean=numbers["margin_mean"],
         margin_deviation=numbers["margin_deviation"],
         report=report_from(numbers["report"]),

@@ -94,9 +94,8 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def _chat_prompt(prompt: Prompt, tokenizer: Any) -> Prompt:
-    message = {"role": "user", "content": prompt.around(DOCUMENT_MARK) + CHAT_REMINDER}
     rendered = tokenizer.apply_chat_template(
-        [message],
+        [{"role": "user", "content": prompt.around(DOCUMENT_MARK) + CHAT_REMINDER}],
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=False,  # templates that know no thinking ignore it

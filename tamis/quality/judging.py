@@ -69,8 +69,7 @@ def mark_of_judge(
     """
     doc_ids = sample["doc_id"].to_list()
     rank = dict(zip(doc_ids, sample["part"] != "hold_out", strict=True))
-    ordered = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)
-    asked = ordered[:CHECKED]
+    asked = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)[:CHECKED]
     if not asked:
         return None
     texts = texts_of(store, asked)
@@ -93,7 +92,7 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
     ids, features_nk, lengths_n = read_features(store, embeddings, sample["doc_id"].to_list())
     margins = _column(store, ids, "margin")
     parts = dict(sample.select("doc_id", "part").iter_rows())
-    grader = fit_grader(
+    return fit_grader(
         features_nk,
         np.array([margins[doc_id] for doc_id in ids], dtype=np.float64),
         np.array([parts[doc_id] == "hold_out" for doc_id in ids]),
@@ -102,8 +101,7 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
         margins_again_n=margins_again(store, ids, asked_again(sample, seed)),
         vector_columns=vector_dimension(store, embeddings),
         seed=seed,
-    )
-    return grader, len(ids)
+    ), len(ids)
 
 
 def grader_report(grader: Grader) -> dict[str, Any]:

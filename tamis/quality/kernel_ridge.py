@@ -131,8 +131,7 @@ def _out_of_fold(rows: Float64, targets: Float64, fold_n: NDArray[np.intp], sett
         # Rows that are all the same give NaN, which is never the best.
         with np.errstate(divide="ignore", invalid="ignore"):
             duals = vectors @ (projected[:, None] / (np.maximum(values, 0.0)[:, None] + ridges))
-            intercepts = mean - (inside @ duals).mean(axis=0)
-            predictions_nr[out] = intercepts + gram[np.ix_(out, ~out)] @ duals
+            predictions_nr[out] = (mean - (inside @ duals).mean(axis=0)) + gram[np.ix_(out, ~out)] @ duals
     return predictions_nr
 
 
@@ -155,6 +154,5 @@ def _gram(left: Float64, right: Float64, kernel: str, gamma: float) -> Float64:
 
 
 def _squared_distances(left: Float64, right: Float64) -> Float64:
-    products = left @ right.T
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * products
+    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * (left @ right.T)
     return np.maximum(squared, 0.0)

@@ -116,8 +116,7 @@ def _answer_log_probabilities(judge: LocalJudge, rows: list[list[int]]) -> NDArr
     import torch
 
     with torch.inference_mode():
-        logits = answer_logits(judge, rows).float()
-        log_p = torch.log_softmax(logits, dim=-1)  # [b, vocabulary]
+        log_p = torch.log_softmax(answer_logits(judge, rows).float(), dim=-1)  # [b, vocabulary]
         columns = [
             log_p[:, judge.answers.raw],
             log_p[:, list(judge.answers.yes)].logsumexp(dim=-1),
@@ -208,8 +207,7 @@ def prefix_cache(judge: LocalJudge, shortest: int = 16, freed: int = 2) -> Prefi
     from transformers.cache_utils import DynamicLayer
 
     ids = question_ids(judge, [""])[0]
-    probe = question_ids(judge, ["a", "0"])
-    common = min(_common_length(ids, other) for other in probe)
+    common = min(_common_length(ids, other) for other in question_ids(judge, ["a", "0"]))
     known = ids[: max(common - freed, 0)]
     if judge.model.config.is_encoder_decoder or len(known) < shortest:
         return None

@@ -131,10 +131,9 @@ def _menu(words: list[str], generator: np.random.Generator, between: str = " ") 
     entries = generator.choice(MENU, count).tolist()
     if generator.random() < 0.5:
         return " | ".join(entries)
-    tags = generator.choice(TAGS, count).tolist()
     return "\n".join(
         f'<{tag} class="{entry[:3].lower()}">{entry}</{tag}>'
-        for tag, entry in zip(tags, entries, strict=True)
+        for tag, entry in zip(generator.choice(TAGS, count).tolist(), entries, strict=True)
     )
 
 

@@ -89,8 +89,7 @@ class Prompt:
 
 
 def _examples_prefix(examples: Sequence[tuple[str, str]]) -> str:
-    shown = [f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in examples]
-    return "".join(shown) + "Text: "
+    return "".join([f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in examples]) + "Text: "
 
 
 PROMPTS: dict[str, Prompt] = {

@@ -34,8 +34,7 @@ def ask_again(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Adva
     take_back(store, TABLE, doc_ids, other.fingerprint)
     missing = unjudged(store, doc_ids, other.fingerprint, TABLE)
     advance(len(doc_ids) - len(missing))
-    answered = has_answered(store, judge.fingerprint)
-    judge_documents(store, other, missing, advance, TABLE, answered)
+    judge_documents(store, other, missing, advance, TABLE, has_answered(store, judge.fingerprint))
     return len(missing)
 
 

@@ -93,8 +93,7 @@ def _answers(
     for batch, (asked, spent) in engine.map(_asked, judge, _batches(texts), advance):
         judge.usage.add(*spent)
         found = _with_keys(asked, list(batch), key, judge)
-        broken = _broken(found[1])
-        if asked.stopped is None and next(reversed(batch)) in broken:
+        if asked.stopped is None and next(reversed(batch)) in _broken(found[1]):
             if (fault := _fault(judge)) is not None:
                 usable = found[0].filter(pl.col("margin").is_not_null())
                 yield from [*held, (usable, {})] if len(usable) else ()

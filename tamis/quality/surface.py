@@ -39,12 +39,11 @@ def surface_features(texts: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.
 
 
 def _features(texts: pl.DataFrame) -> tuple[list[str], NDArray[np.float32]]:
-    frame = texts.with_columns(
+    features = texts.with_columns(
         TEXT.str.len_chars().alias("n"),
         TEXT.str.extract_all(r"[\p{L}\p{N}_']+").alias("words"),
         TEXT.str.split("\n").list.eval(pl.element().filter(pl.element().str.contains(r"\S"))).alias("lines"),
-    )
-    features = frame.select(*_character_shares(), *_word_statistics(), *_line_statistics(), _compression())
+    ).select(*_character_shares(), *_word_statistics(), *_line_statistics(), _compression())
     return features.columns, features.fill_nan(0.0).fill_null(0.0).to_numpy().astype(np.float32)
 
 

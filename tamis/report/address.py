@@ -69,8 +69,7 @@ def page_url(home: Home, page: str) -> str | None:
 
 
 def _noted(home: Home, address: PagesAddress) -> PagesAddress:
-    note = json.dumps({"port": address.port, "key": address.key})
-    write_atomically(home.dagster / NOTE, note.encode())
+    write_atomically(home.dagster / NOTE, json.dumps({"port": address.port, "key": address.key}).encode())
     return address
 
 

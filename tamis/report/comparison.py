@@ -65,8 +65,7 @@ def comparison_text(report: ComparisonReport) -> list[str]:
     for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
         contrast = corrected.get((target.sampler, target.budget))
         shown = (contrast[0].difference, contrast[1]) if contrast else (math.nan, math.nan)
-        name = report.name_of(target)
-        line = f"{name:24}{number(target.loss):>13}{number(pool.loss):>11}"
+        line = f"{report.name_of(target):24}{number(target.loss):>13}{number(pool.loss):>11}"
         lines.append(f"{line}{number(shown[0]):>11}{number(shown[1]):>10}  {runs_of(target)}")
     return [*lines, *sentences(report)]
 
@@ -89,8 +88,7 @@ def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
         if math.isfinite(one.low):
             axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
     axis.axvline(0, color=GREY, linewidth=1)
-    names = [report.name_of(one) for one in shown]
-    axis.set_yticks(range(len(shown)), names, fontsize=FONT_POINTS)
+    axis.set_yticks(range(len(shown)), [report.name_of(one) for one in shown], fontsize=FONT_POINTS)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.locator_params(axis="x", nbins=6)
     axis.set_xlabel("target loss minus that of the sampler random, bits per byte", fontsize=FONT_POINTS)

@@ -72,8 +72,7 @@ def random_baseline(
     sources: doc_id and source. score: the column to compare, or None.
     """
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
-    eligible = decisions.filter(pl.col("rank").is_not_null())
-    shuffled = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id")
+    shuffled = decisions.filter(pl.col("rank").is_not_null()).sort(pl.col("doc_id").str.slice(16), "doc_id")
     drawn = shuffled.head(len(chosen))
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
     ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))

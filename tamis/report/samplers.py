@@ -77,10 +77,9 @@ def sampler_page(
 
 
 def _pairs(agreement: pl.DataFrame, column: str) -> Pairs:
-    rows = agreement.select("sampler_a", "sampler_b", column).iter_rows()
     return {
         frozenset((a, b)): float(value)
-        for a, b, value in rows
+        for a, b, value in agreement.select("sampler_a", "sampler_b", column).iter_rows()
         if a != b and value is not None and math.isfinite(value)
     }
 

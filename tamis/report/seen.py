@@ -111,8 +111,7 @@ def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFr
     """Return a selection as it is in the store, or with these decisions."""
     columns = [*SHOWN_COLUMNS, *find_sampler(section.sampler).score_columns]
     if decisions is None:
-        where = f"selection = {quoted(section.name)}"
-        decisions = project.home.store.read(DECISIONS.name, columns, where)
+        decisions = project.home.store.read(DECISIONS.name, columns, f"selection = {quoted(section.name)}")
     return Subject(
         name=section.name,
         target=section.target,

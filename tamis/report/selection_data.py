@@ -167,8 +167,7 @@ def selection_report(
     division: Division | None = None,
 ) -> SelectionReport:
     """Return one selection's report; texts are read only for the documents that are shown."""
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    sources = stored_sources(store, places)
+    sources = stored_sources(store, store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
     shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
     texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
     texts += [
@@ -275,9 +274,8 @@ def source_mix(report: SelectionReport) -> pl.DataFrame:
     if len(counts) <= SHOWN_SOURCES:
         return counts
     rest = counts.slice(SHOWN_SOURCES - 1)
-    label = pl.lit(f"{len(rest)} other sources")
     return counts.head(SHOWN_SOURCES - 1).vstack(
-        rest.select(label.alias("source"), *(pl.sum("pool", "chosen"),))
+        rest.select(pl.lit(f"{len(rest)} other sources").alias("source"), *(pl.sum("pool", "chosen"),))
     )
 
 
@@ -308,8 +306,7 @@ def selection_plot_png(report: SelectionReport) -> bytes:
 
 def has_zoom(score: DecidingScore) -> bool:
     """Return whether a second panel shows the neighbourhood of the cut."""
-    taken = int(score.chosen.sum())
-    return score.cut is not None and 0 < taken < SMALL_SHARE * len(score.scores)
+    return score.cut is not None and 0 < int(score.chosen.sum()) < SMALL_SHARE * len(score.scores)
 
 
 def _near_cut(score: DecidingScore) -> NDArray[np.bool_]:
@@ -322,10 +319,9 @@ def _near_cut(score: DecidingScore) -> NDArray[np.bool_]:
 
 def _draw(axis: Any, score: DecidingScore, shown: NDArray[np.bool_]) -> None:
     scores, chosen = score.scores[shown.astype(bool)], score.chosen[shown.astype(bool)]
-    edges = _edges(scores, score.cut)
     axis.hist(
         [scores[chosen], scores[~chosen]],
-        bins=edges,
+        bins=_edges(scores, score.cut),
         stacked=True,
         histtype="stepfilled",  # two outlines, not a hundred bars
         color=[BLUE, GREY],
@@ -353,8 +349,7 @@ def _edges(scores: NDArray[np.float64], cut: float | None) -> NDArray[np.float64
 
 def _mix_png(report: SelectionReport) -> bytes:
     mix = source_mix(report)
-    height = 1.2 + 0.34 * max(len(mix), 2)
-    figure, (axis,) = new_figure(height=height)
+    figure, (axis,) = new_figure(height=1.2 + 0.34 * max(len(mix), 2))
     pool, chosen = (mix[name].to_numpy().astype(float) for name in ("pool", "chosen"))
     places = np.arange(len(mix))[::-1]
     for values, offset, colour, label in ((pool, 0.19, GREY, "pool"), (chosen, -0.19, BLUE, "chosen")):

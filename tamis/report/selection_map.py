@@ -171,11 +171,10 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
         labels = of_points.select(of_key.alias("key")).select(label).to_series()
         code_n = labels.replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
         summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
-        labelled = [*kept, *([OTHERS] if rest else [])]
         modes.append(
             _Mode(
                 title=title,
-                labels=labelled,
+                labels=[*kept, *([OTHERS] if rest else [])],
                 counts=summed,
                 code_n=np.where(example_n, EXAMPLE_CODE, code_n).astype(np.uint8),
             )

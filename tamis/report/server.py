@@ -98,8 +98,7 @@ class _Pages(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, name or INDEX, content)
         elif (content := self._in_place_of(name or INDEX)) is not None:
             # The page of all pages is an answer also before there are any.
-            status = HTTPStatus.NOT_FOUND if name and name != INDEX else HTTPStatus.OK
-            self._answer(status, INDEX, content)
+            self._answer(HTTPStatus.NOT_FOUND if name and name != INDEX else HTTPStatus.OK, INDEX, content)
         else:
             self.send_error(HTTPStatus.NOT_FOUND, explain=NO_PAGE)
 

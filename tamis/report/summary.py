@@ -49,8 +49,7 @@ def summary(
     `states`: of each selection. `unread`: a line on the rows that could not be read, which comes first.
     `timed`: say how long the stages took, when they were last made.
     """
-    store = project.home.store
-    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(store)]
+    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(project.home.store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
     lines += gap_lines(project)
@@ -167,8 +166,7 @@ def trial_lines(project: Project) -> list[str]:
     Only trials that tamis.toml asks for, measured on the target that it asks for now.
     """
     store = project.home.store
-    made = read_current_values(store)
-    measured = measured_on(made, ManifestFolder.of(project.home))
+    measured = measured_on(read_current_values(store), ManifestFolder.of(project.home))
     asked = {
         trial.name: trial.data if trial.kind in OF_TARGETS else target_of_warm_up(project, trial.data)
         for trial in planned_trials(project)
@@ -199,8 +197,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
         return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
     if row["held_out_bits_per_byte"] is None:
         return "no accuracy yet: accuracy is measured after fine-tuning on the labels"
-    between = row["warm_up_bits_per_byte"]
-    steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
+    steps = [row["zero_shot_bits_per_byte"], row["warm_up_bits_per_byte"], row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
     low, high = row["held_out_low"], row["held_out_high"]
     interval = "" if low is None or high is None else f" (95 % interval: {low:.2f} to {high:.2f})"
@@ -209,8 +206,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 def model_lines(project: Project) -> list[str]:
     """Return which model to take, a line for each target; nothing before there is a choice."""
-    heads = read_current_values(project.home.store)
-    head = heads.get((CHOICE_STAGE.name, ""))
+    head = read_current_values(project.home.store).get((CHOICE_STAGE.name, ""))
     if head is None:
         return []
     choices = read_choices(project, head)

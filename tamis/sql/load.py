@@ -109,8 +109,7 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
                 f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it"
             )
             raise ProjectFileError(source.file, source.line, problem)
-    groups = {name: source.group for name, source in sources.items()}
-    return Names(models=frozenset(models), sources=groups)
+    return Names(models=frozenset(models), sources={name: source.group for name, source in sources.items()})
 
 
 def _check_entries(entries: dict[str, ModelEntry], names: Names) -> None:

@@ -124,8 +124,7 @@ def _needed(query: "exp.Query", schema: "Schema") -> dict[str, tuple[str, ...]]:
     from sqlglot.optimizer.pushdown_projections import pushdown_projections
     from sqlglot.optimizer.qualify import qualify
 
-    qualified = qualify(query, schema=schema, dialect=DIALECT)
-    return columns_read(pushdown_projections(qualified), schema)
+    return columns_read(pushdown_projections(qualify(query, schema=schema, dialect=DIALECT)), schema)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,8 +83,7 @@ def render(
         _mark_lines(tree)
         code = environment.compile(tree, filename=str(file))
         functions = _functions(names, uses, this, incremental)
-        template = environment.template_class.from_code(environment, code, functions)
-        marked = template.render()
+        marked = environment.template_class.from_code(environment, code, functions).render()
     except TemplateSyntaxError as error:
         raise TemplateError(file, line + error.lineno - 1, error.message or "not valid Jinja") from error
     except UnknownNameError as error:

@@ -242,8 +242,9 @@ def _controls(swarm: Swarm, law: MixtureLaw, caps: Caps, mixture: Mixture) -> li
     if np.isfinite(goal_r).any():
         best = int(np.nanargmin(goal_r))
         run = swarm.current[best]
-        control = _control(swarm, law, BEST_RUN, run.weights, law.weights[best], mixture, float(goal_r[best]))
-        found.append(control)
+        found.append(
+            _control(swarm, law, BEST_RUN, run.weights, law.weights[best], mixture, float(goal_r[best]))
+        )
     return found
 
 
@@ -319,13 +320,14 @@ class Agreement:
 
 def agreement(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: int) -> Agreement | None:
     """Return how the present larger runs rank the mixtures that small ones ran; None with fewer than four."""
-    mean = (
+    goal = dict(
         losses.filter(pl.col("target").is_in(list(targets)))
         .group_by("run")
         .agg(pl.col("bits_per_byte").mean(), pl.len(), known=pl.col("bits_per_byte").is_not_null().sum())
         .filter(pl.col("known") == len(targets))
+        .select("run", "bits_per_byte")
+        .iter_rows()
     )
-    goal = dict(mean.select("run", "bits_per_byte").iter_rows())
     small = {tuple(sorted(run.weights.items())): run.name for run in swarm.proxies.values()}
     pairs = []
     for name in sorted(swarm.larger_wanted):

@@ -104,8 +104,9 @@ class Swarm:
 
     def candidate(self, name: str, fitted: Fitted, by_fold_ftr: Floats) -> Candidate:
         """Return a candidate from predictions by fold."""
-        held_out_tr = self.held_out(by_fold_ftr)
-        return Candidate(name=name, fitted=fitted, held_out_tr=held_out_tr, by_fold_ftr=by_fold_ftr)
+        return Candidate(
+            name=name, fitted=fitted, held_out_tr=self.held_out(by_fold_ftr), by_fold_ftr=by_fold_ftr
+        )
 
 
 def parametric(swarm: Swarm, name: str) -> list[Candidate]:
@@ -255,8 +256,9 @@ def gaussian(swarm: Swarm, base: Candidate | None = None) -> Candidate:
     )
     if base is None:
         return swarm.candidate("gp", processes, by_fold_ftr)
-    together = Blend(parts=(base.fitted, processes), shares=(1.0, 1.0))
-    return swarm.candidate(f"{base.name} + gp", together, by_fold_ftr)
+    return swarm.candidate(
+        f"{base.name} + gp", Blend(parts=(base.fitted, processes), shares=(1.0, 1.0)), by_fold_ftr
+    )
 
 
 def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tuple[float, Floats]:
@@ -310,8 +312,9 @@ class Trees:
 
     def take(self, rows: NDArray[np.intp]) -> "Trees":
         """Return some of the laws."""
-        models = [self.models[s] for s in rows]
-        return Trees(models=models, mean_s=self.mean_s[rows], scale_s=self.scale_s[rows])
+        return Trees(
+            models=[self.models[s] for s in rows], mean_s=self.mean_s[rows], scale_s=self.scale_s[rows]
+        )
 
 
 def boosted(swarm: Swarm, seed: int) -> Candidate:

@@ -105,8 +105,9 @@ class MixtureLaw:
         """
         weights_nk = checked_weights(weights, self.sources)
         predicted_nt = self.values(weights_nk)
-        goals_tt = np.eye(self.targets)
-        half_nt = np.stack([self._half_width(weights_nk, goal_t, level) for goal_t in goals_tt], axis=1)
+        half_nt = np.stack(
+            [self._half_width(weights_nk, goal_t, level) for goal_t in np.eye(self.targets)], axis=1
+        )
         low_nt, high_nt = predicted_nt - half_nt, predicted_nt + half_nt
         return (low_nt[:, 0], high_nt[:, 0]) if self.one_target else (low_nt, high_nt)
 
@@ -325,8 +326,9 @@ def _fit_losses(weights_rk: Floats, losses_rt: Floats, method: Method, seed: int
     found: dict[int, _Found] = {}
     for target in np.flatnonzero(~varied_t).tolist():
         level = float(losses_rt[used_rt[:, target], target].mean())
-        candidate = Constants(level_s=np.array([level]))
-        found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)
+        found[target] = _Found(
+            "constant", {}, np.full(len(losses_rt), level), (), Constants(level_s=np.array([level]))
+        )
     if varied_t.any():
         swarm = Swarm(
             weights_rk=weights_rk,
@@ -429,8 +431,9 @@ def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags
     """Return which runs [t, R] the best of the candidates misses."""
     found_tr = np.zeros_like(given_tr)
     for row, given_r in enumerate(given_tr):
-        leverage_r = leverage(swarm.weights_rk, swarm.weights_rk[given_r])
-        near_r = np.sqrt(np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
+        near_r = np.sqrt(
+            np.maximum(1.0 - leverage(swarm.weights_rk, swarm.weights_rk[given_r]), LEAST_NEARNESS)
+        )
         chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in candidates])
         losses_r = swarm.losses_tr[row]
         away_r = np.abs(losses_r - chosen.held_out_tr[0]) * near_r

@@ -48,8 +48,9 @@ def source_of_documents(store: Store, section: MixtureSection, files: Mapping[st
     found = [files[key].corpus if key in files else noted for key, noted in keys.iter_rows()]
     corpus = keys.with_columns(corpus=pl.Series(found, dtype=pl.String))
     named = places.join(corpus, on="shard").group_by("doc_id").agg(group=pl.col("corpus").min())
-    pool = store.read(DOCUMENTS.name, ["doc_id"])
-    return pool.join(named, on="doc_id", how="inner").select("doc_id", "group")
+    return (
+        store.read(DOCUMENTS.name, ["doc_id"]).join(named, on="doc_id", how="inner").select("doc_id", "group")
+    )
 
 
 def usable_documents(
@@ -59,12 +60,14 @@ def usable_documents(
 
     candidates: as for `allocate`.
     """
-    pool = with_exclusions(candidates, ranking, limit, exclusions)
-    eligible = pool.filter(pl.col("reason").is_null()).join(
-        candidates.select("doc_id", "group"), on="doc_id", how="inner"
+    eligible = (
+        with_exclusions(candidates, ranking, limit, exclusions)
+        .filter(pl.col("reason").is_null())
+        .join(candidates.select("doc_id", "group"), on="doc_id", how="inner")
     )
-    ranked = ranked_by(eligible, ranking, "group")
-    return ranked.select("doc_id", pl.col("n_tokens").cast(pl.Int64), "is_estimated", "rank", source="group")
+    return ranked_by(eligible, ranking, "group").select(
+        "doc_id", pl.col("n_tokens").cast(pl.Int64), "is_estimated", "rank", source="group"
+    )
 
 
 def drawn_from(usable: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:

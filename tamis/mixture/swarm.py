@@ -275,8 +275,9 @@ def _proposed(
     """Return the planned runs by name; of an extension the first `skipped` are there already."""
     tokens = {source.name: source.tokens for source in there}
     prior_k = np.array([sum(tokens.get(name, 0) for name in ratio) for ratio in parts.values()], dtype=float)
-    seed = options.seed + generation + 1_000 * bool(skipped)
-    weights_rk = propose_runs(prior_k / prior_k.sum(), runs - skipped, seed=seed)
+    weights_rk = propose_runs(
+        prior_k / prior_k.sum(), runs - skipped, seed=options.seed + generation + 1_000 * bool(skipped)
+    )
     digests = {source.name: source.documents_digest for source in there}
     found: dict[str, PlannedRun] = {}
     for row_k in np.round(np.asarray(weights_rk, dtype=float), 6):

@@ -61,14 +61,16 @@ def choose_actively(
     ids = np.asarray(doc_ids, dtype=np.str_)[order].tolist()
     wanted = min(size, len(ids))
     uniform = choose_sample(ids, wanted - round(active_share * (1 - HOLD_OUT_SHARE) * wanted), seed)
-    share = min(HOLD_OUT_SHARE * wanted / max(len(uniform), 1), 1.0)
-    parts = split_sample(sorted(uniform), seed, hold_out=share)
+    parts = split_sample(
+        sorted(uniform), seed, hold_out=min(HOLD_OUT_SHARE * wanted / max(len(uniform), 1), 1.0)
+    )
     if not (count := wanted - len(uniform)):
         return parts
     held_out = set(parts.filter(pl.col("part") == "hold_out")["doc_id"])
     asked_n = np.isin(ids, [doc_id for doc_id in uniform if doc_id not in held_out])
-    open_n = ~np.isin(ids, uniform)
-    chosen = _lowering_most(_covariance(features[order], vector_columns), asked_n, open_n, count)
+    chosen = _lowering_most(
+        _covariance(features[order], vector_columns), asked_n, ~np.isin(ids, uniform), count
+    )
     active = pl.DataFrame({"doc_id": [ids[row] for row in chosen], "part": ["train"] * len(chosen)})
     return pl.concat([parts, active.cast(pl.String)]).sort("doc_id")
 

@@ -151,8 +151,9 @@ class AskLLM:
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
         if self._judge is None and self._shares_model_of is not None:
-            loaded = self._shares_model_of.local_judge()
-            self._judge = asked_with(loaded, self.prompt, self.max_tokens, judge_source(self.model))
+            self._judge = asked_with(
+                self._shares_model_of.local_judge(), self.prompt, self.max_tokens, judge_source(self.model)
+            )
         if self._judge is None:
             self._judge = load_local_judge(
                 judge_source(self.model),
@@ -177,8 +178,9 @@ def _opened_again(model: str | Endpoint, options: dict[str, Any], fingerprint: s
 def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataFrame:
     raw, yes, no = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan).T
     mass = np.minimum(np.exp(yes) + np.exp(no), 1.0)  # rounding may pass 1
-    columns = dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True))
-    return pl.DataFrame(columns, schema=SCHEMA).with_columns(pl.col(pl.Float32).fill_nan(None))
+    return pl.DataFrame(
+        dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True)), schema=SCHEMA
+    ).with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
 def _ask_locally(judge: AskLLM, texts: Sequence[str], advance: Advance) -> Asked:
@@ -204,8 +206,9 @@ def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advan
         if stop.is_set():
             return None
         try:
-            question = prompt.around(document)
-            shown = first_token_log_probabilities(endpoint, prompt, question, judge.usage.count_tokens)
+            shown = first_token_log_probabilities(
+                endpoint, prompt, prompt.around(document), judge.usage.count_tokens
+            )
         except Exception as error:
             if _refusal(error) is None:
                 stop.set()

@@ -195,8 +195,9 @@ def first_token_log_probabilities(
     chat = address.endswith("/chat/completions")
     body: dict[str, Any] = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
     if chat:
-        asked = question + CHAT_REMINDER if prompt.name == "ask-llm" else question
-        messages = [{"role": "user", "content": asked}]
+        messages = [
+            {"role": "user", "content": question + CHAT_REMINDER if prompt.name == "ask-llm" else question}
+        ]
         body |= {"messages": messages, "logprobs": True, "top_logprobs": ALTERNATIVES}
     else:
         body |= {"prompt": question, "logprobs": ALTERNATIVES}

@@ -109,8 +109,9 @@ def judge_identity(
         raise UnknownNameError("dtype", dtype, DTYPES)
     asked = judge_prompt(model, prompt)
     content = (asked.name, asked.prefix, asked.suffix, asked.answer, asked.delimiters)
-    parts = [CODE_VERSION, _model_key(model), content, max_tokens, dtype]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        json.dumps([CODE_VERSION, _model_key(model), content, max_tokens, dtype]).encode()
+    ).hexdigest()[:32]
 
 
 def _model_key(model: str | Endpoint) -> list[str]:

@@ -118,8 +118,9 @@ def _answer_tokens(tokenizer: Any, prompt: Prompt, name: str) -> AnswerTokens:
         raise JudgeModelError(
             name, f"the model's vocabulary has no single token for {missing}; use another judge"
         )
-    raw = _single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))
-    return AnswerTokens(raw=raw[0], yes=yes, no=no)
+    return AnswerTokens(
+        raw=_single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))[0], yes=yes, no=no
+    )
 
 
 def _single_tokens(tokenizer: Any, spellings: Sequence[str]) -> tuple[int, ...]:

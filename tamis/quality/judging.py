@@ -39,8 +39,9 @@ def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
     if not section.active_share or not pool:
         return split_sample(sorted(choose_sample(pool, section.sample, seed)), seed)
-    table = current_table(project)
-    ids, vectors_nd, surface_nk, _ = read_visible(store, table, candidates(pool, section.sample, seed))
+    ids, vectors_nd, surface_nk, _ = read_visible(
+        store, current_table(project), candidates(pool, section.sample, seed)
+    )
     return choose_actively(
         ids,
         np.concatenate([vectors_nd, surface_nk], axis=1),

@@ -70,8 +70,9 @@ def choose_setting(rows_nk: Float64, targets_n: Float64, vector_columns: int) ->
         targets,
     )
     for setting in _kernels(vector_columns, rows.shape[1]):
-        scaled = weighted(rows, vector_columns, setting.vector_weight)
-        predictions_nr = _out_of_fold(scaled, targets, fold_n, setting)
+        predictions_nr = _out_of_fold(
+            weighted(rows, vector_columns, setting.vector_weight), targets, fold_n, setting
+        )
         errors_r = np.mean((predictions_nr - targets[:, None]) ** 2, axis=0)
         errors_r *= 1.0 if setting.kernel == "linear" else HANDICAP
         if errors_r.min() < best:

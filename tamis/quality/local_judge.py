@@ -97,8 +97,9 @@ def bounded_documents(judge: LocalJudge, texts: Sequence[str]) -> tuple[list[str
 def question_ids(judge: LocalJudge, documents: Sequence[str]) -> list[list[int]]:
     """Token ids of the whole question about each document."""
     questions = [judge.prompt.around(document) for document in documents]
-    encoded = judge.tokenizer(questions, add_special_tokens=judge.adds_special_tokens, verbose=False)
-    ids: list[list[int]] = encoded["input_ids"]
+    ids: list[list[int]] = judge.tokenizer(
+        questions, add_special_tokens=judge.adds_special_tokens, verbose=False
+    )["input_ids"]
     if judge.model.config.is_encoder_decoder:
         return ids
     end = judge.tokenizer.eos_token_id  # some causal tokenizers close the text, after which no answer follows

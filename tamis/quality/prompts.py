@@ -131,8 +131,9 @@ def neutralised(texts: Sequence[str], prompt: Prompt, special_tokens: Iterable[s
     Delimiters and control tokens are broken by an inserted space or shortened, never removed without trace,
     so that no text can assemble one from what is left. Lone surrogates become "?".
     """
-    encodable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    column = pl.Series("text", encodable, dtype=pl.String).str.strip_chars()
+    column = pl.Series(
+        "text", [text.encode("utf-8", "replace").decode("utf-8") for text in texts], dtype=pl.String
+    ).str.strip_chars()
     for pattern, replacement in (*CONTROL_PATTERNS, *_token_patterns(special_tokens), *prompt.delimiters):
         column = column.str.replace_all(pattern, replacement)
     return column.to_list()

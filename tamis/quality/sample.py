@@ -48,9 +48,9 @@ def split_sample(
     if len(members) != len(doc_ids):
         raise BadArgumentError("groups", f"{len(members)} groups", f"{len(doc_ids)}, one per document")
     share_n = _keys(members, "part", seed) / 2.0**64
-    part = np.where(share_n < hold_out, "hold_out", "train")
     return pl.DataFrame(
-        {"doc_id": list(doc_ids), "part": part.tolist()}, schema={"doc_id": pl.String, "part": pl.String}
+        {"doc_id": list(doc_ids), "part": np.where(share_n < hold_out, "hold_out", "train").tolist()},
+        schema={"doc_id": pl.String, "part": pl.String},
     )
 
 

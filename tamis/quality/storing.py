@@ -47,8 +47,9 @@ Answered = tuple[pl.DataFrame, dict[str, Refusal]]
 
 def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
     """Those of the documents that this judge has not answered yet."""
-    known = store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
-    return sorted(set(doc_ids).difference(known))
+    return sorted(
+        set(doc_ids).difference(store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"])
+    )
 
 
 def has_answered(store: Store, fingerprint: str, *tables: str) -> bool:
@@ -73,8 +74,9 @@ def judge_documents(
     """
     retain(store, table, doc_ids, local=False)
     texts = texts_of(store, doc_ids)
-    by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
-    ordered = {doc_id: texts[doc_id] for doc_id in by_length}
+    ordered = {
+        doc_id: texts[doc_id] for doc_id in sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
+    }
     answered = answered or has_answered(store, judge.fingerprint, table)
     for rows, refused in _answers(judge, ordered, "doc_id", advance, answered):
         if table == ANSWERS:
@@ -134,8 +136,9 @@ def _with_keys(asked: Asked, keys: list[str], key: str, judge: AskLLM) -> Answer
         pl.lit(isinstance(judge.model, Endpoint)).alias("by_server"),
     )
     unasked = [keys[place] for place in asked.unasked]
-    refused = {keys[place]: why for place, why in asked.refused.items()}
-    return rows.filter(~pl.col(key).is_in(unasked)), refused
+    return rows.filter(~pl.col(key).is_in(unasked)), {
+        keys[place]: why for place, why in asked.refused.items()
+    }
 
 
 def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> None:
@@ -164,8 +167,9 @@ def _asked(judge: AskLLM, texts: dict[str, str], advance: Advance) -> tuple[Aske
 def set_unanswered_aside(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
     """Note in quarantine which of the sample have no score, and why; their rows stay, with nulls."""
     forget_refused(store, STAGE, [fingerprint])
-    blocks = store.by_ids(ANSWERS, doc_ids, ["doc_id", "margin"])
-    answers = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
+    answers = [
+        pl.DataFrame(pl.from_arrow(block)) for block in store.by_ids(ANSWERS, doc_ids, ["doc_id", "margin"])
+    ]
     none = pl.DataFrame(schema={"doc_id": pl.String})
     unscored = ~pl.col("margin").fill_null(np.nan).is_finite()
     without = pl.concat([none, *(frame.filter(unscored).select("doc_id") for frame in answers)])
@@ -253,8 +257,9 @@ def grade_documents(
     schema = schema_of("scores_quality")
     rows = [schema.empty_table()]
     try:
-        graded = [doc_id for doc_id in doc_ids if doc_id not in refused]
-        ids, features_nk, _lengths = read_features(store, embeddings, graded)
+        ids, features_nk, _lengths = read_features(
+            store, embeddings, [doc_id for doc_id in doc_ids if doc_id not in refused]
+        )
         columns: list[Any] = [
             ids,
             np.asarray(grader.predict(features_nk), dtype=np.float64),

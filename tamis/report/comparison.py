@@ -72,8 +72,9 @@ def comparison_text(report: ComparisonReport) -> list[str]:
 
 def comparison_plot_png(report: ComparisonReport) -> bytes:
     """Return contrasts with random and loss curves, as PNG of at most 60 KB."""
-    height = max(LEAST_INCHES, LINE_INCHES * len(report.target.contrasts) + 1.2)
-    figure, (left, right) = new_figure(2, width=10.0, height=height)
+    figure, (left, right) = new_figure(
+        2, width=10.0, height=max(LEAST_INCHES, LINE_INCHES * len(report.target.contrasts) + 1.2)
+    )
     _draw_contrasts(left, report)
     _draw_curves(figure, right, report)
     return png_of(figure)
@@ -98,8 +99,9 @@ def _draw_curves(figure: "Figure", axis: Any, report: ComparisonReport) -> None:
     tokens = report.share_p * report.tokens
     for place, arm in enumerate(report.target.arms[:MOST_CURVES]):
         dashes, colour = ("--", INK) if arm.sampler == FULL else ("-", COLOURS[place % len(COLOURS)])
-        name = report.name_of(arm)
-        axis.plot(tokens, report.curve_ap[place], dashes, color=colour, linewidth=1.4, label=name)
+        axis.plot(
+            tokens, report.curve_ap[place], dashes, color=colour, linewidth=1.4, label=report.name_of(arm)
+        )
         if arm.sampler == FULL:
             axis.axhline(report.curve_ap[place, -1], color=GREY, linewidth=0.8)
     axis.set_xlabel("tokens trained on", fontsize=FONT_POINTS)

@@ -80,8 +80,9 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         return False
 
     def page(name: str, title: str, asset: str, partition: str = "") -> Page:
-        there = name if name in names else ""
-        return Page(file=there, title=title, stale=reasons.get((asset, partition), ""))
+        return Page(
+            file=name if name in names else "", title=title, stale=reasons.get((asset, partition), "")
+        )
 
     chosen = [
         (

@@ -114,8 +114,9 @@ def _loss_ticks(axis: Any, report: ScalingReport, plain: Any) -> None:
         return
     low, high = limits
     axis.set_ylim(low, high)
-    ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
-    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_locator(
+        FixedLocator([tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high])
+    )
     axis.yaxis.set_major_formatter(plain)
 
 

@@ -148,11 +148,12 @@ def look_at(store: Store, subject: Subject) -> Seen:
     texts = known.join(
         heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left"
     )
-    shown = [
-        texts.select("doc_id", "text", kind="verdict"),
-        examples[shown_m].select("doc_id", "text", "kind"),
-    ]
-    points = pl.concat(shown)
+    points = pl.concat(
+        [
+            texts.select("doc_id", "text", kind="verdict"),
+            examples[shown_m].select("doc_id", "text", "kind"),
+        ]
+    )
     if subject.stored_topics:
         topics = _stored_topics(store, vector_nd, example_md)
     else:
@@ -275,8 +276,9 @@ def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]
     kind = pl.when(pl.col("doc_id").is_in(lacking)).then(pl.lit(GAP)).otherwise(pl.lit(EXAMPLE)).alias("kind")
     text = pl.col("text").fill_null("")
     found = rows.with_columns(kind, n_chars=text.str.len_chars(), n_bytes=text.str.len_bytes().cast(pl.Int64))
-    head = text.str.slice(0, TEXT_CHARACTERS)
-    return found.select("doc_id", head, "kind", "source", _length("n_chars"), "n_bytes"), example_md
+    return found.select(
+        "doc_id", text.str.slice(0, TEXT_CHARACTERS), "kind", "source", _length("n_chars"), "n_bytes"
+    ), example_md
 
 
 def _own_topics(
@@ -311,11 +313,12 @@ def _stored_topics(store: Store, vector_nd: np.ndarray, example_md: np.ndarray) 
     (ids, center_cd), names = read_centers(store), read_names(store)
     if not ids:  # no document has a vector
         ids, center_cd = [NO_VECTOR], np.zeros((1, vector_nd.shape[1]))
-    place = pl.col("topic").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.Int64)
     return Topics(
         labels=[names.label(topic) for topic in ids],
         ids=ids,
-        of_pool=read_topics(store).with_columns(place),
+        of_pool=read_topics(store).with_columns(
+            pl.col("topic").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.Int64)
+        ),
         label_n=nearest_topic(vector_nd, center_cd) if len(vector_nd) else np.zeros(0, np.int64),
         label_m=nearest_topic(example_md, center_cd) if len(example_md) else np.zeros(0, np.int64),
         from_documents=names.from_documents,

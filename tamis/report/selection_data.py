@@ -353,8 +353,9 @@ def _mix_png(report: SelectionReport) -> bytes:
     pool, chosen = (mix[name].to_numpy().astype(float) for name in ("pool", "chosen"))
     places = np.arange(len(mix))[::-1]
     for values, offset, colour, label in ((pool, 0.19, GREY, "pool"), (chosen, -0.19, BLUE, "chosen")):
-        shares = 100 * values / max(values.sum(), 1.0)
-        axis.barh(places + offset, shares, height=0.36, color=colour, label=label)
+        axis.barh(
+            places + offset, 100 * values / max(values.sum(), 1.0), height=0.36, color=colour, label=label
+        )
     axis.set_yticks(places, [str(source)[:LABEL_CHARACTERS] for source in mix["source"]])
     axis.set_xlabel("share of documents, %", fontsize=FONT_POINTS)
     axis.legend(fontsize=FONT_POINTS - 1, frameon=False)

@@ -250,8 +250,9 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     scores, parts = used_score_columns(seen.decisions), _parts(seen)
     drawn = [rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts]
     rows = pl.concat([seen.decisions.clear().with_columns(part=pl.lit("")), *drawn])
-    texts = heads(store, rows["doc_id"].unique().to_list())
-    rows = rows.join(texts, on="doc_id", how="left", maintain_order="left").with_columns(
+    rows = rows.join(
+        heads(store, rows["doc_id"].unique().to_list()), on="doc_id", how="left", maintain_order="left"
+    ).with_columns(
         clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"),
         source=clean(pl.col("source").cast(pl.String), 60),
     )
@@ -299,8 +300,9 @@ def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
             ("likely mistakes: good, just outside", len(outside), best.head(MISTAKES)),
             ("likely mistakes: poor, just inside", len(inside), inside.drop_nulls("quality").head(MISTAKES)),
         ]
-    by_count = seen.decisions.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    counts = dict(by_count.iter_rows())
+    counts = dict(
+        seen.decisions.group_by("reason").len().sort("len", "reason", descending=[True, False]).iter_rows()
+    )
     drawn = seen.sample[
         np.argsort(keyed_hash(seen.sample["doc_id"], seen.subject.seed, "browse"), kind="stable")
     ]

@@ -113,6 +113,7 @@ def comparison_in_words(target: str, serving: Serving) -> str:
 def with_texts(store: Store, target: str, examples: pl.DataFrame) -> pl.DataFrame:
     """Return examples (example_id and other columns) in their order, with their source and excerpt."""
     known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source", "text"], f"target = {quoted(target)}")
-    excerpt = pl.col("text").str.slice(0, EXCERPT_CHARACTERS)
-    texts = known.select("source", example_id="doc_id", excerpt=excerpt)
+    texts = known.select(
+        "source", example_id="doc_id", excerpt=pl.col("text").str.slice(0, EXCERPT_CHARACTERS)
+    )
     return examples.join(texts, on="example_id", how="left", maintain_order="left")

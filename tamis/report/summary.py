@@ -75,8 +75,9 @@ def gap_lines(project: Project) -> list[str]:
 def pool_line(store: Store) -> str:
     """Return how many documents there are, and from how many shards."""
     files = store.read(OCCURRENCES.name, ["shard"]).unique()
-    grouped = store.read(GROUPED_FILES, ["shard", "part_of"])
-    keys = files.join(grouped, on="shard", how="left").select(pl.coalesce("part_of", "shard"))
+    keys = files.join(store.read(GROUPED_FILES, ["shard", "part_of"]), on="shard", how="left").select(
+        pl.coalesce("part_of", "shard")
+    )
     shards = keys["part_of"].n_unique()
     return (
         f"Pool: {counted(store.count(DOCUMENTS.name), 'distinct document')} from {counted(shards, 'shard')}; "
@@ -148,8 +149,9 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     """Return the sources with most of these documents, as shares."""
     if not doc_ids:
         return "no source"
-    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    chosen = stored_sources(store, occurrences, pl.Series(doc_ids))
+    chosen = stored_sources(
+        store, store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]), pl.Series(doc_ids)
+    )
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [
@@ -277,9 +279,9 @@ def comparison_lines(project: Project) -> list[str]:
 
 def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
-        hint = (
+        return [
+            "",
             "to train a model on each sampler's choice as well, add [sampler_trials] to tamis.toml; "
-            "see docs/settings.md"
-        )
-        return ["", hint]
+            "see docs/settings.md",
+        ]
     return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

@@ -50,8 +50,9 @@ def _found(
     scope = build_scope(qualified)
     leaves: Leaves = {}
     for column in qualified.named_selects:
-        root = lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT, trim_selects=False)
-        leaves[column] = _leaves(root.walk())
+        leaves[column] = _leaves(
+            lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT, trim_selects=False).walk()
+        )
     return leaves
 
 

@@ -78,8 +78,9 @@ def read_project(folder: Path) -> Project:
     """Read the SQL project in `folder` from its files; raises as `load_project`."""
     settings = read_settings(folder)
     layers = {layer: files_of(folder / layer, "sql") for layer in settings.layers}
-    yaml_files = [file for layer in settings.layers for file in files_of(folder / layer, "y*ml")]
-    entries, sources = read_properties(yaml_files)
+    entries, sources = read_properties(
+        [file for layer in settings.layers for file in files_of(folder / layer, "y*ml")]
+    )
     names = _names(layers, sources)
     _check_entries(entries, names)
     drafts = [
@@ -91,8 +92,9 @@ def read_project(folder: Path) -> Project:
     ordered = _in_order(drafts, tests)
     tests += singular_tests(folder, settings, names, ordered)
     _check_test_names(tests)
-    models = _models(ordered, tests, sources)
-    return Project(name=settings.name, folder=folder, models=models, sources=sources)
+    return Project(
+        name=settings.name, folder=folder, models=_models(ordered, tests, sources), sources=sources
+    )
 
 
 def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
@@ -105,10 +107,11 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
         models.add(file.stem)
     for source in sources.values():
         if source.group == MODEL_SCHEMA:
-            problem = (
-                f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it"
+            raise ProjectFileError(
+                source.file,
+                source.line,
+                f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it",
             )
-            raise ProjectFileError(source.file, source.line, problem)
     return Names(models=frozenset(models), sources={name: source.group for name, source in sources.items()})
 
 
@@ -150,8 +153,9 @@ def _models(drafts: dict[str, Draft], tests: list[TestDraft], sources: dict[str,
     bindings: dict[str, Binding] = {}
     for name, draft in drafts.items():
         bindings[name] = bind(draft.query, draft.rendered, schema)
-        types = dict.fromkeys(bindings[name].columns, "text")
-        schema.add_table(relation(MODEL_SCHEMA, name), types, dialect="duckdb")
+        schema.add_table(
+            relation(MODEL_SCHEMA, name), dict.fromkeys(bindings[name].columns, "text"), dialect="duckdb"
+        )
     logic: dict[str, str] = {}
     models: dict[str, Model] = {}
     for name, draft in drafts.items():
@@ -203,11 +207,12 @@ def _increment(draft: Draft, whole: Binding, schema: "Schema") -> Increment | No
     rendered, query = draft.increment
     binding, key = bind(query, rendered, schema), unique_key_of(draft.rendered)
     if binding.columns != whole.columns:
-        problem = (
+        raise ProjectFileError(
+            rendered.file,
+            rendered.line(1),
             f"the model has the columns {', '.join(whole.columns)} when it is built whole, but "
-            f"{', '.join(binding.columns)} when is_incremental() is true; both must have the same columns"
+            f"{', '.join(binding.columns)} when is_incremental() is true; both must have the same columns",
         )
-        raise ProjectFileError(rendered.file, rendered.line(1), problem)
     if missing := [name for name in key if name not in whole.columns]:
         raise UnknownColumnError(rendered.file, rendered.line(1), missing[0], whole.columns)
     reads = {name: columns for name, columns in binding.reads.items() if name != draft.name}

@@ -175,8 +175,9 @@ def run_model(
             increment = _compute(connection, plan, model, previous)
             tests = _audit(connection, model)
         table, rows = _result(connection, model, first)
-    seconds = time.perf_counter() - started
-    return ModelResult(table=table, rows=rows, tests=tests, seconds=seconds, increment=increment)
+    return ModelResult(
+        table=table, rows=rows, tests=tests, seconds=time.perf_counter() - started, increment=increment
+    )
 
 
 @contextmanager

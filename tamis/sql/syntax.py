@@ -157,16 +157,18 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     except SqlglotError as error:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
-        problem = (
+        raise SqlSyntaxError(
+            rendered.file,
+            rendered.line(1),
             "`*` cannot be used here, because the columns of this table function depend on the data; name "
-            "the columns that you need"
-        )
-        raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
+            "the columns that you need",
+        ) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
-        line = rendered.line(1)
         raise ProjectFileError(
-            rendered.file, line, f"output columns with the same name: {', '.join(repeated)}; rename with AS"
+            rendered.file,
+            rendered.line(1),
+            f"output columns with the same name: {', '.join(repeated)}; rename with AS",
         )
     return Binding(columns=columns, reads=columns_read(qualified, schema))
 
@@ -198,11 +200,12 @@ def order_terms(query: "exp.Query", rendered: Rendered, columns: tuple[str, ...]
         return ()
     for term in order.expressions:
         if term.this.name.lower() not in columns or term.this.args.get("table"):
-            problem = (
+            raise UnorderedModelError(
+                rendered.file,
+                rendered.line(_position(term) or 1),
                 f"ORDER BY {term.this.sql(DIALECT)} must be the plain name of a column of the result, "
-                "without a table name or an expression"
+                "without a table name or an expression",
             )
-            raise UnorderedModelError(rendered.file, rendered.line(_position(term) or 1), problem)
     return tuple(term.sql(DIALECT, comments=False) for term in order.expressions)
 
 

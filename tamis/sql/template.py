@@ -87,8 +87,9 @@ def render(
     except TemplateSyntaxError as error:
         raise TemplateError(file, line + error.lineno - 1, error.message or "not valid Jinja") from error
     except UnknownNameError as error:
-        at = _line_of(error, file, line)
-        raise UnknownReferenceError(file, at, error.kind, error.name, error.valid) from error
+        raise UnknownReferenceError(
+            file, _line_of(error, file, line), error.kind, error.name, error.valid
+        ) from error
     except TemplateError:
         raise
     except Exception as error:
@@ -116,8 +117,9 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
     def source(*given: object) -> str:
         group, table = _texts("source", given, "the name of a source", "the name of a table")
         if names.sources.get(table) != group:
-            valid = [f"{known}.{name}" for name, known in names.sources.items()]
-            raise UnknownNameError("source", f"{group}.{table}", valid)
+            raise UnknownNameError(
+                "source", f"{group}.{table}", [f"{known}.{name}" for name, known in names.sources.items()]
+            )
         uses.sources.append(table)
         return _used(uses, group, table)
 
@@ -158,8 +160,9 @@ def _check_names(tree: Any, file: Path, line: int) -> None:
     unknown = meta.find_undeclared_variables(tree) - set(ALLOWED_NAMES)
     for name in tree.find_all(nodes.Name):
         if name.name in unknown:
-            valid = ", ".join(ALLOWED_NAMES)
-            raise TemplateError(file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {valid}")
+            raise TemplateError(
+                file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {', '.join(ALLOWED_NAMES)}"
+            )
 
 
 def _mark_lines(tree: Any) -> None:

@@ -28,20 +28,17 @@ LEVEL = 0.9
 
 def fit_losses(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: int) -> MixtureLaw:
     """Return the law of the present runs. losses: run, target, bits_per_byte. Raises `TooFewRunsError`."""
-    losses_rt, needed = loss_matrix(swarm, losses, targets), len(swarm.parts) + 2
+    known = {
+        (run, target): loss for run, target, loss in losses.select("run", "target", "bits_per_byte").rows()
+    }
+    losses_rt = np.array(
+        [[known.get((run.name, target)) for target in targets] for run in swarm.current], dtype=float
+    )  # [run, target] of the present runs, NaN where there is none
+    needed = len(swarm.parts) + 2
     for column, finished in enumerate(np.isfinite(losses_rt).sum(0).tolist()):
         if finished < needed:
             raise TooFewRunsError(column, finished, needed, targets[column])
     return fit_mixture_law(swarm.part_weights, losses_rt, seed=seed)
-
-
-def loss_matrix(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str]) -> np.ndarray:
-    """Return losses [run, target] of the present runs, NaN where there is none."""
-    known = {
-        (run, target): loss for run, target, loss in losses.select("run", "target", "bits_per_byte").rows()
-    }
-    found = [[known.get((run.name, target)) for target in targets] for run in swarm.current]
-    return np.array([[np.nan if one is None else one for one in row] for row in found], dtype=float)
 
 
 def law_rows(swarm: Swarm, law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]:
@@ -219,11 +216,10 @@ def _controls(swarm: Swarm, law: MixtureLaw, caps: Caps, mixture: Mixture) -> li
     bounds = {name: caps.max_repetition * size / caps.train_tokens for name, size in tokens.items()}
     names = sorted(tokens)
     natural = {name: tokens[name] / sum(tokens.values()) for name in names}
-    uniform = dict.fromkeys(names, 1 / len(names))
     scarce = unimax([tokens[name] for name in names], caps.train_tokens, caps.max_repetition)
     wanted: dict[str, Mapping[str, float]] = {
         NATURAL: natural,
-        UNIFORM: uniform,
+        UNIFORM: dict.fromkeys(names, 1 / len(names)),
         UNIMAX: dict(zip(names, map(float, scarce), strict=True)),
     }
     if near := by_distance(natural, caps.distances):
@@ -258,9 +254,8 @@ def _control(
     measured: float | None = None,
 ) -> Control:
     goal, low, high = (float(one[0]) for one in law.goal_interval(weights_p[None]))
-    difference = (0.0, 0.0, 0.0)
-    if name != CHOSEN:
-        difference = law.difference_interval(mixture.weights, weights_p)
+    same = name == CHOSEN
+    difference = (0.0, 0.0, 0.0) if same else law.difference_interval(mixture.weights, weights_p)
     return Control(
         name=name,
         shares=dict(shares),

@@ -98,14 +98,11 @@ class Swarm:
         part = slice(row, row + 1)
         return replace(self, losses_tr=self.losses_tr[part], used_tr=self.used_tr[part])
 
-    def held_out(self, by_fold_ftr: Floats) -> Floats:
-        """Return for each run what the fit without its fold says, [t, R]."""
-        return np.moveaxis(by_fold_ftr[self.fold_r, :, np.arange(len(self.fold_r))], 0, 1)
-
     def candidate(self, name: str, fitted: Fitted, by_fold_ftr: Floats) -> Candidate:
-        """Return a candidate from predictions by fold."""
+        """Return a candidate from predictions by fold: held out, a run is predicted without its fold."""
+        held_out_rt = by_fold_ftr[self.fold_r, :, np.arange(len(self.fold_r))]
         return Candidate(
-            name=name, fitted=fitted, held_out_tr=self.held_out(by_fold_ftr), by_fold_ftr=by_fold_ftr
+            name=name, fitted=fitted, held_out_tr=np.moveaxis(held_out_rt, 0, 1), by_fold_ftr=by_fold_ftr
         )
 
 
@@ -188,8 +185,7 @@ class Processes:
     def predict(self, weights_nk: Floats) -> Floats:
         """Return values [s, n]."""
         features_nk = np.log(weights_nk + OFFSET) / self.scale
-        kernels = (self._kernel(s, features_nk) for s in range(len(self.mean_s)))
-        return np.stack([m + k @ d for m, k, d in zip(self.mean_s, kernels, self.dual, strict=True)])
+        return np.stack([m + self._kernel(s, features_nk) @ self.dual[s] for s, m in enumerate(self.mean_s)])
 
     def by_root(self, roots_nk: Floats) -> Floats:
         """Return derivatives [s, n, k] by the square roots of the shares."""

@@ -391,11 +391,9 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
         # Bad runs bend the law that they are judged by: it is fitted without them, and all are judged again.
         swarm = replace(swarm, used_tr=given_tr & ~outlier_tr)
         roots = parametric(swarm, "root")
-    outlier_tr = given_tr & ~swarm.used_tr
-    names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
     shared = [*(roots if method in ("best", "root") else ())]
-    for name in names:
-        if name in ("log-linear", "transfer", "linear"):
+    for name in ("log-linear", "transfer", "linear"):
+        if method in ("best", name):
             shared += parametric(swarm, name)
     found = []
     for row in range(len(given_tr)):
@@ -406,7 +404,7 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
             candidates = [boosted(one, seed)]
         chosen, tried = _best(one, candidates, seed) if method == "best" else _least_error(one, candidates)
         ranks = {name: _rank_correlation(one, candidate) for name, candidate in tried.items()}
-        outliers = tuple(int(run) for run in np.flatnonzero(outlier_tr[row]))
+        outliers = tuple(np.flatnonzero(outlier_tr[row]).tolist())
         found.append(_Found(chosen.name, ranks, chosen.held_out_tr[0], outliers, chosen.fitted))
     return found
 

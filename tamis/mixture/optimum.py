@@ -116,7 +116,9 @@ def best_mixture(
         difference=difference,
         difference_low=below,
         difference_high=above,
-        repetition=_repetition(weights_k, passes_k),
+        repetition=np.full(law.sources, np.nan)
+        if passes_k is None
+        else np.divide(weights_k, passes_k, out=np.zeros_like(weights_k), where=passes_k > 0),
         caps=caps_k,
         binding=tuple(int(one) for one in np.flatnonzero(by_tokens)),
         at_largest_seen=tuple(int(one) for one in np.flatnonzero(at_cap_k & ~by_tokens)),
@@ -144,12 +146,6 @@ def _caps(token_caps_k: Floats, largest_seen_k: Floats, prior_k: Floats, stay_ne
             "in any run; train runs with larger shares of the sources whose tokens allow more",
         )
     return caps_k
-
-
-def _repetition(weights_k: Floats, passes_k: Floats | None) -> Floats:
-    if passes_k is None:
-        return np.full(len(weights_k), np.nan)
-    return np.divide(weights_k, passes_k, out=np.zeros_like(weights_k), where=passes_k > 0)
 
 
 def _shares_of_a_pass(
@@ -290,8 +286,7 @@ def _search(objective: Objective, starts_sk: Floats, caps_k: Floats) -> Floats:
     begun_sk = under_caps(np.maximum(starts_sk, 1e-6), caps_k)
     best_k = begun_sk[int(objective(begun_sk).argmin())]
     for strength in np.geomspace(5, 500, ROUNDS):
-        drawn_nk = random.dirichlet(np.maximum(best_k, 1e-4) * strength, DRAWS)
-        drawn_nk = under_caps(drawn_nk, caps_k)
+        drawn_nk = under_caps(random.dirichlet(np.maximum(best_k, 1e-4) * strength, DRAWS), caps_k)
         nearest = drawn_nk[np.argsort(objective(drawn_nk), kind="stable")[:32]]
         offered_sk = np.stack([best_k, nearest[0], nearest.mean(0)])
         best_k = offered_sk[int(objective(offered_sk).argmin())]

@@ -80,11 +80,7 @@ class Reuse:
         available_k = setting_numbers("available_tokens", available_tokens, expected)
         if available_k.shape != (len(self.sources),):
             raise BadMixtureSettingError("available_tokens", available_tokens, expected)
-        found_c = []
-        for part_k in self._parts():
-            used = part_k > 0
-            found_c.append(float((available_k[used] / part_k[used]).min()))
-        return np.array(found_c)
+        return np.array([(available_k[part_k > 0] / part_k[part_k > 0]).min() for part_k in self._parts()])
 
     def _places(self, names: Collection[str]) -> list[int]:
         return [self.sources.index(name) for name in names]
@@ -127,7 +123,8 @@ def plan_reuse(
     learnt = tuple(name for name in names if name in new or name in set(free))
     held = {name: float(weights[name]) for name in names if name not in learnt}
     removed = tuple(name for name in weights if name not in names)
-    if not sum(held.values()) > 0:
+    total = sum(held.values())
+    if not total > 0:
         return Reuse(
             sources=names,
             free=names,
@@ -135,12 +132,10 @@ def plan_reuse(
             ratios=np.zeros(len(names)),
             runs=runs_needed(len(names)),
         )
-    total = sum(held.values())
-    ratios_k = np.array([held.get(name, 0.0) / total for name in names])
     return Reuse(
         sources=names,
         free=learnt,
         removed=removed,
-        ratios=ratios_k,
+        ratios=np.array([held.get(name, 0.0) / total for name in names]),
         runs=runs_to_extend(len(learnt)),
     )

@@ -39,8 +39,8 @@ def run_documents(store: Store, run: PlannedRun) -> pl.DataFrame:
         "doc_id", "n_tokens", group="source", method_score="rank"
     )
     shares = TargetShares(shares=run.weights, maximum_repetition=_ANY_REPETITION)
-    divided = allocate(candidates, f"{run.tokens}tok", shares, Ranking(sampler=_AS_RANKED))
-    chosen = divided.decisions.filter(pl.col("count") > 0)
+    decisions = allocate(candidates, f"{run.tokens}tok", shares, Ranking(sampler=_AS_RANKED)).decisions
+    chosen = decisions.filter(pl.col("count") > 0)
     return chosen.select("doc_id", "count", source="budget_group").sort("doc_id")
 
 

@@ -19,7 +19,7 @@ from tamis.mixture.reuse import REVISED
 from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
-from tamis.settings.budget import Budget, Per
+from tamis.settings.budget import Budget
 from tamis.settings.config import MixtureSection
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
@@ -31,18 +31,13 @@ LEAST_COMPARED = 20
 Vectors = Callable[[list[str]], np.ndarray]
 
 
-def grouped_by(section: MixtureSection) -> Per:
-    """Return what the sources of the mixture are, as the reasons of decisions name it."""
-    return "topic" if section.sources == "topics" else "source"
-
-
 def source_of_documents(store: Store, section: MixtureSection, files: Mapping[str, Shard]) -> pl.DataFrame:
     """Return doc_id and group of every document: its corpus, the first by name of several, source or topic.
 
     `files`: those that are there, by key; of one that is gone the corpus is what was noted of it.
     """
     if section.sources != "corpora":
-        return groups(store, grouped_by(section))
+        return groups(store, "topic" if section.sources == "topics" else "source")
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
     keys = with_corpora(store, places.select(pl.col("shard").unique()))
     found = [files[key].corpus if key in files else noted for key, noted in keys.iter_rows()]
@@ -90,8 +85,10 @@ def drawn_from(usable: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
 def digests_of(documents: pl.DataFrame) -> dict[str, str]:
     """Return the digest of the documents that runs draw from, in the sampler's order, by source."""
     drawn = documents.filter(pl.col("rank").is_not_null()).sort("source", "rank", "doc_id")
-    ids = drawn.group_by("source", maintain_order=True).agg("doc_id")
-    return {source: canonical_digest("\n".join(listed))[:32] for source, listed in ids.iter_rows()}
+    return {
+        source: canonical_digest("\n".join(ids))[:32]
+        for source, ids in drawn.group_by("source", maintain_order=True).agg("doc_id").iter_rows()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +111,12 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     total = int(before["n_tokens"].sum())
     left = total - int(before.join(now, on="doc_id", how="semi")["n_tokens"].sum())
     new = now.join(before, on="doc_id", how="anti")
-    lost = left / max(total, 1)
     share = int(new["n_tokens"].sum()) / max(int(now["n_tokens"].sum()), 1)
     other = 0.0
     if share > REVISED and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
         old_nd, new_nd = (vectors(_sampled(part, seed)) for part in (before, new))
         other = _of_another_kind(old_nd, new_nd, seed)
-    changed = min(1.0, lost + share * other)
+    changed = min(1.0, left / max(total, 1) + share * other)
     if changed > REVISED:
         return Compared(change="revised", changed=changed)
     return Compared(change="grown" if len(new) else "unchanged", changed=changed)
@@ -166,8 +162,11 @@ def sources_now(
     kept, sources = [], []
     known = digests_of(before)
     now = {str(name): part for (name,), part in documents.group_by("source", maintain_order=True)}
-    then = {str(name): part for (name,), part in before.group_by("source", maintain_order=True)}
-    then = {name: part for name, part in then.items() if known.get(name) == frozen.get(name)}
+    then = {
+        str(name): part
+        for (name,), part in before.group_by("source", maintain_order=True)
+        if known.get(str(name)) == frozen.get(str(name))
+    }
     for name in sorted({*now, *then}):
         part, old = now.get(name), then.get(name)
         if part is None:

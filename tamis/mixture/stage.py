@@ -301,15 +301,17 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     settings = snapshot.project.settings
     section = settings.mixture
     assert section is not None
-    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     names = {"target", "sampler", "sources", "runs", "run_tokens", "train_tokens", "max_repetition"}
-    read = section.model_dump(include=names)
-    own = {"preset": mixture_presets(settings)[0], "recipe": recipe_settings(snapshot)}
-    computed = {"transport": transport} if computes_itself(section.sampler) else {}
-    counted = SOURCES_AS_COUNTED if section.sources == "source" else {}
-    return (
-        read | own | computed | counted | measured_by(snapshot, [section.sampler]) | filter_settings(snapshot)
-    )
+    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    return {
+        **section.model_dump(include=names),
+        "preset": mixture_presets(settings)[0],
+        "recipe": recipe_settings(snapshot),
+        **({"transport": transport} if computes_itself(section.sampler) else {}),
+        **(SOURCES_AS_COUNTED if section.sources == "source" else {}),
+        **measured_by(snapshot, [section.sampler]),
+        **filter_settings(snapshot),
+    }
 
 
 def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -318,13 +320,17 @@ def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     if swarm is None:
         return {}  # kept without [mixture]: it has the key that it was made with
     run = swarm.proxies.get(partition) or swarm.larger[partition]
-    stated = {"preset": run.preset, "tokens": run.tokens, "weights": dict(run.weights)}
-    return stated | {"documents": dict(run.documents)} | recipe_settings(snapshot)
+    return {
+        "preset": run.preset,
+        "tokens": run.tokens,
+        "weights": dict(run.weights),
+        "documents": dict(run.documents),
+    } | recipe_settings(snapshot)
 
 
 def _evaluation_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    length = snapshot.project.settings.pretraining.sequence_length
-    return {"sequence_length": length} | precision_settings(snapshot)
+    settings = snapshot.project.settings
+    return {"sequence_length": settings.pretraining.sequence_length} | precision_settings(snapshot)
 
 
 def _law_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:

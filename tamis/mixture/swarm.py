@@ -136,9 +136,10 @@ class Swarm:
         """Tokens [part] of each part at its ratio: its scarcest source bounds the virtual one."""
         return np.array(
             [
-                min(tokens.get(name, 0) / share for name, share in self.present(part, tokens).items())
-                if self.present(part, tokens)
-                else 0.0
+                min(
+                    (tokens.get(name, 0) / share for name, share in self.present(part, tokens).items()),
+                    default=0.0,
+                )
                 for part in self.parts
             ]
         )

@@ -97,8 +97,7 @@ def _lowering_most(
     open_n, chosen = open_n.copy(), []
     for _ in range(count):
         variance_n = np.maximum(covariance.diagonal(), 0.0)
-        gain_n = np.einsum("ij,ij->j", covariance, covariance) / (variance_n + NOISE)
-        gain_n = np.where(open_n, gain_n, -1.0)
+        gain_n = np.where(open_n, np.einsum("ij,ij->j", covariance, covariance) / (variance_n + NOISE), -1.0)
         row = int(np.argmax(np.round(gain_n / max(float(gain_n.max()), 1e-30), DIGITS)))
         chosen.append(row)
         open_n[row] = False

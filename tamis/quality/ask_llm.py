@@ -151,9 +151,8 @@ class AskLLM:
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
         if self._judge is None and self._shares_model_of is not None:
-            self._judge = asked_with(
-                self._shares_model_of.local_judge(), self.prompt, self.max_tokens, judge_source(self.model)
-            )
+            loaded, source = self._shares_model_of.local_judge(), judge_source(self.model)
+            self._judge = asked_with(loaded.model, loaded.tokenizer, self.prompt, self.max_tokens, source)
         if self._judge is None:
             self._judge = load_local_judge(
                 judge_source(self.model),

@@ -18,7 +18,14 @@ from tamis.quality.judge_check import JudgeCheck, check_judge
 from tamis.quality.noise import NoScoresError
 from tamis.quality.sample import choose_sample, hash_order, split_sample
 from tamis.quality.second_asking import asked_again, margins_again
-from tamis.quality.storing import RememberingJudge, read_features, read_visible, vector_dimension
+from tamis.quality.storing import (
+    ANSWERS,
+    RememberingJudge,
+    read_features,
+    read_visible,
+    values_of,
+    vector_dimension,
+)
 from tamis.store.tables import Store
 
 CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
@@ -75,14 +82,13 @@ def mark_of_judge(
         return None
     texts = texts_of(store, asked)
     blocks = store.by_ids("scores_judge", asked, ["doc_id", "margin", "answer_mass"])
-    answers = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks]).sort("doc_id")
-    answers = answers.filter(pl.col("margin").is_finite())
+    stored = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
+    answers = stored.filter(pl.col("margin").is_finite()).sort("doc_id")
     if not len(answers):
         return None
     clean = [texts[doc_id] for doc_id in answers["doc_id"]]
-    asking = RememberingJudge(store, judge)
     try:
-        return check_judge(asking, clean, answers=answers, seed=seed, advance=advance)
+        return check_judge(RememberingJudge(store, judge), clean, answers=answers, seed=seed, advance=advance)
     except NoScoresError:
         return None
 
@@ -91,7 +97,7 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
     """The grader fitted to the judge's answers about the sample, and how many documents that were."""
     sample = store.read("judge_sample")
     ids, features_nk, lengths_n = read_features(store, embeddings, sample["doc_id"].to_list())
-    margins = _column(store, ids, "margin")
+    margins = values_of(store, ANSWERS, ids, "margin")
     parts = dict(sample.select("doc_id", "part").iter_rows())
     return fit_grader(
         features_nk,
@@ -110,24 +116,19 @@ def grader_report(grader: Grader) -> dict[str, Any]:
     found = dict(grader.report.__dict__)
     ceiling = found.pop("ceiling")
     if ceiling is not None:
-        found |= {"documents_asked_twice": ceiling.documents, "judge_reliability": ceiling.reliability}
-        found |= {
-            f"judge_reliability_{end}": getattr(ceiling, f"reliability_{end}") for end in ("low", "high")
-        }
         names = ("spearman", "spearman_low", "spearman_high", "auc_at_cut", "spearman_of_mean")
-        found |= {f"noise_ceiling_{name}": getattr(ceiling, name) for name in names}
+        found |= {
+            "documents_asked_twice": ceiling.documents,
+            "judge_reliability": ceiling.reliability,
+            "judge_reliability_low": ceiling.reliability_low,
+            "judge_reliability_high": ceiling.reliability_high,
+            **{f"noise_ceiling_{name}": getattr(ceiling, name) for name in names},
+        }
     return {
         name: value
         for name, value in found.items()
         if isinstance(value, int | float | str) and value == value
     }
-
-
-def _column(store: Store, ids: list[str], column: str) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for block in store.by_ids("scores_judge", ids, ["doc_id", column]):
-        values.update(zip(block["doc_id"].to_pylist(), block[column].to_pylist(), strict=True))
-    return values
 
 
 def mark_in_words(mark: JudgeCheck | None) -> dict[str, Any]:

@@ -26,8 +26,7 @@ def choose_sample(doc_ids: Sequence[str], size: int, seed: int) -> list[str]:
     """
     size = as_whole("size", size, 0)
     unique = np.unique(np.asarray(doc_ids, dtype=np.str_))
-    keys = _keys(unique.tolist(), "sample", seed)
-    return unique[np.lexsort((unique, keys))[:size]].tolist()
+    return unique[np.lexsort((unique, _keys(unique.tolist(), "sample", seed)))[:size]].tolist()
 
 
 def split_sample(

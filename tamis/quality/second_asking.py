@@ -13,7 +13,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.prompts import reordered
 from tamis.quality.sample import hash_order
-from tamis.quality.storing import has_answered, judge_documents, unjudged
+from tamis.quality.storing import has_answered, judge_documents, unjudged, values_of
 from tamis.store.retained import take_back
 from tamis.store.tables import Store
 
@@ -40,8 +40,5 @@ def ask_again(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Adva
 
 def margins_again(store: Store, doc_ids: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64]:
     """Margins [n] of the second asking of these documents, NaN for those not in `asked`."""
-    known: dict[str, float | None] = {}
-    if store.exists(TABLE):
-        for block in store.by_ids(TABLE, list(asked), ["doc_id", "margin"]):
-            known.update(zip(block["doc_id"].to_pylist(), block["margin"].to_pylist(), strict=True))
+    known = values_of(store, TABLE, asked, "margin")
     return np.array([known.get(doc_id) for doc_id in doc_ids], dtype=np.float64)

@@ -43,7 +43,12 @@ def _features(texts: pl.DataFrame) -> tuple[list[str], NDArray[np.float32]]:
         TEXT.str.len_chars().alias("n"),
         TEXT.str.extract_all(r"[\p{L}\p{N}_']+").alias("words"),
         TEXT.str.split("\n").list.eval(pl.element().filter(pl.element().str.contains(r"\S"))).alias("lines"),
-    ).select(*_character_shares(), *_word_statistics(), *_line_statistics(), _compression())
+    ).select(
+        *_character_shares(),
+        *_word_statistics(),
+        *_line_statistics(),
+        TEXT.map_batches(_compression_ratios, return_dtype=pl.Float64).alias("compression_ratio"),
+    )
     return features.columns, features.fill_nan(0.0).fill_null(0.0).to_numpy().astype(np.float32)
 
 
@@ -101,10 +106,6 @@ def _line_statistics() -> list[pl.Expr]:
         ((lines.list.len() - lines.list.n_unique()) / count).alias("repeated_line_share"),
         (TEXT.str.count_matches(r"(?m)^\s*(?:[-*•]|\d+[.)]|>>>|\.\.)") / count).alias("list_line_share"),
     ]
-
-
-def _compression() -> pl.Expr:
-    return TEXT.map_batches(_compression_ratios, return_dtype=pl.Float64).alias("compression_ratio")
 
 
 def _compression_ratios(texts: pl.Series) -> pl.Series:

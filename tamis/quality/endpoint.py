@@ -205,8 +205,12 @@ def first_token_log_probabilities(
         body |= {"prompt": question, "logprobs": ALTERNATIVES}
     if names_user(address):
         raise EndpointAddressError(address)
-    headers = {"Content-Type": "application/json", **_authorization(endpoint)}
-    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
+    request = urllib.request.Request(
+        address,
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", **_authorization(endpoint)},
+        method="POST",
+    )
     unusable, failed, asked_wait = 0, "", 0.0
     for attempt in range(endpoint.attempts):
         if attempt:

@@ -104,10 +104,12 @@ def missing_page(home: Home, name: str) -> bytes:
         answer = "Once the first selection is made, its pages appear here: what was chosen, and why."
     ui = found.ui.url if found else None
     selections = f"{ui}/assets/{SELECTION_STAGE.name}" if ui else None
-    page = MissingPage(
-        title=title, index=name == INDEX, answer=answer, lines=lines, ui=ui, selections=selections
-    )
-    return render("missing.html", page).encode()
+    return render(
+        "missing.html",
+        MissingPage(
+            title=title, index=name == INDEX, answer=answer, lines=lines, ui=ui, selections=selections
+        ),
+    ).encode()
 
 
 def _rows(home: Home, table: str) -> int:

@@ -213,13 +213,17 @@ def page_of(audit: Audit) -> str:
     layers = layers_of(list(audit.nodes), edges_between(audit.nodes))
     nodes = sorted(audit.nodes.items(), key=lambda record: (layers[record[0]], record[1].name, record[0]))
     counts = Counter(node.status for node in audit.nodes.values())
-    wrong = [record for record in nodes if SEVERITY[record[1].status]]
-    page = AuditPage(
-        worst=audit.status,
-        counts={status: counts[status] for status in SEVERITY if counts[status]},
-        wrong=sorted(wrong, key=lambda record: -SEVERITY[record[1].status]),
-        nodes=nodes,
-        drawing=draw(lay_out(audit.nodes)),
-        verdicts=VERDICTS,
+    return render(
+        "audit.html",
+        AuditPage(
+            worst=audit.status,
+            counts={status: counts[status] for status in SEVERITY if counts[status]},
+            wrong=sorted(
+                (record for record in nodes if SEVERITY[record[1].status]),
+                key=lambda record: -SEVERITY[record[1].status],
+            ),
+            nodes=nodes,
+            drawing=draw(lay_out(audit.nodes)),
+            verdicts=VERDICTS,
+        ),
     )
-    return render("audit.html", page)

@@ -58,15 +58,14 @@ def trained_part(report: ComparisonReport) -> TrainedPart:
 def comparison_text(report: ComparisonReport) -> list[str]:
     """Return the same for the terminal: a line an arm, then the sentences."""
     corrected = {
-        (one.sampler, one.budget): (one, p)
+        (one.sampler, one.budget): (one.difference, p)
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
     lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'vs random':>11}{'p (Holm)':>10}  runs"]
     for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
-        contrast = corrected.get((target.sampler, target.budget))
-        shown = (contrast[0].difference, contrast[1]) if contrast else (math.nan, math.nan)
+        difference, p = corrected.get((target.sampler, target.budget), (math.nan, math.nan))
         line = f"{report.name_of(target):24}{number(target.loss):>13}{number(pool.loss):>11}"
-        lines.append(f"{line}{number(shown[0]):>11}{number(shown[1]):>10}  {runs_of(target)}")
+        lines.append(f"{line}{number(difference):>11}{number(p):>10}  {runs_of(target)}")
     return [*lines, *sentences(report)]
 
 

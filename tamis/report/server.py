@@ -85,8 +85,10 @@ class _Pages(BaseHTTPRequestHandler):
             return
         key, _, name = path.removeprefix("/").partition("/")
         if len(host) != 1 or _name_of(host[0]) not in THIS_MACHINE:
-            explain = "This server answers only requests to localhost, from a browser on this machine."
-            self.send_error(HTTPStatus.FORBIDDEN, explain=explain)
+            self.send_error(
+                HTTPStatus.FORBIDDEN,
+                explain="This server answers only requests to localhost, from a browser on this machine.",
+            )
         elif path in ("/", f"/{self.server.key}"):
             self.send_response(HTTPStatus.FOUND)
             self.send_header("Location", f"/{self.server.key}/")

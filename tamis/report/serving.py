@@ -56,19 +56,21 @@ def served_page_name(selection: str) -> str:
 def serving_page(store: Store, name: str, target: str, serving: Serving, warnings: Sequence[str] = ()) -> str:
     """Return the page of a selection; texts are read only of the examples that are shown."""
     costly, gaps = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES), read_gaps(store, target)
-    page = ServingPage(
-        name=name,
-        target=target,
-        serving=serving,
-        answer=serving_answer(target, serving),
-        distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
-        compared=comparison_in_words(target, serving),
-        costly=with_texts(store, target, costly).to_dicts(),
-        gaps=gaps,
-        lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
-        warnings=warnings,
+    return render(
+        "serving.html",
+        ServingPage(
+            name=name,
+            target=target,
+            serving=serving,
+            answer=serving_answer(target, serving),
+            distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
+            compared=comparison_in_words(target, serving),
+            costly=with_texts(store, target, costly).to_dicts(),
+            gaps=gaps,
+            lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
+            warnings=warnings,
+        ),
     )
-    return render("serving.html", page)
 
 
 def serving_answer(target: str, serving: Serving) -> str:

@@ -52,9 +52,7 @@ def summary(
     lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(project.home.store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
-    lines += gap_lines(project)
-    lines += cut(trial_lines(project), most=TRIALS_SHOWN)
-    lines += model_lines(project)
+    lines += [*gap_lines(project), *cut(trial_lines(project), most=TRIALS_SHOWN), *model_lines(project)]
     if timed:
         lines += _time_lines(project)
     if (index := project.home.reports / INDEX).exists():
@@ -64,10 +62,9 @@ def summary(
 
 def gap_lines(project: Project) -> list[str]:
     """Return a line for each target for which the pool lacks documents: of half of the examples or more."""
-    found = [read_gaps(project.home.store, target.name) for target in project.settings.target]
     return [
         f"{gaps.answer} `tamis gaps {gaps.target}` lists them."
-        for gaps in found
+        for gaps in (read_gaps(project.home.store, target.name) for target in project.settings.target)
         if len(gaps.lacking) and 2 * len(gaps.lacking) >= len(gaps.gaps.supply_m)
     ]
 
@@ -252,11 +249,9 @@ def _time_lines(project: Project) -> list[str]:
     """Return the seconds per group, by the unhashed part of the manifests."""
     folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
-    runs: set[tuple[str, str]] = set()
     for head in read_current_values(project.home.store).values():
-        beside = folder.read(head.manifest).beside
-        seconds[head.asset] = max(seconds[head.asset], float(beside["seconds"]))
-        runs.add((head.asset, beside["run_id"]))
+        spent = float(folder.read(head.manifest).beside["seconds"])
+        seconds[head.asset] = max(seconds[head.asset], spent)
     groups: dict[str, float] = defaultdict(float)
     for asset, spent in seconds.items():
         if asset in stages():

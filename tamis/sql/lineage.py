@@ -45,7 +45,11 @@ def _found(
     def inline(upstream: Model) -> bool:
         return until == "sources" or upstream.materialized == "view"
 
-    schema = project_schema(project, {name: _names(columns) for name, columns in schemas.items()})
+    extra = {
+        name: list(columns.names if isinstance(columns, pa.Schema) else columns)
+        for name, columns in schemas.items()
+    }
+    schema = project_schema(project, extra)
     qualified = qualify(expand(project, parse(model.rendered), inline), schema=schema, dialect=DIALECT)
     scope = build_scope(qualified)
     leaves: Leaves = {}
@@ -56,13 +60,12 @@ def _found(
     return leaves
 
 
-def _names(columns: pa.Schema | Iterable[str]) -> list[str]:
-    return list(columns.names if isinstance(columns, pa.Schema) else columns)
-
-
 def _leaves(nodes: "Iterable[Node]") -> list[tuple[str, str]]:
     from sqlglot import exp
 
-    tables = [node for node in nodes if isinstance(node.expression, exp.Table)]
-    found = {(node.expression.name, node.name.rpartition(".")[2].strip('"')) for node in tables}
+    found = {
+        (node.expression.name, node.name.rpartition(".")[2].strip('"'))
+        for node in nodes
+        if isinstance(node.expression, exp.Table)
+    }
     return sorted(leaf for leaf in found if leaf[1] != "*")

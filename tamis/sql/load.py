@@ -59,19 +59,16 @@ def load_project(folder: Path) -> Project:
 
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, stamp: Hashable) -> Project:
-    kept = user_cache() / "sql" / f"{_identity(folder)}.json"
+    # All that decides what is read: the files, this code, and what parses them.
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = [str(folder), *code_and_parsers(), *(f"{path}:{digest_of(path)}" for path in files)]
+    identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    kept = user_cache() / "sql" / f"{identity}.json"
     with contextlib.suppress(OSError, ValueError):
         return TypeAdapter(Project).validate_json(kept.read_bytes())
     project = read_project(folder)
     write_kept(kept, TypeAdapter(Project).dump_json(project))
     return project
-
-
-def _identity(folder: Path) -> str:
-    """Return a fingerprint of all that decides what is read: the files, this code, and what parses them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    parts = [str(folder), *code_and_parsers(), *(f"{path}:{digest_of(path)}" for path in files)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def read_project(folder: Path) -> Project:
@@ -82,7 +79,10 @@ def read_project(folder: Path) -> Project:
         [file for layer in settings.layers for file in files_of(folder / layer, "y*ml")]
     )
     names = _names(layers, sources)
-    _check_entries(entries, names)
+    for name, entry in entries.items():
+        if name not in names.models:
+            valid = ", ".join(sorted(names.models)) or "none"
+            raise entry.node.fail(f"the model {name!r} has no SQL file; models that have a SQL file: {valid}")
     drafts = [
         draft_model(file, layer, names, entries, settings)
         for layer, files in layers.items()
@@ -91,7 +91,12 @@ def read_project(folder: Path) -> Project:
     tests = generic_tests(drafts, names)
     ordered = _in_order(drafts, tests)
     tests += singular_tests(folder, settings, names, ordered)
-    _check_test_names(tests)
+    taken: set[str] = set()
+    for test in tests:
+        if test.name in taken:
+            problem = f"the test name {test.name!r} is already used; choose another (in YAML, set `name:`)"
+            raise ProjectFileError(test.rendered.file, test.rendered.line(1), problem)
+        taken.add(test.name)
     return Project(
         name=settings.name, folder=folder, models=_models(ordered, tests, sources), sources=sources
     )
@@ -113,22 +118,6 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
                 f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it",
             )
     return Names(models=frozenset(models), sources={name: source.group for name, source in sources.items()})
-
-
-def _check_entries(entries: dict[str, ModelEntry], names: Names) -> None:
-    for name, entry in entries.items():
-        if name not in names.models:
-            valid = ", ".join(sorted(names.models)) or "none"
-            raise entry.node.fail(f"the model {name!r} has no SQL file; models that have a SQL file: {valid}")
-
-
-def _check_test_names(tests: list[TestDraft]) -> None:
-    taken: set[str] = set()
-    for test in tests:
-        if test.name in taken:
-            problem = f"the test name {test.name!r} is already used; choose another (in YAML, set `name:`)"
-            raise ProjectFileError(test.rendered.file, test.rendered.line(1), problem)
-        taken.add(test.name)
 
 
 def _in_order(drafts: list[Draft], tests: list[TestDraft]) -> dict[str, Draft]:
@@ -160,16 +149,13 @@ def _models(drafts: dict[str, Draft], tests: list[TestDraft], sources: dict[str,
     models: dict[str, Model] = {}
     for name, draft in drafts.items():
         own = [test for test in tests if test.model == name]
-        logic[name] = _logic(draft, drafts, logic)
+        # What decides the rows: the SQL of the model and of the views that a run inlines.
+        views = [logic[parent] for parent in draft.models() if drafts[parent].materialized == "view"]
+        added = [canonical_sql(draft.increment[1]), *unique_key_of(draft.rendered)] if draft.increment else []
+        sql = canonical_sql(draft.query)
+        logic[name] = digest([CODE_VERSION, draft.materialized, sql, *added, *sorted(views)])
         models[name] = _model(draft, bindings[name], own, schema, logic[name])
     return models
-
-
-def _logic(draft: Draft, drafts: dict[str, Draft], logic: dict[str, str]) -> str:
-    """Hash of what decides the rows: the SQL of the model and of the views that a run inlines."""
-    views = [logic[parent] for parent in draft.models() if drafts[parent].materialized == "view"]
-    added = [canonical_sql(draft.increment[1]), *unique_key_of(draft.rendered)] if draft.increment else []
-    return digest([CODE_VERSION, draft.materialized, canonical_sql(draft.query), *added, *sorted(views)])
 
 
 def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Schema", logic: str) -> Model:
@@ -194,7 +180,18 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
         rendered=draft.rendered,
         reads=binding.reads,
         order=order,
-        tests=tuple(_test(test, schema) for test in tests),
+        tests=tuple(
+            DataTest(
+                name=test.name,
+                kind=test.kind,
+                column=test.column,
+                severity=test.severity,
+                description=test.description,
+                rendered=test.rendered,
+                reads=bind(test.query, test.rendered, schema).reads,
+            )
+            for test in tests
+        ),
         code_version=digest([logic, *hashes]),
         increment=_increment(draft, binding, schema),
     )
@@ -217,18 +214,6 @@ def _increment(draft: Draft, whole: Binding, schema: "Schema") -> Increment | No
         raise UnknownColumnError(rendered.file, rendered.line(1), missing[0], whole.columns)
     reads = {name: columns for name, columns in binding.reads.items() if name != draft.name}
     return Increment(rendered=rendered, reads=reads, unique_key=key)
-
-
-def _test(test: TestDraft, schema: "Schema") -> DataTest:
-    return DataTest(
-        name=test.name,
-        kind=test.kind,
-        column=test.column,
-        severity=test.severity,
-        description=test.description,
-        rendered=test.rendered,
-        reads=bind(test.query, test.rendered, schema).reads,
-    )
 
 
 def _documented(entry: ModelEntry | None, names: tuple[str, ...]) -> tuple[Column, ...]:

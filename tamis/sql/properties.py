@@ -49,19 +49,15 @@ class Node:
 
     def mapping(self) -> "dict[str, Node]":
         """The mapping with any keys; empty when the value is null; raises `ProjectFileError`."""
-        if self.value is None:
-            return {}
-        if not isinstance(self.value, dict):
+        if self.value is not None and not isinstance(self.value, dict):
             raise self.fail("expected a mapping (key: value)")
-        return self.value
+        return self.value or {}
 
     def items(self) -> "list[Node]":
         """The list; empty when the value is null; raises `ProjectFileError`."""
-        if self.value is None:
-            return []
-        if not isinstance(self.value, list):
+        if self.value is not None and not isinstance(self.value, list):
             raise self.fail("expected a list")
-        return self.value
+        return self.value or []
 
     def text(self) -> str:
         """The scalar as a stripped string; raises `ProjectFileError`."""

@@ -38,8 +38,8 @@ SchemaTree = dict[str, list[str]]
 
 def code_and_parsers() -> list[str]:
     """Return what decides an answer besides the files: this code, and what parses them."""
-    code = [f"{path}:{digest_of(path)}" for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return [*(metadata.version(name) for name in PARSERS), *code]
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    return [*map(metadata.version, PARSERS), *(f"{path}:{digest_of(path)}" for path in code)]
 
 
 def digest_of(path: Path) -> str:
@@ -222,11 +222,8 @@ def canonical_sql(query: "exp.Query") -> str:
 
 def digest(parts: Iterable[str]) -> str:
     """First 16 hex digits of the SHA-256 over length-prefixed parts."""
-    state = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        state.update(len(encoded).to_bytes(8, "big") + encoded)
-    return state.hexdigest()[:16]
+    prefixed = b"".join(len(part).to_bytes(8, "big") + part for part in map(str.encode, parts))
+    return hashlib.sha256(prefixed).hexdigest()[:16]
 
 
 def _check_relations(query: "exp.Query", rendered: Rendered, schema: "Schema") -> None:
@@ -257,8 +254,8 @@ def _instead(parts: list[str], schema: "Schema") -> str:
         given = f"ref({name!r})" if group == MODEL_SCHEMA else f"source({group!r}, {name!r})"
         return f"is not known as an input, since it is written out; write {{{{ {given} }}}}"
     declared = sorted(f"{one}.{known}" for one in tables for known in tables[one] if one != MODEL_SCHEMA)
-    cure = "declare it as a source and read it by source()"
-    return f"is no table of this project; {cure}{hint(f'{group}.{name}', declared)}"
+    meant = hint(f"{group}.{name}", declared)
+    return f"is no table of this project; declare it as a source and read it by source(){meant}"
 
 
 def _is_common(table: "exp.Table") -> bool:

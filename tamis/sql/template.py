@@ -6,7 +6,7 @@ incremental model is rendered twice: whole, and as the increment that is added t
 
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def render(
     `incremental` is what is_incremental() says. Raises `UnknownReferenceError` for a ref() or source() that
     does not exist, `TemplateError` otherwise.
     """
-    from jinja2 import StrictUndefined, TemplateSyntaxError
+    from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
@@ -80,7 +80,8 @@ def render(
     try:
         tree = environment.parse(text, filename=str(file))
         _check_names(tree, file, line)
-        _mark_lines(tree)
+        for data in tree.find_all(nodes.TemplateData):
+            data.data = f"\x00{data.lineno}\x00{data.data}"
         code = environment.compile(tree, filename=str(file))
         functions = _functions(names, uses, this, incremental)
         marked = environment.template_class.from_code(environment, code, functions).render()
@@ -123,8 +124,21 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
         uses.sources.append(table)
         return _used(uses, group, table)
 
-    functions: dict[str, Any] = {"ref": ref, "source": source, "config": _config(uses)}
-    functions["is_incremental"] = lambda: incremental
+    def config(*unnamed: object, **values: Any) -> str:
+        if unnamed:
+            raise ValueError("config() takes key=value arguments, such as config(materialized='table')")
+        for key in values:
+            if key not in CONFIG_KEYS:
+                raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")
+        uses.config.update(values)
+        return ""
+
+    functions: dict[str, Any] = {
+        "ref": ref,
+        "source": source,
+        "config": config,
+        "is_incremental": lambda: incremental,
+    }
     if this is not None:
         functions["this"] = _used(uses, MODEL_SCHEMA, this)
     return functions
@@ -141,19 +155,6 @@ def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:
     return [str(one) for one in given]
 
 
-def _config(uses: _Uses) -> Callable[..., str]:
-    def config(*unnamed: object, **values: Any) -> str:
-        if unnamed:
-            raise ValueError("config() takes key=value arguments, such as config(materialized='table')")
-        for key in values:
-            if key not in CONFIG_KEYS:
-                raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")
-        uses.config.update(values)
-        return ""
-
-    return config
-
-
 def _check_names(tree: Any, file: Path, line: int) -> None:
     from jinja2 import meta, nodes
 
@@ -163,13 +164,6 @@ def _check_names(tree: Any, file: Path, line: int) -> None:
             raise TemplateError(
                 file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {', '.join(ALLOWED_NAMES)}"
             )
-
-
-def _mark_lines(tree: Any) -> None:
-    from jinja2 import nodes
-
-    for data in tree.find_all(nodes.TemplateData):
-        data.data = f"\x00{data.lineno}\x00{data.data}"
 
 
 def _unmark(marked: str, first_line: int) -> tuple[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""What the runs say: held-out predictions, the best mixture against controls, and whether sizes rank alike.
+"""Results of the runs: held-out predictions, the best mixture against controls, and whether sizes rank alike.
 
 Everything is computed again from weights and losses, in about a second; nothing fitted is stored.
 """
@@ -133,7 +133,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class Caps:
-    """What bounds the mixture: tokens that may be selected by source, length of the training, passes."""
+    """Bounds of the mixture: tokens that may be selected by source, length of the training, passes."""
 
     tokens: Mapping[str, int]
     train_tokens: int

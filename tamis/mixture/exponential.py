@@ -28,7 +28,7 @@ BATCH = 4_000_000  # numbers in the Jacobians of fits that are made together
 
 
 class Shape(Protocol):
-    """How an exponent depends on the shares of a mixture."""
+    """An exponent as a function of the shares of a mixture."""
 
     @property
     def power(self) -> float:

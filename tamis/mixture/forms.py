@@ -16,7 +16,7 @@ from tamis.mixture.exponential import Flags, Floats, Linear, Shape, Transfer, fi
 
 FOLDS_OF_TREES = 5
 OFFSET = 0.005
-"""What is added to a share before its logarithm is taken."""
+"""Added to a share before its logarithm is taken."""
 LINEAR_RIDGE = 1e-6
 RIDGES = {"root": (1e-4, 1e-3, 1e-2), "log-linear": (1e-6, 1e-5, 1e-4, 1e-3), "transfer": (1e-4, 1e-3)}
 """Ridges of `fit_exponentials` among which cross-validation decides."""
@@ -32,7 +32,7 @@ class Fitted(Protocol):
 
     @property
     def smooth(self) -> bool:
-        """Whether they have derivatives."""
+        """True if they have derivatives."""
         ...
 
     def predict(self, weights_nk: Floats) -> Floats:
@@ -90,7 +90,7 @@ class Swarm:
 
     @property
     def training_ftr(self) -> Flags:
-        """Which runs the fit without each fold may use."""
+        """The runs that the fit without each fold may use."""
         return np.stack([self.used_tr & (self.fold_r != fold) for fold in self.folds])
 
     def take(self, row: int) -> "Swarm":
@@ -351,7 +351,7 @@ class Blend:
 
     @property
     def smooth(self) -> bool:
-        """Whether all parts are."""
+        """True if all parts are smooth."""
         return all(part.smooth for part in self.parts)
 
     def predict(self, weights_nk: Floats) -> Floats:

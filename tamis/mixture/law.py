@@ -21,7 +21,7 @@ from tamis.mixture.forms import Candidate, Constants, Fitted, Swarm, boosted, ga
 
 Method = Literal["best", "root", "log-linear", "boosting", "gp", "linear"]
 OFF = 0.02
-"""How far the sum of a row may be from 1."""
+"""Largest distance of the sum of a row from 1."""
 MADS = 5.0
 """A run whose residual is more than so many median absolute deviations is an outlier."""
 LEAST_OUTLIER = 5.0
@@ -79,7 +79,7 @@ class MixtureLaw:
 
     @property
     def smooth(self) -> bool:
-        """Whether the law has derivatives."""
+        """True if the law has derivatives."""
         return all(part.smooth for part in self.parts)
 
     def predict(self, weights: ArrayLike) -> Floats:
@@ -308,7 +308,7 @@ def fit_mixture_law(
 
 
 class _Found(NamedTuple):
-    """What was fitted to one target."""
+    """The law fitted to one target."""
 
     method: str
     cross_validated: dict[str, float]

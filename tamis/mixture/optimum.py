@@ -59,7 +59,7 @@ class Mixture:
 
     @property
     def better_than_prior(self) -> bool:
-        """Whether the runs can tell the mixture from the prior."""
+        """True if the runs can tell the mixture from the prior."""
         return self.difference_high < 0
 
 
@@ -86,7 +86,6 @@ def best_mixture(
     passes_k = _shares_of_a_pass(law.sources, available_tokens, train_tokens, max_repetition)
     by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
     objective = _objective(law, prior_k, stay_near, goal_t)
-    starts_sk = _starts(law, prior_k, goal_t)
     largest_k = law.largest_seen(goal_t)
 
     def solve(token_caps_k: Floats, starts_sk: Floats) -> tuple[Floats, Floats]:
@@ -95,7 +94,7 @@ def best_mixture(
             return _descend(law, objective, starts_sk, caps_k, prior_k, stay_near, goal_t), caps_k
         return _search(objective, starts_sk, caps_k), caps_k
 
-    weights_k, caps_k = solve(by_tokens_k, starts_sk)
+    weights_k, caps_k = solve(by_tokens_k, _starts(law, prior_k, goal_t))
     at_cap_k = (weights_k >= caps_k - BINDS) & (caps_k > 0) & (caps_k < 1)
     by_tokens = at_cap_k & (by_tokens_k <= largest_k)
     worth_k = np.full(law.sources, np.nan)

@@ -1,4 +1,4 @@
-"""What to do again when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
+"""Runs to train again when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
 
 A mixture over many sources is learnt once. When a source arrives or is revised, those that did not change
 keep their ratios and act together as one source, so that a law over the virtual and the changed sources needs
@@ -23,7 +23,7 @@ REVISED = 0.10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reuse:
-    """Which sources [k] a new law is over, and how many runs it needs.
+    """The sources [k] that a new law is over, and the number of runs it needs.
 
     `sources`: names of all k sources now; `free`: those whose shares the new law learns; `frozen`: those
     that the virtual source holds, in the ratios [k] (0 for the free ones); `removed`: sources that left, on

@@ -93,7 +93,7 @@ def digests_of(documents: pl.DataFrame) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """How a source differs from what runs were trained on; `changed`: share of its tokens, 0 to 1."""
+    """The change of a source since runs were trained on it; `changed`: share of its tokens, 0 to 1."""
 
     change: Change
     changed: float

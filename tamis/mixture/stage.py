@@ -257,7 +257,7 @@ def _configured(snapshot: Snapshot) -> bool:
 
 
 def _validated(snapshot: Snapshot) -> bool:
-    """Whether some mixtures are run at a larger preset too."""
+    """Return whether some mixtures are run at a larger preset too."""
     return mixture_presets(snapshot.project.settings)[1] is not None
 
 
@@ -267,7 +267,7 @@ def _targets(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def _of_topics(snapshot: Snapshot) -> bool:
-    """Whether the sources are topics."""
+    """Return whether the sources are topics."""
     section = snapshot.project.settings.mixture
     return section is not None and section.sources == "topics"
 
@@ -293,7 +293,7 @@ def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def recipe_settings(snapshot: Snapshot) -> dict[str, Any]:
-    """How runs are trained, whatever their mixture."""
+    """Return how runs are trained, whatever their mixture."""
     return snapshot.project.settings.pretraining.recipe() | precision_settings(snapshot)
 
 
@@ -315,7 +315,7 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 
 
 def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """What a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
+    """Return what a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
     swarm = snapshot.swarm
     if swarm is None:
         return {}  # kept without [mixture]: it has the key that it was made with

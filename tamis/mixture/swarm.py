@@ -167,7 +167,7 @@ class Swarm:
 
 @dataclass(frozen=True, kw_only=True)
 class SwarmOptions:
-    """What a plan depends on besides the sources; `recipe` as in `Swarm`."""
+    """Settings of a plan, besides the sources; `recipe` as in `Swarm`."""
 
     preset: str
     run_tokens: int

@@ -56,7 +56,7 @@ SCHEMA = {
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What came of asking about some texts.
+    """Result of asking about some texts.
 
     scores: as `AskLLM.score` gives them, a row per text in order. refused: why some have none, by position.
     stopped: what ended the asking; the texts at `unasked` have no answer because of it.
@@ -234,7 +234,7 @@ def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advan
 
 
 def _refusal(error: Exception) -> Refusal | None:
-    """What an error of the server says of the document it was asked about; None where it says nothing."""
+    """Return what an error of the server says of the document it was asked about; None where it says nothing."""
     if isinstance(error, EndpointRejectedError) and error.of_the_document:
         detail = f"the judge's server refused it: status {error.status} ({error.detail})"
     elif isinstance(error, MissingLogProbabilitiesError):

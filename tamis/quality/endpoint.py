@@ -53,7 +53,7 @@ KNOWN_CODES = (
 PASSING_CODES = frozenset({"rate_limit_exceeded", "RateLimitError", "InternalServerError"})
 LONGEST_ERROR = 65_536  # bytes of a body that are read for its digest
 ROUNDING = 0.01
-"""How far a log-probability may exceed 0."""
+"""A log-probability may exceed 0 by this much."""
 UNUSABLE_ATTEMPTS = 3
 """Answers of status 200 that may have been paid for, though nothing can be done with them."""
 
@@ -96,7 +96,7 @@ class EndpointRejectedError(PermanentError):
 
     @property
     def of_the_document(self) -> bool:
-        """Whether the document that was asked about may be the cause."""
+        """True if the document that was asked about may be the cause."""
         if self.code in CONTENT_FILTERS:
             return True
         return self.status in DOCUMENT_STATUSES and self.code not in ACCOUNT_CODES
@@ -236,7 +236,7 @@ class _PassingError(Exception):
 
 
 class _UnusableError(Exception):
-    """What is wrong with an answer of status 200, without a word of it; `numbers`: only its numbers are."""
+    """A problem of an answer of status 200, without a word of it; `numbers`: only its numbers are."""
 
     def __init__(self, problem: str, numbers: bool = False) -> None:
         self.numbers = numbers

@@ -42,7 +42,7 @@ class JudgeModelError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSource:
-    """Where a judge comes from: `location` is a file, a folder, a hub id (with `revision`) or a URL."""
+    """The origin of a judge: `location` is a file, a folder, a hub id (with `revision`) or a URL."""
 
     kind: JudgeKind
     location: str
@@ -57,7 +57,7 @@ def model_name(model: object) -> str:
 
 
 def judge_source(model: str | Endpoint) -> JudgeSource:
-    """What a judge's name means.
+    """Return what a judge's name means.
 
     Raises `JudgeModelError` for what is neither a folder nor the shape of a hub id, `MissingPackageError`
     when the embedded judge is not installed.

@@ -21,7 +21,7 @@ LEAST_ANSWER_MASS = 0.5
 
 
 class Asked(Protocol):
-    """What is asked: `AskLLM`, or one that remembers its answers."""
+    """A judge to ask: `AskLLM`, or one that remembers its answers."""
 
     def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
         """At least the columns `margin` and `answer_mass`, a row per text."""

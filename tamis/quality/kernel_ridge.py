@@ -25,7 +25,7 @@ SEARCHED = 800  # training rows that the search looks at; eigendecompositions gr
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What cross-validation chooses: kernel ("linear", "rbf"), its width, ridge, weight of the embedding."""
+    """Choice of cross-validation: kernel ("linear", "rbf"), its width, ridge, weight of the embedding."""
 
     kernel: str
     width: float

@@ -1,4 +1,4 @@
-"""What a judge is asked, and how a document is kept from asking something else.
+"""Questions to a judge; and how a document is kept from asking something else.
 
 Two prompts. `ask-llm` is that of Sachdeva et al. 2402.09668 (Fig. 3), word for word, for capable judges.
 `examples` is a plain completion prompt with eight examples, for small ones. SmolLM2-135M tells clean texts

@@ -1,4 +1,4 @@
-"""Which documents the judge is asked about, and which of them the grader must not learn from.
+"""The documents that the judge is asked about, and those of them that the grader must not learn from.
 
 Both follow from a keyed hash of the id, so the sample stays uniform over a growing pool: a new document
 enters by pushing out the largest key, and no document ever changes sides. About 1 microsecond an id.

@@ -23,7 +23,7 @@ TABLE = "scores_judge_again"
 
 
 def asked_again(sample: pl.DataFrame, seed: int) -> list[str]:
-    """Which documents of a sample (doc_id, part) are asked about twice: a uniform part of its hold-out."""
+    """Return the documents of a sample (doc_id, part) to ask about twice: a uniform part of its hold-out."""
     held_out = sample.filter(pl.col("part") == "hold_out")["doc_id"].to_list()
     return [held_out[place] for place in hash_order(held_out, seed)[:ASKED_AGAIN]]
 

@@ -40,7 +40,7 @@ JUDGE_BATCH = 32
 ANSWERS = "scores_judge"
 STAGE = "judge_scores"
 UNANSWERED = place_of(STAGE)
-"""What is written in place of a shard in quarantine: no file is at fault."""
+"""Written in place of a shard in quarantine: no file is at fault."""
 UNSCORED = "the judge's logits are not finite, so the grader learns nothing from this document"
 UNUSABLE = (UnusableAnswerError, MissingLogProbabilitiesError)
 """Errors of a server that gave an answer, with which nothing can be done."""
@@ -55,7 +55,7 @@ def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str 
 
 
 def has_answered(store: Store, fingerprint: str, *tables: str) -> bool:
-    """Whether this judge has given any score that is stored, so that a refusal is about its document."""
+    """Return whether this judge has given any score that is stored, so that a refusal is about its document."""
     scope = f"fingerprint = '{fingerprint}' AND margin IS NOT NULL"
     return any(store.count(table, scope) for table in (ANSWERS, *tables))
 

@@ -1,4 +1,4 @@
-"""What asking a judge has cost: documents, tokens, seconds, and money where a price is known."""
+"""Costs of asking a judge: documents, tokens, seconds, and money where a price is known."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where a browser finds the pages: an address that stays, since events of Dagster link there for ever."""
+"""The address of the pages in a browser: one that stays, since events of Dagster link there for ever."""
 
 import json
 import os
@@ -20,7 +20,7 @@ INDEX = "index.html"
 """The page that leads to all others."""
 NOTE = "pages.json"
 BASE_VARIABLE = "TAMIS_REPORTS_URL"
-"""Where something else than `tamis ui` serves the folder of pages: its URL; set but empty: nothing does."""
+"""URL at which something else than `tamis ui` serves the folder of pages; set but empty: nothing does."""
 SECONDS = 5
 """Between two loads of the page."""
 STARTING = (

@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def layers(self) -> int:
-        """How many columns there are."""
+        """Number of columns."""
         return 1 + max((box.layer for box in self.boxes.values()), default=-1)
 
     @property
@@ -195,7 +195,7 @@ def draw(layout: Layout) -> Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
-    """What the page shows: results with their ids, those nearest to the raw inputs first.
+    """Fields of the page: results with their ids, those nearest to the raw inputs first.
 
     `worst`: the status of the whole. `counts`: results by status. `wrong`: the others than green.
     """

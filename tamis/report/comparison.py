@@ -1,4 +1,4 @@
-"""What the trained comparison says: a part of the sampler page, and lines for the terminal."""
+"""Results of the trained comparison: a part of the sampler page, and lines for the terminal."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LINE_INCHES, LEAST_INCHES = 0.3, 3.6
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedPart:
-    """What the page shows of a comparison.
+    """Fields of the page about a comparison.
 
     `losses`: of each arm on the target and on the pool, with what became of its runs. Contrasts and
     recoveries come with their corrected p-value.

@@ -1,4 +1,4 @@
-"""What a choice did to the mix: by source, topic, language, length and licence, next to a random choice."""
+"""Effect of a choice on the mix: by source, topic, language, length and licence, next to a random choice."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ SIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBaseline:
-    """What is compared, as it is shown: a name, the value of the choice, that of the random one.
+    """Compared figures, as they are shown: a name, the value of the choice, that of the random one.
 
     `looked_at`: how many texts of each were measured for noise and boilerplate; `noisy`: those of them that
     the rules would drop; nothing is measured where the rules are on.
@@ -138,7 +138,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class MixPage:
-    """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share.
+    """Fields of the template; `titles`: dimension, where it begins in the picture, and its largest share.
 
     `words_from`: the documents that words of topics are from.
     """

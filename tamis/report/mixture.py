@@ -49,7 +49,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """How a law predicted runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
+    """Test of a law on runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
 
     target: str
     runs: int

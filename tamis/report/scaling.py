@@ -125,7 +125,7 @@ def _loss_ticks(axis: Any, report: ScalingReport, plain: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingPage:
-    """What the page shows beyond the report.
+    """Fields of the page beyond the report.
 
     `basis`: the chosen model's predicted loss at the target size, of which percentages of losses are.
     `most_sizes`: so many are enough for everything. `preferred`: how many models each law is the best for.

@@ -1,4 +1,4 @@
-"""What there is to see of a selection: its decisions, what is known of each document, and a sample.
+"""Contents of the pages about a selection: its decisions, what is known of each document, and a sample.
 
 Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
@@ -46,7 +46,7 @@ LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_
 LONGEST = "32,000 and more"
 NO_FILE, UNKNOWN = "(no longer in any file)", "not stated"
 EXAMPLE, GAP = "example", "gap"
-"""What a point of the map is that is no document: an example of the target, or one that is a gap."""
+"""Kinds of points of the map that are no documents: an example of the target, or one that is a gap."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the selection page shows, gathered from the store: decisions, the mix, the histogram of scores."""
+"""Data of the selection page, gathered from the store: decisions, the mix, the histogram of scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ class DividedBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """How a selection divides its budget: per what, and into which shares where a mixture says it.
+    """Division of a selection's budget: per what, and into which shares where a mixture says it.
 
     `shares` None: bounds of the selection itself. `shortfalls`: what groups could not have, in sentences.
     """
@@ -140,7 +140,7 @@ class Division:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionReport:
-    """What the page shows: decisions (a row per document), documents, settings.
+    """Fields of the page: decisions (a row per document), documents, settings.
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.

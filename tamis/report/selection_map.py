@@ -42,7 +42,7 @@ OF_POOL = {rule.name for rules in FAMILIES.values() for rule in rules if rule.of
 
 @dataclass(frozen=True, kw_only=True)
 class MapPage:
-    """What the template shows; `links`: file and what it shows, of the other pages of the selection.
+    """Fields of the template; `links`: file and what it shows, of the other pages of the selection.
 
     `words_from`: the documents that words of topics are from.
     """
@@ -231,7 +231,7 @@ def thumbnail_png(seen: Seen, place_n2: Floats) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class BrowsePage:
-    """What the template shows. parts: name of a sample, documents it is of; rows: each with its `part`.
+    """Fields of the template. parts: name of a sample, documents it is of; rows: each with its `part`.
 
     `score`: the column to filter by, "" without one. `without_quality`: why no mistakes are named.
     """

@@ -43,7 +43,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 Missing = Callable[[str], bytes]
-"""What stands in the place of a page that is not made, as HTML in UTF-8."""
+"""Stands in the place of a page that is not made, as HTML in UTF-8."""
 
 
 class PagesServer(ThreadingHTTPServer):

@@ -29,7 +29,7 @@ LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ServingPage:
-    """What the page shows.
+    """Fields of the page.
 
     `distances`: label, the distance to held-out examples. `costly`: rows of example_id, cost, source and
     excerpt, the highest cost first. `gaps`: what the pool lacks; `lacking`: the first of these examples, with

@@ -1,4 +1,4 @@
-"""What a run needs: the views to inline, the tables to read and which of their columns.
+"""Needs of a run: the views to inline, the tables to read and which of their columns.
 
 Two sets of columns: those that the SQL names, and the fewer that reach the result once views are inlined and
 unused projections dropped. Counting reasons of 5M decisions reads 3 columns of 13.

@@ -119,7 +119,7 @@ def _convert(loader: Any, node: Any, file: Path) -> Node:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectSettings:
-    """What is read from dbt_project.yml."""
+    """Settings of dbt_project.yml."""
 
     name: str
     layers: tuple[str, ...]

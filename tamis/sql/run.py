@@ -111,7 +111,7 @@ def run_error(error: Exception, rendered: Rendered, what: str) -> ModelRunError:
 
 
 class Read(Protocol):
-    """How a run obtains a source table or a materialized model; columns None = all."""
+    """Reader by which a run obtains a source table or a materialized model; columns None = all."""
 
     def __call__(self, name: str, columns: list[str] | None) -> pa.Table | pa.RecordBatchReader: ...
 
@@ -132,7 +132,7 @@ class ModelResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every test of severity error passed: only then may the table be published."""
+        """True if every test of severity error passed: only then may the table be published."""
         return all(test.passed for test in self.tests if test.severity == "error")
 
 

@@ -1,4 +1,4 @@
-"""What took sqlglot long to find out, kept in the user's cache for the next process.
+"""Findings that take sqlglot long, kept in the user's cache for the next process.
 
 The folder of models takes it a second to read, and each model a quarter of one for its plan and its lineage:
 more than DuckDB needs to run it. A cache that cannot be read or written costs the time that it would have

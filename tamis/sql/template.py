@@ -22,7 +22,7 @@ _MARK = re.compile("\x00(\\d+)\x00")
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What can be referred to: the models, and the source group of each source table."""
+    """Names that can be referred to: the models, and the source group of each source table."""
 
     models: frozenset[str]
     sources: Mapping[str, str]
@@ -50,7 +50,7 @@ class Rendered:
 
 @dataclass
 class _Uses:
-    """What a file asked for while it was rendered."""
+    """Names and settings that a file asked for while it was rendered."""
 
     models: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Runs to train again when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
+"""Runs to train when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
 
 A mixture over many sources is learnt once. When a source arrives or is revised, those that did not change
 keep their ratios and act together as one source, so that a law over the virtual and the changed sources needs

@@ -315,7 +315,7 @@ def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 
 
 def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """Return what a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
+    """Return what a run is trained on and how; inputs do not count, so that no arrival trains it again."""
     swarm = snapshot.swarm
     if swarm is None:
         return {}  # kept without [mixture]: it has the key that it was made with

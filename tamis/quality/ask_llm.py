@@ -234,7 +234,7 @@ def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advan
 
 
 def _refusal(error: Exception) -> Refusal | None:
-    """Return what an error of the server says of the document it was asked about; None where it says nothing."""
+    """Return what an error of the server says of the document that was asked about; None for nothing."""
     if isinstance(error, EndpointRejectedError) and error.of_the_document:
         detail = f"the judge's server refused it: status {error.status} ({error.detail})"
     elif isinstance(error, MissingLogProbabilitiesError):

@@ -71,7 +71,7 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
 def mark_of_judge(
     store: Store, judge: AskLLM, sample: pl.DataFrame, seed: int, advance: Advance = ignore
 ) -> JudgeCheck | None:
-    """Return how well the judge tells documents of its sample from noise made of them; None without answers to both.
+    """Return how well the judge tells its sample from noise made of it; None without answers to both.
 
     Documents of the hold-out first, since these are a uniform draw of the pool.
     """

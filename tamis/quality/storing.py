@@ -55,7 +55,7 @@ def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str 
 
 
 def has_answered(store: Store, fingerprint: str, *tables: str) -> bool:
-    """Return whether this judge has given any score that is stored, so that a refusal is about its document."""
+    """Return whether a score of this judge is stored, so that a refusal is about its document."""
     scope = f"fingerprint = '{fingerprint}' AND margin IS NOT NULL"
     return any(store.count(table, scope) for table in (ANSWERS, *tables))
 

@@ -1,4 +1,4 @@
-"""The end of `tamis materialize` in the terminal: what was selected and from where, which model, the pages."""
+"""The end of `tamis materialize` in the terminal: selections and their sources, the model, the pages."""
 
 import json
 from collections import defaultdict
@@ -83,7 +83,7 @@ def pool_line(store: Store) -> str:
 
 
 def selection_lines(project: Project, section: SelectionSection, state: str = "") -> list[str]:
-    """Return what a selection chose and from where, why it dropped the others, its best documents, its page."""
+    """Return what a selection chose, from where, why it dropped the others, its best documents, its page."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
     found = published(read_current_values(store), folder, section.name)
     if found is None:
@@ -160,7 +160,7 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
 
 
 def trial_lines(project: Project) -> list[str]:
-    """Return what choosing the documents bought: warm-ups, and what was trained after or without them, by target.
+    """Return what the choice bought: warm-ups, and what was trained after or without them, by target.
 
     Only trials that tamis.toml asks for, measured on the target that it asks for now.
     """

@@ -162,7 +162,7 @@ def _state(
     `names`: with them, what is said of rows that could not be read, and of how the others were.
     """
     shown = [*((SELECTION_STAGE.name, name) for name in snapshot.keys("selections")), (CHOICE_STAGE.name, "")]
-    # Tokens of values change with the tokenizer, their manifests do not.
+    # tokens change with the tokenizer
     versions = [value and value.manifest for value in map(current.get, shown)]
     stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
     return hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from tamis.mixture.reuse import REVISED
 from tamis.mixture.swarm import VIRTUAL, Change, Source, Swarm, SwarmOptions, plan_swarm
 from tamis.selection.decide import Ranking, ranked_by, with_exclusions
 from tamis.selection.pool import groups
-from tamis.settings.budget import Budget
+from tamis.settings.budget import Budget, Per
 from tamis.settings.config import MixtureSection
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store
@@ -31,13 +31,18 @@ LEAST_COMPARED = 20
 Vectors = Callable[[list[str]], np.ndarray]
 
 
+def grouped_by(section: MixtureSection) -> Per:
+    """Return what the sources of the mixture are, as the reasons of decisions name it."""
+    return "topic" if section.sources == "topics" else "source"
+
+
 def source_of_documents(store: Store, section: MixtureSection, files: Mapping[str, Shard]) -> pl.DataFrame:
     """Return doc_id and group of every document: its corpus, the first by name of several, source or topic.
 
     `files`: those that are there, by key; of one that is gone the corpus is what was noted of it.
     """
     if section.sources != "corpora":
-        return groups(store, "topic" if section.sources == "topics" else "source")
+        return groups(store, grouped_by(section))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
     keys = with_corpora(store, places.select(pl.col("shard").unique()))
     found = [files[key].corpus if key in files else noted for key, noted in keys.iter_rows()]

@@ -254,8 +254,7 @@ def _control(
     measured: float | None = None,
 ) -> Control:
     goal, low, high = (float(one[0]) for one in law.goal_interval(weights_p[None]))
-    same = name == CHOSEN
-    difference = (0.0, 0.0, 0.0) if same else law.difference_interval(mixture.weights, weights_p)
+    difference = law.difference_interval(mixture.weights, weights_p) if name != CHOSEN else (0.0, 0.0, 0.0)
     return Control(
         name=name,
         shares=dict(shares),

@@ -1,4 +1,4 @@
-"""How much of each source to train on: laws from small runs, the mixture that is best under caps, reuse."""
+"""The share of each source to train on: laws from small runs, the mixture that is best under caps, reuse."""
 
 from tamis.mixture.errors import (
     BadMixtureSettingError,

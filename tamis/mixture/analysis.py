@@ -1,4 +1,4 @@
-"""What the runs say: held-out predictions, the best mixture against controls, and whether sizes rank alike.
+"""Results of the runs: held-out predictions, the best mixture against controls, and whether sizes rank alike.
 
 Everything is computed again from weights and losses, in about a second; nothing fitted is stored.
 """
@@ -28,20 +28,17 @@ LEVEL = 0.9
 
 def fit_losses(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: int) -> MixtureLaw:
     """Return the law of the present runs. losses: run, target, bits_per_byte. Raises `TooFewRunsError`."""
-    losses_rt, needed = loss_matrix(swarm, losses, targets), len(swarm.parts) + 2
+    known = {
+        (run, target): loss for run, target, loss in losses.select("run", "target", "bits_per_byte").rows()
+    }
+    losses_rt = np.array(
+        [[known.get((run.name, target)) for target in targets] for run in swarm.current], dtype=float
+    )  # [run, target] of the present runs, NaN where there is none
+    needed = len(swarm.parts) + 2
     for column, finished in enumerate(np.isfinite(losses_rt).sum(0).tolist()):
         if finished < needed:
             raise TooFewRunsError(column, finished, needed, targets[column])
     return fit_mixture_law(swarm.part_weights, losses_rt, seed=seed)
-
-
-def loss_matrix(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str]) -> np.ndarray:
-    """Return losses [run, target] of the present runs, NaN where there is none."""
-    known = {
-        (run, target): loss for run, target, loss in losses.select("run", "target", "bits_per_byte").rows()
-    }
-    found = [[known.get((run.name, target)) for target in targets] for run in swarm.current]
-    return np.array([[np.nan if one is None else one for one in row] for row in found], dtype=float)
 
 
 def law_rows(swarm: Swarm, law: MixtureLaw, targets: Sequence[str]) -> list[dict[str, Any]]:
@@ -136,7 +133,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class Caps:
-    """What bounds the mixture: tokens that may be selected by source, length of the training, passes."""
+    """Bounds of the mixture: tokens that may be selected by source, length of the training, passes."""
 
     tokens: Mapping[str, int]
     train_tokens: int
@@ -219,11 +216,10 @@ def _controls(swarm: Swarm, law: MixtureLaw, caps: Caps, mixture: Mixture) -> li
     bounds = {name: caps.max_repetition * size / caps.train_tokens for name, size in tokens.items()}
     names = sorted(tokens)
     natural = {name: tokens[name] / sum(tokens.values()) for name in names}
-    uniform = dict.fromkeys(names, 1 / len(names))
     scarce = unimax([tokens[name] for name in names], caps.train_tokens, caps.max_repetition)
     wanted: dict[str, Mapping[str, float]] = {
         NATURAL: natural,
-        UNIFORM: uniform,
+        UNIFORM: dict.fromkeys(names, 1 / len(names)),
         UNIMAX: dict(zip(names, map(float, scarce), strict=True)),
     }
     if near := by_distance(natural, caps.distances):
@@ -242,8 +238,9 @@ def _controls(swarm: Swarm, law: MixtureLaw, caps: Caps, mixture: Mixture) -> li
     if np.isfinite(goal_r).any():
         best = int(np.nanargmin(goal_r))
         run = swarm.current[best]
-        control = _control(swarm, law, BEST_RUN, run.weights, law.weights[best], mixture, float(goal_r[best]))
-        found.append(control)
+        found.append(
+            _control(swarm, law, BEST_RUN, run.weights, law.weights[best], mixture, float(goal_r[best]))
+        )
     return found
 
 
@@ -257,9 +254,7 @@ def _control(
     measured: float | None = None,
 ) -> Control:
     goal, low, high = (float(one[0]) for one in law.goal_interval(weights_p[None]))
-    difference = (0.0, 0.0, 0.0)
-    if name != CHOSEN:
-        difference = law.difference_interval(mixture.weights, weights_p)
+    difference = law.difference_interval(mixture.weights, weights_p) if name != CHOSEN else (0.0, 0.0, 0.0)
     return Control(
         name=name,
         shares=dict(shares),
@@ -319,13 +314,14 @@ class Agreement:
 
 def agreement(swarm: Swarm, losses: pl.DataFrame, targets: Sequence[str], seed: int) -> Agreement | None:
     """Return how the present larger runs rank the mixtures that small ones ran; None with fewer than four."""
-    mean = (
+    goal = dict(
         losses.filter(pl.col("target").is_in(list(targets)))
         .group_by("run")
         .agg(pl.col("bits_per_byte").mean(), pl.len(), known=pl.col("bits_per_byte").is_not_null().sum())
         .filter(pl.col("known") == len(targets))
+        .select("run", "bits_per_byte")
+        .iter_rows()
     )
-    goal = dict(mean.select("run", "bits_per_byte").iter_rows())
     small = {tuple(sorted(run.weights.items())): run.name for run in swarm.proxies.values()}
     pairs = []
     for name in sorted(swarm.larger_wanted):

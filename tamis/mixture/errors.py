@@ -1,4 +1,4 @@
-"""What can be wrong with runs, caps and settings of a mixture. All are `ValueError` too."""
+"""Errors of runs, caps and settings of a mixture. All are `ValueError` too."""
 
 from collections.abc import Iterable
 

@@ -28,7 +28,7 @@ BATCH = 4_000_000  # numbers in the Jacobians of fits that are made together
 
 
 class Shape(Protocol):
-    """How an exponent depends on the shares of a mixture."""
+    """An exponent as a function of the shares of a mixture."""
 
     @property
     def power(self) -> float:
@@ -195,8 +195,7 @@ def fit_exponentials(
     z_sn, used_sn = np.repeat(z_sn, repeat, 0), np.repeat(used_sn, repeat, 0)
     low_s = np.where(used_sn, z_sn, np.inf).min(1)
     if near is None:
-        range_s = np.where(used_sn, z_sn, -np.inf).max(1) - low_s
-        floor_s = low_s - np.tile(STARTS, len(mean_s)) * range_s
+        floor_s = low_s - np.tile(STARTS, len(mean_s)) * (np.where(used_sn, z_sn, -np.inf).max(1) - low_s)
         above_sn = np.where(used_sn, z_sn - floor_s[:, None], 1.0)
         found_sq = shape.starts(features_nk, above_sn, used_sn, ridge * variance)
     else:

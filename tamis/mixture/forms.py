@@ -16,7 +16,7 @@ from tamis.mixture.exponential import Flags, Floats, Linear, Shape, Transfer, fi
 
 FOLDS_OF_TREES = 5
 OFFSET = 0.005
-"""What is added to a share before its logarithm is taken."""
+"""Added to a share before its logarithm is taken."""
 LINEAR_RIDGE = 1e-6
 RIDGES = {"root": (1e-4, 1e-3, 1e-2), "log-linear": (1e-6, 1e-5, 1e-4, 1e-3), "transfer": (1e-4, 1e-3)}
 """Ridges of `fit_exponentials` among which cross-validation decides."""
@@ -32,7 +32,7 @@ class Fitted(Protocol):
 
     @property
     def smooth(self) -> bool:
-        """Whether they have derivatives."""
+        """True if they have derivatives."""
         ...
 
     def predict(self, weights_nk: Floats) -> Floats:
@@ -90,7 +90,7 @@ class Swarm:
 
     @property
     def training_ftr(self) -> Flags:
-        """Which runs the fit without each fold may use."""
+        """The runs that the fit without each fold may use."""
         return np.stack([self.used_tr & (self.fold_r != fold) for fold in self.folds])
 
     def take(self, row: int) -> "Swarm":
@@ -98,14 +98,12 @@ class Swarm:
         part = slice(row, row + 1)
         return replace(self, losses_tr=self.losses_tr[part], used_tr=self.used_tr[part])
 
-    def held_out(self, by_fold_ftr: Floats) -> Floats:
-        """Return for each run what the fit without its fold says, [t, R]."""
-        return np.moveaxis(by_fold_ftr[self.fold_r, :, np.arange(len(self.fold_r))], 0, 1)
-
     def candidate(self, name: str, fitted: Fitted, by_fold_ftr: Floats) -> Candidate:
-        """Return a candidate from predictions by fold."""
-        held_out_tr = self.held_out(by_fold_ftr)
-        return Candidate(name=name, fitted=fitted, held_out_tr=held_out_tr, by_fold_ftr=by_fold_ftr)
+        """Return a candidate from predictions by fold: held out, a run is predicted without its fold."""
+        held_out_rt = by_fold_ftr[self.fold_r, :, np.arange(len(self.fold_r))]
+        return Candidate(
+            name=name, fitted=fitted, held_out_tr=np.moveaxis(held_out_rt, 0, 1), by_fold_ftr=by_fold_ftr
+        )
 
 
 def parametric(swarm: Swarm, name: str) -> list[Candidate]:
@@ -129,8 +127,7 @@ def _exponential(swarm: Swarm, name: str, shape: Shape, ridge: float) -> Candida
     found = fit_exponentials(
         shape, swarm.weights_rk, np.tile(swarm.losses_tr, (folds, 1)), training_sr, ridge, near=near
     )
-    by_fold_ftr = found.predict(swarm.weights_rk).reshape(folds, targets, -1)
-    return swarm.candidate(name, full, by_fold_ftr)
+    return swarm.candidate(name, full, found.predict(swarm.weights_rk).reshape(folds, targets, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +164,7 @@ def _linear(swarm: Swarm) -> Candidate:
         normal += LINEAR_RIDGE * count_s[:, None, None] * np.eye(design_rk.shape[1])
         right = np.where(used_sr, losses_sr - mean_s[:, None], 0.0) @ design_rk
         slope_sk = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-        level_s = mean_s - (slope_sk * (mean_sk + center_k)).sum(1)
-        return LinearLaws(level_s=level_s, slope_sk=slope_sk)
+        return LinearLaws(level_s=mean_s - (slope_sk * (mean_sk + center_k)).sum(1), slope_sk=slope_sk)
 
     by_fold = [fit(used, swarm.losses_tr).predict(swarm.weights_rk) for used in swarm.training_ftr]
     return swarm.candidate("linear", fit(swarm.used_tr, swarm.losses_tr), np.stack(by_fold))
@@ -189,8 +185,7 @@ class Processes:
     def predict(self, weights_nk: Floats) -> Floats:
         """Return values [s, n]."""
         features_nk = np.log(weights_nk + OFFSET) / self.scale
-        kernels = (self._kernel(s, features_nk) for s in range(len(self.mean_s)))
-        return np.stack([m + k @ d for m, k, d in zip(self.mean_s, kernels, self.dual, strict=True)])
+        return np.stack([m + self._kernel(s, features_nk) @ self.dual[s] for s, m in enumerate(self.mean_s)])
 
     def by_root(self, roots_nk: Floats) -> Floats:
         """Return derivatives [s, n, k] by the square roots of the shares."""
@@ -257,16 +252,16 @@ def gaussian(swarm: Swarm, base: Candidate | None = None) -> Candidate:
     )
     if base is None:
         return swarm.candidate("gp", processes, by_fold_ftr)
-    together = Blend(parts=(base.fitted, processes), shares=(1.0, 1.0))
-    return swarm.candidate(f"{base.name} + gp", together, by_fold_ftr)
+    return swarm.candidate(
+        f"{base.name} + gp", Blend(parts=(base.fitted, processes), shares=(1.0, 1.0)), by_fold_ftr
+    )
 
 
 def _dual(kernel_rr: Floats, noise: float, rows: Flags, values_r: Floats) -> tuple[float, Floats]:
     """Return the mean of the values of some runs, and what multiplies their kernels in the posterior."""
     mean = float(values_r[rows].mean())
     noisy_nn = kernel_rr[np.ix_(rows, rows)] + noise * np.eye(int(rows.sum()))
-    dual_n = np.linalg.solve(noisy_nn, values_r[rows] - mean)
-    return mean, dual_n.astype(float)
+    return mean, np.linalg.solve(noisy_nn, values_r[rows] - mean).astype(float)
 
 
 def _likeliest(swarm: Swarm, features_rk: Floats, used_r: Flags, values_r: Floats) -> Floats:
@@ -313,14 +308,14 @@ class Trees:
 
     def take(self, rows: NDArray[np.intp]) -> "Trees":
         """Return some of the laws."""
-        models = [self.models[s] for s in rows]
-        return Trees(models=models, mean_s=self.mean_s[rows], scale_s=self.scale_s[rows])
+        return Trees(
+            models=[self.models[s] for s in rows], mean_s=self.mean_s[rows], scale_s=self.scale_s[rows]
+        )
 
 
 def boosted(swarm: Swarm, seed: int) -> Candidate:
     """Return boosted trees on the shares; folds are put together until there are at most five."""
-    folds = min(FOLDS_OF_TREES, len(swarm.folds))
-    coarse = replace(swarm, fold_r=swarm.fold_r % folds)
+    coarse = replace(swarm, fold_r=swarm.fold_r % min(FOLDS_OF_TREES, len(swarm.folds)))
     by_fold = [_fit_trees(coarse, used_tr, seed).predict(swarm.weights_rk) for used_tr in coarse.training_ftr]
     return coarse.candidate("boosting", _fit_trees(swarm, swarm.used_tr, seed), np.stack(by_fold))
 
@@ -356,7 +351,7 @@ class Blend:
 
     @property
     def smooth(self) -> bool:
-        """Whether all parts are."""
+        """True if all parts are smooth."""
         return all(part.smooth for part in self.parts)
 
     def predict(self, weights_nk: Floats) -> Floats:
@@ -372,8 +367,7 @@ class Blend:
         return Blend(parts=tuple(part.take(rows) for part in self.parts), shares=self.shares)
 
     def _sum(self, of: Callable[[Fitted], Floats]) -> Floats:
-        found = [share * of(part) for share, part in zip(self.shares, self.parts, strict=True)]
-        return np.sum(found, axis=0)
+        return np.sum([share * of(part) for share, part in zip(self.shares, self.parts, strict=True)], axis=0)
 
 
 def mean_of(

@@ -21,7 +21,7 @@ from tamis.mixture.forms import Candidate, Constants, Fitted, Swarm, boosted, ga
 
 Method = Literal["best", "root", "log-linear", "boosting", "gp", "linear"]
 OFF = 0.02
-"""How far the sum of a row may be from 1."""
+"""Largest distance of the sum of a row from 1."""
 MADS = 5.0
 """A run whose residual is more than so many median absolute deviations is an outlier."""
 LEAST_OUTLIER = 5.0
@@ -79,7 +79,7 @@ class MixtureLaw:
 
     @property
     def smooth(self) -> bool:
-        """Whether the law has derivatives."""
+        """True if the law has derivatives."""
         return all(part.smooth for part in self.parts)
 
     def predict(self, weights: ArrayLike) -> Floats:
@@ -105,8 +105,9 @@ class MixtureLaw:
         """
         weights_nk = checked_weights(weights, self.sources)
         predicted_nt = self.values(weights_nk)
-        goals_tt = np.eye(self.targets)
-        half_nt = np.stack([self._half_width(weights_nk, goal_t, level) for goal_t in goals_tt], axis=1)
+        half_nt = np.stack(
+            [self._half_width(weights_nk, goal_t, level) for goal_t in np.eye(self.targets)], axis=1
+        )
         low_nt, high_nt = predicted_nt - half_nt, predicted_nt + half_nt
         return (low_nt[:, 0], high_nt[:, 0]) if self.one_target else (low_nt, high_nt)
 
@@ -307,7 +308,7 @@ def fit_mixture_law(
 
 
 class _Found(NamedTuple):
-    """What was fitted to one target."""
+    """The law fitted to one target."""
 
     method: str
     cross_validated: dict[str, float]
@@ -325,8 +326,9 @@ def _fit_losses(weights_rk: Floats, losses_rt: Floats, method: Method, seed: int
     found: dict[int, _Found] = {}
     for target in np.flatnonzero(~varied_t).tolist():
         level = float(losses_rt[used_rt[:, target], target].mean())
-        candidate = Constants(level_s=np.array([level]))
-        found[target] = _Found("constant", {}, np.full(len(losses_rt), level), (), candidate)
+        found[target] = _Found(
+            "constant", {}, np.full(len(losses_rt), level), (), Constants(level_s=np.array([level]))
+        )
     if varied_t.any():
         swarm = Swarm(
             weights_rk=weights_rk,
@@ -389,11 +391,9 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
         # Bad runs bend the law that they are judged by: it is fitted without them, and all are judged again.
         swarm = replace(swarm, used_tr=given_tr & ~outlier_tr)
         roots = parametric(swarm, "root")
-    outlier_tr = given_tr & ~swarm.used_tr
-    names = ("log-linear", "transfer", "linear") if method == "best" else (method,)
     shared = [*(roots if method in ("best", "root") else ())]
-    for name in names:
-        if name in ("log-linear", "transfer", "linear"):
+    for name in ("log-linear", "transfer", "linear"):
+        if method in ("best", name):
             shared += parametric(swarm, name)
     found = []
     for row in range(len(given_tr)):
@@ -404,7 +404,7 @@ def _fit_targets(swarm: Swarm, method: Method, seed: int) -> list[_Found]:
             candidates = [boosted(one, seed)]
         chosen, tried = _best(one, candidates, seed) if method == "best" else _least_error(one, candidates)
         ranks = {name: _rank_correlation(one, candidate) for name, candidate in tried.items()}
-        outliers = tuple(int(run) for run in np.flatnonzero(outlier_tr[row]))
+        outliers = tuple(np.flatnonzero(outlier_tr[row]).tolist())
         found.append(_Found(chosen.name, ranks, chosen.held_out_tr[0], outliers, chosen.fitted))
     return found
 
@@ -429,8 +429,9 @@ def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags
     """Return which runs [t, R] the best of the candidates misses."""
     found_tr = np.zeros_like(given_tr)
     for row, given_r in enumerate(given_tr):
-        leverage_r = leverage(swarm.weights_rk, swarm.weights_rk[given_r])
-        near_r = np.sqrt(np.maximum(1.0 - leverage_r, LEAST_NEARNESS))
+        near_r = np.sqrt(
+            np.maximum(1.0 - leverage(swarm.weights_rk, swarm.weights_rk[given_r]), LEAST_NEARNESS)
+        )
         chosen, _ = _least_error(swarm.take(row), [candidate.take(row) for candidate in candidates])
         losses_r = swarm.losses_tr[row]
         away_r = np.abs(losses_r - chosen.held_out_tr[0]) * near_r
@@ -442,8 +443,7 @@ def _missed(swarm: Swarm, candidates: list[Candidate], given_tr: Flags) -> Flags
 
 def _error(swarm: Swarm, candidate: Candidate) -> Floats:
     """Return squared errors of the runs that count, held out, of a swarm of one target."""
-    used_r = swarm.used_tr[0]
-    squares: Floats = (candidate.held_out_tr[0] - swarm.losses_tr[0])[used_r] ** 2
+    squares: Floats = (candidate.held_out_tr[0] - swarm.losses_tr[0])[swarm.used_tr[0]] ** 2
     return squares
 
 
@@ -463,8 +463,7 @@ def _best(swarm: Swarm, candidates: list[Candidate], seed: int) -> tuple[Candida
     """
     transfer = _averaged(swarm, [one for one in candidates if one.name == "transfer"])
     _, forms = _least_error(swarm, [transfer, *(one for one in candidates if one.name != "transfer")])
-    blend = mean_of(swarm, [forms["root"], transfer])
-    base, forms = _least_error(swarm, [*forms.values(), blend])
+    base, forms = _least_error(swarm, [*forms.values(), mean_of(swarm, [forms["root"], transfer])])
     flexible = [gaussian(swarm, base), gaussian(swarm)]
     if swarm.used_tr.sum() >= BOOSTED_FROM:
         flexible.append(boosted(swarm, seed))

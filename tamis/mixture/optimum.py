@@ -59,7 +59,7 @@ class Mixture:
 
     @property
     def better_than_prior(self) -> bool:
-        """Whether the runs can tell the mixture from the prior."""
+        """True if the runs can tell the mixture from the prior."""
         return self.difference_high < 0
 
 
@@ -86,7 +86,6 @@ def best_mixture(
     passes_k = _shares_of_a_pass(law.sources, available_tokens, train_tokens, max_repetition)
     by_tokens_k = _caps_of_tokens(law.sources, passes_k, max_repetition)
     objective = _objective(law, prior_k, stay_near, goal_t)
-    starts_sk = _starts(law, prior_k, goal_t)
     largest_k = law.largest_seen(goal_t)
 
     def solve(token_caps_k: Floats, starts_sk: Floats) -> tuple[Floats, Floats]:
@@ -95,7 +94,7 @@ def best_mixture(
             return _descend(law, objective, starts_sk, caps_k, prior_k, stay_near, goal_t), caps_k
         return _search(objective, starts_sk, caps_k), caps_k
 
-    weights_k, caps_k = solve(by_tokens_k, starts_sk)
+    weights_k, caps_k = solve(by_tokens_k, _starts(law, prior_k, goal_t))
     at_cap_k = (weights_k >= caps_k - BINDS) & (caps_k > 0) & (caps_k < 1)
     by_tokens = at_cap_k & (by_tokens_k <= largest_k)
     worth_k = np.full(law.sources, np.nan)
@@ -116,7 +115,9 @@ def best_mixture(
         difference=difference,
         difference_low=below,
         difference_high=above,
-        repetition=_repetition(weights_k, passes_k),
+        repetition=np.full(law.sources, np.nan)
+        if passes_k is None
+        else np.divide(weights_k, passes_k, out=np.zeros_like(weights_k), where=passes_k > 0),
         caps=caps_k,
         binding=tuple(int(one) for one in np.flatnonzero(by_tokens)),
         at_largest_seen=tuple(int(one) for one in np.flatnonzero(at_cap_k & ~by_tokens)),
@@ -144,12 +145,6 @@ def _caps(token_caps_k: Floats, largest_seen_k: Floats, prior_k: Floats, stay_ne
             "in any run; train runs with larger shares of the sources whose tokens allow more",
         )
     return caps_k
-
-
-def _repetition(weights_k: Floats, passes_k: Floats | None) -> Floats:
-    if passes_k is None:
-        return np.full(len(weights_k), np.nan)
-    return np.divide(weights_k, passes_k, out=np.zeros_like(weights_k), where=passes_k > 0)
 
 
 def _shares_of_a_pass(
@@ -290,10 +285,8 @@ def _search(objective: Objective, starts_sk: Floats, caps_k: Floats) -> Floats:
     begun_sk = under_caps(np.maximum(starts_sk, 1e-6), caps_k)
     best_k = begun_sk[int(objective(begun_sk).argmin())]
     for strength in np.geomspace(5, 500, ROUNDS):
-        drawn_nk = random.dirichlet(np.maximum(best_k, 1e-4) * strength, DRAWS)
-        drawn_nk = under_caps(drawn_nk, caps_k)
-        value_n = objective(drawn_nk)
-        nearest = drawn_nk[np.argsort(value_n, kind="stable")[:32]]
+        drawn_nk = under_caps(random.dirichlet(np.maximum(best_k, 1e-4) * strength, DRAWS), caps_k)
+        nearest = drawn_nk[np.argsort(objective(drawn_nk), kind="stable")[:32]]
         offered_sk = np.stack([best_k, nearest[0], nearest.mean(0)])
         best_k = offered_sk[int(objective(offered_sk).argmin())]
     return np.where(best_k < 1e-5, 0.0, best_k) / best_k[best_k >= 1e-5].sum()

@@ -26,11 +26,10 @@ def stored_swarm(store: Store) -> Swarm | None:
         return None
     proxies = _runs(rows)
     larger = store.read(LARGER)
-    last = max(run.generation for run in proxies.values())
-    first = next(run for run in proxies.values() if run.generation == last)
+    first = max(proxies.values(), key=lambda run: run.generation)  # of the latest plan
     stated = rows.filter(pl.col("run") == first.name).row(0, named=True)
     return Swarm(
-        generation=last,
+        generation=first.generation,
         parts=json.loads(stated["ratios"]),
         recipe=stated["recipe"],
         repetition=stated["repetition"],

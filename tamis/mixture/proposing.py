@@ -44,8 +44,7 @@ def propose_runs(prior: ArrayLike, runs: int, seed: int = 0, maximum: ArrayLike 
     if len(prior_k) == 1:
         return np.ones((runs, 1))
     random = np.random.default_rng(checked_seed(seed))
-    tempered_k = np.sqrt(prior_k)
-    tempered_k /= tempered_k.sum()
+    tempered_k = np.sqrt(prior_k) / np.sqrt(prior_k).sum()
     strength_n = random.permutation(np.resize(STRENGTHS, CANDIDATES * runs))
     drawn_nk = random.standard_gamma(strength_n[:, None] * tempered_k) + 1e-300 * (prior_k > 0)
     drawn_nk /= drawn_nk.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What to do again when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
+"""Runs to train when sources change: unchanged ones are frozen into one virtual source (arXiv 2602.12237).
 
 A mixture over many sources is learnt once. When a source arrives or is revised, those that did not change
 keep their ratios and act together as one source, so that a law over the virtual and the changed sources needs
@@ -23,7 +23,7 @@ REVISED = 0.10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reuse:
-    """Which sources [k] a new law is over, and how many runs it needs.
+    """The sources [k] that a new law is over, and the number of runs it needs.
 
     `sources`: names of all k sources now; `free`: those whose shares the new law learns; `frozen`: those
     that the virtual source holds, in the ratios [k] (0 for the free ones); `removed`: sources that left, on
@@ -45,8 +45,7 @@ class Reuse:
     @property
     def columns(self) -> tuple[tuple[str, ...], ...]:
         """For each column of collapsed weights the names in it: those frozen together, then each free one."""
-        virtual = (self.frozen,) if self.frozen else ()
-        return virtual + tuple((name,) for name in self.free)
+        return ((self.frozen,) if self.frozen else ()) + tuple((name,) for name in self.free)
 
     def expand(self, weights: ArrayLike) -> Floats:
         """Return shares of all sources [n, k] from those of columns [n, c], frozen ones in their ratios."""
@@ -81,11 +80,7 @@ class Reuse:
         available_k = setting_numbers("available_tokens", available_tokens, expected)
         if available_k.shape != (len(self.sources),):
             raise BadMixtureSettingError("available_tokens", available_tokens, expected)
-        found_c = []
-        for part_k in self._parts():
-            used = part_k > 0
-            found_c.append(float((available_k[used] / part_k[used]).min()))
-        return np.array(found_c)
+        return np.array([(available_k[part_k > 0] / part_k[part_k > 0]).min() for part_k in self._parts()])
 
     def _places(self, names: Collection[str]) -> list[int]:
         return [self.sources.index(name) for name in names]
@@ -128,7 +123,8 @@ def plan_reuse(
     learnt = tuple(name for name in names if name in new or name in set(free))
     held = {name: float(weights[name]) for name in names if name not in learnt}
     removed = tuple(name for name in weights if name not in names)
-    if not sum(held.values()) > 0:
+    total = sum(held.values())
+    if not total > 0:
         return Reuse(
             sources=names,
             free=names,
@@ -136,12 +132,10 @@ def plan_reuse(
             ratios=np.zeros(len(names)),
             runs=runs_needed(len(names)),
         )
-    total = sum(held.values())
-    ratios_k = np.array([held.get(name, 0.0) / total for name in names])
     return Reuse(
         sources=names,
         free=learnt,
         removed=removed,
-        ratios=ratios_k,
+        ratios=np.array([held.get(name, 0.0) / total for name in names]),
         runs=runs_to_extend(len(learnt)),
     )

@@ -35,11 +35,12 @@ def run_documents(store: Store, run: PlannedRun) -> pl.DataFrame:
     """
     where = f"{one_of('source', sorted(run.weights))} AND rank IS NOT NULL"
     drawn = store.read(MIXTURE_DOCUMENTS.name, ["source", "doc_id", "n_tokens", "rank"], where)
-    there = drawn.join(store.read(DOCUMENTS.name, ["doc_id"]), on="doc_id", how="semi")
-    candidates = there.select("doc_id", "n_tokens", group="source", method_score="rank")
+    candidates = drawn.join(store.read(DOCUMENTS.name, ["doc_id"]), on="doc_id", how="semi").select(
+        "doc_id", "n_tokens", group="source", method_score="rank"
+    )
     shares = TargetShares(shares=run.weights, maximum_repetition=_ANY_REPETITION)
-    divided = allocate(candidates, f"{run.tokens}tok", shares, Ranking(sampler=_AS_RANKED))
-    chosen = divided.decisions.filter(pl.col("count") > 0)
+    decisions = allocate(candidates, f"{run.tokens}tok", shares, Ranking(sampler=_AS_RANKED)).decisions
+    chosen = decisions.filter(pl.col("count") > 0)
     return chosen.select("doc_id", "count", source="budget_group").sort("doc_id")
 
 

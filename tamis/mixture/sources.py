@@ -48,8 +48,9 @@ def source_of_documents(store: Store, section: MixtureSection, files: Mapping[st
     found = [files[key].corpus if key in files else noted for key, noted in keys.iter_rows()]
     corpus = keys.with_columns(corpus=pl.Series(found, dtype=pl.String))
     named = places.join(corpus, on="shard").group_by("doc_id").agg(group=pl.col("corpus").min())
-    pool = store.read(DOCUMENTS.name, ["doc_id"])
-    return pool.join(named, on="doc_id", how="inner").select("doc_id", "group")
+    return (
+        store.read(DOCUMENTS.name, ["doc_id"]).join(named, on="doc_id", how="inner").select("doc_id", "group")
+    )
 
 
 def usable_documents(
@@ -59,12 +60,14 @@ def usable_documents(
 
     candidates: as for `allocate`.
     """
-    pool = with_exclusions(candidates, ranking, limit, exclusions)
-    eligible = pool.filter(pl.col("reason").is_null()).join(
-        candidates.select("doc_id", "group"), on="doc_id", how="inner"
+    eligible = (
+        with_exclusions(candidates, ranking, limit, exclusions)
+        .filter(pl.col("reason").is_null())
+        .join(candidates.select("doc_id", "group"), on="doc_id", how="inner")
     )
-    ranked = ranked_by(eligible, ranking, "group")
-    return ranked.select("doc_id", pl.col("n_tokens").cast(pl.Int64), "is_estimated", "rank", source="group")
+    return ranked_by(eligible, ranking, "group").select(
+        "doc_id", pl.col("n_tokens").cast(pl.Int64), "is_estimated", "rank", source="group"
+    )
 
 
 def drawn_from(usable: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
@@ -87,13 +90,15 @@ def drawn_from(usable: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
 def digests_of(documents: pl.DataFrame) -> dict[str, str]:
     """Return the digest of the documents that runs draw from, in the sampler's order, by source."""
     drawn = documents.filter(pl.col("rank").is_not_null()).sort("source", "rank", "doc_id")
-    ids = drawn.group_by("source", maintain_order=True).agg("doc_id")
-    return {source: canonical_digest("\n".join(listed))[:32] for source, listed in ids.iter_rows()}
+    return {
+        source: canonical_digest("\n".join(ids))[:32]
+        for source, ids in drawn.group_by("source", maintain_order=True).agg("doc_id").iter_rows()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """How a source differs from what runs were trained on; `changed`: share of its tokens, 0 to 1."""
+    """The change of a source since runs were trained on it; `changed`: share of its tokens, 0 to 1."""
 
     change: Change
     changed: float
@@ -111,13 +116,12 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
     total = int(before["n_tokens"].sum())
     left = total - int(before.join(now, on="doc_id", how="semi")["n_tokens"].sum())
     new = now.join(before, on="doc_id", how="anti")
-    lost = left / max(total, 1)
     share = int(new["n_tokens"].sum()) / max(int(now["n_tokens"].sum()), 1)
     other = 0.0
     if share > REVISED and len(new) >= LEAST_COMPARED and len(before) >= LEAST_COMPARED:
         old_nd, new_nd = (vectors(_sampled(part, seed)) for part in (before, new))
         other = _of_another_kind(old_nd, new_nd, seed)
-    changed = min(1.0, lost + share * other)
+    changed = min(1.0, left / max(total, 1) + share * other)
     if changed > REVISED:
         return Compared(change="revised", changed=changed)
     return Compared(change="grown" if len(new) else "unchanged", changed=changed)
@@ -126,8 +130,7 @@ def compare_source(before: pl.DataFrame, now: pl.DataFrame, vectors: Vectors, se
 def _sampled(documents: pl.DataFrame, seed: int) -> list[str]:
     """Return the doc_ids to compare, those with the smallest keyed hash."""
     drawn = keyed_uniform(documents["doc_id"], seed, "mixture kind")
-    ids = documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"]
-    return ids[:COMPARED].to_list()
+    return documents.with_columns(draw=pl.Series(drawn)).sort("draw", "doc_id")["doc_id"][:COMPARED].to_list()
 
 
 def _of_another_kind(old_nd: np.ndarray, new_nd: np.ndarray, seed: int) -> float:
@@ -164,8 +167,11 @@ def sources_now(
     kept, sources = [], []
     known = digests_of(before)
     now = {str(name): part for (name,), part in documents.group_by("source", maintain_order=True)}
-    then = {str(name): part for (name,), part in before.group_by("source", maintain_order=True)}
-    then = {name: part for name, part in then.items() if known.get(name) == frozen.get(name)}
+    then = {
+        str(name): part
+        for (name,), part in before.group_by("source", maintain_order=True)
+        if known.get(str(name)) == frozen.get(str(name))
+    }
     for name in sorted({*now, *then}):
         part, old = now.get(name), then.get(name)
         if part is None:

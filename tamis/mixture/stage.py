@@ -257,7 +257,7 @@ def _configured(snapshot: Snapshot) -> bool:
 
 
 def _validated(snapshot: Snapshot) -> bool:
-    """Whether some mixtures are run at a larger preset too."""
+    """Return whether some mixtures are run at a larger preset too."""
     return mixture_presets(snapshot.project.settings)[1] is not None
 
 
@@ -267,7 +267,7 @@ def _targets(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def _of_topics(snapshot: Snapshot) -> bool:
-    """Whether the sources are topics."""
+    """Return whether the sources are topics."""
     section = snapshot.project.settings.mixture
     return section is not None and section.sources == "topics"
 
@@ -293,39 +293,44 @@ def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 
 def recipe_settings(snapshot: Snapshot) -> dict[str, Any]:
-    """How runs are trained, whatever their mixture."""
-    settings = snapshot.project.settings
-    return settings.pretraining.recipe() | precision_settings(snapshot)
+    """Return how runs are trained, whatever their mixture."""
+    return snapshot.project.settings.pretraining.recipe() | precision_settings(snapshot)
 
 
 def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     settings = snapshot.project.settings
     section = settings.mixture
     assert section is not None
-    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     names = {"target", "sampler", "sources", "runs", "run_tokens", "train_tokens", "max_repetition"}
-    read = section.model_dump(include=names)
-    own = {"preset": mixture_presets(settings)[0], "recipe": recipe_settings(snapshot)}
-    computed = {"transport": transport} if computes_itself(section.sampler) else {}
-    counted = SOURCES_AS_COUNTED if section.sources == "source" else {}
-    return (
-        read | own | computed | counted | measured_by(snapshot, [section.sampler]) | filter_settings(snapshot)
-    )
+    transport = settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
+    return {
+        **section.model_dump(include=names),
+        "preset": mixture_presets(settings)[0],
+        "recipe": recipe_settings(snapshot),
+        **({"transport": transport} if computes_itself(section.sampler) else {}),
+        **(SOURCES_AS_COUNTED if section.sources == "source" else {}),
+        **measured_by(snapshot, [section.sampler]),
+        **filter_settings(snapshot),
+    }
 
 
 def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """What a run is trained on and how; its inputs do not count, so that no arrival trains it again."""
+    """Return what a run is trained on and how; inputs do not count, so that no arrival trains it again."""
     swarm = snapshot.swarm
     if swarm is None:
         return {}  # kept without [mixture]: it has the key that it was made with
     run = swarm.proxies.get(partition) or swarm.larger[partition]
-    stated = {"preset": run.preset, "tokens": run.tokens, "weights": dict(run.weights)}
-    return stated | {"documents": dict(run.documents)} | recipe_settings(snapshot)
+    return {
+        "preset": run.preset,
+        "tokens": run.tokens,
+        "weights": dict(run.weights),
+        "documents": dict(run.documents),
+    } | recipe_settings(snapshot)
 
 
 def _evaluation_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    length = snapshot.project.settings.pretraining.sequence_length
-    return {"sequence_length": length} | precision_settings(snapshot)
+    settings = snapshot.project.settings
+    return {"sequence_length": settings.pretraining.sequence_length} | precision_settings(snapshot)
 
 
 def _law_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:

@@ -136,9 +136,10 @@ class Swarm:
         """Tokens [part] of each part at its ratio: its scarcest source bounds the virtual one."""
         return np.array(
             [
-                min(tokens.get(name, 0) / share for name, share in self.present(part, tokens).items())
-                if self.present(part, tokens)
-                else 0.0
+                min(
+                    (tokens.get(name, 0) / share for name, share in self.present(part, tokens).items()),
+                    default=0.0,
+                )
                 for part in self.parts
             ]
         )
@@ -166,7 +167,7 @@ class Swarm:
 
 @dataclass(frozen=True, kw_only=True)
 class SwarmOptions:
-    """What a plan depends on besides the sources; `recipe` as in `Swarm`."""
+    """Settings of a plan, besides the sources; `recipe` as in `Swarm`."""
 
     preset: str
     run_tokens: int
@@ -275,8 +276,9 @@ def _proposed(
     """Return the planned runs by name; of an extension the first `skipped` are there already."""
     tokens = {source.name: source.tokens for source in there}
     prior_k = np.array([sum(tokens.get(name, 0) for name in ratio) for ratio in parts.values()], dtype=float)
-    seed = options.seed + generation + 1_000 * bool(skipped)
-    weights_rk = propose_runs(prior_k / prior_k.sum(), runs - skipped, seed=seed)
+    weights_rk = propose_runs(
+        prior_k / prior_k.sum(), runs - skipped, seed=options.seed + generation + 1_000 * bool(skipped)
+    )
     digests = {source.name: source.documents_digest for source in there}
     found: dict[str, PlannedRun] = {}
     for row_k in np.round(np.asarray(weights_rk, dtype=float), 6):

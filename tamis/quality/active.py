@@ -61,14 +61,16 @@ def choose_actively(
     ids = np.asarray(doc_ids, dtype=np.str_)[order].tolist()
     wanted = min(size, len(ids))
     uniform = choose_sample(ids, wanted - round(active_share * (1 - HOLD_OUT_SHARE) * wanted), seed)
-    share = min(HOLD_OUT_SHARE * wanted / max(len(uniform), 1), 1.0)
-    parts = split_sample(sorted(uniform), seed, hold_out=share)
+    parts = split_sample(
+        sorted(uniform), seed, hold_out=min(HOLD_OUT_SHARE * wanted / max(len(uniform), 1), 1.0)
+    )
     if not (count := wanted - len(uniform)):
         return parts
     held_out = set(parts.filter(pl.col("part") == "hold_out")["doc_id"])
     asked_n = np.isin(ids, [doc_id for doc_id in uniform if doc_id not in held_out])
-    open_n = ~np.isin(ids, uniform)
-    chosen = _lowering_most(_covariance(features[order], vector_columns), asked_n, open_n, count)
+    chosen = _lowering_most(
+        _covariance(features[order], vector_columns), asked_n, ~np.isin(ids, uniform), count
+    )
     active = pl.DataFrame({"doc_id": [ids[row] for row in chosen], "part": ["train"] * len(chosen)})
     return pl.concat([parts, active.cast(pl.String)]).sort("doc_id")
 
@@ -95,8 +97,7 @@ def _lowering_most(
     open_n, chosen = open_n.copy(), []
     for _ in range(count):
         variance_n = np.maximum(covariance.diagonal(), 0.0)
-        gain_n = np.einsum("ij,ij->j", covariance, covariance) / (variance_n + NOISE)
-        gain_n = np.where(open_n, gain_n, -1.0)
+        gain_n = np.where(open_n, np.einsum("ij,ij->j", covariance, covariance) / (variance_n + NOISE), -1.0)
         row = int(np.argmax(np.round(gain_n / max(float(gain_n.max()), 1e-30), DIGITS)))
         chosen.append(row)
         open_n[row] = False

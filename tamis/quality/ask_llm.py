@@ -56,7 +56,7 @@ SCHEMA = {
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What came of asking about some texts.
+    """Result of asking about some texts.
 
     scores: as `AskLLM.score` gives them, a row per text in order. refused: why some have none, by position.
     stopped: what ended the asking; the texts at `unasked` have no answer because of it.
@@ -151,8 +151,8 @@ class AskLLM:
     def local_judge(self) -> LocalJudge:
         """The loaded model, for callers that report its answer tokens or ask it something else."""
         if self._judge is None and self._shares_model_of is not None:
-            loaded = self._shares_model_of.local_judge()
-            self._judge = asked_with(loaded, self.prompt, self.max_tokens, judge_source(self.model))
+            loaded, source = self._shares_model_of.local_judge(), judge_source(self.model)
+            self._judge = asked_with(loaded.model, loaded.tokenizer, self.prompt, self.max_tokens, source)
         if self._judge is None:
             self._judge = load_local_judge(
                 judge_source(self.model),
@@ -175,11 +175,11 @@ def _opened_again(model: str | Endpoint, options: dict[str, Any], fingerprint: s
 
 
 def _frame(scores_n3: NDArray[np.float32], cut_n: NDArray[np.bool_]) -> pl.DataFrame:
-    scores = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan)
-    raw, yes, no = scores.T
+    raw, yes, no = np.where(np.isfinite(scores_n3).all(axis=1, keepdims=True), scores_n3, np.nan).T
     mass = np.minimum(np.exp(yes) + np.exp(no), 1.0)  # rounding may pass 1
-    columns = dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True))
-    return pl.DataFrame(columns, schema=SCHEMA).with_columns(pl.col(pl.Float32).fill_nan(None))
+    return pl.DataFrame(
+        dict(zip(SCHEMA, (raw, yes, no, mass, yes - no, cut_n), strict=True)), schema=SCHEMA
+    ).with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
 def _ask_locally(judge: AskLLM, texts: Sequence[str], advance: Advance) -> Asked:
@@ -205,8 +205,9 @@ def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advan
         if stop.is_set():
             return None
         try:
-            question = prompt.around(document)
-            shown = first_token_log_probabilities(endpoint, prompt, question, judge.usage.count_tokens)
+            shown = first_token_log_probabilities(
+                endpoint, prompt, prompt.around(document), judge.usage.count_tokens
+            )
         except Exception as error:
             if _refusal(error) is None:
                 stop.set()
@@ -233,7 +234,7 @@ def _ask_endpoint(judge: AskLLM, endpoint: Endpoint, texts: Sequence[str], advan
 
 
 def _refusal(error: Exception) -> Refusal | None:
-    """What an error of the server says of the document it was asked about; None where it says nothing."""
+    """Return what an error of the server says of the document that was asked about; None for nothing."""
     if isinstance(error, EndpointRejectedError) and error.of_the_document:
         detail = f"the judge's server refused it: status {error.status} ({error.detail})"
     elif isinstance(error, MissingLogProbabilitiesError):
@@ -243,8 +244,7 @@ def _refusal(error: Exception) -> Refusal | None:
     else:
         return None
     numbers = isinstance(error, UnusableAnswerError) and error.numbers
-    reason = Unfit.NO_SCORE if numbers else Unfit.JUDGE_REFUSED
-    return Refusal(reason=reason, detail=detail, error=error)
+    return Refusal(reason=Unfit.NO_SCORE if numbers else Unfit.JUDGE_REFUSED, detail=detail, error=error)
 
 
 def _answer_shares(alternatives: dict[str, float], prompt: Prompt) -> tuple[float, float, float]:

@@ -53,7 +53,7 @@ KNOWN_CODES = (
 PASSING_CODES = frozenset({"rate_limit_exceeded", "RateLimitError", "InternalServerError"})
 LONGEST_ERROR = 65_536  # bytes of a body that are read for its digest
 ROUNDING = 0.01
-"""How far a log-probability may exceed 0."""
+"""A log-probability may exceed 0 by this much."""
 UNUSABLE_ATTEMPTS = 3
 """Answers of status 200 that may have been paid for, though nothing can be done with them."""
 
@@ -96,7 +96,7 @@ class EndpointRejectedError(PermanentError):
 
     @property
     def of_the_document(self) -> bool:
-        """Whether the document that was asked about may be the cause."""
+        """True if the document that was asked about may be the cause."""
         if self.code in CONTENT_FILTERS:
             return True
         return self.status in DOCUMENT_STATUSES and self.code not in ACCOUNT_CODES
@@ -196,14 +196,21 @@ def first_token_log_probabilities(
     body: dict[str, Any] = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
     if chat:
         asked = question + CHAT_REMINDER if prompt.name == "ask-llm" else question
-        messages = [{"role": "user", "content": asked}]
-        body |= {"messages": messages, "logprobs": True, "top_logprobs": ALTERNATIVES}
+        body |= {
+            "messages": [{"role": "user", "content": asked}],
+            "logprobs": True,
+            "top_logprobs": ALTERNATIVES,
+        }
     else:
         body |= {"prompt": question, "logprobs": ALTERNATIVES}
     if names_user(address):
         raise EndpointAddressError(address)
-    headers = {"Content-Type": "application/json", **_authorization(endpoint)}
-    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
+    request = urllib.request.Request(
+        address,
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", **_authorization(endpoint)},
+        method="POST",
+    )
     unusable, failed, asked_wait = 0, "", 0.0
     for attempt in range(endpoint.attempts):
         if attempt:
@@ -229,7 +236,7 @@ class _PassingError(Exception):
 
 
 class _UnusableError(Exception):
-    """What is wrong with an answer of status 200, without a word of it; `numbers`: only its numbers are."""
+    """A problem of an answer of status 200, without a word of it; `numbers`: only its numbers are."""
 
     def __init__(self, problem: str, numbers: bool = False) -> None:
         self.numbers = numbers
@@ -241,7 +248,10 @@ def _posted(endpoint: Endpoint, request: urllib.request.Request, count_tokens: A
     opener = urllib.request.build_opener(NoRedirects)
     try:
         with opener.open(request, timeout=endpoint.timeout_seconds) as response:
-            body = _read_whole(response)
+            try:
+                body = response.read()
+            except (OSError, HTTPException):  # half an answer, which the message would quote
+                raise _UnusableError("it is cut off") from None
     except urllib.error.HTTPError as error:
         if error.code not in RETRIED_STATUSES:
             raise _rejection(error, request.full_url, endpoint) from None
@@ -263,13 +273,6 @@ def _posted(endpoint: Endpoint, request: urllib.request.Request, count_tokens: A
     return answer
 
 
-def _read_whole(response: Any) -> bytes:
-    try:
-        return bytes(response.read())
-    except (OSError, HTTPException):  # half an answer, which the message would quote
-        raise _UnusableError("it is cut off") from None
-
-
 def _declared_error(error: Any, body: bytes, address: str, endpoint: Endpoint) -> Exception:
     """Return what an error means that a server reports with status 200, as some proxies do."""
     stated = error.get("code") if isinstance(error, dict) else None
@@ -288,7 +291,7 @@ def _alternatives(answer: Any, endpoint: Endpoint, address: str, chat: bool) -> 
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices:
         raise _UnusableError("it holds no choices")
-    found = _chat_alternatives(answer) if chat else _completion_alternatives(answer)
+    found = _shown_alternatives(answer, chat)
     if not found and _filtered(answer):
         raise EndpointRejectedError(address, 200, "finish_reason content_filter", code="content_filter")
     if not found:
@@ -319,8 +322,7 @@ def _rejection(error: urllib.error.HTTPError, address: str, endpoint: Endpoint) 
     except (OSError, HTTPException):  # cut off; the status says enough
         body = b""
     code, kind = _declared(body)
-    said = [f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value]
-    said.append(_size(body))
+    said = [*(f"{name} {value}" for name, value in (("code", code), ("type", kind)) if value), _size(body)]
     if error.code in (401, 403):
         named = f"the key in {endpoint.key_env} was not accepted" if endpoint.key_env else "no key was sent"
         cure = f"{named}; set key_env in [judge] to a variable whose key has access to {endpoint.model!r}"
@@ -366,25 +368,16 @@ def _filtered(answer: Any) -> bool:
         return False
 
 
-def _chat_alternatives(answer: Any) -> dict[str, float]:
+def _shown_alternatives(answer: Any, chat: bool) -> dict[str, float]:
+    """Return the alternatives with their log-probabilities, NaN for values that are not numbers."""
     try:
-        entries = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        pairs = [(entry["token"], entry["logprob"]) for entry in entries]
-    except (KeyError, IndexError, TypeError):
-        return {}
-    return _collected(pairs)
-
-
-def _completion_alternatives(answer: Any) -> dict[str, float]:
-    try:
-        pairs = list(answer["choices"][0]["logprobs"]["top_logprobs"][0].items())
+        shown = answer["choices"][0]["logprobs"]
+        if chat:
+            pairs = [(one["token"], one["logprob"]) for one in shown["content"][0]["top_logprobs"]]
+        else:
+            pairs = list(shown["top_logprobs"][0].items())
     except (KeyError, IndexError, TypeError, AttributeError):
         return {}
-    return _collected(pairs)
-
-
-def _collected(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
-    """Return the alternatives with their log-probabilities, NaN for values that are not numbers."""
     return {str(token): _as_float(value) for token, value in pairs}
 
 

@@ -7,7 +7,7 @@ must beat: on crowd-judged arguments length had a rank correlation of .64 and a 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ class Grader:
         features = np.asarray(features_nk) if given else as_floats("features_nk", features_nk, expected)
         if features.ndim != 2 or features.shape[1] != len(self.medians_k):
             raise BadArgumentError("features_nk", f"shape {list(features.shape)}", expected)
-        blocks = [self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK)]
-        return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
+        blocks = (self._predict(features[start : start + BLOCK]) for start in range(0, len(features), BLOCK))
+        return np.concatenate([np.empty(0, dtype=np.float32), *blocks])
 
     def quality(self, features_nk: ArrayLike) -> NDArray[np.float32]:
         """Quality [n] in (0, 1): sigmoid of the predicted margin, standardised.
@@ -110,31 +110,26 @@ class Grader:
         """Read what `save` wrote; predictions are equal to the bit. Raises `UnreadableFileError`."""
         arrays = read_npz(Path(path))
         try:
-            return _grader_from(arrays, json.loads(str(arrays["numbers"])))
+            numbers = json.loads(str(arrays["numbers"]))
+            return Grader(
+                medians_k=arrays["medians"],
+                means_k=arrays["means"],
+                scales_k=arrays["scales"],
+                vector_columns=numbers["vector_columns"],
+                vector_weight=numbers["vector_weight"],
+                regression=KernelRidge(
+                    kernel=numbers["kernel"],
+                    gamma=numbers["gamma"],
+                    anchors=arrays["anchors"],
+                    coefficients=arrays["coefficients"],
+                    intercept=numbers["intercept"],
+                ),
+                margin_mean=numbers["margin_mean"],
+                margin_deviation=numbers["margin_deviation"],
+                report=report_from(numbers["report"]),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableFileError(str(path), "not a file written by Grader.save") from error
-
-
-def _grader_from(arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> Grader:
-    """Return a grader from its arrays and numbers as they were stored."""
-    regression = KernelRidge(
-        kernel=numbers["kernel"],
-        gamma=numbers["gamma"],
-        anchors=arrays["anchors"],
-        coefficients=arrays["coefficients"],
-        intercept=numbers["intercept"],
-    )
-    return Grader(
-        medians_k=arrays["medians"],
-        means_k=arrays["means"],
-        scales_k=arrays["scales"],
-        vector_columns=numbers["vector_columns"],
-        vector_weight=numbers["vector_weight"],
-        regression=regression,
-        margin_mean=numbers["margin_mean"],
-        margin_deviation=numbers["margin_deviation"],
-        report=report_from(numbers["report"]),
-    )
 
 
 def grader_features(
@@ -190,9 +185,8 @@ def fit_grader(
     features, count = _matrix("features_nk", features_nk, np.float64), len(doc_ids)
     margins, lengths = _column("margins_n", margins_n, count), _column("lengths_n", lengths_n, count)
     hold_out = _column("hold_out_n", hold_out_n, count).astype(np.bool_)
-    again = np.full(count, np.nan)
-    if margins_again_n is not None:
-        again = _column("margins_again_n", margins_again_n, count)
+    given = np.full(count, np.nan) if margins_again_n is None else margins_again_n
+    again = _column("margins_again_n", given, count)
     if len(features) != count:
         raise BadArgumentError("features_nk", f"{len(features)} rows", f"{count}, one per document")
     vector_columns, seed = as_whole("vector_columns", vector_columns, 0), as_whole("seed", seed, 0)

@@ -7,6 +7,7 @@ takes 0.1 s and is remembered by size and time of change. A hub id is trusted by
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class JudgeModelError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSource:
-    """Where a judge comes from: `location` is a file, a folder, a hub id (with `revision`) or a URL."""
+    """The origin of a judge: `location` is a file, a folder, a hub id (with `revision`) or a URL."""
 
     kind: JudgeKind
     location: str
@@ -56,7 +57,7 @@ def model_name(model: object) -> str:
 
 
 def judge_source(model: str | Endpoint) -> JudgeSource:
-    """What a judge's name means.
+    """Return what a judge's name means.
 
     Raises `JudgeModelError` for what is neither a folder nor the shape of a hub id, `MissingPackageError`
     when the embedded judge is not installed.
@@ -109,8 +110,9 @@ def judge_identity(
         raise UnknownNameError("dtype", dtype, DTYPES)
     asked = judge_prompt(model, prompt)
     content = (asked.name, asked.prefix, asked.suffix, asked.answer, asked.delimiters)
-    parts = [CODE_VERSION, _model_key(model), content, max_tokens, dtype]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        json.dumps([CODE_VERSION, _model_key(model), content, max_tokens, dtype]).encode()
+    ).hexdigest()[:32]
 
 
 def _model_key(model: str | Endpoint) -> list[str]:
@@ -122,15 +124,12 @@ def _model_key(model: str | Endpoint) -> list[str]:
     path = Path(source.location)
     files = [path] if path.is_file() else sorted({file for glob in MODEL_FILES for file in path.glob(glob)})
     key = [file.name + ":" + content_digest(file) for file in files]
-    if source.kind == "folder" and _has_absolute_encoder(path):
-        key.append(PADDED_AT_THE_END)
+    if source.kind == "folder":
+        config = _config(path)
+        # An encoder-decoder with absolute positions; T5 and its kin have relative ones.
+        if config.get("is_encoder_decoder") and "relative_attention_num_buckets" not in config:
+            key.append(PADDED_AT_THE_END)
     return key
-
-
-def _has_absolute_encoder(folder: Path) -> bool:
-    """Whether the model is an encoder-decoder with absolute positions; T5 and its kin have relative ones."""
-    config = _config(folder)
-    return bool(config.get("is_encoder_decoder")) and "relative_attention_num_buckets" not in config
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -144,33 +143,19 @@ def _fitting_prompt(source: JudgeSource) -> PromptName:
     if source.kind == "embedded":
         return "examples"
     if source.kind == "hub":
-        stated = _stated_parameters(source.location)
-        return "examples" if stated is not None and stated < CAPABLE_PARAMETERS else "ask-llm"
+        # "Qwen/Qwen2.5-0.5B-Instruct" says 0.5B; encoder-decoder families have no sizes in their names.
+        found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([MmBb])(?![A-Za-z0-9])", source.location)
+        stated = float(found[1]) * (1e6 if found[2] in "Mm" else 1e9) if found else math.inf
+        return "examples" if stated < CAPABLE_PARAMETERS else "ask-llm"
     folder = Path(source.location)
     if _config(folder).get("is_encoder_decoder"):
         return "ask-llm"
-    return "examples" if _stored_parameters(folder) < CAPABLE_PARAMETERS else "ask-llm"
-
-
-def _stated_parameters(hub_id: str) -> float | None:
-    # "Qwen/Qwen2.5-0.5B-Instruct" says 0.5B; encoder-decoder families do not carry sizes in their names
-    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([MmBb])(?![A-Za-z0-9])", hub_id)
-    return float(found[1]) * (1e6 if found[2] in "Mm" else 1e9) if found else None
-
-
-def _stored_parameters(folder: Path) -> int:
-    return sum(_parameters_in(file) for file in folder.glob("*.safetensors"))
+    stored = sum(_parameters_in(file) for file in folder.glob("*.safetensors"))
+    return "examples" if stored < CAPABLE_PARAMETERS else "ask-llm"
 
 
 def _parameters_in(file: Path) -> int:
     # A safetensors file starts with the length of its JSON header, which lists every shape.
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-    total = 0
-    for shape in shapes:
-        size = 1
-        for extent in shape:
-            size *= extent
-        total += size
-    return total
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

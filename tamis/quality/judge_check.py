@@ -21,7 +21,7 @@ LEAST_ANSWER_MASS = 0.5
 
 
 class Asked(Protocol):
-    """What is asked: `AskLLM`, or one that remembers its answers."""
+    """A judge to ask: `AskLLM`, or one that remembers its answers."""
 
     def score(self, texts: Sequence[str], advance: Advance = ignore) -> pl.DataFrame:
         """At least the columns `margin` and `answer_mass`, a row per text."""
@@ -62,8 +62,10 @@ def check_judge(
     answers = judge.score(texts, advance) if answers is None else as_frame("answers", answers)
     if len(answers) != len(texts):
         raise BadArgumentError("answers", f"{len(answers)} rows", f"{len(texts)}, one for each text")
-    both = [answers, judge.score(noise["text"].to_list(), advance)]
-    asked = pl.concat([frame.select("margin", "answer_mass") for frame in both], how="vertical_relaxed")
+    of_noise = judge.score(noise["text"].to_list(), advance)
+    asked = pl.concat(
+        [frame.select("margin", "answer_mass") for frame in (answers, of_noise)], how="vertical_relaxed"
+    )
     margins = asked["margin"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     clean, noisy = margins[: len(texts)], margins[len(texts) :]
     kinds = noise["kind"].to_numpy()

@@ -35,17 +35,13 @@ def load_local_judge(
     with _without_progress_bars():
         model, tokenizer = _loaded(source)
     model = model.to(device=place, dtype=getattr(torch, dtype)).eval()
-    return _asked_with(model, tokenizer, prompt, max_tokens, source)
+    return asked_with(model, tokenizer, prompt, max_tokens, source)
 
 
-def asked_with(judge: LocalJudge, prompt: Prompt, max_tokens: int, source: JudgeSource) -> LocalJudge:
-    """A loaded judge asked another question. Raises `JudgeModelError` when it leaves no room."""
-    return _asked_with(judge.model, judge.tokenizer, prompt, max_tokens, source)
-
-
-def _asked_with(
+def asked_with(
     model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, source: JudgeSource
 ) -> LocalJudge:
+    """Return the judge that asks a loaded model this; raise `JudgeModelError` when it leaves no room."""
     chat = prompt.name == "ask-llm" and not model.config.is_encoder_decoder and bool(tokenizer.chat_template)
     judge = LocalJudge(
         model=model,
@@ -94,9 +90,8 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def _chat_prompt(prompt: Prompt, tokenizer: Any) -> Prompt:
-    message = {"role": "user", "content": prompt.around(DOCUMENT_MARK) + CHAT_REMINDER}
     rendered = tokenizer.apply_chat_template(
-        [message],
+        [{"role": "user", "content": prompt.around(DOCUMENT_MARK) + CHAT_REMINDER}],
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=False,  # templates that know no thinking ignore it
@@ -119,14 +114,16 @@ def _answer_tokens(tokenizer: Any, prompt: Prompt, name: str) -> AnswerTokens:
         raise JudgeModelError(
             name, f"the model's vocabulary has no single token for {missing}; use another judge"
         )
-    raw = _single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))
-    return AnswerTokens(raw=raw[0], yes=yes, no=no)
+    return AnswerTokens(
+        raw=_single_tokens(tokenizer, (prompt.answer, prompt.answer.strip(), *YES))[0], yes=yes, no=no
+    )
 
 
 def _single_tokens(tokenizer: Any, spellings: Sequence[str]) -> tuple[int, ...]:
     encoded = [tokenizer.encode(spelling, add_special_tokens=False) for spelling in spellings]
-    single = [ids[0] for ids in encoded if len(ids) == 1 and ids[0] != tokenizer.unk_token_id]
-    return tuple(dict.fromkeys(single))
+    return tuple(
+        dict.fromkeys(ids[0] for ids in encoded if len(ids) == 1 and ids[0] != tokenizer.unk_token_id)
+    )
 
 
 def _special_tokens(tokenizer: Any) -> tuple[str, ...]:

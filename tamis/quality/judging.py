@@ -18,7 +18,14 @@ from tamis.quality.judge_check import JudgeCheck, check_judge
 from tamis.quality.noise import NoScoresError
 from tamis.quality.sample import choose_sample, hash_order, split_sample
 from tamis.quality.second_asking import asked_again, margins_again
-from tamis.quality.storing import RememberingJudge, read_features, read_visible, vector_dimension
+from tamis.quality.storing import (
+    ANSWERS,
+    RememberingJudge,
+    read_features,
+    read_visible,
+    values_of,
+    vector_dimension,
+)
 from tamis.store.tables import Store
 
 CHECKED = 48  # documents that noise is made of, eight of each kind: 14 s of the embedded judge
@@ -39,8 +46,9 @@ def sample_of_pool(store: Store, project: Project) -> pl.DataFrame:
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(dropped, on="doc_id", how="anti")["doc_id"].to_list()
     if not section.active_share or not pool:
         return split_sample(sorted(choose_sample(pool, section.sample, seed)), seed)
-    table = current_table(project)
-    ids, vectors_nd, surface_nk, _ = read_visible(store, table, candidates(pool, section.sample, seed))
+    ids, vectors_nd, surface_nk, _ = read_visible(
+        store, current_table(project), candidates(pool, section.sample, seed)
+    )
     return choose_actively(
         ids,
         np.concatenate([vectors_nd, surface_nk], axis=1),
@@ -63,26 +71,24 @@ def median_answer_mass(store: Store, doc_ids: list[str]) -> float:
 def mark_of_judge(
     store: Store, judge: AskLLM, sample: pl.DataFrame, seed: int, advance: Advance = ignore
 ) -> JudgeCheck | None:
-    """How well the judge tells documents of its sample from noise made of them; None without answers to both.
+    """Return how well the judge tells its sample from noise made of it; None without answers to both.
 
     Documents of the hold-out first, since these are a uniform draw of the pool.
     """
     doc_ids = sample["doc_id"].to_list()
     rank = dict(zip(doc_ids, sample["part"] != "hold_out", strict=True))
-    ordered = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)
-    asked = ordered[:CHECKED]
+    asked = sorted((doc_ids[place] for place in hash_order(doc_ids, seed)), key=rank.__getitem__)[:CHECKED]
     if not asked:
         return None
     texts = texts_of(store, asked)
     blocks = store.by_ids("scores_judge", asked, ["doc_id", "margin", "answer_mass"])
-    answers = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks]).sort("doc_id")
-    answers = answers.filter(pl.col("margin").is_finite())
+    stored = pl.concat([pl.DataFrame(pl.from_arrow(block)) for block in blocks])
+    answers = stored.filter(pl.col("margin").is_finite()).sort("doc_id")
     if not len(answers):
         return None
     clean = [texts[doc_id] for doc_id in answers["doc_id"]]
-    asking = RememberingJudge(store, judge)
     try:
-        return check_judge(asking, clean, answers=answers, seed=seed, advance=advance)
+        return check_judge(RememberingJudge(store, judge), clean, answers=answers, seed=seed, advance=advance)
     except NoScoresError:
         return None
 
@@ -91,9 +97,9 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
     """The grader fitted to the judge's answers about the sample, and how many documents that were."""
     sample = store.read("judge_sample")
     ids, features_nk, lengths_n = read_features(store, embeddings, sample["doc_id"].to_list())
-    margins = _column(store, ids, "margin")
+    margins = values_of(store, ANSWERS, ids, "margin")
     parts = dict(sample.select("doc_id", "part").iter_rows())
-    grader = fit_grader(
+    return fit_grader(
         features_nk,
         np.array([margins[doc_id] for doc_id in ids], dtype=np.float64),
         np.array([parts[doc_id] == "hold_out" for doc_id in ids]),
@@ -102,8 +108,7 @@ def grader_of_sample(store: Store, embeddings: str, seed: int) -> tuple[Grader, 
         margins_again_n=margins_again(store, ids, asked_again(sample, seed)),
         vector_columns=vector_dimension(store, embeddings),
         seed=seed,
-    )
-    return grader, len(ids)
+    ), len(ids)
 
 
 def grader_report(grader: Grader) -> dict[str, Any]:
@@ -111,24 +116,19 @@ def grader_report(grader: Grader) -> dict[str, Any]:
     found = dict(grader.report.__dict__)
     ceiling = found.pop("ceiling")
     if ceiling is not None:
-        found |= {"documents_asked_twice": ceiling.documents, "judge_reliability": ceiling.reliability}
-        found |= {
-            f"judge_reliability_{end}": getattr(ceiling, f"reliability_{end}") for end in ("low", "high")
-        }
         names = ("spearman", "spearman_low", "spearman_high", "auc_at_cut", "spearman_of_mean")
-        found |= {f"noise_ceiling_{name}": getattr(ceiling, name) for name in names}
+        found |= {
+            "documents_asked_twice": ceiling.documents,
+            "judge_reliability": ceiling.reliability,
+            "judge_reliability_low": ceiling.reliability_low,
+            "judge_reliability_high": ceiling.reliability_high,
+            **{f"noise_ceiling_{name}": getattr(ceiling, name) for name in names},
+        }
     return {
         name: value
         for name, value in found.items()
         if isinstance(value, int | float | str) and value == value
     }
-
-
-def _column(store: Store, ids: list[str], column: str) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for block in store.by_ids("scores_judge", ids, ["doc_id", column]):
-        values.update(zip(block["doc_id"].to_pylist(), block[column].to_pylist(), strict=True))
-    return values
 
 
 def mark_in_words(mark: JudgeCheck | None) -> dict[str, Any]:

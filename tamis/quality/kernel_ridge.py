@@ -25,7 +25,7 @@ SEARCHED = 800  # training rows that the search looks at; eigendecompositions gr
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What cross-validation chooses: kernel ("linear", "rbf"), its width, ridge, weight of the embedding."""
+    """Choice of cross-validation: kernel ("linear", "rbf"), its width, ridge, weight of the embedding."""
 
     kernel: str
     width: float
@@ -70,8 +70,9 @@ def choose_setting(rows_nk: Float64, targets_n: Float64, vector_columns: int) ->
         targets,
     )
     for setting in _kernels(vector_columns, rows.shape[1]):
-        scaled = weighted(rows, vector_columns, setting.vector_weight)
-        predictions_nr = _out_of_fold(scaled, targets, fold_n, setting)
+        predictions_nr = _out_of_fold(
+            weighted(rows, vector_columns, setting.vector_weight), targets, fold_n, setting
+        )
         errors_r = np.mean((predictions_nr - targets[:, None]) ** 2, axis=0)
         errors_r *= 1.0 if setting.kernel == "linear" else HANDICAP
         if errors_r.min() < best:
@@ -131,8 +132,7 @@ def _out_of_fold(rows: Float64, targets: Float64, fold_n: NDArray[np.intp], sett
         # Rows that are all the same give NaN, which is never the best.
         with np.errstate(divide="ignore", invalid="ignore"):
             duals = vectors @ (projected[:, None] / (np.maximum(values, 0.0)[:, None] + ridges))
-            intercepts = mean - (inside @ duals).mean(axis=0)
-            predictions_nr[out] = intercepts + gram[np.ix_(out, ~out)] @ duals
+            predictions_nr[out] = (mean - (inside @ duals).mean(axis=0)) + gram[np.ix_(out, ~out)] @ duals
     return predictions_nr
 
 
@@ -155,6 +155,5 @@ def _gram(left: Float64, right: Float64, kernel: str, gamma: float) -> Float64:
 
 
 def _squared_distances(left: Float64, right: Float64) -> Float64:
-    products = left @ right.T
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * products
+    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * (left @ right.T)
     return np.maximum(squared, 0.0)

@@ -8,6 +8,7 @@ its keys and values are used again. Scores in float32 agree to 1e-4 whatever els
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,7 @@ class LocalJudge:
         scores_n3 = np.empty((len(texts), 3), dtype=np.float32)
         cut_n = np.zeros(len(texts), dtype=np.bool_)
         for start in range(0, len(texts), WINDOW):
-            documents, cut = bounded_documents(self, texts[start : start + WINDOW])
-            cut_n[start : start + WINDOW] = cut
+            documents, cut_n[start : start + WINDOW] = bounded_documents(self, texts[start : start + WINDOW])
             questions = question_ids(self, documents)
             count_tokens(sum(map(len, questions)))
             for rows in _by_length(questions, batch_size):
@@ -97,8 +97,9 @@ def bounded_documents(judge: LocalJudge, texts: Sequence[str]) -> tuple[list[str
 def question_ids(judge: LocalJudge, documents: Sequence[str]) -> list[list[int]]:
     """Token ids of the whole question about each document."""
     questions = [judge.prompt.around(document) for document in documents]
-    encoded = judge.tokenizer(questions, add_special_tokens=judge.adds_special_tokens, verbose=False)
-    ids: list[list[int]] = encoded["input_ids"]
+    ids: list[list[int]] = judge.tokenizer(
+        questions, add_special_tokens=judge.adds_special_tokens, verbose=False
+    )["input_ids"]
     if judge.model.config.is_encoder_decoder:
         return ids
     end = judge.tokenizer.eos_token_id  # some causal tokenizers close the text, after which no answer follows
@@ -116,14 +117,9 @@ def _answer_log_probabilities(judge: LocalJudge, rows: list[list[int]]) -> NDArr
     import torch
 
     with torch.inference_mode():
-        logits = answer_logits(judge, rows).float()
-        log_p = torch.log_softmax(logits, dim=-1)  # [b, vocabulary]
-        columns = [
-            log_p[:, judge.answers.raw],
-            log_p[:, list(judge.answers.yes)].logsumexp(dim=-1),
-            log_p[:, list(judge.answers.no)].logsumexp(dim=-1),
-        ]
-        return torch.stack(columns, dim=1).cpu().numpy()
+        log_p = torch.log_softmax(answer_logits(judge, rows).float(), dim=-1)  # [b, vocabulary]
+        yes, no = (log_p[:, list(ids)].logsumexp(dim=-1) for ids in (judge.answers.yes, judge.answers.no))
+        return torch.stack([log_p[:, judge.answers.raw], yes, no], dim=1).cpu().numpy()
 
 
 def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
@@ -140,7 +136,6 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
     known = len(past.ids) if past is not None else 0
     ids, mask = padded(judge, [row[known:] for row in rows])
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    positions = token_positions(mask) + known
     if past is not None:
         seen = torch.ones((len(rows), known), dtype=mask.dtype, device=mask.device)
         inputs |= {
@@ -149,7 +144,7 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
         }
     accepted = inspect.signature(judge.model.forward).parameters
     if "position_ids" in accepted:
-        inputs["position_ids"] = positions
+        inputs["position_ids"] = token_positions(mask) + known
     if "logits_to_keep" in accepted:
         inputs["logits_to_keep"] = 1
     return judge.model(**inputs, use_cache=past is not None).logits[:, -1]
@@ -180,11 +175,9 @@ def padded(judge: LocalJudge, rows: list[list[int]]) -> tuple["torch.Tensor", "t
 
 
 def _decoder_start(judge: LocalJudge) -> int:
-    config = judge.model.config
-    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
-        if (token := getattr(config, name, None)) is not None:
-            return int(token)
-    return 0
+    names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+    tokens = (getattr(judge.model.config, name, None) for name in names)
+    return next((int(token) for token in tokens if token is not None), 0)
 
 
 def _repeated(prefix: PrefixCache, rows: int) -> Any:
@@ -207,10 +200,9 @@ def prefix_cache(judge: LocalJudge, shortest: int = 16, freed: int = 2) -> Prefi
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
-    ids = question_ids(judge, [""])[0]
-    probe = question_ids(judge, ["a", "0"])
-    common = min(_common_length(ids, other) for other in probe)
-    known = ids[: max(common - freed, 0)]
+    columns = zip(*question_ids(judge, ["", "a", "0"]), strict=False)
+    common = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, columns)]
+    known = common[: max(len(common) - freed, 0)]
     if judge.model.config.is_encoder_decoder or len(known) < shortest:
         return None
     with torch.inference_mode():
@@ -220,10 +212,3 @@ def prefix_cache(judge: LocalJudge, shortest: int = 16, freed: int = 2) -> Prefi
         return None
     layers: list[Any] = cache.layers
     return PrefixCache(ids=known, layers=[(layer.keys, layer.values) for layer in layers]) if layers else None
-
-
-def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
-    for index, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return index
-    return min(len(left), len(right))

@@ -71,8 +71,9 @@ def planted_noise(texts: Sequence[str], seed: int = 0) -> pl.DataFrame:
     kinds = sorted(MAKERS)
     rows = []
     for text, words in zip(texts, _words(texts), strict=True):
-        digest = int.from_bytes(sha256(text.encode("utf-8", "replace")).digest()[:8], "big")
-        generator = np.random.default_rng([seed, digest])
+        generator = np.random.default_rng(
+            [seed, int.from_bytes(sha256(text.encode("utf-8", "replace")).digest()[:8], "big")]
+        )
         kind = kinds[int(generator.integers(len(kinds)))]
         between = " " if words is None else ""
         words = (text.split() if words is None else words)[:LONGEST_WORDS] or ["empty"]
@@ -131,10 +132,9 @@ def _menu(words: list[str], generator: np.random.Generator, between: str = " ") 
     entries = generator.choice(MENU, count).tolist()
     if generator.random() < 0.5:
         return " | ".join(entries)
-    tags = generator.choice(TAGS, count).tolist()
     return "\n".join(
         f'<{tag} class="{entry[:3].lower()}">{entry}</{tag}>'
-        for tag, entry in zip(tags, entries, strict=True)
+        for tag, entry in zip(generator.choice(TAGS, count).tolist(), entries, strict=True)
     )
 
 

@@ -56,8 +56,8 @@ def noise_ceiling(
         return None
     drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     found = [spearman(first[rows], second[rows]) for rows in drawn]
+    low, high = np.quantile(found, [0.025, 0.975]).tolist()
     reliability = spearman(first, second)
-    low, high = (float(value) for value in np.quantile(found, [0.025, 0.975]))
     steady = max(reliability, 0.0)
     return NoiseCeiling(
         documents=count,

@@ -1,4 +1,4 @@
-"""What a judge is asked, and how a document is kept from asking something else.
+"""Questions to a judge; and how a document is kept from asking something else.
 
 Two prompts. `ask-llm` is that of Sachdeva et al. 2402.09668 (Fig. 3), word for word, for capable judges.
 `examples` is a plain completion prompt with eight examples, for small ones. SmolLM2-135M tells clean texts
@@ -89,8 +89,7 @@ class Prompt:
 
 
 def _examples_prefix(examples: Sequence[tuple[str, str]]) -> str:
-    shown = [f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in examples]
-    return "".join(shown) + "Text: "
+    return "".join([f"Text: {text}\n{QUESTION} {answer}\n\n" for text, answer in examples]) + "Text: "
 
 
 PROMPTS: dict[str, Prompt] = {
@@ -132,8 +131,9 @@ def neutralised(texts: Sequence[str], prompt: Prompt, special_tokens: Iterable[s
     Delimiters and control tokens are broken by an inserted space or shortened, never removed without trace,
     so that no text can assemble one from what is left. Lone surrogates become "?".
     """
-    encodable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    column = pl.Series("text", encodable, dtype=pl.String).str.strip_chars()
+    column = pl.Series(
+        "text", [text.encode("utf-8", "replace").decode("utf-8") for text in texts], dtype=pl.String
+    ).str.strip_chars()
     for pattern, replacement in (*CONTROL_PATTERNS, *_token_patterns(special_tokens), *prompt.delimiters):
         column = column.str.replace_all(pattern, replacement)
     return column.to_list()

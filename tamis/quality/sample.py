@@ -1,4 +1,4 @@
-"""Which documents the judge is asked about, and which of them the grader must not learn from.
+"""The documents that the judge is asked about, and those of them that the grader must not learn from.
 
 Both follow from a keyed hash of the id, so the sample stays uniform over a growing pool: a new document
 enters by pushing out the largest key, and no document ever changes sides. About 1 microsecond an id.
@@ -26,8 +26,7 @@ def choose_sample(doc_ids: Sequence[str], size: int, seed: int) -> list[str]:
     """
     size = as_whole("size", size, 0)
     unique = np.unique(np.asarray(doc_ids, dtype=np.str_))
-    keys = _keys(unique.tolist(), "sample", seed)
-    return unique[np.lexsort((unique, keys))[:size]].tolist()
+    return unique[np.lexsort((unique, _keys(unique.tolist(), "sample", seed)))[:size]].tolist()
 
 
 def split_sample(
@@ -48,9 +47,9 @@ def split_sample(
     if len(members) != len(doc_ids):
         raise BadArgumentError("groups", f"{len(members)} groups", f"{len(doc_ids)}, one per document")
     share_n = _keys(members, "part", seed) / 2.0**64
-    part = np.where(share_n < hold_out, "hold_out", "train")
     return pl.DataFrame(
-        {"doc_id": list(doc_ids), "part": part.tolist()}, schema={"doc_id": pl.String, "part": pl.String}
+        {"doc_id": list(doc_ids), "part": np.where(share_n < hold_out, "hold_out", "train").tolist()},
+        schema={"doc_id": pl.String, "part": pl.String},
     )
 
 

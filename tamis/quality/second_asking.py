@@ -13,7 +13,7 @@ from tamis.base.progress import Advance, ignore
 from tamis.quality.ask_llm import AskLLM
 from tamis.quality.prompts import reordered
 from tamis.quality.sample import hash_order
-from tamis.quality.storing import has_answered, judge_documents, unjudged
+from tamis.quality.storing import has_answered, judge_documents, unjudged, values_of
 from tamis.store.retained import take_back
 from tamis.store.tables import Store
 
@@ -23,7 +23,7 @@ TABLE = "scores_judge_again"
 
 
 def asked_again(sample: pl.DataFrame, seed: int) -> list[str]:
-    """Which documents of a sample (doc_id, part) are asked about twice: a uniform part of its hold-out."""
+    """Return the documents of a sample (doc_id, part) to ask about twice: a uniform part of its hold-out."""
     held_out = sample.filter(pl.col("part") == "hold_out")["doc_id"].to_list()
     return [held_out[place] for place in hash_order(held_out, seed)[:ASKED_AGAIN]]
 
@@ -34,15 +34,11 @@ def ask_again(store: Store, judge: AskLLM, doc_ids: Sequence[str], advance: Adva
     take_back(store, TABLE, doc_ids, other.fingerprint)
     missing = unjudged(store, doc_ids, other.fingerprint, TABLE)
     advance(len(doc_ids) - len(missing))
-    answered = has_answered(store, judge.fingerprint)
-    judge_documents(store, other, missing, advance, TABLE, answered)
+    judge_documents(store, other, missing, advance, TABLE, has_answered(store, judge.fingerprint))
     return len(missing)
 
 
 def margins_again(store: Store, doc_ids: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64]:
     """Margins [n] of the second asking of these documents, NaN for those not in `asked`."""
-    known: dict[str, float | None] = {}
-    if store.exists(TABLE):
-        for block in store.by_ids(TABLE, list(asked), ["doc_id", "margin"]):
-            known.update(zip(block["doc_id"].to_pylist(), block["margin"].to_pylist(), strict=True))
+    known = values_of(store, TABLE, asked, "margin")
     return np.array([known.get(doc_id) for doc_id in doc_ids], dtype=np.float64)

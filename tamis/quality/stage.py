@@ -125,8 +125,10 @@ def judges_of(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, str]:
 
 def _judge_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section, judge = snapshot.project.settings.judge, configured_judge(snapshot.project)
-    identity = judge_identity(judge, section.prompt, max_tokens=section.max_tokens)
-    return {"judge": identity, "model": section.model}
+    return {
+        "judge": judge_identity(judge, section.prompt, max_tokens=section.max_tokens),
+        "model": section.model,
+    }
 
 
 def _price(snapshot: Snapshot) -> Price | None:

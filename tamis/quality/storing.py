@@ -7,7 +7,7 @@ the first 32 documents, or all where there are fewer, is itself at fault. So is 
 usable answer to the last of them, nor to a plain sentence.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -40,19 +40,22 @@ JUDGE_BATCH = 32
 ANSWERS = "scores_judge"
 STAGE = "judge_scores"
 UNANSWERED = place_of(STAGE)
-"""What is written in place of a shard in quarantine: no file is at fault."""
+"""Written in place of a shard in quarantine: no file is at fault."""
 UNSCORED = "the judge's logits are not finite, so the grader learns nothing from this document"
+UNUSABLE = (UnusableAnswerError, MissingLogProbabilitiesError)
+"""Errors of a server that gave an answer, with which nothing can be done."""
 Answered = tuple[pl.DataFrame, dict[str, Refusal]]
 
 
 def unjudged(store: Store, doc_ids: Sequence[str], fingerprint: str, table: str = ANSWERS) -> list[str]:
     """Those of the documents that this judge has not answered yet."""
-    known = store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"]
-    return sorted(set(doc_ids).difference(known))
+    return sorted(
+        set(doc_ids).difference(store.read(table, ["doc_id"], f"fingerprint = '{fingerprint}'")["doc_id"])
+    )
 
 
 def has_answered(store: Store, fingerprint: str, *tables: str) -> bool:
-    """Whether this judge has given any score that is stored, so that a refusal is about its document."""
+    """Return whether a score of this judge is stored, so that a refusal is about its document."""
     scope = f"fingerprint = '{fingerprint}' AND margin IS NOT NULL"
     return any(store.count(table, scope) for table in (ANSWERS, *tables))
 
@@ -73,8 +76,9 @@ def judge_documents(
     """
     retain(store, table, doc_ids, local=False)
     texts = texts_of(store, doc_ids)
-    by_length = sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
-    ordered = {doc_id: texts[doc_id] for doc_id in by_length}
+    ordered = {
+        doc_id: texts[doc_id] for doc_id in sorted(doc_ids, key=lambda doc_id: (len(texts[doc_id]), doc_id))
+    }
     answered = answered or has_answered(store, judge.fingerprint, table)
     for rows, refused in _answers(judge, ordered, "doc_id", advance, answered):
         if table == ANSWERS:
@@ -93,8 +97,8 @@ def _answers(
     for batch, (asked, spent) in engine.map(_asked, judge, _batches(texts), advance):
         judge.usage.add(*spent)
         found = _with_keys(asked, list(batch), key, judge)
-        broken = _broken(found[1])
-        if asked.stopped is None and next(reversed(batch)) in broken:
+        last = found[1].get(next(reversed(batch)))
+        if asked.stopped is None and last is not None and isinstance(last.error, UNUSABLE):
             if (fault := _fault(judge)) is not None:
                 usable = found[0].filter(pl.col("margin").is_not_null())
                 yield from [*held, (usable, {})] if len(usable) else ()
@@ -113,12 +117,6 @@ def _answers(
         _stop_if_all_refused(held, least=1)
 
 
-def _broken(refused: Mapping[str, Refusal]) -> list[str]:
-    """Return the keys of the texts to which a server gave an answer that cannot be used."""
-    kinds = (UnusableAnswerError, MissingLogProbabilitiesError)
-    return [key for key, why in refused.items() if isinstance(why.error, kinds)]
-
-
 def _fault(judge: AskLLM) -> Exception | None:
     """Return why a server has no usable answer about a plain sentence either; None where it has one."""
     asked = judge.ask([PLAIN])
@@ -135,8 +133,9 @@ def _with_keys(asked: Asked, keys: list[str], key: str, judge: AskLLM) -> Answer
         pl.lit(isinstance(judge.model, Endpoint)).alias("by_server"),
     )
     unasked = [keys[place] for place in asked.unasked]
-    refused = {keys[place]: why for place, why in asked.refused.items()}
-    return rows.filter(~pl.col(key).is_in(unasked)), refused
+    return rows.filter(~pl.col(key).is_in(unasked)), {
+        keys[place]: why for place, why in asked.refused.items()
+    }
 
 
 def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> None:
@@ -145,7 +144,7 @@ def _stop_if_all_refused(held: Sequence[Answered], least: int = JUDGE_BATCH) -> 
     if len(refused) < least:
         return
     first = refused[0].error
-    if isinstance(first, MissingLogProbabilitiesError | UnusableAnswerError):
+    if isinstance(first, UNUSABLE):
         raise first
     assert isinstance(first, EndpointRejectedError)
     raise EndpointRefusesAllError(first.url, len(refused), f"status {first.status}, {first.detail}")
@@ -165,8 +164,9 @@ def _asked(judge: AskLLM, texts: dict[str, str], advance: Advance) -> tuple[Aske
 def set_unanswered_aside(store: Store, doc_ids: Sequence[str], fingerprint: str) -> list[str]:
     """Note in quarantine which of the sample have no score, and why; their rows stay, with nulls."""
     forget_refused(store, STAGE, [fingerprint])
-    blocks = store.by_ids(ANSWERS, doc_ids, ["doc_id", "margin"])
-    answers = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
+    answers = [
+        pl.DataFrame(pl.from_arrow(block)) for block in store.by_ids(ANSWERS, doc_ids, ["doc_id", "margin"])
+    ]
     none = pl.DataFrame(schema={"doc_id": pl.String})
     unscored = ~pl.col("margin").fill_null(np.nan).is_finite()
     without = pl.concat([none, *(frame.filter(unscored).select("doc_id") for frame in answers)])
@@ -197,8 +197,8 @@ class RememberingJudge:
             self.store.put("scores_noise", rows)
         digest_of = {text: digest for digest, text in by_digest.items()}
         asked = pl.DataFrame({"text_digest": [digest_of[text] for text in texts]}, {"text_digest": pl.String})
-        known = self._answers() if missing else known
-        return asked.join(known, on="text_digest", how="left", maintain_order="left").drop("text_digest")
+        answers = self._answers() if missing else known
+        return asked.join(answers, on="text_digest", how="left", maintain_order="left").drop("text_digest")
 
     def _answers(self) -> pl.DataFrame:
         scope = f"fingerprint = '{self.judge.fingerprint}'"
@@ -210,7 +210,9 @@ def read_features(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids in order, grader features [n, k], and lengths in characters [n] of documents."""
     ids, vectors_nd, surface_nk, lengths_n = read_visible(store, embeddings, doc_ids)
-    return ids, grader_features(vectors_nd, surface_nk, _bits_per_byte(store, ids)), lengths_n
+    known = values_of(store, SCORES_PERPLEXITY.name, ids, "bits_per_byte")
+    bits_n = np.array([known.get(doc_id) for doc_id in ids], dtype=np.float64)
+    return ids, grader_features(vectors_nd, surface_nk, bits_n), lengths_n
 
 
 def read_visible(
@@ -232,13 +234,12 @@ def read_visible(
     return ids, matrix_of(vectors["vector"]), surface_nk, lengths_n
 
 
-def _bits_per_byte(store: Store, ids: list[str]) -> np.ndarray:
-    known: dict[str, float] = {}
-    if store.exists(SCORES_PERPLEXITY.name):
-        for block in store.by_ids(SCORES_PERPLEXITY.name, ids, ["doc_id", "bits_per_byte"]):
-            known.update(zip(block["doc_id"].to_pylist(), block["bits_per_byte"].to_pylist(), strict=True))
-    values = [known.get(doc_id) for doc_id in ids]
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+def values_of(store: Store, table: str, doc_ids: Sequence[str], column: str) -> dict[str, float | None]:
+    """Return a column of a table for those of the documents that it has, by id."""
+    known: dict[str, float | None] = {}
+    for block in store.by_ids(table, doc_ids, ["doc_id", column]):
+        known.update(zip(block["doc_id"].to_pylist(), block[column].to_pylist(), strict=True))
+    return known
 
 
 def grade_documents(
@@ -254,8 +255,9 @@ def grade_documents(
     schema = schema_of("scores_quality")
     rows = [schema.empty_table()]
     try:
-        graded = [doc_id for doc_id in doc_ids if doc_id not in refused]
-        ids, features_nk, _lengths = read_features(store, embeddings, graded)
+        ids, features_nk, _lengths = read_features(
+            store, embeddings, [doc_id for doc_id in doc_ids if doc_id not in refused]
+        )
         columns: list[Any] = [
             ids,
             np.asarray(grader.predict(features_nk), dtype=np.float64),

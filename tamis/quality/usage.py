@@ -1,4 +1,4 @@
-"""What asking a judge has cost: documents, tokens, seconds, and money where a price is known."""
+"""Costs of asking a judge: documents, tokens, seconds, and money where a price is known."""
 
 import time
 from collections.abc import Iterator
@@ -22,8 +22,7 @@ class Usage:
 
     def count_tokens(self, tokens: int) -> None:
         """Add the tokens of some questions."""
-        with self._lock:
-            self.tokens += tokens
+        self.add(0, tokens, 0.0)
 
     def add(self, documents: int, tokens: int, seconds: float) -> None:
         """Add what was counted elsewhere."""
@@ -46,9 +45,7 @@ class Usage:
         try:
             yield
         finally:
-            with self._lock:
-                self.documents += documents
-                self.seconds += time.perf_counter() - began
+            self.add(documents, 0, time.perf_counter() - began)
 
     def in_words(self, price_per_million: float | None = None) -> dict[str, Any]:
         """As metadata; `cost` where a million tokens have a price, in its currency."""

@@ -1,4 +1,4 @@
-"""Where a browser finds the pages: an address that stays, since events of Dagster link there for ever."""
+"""The address of the pages in a browser: one that stays, since events of Dagster link there for ever."""
 
 import json
 import os
@@ -20,7 +20,7 @@ INDEX = "index.html"
 """The page that leads to all others."""
 NOTE = "pages.json"
 BASE_VARIABLE = "TAMIS_REPORTS_URL"
-"""Where something else than `tamis ui` serves the folder of pages: its URL; set but empty: nothing does."""
+"""URL at which something else than `tamis ui` serves the folder of pages; set but empty: nothing does."""
 SECONDS = 5
 """Between two loads of the page."""
 STARTING = (
@@ -69,8 +69,7 @@ def page_url(home: Home, page: str) -> str | None:
 
 
 def _noted(home: Home, address: PagesAddress) -> PagesAddress:
-    note = json.dumps({"port": address.port, "key": address.key})
-    write_atomically(home.dagster / NOTE, note.encode())
+    write_atomically(home.dagster / NOTE, json.dumps({"port": address.port, "key": address.key}).encode())
     return address
 
 
@@ -105,10 +104,12 @@ def missing_page(home: Home, name: str) -> bytes:
         answer = "Once the first selection is made, its pages appear here: what was chosen, and why."
     ui = found.ui.url if found else None
     selections = f"{ui}/assets/{SELECTION_STAGE.name}" if ui else None
-    page = MissingPage(
-        title=title, index=name == INDEX, answer=answer, lines=lines, ui=ui, selections=selections
-    )
-    return render("missing.html", page).encode()
+    return render(
+        "missing.html",
+        MissingPage(
+            title=title, index=name == INDEX, answer=answer, lines=lines, ui=ui, selections=selections
+        ),
+    ).encode()
 
 
 def _rows(home: Home, table: str) -> int:

@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def layers(self) -> int:
-        """How many columns there are."""
+        """Number of columns."""
         return 1 + max((box.layer for box in self.boxes.values()), default=-1)
 
     @property
@@ -195,7 +195,7 @@ def draw(layout: Layout) -> Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
-    """What the page shows: results with their ids, those nearest to the raw inputs first.
+    """Fields of the page: results with their ids, those nearest to the raw inputs first.
 
     `worst`: the status of the whole. `counts`: results by status. `wrong`: the others than green.
     """
@@ -213,13 +213,17 @@ def page_of(audit: Audit) -> str:
     layers = layers_of(list(audit.nodes), edges_between(audit.nodes))
     nodes = sorted(audit.nodes.items(), key=lambda record: (layers[record[0]], record[1].name, record[0]))
     counts = Counter(node.status for node in audit.nodes.values())
-    wrong = [record for record in nodes if SEVERITY[record[1].status]]
-    page = AuditPage(
-        worst=audit.status,
-        counts={status: counts[status] for status in SEVERITY if counts[status]},
-        wrong=sorted(wrong, key=lambda record: -SEVERITY[record[1].status]),
-        nodes=nodes,
-        drawing=draw(lay_out(audit.nodes)),
-        verdicts=VERDICTS,
+    return render(
+        "audit.html",
+        AuditPage(
+            worst=audit.status,
+            counts={status: counts[status] for status in SEVERITY if counts[status]},
+            wrong=sorted(
+                (record for record in nodes if SEVERITY[record[1].status]),
+                key=lambda record: -SEVERITY[record[1].status],
+            ),
+            nodes=nodes,
+            drawing=draw(lay_out(audit.nodes)),
+            verdicts=VERDICTS,
+        ),
     )
-    return render("audit.html", page)

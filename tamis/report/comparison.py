@@ -1,4 +1,4 @@
-"""What the trained comparison says: a part of the sampler page, and lines for the terminal."""
+"""Results of the trained comparison: a part of the sampler page, and lines for the terminal."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LINE_INCHES, LEAST_INCHES = 0.3, 3.6
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedPart:
-    """What the page shows of a comparison.
+    """Fields of the page about a comparison.
 
     `losses`: of each arm on the target and on the pool, with what became of its runs. Contrasts and
     recoveries come with their corrected p-value.
@@ -58,23 +58,22 @@ def trained_part(report: ComparisonReport) -> TrainedPart:
 def comparison_text(report: ComparisonReport) -> list[str]:
     """Return the same for the terminal: a line an arm, then the sentences."""
     corrected = {
-        (one.sampler, one.budget): (one, p)
+        (one.sampler, one.budget): (one.difference, p)
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
     lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'vs random':>11}{'p (Holm)':>10}  runs"]
     for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
-        contrast = corrected.get((target.sampler, target.budget))
-        shown = (contrast[0].difference, contrast[1]) if contrast else (math.nan, math.nan)
-        name = report.name_of(target)
-        line = f"{name:24}{number(target.loss):>13}{number(pool.loss):>11}"
-        lines.append(f"{line}{number(shown[0]):>11}{number(shown[1]):>10}  {runs_of(target)}")
+        difference, p = corrected.get((target.sampler, target.budget), (math.nan, math.nan))
+        line = f"{report.name_of(target):24}{number(target.loss):>13}{number(pool.loss):>11}"
+        lines.append(f"{line}{number(difference):>11}{number(p):>10}  {runs_of(target)}")
     return [*lines, *sentences(report)]
 
 
 def comparison_plot_png(report: ComparisonReport) -> bytes:
     """Return contrasts with random and loss curves, as PNG of at most 60 KB."""
-    height = max(LEAST_INCHES, LINE_INCHES * len(report.target.contrasts) + 1.2)
-    figure, (left, right) = new_figure(2, width=10.0, height=height)
+    figure, (left, right) = new_figure(
+        2, width=10.0, height=max(LEAST_INCHES, LINE_INCHES * len(report.target.contrasts) + 1.2)
+    )
     _draw_contrasts(left, report)
     _draw_curves(figure, right, report)
     return png_of(figure)
@@ -89,8 +88,7 @@ def _draw_contrasts(axis: Any, report: ComparisonReport) -> None:
         if math.isfinite(one.low):
             axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
     axis.axvline(0, color=GREY, linewidth=1)
-    names = [report.name_of(one) for one in shown]
-    axis.set_yticks(range(len(shown)), names, fontsize=FONT_POINTS)
+    axis.set_yticks(range(len(shown)), [report.name_of(one) for one in shown], fontsize=FONT_POINTS)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.locator_params(axis="x", nbins=6)
     axis.set_xlabel("target loss minus that of the sampler random, bits per byte", fontsize=FONT_POINTS)
@@ -100,8 +98,9 @@ def _draw_curves(figure: "Figure", axis: Any, report: ComparisonReport) -> None:
     tokens = report.share_p * report.tokens
     for place, arm in enumerate(report.target.arms[:MOST_CURVES]):
         dashes, colour = ("--", INK) if arm.sampler == FULL else ("-", COLOURS[place % len(COLOURS)])
-        name = report.name_of(arm)
-        axis.plot(tokens, report.curve_ap[place], dashes, color=colour, linewidth=1.4, label=name)
+        axis.plot(
+            tokens, report.curve_ap[place], dashes, color=colour, linewidth=1.4, label=report.name_of(arm)
+        )
         if arm.sampler == FULL:
             axis.axhline(report.curve_ap[place, -1], color=GREY, linewidth=0.8)
     axis.set_xlabel("tokens trained on", fontsize=FONT_POINTS)

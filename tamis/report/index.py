@@ -80,17 +80,10 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         return False
 
     def page(name: str, title: str, asset: str, partition: str = "") -> Page:
-        there = name if name in names else ""
-        return Page(file=there, title=title, stale=reasons.get((asset, partition), ""))
-
-    chosen = [
-        (
-            page(f"selection_{section.name}.html", section.name, SELECTION_STAGE.name, section.name),
-            [line.strip() for line in selection_lines(snapshot.project, section) if "  page: " not in line],
+        return Page(
+            file=name if name in names else "", title=title, stale=reasons.get((asset, partition), "")
         )
-        for section in settings.selection
-    ]
-    groups = _groups(settings, page)
+
     index = IndexPage(
         project=settings.project.name,
         unread=unread,
@@ -98,10 +91,24 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         reading=reading,
         pool=pool_line(home.store),
         state=state,
-        selections=chosen,
+        selections=[
+            (
+                page(f"selection_{section.name}.html", section.name, SELECTION_STAGE.name, section.name),
+                [
+                    line.strip()
+                    for line in selection_lines(snapshot.project, section)
+                    if "  page: " not in line
+                ],
+            )
+            for section in settings.selection
+        ],
         warnings=unknown_lines(snapshot.project),
         models=model_lines(snapshot.project),
-        pages=[(title, there) for title, found in groups.items() if (there := [p for p in found if p.file])],
+        pages=[
+            (title, there)
+            for title, found in _groups(settings, page).items()
+            if (there := [p for p in found if p.file])
+        ],
     )
     write_atomically(file, render(INDEX, index).encode())
     return True
@@ -112,14 +119,11 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
 
     `page`: makes one of its file, its title, and the asset and partition that write it.
     """
-    laws = [f"scaling_law_{target.name}.html" for target in settings.target]
-    marts = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "marts"}
-    staged = {f"sql_{name}.html": name for name, stage in stages().items() if stage.group == "staging"}
-    seen = [(section, *link) for section in settings.selection for link in page_links(section.name)[1:]]
     return {
         "Documents of a selection": [
             page(file, f"{section.name}: {what}", PAGES_STAGE.name, section.name)
-            for section, file, what in seen
+            for section in settings.selection
+            for file, what in page_links(section.name)[1:]
         ],
         "Examples of the target": [
             page(
@@ -128,15 +132,21 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
             for section in settings.selection
         ],
         "Models": [
-            page(name, f"which model for {name[12:-5]}, and what more data would gain", REPORT_STAGE.name)
-            for name in laws
+            page(
+                f"scaling_law_{target.name}.html",
+                f"which model for {target.name}, and what more data would gain",
+                REPORT_STAGE.name,
+            )
+            for target in settings.target
         ],
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Lineage": [page("lineage_audit.html", "how every result was made", AUDIT_ASSET)],
         "Tables": [
-            page(name, ": ".join(filter(None, (model, stages()[model].description))), model)
-            for name, model in (marts | staged).items()
+            page(f"sql_{name}.html", ": ".join(filter(None, (name, stage.description))), name)
+            for group in ("marts", "staging")
+            for name, stage in stages().items()
+            if stage.group == group
         ],
     }
 
@@ -151,9 +161,9 @@ def _state(
 
     `names`: with them, what is said of rows that could not be read, and of how the others were.
     """
-    selections = [(SELECTION_STAGE.name, name) for name in snapshot.keys("selections")]
-    shown = [current.get(entry) for entry in (*selections, (CHOICE_STAGE.name, ""))]
-    versions = [value and value.manifest for value in shown]  # tokens change with the tokenizer
+    shown = [*((SELECTION_STAGE.name, name) for name in snapshot.keys("selections")), (CHOICE_STAGE.name, "")]
+    # tokens change with the tokenizer
+    versions = [value and value.manifest for value in map(current.get, shown)]
     stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
     return hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
 

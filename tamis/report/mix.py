@@ -1,4 +1,4 @@
-"""What a choice did to the mix: by source, topic, language, length and licence, next to a random choice."""
+"""Effect of a choice on the mix: by source, topic, language, length and licence, next to a random choice."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tamis.filters import Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share
 from tamis.history.versions import decisions_of, read_versions
 from tamis.report.rendering import render
-from tamis.report.seen import LENGTHS, LONGEST, Seen, clean
+from tamis.report.seen import LENGTHS, LONGEST, Seen, clean, heads
 from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 from tamis.store.tables import Store
@@ -40,7 +40,7 @@ SIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBaseline:
-    """What is compared, as it is shown: a name, the value of the choice, that of the random one.
+    """Compared figures, as they are shown: a name, the value of the choice, that of the random one.
 
     `looked_at`: how many texts of each were measured for noise and boilerplate; `noisy`: those of them that
     the rules would drop; nothing is measured where the rules are on.
@@ -72,8 +72,7 @@ def random_baseline(
     sources: doc_id and source. score: the column to compare, or None.
     """
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
-    eligible = decisions.filter(pl.col("rank").is_not_null())
-    shuffled = eligible.sort(pl.col("doc_id").str.slice(16), "doc_id")
+    shuffled = decisions.filter(pl.col("rank").is_not_null()).sort(pl.col("doc_id").str.slice(16), "doc_id")
     drawn = shuffled.head(len(chosen))
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
     ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))
@@ -110,7 +109,8 @@ def _checked(store: Store, doc_ids: pl.Series, reference: pl.Series, rules: Sequ
     reference: documents of the pool among which pages of boilerplate are counted, with the others.
     """
     counted = "boilerplate" in rules
-    texts = _texts(store, pl.concat([doc_ids, reference] if counted else [doc_ids]).unique())
+    wanted = pl.concat([doc_ids, reference] if counted else [doc_ids]).unique().sort()
+    texts = heads(store, wanted.to_list(), None)
     checked = texts.filter(pl.col("doc_id").is_in(doc_ids.implode()))
     dropped = pl.lit(False)
     if "noise" in rules and len(checked):
@@ -120,12 +120,6 @@ def _checked(store: Store, doc_ids: pl.Series, reference: pl.Series, rules: Sequ
         pages = repeated_share(flags.with_columns(n_chars=pl.col("text").str.len_chars()))
         dropped |= pl.col("doc_id").is_in(pages.filter(REPEATED.broken)["doc_id"].implode())
     return checked.select("doc_id", is_dropped=dropped)
-
-
-def _texts(store: Store, doc_ids: pl.Series) -> pl.DataFrame:
-    blocks = store.by_ids(DOCUMENTS.name, doc_ids.sort().to_list(), ["doc_id", "text"])
-    none = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
-    return pl.concat([none, *(pl.DataFrame(pl.from_arrow(block)) for block in blocks)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +138,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class MixPage:
-    """What the template shows; `titles`: dimension, where it begins in the picture, and its largest share.
+    """Fields of the template; `titles`: dimension, where it begins in the picture, and its largest share.
 
     `words_from`: the documents that words of topics are from.
     """
@@ -203,18 +197,20 @@ def mix_page(seen: Seen, before: Before | None, links: list[tuple[str, str]]) ->
             top += ROW
         top += ROW / 2
     known = {side for line in lines for side in line.left}
-    page = MixPage(
-        name=seen.subject.name,
-        sides={name: words for name, words in SIDES.items() if name in known},
-        titles=titles,
-        lines=lines,
-        height=top + ROW,
-        shifts=_shifts(lines),
-        notes=_notes(seen, before),
-        links=links,
-        words_from=seen.topics_from,
+    return render(
+        "mix.html",
+        MixPage(
+            name=seen.subject.name,
+            sides={name: words for name, words in SIDES.items() if name in known},
+            titles=titles,
+            lines=lines,
+            height=top + ROW,
+            shifts=_shifts(lines),
+            notes=_notes(seen, before),
+            links=links,
+            words_from=seen.topics_from,
+        ),
     )
-    return render("mix.html", page)
 
 
 def _with_sides(seen: Seen, before: Before | None) -> pl.DataFrame:
@@ -242,11 +238,12 @@ def _shares(seen: Seen, frame: pl.DataFrame, dimension: str, with_before: bool) 
     label = clean(group.cast(pl.String), 60)
     if dimension == "topic":
         label = group.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String)
-    sums = frame.group_by(group=dimension).agg(pl.col(sides).sum())
-    sums = sums.group_by(label).agg(pl.col(sides).sum())
+    by_value = frame.group_by(group=dimension).agg(pl.col(sides).sum())
+    sums = by_value.group_by(label).agg(pl.col(sides).sum())
     if dimension in ("topic", "length") and len(seen.examples):
-        of_target = seen.examples.group_by(group=dimension).agg(target=pl.col("n_bytes").sum())
-        of_target = of_target.with_columns(label)
+        of_target = (
+            seen.examples.group_by(group=dimension).agg(target=pl.col("n_bytes").sum()).with_columns(label)
+        )
         sums, sides = (
             sums.join(of_target, on="group", how="full", coalesce=True).fill_null(0),
             [*sides, "target"],
@@ -270,12 +267,12 @@ def _shifts(lines: list[Line]) -> list[str]:
         for line in lines
         if line.share["chosen"] is not None and line.share["pool"] is not None
     ]
-    moved = [(shift, line) for shift, line in moved if abs(shift) >= LEAST_SHIFT]
     moved.sort(key=lambda pair: (-abs(pair[0]), pair[1].dimension, pair[1].group))
     return [
         f"{line.dimension} {line.group}: {percent(line.share['pool'])} of the pool, "
         f"{percent(line.share['chosen'])} of the choice"
-        for _shift, line in moved[:SHOWN_SHIFTS]
+        for shift, line in moved[:SHOWN_SHIFTS]
+        if abs(shift) >= LEAST_SHIFT
     ]
 
 

@@ -49,7 +49,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """How a law predicted runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
+    """Test of a law on runs that it was not fitted to: `rank` of the run it placed first, of `runs`."""
 
     target: str
     runs: int
@@ -98,6 +98,7 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
     swarm = stored_swarm(store)
     assert swarm is not None
     law = store.read(MIXTURE_LAW.name).sort("run", "target")
+    compared = law.filter(pl.col("measured").is_not_null() & pl.col("predicted").is_not_null())
     controls = [
         row | {"words": WORDS.get(row["name"], row["name"]), "shares": json.loads(row["shares"])}
         for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)
@@ -107,33 +108,35 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
     sources = {row["source"]: row for row in store.read(MIXTURE_SOURCES.name).iter_rows(named=True)}
     natural, methods = by_name[NATURAL], store.read(MIXTURE_METHODS.name).sort("target", "method")
     names = read_names(store) if section.sources == "topics" else None
-    page = MixturePage(
-        targets=section.targets,
-        model=section.model,
-        train_tokens=section.train_tokens,
-        run_tokens=section.run_tokens,
-        max_repetition=section.max_repetition,
-        runs=len(swarm.current),
-        failed=law.filter(pl.col("measured").is_null())["run"].n_unique(),
-        chosen=by_name[CHOSEN],
-        natural=natural,
-        distinguished=natural["difference_high"] < 0,
-        beaten=[row["words"] for row in others if row["difference_high"] < 0],
-        not_beaten=[row["words"] for row in others if row["difference_high"] >= 0],
-        shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
-        sources=sources,
-        controls=controls,
-        methods=[Method(**row) for row in methods.to_dicts()],
-        backtests=_backtests(law),
-        picture=data_uri(_picture(law)),
-        agreement=agreement,
-        refused_below=REFUSED_BELOW,
-        repetition=swarm.repetition,
-        conditional=_conditional(swarm, sources),
-        labels={name: names.label(name) if names else name for name in sources},
-        words_from=names.from_documents if names else [],
+    return render(
+        "mixture.html",
+        MixturePage(
+            targets=section.targets,
+            model=section.model,
+            train_tokens=section.train_tokens,
+            run_tokens=section.run_tokens,
+            max_repetition=section.max_repetition,
+            runs=len(swarm.current),
+            failed=law.filter(pl.col("measured").is_null())["run"].n_unique(),
+            chosen=by_name[CHOSEN],
+            natural=natural,
+            distinguished=natural["difference_high"] < 0,
+            beaten=[row["words"] for row in others if row["difference_high"] < 0],
+            not_beaten=[row["words"] for row in others if row["difference_high"] >= 0],
+            shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
+            sources=sources,
+            controls=controls,
+            methods=[Method(**row) for row in methods.to_dicts()],
+            backtests=_backtests(compared),
+            picture=data_uri(_picture(compared)),
+            agreement=agreement,
+            refused_below=REFUSED_BELOW,
+            repetition=swarm.repetition,
+            conditional=_conditional(swarm, sources),
+            labels={name: names.label(name) if names else name for name in sources},
+            words_from=names.from_documents if names else [],
+        ),
     )
-    return render("mixture.html", page)
 
 
 def mixture_lines(store: Store) -> list[str]:
@@ -147,25 +150,22 @@ def mixture_lines(store: Store) -> list[str]:
         f"natural share {percent(row['natural'])}, {row['repetition']:.2g} passes"
         for row in shares.iter_rows(named=True)
     ]
-    controls = {row["name"]: row for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True)}
-    for name, row in controls.items():
-        if name in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
-            against = WORDS[name]
-            if row["difference_high"] < 0:
-                said = "better according to the law"
-            else:
-                said = "the runs do not show which of the two is better"
+    for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True):
+        if row["name"] in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
+            better = row["difference_high"] < 0
+            said = (
+                "better according to the law" if better else "the runs do not show which of the two is better"
+            )
             ends = f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}"
             lines.append(
-                f"compared with {against}: {row['difference']:+.4f} bits per byte "
+                f"compared with {WORDS[row['name']]}: {row['difference']:+.4f} bits per byte "
                 f"(90 % interval: {ends}), {said}"
             )
     return lines
 
 
-def _backtests(law: pl.DataFrame) -> list[Backtest]:
+def _backtests(known: pl.DataFrame) -> list[Backtest]:
     found = []
-    known = law.filter(pl.col("measured").is_not_null() & pl.col("predicted").is_not_null())
     for (target,), group in known.sort("target").group_by("target", maintain_order=True):
         first = group.sort("predicted", "run").row(0, named=True)
         rank = int((group["measured"] < first["measured"]).sum()) + 1
@@ -193,9 +193,8 @@ def _conditional(swarm: Swarm, sources: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _picture(law: pl.DataFrame) -> bytes:
+def _picture(known: pl.DataFrame) -> bytes:
     """Return predicted against measured losses of held-out runs, as PNG."""
-    known = law.filter(pl.col("measured").is_not_null() & pl.col("predicted").is_not_null())
     figure, (axis,) = new_figure(1, width=5.4, height=4.2)
     axis.plot(known["measured"], known["predicted"], "o", color=BLUE, markersize=4)
     if len(known):

@@ -66,8 +66,9 @@ def escape(value: object) -> object:
 
     if hasattr(value, "__html__"):
         return value
-    text = MISSING if value is None else visible(str(value))
-    return do_mark_safe(html.escape(text).replace("://", "&#58;//"))
+    return do_mark_safe(
+        html.escape(MISSING if value is None else visible(str(value))).replace("://", "&#58;//")
+    )
 
 
 def script(name: str) -> str:

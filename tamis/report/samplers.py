@@ -61,26 +61,27 @@ def sampler_page(
     paired = {name for column in ("sampler_a", "sampler_b") for name in agreement[column]}
     names = [*listed, *sorted(paired - set(listed))]
     means = [name.removeprefix("mean_") for name in chosen.columns if name.startswith("mean_")]
-    page = SamplerPage(
-        closest=ranked[-1] if ranked else None,
-        n_pairs=len(ranked),
-        median=statistics.median(overlap.values()) if ranked else None,
-        trained=trained_part(trained) if trained else None,
-        chosen=chosen.to_dicts(),
-        means=means,
-        overlap=_heatmap(names, overlap),
-        agreement=_heatmap(names, _pairs(agreement, "kendall_tau")),
-        paper=paper,
-        scores={name.replace("_", " "): SCORES[name] for name in means if name in SCORES},
+    return render(
+        "samplers.html",
+        SamplerPage(
+            closest=ranked[-1] if ranked else None,
+            n_pairs=len(ranked),
+            median=statistics.median(overlap.values()) if ranked else None,
+            trained=trained_part(trained) if trained else None,
+            chosen=chosen.to_dicts(),
+            means=means,
+            overlap=_heatmap(names, overlap),
+            agreement=_heatmap(names, _pairs(agreement, "kendall_tau")),
+            paper=paper,
+            scores={name.replace("_", " "): SCORES[name] for name in means if name in SCORES},
+        ),
     )
-    return render("samplers.html", page)
 
 
 def _pairs(agreement: pl.DataFrame, column: str) -> Pairs:
-    rows = agreement.select("sampler_a", "sampler_b", column).iter_rows()
     return {
         frozenset((a, b)): float(value)
-        for a, b, value in rows
+        for a, b, value in agreement.select("sampler_a", "sampler_b", column).iter_rows()
         if a != b and value is not None and math.isfinite(value)
     }
 

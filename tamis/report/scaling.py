@@ -40,13 +40,12 @@ def _draw_model(axis: Any, report: ScalingReport, model: ModelReport, colour: st
         axis.plot(turn.examples, turn.loss, "x", color=colour, markersize=8, markeredgewidth=1.8, zorder=5)
         if chosen:
             axis.axvspan(report.grid[0], turn.examples, color=colour, alpha=0.07, zorder=0, linewidth=0)
-            at_bottom = axis.get_xaxis_transform()
             for text, side in (("slow phase  ", "right"), ("  power phase", "left")):
                 axis.text(
                     turn.examples,
                     0.02,
                     text,
-                    transform=at_bottom,
+                    transform=axis.get_xaxis_transform(),  # at the bottom
                     ha=side,
                     color=colour,
                     fontsize=FONT_POINTS - 1,
@@ -74,9 +73,13 @@ def _finish(figure: "Figure", axis: Any, report: ScalingReport) -> None:
     axis.minorticks_off()
     _loss_ticks(axis, report, plain)
     axis.axvline(report.target_size, color=INK, linewidth=0.8, linestyle="--", alpha=0.5)
-    at_top = axis.get_xaxis_transform()
     axis.text(
-        report.target_size, 1.01, "target size", transform=at_top, ha="center", fontsize=FONT_POINTS - 1
+        report.target_size,
+        1.01,
+        "target size",
+        transform=axis.get_xaxis_transform(),  # at the top
+        ha="center",
+        fontsize=FONT_POINTS - 1,
     )
     axis.set_xlabel("training examples (logarithmic)", fontsize=FONT_POINTS)
     axis.set_ylabel(f"held-out loss, {report.unit}", fontsize=FONT_POINTS)
@@ -114,14 +117,15 @@ def _loss_ticks(axis: Any, report: ScalingReport, plain: Any) -> None:
         return
     low, high = limits
     axis.set_ylim(low, high)
-    ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
-    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_locator(
+        FixedLocator([tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high])
+    )
     axis.yaxis.set_major_formatter(plain)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingPage:
-    """What the page shows beyond the report.
+    """Fields of the page beyond the report.
 
     `basis`: the chosen model's predicted loss at the target size, of which percentages of losses are.
     `most_sizes`: so many are enough for everything. `preferred`: how many models each law is the best for.
@@ -156,28 +160,31 @@ def scaling_law_page(report: ScalingReport) -> str:
     wasted: list[tuple[str, Cost, Cost | None]] = [("runs that failed", report.wasted, None)]
     losses = [dict(zip(model.sizes, model.losses, strict=True)) for model in models]
     chosen = next((model for model in models if model.model == report.chosen), None)
-    page = ScalingPage(
-        report=report,
-        chosen=chosen,
-        basis=chosen.predictions[0].loss if chosen else None,
-        most_sizes=max((law.least_sizes for model in models for law in model.laws.values()), default=0),
-        trust=trust(models, report.unit),
-        picture=data_uri(curve_plot_png(report)),
-        most_models=MOST_MODELS,
-        clipped=CLIPPED,
-        widest=WIDEST,
-        preferred={law: judged.count(law) for law in (models[0].laws if models else ()) if law in judged},
-        lacking=sorted(by_sizes.items()),
-        costs=[
-            *((model.model, model.spent, model.full) for model in models),
-            *(wasted if report.failed else ()),
-            ("all", report.spent, report.full),
-        ],
-        measured=[
-            (size, [one.get(size) for one in losses]) for size in sorted({n for one in losses for n in one})
-        ],
+    return render(
+        "scaling.html",
+        ScalingPage(
+            report=report,
+            chosen=chosen,
+            basis=chosen.predictions[0].loss if chosen else None,
+            most_sizes=max((law.least_sizes for model in models for law in model.laws.values()), default=0),
+            trust=trust(models, report.unit),
+            picture=data_uri(curve_plot_png(report)),
+            most_models=MOST_MODELS,
+            clipped=CLIPPED,
+            widest=WIDEST,
+            preferred={law: judged.count(law) for law in (models[0].laws if models else ()) if law in judged},
+            lacking=sorted(by_sizes.items()),
+            costs=[
+                *((model.model, model.spent, model.full) for model in models),
+                *(wasted if report.failed else ()),
+                ("all", report.spent, report.full),
+            ],
+            measured=[
+                (size, [one.get(size) for one in losses])
+                for size in sorted({n for one in losses for n in one})
+            ],
+        ),
     )
-    return render("scaling.html", page)
 
 
 def models_markdown(report: ScalingReport) -> str:

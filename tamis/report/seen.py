@@ -1,4 +1,4 @@
-"""What there is to see of a selection: its decisions, what is known of each document, and a sample.
+"""Contents of the pages about a selection: its decisions, what is known of each document, and a sample.
 
 Of a large pool a bounded sample by a keyed hash has a text and a place on the map; counts are of the whole.
 """
@@ -46,7 +46,7 @@ LENGTHS = {500: "under 500", 2_000: "500 to 2,000", 8_000: "2,000 to 8,000", 32_
 LONGEST = "32,000 and more"
 NO_FILE, UNKNOWN = "(no longer in any file)", "not stated"
 EXAMPLE, GAP = "example", "gap"
-"""What a point of the map is that is no document: an example of the target, or one that is a gap."""
+"""Kinds of points of the map that are no documents: an example of the target, or one that is a gap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,7 @@ def subject_of(project: Project, section: SelectionSection, decisions: pl.DataFr
     """Return a selection as it is in the store, or with these decisions."""
     columns = [*SHOWN_COLUMNS, *find_sampler(section.sampler).score_columns]
     if decisions is None:
-        where = f"selection = {quoted(section.name)}"
-        decisions = project.home.store.read(DECISIONS.name, columns, where)
+        decisions = project.home.store.read(DECISIONS.name, columns, f"selection = {quoted(section.name)}")
     return Subject(
         name=section.name,
         target=section.target,
@@ -139,8 +138,8 @@ def look_at(store: Store, subject: Subject) -> Seen:
     sample = sampled(subject.decisions.select("doc_id", "verdict", "reason"), subject.seed)
     known, document_nd = known_vectors(store, subject.pool_table, sample)
     examples, example_md = _examples(store, subject)
-    shown_m = np.argsort(keyed_hash(examples["doc_id"], subject.seed, "map"), kind="stable")[:MOST_EXAMPLES]
-    shown_m = np.sort(shown_m)
+    order_m = np.argsort(keyed_hash(examples["doc_id"], subject.seed, "map"), kind="stable")
+    shown_m = np.sort(order_m[:MOST_EXAMPLES])
     # A table without rows does not say how long its vectors are.
     parts = [part_nd for part_nd in (document_nd, example_md[shown_m]) if len(part_nd)]
     vector_nd = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
@@ -149,17 +148,25 @@ def look_at(store: Store, subject: Subject) -> Seen:
     texts = known.join(
         heads(store, known["doc_id"].to_list()), on="doc_id", how="left", maintain_order="left"
     )
-    shown = [
-        texts.select("doc_id", "text", kind="verdict"),
-        examples[shown_m].select("doc_id", "text", "kind"),
-    ]
-    points = pl.concat(shown)
+    points = pl.concat(
+        [
+            texts.select("doc_id", "text", kind="verdict"),
+            examples[shown_m].select("doc_id", "text", "kind"),
+        ]
+    )
     if subject.stored_topics:
         topics = _stored_topics(store, vector_nd, example_md)
     else:
         topics = _own_topics(store, subject.pool_table, (points, point_nk), example_md, components)
-    decisions = _with_facts(store, subject.decisions)
-    decisions = decisions.join(topics.of_pool, on="doc_id", how="left", maintain_order="left")
+    decisions = (
+        subject.decisions.join(documents_known(store), on="doc_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("source").fill_null(NO_FILE), pl.col("licence", "language", "length").fill_null(UNKNOWN)
+        )
+        # Names that many share are categories.
+        .with_columns(pl.col("source", "licence", "language", "length").cast(pl.Categorical))
+        .join(topics.of_pool, on="doc_id", how="left", maintain_order="left")
+    )
     return Seen(
         subject=replace(subject, decisions=subject.decisions.clear()),
         decisions=decisions,
@@ -174,14 +181,6 @@ def look_at(store: Store, subject: Subject) -> Seen:
         examples=examples.drop("text").with_columns(topic=pl.Series(topics.label_m, dtype=pl.Int64)),
         left_out=_left_out(subject, sample, known, (len(examples), len(shown_m)), components),
     )
-
-
-def _with_facts(store: Store, decisions: pl.DataFrame) -> pl.DataFrame:
-    """Return decisions with what is known of their documents; names that many share are categories."""
-    found = decisions.join(documents_known(store), on="doc_id", how="left", maintain_order="left")
-    return found.with_columns(
-        pl.col("source").fill_null(NO_FILE), pl.col("licence", "language", "length").fill_null(UNKNOWN)
-    ).with_columns(pl.col("source", "licence", "language", "length").cast(pl.Categorical))
 
 
 def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -199,8 +198,7 @@ def sampled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
         quota = taken if verdict == "selected" else FEWEST_A_REASON + spare * count // max(rest, 1)
         rows = decisions.filter((pl.col("verdict") == verdict) & (pl.col("reason") == reason))
         if (rest > MOST_DOCUMENTS - taken and count > quota) or (verdict == "selected" and count > taken):
-            first_n = np.argsort(keyed_hash(rows["doc_id"], seed, "map"), kind="stable")[:quota]
-            rows = rows[np.sort(first_n)]
+            rows = rows[np.sort(np.argsort(keyed_hash(rows["doc_id"], seed, "map"), kind="stable")[:quota])]
         parts.append(rows)
     return pl.concat(parts).sort("doc_id")
 
@@ -253,9 +251,9 @@ def _length(characters: str) -> pl.Expr:
     return found.alias("length")
 
 
-def heads(store: Store, doc_ids: list[str]) -> pl.DataFrame:
-    """Return doc_id and the first thousand characters of the text of documents."""
-    head = pl.col("text").str.slice(0, TEXT_CHARACTERS)
+def heads(store: Store, doc_ids: list[str], characters: int | None = TEXT_CHARACTERS) -> pl.DataFrame:
+    """Return doc_id and the first thousand characters of the text of documents; None: the whole text."""
+    head = pl.col("text").str.slice(0, characters)
     blocks = store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id", "text"], at_once=1_024)
     texts = [pl.DataFrame(pl.from_arrow(block)).with_columns(head).rechunk() for block in blocks]
     return pl.concat([pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String}), *texts])
@@ -276,8 +274,9 @@ def _examples(store: Store, subject: Subject) -> tuple[pl.DataFrame, np.ndarray]
     kind = pl.when(pl.col("doc_id").is_in(lacking)).then(pl.lit(GAP)).otherwise(pl.lit(EXAMPLE)).alias("kind")
     text = pl.col("text").fill_null("")
     found = rows.with_columns(kind, n_chars=text.str.len_chars(), n_bytes=text.str.len_bytes().cast(pl.Int64))
-    head = text.str.slice(0, TEXT_CHARACTERS)
-    return found.select("doc_id", head, "kind", "source", _length("n_chars"), "n_bytes"), example_md
+    return found.select(
+        "doc_id", text.str.slice(0, TEXT_CHARACTERS), "kind", "source", _length("n_chars"), "n_bytes"
+    ), example_md
 
 
 def _own_topics(
@@ -291,9 +290,6 @@ def _own_topics(
     points, point_nk = shown
     center_ck = cluster_centers(point_nk[:, :AXES_OF_TOPICS])
     label_n = nearest_center(point_nk[:, :AXES_OF_TOPICS], center_ck)
-    label_m = np.zeros(0, np.int64)
-    if len(example_md):
-        label_m = nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
     words = naming_words(points["text"].fill_null(""), label_n)
     names = topic_names(words, len(center_ck))
     shown_in = words["rows"].explode().drop_nulls().unique()
@@ -302,7 +298,9 @@ def _own_topics(
         ids=names,
         of_pool=_topics_of_pool(store, table, components, center_ck),
         label_n=label_n,
-        label_m=label_m,
+        label_m=nearest_center(components.of(example_md, AXES_OF_TOPICS), center_ck)
+        if len(example_md)
+        else np.zeros(0, np.int64),
         from_documents=points["doc_id"].gather(shown_in).sort().to_list(),
     )
 
@@ -312,11 +310,12 @@ def _stored_topics(store: Store, vector_nd: np.ndarray, example_md: np.ndarray) 
     (ids, center_cd), names = read_centers(store), read_names(store)
     if not ids:  # no document has a vector
         ids, center_cd = [NO_VECTOR], np.zeros((1, vector_nd.shape[1]))
-    place = pl.col("topic").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.Int64)
     return Topics(
         labels=[names.label(topic) for topic in ids],
         ids=ids,
-        of_pool=read_topics(store).with_columns(place),
+        of_pool=read_topics(store).with_columns(
+            pl.col("topic").replace_strict(ids, range(len(ids)), default=None, return_dtype=pl.Int64)
+        ),
         label_n=nearest_topic(vector_nd, center_cd) if len(vector_nd) else np.zeros(0, np.int64),
         label_m=nearest_topic(example_md, center_cd) if len(example_md) else np.zeros(0, np.int64),
         from_documents=names.from_documents,

@@ -97,32 +97,34 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
     chosen = decisions.filter(pl.col("verdict") == "selected")
     score, sampler = deciding_score(decisions, report.settings), sampler_of(decisions, report.settings)
     parts = PARTS_OF_A_DRAW if sampler and sampler.rule != "top_k" else PARTS
-    page = SelectionPage(
-        name=report.name,
-        pool=len(decisions),
-        eligible=decisions["rank"].count(),
-        chosen=len(chosen),
-        tokens=report.tokens.words if report.tokens else "",
-        share=len(chosen) / len(decisions) if len(decisions) else None,
-        sampler=sampler,
-        reasons=reasons_of(decisions),
-        sources=source_mix(report).rows(),
-        picture=data_uri(plot or selection_plot_png(report)),
-        score=score,
-        zoomed=score is not None and has_zoom(score),
-        words=words_of(sampler, score),
-        several=chosen.join(report.documents.filter(pl.col("more").list.len() > 0), on="doc_id").height,
-        parts=_parts(report, parts | ({MISSED: MISSED_OF_GROUPS} if report.divided else {})),
-        scores={name: SCORES[name] for name in used_score_columns(decisions)},
-        settings=report.settings,
-        mean_margin=chosen["margin"].mean(),
-        baseline=report.baseline,
-        divided=report.divided,
-        files_lost=report.files_lost,
-        served=served_page_name(report.name) if report.target else "",
-        warnings=report.warnings,
+    return render(
+        "selection.html",
+        SelectionPage(
+            name=report.name,
+            pool=len(decisions),
+            eligible=decisions["rank"].count(),
+            chosen=len(chosen),
+            tokens=report.tokens.words if report.tokens else "",
+            share=len(chosen) / len(decisions) if len(decisions) else None,
+            sampler=sampler,
+            reasons=reasons_of(decisions),
+            sources=source_mix(report).rows(),
+            picture=data_uri(plot or selection_plot_png(report)),
+            score=score,
+            zoomed=score is not None and has_zoom(score),
+            words=words_of(sampler, score),
+            several=chosen.join(report.documents.filter(pl.col("more").list.len() > 0), on="doc_id").height,
+            parts=_parts(report, parts | ({MISSED: MISSED_OF_GROUPS} if report.divided else {})),
+            scores={name: SCORES[name] for name in used_score_columns(decisions)},
+            settings=report.settings,
+            mean_margin=chosen["margin"].mean(),
+            baseline=report.baseline,
+            divided=report.divided,
+            files_lost=report.files_lost,
+            served=served_page_name(report.name) if report.target else "",
+            warnings=report.warnings,
+        ),
     )
-    return render("selection.html", page)
 
 
 def reasons_of(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:

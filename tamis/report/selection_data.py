@@ -1,4 +1,4 @@
-"""What the selection page shows, gathered from the store: decisions, the mix, the histogram of scores."""
+"""Data of the selection page, gathered from the store: decisions, the mix, the histogram of scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import stored_sources
-from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
+from tamis.corpus.stage import OCCURRENCES
 from tamis.report.mix import RandomBaseline, random_baseline
 from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
+from tamis.report.seen import heads
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
 from tamis.selection.decide import DecidingScore, deciding_score, used_score_columns
@@ -127,7 +128,7 @@ class DividedBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """How a selection divides its budget: per what, and into which shares where a mixture says it.
+    """Division of a selection's budget: per what, and into which shares where a mixture says it.
 
     `shares` None: bounds of the selection itself. `shortfalls`: what groups could not have, in sentences.
     """
@@ -139,7 +140,7 @@ class Division:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionReport:
-    """What the page shows: decisions (a row per document), documents, settings.
+    """Fields of the page: decisions (a row per document), documents, settings.
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
@@ -167,17 +168,9 @@ def selection_report(
     division: Division | None = None,
 ) -> SelectionReport:
     """Return one selection's report; texts are read only for the documents that are shown."""
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    sources = stored_sources(store, places)
+    sources = stored_sources(store, store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
     shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
-    texts = [pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})]  # nothing may be eligible
-    texts += [
-        pl.DataFrame(pl.from_arrow(block))
-        for block in store.by_ids(DOCUMENTS.name, shown, ["doc_id", "text"])
-    ]
-    excerpts = pl.concat(texts).select(
-        "doc_id", pl.col("text").str.slice(0, EXCERPT_CHARACTERS).alias("excerpt")
-    )
+    excerpts = heads(store, shown, EXCERPT_CHARACTERS).rename({"text": "excerpt"})
     unused = find_sampler(section.sampler).ignored | (set() if section.mixture else {"mixture"})
     used = section.model_dump(exclude=unused, exclude_none=True)
     sizes = token_sizes(store)
@@ -204,18 +197,17 @@ def _divided(
     found = by_tokens if in_tokens else group_shares(decisions, tokens.with_columns(size=pl.lit(1, pl.Int64)))
     found = found.join(by_tokens.select("group", tokens="filled"), on="group", how="left")
     names = read_names(store) if division.per == "topic" else None
-    rows = [
-        row
-        | {
-            "label": names.label(row["group"]) if names else row["group"],
-            "wanted": _wanted(section, division, row["group"]),
-        }
-        for row in found.sort("filled", "group", descending=[True, False]).iter_rows(named=True)
-    ]
     return DividedBudget(
         per=division.per,
         unit="tokens" if in_tokens else "documents",
-        rows=rows,
+        rows=[
+            row
+            | {
+                "label": names.label(row["group"]) if names else row["group"],
+                "wanted": _wanted(section, division, row["group"]),
+            }
+            for row in found.sort("filled", "group", descending=[True, False]).iter_rows(named=True)
+        ],
         shortfalls=division.shortfalls,
         mixture=section.mixture,
         words_from=names.from_documents if names else (),
@@ -225,13 +217,8 @@ def _divided(
 
 def _wanted(section: SelectionSection, division: Division, group: str) -> str:
     """Return the share that a group is to have, or the bounds of it, in words."""
-    if not section.mixture:
-        return _bound(section, group)
-    return percent(division.shares.get(group, 0.0)) if division.shares is not None else MISSING
-
-
-def _bound(section: SelectionSection, group: str) -> str:
-    """Return the shares that a group may have, in words."""
+    if section.mixture:
+        return percent(division.shares.get(group, 0.0)) if division.shares is not None else MISSING
     least, most = (
         100 * float(share_of(bound, group, free))
         for bound, free in zip(section.bounds, (0.0, 1.0), strict=True)
@@ -252,11 +239,10 @@ def shown_documents(decisions: pl.DataFrame) -> dict[str, pl.DataFrame]:
     rest = chosen.slice(SHOWN_DOCUMENTS)
     last = rest.tail(SHOWN_BETWEEN)
     between = rest.head(len(rest) - len(last))
-    first = len(chosen) // 2 - SHOWN_BETWEEN // 2 - SHOWN_DOCUMENTS
-    first = max(min(first, len(between) - SHOWN_BETWEEN), 0)
+    middle = len(chosen) // 2 - SHOWN_BETWEEN // 2 - SHOWN_DOCUMENTS
     return {
         BEST: chosen.head(SHOWN_DOCUMENTS),
-        MIDDLE: between.slice(first, SHOWN_BETWEEN),
+        MIDDLE: between.slice(max(min(middle, len(between) - SHOWN_BETWEEN), 0), SHOWN_BETWEEN),
         LAST: last,
         MISSED: ranked.filter(pl.col("verdict") == "rejected").head(SHOWN_DOCUMENTS),
     }
@@ -275,9 +261,8 @@ def source_mix(report: SelectionReport) -> pl.DataFrame:
     if len(counts) <= SHOWN_SOURCES:
         return counts
     rest = counts.slice(SHOWN_SOURCES - 1)
-    label = pl.lit(f"{len(rest)} other sources")
     return counts.head(SHOWN_SOURCES - 1).vstack(
-        rest.select(label.alias("source"), *(pl.sum("pool", "chosen"),))
+        rest.select(pl.lit(f"{len(rest)} other sources").alias("source"), *(pl.sum("pool", "chosen"),))
     )
 
 
@@ -291,13 +276,15 @@ def selection_plot_png(report: SelectionReport) -> bytes:
     _draw(axes[0], score, np.ones_like(score.chosen))
     axes[0].set_title("all eligible documents", fontsize=FONT_POINTS, loc="left")
     if panels == 2:
-        _draw(axes[1], score, _near_cut(score))
+        # The chosen and about three times as many on the other side of the cut.
+        order = np.argsort(score.scores if score.smaller_is_better else -score.scores, kind="stable")
+        _draw(axes[1], score, np.isin(np.arange(len(order)), order[: 4 * int(score.chosen.sum())]))
         axes[1].set_title("around the cut", fontsize=FONT_POINTS, loc="left")
     handles, labels = axes[0].get_legend_handles_labels()
-    order = [1, 0, *range(2, len(labels))]  # of stacked outlines, the upper one is listed first
+    listed = [1, 0, *range(2, len(labels))]  # of stacked outlines, the upper one is listed first
     figure.legend(
-        [handles[place] for place in order],
-        [labels[place] for place in order],
+        [handles[place] for place in listed],
+        [labels[place] for place in listed],
         fontsize=FONT_POINTS,
         frameon=False,
         loc="outside upper center",
@@ -308,24 +295,14 @@ def selection_plot_png(report: SelectionReport) -> bytes:
 
 def has_zoom(score: DecidingScore) -> bool:
     """Return whether a second panel shows the neighbourhood of the cut."""
-    taken = int(score.chosen.sum())
-    return score.cut is not None and 0 < taken < SMALL_SHARE * len(score.scores)
-
-
-def _near_cut(score: DecidingScore) -> NDArray[np.bool_]:
-    """The chosen and about three times as many on the other side of the cut."""
-    order = np.argsort(score.scores if score.smaller_is_better else -score.scores, kind="stable")
-    near = np.zeros(len(order), dtype=bool)
-    near[order[: 4 * int(score.chosen.sum())]] = True
-    return near
+    return score.cut is not None and 0 < int(score.chosen.sum()) < SMALL_SHARE * len(score.scores)
 
 
 def _draw(axis: Any, score: DecidingScore, shown: NDArray[np.bool_]) -> None:
     scores, chosen = score.scores[shown.astype(bool)], score.chosen[shown.astype(bool)]
-    edges = _edges(scores, score.cut)
     axis.hist(
         [scores[chosen], scores[~chosen]],
-        bins=edges,
+        bins=_edges(scores, score.cut),
         stacked=True,
         histtype="stepfilled",  # two outlines, not a hundred bars
         color=[BLUE, GREY],
@@ -353,13 +330,13 @@ def _edges(scores: NDArray[np.float64], cut: float | None) -> NDArray[np.float64
 
 def _mix_png(report: SelectionReport) -> bytes:
     mix = source_mix(report)
-    height = 1.2 + 0.34 * max(len(mix), 2)
-    figure, (axis,) = new_figure(height=height)
+    figure, (axis,) = new_figure(height=1.2 + 0.34 * max(len(mix), 2))
     pool, chosen = (mix[name].to_numpy().astype(float) for name in ("pool", "chosen"))
     places = np.arange(len(mix))[::-1]
     for values, offset, colour, label in ((pool, 0.19, GREY, "pool"), (chosen, -0.19, BLUE, "chosen")):
-        shares = 100 * values / max(values.sum(), 1.0)
-        axis.barh(places + offset, shares, height=0.36, color=colour, label=label)
+        axis.barh(
+            places + offset, 100 * values / max(values.sum(), 1.0), height=0.36, color=colour, label=label
+        )
     axis.set_yticks(places, [str(source)[:LABEL_CHARACTERS] for source in mix["source"]])
     axis.set_xlabel("share of documents, %", fontsize=FONT_POINTS)
     axis.legend(fontsize=FONT_POINTS - 1, frameon=False)

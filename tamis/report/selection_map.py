@@ -42,7 +42,7 @@ OF_POOL = {rule.name for rules in FAMILIES.values() for rule in rules if rule.of
 
 @dataclass(frozen=True, kw_only=True)
 class MapPage:
-    """What the template shows; `links`: file and what it shows, of the other pages of the selection.
+    """Fields of the template; `links`: file and what it shows, of the other pages of the selection.
 
     `words_from`: the documents that words of topics are from.
     """
@@ -97,31 +97,29 @@ def map_page(seen: Seen, place_n2: Floats, axes: str, links: list[tuple[str, str
     }
     content = ""
     for characters in HEADS:
-        cut = (
-            []
-            if characters == HEADS[0]
-            else [f"Texts are shortened to {characters} characters to limit the size of the page."]
+        shortened = f"Texts are shortened to {characters} characters to limit the size of the page."
+        content = render(
+            "map.html",
+            MapPage(
+                name=seen.subject.name,
+                target=seen.subject.target,
+                pool=len(decisions),
+                chosen=int((decisions["verdict"] == "selected").sum()),
+                shown=int((~example_n).sum()),
+                examples=int(example_n.sum()),
+                gaps=len(gaps),
+                axes=axes,
+                reasons=reasons,
+                left_out=[*seen.left_out, *([] if characters == HEADS[0] else [shortened])],
+                links=links,
+                meta=as_json(meta),
+                packed=_packed(place_2n, modes, points, characters),
+                ids="".join(map(short_id, points["doc_id"])),
+                script=script("map.js"),
+                policy=script_policy("map.js"),
+                words_from=seen.topics_from,
+            ),
         )
-        page = MapPage(
-            name=seen.subject.name,
-            target=seen.subject.target,
-            pool=len(decisions),
-            chosen=int((decisions["verdict"] == "selected").sum()),
-            shown=int((~example_n).sum()),
-            examples=int(example_n.sum()),
-            gaps=len(gaps),
-            axes=axes,
-            reasons=reasons,
-            left_out=[*seen.left_out, *cut],
-            links=links,
-            meta=as_json(meta),
-            packed=_packed(place_2n, modes, points, characters),
-            ids="".join(map(short_id, points["doc_id"])),
-            script=script("map.js"),
-            policy=script_policy("map.js"),
-            words_from=seen.topics_from,
-        )
-        content = render("map.html", page)
         if len(content.encode()) <= LARGEST_PAGE:
             break
     return content
@@ -140,14 +138,13 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     """Return the ways to colour; those of verdict and reason come first."""
     eligible = max(seen.decisions["rank"].count(), 1)
     fifth = ((pl.col("rank") - 1) * len(FIFTHS) // eligible).clip(0, len(FIFTHS) - 1)
-    topics = dict(enumerate(seen.topics))
     key = pl.col("key")
     shown = {
         "verdict": pl.when(key == "selected").then(pl.lit(CHOSEN)).otherwise(pl.lit(DROPPED)),
         "reason": key.str.replace_all("_", " "),
         "rank": key.replace_strict(dict(enumerate(FIFTHS)), default=NOT_RANKED, return_dtype=pl.String),
         "source": clean(key.cast(pl.String), 60),
-        "topic": key.replace_strict(topics, default=NO_VECTOR, return_dtype=pl.String),
+        "topic": key.replace_strict(dict(enumerate(seen.topics)), default=NO_VECTOR, return_dtype=pl.String),
         "language": key.cast(pl.String),
     }
     orders: dict[str, list[str]] = {
@@ -161,22 +158,27 @@ def _modes(seen: Seen, example_n: np.ndarray) -> list[_Mode]:
     modes = []
     for title, label in shown.items():
         of_key = fifth if title == "rank" else pl.col(title)  # of a million documents, few differ
-        counts = seen.decisions.group_by(of_key.alias("key")).len("count")
-        counts = counts.group_by(label.alias("label")).agg(pl.col("count").sum())
-        counts = counts.sort("count", "label", descending=[True, False])
+        counts = (
+            seen.decisions.group_by(of_key.alias("key"))
+            .len("count")
+            .group_by(label.alias("label"))
+            .agg(pl.col("count").sum())
+            .sort("count", "label", descending=[True, False])
+        )
         found = dict(counts.iter_rows())
         order = [name for name in orders.get(title, found) if name in found]
         kept, rest = order[:MOST_LABELS], order[MOST_LABELS:]
         codes = {name: code for code, name in enumerate(kept)} | dict.fromkeys(rest, MOST_LABELS)
         labels = of_points.select(of_key.alias("key")).select(label).to_series()
         code_n = labels.replace_strict(codes, default=EXAMPLE_CODE, return_dtype=pl.UInt8).to_numpy()
-        summed = [*map(found.__getitem__, kept), *([sum(map(found.__getitem__, rest))] if rest else [])]
-        labelled = [*kept, *([OTHERS] if rest else [])]
         modes.append(
             _Mode(
                 title=title,
-                labels=labelled,
-                counts=summed,
+                labels=[*kept, *([OTHERS] if rest else [])],
+                counts=[
+                    *map(found.__getitem__, kept),
+                    *([sum(map(found.__getitem__, rest))] if rest else []),
+                ],
                 code_n=np.where(example_n, EXAMPLE_CODE, code_n).astype(np.uint8),
             )
         )
@@ -229,7 +231,7 @@ def thumbnail_png(seen: Seen, place_n2: Floats) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class BrowsePage:
-    """What the template shows. parts: name of a sample, documents it is of; rows: each with its `part`.
+    """Fields of the template. parts: name of a sample, documents it is of; rows: each with its `part`.
 
     `score`: the column to filter by, "" without one. `without_quality`: why no mistakes are named.
     """
@@ -251,36 +253,40 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     scores, parts = used_score_columns(seen.decisions), _parts(seen)
     drawn = [rows.with_columns(part=pl.lit(name)) for name, _count, rows in parts]
     rows = pl.concat([seen.decisions.clear().with_columns(part=pl.lit("")), *drawn])
-    texts = heads(store, rows["doc_id"].unique().to_list())
-    rows = rows.join(texts, on="doc_id", how="left", maintain_order="left").with_columns(
+    rows = rows.join(
+        heads(store, rows["doc_id"].unique().to_list()), on="doc_id", how="left", maintain_order="left"
+    ).with_columns(
         clean(pl.col("text"), EXCERPT_CHARACTERS).alias("text"),
         source=clean(pl.col("source").cast(pl.String), 60),
     )
     shown = rows.to_dicts()
     for row in shown:
-        measured = row["detail"] not in OF_POOL
         row["evidence"] = (
-            evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters) if measured else None
+            evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters)
+            if row["detail"] not in OF_POOL
+            else None
         )
         row["why"] = decision_line(row | {"selection": seen.subject.name})
         row["score"] = row[scores[0]] if scores else None
         row["reason"] = row["reason"].replace("_", " ")
     named = any(name.startswith("likely mistakes") for name, _count, _rows in parts)
-    page = BrowsePage(
-        name=seen.subject.name,
-        parts=[(name, count) for name, count, _rows in parts],
-        rows=shown,
-        score=scores[0].replace("_", " ") if scores else "",
-        sources=sorted({row["source"] for row in shown}),
-        reasons=sorted({row["reason"] for row in shown}),
-        without_quality=""
-        if named
-        else "Likely mistakes are listed only for samplers that use the quality score.",
-        links=links,
-        script=script("browse.js"),
-        policy=script_policy("browse.js"),
+    return render(
+        "browse.html",
+        BrowsePage(
+            name=seen.subject.name,
+            parts=[(name, count) for name, count, _rows in parts],
+            rows=shown,
+            score=scores[0].replace("_", " ") if scores else "",
+            sources=sorted({row["source"] for row in shown}),
+            reasons=sorted({row["reason"] for row in shown}),
+            without_quality=""
+            if named
+            else "Likely mistakes are listed only for samplers that use the quality score.",
+            links=links,
+            script=script("browse.js"),
+            policy=script_policy("browse.js"),
+        ),
     )
-    return render("browse.html", page)
 
 
 def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
@@ -300,14 +306,16 @@ def _parts(seen: Seen) -> list[tuple[str, int, pl.DataFrame]]:
             ("likely mistakes: good, just outside", len(outside), best.head(MISTAKES)),
             ("likely mistakes: poor, just inside", len(inside), inside.drop_nulls("quality").head(MISTAKES)),
         ]
-    by_count = seen.decisions.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    counts = dict(by_count.iter_rows())
+    counts = seen.decisions.group_by("reason").len().sort("len", "reason", descending=[True, False])
     drawn = seen.sample[
         np.argsort(keyed_hash(seen.sample["doc_id"], seen.subject.seed, "browse"), kind="stable")
     ]
     few = drawn.group_by("reason", maintain_order=True).head(OF_A_REASON).select("doc_id")
-    rows = few.join(seen.decisions, on="doc_id", how="inner", maintain_order="left")
-    rows = rows.select(seen.decisions.columns)
-    for reason, count in counts.items():
-        found.append((f"drawn: {reason.replace('_', ' ')}", count, rows.filter(pl.col("reason") == reason)))
+    rows = few.join(seen.decisions, on="doc_id", how="inner", maintain_order="left").select(
+        seen.decisions.columns
+    )
+    found += [
+        (f"drawn: {reason.replace('_', ' ')}", count, rows.filter(pl.col("reason") == reason))
+        for reason, count in counts.iter_rows()
+    ]
     return [part for part in found if len(part[2])]

@@ -43,7 +43,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 Missing = Callable[[str], bytes]
-"""What stands in the place of a page that is not made, as HTML in UTF-8."""
+"""Stands in the place of a page that is not made, as HTML in UTF-8."""
 
 
 class PagesServer(ThreadingHTTPServer):
@@ -85,8 +85,10 @@ class _Pages(BaseHTTPRequestHandler):
             return
         key, _, name = path.removeprefix("/").partition("/")
         if len(host) != 1 or _name_of(host[0]) not in THIS_MACHINE:
-            explain = "This server answers only requests to localhost, from a browser on this machine."
-            self.send_error(HTTPStatus.FORBIDDEN, explain=explain)
+            self.send_error(
+                HTTPStatus.FORBIDDEN,
+                explain="This server answers only requests to localhost, from a browser on this machine.",
+            )
         elif path in ("/", f"/{self.server.key}"):
             self.send_response(HTTPStatus.FOUND)
             self.send_header("Location", f"/{self.server.key}/")
@@ -98,8 +100,7 @@ class _Pages(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, name or INDEX, content)
         elif (content := self._in_place_of(name or INDEX)) is not None:
             # The page of all pages is an answer also before there are any.
-            status = HTTPStatus.NOT_FOUND if name and name != INDEX else HTTPStatus.OK
-            self._answer(status, INDEX, content)
+            self._answer(HTTPStatus.NOT_FOUND if name and name != INDEX else HTTPStatus.OK, INDEX, content)
         else:
             self.send_error(HTTPStatus.NOT_FOUND, explain=NO_PAGE)
 

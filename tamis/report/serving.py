@@ -29,7 +29,7 @@ LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ServingPage:
-    """What the page shows.
+    """Fields of the page.
 
     `distances`: label, the distance to held-out examples. `costly`: rows of example_id, cost, source and
     excerpt, the highest cost first. `gaps`: what the pool lacks; `lacking`: the first of these examples, with
@@ -56,19 +56,21 @@ def served_page_name(selection: str) -> str:
 def serving_page(store: Store, name: str, target: str, serving: Serving, warnings: Sequence[str] = ()) -> str:
     """Return the page of a selection; texts are read only of the examples that are shown."""
     costly, gaps = costs_of_examples(serving.pairs).head(SHOWN_EXAMPLES), read_gaps(store, target)
-    page = ServingPage(
-        name=name,
-        target=target,
-        serving=serving,
-        answer=serving_answer(target, serving),
-        distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
-        compared=comparison_in_words(target, serving),
-        costly=with_texts(store, target, costly).to_dicts(),
-        gaps=gaps,
-        lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
-        warnings=warnings,
+    return render(
+        "serving.html",
+        ServingPage(
+            name=name,
+            target=target,
+            serving=serving,
+            answer=serving_answer(target, serving),
+            distances=[(label, serving.distances[key]) for key, label in LABELS.items() if serving.distances],
+            compared=comparison_in_words(target, serving),
+            costly=with_texts(store, target, costly).to_dicts(),
+            gaps=gaps,
+            lacking=with_texts(store, target, gaps.lacking.head(SHOWN_EXAMPLES)).to_dicts(),
+            warnings=warnings,
+        ),
     )
-    return render("serving.html", page)
 
 
 def serving_answer(target: str, serving: Serving) -> str:
@@ -112,8 +114,8 @@ def comparison_in_words(target: str, serving: Serving) -> str:
 
 def with_texts(store: Store, target: str, examples: pl.DataFrame) -> pl.DataFrame:
     """Return examples (example_id and other columns) in their order, with their source and excerpt."""
-    where = f"target = {quoted(target)}"
-    known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source", "text"], where)
-    excerpt = pl.col("text").str.slice(0, EXCERPT_CHARACTERS)
-    texts = known.select("source", example_id="doc_id", excerpt=excerpt)
+    known = store.read(TARGET_EXAMPLES.name, ["doc_id", "source", "text"], f"target = {quoted(target)}")
+    texts = known.select(
+        "source", example_id="doc_id", excerpt=pl.col("text").str.slice(0, EXCERPT_CHARACTERS)
+    )
     return examples.join(texts, on="example_id", how="left", maintain_order="left")

@@ -36,29 +36,34 @@ class SqlModelPage:
 
 def sql_model_page(project: Project, model: Model, result: ModelResult, lineage: Leaves) -> str:
     """Return the whole page; `lineage`: of the model's columns, as `Model.column_lineage` gives it."""
-    page = SqlModelPage(
-        model=model,
-        result=result,
-        lineage=lineage,
-        tests=[(test, _example(test)) for test in result.tests],
-        failed=sum(not test.passed for test in result.tests),
-        columns=[(field.name, "n" if _is_numeric(field.type) else "s") for field in result.table.schema],
-        rows=[
-            [_shown(value) for value in row.values()] for row in result.table.slice(0, SHOWN_ROWS).to_pylist()
-        ],
-        path=model.path.relative_to(project.folder.parent).as_posix(),
-        reads=sorted([*model.models, *model.sources]),
-        readers=sorted(other.name for other in project.models.values() if model.name in other.models),
+    return render(
+        "sql_model.html",
+        SqlModelPage(
+            model=model,
+            result=result,
+            lineage=lineage,
+            tests=[(test, _example(test)) for test in result.tests],
+            failed=sum(not test.passed for test in result.tests),
+            columns=[
+                (
+                    field.name,
+                    "n" if pa.types.is_integer(field.type) or pa.types.is_floating(field.type) else "s",
+                )
+                for field in result.table.schema
+            ],
+            rows=[
+                [_shown(value) for value in row.values()]
+                for row in result.table.slice(0, SHOWN_ROWS).to_pylist()
+            ],
+            path=model.path.relative_to(project.folder.parent).as_posix(),
+            reads=sorted([*model.models, *model.sources]),
+            readers=sorted(other.name for other in project.models.values() if model.name in other.models),
+        ),
     )
-    return render("sql_model.html", page)
 
 
 def _example(test: TestResult) -> str:
     return "; ".join(f"{name} {_shown(value)}" for row in test.sample[:1] for name, value in row.items())
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How `tamis materialize` ends in the terminal: what was selected and from where, which model, the pages."""
+"""The end of `tamis materialize` in the terminal: selections and their sources, the model, the pages."""
 
 import json
 from collections import defaultdict
@@ -49,13 +49,10 @@ def summary(
     `states`: of each selection. `unread`: a line on the rows that could not be read, which comes first.
     `timed`: say how long the stages took, when they were last made.
     """
-    store = project.home.store
-    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(store)]
+    lines = ["", *unread, f"== {project.settings.project.name} ==", pool_line(project.home.store)]
     for section in project.settings.selection:
         lines += selection_lines(project, section, (states or {}).get(section.name, ""))
-    lines += gap_lines(project)
-    lines += cut(trial_lines(project), most=TRIALS_SHOWN)
-    lines += model_lines(project)
+    lines += [*gap_lines(project), *cut(trial_lines(project), most=TRIALS_SHOWN), *model_lines(project)]
     if timed:
         lines += _time_lines(project)
     if (index := project.home.reports / INDEX).exists():
@@ -65,10 +62,9 @@ def summary(
 
 def gap_lines(project: Project) -> list[str]:
     """Return a line for each target for which the pool lacks documents: of half of the examples or more."""
-    found = [read_gaps(project.home.store, target.name) for target in project.settings.target]
     return [
         f"{gaps.answer} `tamis gaps {gaps.target}` lists them."
-        for gaps in found
+        for gaps in (read_gaps(project.home.store, target.name) for target in project.settings.target)
         if len(gaps.lacking) and 2 * len(gaps.lacking) >= len(gaps.gaps.supply_m)
     ]
 
@@ -76,8 +72,9 @@ def gap_lines(project: Project) -> list[str]:
 def pool_line(store: Store) -> str:
     """Return how many documents there are, and from how many shards."""
     files = store.read(OCCURRENCES.name, ["shard"]).unique()
-    grouped = store.read(GROUPED_FILES, ["shard", "part_of"])
-    keys = files.join(grouped, on="shard", how="left").select(pl.coalesce("part_of", "shard"))
+    keys = files.join(store.read(GROUPED_FILES, ["shard", "part_of"]), on="shard", how="left").select(
+        pl.coalesce("part_of", "shard")
+    )
     shards = keys["part_of"].n_unique()
     return (
         f"Pool: {counted(store.count(DOCUMENTS.name), 'distinct document')} from {counted(shards, 'shard')}; "
@@ -86,7 +83,7 @@ def pool_line(store: Store) -> str:
 
 
 def selection_lines(project: Project, section: SelectionSection, state: str = "") -> list[str]:
-    """What a selection chose and from where, why it dropped the others, its best documents, its page."""
+    """Return what a selection chose, from where, why it dropped the others, its best documents, its page."""
     store, folder = project.home.store, ManifestFolder.of(project.home)
     found = published(read_current_values(store), folder, section.name)
     if found is None:
@@ -149,8 +146,9 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
     """Return the sources with most of these documents, as shares."""
     if not doc_ids:
         return "no source"
-    occurrences = store.read(OCCURRENCES.name, ["doc_id", "shard", "source"])
-    chosen = stored_sources(store, occurrences, pl.Series(doc_ids))
+    chosen = stored_sources(
+        store, store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]), pl.Series(doc_ids)
+    )
     counts = chosen.group_by("source").len().sort(["len", "source"], descending=[True, False])
     return named(
         [
@@ -162,13 +160,12 @@ def _mix(store: Store, doc_ids: list[str]) -> str:
 
 
 def trial_lines(project: Project) -> list[str]:
-    """What choosing the documents bought: warm-ups, and what was trained after or without them, by target.
+    """Return what the choice bought: warm-ups, and what was trained after or without them, by target.
 
     Only trials that tamis.toml asks for, measured on the target that it asks for now.
     """
     store = project.home.store
-    made = read_current_values(store)
-    measured = measured_on(made, ManifestFolder.of(project.home))
+    measured = measured_on(read_current_values(store), ManifestFolder.of(project.home))
     asked = {
         trial.name: trial.data if trial.kind in OF_TARGETS else target_of_warm_up(project, trial.data)
         for trial in planned_trials(project)
@@ -199,8 +196,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
         return f"held-out accuracy {row['accuracy']:.3f}{usual}, macro F1 {row['macro_f1']:.3f}"
     if row["held_out_bits_per_byte"] is None:
         return "no accuracy yet: accuracy is measured after fine-tuning on the labels"
-    between = row["warm_up_bits_per_byte"]
-    steps = [row["zero_shot_bits_per_byte"], between, row["held_out_bits_per_byte"]]
+    steps = [row["zero_shot_bits_per_byte"], row["warm_up_bits_per_byte"], row["held_out_bits_per_byte"]]
     shown = " -> ".join(f"{one:.3f}" for one in steps if one is not None)
     low, high = row["held_out_low"], row["held_out_high"]
     interval = "" if low is None or high is None else f" (95 % interval: {low:.2f} to {high:.2f})"
@@ -209,8 +205,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 def model_lines(project: Project) -> list[str]:
     """Return which model to take, a line for each target; nothing before there is a choice."""
-    heads = read_current_values(project.home.store)
-    head = heads.get((CHOICE_STAGE.name, ""))
+    head = read_current_values(project.home.store).get((CHOICE_STAGE.name, ""))
     if head is None:
         return []
     choices = read_choices(project, head)
@@ -254,11 +249,9 @@ def _time_lines(project: Project) -> list[str]:
     """Return the seconds per group, by the unhashed part of the manifests."""
     folder = ManifestFolder.of(project.home)
     seconds: dict[str, float] = defaultdict(float)
-    runs: set[tuple[str, str]] = set()
     for head in read_current_values(project.home.store).values():
-        beside = folder.read(head.manifest).beside
-        seconds[head.asset] = max(seconds[head.asset], float(beside["seconds"]))
-        runs.add((head.asset, beside["run_id"]))
+        spent = float(folder.read(head.manifest).beside["seconds"])
+        seconds[head.asset] = max(seconds[head.asset], spent)
     groups: dict[str, float] = defaultdict(float)
     for asset, spent in seconds.items():
         if asset in stages():
@@ -281,9 +274,9 @@ def comparison_lines(project: Project) -> list[str]:
 
 def _trained_lines(project: Project) -> list[str]:
     if project.settings.sampler_trials.model is None:
-        hint = (
+        return [
+            "",
             "to train a model on each sampler's choice as well, add [sampler_trials] to tamis.toml; "
-            "see docs/settings.md"
-        )
-        return ["", hint]
+            "see docs/settings.md",
+        ]
     return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]

@@ -69,6 +69,8 @@ def draft_model(
     file: Path, layer: str, names: Names, entries: dict[str, ModelEntry], settings: ProjectSettings
 ) -> Draft:
     """The model of a file; raises `TemplateError`, `UnknownReferenceError` or `SqlSyntaxError`."""
+    from sqlglot import exp
+
     text = _text(file)
     rendered = render(file, text, names, this=file.stem)
     materialized = _option(rendered, "materialized", MATERIALIZATIONS, settings.materialized)
@@ -80,7 +82,11 @@ def draft_model(
         raise TemplateError(
             file, rendered.line(1), "unique_key is valid only with materialized='incremental'"
         )
-    _check_this(rendered, query)
+    if file.stem not in rendered.models and any(
+        (table.db, table.name) == (MODEL_SCHEMA, file.stem) for table in query.find_all(exp.Table)
+    ):
+        problem = "`this` is valid only inside is_incremental() of a model with materialized='incremental'"
+        raise TemplateError(file, rendered.line(1), problem)
     return Draft(
         name=file.stem,
         layer=cast(Layer, layer),
@@ -90,17 +96,6 @@ def draft_model(
         materialized=cast(Materialization, materialized),
         increment=increment,
     )
-
-
-def _check_this(rendered: Rendered, query: "exp.Query") -> None:
-    from sqlglot import exp
-
-    name = rendered.file.stem
-    if name not in rendered.models and any(
-        (table.db, table.name) == (MODEL_SCHEMA, name) for table in query.find_all(exp.Table)
-    ):
-        problem = "`this` is valid only inside is_incremental() of a model with materialized='incremental'"
-        raise TemplateError(rendered.file, rendered.line(1), problem)
 
 
 def _text(file: Path) -> str:
@@ -157,8 +152,11 @@ def singular_tests(
     folder: Path, settings: ProjectSettings, names: Names, drafts: Mapping[str, Draft]
 ) -> list[TestDraft]:
     """Tests that are files of their own: each returns the rows that break it."""
-    files = [file for tests in settings.test_folders for file in files_of(folder / tests, "sql")]
-    return [_singular_test(file, names, drafts) for file in files]
+    return [
+        _singular_test(file, names, drafts)
+        for tests in settings.test_folders
+        for file in files_of(folder / tests, "sql")
+    ]
 
 
 def _singular_test(file: Path, names: Names, drafts: Mapping[str, Draft]) -> TestDraft:

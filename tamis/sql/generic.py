@@ -17,7 +17,7 @@ def name_of(entry: TestEntry, model: str) -> str:
 
 
 def describe(entry: TestEntry) -> str:
-    """What the test claims, in a sentence."""
+    """Return what the test claims, in a sentence."""
     arguments = entry.arguments
     claim = {"unique": "has no duplicate values", "not_null": "is never null"}.get(entry.kind, "")
     if entry.kind == "accepted_values":

@@ -45,23 +45,27 @@ def _found(
     def inline(upstream: Model) -> bool:
         return until == "sources" or upstream.materialized == "view"
 
-    schema = project_schema(project, {name: _names(columns) for name, columns in schemas.items()})
+    extra = {
+        name: list(columns.names if isinstance(columns, pa.Schema) else columns)
+        for name, columns in schemas.items()
+    }
+    schema = project_schema(project, extra)
     qualified = qualify(expand(project, parse(model.rendered), inline), schema=schema, dialect=DIALECT)
     scope = build_scope(qualified)
     leaves: Leaves = {}
     for column in qualified.named_selects:
-        root = lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT, trim_selects=False)
-        leaves[column] = _leaves(root.walk())
+        leaves[column] = _leaves(
+            lineage(column, qualified, schema=schema, scope=scope, dialect=DIALECT, trim_selects=False).walk()
+        )
     return leaves
-
-
-def _names(columns: pa.Schema | Iterable[str]) -> list[str]:
-    return list(columns.names if isinstance(columns, pa.Schema) else columns)
 
 
 def _leaves(nodes: "Iterable[Node]") -> list[tuple[str, str]]:
     from sqlglot import exp
 
-    tables = [node for node in nodes if isinstance(node.expression, exp.Table)]
-    found = {(node.expression.name, node.name.rpartition(".")[2].strip('"')) for node in tables}
+    found = {
+        (node.expression.name, node.name.rpartition(".")[2].strip('"'))
+        for node in nodes
+        if isinstance(node.expression, exp.Table)
+    }
     return sorted(leaf for leaf in found if leaf[1] != "*")

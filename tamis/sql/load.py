@@ -59,7 +59,11 @@ def load_project(folder: Path) -> Project:
 
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, stamp: Hashable) -> Project:
-    kept = user_cache() / "sql" / f"{_identity(folder)}.json"
+    # All that decides what is read: the files, this code, and what parses them.
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = [str(folder), *code_and_parsers(), *(f"{path}:{digest_of(path)}" for path in files)]
+    identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    kept = user_cache() / "sql" / f"{identity}.json"
     with contextlib.suppress(OSError, ValueError):
         return TypeAdapter(Project).validate_json(kept.read_bytes())
     project = read_project(folder)
@@ -67,21 +71,18 @@ def _loaded(folder: Path, stamp: Hashable) -> Project:
     return project
 
 
-def _identity(folder: Path) -> str:
-    """Return a fingerprint of all that decides what is read: the files, this code, and what parses them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    parts = [str(folder), *code_and_parsers(), *(f"{path}:{digest_of(path)}" for path in files)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
 def read_project(folder: Path) -> Project:
     """Read the SQL project in `folder` from its files; raises as `load_project`."""
     settings = read_settings(folder)
     layers = {layer: files_of(folder / layer, "sql") for layer in settings.layers}
-    yaml_files = [file for layer in settings.layers for file in files_of(folder / layer, "y*ml")]
-    entries, sources = read_properties(yaml_files)
+    entries, sources = read_properties(
+        [file for layer in settings.layers for file in files_of(folder / layer, "y*ml")]
+    )
     names = _names(layers, sources)
-    _check_entries(entries, names)
+    for name, entry in entries.items():
+        if name not in names.models:
+            valid = ", ".join(sorted(names.models)) or "none"
+            raise entry.node.fail(f"the model {name!r} has no SQL file; models that have a SQL file: {valid}")
     drafts = [
         draft_model(file, layer, names, entries, settings)
         for layer, files in layers.items()
@@ -90,9 +91,15 @@ def read_project(folder: Path) -> Project:
     tests = generic_tests(drafts, names)
     ordered = _in_order(drafts, tests)
     tests += singular_tests(folder, settings, names, ordered)
-    _check_test_names(tests)
-    models = _models(ordered, tests, sources)
-    return Project(name=settings.name, folder=folder, models=models, sources=sources)
+    taken: set[str] = set()
+    for test in tests:
+        if test.name in taken:
+            problem = f"the test name {test.name!r} is already used; choose another (in YAML, set `name:`)"
+            raise ProjectFileError(test.rendered.file, test.rendered.line(1), problem)
+        taken.add(test.name)
+    return Project(
+        name=settings.name, folder=folder, models=_models(ordered, tests, sources), sources=sources
+    )
 
 
 def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
@@ -105,28 +112,12 @@ def _names(layers: dict[str, list[Path]], sources: dict[str, Source]) -> Names:
         models.add(file.stem)
     for source in sources.values():
         if source.group == MODEL_SCHEMA:
-            problem = (
-                f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it"
+            raise ProjectFileError(
+                source.file,
+                source.line,
+                f"a source cannot be named {MODEL_SCHEMA!r}, which is the schema of the models; rename it",
             )
-            raise ProjectFileError(source.file, source.line, problem)
-    groups = {name: source.group for name, source in sources.items()}
-    return Names(models=frozenset(models), sources=groups)
-
-
-def _check_entries(entries: dict[str, ModelEntry], names: Names) -> None:
-    for name, entry in entries.items():
-        if name not in names.models:
-            valid = ", ".join(sorted(names.models)) or "none"
-            raise entry.node.fail(f"the model {name!r} has no SQL file; models that have a SQL file: {valid}")
-
-
-def _check_test_names(tests: list[TestDraft]) -> None:
-    taken: set[str] = set()
-    for test in tests:
-        if test.name in taken:
-            problem = f"the test name {test.name!r} is already used; choose another (in YAML, set `name:`)"
-            raise ProjectFileError(test.rendered.file, test.rendered.line(1), problem)
-        taken.add(test.name)
+    return Names(models=frozenset(models), sources={name: source.group for name, source in sources.items()})
 
 
 def _in_order(drafts: list[Draft], tests: list[TestDraft]) -> dict[str, Draft]:
@@ -151,22 +142,20 @@ def _models(drafts: dict[str, Draft], tests: list[TestDraft], sources: dict[str,
     bindings: dict[str, Binding] = {}
     for name, draft in drafts.items():
         bindings[name] = bind(draft.query, draft.rendered, schema)
-        types = dict.fromkeys(bindings[name].columns, "text")
-        schema.add_table(relation(MODEL_SCHEMA, name), types, dialect="duckdb")
+        schema.add_table(
+            relation(MODEL_SCHEMA, name), dict.fromkeys(bindings[name].columns, "text"), dialect="duckdb"
+        )
     logic: dict[str, str] = {}
     models: dict[str, Model] = {}
     for name, draft in drafts.items():
         own = [test for test in tests if test.model == name]
-        logic[name] = _logic(draft, drafts, logic)
+        # What decides the rows: the SQL of the model and of the views that a run inlines.
+        views = [logic[parent] for parent in draft.models() if drafts[parent].materialized == "view"]
+        added = [canonical_sql(draft.increment[1]), *unique_key_of(draft.rendered)] if draft.increment else []
+        sql = canonical_sql(draft.query)
+        logic[name] = digest([CODE_VERSION, draft.materialized, sql, *added, *sorted(views)])
         models[name] = _model(draft, bindings[name], own, schema, logic[name])
     return models
-
-
-def _logic(draft: Draft, drafts: dict[str, Draft], logic: dict[str, str]) -> str:
-    """Hash of what decides the rows: the SQL of the model and of the views that a run inlines."""
-    views = [logic[parent] for parent in draft.models() if drafts[parent].materialized == "view"]
-    added = [canonical_sql(draft.increment[1]), *unique_key_of(draft.rendered)] if draft.increment else []
-    return digest([CODE_VERSION, draft.materialized, canonical_sql(draft.query), *added, *sorted(views)])
 
 
 def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Schema", logic: str) -> Model:
@@ -191,7 +180,18 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
         rendered=draft.rendered,
         reads=binding.reads,
         order=order,
-        tests=tuple(_test(test, schema) for test in tests),
+        tests=tuple(
+            DataTest(
+                name=test.name,
+                kind=test.kind,
+                column=test.column,
+                severity=test.severity,
+                description=test.description,
+                rendered=test.rendered,
+                reads=bind(test.query, test.rendered, schema).reads,
+            )
+            for test in tests
+        ),
         code_version=digest([logic, *hashes]),
         increment=_increment(draft, binding, schema),
     )
@@ -204,27 +204,16 @@ def _increment(draft: Draft, whole: Binding, schema: "Schema") -> Increment | No
     rendered, query = draft.increment
     binding, key = bind(query, rendered, schema), unique_key_of(draft.rendered)
     if binding.columns != whole.columns:
-        problem = (
+        raise ProjectFileError(
+            rendered.file,
+            rendered.line(1),
             f"the model has the columns {', '.join(whole.columns)} when it is built whole, but "
-            f"{', '.join(binding.columns)} when is_incremental() is true; both must have the same columns"
+            f"{', '.join(binding.columns)} when is_incremental() is true; both must have the same columns",
         )
-        raise ProjectFileError(rendered.file, rendered.line(1), problem)
     if missing := [name for name in key if name not in whole.columns]:
         raise UnknownColumnError(rendered.file, rendered.line(1), missing[0], whole.columns)
     reads = {name: columns for name, columns in binding.reads.items() if name != draft.name}
     return Increment(rendered=rendered, reads=reads, unique_key=key)
-
-
-def _test(test: TestDraft, schema: "Schema") -> DataTest:
-    return DataTest(
-        name=test.name,
-        kind=test.kind,
-        column=test.column,
-        severity=test.severity,
-        description=test.description,
-        rendered=test.rendered,
-        reads=bind(test.query, test.rendered, schema).reads,
-    )
 
 
 def _documented(entry: ModelEntry | None, names: tuple[str, ...]) -> tuple[Column, ...]:

@@ -1,4 +1,4 @@
-"""What a run needs: the views to inline, the tables to read and which of their columns.
+"""Needs of a run: the views to inline, the tables to read and which of their columns.
 
 Two sets of columns: those that the SQL names, and the fewer that reach the result once views are inlined and
 unused projections dropped. Counting reasons of 5M decisions reads 3 columns of 13.
@@ -46,10 +46,14 @@ def plan_run(project: Project, model: Model) -> Plan:
 
 def _needed_by(project: Project, model: Model, named: Iterable[str]) -> dict[str, list[str]]:
     """Return, by table, the columns that reach the result of a model or of its tests."""
+    from sqlglot.optimizer.pushdown_projections import pushdown_projections
+    from sqlglot.optimizer.qualify import qualify
+
     schema = project_schema(project)
     needed: dict[str, set[str]] = {table: set() for table in named}
     for query in _queries(project, model):
-        for table, columns in _needed(query, schema).items():
+        pushed = pushdown_projections(qualify(query, schema=schema, dialect=DIALECT))
+        for table, columns in columns_read(pushed, schema).items():
             if table != model.name:
                 needed[table].update(columns)
     return {table: sorted(columns) for table, columns in sorted(needed.items())}
@@ -77,8 +81,10 @@ def project_schema(project: Project, extra: SchemaTree | None = None) -> "Schema
     """Columns of every source and model, for sqlglot; `extra` adds columns to sources."""
     tree: SchemaTree = {}
     for source in project.sources.values():
-        names = [*(column.name for column in source.columns), *(extra or {}).get(source.name, ())]
-        tree[f'"{source.group}"."{source.name}"'] = names
+        tree[f'"{source.group}"."{source.name}"'] = [
+            *(column.name for column in source.columns),
+            *(extra or {}).get(source.name, ()),
+        ]
     for model in project.models.values():
         tree[f'"{MODEL_SCHEMA}"."{model.name}"'] = [column.name for column in model.columns]
     return new_schema(tree)
@@ -120,14 +126,6 @@ def _queries(project: Project, model: Model) -> "Iterator[exp.Query]":
             yield expand(project, parse(test.rendered), inline)
 
 
-def _needed(query: "exp.Query", schema: "Schema") -> dict[str, tuple[str, ...]]:
-    from sqlglot.optimizer.pushdown_projections import pushdown_projections
-    from sqlglot.optimizer.qualify import qualify
-
-    qualified = qualify(query, schema=schema, dialect=DIALECT)
-    return columns_read(pushdown_projections(qualified), schema)
-
-
 @dataclass(frozen=True, kw_only=True)
 class PinnedTables:
     """Tables of the store at the versions that they had when a run began, 0 for one that was not there.
@@ -155,8 +153,7 @@ class PinnedTables:
         kind = table_of_source(name)
         if kind is None or not kind.many:
             return self._table(kind.name if kind else name, columns)
-        tables = [table for table in self.versions if kind_of(table) == kind.name]
-        found = [self._table(table, columns) for table in tables]
+        found = [self._table(table, columns) for table in self.versions if kind_of(table) == kind.name]
         return pa.concat_tables(found) if found else _empty(kind.schema(1), columns)
 
     def _table(self, table: str, columns: Sequence[str] | None) -> pa.Table:
@@ -177,10 +174,13 @@ def pin_tables(
 
     `trials` are current; `choices` read what selections published; `targets` are those of trials.
     """
-    names = sorted({table for name in tables_read(project, model) for table in _tables_of(store, name)})
-    versions = {table: store.version(table) for table in names}
+    tables = {table for name in tables_read(project, model) for table in _tables_of(store, name)}
     return PinnedTables(
-        store=store, versions=versions, trials=trials, targets=targets or {}, choices=choices or {}
+        store=store,
+        versions={table: store.version(table) for table in sorted(tables)},
+        trials=trials,
+        targets=targets or {},
+        choices=choices or {},
     )
 
 

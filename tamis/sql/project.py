@@ -1,4 +1,4 @@
-"""What a SQL project is made of: sources, models, tests; plain values, loaded by `tamis.sql.load`.
+"""Parts of a SQL project: sources, models, tests; plain values, loaded by `tamis.sql.load`.
 
 Names of models and source tables are unique across the project, so a bare name always says which is meant.
 """

@@ -49,19 +49,15 @@ class Node:
 
     def mapping(self) -> "dict[str, Node]":
         """The mapping with any keys; empty when the value is null; raises `ProjectFileError`."""
-        if self.value is None:
-            return {}
-        if not isinstance(self.value, dict):
+        if self.value is not None and not isinstance(self.value, dict):
             raise self.fail("expected a mapping (key: value)")
-        return self.value
+        return self.value or {}
 
     def items(self) -> "list[Node]":
         """The list; empty when the value is null; raises `ProjectFileError`."""
-        if self.value is None:
-            return []
-        if not isinstance(self.value, list):
+        if self.value is not None and not isinstance(self.value, list):
             raise self.fail("expected a list")
-        return self.value
+        return self.value or []
 
     def text(self) -> str:
         """The scalar as a stripped string; raises `ProjectFileError`."""
@@ -112,9 +108,10 @@ def _convert(loader: Any, node: Any, file: Path) -> Node:
             key = str(key_node.value)
             if key in value:
                 raise ProjectFileError(file, key_node.start_mark.line + 1, f"the key {key!r} occurs twice")
-            child = _convert(loader, value_node, file)
             # The line of the key, not of the value: a nested value begins a line later.
-            value[key] = Node(file=file, line=key_node.start_mark.line + 1, value=child.value)
+            value[key] = Node(
+                file=file, line=key_node.start_mark.line + 1, value=_convert(loader, value_node, file).value
+            )
     else:
         value = loader.construct_object(node)
     return Node(file=file, line=line, value=value)
@@ -122,7 +119,7 @@ def _convert(loader: Any, node: Any, file: Path) -> Node:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectSettings:
-    """What is read from dbt_project.yml."""
+    """Settings of dbt_project.yml."""
 
     name: str
     layers: tuple[str, ...]
@@ -191,10 +188,11 @@ def read_properties(files: Iterable[Path]) -> tuple[dict[str, ModelEntry], dict[
         for node in fields["sources"].items() if "sources" in fields else ():
             for source in _sources(node):
                 if source.name in sources:
-                    problem = (
-                        f"source table {source.name!r} is declared twice; remove one of the declarations"
+                    raise ProjectFileError(
+                        source.file,
+                        source.line,
+                        f"source table {source.name!r} is declared twice; remove one of the declarations",
                     )
-                    raise ProjectFileError(source.file, source.line, problem)
                 sources[source.name] = source
     return models, sources
 
@@ -236,8 +234,9 @@ def _sources(node: Node) -> list[Source]:
 
 
 def _column(node: Node, *, tested: bool) -> Column:
-    optional = ("description", "data_type", "data_tests") if tested else ("description", "data_type")
-    fields = node.fields(("name",), optional)
+    fields = node.fields(
+        ("name",), ("description", "data_type", "data_tests") if tested else ("description", "data_type")
+    )
     return Column(
         name=fields["name"].text(),
         description=_description(fields),

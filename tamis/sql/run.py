@@ -17,7 +17,7 @@ from tamis.base.kept_errors import not_kept
 from tamis.base.progress import Advance, ignore
 from tamis.sql.errors import MissingColumnsError, ModelRunError, SlowModelError
 from tamis.sql.plan import Plan, plan_run
-from tamis.sql.project import DataTest, Increment, Model, Project, Severity, TestKind
+from tamis.sql.project import DataTest, Increment, Model, Project, Severity, Source, TestKind
 from tamis.sql.template import MODEL_SCHEMA, Rendered, relation
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def run_error(error: Exception, rendered: Rendered, what: str) -> ModelRunError:
 
 
 class Read(Protocol):
-    """How a run obtains a source table or a materialized model; columns None = all."""
+    """Reader by which a run obtains a source table or a materialized model; columns None = all."""
 
     def __call__(self, name: str, columns: list[str] | None) -> pa.Table | pa.RecordBatchReader: ...
 
@@ -132,7 +132,7 @@ class ModelResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every test of severity error passed: only then may the table be published."""
+        """True if every test of severity error passed: only then may the table be published."""
         return all(test.passed for test in self.tests if test.severity == "error")
 
 
@@ -162,21 +162,23 @@ def run_model(
     model = project.model(name)
     plan = plan_run(project, model)
     with _connection(threads, memory_limit) as connection, _ended_after(connection, model, time_limit):
-        inputs = _Inputs(connection=connection, project=project, plan=plan, read=read, advance=advance)
-        try:
-            inputs.register(plan.needed)
+
+        def computed(columns: Mapping[str, tuple[str, ...]]) -> tuple[int | None, tuple[TestResult, ...]]:
+            _register(connection, project, plan.named, columns, read, advance)
             increment = _compute(connection, plan, model, previous)
-            tests = _audit(connection, model)
+            return increment, tuple(run_test(connection, test) for test in model.tests)
+
+        try:
+            increment, tests = computed(plan.needed)
         except ModelRunError as error:
             if UNREAD not in error.problem:
                 raise
             # Rare: DuckDB evaluates a column that cannot change the result (GROUP BY ALL over it, say).
-            inputs.register(plan.named)
-            increment = _compute(connection, plan, model, previous)
-            tests = _audit(connection, model)
+            increment, tests = computed(plan.named)
         table, rows = _result(connection, model, first)
-    seconds = time.perf_counter() - started
-    return ModelResult(table=table, rows=rows, tests=tests, seconds=seconds, increment=increment)
+    return ModelResult(
+        table=table, rows=rows, tests=tests, seconds=time.perf_counter() - started, increment=increment
+    )
 
 
 @contextmanager
@@ -224,46 +226,37 @@ def _ended_after(connection: "duckdb.DuckDBPyConnection", model: Model, seconds:
         watching.join()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Inputs:
-    """The tables of a run as DuckDB views over Arrow."""
+def _register(
+    connection: "duckdb.DuckDBPyConnection",
+    project: Project,
+    named: Mapping[str, tuple[str, ...]],
+    needed: Mapping[str, tuple[str, ...]],
+    read: Read,
+    advance: Advance,
+) -> None:
+    """Make each table a DuckDB view over Arrow, with the columns that are needed.
 
-    connection: "duckdb.DuckDBPyConnection"
-    project: Project
-    plan: Plan
-    read: Read
-    advance: Advance
-
-    def register(self, columns: Mapping[str, tuple[str, ...]]) -> None:
-        """Read these columns of each table; the others that the SQL names fail when they are evaluated."""
-        for name, wanted in columns.items():
-            types = self._types(name)
-            unread = [column for column in self.plan.named[name] if column not in wanted]
-            # Without a declared type nothing can replace a column, so it is read.
-            stand_ins = [column for column in unread if types.get(column)]
-            self._register(name, sorted({*wanted, *unread} - {*stand_ins}), stand_ins, types)
-
-    def _types(self, name: str) -> dict[str, str | None]:
-        declared = self.project.sources.get(name) or self.project.models[name]
-        return {column.name: column.data_type for column in declared.columns}
-
-    def _register(
-        self, name: str, columns: list[str], stand_ins: list[str], types: Mapping[str, str | None]
-    ) -> None:
-        data = self.read(name, columns)
+    The others that the SQL names fail when they are evaluated.
+    """
+    for name, wanted in needed.items():
+        declared = project.sources.get(name) or project.models[name]
+        types = {column.name: column.data_type for column in declared.columns}
+        # Without a declared type nothing can replace a column, so it is read.
+        unread = [column for column in named[name] if column not in wanted and types.get(column)]
+        columns = sorted({*wanted, *named[name]} - {*unread})
+        data = read(name, columns)
         table = data.read_all() if isinstance(data, pa.RecordBatchReader) else data
         if missing := set(columns) - set(table.column_names):
             raise MissingColumnsError(name, missing, table.column_names)
-        self.connection.register(f"arrow_{name}", table.select(columns))
-        source = self.project.sources.get(name)
-        schema = source.group if source else MODEL_SCHEMA
-        unread = [f"cast(error('{UNREAD}') as {types[column]}) as \"{column}\"" for column in stand_ins]
-        self.connection.execute(f'create schema if not exists "{schema}"')
-        self.connection.execute(
+        connection.register(f"arrow_{name}", table.select(columns))
+        schema = declared.group if isinstance(declared, Source) else MODEL_SCHEMA
+        failing = [f"cast(error('{UNREAD}') as {types[column]}) as \"{column}\"" for column in unread]
+        connection.execute(f'create schema if not exists "{schema}"')
+        connection.execute(
             f"create or replace view {relation(schema, name)} as "
-            f'select {", ".join(["*", *unread])} from "arrow_{name}"'
+            f'select {", ".join(["*", *failing])} from "arrow_{name}"'
         )
-        self.advance(table.num_rows)
+        advance(table.num_rows)
 
 
 def _compute(
@@ -299,10 +292,6 @@ def _add(
 def _name_rows(connection: "duckdb.DuckDBPyConnection", model: Model, query: str) -> None:
     """Let the model's name mean these rows: its tests see finished rows, not a second evaluation."""
     connection.execute(f"create or replace view {relation(MODEL_SCHEMA, model.name)} as {query}")
-
-
-def _audit(connection: "duckdb.DuckDBPyConnection", model: Model) -> tuple[TestResult, ...]:
-    return tuple(run_test(connection, test) for test in model.tests)
 
 
 def _create(

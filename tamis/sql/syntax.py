@@ -1,4 +1,4 @@
-"""What took sqlglot long to find out, kept in the user's cache for the next process.
+"""Findings that take sqlglot long, kept in the user's cache for the next process.
 
 The folder of models takes it a second to read, and each model a quarter of one for its plan and its lineage:
 more than DuckDB needs to run it. A cache that cannot be read or written costs the time that it would have
@@ -38,8 +38,8 @@ SchemaTree = dict[str, list[str]]
 
 def code_and_parsers() -> list[str]:
     """Return what decides an answer besides the files: this code, and what parses them."""
-    code = [f"{path}:{digest_of(path)}" for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return [*(metadata.version(name) for name in PARSERS), *code]
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    return [*map(metadata.version, PARSERS), *(f"{path}:{digest_of(path)}" for path in code)]
 
 
 def digest_of(path: Path) -> str:
@@ -157,16 +157,18 @@ def bind(query: "exp.Query", rendered: Rendered, schema: "Schema") -> Binding:
     except SqlglotError as error:
         raise _column_error(error, query, rendered, schema) from error
     except AssertionError as error:  # sqlglot's own, when a star covers columns that nothing declares
-        problem = (
+        raise SqlSyntaxError(
+            rendered.file,
+            rendered.line(1),
             "`*` cannot be used here, because the columns of this table function depend on the data; name "
-            "the columns that you need"
-        )
-        raise SqlSyntaxError(rendered.file, rendered.line(1), problem) from error
+            "the columns that you need",
+        ) from error
     columns = tuple(qualified.named_selects)
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
-        line = rendered.line(1)
         raise ProjectFileError(
-            rendered.file, line, f"output columns with the same name: {', '.join(repeated)}; rename with AS"
+            rendered.file,
+            rendered.line(1),
+            f"output columns with the same name: {', '.join(repeated)}; rename with AS",
         )
     return Binding(columns=columns, reads=columns_read(qualified, schema))
 
@@ -198,11 +200,12 @@ def order_terms(query: "exp.Query", rendered: Rendered, columns: tuple[str, ...]
         return ()
     for term in order.expressions:
         if term.this.name.lower() not in columns or term.this.args.get("table"):
-            problem = (
+            raise UnorderedModelError(
+                rendered.file,
+                rendered.line(_position(term) or 1),
                 f"ORDER BY {term.this.sql(DIALECT)} must be the plain name of a column of the result, "
-                "without a table name or an expression"
+                "without a table name or an expression",
             )
-            raise UnorderedModelError(rendered.file, rendered.line(_position(term) or 1), problem)
     return tuple(term.sql(DIALECT, comments=False) for term in order.expressions)
 
 
@@ -219,11 +222,8 @@ def canonical_sql(query: "exp.Query") -> str:
 
 def digest(parts: Iterable[str]) -> str:
     """First 16 hex digits of the SHA-256 over length-prefixed parts."""
-    state = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        state.update(len(encoded).to_bytes(8, "big") + encoded)
-    return state.hexdigest()[:16]
+    prefixed = b"".join(len(part).to_bytes(8, "big") + part for part in map(str.encode, parts))
+    return hashlib.sha256(prefixed).hexdigest()[:16]
 
 
 def _check_relations(query: "exp.Query", rendered: Rendered, schema: "Schema") -> None:
@@ -254,8 +254,8 @@ def _instead(parts: list[str], schema: "Schema") -> str:
         given = f"ref({name!r})" if group == MODEL_SCHEMA else f"source({group!r}, {name!r})"
         return f"is not known as an input, since it is written out; write {{{{ {given} }}}}"
     declared = sorted(f"{one}.{known}" for one in tables for known in tables[one] if one != MODEL_SCHEMA)
-    cure = "declare it as a source and read it by source()"
-    return f"is no table of this project; {cure}{hint(f'{group}.{name}', declared)}"
+    meant = hint(f"{group}.{name}", declared)
+    return f"is no table of this project; declare it as a source and read it by source(){meant}"
 
 
 def _is_common(table: "exp.Table") -> bool:

@@ -6,7 +6,7 @@ incremental model is rendered twice: whole, and as the increment that is added t
 
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _MARK = re.compile("\x00(\\d+)\x00")
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What can be referred to: the models, and the source group of each source table."""
+    """Names that can be referred to: the models, and the source group of each source table."""
 
     models: frozenset[str]
     sources: Mapping[str, str]
@@ -50,7 +50,7 @@ class Rendered:
 
 @dataclass
 class _Uses:
-    """What a file asked for while it was rendered."""
+    """Names and settings that a file asked for while it was rendered."""
 
     models: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ def render(
     `incremental` is what is_incremental() says. Raises `UnknownReferenceError` for a ref() or source() that
     does not exist, `TemplateError` otherwise.
     """
-    from jinja2 import StrictUndefined, TemplateSyntaxError
+    from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
@@ -80,16 +80,17 @@ def render(
     try:
         tree = environment.parse(text, filename=str(file))
         _check_names(tree, file, line)
-        _mark_lines(tree)
+        for data in tree.find_all(nodes.TemplateData):
+            data.data = f"\x00{data.lineno}\x00{data.data}"
         code = environment.compile(tree, filename=str(file))
         functions = _functions(names, uses, this, incremental)
-        template = environment.template_class.from_code(environment, code, functions)
-        marked = template.render()
+        marked = environment.template_class.from_code(environment, code, functions).render()
     except TemplateSyntaxError as error:
         raise TemplateError(file, line + error.lineno - 1, error.message or "not valid Jinja") from error
     except UnknownNameError as error:
-        at = _line_of(error, file, line)
-        raise UnknownReferenceError(file, at, error.kind, error.name, error.valid) from error
+        raise UnknownReferenceError(
+            file, _line_of(error, file, line), error.kind, error.name, error.valid
+        ) from error
     except TemplateError:
         raise
     except Exception as error:
@@ -117,13 +118,27 @@ def _functions(names: Names, uses: _Uses, this: str | None, incremental: bool) -
     def source(*given: object) -> str:
         group, table = _texts("source", given, "the name of a source", "the name of a table")
         if names.sources.get(table) != group:
-            valid = [f"{known}.{name}" for name, known in names.sources.items()]
-            raise UnknownNameError("source", f"{group}.{table}", valid)
+            raise UnknownNameError(
+                "source", f"{group}.{table}", [f"{known}.{name}" for name, known in names.sources.items()]
+            )
         uses.sources.append(table)
         return _used(uses, group, table)
 
-    functions: dict[str, Any] = {"ref": ref, "source": source, "config": _config(uses)}
-    functions["is_incremental"] = lambda: incremental
+    def config(*unnamed: object, **values: Any) -> str:
+        if unnamed:
+            raise ValueError("config() takes key=value arguments, such as config(materialized='table')")
+        for key in values:
+            if key not in CONFIG_KEYS:
+                raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")
+        uses.config.update(values)
+        return ""
+
+    functions: dict[str, Any] = {
+        "ref": ref,
+        "source": source,
+        "config": config,
+        "is_incremental": lambda: incremental,
+    }
     if this is not None:
         functions["this"] = _used(uses, MODEL_SCHEMA, this)
     return functions
@@ -140,34 +155,15 @@ def _texts(function: str, given: tuple[object, ...], *wanted: str) -> list[str]:
     return [str(one) for one in given]
 
 
-def _config(uses: _Uses) -> Callable[..., str]:
-    def config(*unnamed: object, **values: Any) -> str:
-        if unnamed:
-            raise ValueError("config() takes key=value arguments, such as config(materialized='table')")
-        for key in values:
-            if key not in CONFIG_KEYS:
-                raise ValueError(f"unknown config key {key!r}; valid: {', '.join(CONFIG_KEYS)}")
-        uses.config.update(values)
-        return ""
-
-    return config
-
-
 def _check_names(tree: Any, file: Path, line: int) -> None:
     from jinja2 import meta, nodes
 
     unknown = meta.find_undeclared_variables(tree) - set(ALLOWED_NAMES)
     for name in tree.find_all(nodes.Name):
         if name.name in unknown:
-            valid = ", ".join(ALLOWED_NAMES)
-            raise TemplateError(file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {valid}")
-
-
-def _mark_lines(tree: Any) -> None:
-    from jinja2 import nodes
-
-    for data in tree.find_all(nodes.TemplateData):
-        data.data = f"\x00{data.lineno}\x00{data.data}"
+            raise TemplateError(
+                file, line + name.lineno - 1, f"unknown name {name.name!r}; valid: {', '.join(ALLOWED_NAMES)}"
+            )
 
 
 def _unmark(marked: str, first_line: int) -> tuple[str, tuple[int, ...]]:

@@ -84,10 +84,8 @@ class StoreResource(dg.ConfigurableResource):
         """The latest materialization of everything."""
         return read_current_values(self.tables)
 
-    def work(
-        self, context: dg.AssetExecutionContext, name: str | None = None
-    ) -> AbstractContextManager[Work]:
-        """The work of this step: which partitions to make, with their inputs pinned as of now.
+    def work(self, context: dg.AssetExecutionContext, name: str) -> AbstractContextManager[Work]:
+        """The work of the step on a stage: which partitions to make, with their inputs pinned as of now.
 
         Raises `NothingDueError` where there are none.
         """

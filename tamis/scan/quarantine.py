@@ -33,22 +33,19 @@ def odd_value_lines(store: Store) -> Iterator[str]:
     odd = {shard: read_heading(content).odd for shard, content in rows.iter_rows() if '"odd": ' in content}
     corpora = corpora_of(store, set(odd))
     for shard, counts in odd.items():
+        name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
         for (column, problem), count in counts.items():
-            name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
             found[corpora[shard], column, problem][name] = count
     for (corpus, column, problem), files in sorted(found.items()):
-        shown = named(list(files), MOST_NAMED)
         values = counted(sum(files.values()), "value")
-        yield f"corpus {corpus}: column {column} of {shown}: {values} {problem}"
+        yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
     """Return a line for each corpus and target whose files decide something, as they were read."""
     store, settings = snapshot.project.home.store, snapshot.project.settings
-    stated = [one.text_column for one in settings.corpus] + [one.text_column for one in settings.target]
-    if not any(map(_decides, stated)) and not any(
-        usual_delimiter(file.name) for file in snapshot.files.values()
-    ):
+    decided = any(_decides(one.text_column) for one in (*settings.corpus, *settings.target))
+    if not decided and not any(usual_delimiter(file.name) for file in snapshot.files.values()):
         return []
     rows = store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").sort("shard")
     headings: dict[str, dict[str, Heading]] = {}
@@ -95,16 +92,13 @@ def _taken_line(section: str, taken: Mapping[str, Mapping[str, int]]) -> Iterato
 def _dialect_lines(section: str, headings: Mapping[str, Heading]) -> Iterator[str]:
     """Yield which CSV files are not written with commas, and which of their numbers are kept as text."""
     by: dict[str, list[str]] = {}
-    commas: dict[str, None] = {}
     for name, heading in headings.items():
         if heading.delimiter is not None:
             by.setdefault(heading.delimiter, []).append(name)
-        commas |= dict.fromkeys(heading.decimal_commas)
-    files: Sequence[str]
+    commas = dict.fromkeys(column for heading in headings.values() for column in heading.decimal_commas)
     for delimiter, files in sorted(by.items()):
-        fields = NAMES.get(delimiter, repr(delimiter))
         which = f"{counted(len(files), 'file')} ({named(files, SHOWN)})"
-        yield f"{section}: fields are separated by {fields} in {which}"
+        yield f"{section}: fields are separated by {NAMES.get(delimiter, repr(delimiter))} in {which}"
     if commas:
         yield (
             f"{section}: numbers with a decimal comma are kept as text, as in the file, in the columns "
@@ -118,9 +112,9 @@ def cause_lines(
     """Return `quarantine_lines`; those of what the next run reads again follow a line that says so."""
     old = [row for row in rows if again.includes(row["shard"])]
     lines = quarantine_lines([row for row in rows if not again.includes(row["shard"])], snapshot)
-    if not old:
-        return lines
-    return [*lines, f"as read last; these {READ_AGAIN}:", *quarantine_lines(old, snapshot)]
+    if old:
+        lines += [f"as read last; these {READ_AGAIN}:", *quarantine_lines(old, snapshot)]
+    return lines
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:
@@ -129,13 +123,12 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
     unread = _unread(rows, snapshot)
     remedies = {one.corpus.name: "; ".join(one.remedies()) for one in unread}
     lines = [line for one in unread for line in one.unsupported_lines()]
-    causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
             continue
         place, file = _place(row["shard"], snapshot, corpora)
-        whole = row["row"] == WHOLE_SHARD
-        causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
+        causes[place, row["reason"], "" if row["row"] == WHOLE_SHARD else file].append(row)
     for (place, reason, file), entries in causes.items():
         first, words = entries[0], reason.replace("_", " ") or "no reason given"
         detail = first["detail"] or "no cause was noted"
@@ -155,11 +148,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
         elif not file:
             lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
-            where = (
-                f"row {first['row']}"
-                if len(entries) == 1
-                else f"{len(entries):,} rows, the first is row {first['row']}"
-            )
+            several = f"{len(entries):,} rows, the first is " if len(entries) > 1 else ""
+            where = f"{several}row {first['row']}"
             lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
     return [*lines, *(f"corpus {name}: to read them, {said}" for name, said in remedies.items() if said)]
 
@@ -167,8 +157,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
 def _cause_alone(row: Mapping[str, Any]) -> str:
     """Return the detail of a row in quarantine without advice that the line on its corpus gives."""
     cause, columns = without_advice(row["detail"])
-    is_said = row["row"] == WHOLE_SHARD or columns
-    return cause if row["reason"] == Reason.MISSING_TEXT_COLUMN and is_said else str(row["detail"])
+    is_said = row["reason"] == Reason.MISSING_TEXT_COLUMN and (row["row"] == WHOLE_SHARD or columns)
+    return cause if is_said else str(row["detail"])
 
 
 def _unread(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Unread]:

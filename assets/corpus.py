@@ -238,8 +238,7 @@ def token_counts(work: Work) -> Iterator[Any]:
             every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
             counted = set(count_missing(work.store, counter, mark, every, progress.advance))
             aside = show_refused(work.store, work.stage.name, group, [mark])
-            new = ("counted", counted)
-            yield from work.record(*outputs_of(work, group, aside, new, fingerprint=mark))
+            yield from work.record(*outputs_of(work, group, aside, ("counted", counted), fingerprint=mark))
 
         yield from work.in_groups(counts_of)
 
@@ -284,8 +283,11 @@ def near_duplicate_documents(work: Work) -> Iterator[Any]:
     never = ("near_duplicates", "") not in work.current
     with work.progress("near-duplicates") as progress:
         update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
-    share = update.dropped / max(work.store.count("documents"), 1)
-    facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
+    facts = {
+        "share": update.dropped / max(work.store.count("documents"), 1),
+        "hashed": update.hashed,
+        "decided_again": update.decided,
+    }
     records = stored_rows(work.store, TABLE, "")
     version, shared = records[0], mostly_shared(work.store)
     if len(shared):  # what near copies read of the index

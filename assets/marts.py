@@ -40,8 +40,9 @@ def _asset_of(model: Model) -> dg.AssetsDefinition:
         tables = pin_tables(work.store, PROJECT, model.name, trials, choices, targets)
         view = model.materialized == "view"
         previous = None if view else _previous(work, model)
-        first = SHOWN_ROWS if view else None
-        result = run_model(PROJECT, model.name, tables.read, previous=previous, first=first)
+        result = run_model(
+            PROJECT, model.name, tables.read, previous=previous, first=SHOWN_ROWS if view else None
+        )
         if result.passed and not view:
             work.store.overwrite(model.name, result.table)
         yield from work.record(_made(work, model, result, tables))

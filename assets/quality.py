@@ -61,8 +61,7 @@ GRADER_FILE = "grader.npz"
 def document_flags(work: Work) -> Iterator[Any]:
     """What filters use of each document: measures of form, language, counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
-    known = f"fingerprint = '{fingerprint(plan)}'"
-    missing = count_documents(work.store, work.partitions, FLAGS, known)
+    missing = count_documents(work.store, work.partitions, FLAGS, f"fingerprint = '{fingerprint(plan)}'")
     with work.progress("flags", missing) as progress:
 
         def flags_of(group: dict[str, list[str]]) -> Iterator[Any]:
@@ -116,9 +115,14 @@ def judge_scores(work: Work, judge: JudgeResource) -> Iterator[Any]:
         severity=dg.AssetCheckSeverity.WARN,
         metadata=mark_in_words(mark),
     )
-    facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
-    facts |= {"unanswered": len(unanswered), "asked_again": again}
-    facts |= asked.usage.in_words(work.project.settings.judge.price_per_million_tokens)
+    facts = {
+        "asked": len(missing),
+        "reused": len(doc_ids) - len(missing),
+        "median_answer_mass": mass,
+        "unanswered": len(unanswered),
+        "asked_again": again,
+        **asked.usage.in_words(work.project.settings.judge.price_per_million_tokens),
+    }
     yield from work.record(
         Output(
             rows=[
@@ -158,8 +162,7 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
 @asset("quality_grader", ["numpy"], [BEATS_LENGTH])
 def quality_grader(work: Work) -> Iterator[Any]:
     """Regression of the judge's margin (yes against no) on vectors, surface features and perplexity."""
-    table = current_table(work.project)
-    grader, count = grader_of_sample(work.store, table, work.project.seed)
+    grader, count = grader_of_sample(work.store, current_table(work.project), work.project.seed)
     folder = work.fitted("")
     folder.mkdir(parents=True, exist_ok=True)
     grader.save(folder / GRADER_FILE)

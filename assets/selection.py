@@ -103,8 +103,8 @@ def selected_subset(work: Work, judge: JudgeResource) -> Iterator[Any]:
             yield from _recorded(work, key, choice)
             now, pinned_to = read_current_values(work.store), pin.version if pin else None
             note_version(home, now, key, pinned_to, just_hashed=True)
-            most = work.project.settings.automation.kept_versions
-            prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
+            pinned = [found.rows for found in work.snapshot.pinned.values()]
+            prune_versions(home, work.project.settings.automation.kept_versions, pinned)
             if work.watched and key == order[0] and work.project.settings.base_model:
                 for line in selection_lines(work.project, choice.section):  # hours before the last
                     say(line)
@@ -319,7 +319,15 @@ def served_examples(work: Work, key: str) -> Iterator[Any]:
         yield from work.record(Output(partition=key))
         return
     decisions = work.store.read("decisions", ["doc_id", "verdict", "rank"], scope)
-    serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
+    potential = load_potential(work.upstream("target_potential", target))
+    goal = Goal(  # in the geometry of the target's potential, so that costs compare with scores
+        target=target,
+        pool_table=current_table(work.project),
+        target_table=target_table(work),
+        center=potential.center,
+        normalize=potential.normalize,
+    )
+    serving = serving_of(work.store, decisions, goal, work.project.seed)
     rows = serving.pairs.with_columns(pl.lit(key).alias("selection"))
     work.store.put(table, rows, scope)
     page = work.project.home.reports / served_page_name(key)
@@ -329,26 +337,14 @@ def served_examples(work: Work, key: str) -> Iterator[Any]:
     yield from work.record(Output(partition=key, files=[page], row_count=len(rows), metadata=facts))
 
 
-def _goal(work: Work, target: str) -> Goal:
-    """The target of a selection, in the geometry of its potential, so that costs compare with scores."""
-    potential = load_potential(work.upstream("target_potential", target))
-    return Goal(
-        target=target,
-        pool_table=current_table(work.project),
-        target_table=target_table(work),
-        center=potential.center,
-        normalize=potential.normalize,
-    )
-
-
 def _serving_facts(serving: Serving) -> dict[str, Any]:
     """Figures of a coupling for the event log."""
     facts: dict[str, Any] = {"coupled_documents": serving.coupled, "examples": serving.examples}
     if serving.served is not None:
         facts |= {"examples_served": serving.served, "cost_of_another_half": serving.limit}
     for name, found in serving.distances.items():
-        facts |= {f"distance_of_{name}": found.value, f"distance_of_{name}_low": found.low}
-        facts[f"distance_of_{name}_high"] = found.high
+        stated = {"": found.value, "_low": found.low, "_high": found.high}
+        facts |= {f"distance_of_{name}{end}": value for end, value in stated.items()}
     return facts
 
 

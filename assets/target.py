@@ -48,7 +48,6 @@ from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
-from tamis.transport.exact import ExactCheck
 from tamis.transport.gaps import FEWEST, Gaps, find_gaps
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
@@ -100,8 +99,9 @@ def target_examples(work: Work) -> Iterator[Any]:
                 continue
             bad = _quarantine(work, key, barred, refused, quarantined)
             groups = near_groups(examples, work.project.settings.near_duplicates.threshold)
-            sizes = (section.train, section.held_out)
-            split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
+            split = split_target(
+                examples, groups, section.train, section.held_out, work.project.seed, sum(bad.values())
+            )
             if section.label_column:
                 require_labels(split)
             scope = f"target = {quoted(key)}"
@@ -112,6 +112,14 @@ def target_examples(work: Work) -> Iterator[Any]:
                 facts[NEAR_REPEATS] = repeats
             forget_shrunken(work.store, [place_of_target(key)])
             learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
+            unknown = never_learnt(split) if section.label_column else {}
+            learnable = dg.AssetCheckResult(
+                asset_key="target_examples",
+                check_name="learnable",
+                passed=not unknown,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"labels_never_in_train": len(unknown), "examples_of_them": sum(unknown.values())},
+            )
             yield from work.record(
                 Output(
                     partition=key,
@@ -124,7 +132,7 @@ def target_examples(work: Work) -> Iterator[Any]:
                     metadata=facts,
                     checks=[
                         readable("target_examples", bad),
-                        _learnable(never_learnt(split) if section.label_column else {}),
+                        learnable,
                     ],
                 )
             )
@@ -157,16 +165,6 @@ def _quarantine(
 
 def _stored(work: Work, table: str, where: str) -> Rows:
     return Rows(table=table, where=where, records=stored_rows(work.store, table, where))
-
-
-def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key="target_examples",
-        check_name="learnable",
-        passed=not unknown,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"labels_never_in_train": len(unknown), "examples_of_them": sum(unknown.values())},
-    )
 
 
 def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
@@ -207,9 +205,14 @@ def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
             show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
             facts: dict[str, Any] = {}
             shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
-            entry = Rows(table=table, where=scope)  # the table is that of the encoder
             yield from work.record(
-                Output(partition=key, rows=[entry], aside=shown, row_count=len(kept), metadata=facts)
+                Output(
+                    partition=key,
+                    rows=[Rows(table=table, where=scope)],  # the table is that of the encoder
+                    aside=shown,
+                    row_count=len(kept),
+                    metadata=facts,
+                )
             )
 
 
@@ -250,15 +253,29 @@ def target_potential(work: Work, key: str) -> Iterator[Any]:
         )
     for warning in caught:
         work.context.log.warning(str(warning.message))
-    folder = work.fitted(key)
+    folder, exact = work.fitted(key), found.exact
     save_potential(folder, found)
+    converged = dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="converged",
+        passed=found.within_tolerance,
+        metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
+    )
+    # Without a comparison, of a potential that earlier code wrote, there is nothing to warn of.
+    agreeing = dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="agrees_with_exact_transport",
+        passed=exact is None or exact.rank_agreement >= LEAST_AGREEMENT,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={} if exact is None else asdict(exact) | {"difference_of_values": exact.difference},
+    )
     yield from work.record(
         Output(
             partition=key,
             files=[folder],
             row_count=len(found.potential.g),
             metadata=potential_facts(found),
-            checks=[_converged(found), _agreeing(found.exact)],
+            checks=[converged, agreeing],
             **kept_version(work, key, found),
         )
     )
@@ -295,28 +312,8 @@ def transport_scores(work: Work, key: str) -> Iterator[Any]:
         scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
     smallest, largest = score_range(work.store, key)
     facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
-    entry = Rows(table=f"transport_{key}")
-    yield from work.record(Output(partition=key, rows=[entry], row_count=count, metadata=facts))
-
-
-def _converged(found: CurrentPotential) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key="target_potential",
-        check_name="converged",
-        passed=found.within_tolerance,
-        metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
-    )
-
-
-def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
-    """Without a comparison, of a potential that earlier code wrote, there is nothing to warn of."""
-    return dg.AssetCheckResult(
-        asset_key="target_potential",
-        check_name="agrees_with_exact_transport",
-        passed=exact is None or exact.rank_agreement >= LEAST_AGREEMENT,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={} if exact is None else asdict(exact) | {"difference_of_values": exact.difference},
-    )
+    rows = [Rows(table=f"transport_{key}")]
+    yield from work.record(Output(partition=key, rows=rows, row_count=count, metadata=facts))
 
 
 @asset("target_gaps", ["lancedb", "torch"])

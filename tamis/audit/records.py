@@ -12,7 +12,7 @@ from tamis.audit.verdicts import Node
 from tamis.base.files import file_digest
 from tamis.graph.plan import label
 from tamis.history.versions import TABLE as VERSIONS
-from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
+from tamis.history.versions import Version, VersionLostError, decisions_of, is_kept, read_versions
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, stored_again
 from tamis.retention.losses import RECORDS
@@ -103,7 +103,7 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
     """Verify the kept decisions of all versions: red where they are altered, amber where they are lost."""
     try:
-        versions = all_versions(home.store)
+        versions = read_versions(home.store)
     except DamagedTableError:
         return  # the check of its seals names it
     _judge_numbers(versions, nodes)

@@ -141,8 +141,7 @@ def _decisions(
     decided = []
     for found in all_published(current, manifests):
         # The filters of that decision: those in tamis.toml may have changed since.
-        config = manifests.read(found.decisions).config
-        filters = FiltersSection.model_validate(config.get("filters", {}))
+        filters = FiltersSection.model_validate(manifests.read(found.decisions).config.get("filters", {}))
         for row in read_decisions(store, manifests, found, _DECISION, doc_id).to_pylist():
             evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
             # Tables have null for a document that is in the training set once.
@@ -225,8 +224,10 @@ def explanation_lines(
 
     lines = [f"document {with_text(found['doc_id'])}"]
     if gone := found.get("withdrawn"):
-        when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
-        lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
+        lines.append(
+            f"  withdrawn {gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC, {gone['reason']}; receipt "
+            f"{gone['receipt'] or 'not written yet'}"
+        )
     elif not found["occurrences"] and not found.get("examples"):
         lines.append("  no longer in the pool: the files that contained the document were changed or removed")
     places = [f"found in {_place_line(row, paths, row['source'])}" for row in found["occurrences"]]

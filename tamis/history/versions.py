@@ -101,15 +101,11 @@ class Version:
     made_at: datetime
 
 
-def read_versions(store: Store, selection: str) -> list[Version]:
-    """Return the versions of a selection, oldest first."""
-    frame = store.read(TABLE, where=f"selection = {quoted(selection)}").sort("version")
+def read_versions(store: Store, selection: str | None = None) -> list[Version]:
+    """Return the versions of a selection, oldest first; None: of all, also of those that are gone now."""
+    where = None if selection is None else f"selection = {quoted(selection)}"
+    frame = store.read(TABLE, where=where).sort("selection", "version")
     return [Version(**row) for row in frame.iter_rows(named=True)]
-
-
-def all_versions(store: Store) -> list[Version]:
-    """Return the versions of all selections, also of those that the project no longer has."""
-    return [Version(**row) for row in store.read(TABLE).sort("selection", "version").iter_rows(named=True)]
 
 
 def version_of(store: Store, found: Published, data_version: str) -> int:

@@ -317,10 +317,8 @@ def target_problem(
 def _other_samplers(project: Project) -> Iterator[str]:
     """Yield the selections that follow [mixture] by another sampler than the one its runs followed."""
     mixture = project.settings.mixture
-    if mixture is None:
-        return
     for section in project.settings.selection:
-        if section.mixture and section.sampler != mixture.sampler:
+        if mixture is not None and section.mixture and section.sampler != mixture.sampler:
             yield (
                 f"selection {section.name}: its sampler is {section.sampler}, but the shares of [mixture] "
                 f"are measured on documents chosen by {mixture.sampler}; to measure the shares "

@@ -23,6 +23,7 @@ from tamis.settings.config import CorpusSection
 from tamis.store.tables import Store
 
 MOST_NAMED = 3
+UNSUPPORTED, NO_COLUMN = Reason.UNSUPPORTED_FORMAT, Reason.MISSING_TEXT_COLUMN
 SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 
 
@@ -125,7 +126,7 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
     lines = [line for one in unread for line in one.unsupported_lines()]
     causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
+        if row["reason"] == UNSUPPORTED and row["shard"] in snapshot.files:
             continue
         place, file = _place(row["shard"], snapshot, corpora)
         causes[place, row["reason"], "" if row["row"] == WHOLE_SHARD else file].append(row)
@@ -157,29 +158,25 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
 def _cause_alone(row: Mapping[str, Any]) -> str:
     """Return the detail of a row in quarantine without advice that the line on its corpus gives."""
     cause, columns = without_advice(row["detail"])
-    is_said = row["reason"] == Reason.MISSING_TEXT_COLUMN and (row["row"] == WHOLE_SHARD or columns)
+    is_said = row["reason"] == NO_COLUMN and (row["row"] == WHOLE_SHARD or columns)
     return cause if is_said else str(row["detail"])
 
 
 def _unread(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Unread]:
     """Return what each corpus does not read, of its files as they are now."""
-    unsupported: dict[str, list[str]] = {}
-    lacking: dict[str, list[Shard]] = {}
-    columns: dict[str, list[str]] = {}
+    by_corpus: dict[str, list[tuple[Shard, Mapping[str, Any]]]] = defaultdict(list)
     for row in rows:
-        if (file := snapshot.files.get(row["shard"])) is None:
-            continue
-        if row["reason"] == Reason.UNSUPPORTED_FORMAT:
-            unsupported.setdefault(file.corpus, []).append(file.name)
-        elif row["reason"] == Reason.MISSING_TEXT_COLUMN and row["row"] == WHOLE_SHARD:
-            lacking.setdefault(file.corpus, []).append(file)
-        elif row["reason"] == Reason.MISSING_TEXT_COLUMN:
-            columns.setdefault(file.corpus, []).extend(without_advice(row["detail"])[1])
+        if (file := snapshot.files.get(row["shard"])) is not None:
+            by_corpus[file.corpus].append((file, row))
     found = []
     for corpus in snapshot.project.settings.corpus:
-        files, types = lacking.get(corpus.name, []), unsupported.get(corpus.name, [])
+        types = [file.name for file, row in by_corpus[corpus.name] if row["reason"] == UNSUPPORTED]
+        lacking = [(file, row) for file, row in by_corpus[corpus.name] if row["reason"] == NO_COLUMN]
+        files = [file for file, row in lacking if row["row"] == WHOLE_SHARD]
+        details = (row["detail"] for _file, row in lacking if row["row"] != WHOLE_SHARD)
+        columns = dict.fromkeys(column for detail in details for column in without_advice(detail)[1])
         stated = names_of(corpus.text_column)
-        new = [one for one in dict.fromkeys(columns.get(corpus.name, [])) if stated and one not in stated]
+        new = [one for one in columns if stated and one not in stated]
         if files or types or new:
             apart = {*types, *(file.name for file in files)}
             own = (file for file in snapshot.files.values() if file.corpus == corpus.name)

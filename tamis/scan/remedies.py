@@ -95,20 +95,18 @@ class Unread:
         """Return the line of tamis.toml that leaves out all files that the section should not read."""
         apart = [glob for files in self._apart.values() for glob in self.globs_of(files)]
         types = {
-            f"**/*{end}" if (end := ending(path)) else f"**/{as_glob(path.name)}" for path in self._paths
+            f"**/*{end}" if (end := ending(path)) else f"**/{as_glob(path.name)}"
+            for path in map(PurePosixPath, self.unsupported)
         }
         new = [one for one in sorted(types) if not any(fnmatchcase(one, old) for old in self.corpus.exclude)]
         return f"exclude = {listed([*self.corpus.exclude, *new, *apart])}"
-
-    @property
-    def _paths(self) -> list[PurePosixPath]:
-        return [PurePosixPath(name) for name in self.unsupported]
 
     def unsupported_lines(self) -> Iterator[str]:
         """Yield at most one line: how many files have a type that nothing reads, and what leaves them out."""
         if not self.unsupported:
             return
-        kinds = Counter((str(path.parent), ending(path)) for path in self._paths)
+        paths = map(PurePosixPath, self.unsupported)
+        kinds = Counter((str(path.parent), ending(path)) for path in paths)
         found = [
             f"{count:,} {end or 'without extension'} in "
             f"{'the corpus folder' if folder == '.' else f'{folder}/'}"

@@ -51,10 +51,9 @@ def raw_shards(work: Work) -> Iterator[Any]:
 
 def _raw(work: Work, key: str) -> Output:
     shard, digest = work.snapshot.shards[key], work.snapshot.fingerprints[key]
-    facts: dict[str, Any] = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
-    if shard.kind == "group":
-        facts["files"] = len(shard.members)
-    return Output(partition=key, data_version=digest, metadata=facts)
+    facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+    files = {"files": len(shard.members)} if shard.kind == "group" else {}
+    return Output(partition=key, data_version=digest, metadata=facts | files)
 
 
 @part("documents", ["lancedb", "polars"], [READABLE])
@@ -205,10 +204,8 @@ def _group_intake(work: Work, key: str) -> GroupIntake | None:
 def _stated(work: Work, group: str) -> dict[str, bytes]:
     """The rows files that the manifest of the documents of a group states; none where it cannot be read."""
     value = work.current.get((work.stage.name, group))
-    if value is None:
-        return {}
     try:
-        rows = work.manifests.read(value.manifest).rows
+        rows = work.manifests.read(value.manifest).rows if value is not None else {}
         return {table: work.manifests.rows_path(digest).read_bytes() for table, digest in rows.items()}
     except (ManifestError, OSError):
         return {}

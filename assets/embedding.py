@@ -65,8 +65,7 @@ def _made(
 @asset("near_copies", ["lancedb", "numpy"])
 def near_copy_documents(work: Work) -> Iterator[Any]:
     """Documents whose vector nearly equals that of a document with a smaller doc_id, which is kept."""
-    table = current_table(work.project)
-    cosine = work.project.settings.near_duplicates.cosine
+    table, cosine = current_table(work.project), work.project.settings.near_duplicates.cosine
     assert cosine is not None
     never = ("near_copies", "") not in work.current
     with work.progress("near copies") as progress:

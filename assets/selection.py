@@ -343,8 +343,11 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     if serving.served is not None:
         facts |= {"examples_served": serving.served, "cost_of_another_half": serving.limit}
     for name, found in serving.distances.items():
-        stated = {"": found.value, "_low": found.low, "_high": found.high}
-        facts |= {f"distance_of_{name}{end}": value for end, value in stated.items()}
+        facts |= {
+            f"distance_of_{name}": found.value,
+            f"distance_of_{name}_low": found.low,
+            f"distance_of_{name}_high": found.high,
+        }
     return facts
 
 

@@ -201,8 +201,8 @@ def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
                 {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
                 for place, why in refused.items()
             ]
-            none = dict.fromkeys(("doc_id", "reason", "detail"), pl.String)
-            show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
+            rows = pl.DataFrame(aside, schema=dict.fromkeys(("doc_id", "reason", "detail"), pl.String))
+            show_rows(work.store, place_of(work.stage.name, key), rows)
             facts: dict[str, Any] = {}
             shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
             yield from work.record(

@@ -72,9 +72,11 @@ def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> st
         return ""
     added = ", ".join(name for name in now.assets if name not in before.assets)
     gone = ", ".join(name for name in before.assets if name not in now.assets)
-    said = [f"now uses {added}"] if added else []
-    said += [f"no longer uses {gone}"] if gone else []
-    said += [f"changed {key}" for name, key in KEYS.items() if getattr(now, name) != getattr(before, name)]
+    said = [
+        *([f"now uses {added}"] if added else []),
+        *([f"no longer uses {gone}"] if gone else []),
+        *(f"changed {key}" for name, key in KEYS.items() if getattr(now, name) != getattr(before, name)),
+    ]
     return f"tamis.toml {' and '.join(said)}"
 
 

@@ -4,6 +4,7 @@ Only the latest value of each partition is still stored. A table is hashed in on
 partitions share it; files are hashed by two threads, at about the speed of SHA-256.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,8 +98,7 @@ def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None
         try:
             with decoding(table):
                 home.store.check_columns(table)
-                for _batch in home.store.batches(table):
-                    pass
+                deque(home.store.batches(table), maxlen=0)
         except DamagedTableError as error:
             node_for(nodes, TABLES, table).altered(str(error))
 

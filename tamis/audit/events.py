@@ -92,7 +92,6 @@ def judge_events(
             f"the index of current values is empty, but the event log contains {len(events)} "
             "materializations; `tamis materialize` materializes everything again"
         )
-    logged = {event.manifest for event in events}
     logged_again = any(event.again for event in events)
     for node in nodes.values():
         value = current.get((node.asset, node.partition))
@@ -108,7 +107,7 @@ def judge_events(
                     f"the event log names the manifest {said[:16]}, but the index of current values names "
                     f"{node.manifest[:16]}"
                 )
-        elif node.manifest not in logged and node.reachable and not logged_again:
+        elif node.manifest not in judged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")
 
 
@@ -151,12 +150,15 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
         found.append(
             f"the event log records this materialization as one of {label(event.asset, event.partition)}"
         )
-    found += [f"the materialization in the event log has lost the tag {name}" for name in lacking]
-    found += [
-        f"the materialization in the event log has a wrong value of the tag {name}: {said[name][:16]}"
-        for name in differing
+    return [
+        *found,
+        *(f"the materialization in the event log has lost the tag {name}" for name in lacking),
+        *(
+            f"the materialization in the event log has a wrong value of the tag {name}: {said[name][:16]}"
+            for name in differing
+        ),
+        *_wrongly_displayed(event, manifest, again),
     ]
-    return [*found, *_wrongly_displayed(event, manifest, again)]
 
 
 def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> Iterator[str]:

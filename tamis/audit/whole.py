@@ -168,9 +168,8 @@ def _walk(records: Records, root: InputReference, nodes: dict[str, Node], curren
                 data_version=found.data_version,
                 inputs=[entry.manifest for entry in found.inputs],
             )
-            continue
-        stack.append((known_as, True))
-        stack += [(entry, False) for entry in found.inputs]
+        else:
+            stack += [(known_as, True), *((entry, False) for entry in found.inputs)]
 
 
 def _to_be_current(

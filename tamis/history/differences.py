@@ -174,9 +174,11 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return a line for a person for each version, from the rows of `history`."""
     lines = []
     for row in rows:
-        marks = [f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []
-        marks += ["current"] if row["current"] else []
-        marks += [] if row["kept"] else ["decisions no longer kept"]
+        marks = [
+            *([f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []),
+            *(["current"] if row["current"] else []),
+            *([] if row["kept"] else ["decisions no longer kept"]),
+        ]
         line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"
         lines.append(", ".join([line, *marks]))
     return lines

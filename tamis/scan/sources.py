@@ -277,8 +277,11 @@ def _trials_asked(project: Project, on_request: bool, by_hand: bool) -> frozense
     if not (on_request or by_hand or project.settings.comparison.on_request.models):
         return frozenset()
     asked = frozenset(trial.name for trial in planned_trials(project) if trial.on_request or by_hand)
-    made = project.home.store.read(TRIALS.name, ["trial"])["trial"]
-    return asked if on_request or by_hand else asked.intersection(made)
+    return (
+        asked
+        if on_request or by_hand
+        else asked.intersection(project.home.store.read(TRIALS.name, ["trial"])["trial"])
+    )
 
 
 def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:

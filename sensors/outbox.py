@@ -47,7 +47,8 @@ def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> s
 
     Of too many, the oldest are dropped.
     """
-    sent, left, problem, waiting = 0, 0, "", _waiting(context, home)
+    sent, left, problem = 0, 0, ""
+    waiting = _waiting(context, home)
     for old, _ in waiting[:-KEPT]:
         old.unlink(missing_ok=True)
     for path, message in waiting[-KEPT:]:

@@ -310,8 +310,8 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
 
 def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     """Return an entry of `stages` for each kind of data that a checkpoint was trained on."""
-    columns = ["doc_id", "data", "training_count"]
-    seen = home.store.read(TRAINED_ON.name, columns, f"checkpoint = {quoted(checkpoint)}")
+    where = f"checkpoint = {quoted(checkpoint)}"
+    seen = home.store.read(TRAINED_ON.name, ["doc_id", "data", "training_count"], where)
     blocks = home.store.by_ids(OCCURRENCES.name, seen["doc_id"].to_list(), PLACES)
     places = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
     named = pl.concat(places) if places else pl.DataFrame(schema=dict.fromkeys(PLACES, pl.String))
@@ -350,8 +350,9 @@ def training_lines(found: dict[str, Any], paths: Paths | None = None) -> list[st
         for document in documents[:SHOWN]:
             places = [_place_line(place, paths) for place in document["occurrences"]]
             several = f" ({document['training_count']} times)" if document["training_count"] > 1 else ""
-            found_at = "; ".join(places) or "an example of the target"
-            lines.append(f"    {document['doc_id']}{several}  {found_at}")
+            lines.append(
+                f"    {document['doc_id']}{several}  {'; '.join(places) or 'an example of the target'}"
+            )
         if len(documents) > SHOWN:
             lines.append(f"    and {len(documents) - SHOWN:,} more; --json lists all")
     return lines

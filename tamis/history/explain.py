@@ -172,7 +172,7 @@ def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
     known = {table: declared(table) for table in store.names()}
     read = [(table, one) for table, one in known.items() if one and (one.scores or one.counts)]
     with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda entry: _scores_of(store, *entry, doc_id), read)
+        parts = pool.map(lambda entry: _scores_of(store, entry[0], entry[1], doc_id), read)
         return [score for part in parts for score in part]
 
 

@@ -45,8 +45,10 @@ def odd_value_lines(store: Store) -> Iterator[str]:
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
     """Return a line for each corpus and target whose files decide something, as they were read."""
     store, settings = snapshot.project.home.store, snapshot.project.settings
-    decided = any(_decides(one.text_column) for one in (*settings.corpus, *settings.target))
-    if not decided and not any(usual_delimiter(file.name) for file in snapshot.files.values()):
+    stated = [one.text_column for one in settings.corpus] + [one.text_column for one in settings.target]
+    if not any(map(_decides, stated)) and not any(
+        usual_delimiter(file.name) for file in snapshot.files.values()
+    ):
         return []
     rows = store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").sort("shard")
     headings: dict[str, dict[str, Heading]] = {}

@@ -30,8 +30,8 @@ ON_REQUEST = "Train the trials of [comparison.on_request], which only this job t
 def declared() -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
     """Return every asset that a step of its own makes, and every check that does not come with an asset."""
     found = dg.load_assets_from_package_module(assets)
-    checks = dg.load_asset_checks_from_package_module(assets)
-    return [one for one in found if isinstance(one, dg.AssetsDefinition)], list(checks)
+    alone = [one for one in found if isinstance(one, dg.AssetsDefinition)]
+    return alone, list(dg.load_asset_checks_from_package_module(assets))
 
 
 def resources_of(project_file: Path) -> dict[str, dg.ConfigurableResource]:
@@ -53,8 +53,9 @@ def definitions_of(
     keys = {dg.AssetKey(name) for name in used.assets}
 
     def of_project(spec: dg.AssetSpec) -> dg.AssetSpec:
-        inputs = [dep for dep in spec.deps if dep.asset_key in keys]
-        return spec.replace_attributes(owners=[used.owner], deps=inputs)
+        return spec.replace_attributes(
+            owners=[used.owner], deps=[dep for dep in spec.deps if dep.asset_key in keys]
+        )
 
     def complete(one: dg.AssetsDefinition) -> bool:
         return keys.issuperset({*one.keys, *(check.asset_key for check in one.check_keys)})

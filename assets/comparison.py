@@ -8,12 +8,9 @@ import dagster as dg
 from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
 from tamis.comparison.storing import TABLE, Comparison, make_runs
-from tamis.embedding.storing import current_table, encoder_slug
-from tamis.platform.assets.scorers import scorers
+from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
-from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.store import StoreResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
@@ -21,52 +18,47 @@ from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
-from tamis.selection.computing import ScoringOptions
 from tamis.store.tables import ALL
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
 
 
-@asset("sampler_trials", ["torch"])
-def sampler_trials(
-    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
-) -> Iterator[Any]:
+@asset("sampler_trials", ["torch"], engine=True)
+def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """The same small model trained on each sampler's selection, with several seeds for data and training."""
-    with store.work(context) as work, engine.running(work):
-        comparison = configured(work, judge)
-        runs = len(comparison.runs)
-        with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
-            rows = make_runs(
-                work.store,
-                comparison,
-                work.project.home.cache,
-                progress.advance,
-                context.log.info,
-            )
-        yield from work.record(
-            Output(
-                row_count=len(rows),
-                metadata={
-                    "plot": dg.MetadataValue.md(
-                        plot_markdown(comparison_plot_png(analyse(rows, work.project.seed)))
-                    ),
-                    "failed_runs": len(rows) - rows["failure"].null_count(),
-                },
-            )
+    comparison = configured(work, judge)
+    runs = len(comparison.runs)
+    with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
+        rows = make_runs(
+            work.store,
+            comparison,
+            work.project.home.cache,
+            progress.advance,
+            work.context.log.info,
         )
+    yield from work.record(
+        Output(
+            row_count=len(rows),
+            metadata={
+                "plot": dg.MetadataValue.md(
+                    plot_markdown(comparison_plot_png(analyse(rows, work.project.seed)))
+                ),
+                "failed_runs": len(rows) - rows["failure"].null_count(),
+            },
+        )
+    )
 
 
 def configured(work: Work, judge: JudgeResource) -> Comparison:
     """The comparison that tamis.toml asks for, at the versions this step pinned."""
-    settings, encoder = work.project.settings, work.project.settings.encoder.name
-    section = settings.sampler_trials
+    settings, section = work.project.settings, work.project.settings.sampler_trials
     base, _fold = model_section(work.project, str(section.model))
     fresh = section.from_scratch and base.preset is not None
     recipe = settings.pretraining if fresh else settings.fine_tuning
     if fresh:
-        vocabulary = work.project.settings.pretraining.vocabulary
-        start = Start(shape=preset_shape(str(base.preset), vocabulary), model=work.upstream("tokenizer"))
+        shape = preset_shape(str(base.preset), settings.pretraining.vocabulary)
+        start = Start(shape=shape, model=work.upstream("tokenizer"))
     elif base.path is not None:
         start = Start(model=work.project.model(base.path))
     else:
@@ -80,38 +72,30 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
             tokens=section.tokens,
             evaluations=section.evaluations,
         ),
-        scoring=ScoringOptions(
-            transport=settings.transport,
-            seed=work.project.seed,
-            pool_table=current_table(work.project),
-            target_table=f"target_embeddings_{encoder_slug(encoder)}",
-        ),
+        scoring=scoring_options(work),
         unseen_by=None if fresh else base.name,
         scorers=scorers(work, judge, section.samplers),
     )
 
 
 @asset("sampler_comparison", ["polars"])
-def sampler_comparison(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def sampler_comparison(work: Work) -> Iterator[Any]:
     """What each sampler would select at one budget, and how similar and how useful the selections are."""
-    with store.work(context) as work:
-        settings = work.project.settings
-        budget, target = settings.selection[0].budget, settings.target[0].name
-        agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
-        work.store.put("sampler_comparison", agreement, ALL)
-        page = work.project.home.reports / "sampler_comparison.html"
-        trained = (
-            analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None
+    settings = work.project.settings
+    budget, target = settings.selection[0].budget, settings.target[0].name
+    agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
+    work.store.put("sampler_comparison", agreement, ALL)
+    page = work.project.home.reports / "sampler_comparison.html"
+    trained = analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None
+    samplers = configured_paper_samplers(settings)
+    write_atomically(page, sampler_page(agreement, chosen, trained, samplers).encode())
+    yield from work.record(
+        Output(
+            files=[page],
+            row_count=len(agreement),
+            metadata={
+                "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
+                "report": work.link(page),
+            },
         )
-        content = sampler_page(agreement, chosen, trained, configured_paper_samplers(settings))
-        write_atomically(page, content.encode())
-        yield from work.record(
-            Output(
-                files=[page],
-                row_count=len(agreement),
-                metadata={
-                    "samplers": dg.MetadataValue.json(chosen["sampler"].to_list()),
-                    "report": work.link(page),
-                },
-            )
-        )
+    )

@@ -1,6 +1,6 @@
 """Corpus: raw shards, their documents, and near-duplicates over the whole pool."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from tamis.corpus.repeats import INDEX, TABLE, mostly_shared, update_near_duplic
 from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.graph.snapshot import Shrunken
 from tamis.platform.assets.specification import asset, part
-from tamis.platform.resources.store import StoreResource
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
 from tamis.retention.held_back import keep_values, note_files
 from tamis.retention.losses import ShrinkageLimits, forget_found_again, forget_shrunken, note_shrunken
@@ -52,10 +51,9 @@ def raw_shards(work: Work) -> Iterator[Any]:
 
 def _raw(work: Work, key: str) -> Output:
     shard, digest = work.snapshot.shards[key], work.snapshot.fingerprints[key]
-    facts: dict[str, Any] = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
-    if shard.kind == "group":
-        facts["files"] = len(shard.members)
-    return Output(partition=key, data_version=digest, metadata=facts)
+    facts = {"corpus": shard.corpus, "name": shard.name, "sha256": digest}
+    files = {"files": len(shard.members)} if shard.kind == "group" else {}
+    return Output(partition=key, data_version=digest, metadata=facts | files)
 
 
 @part("documents", ["lancedb", "polars"], [READABLE])
@@ -133,7 +131,7 @@ def _too_few(work: Work, limits: ShrinkageLimits, shrinkage: Shrinkage) -> bool:
 
 def _hold_back(work: Work, error: ShardShrunkError) -> None:
     """Note the state of the file that lost its documents; what was made of the state before stays current."""
-    found = Shrunken(
+    shrunken = Shrunken(
         shard=error.shard,
         input_key=work.key(error.shard),
         before=error.before,
@@ -141,7 +139,7 @@ def _hold_back(work: Work, error: ShardShrunkError) -> None:
         bad_rows=error.bad_rows,
         allowed=False,
     )
-    note_shrunken(work.store, [found])
+    note_shrunken(work.store, [shrunken])
     keep_values(work.project.home, work.current, [("documents", error.shard)], work.attempt)
 
 
@@ -160,7 +158,7 @@ def _documents_made(intake: Intake) -> Output:
         data_version=content_digest({one.table: records[one.table][0] for one in read}, {}),
         row_count=intake.occurrences,
         metadata=intake.metadata(),
-        checks=[_readable(intake.quarantined)],
+        checks=[readable("documents", intake.quarantined)],
     )
 
 
@@ -206,18 +204,17 @@ def _group_intake(work: Work, key: str) -> GroupIntake | None:
 def _stated(work: Work, group: str) -> dict[str, bytes]:
     """The rows files that the manifest of the documents of a group states; none where it cannot be read."""
     value = work.current.get((work.stage.name, group))
-    if value is None:
-        return {}
     try:
-        rows = work.manifests.read(value.manifest).rows
+        rows = work.manifests.read(value.manifest).rows if value is not None else {}
         return {table: work.manifests.rows_path(digest).read_bytes() for table, digest in rows.items()}
     except (ManifestError, OSError):
         return {}
 
 
-def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
+def readable(asset_key: str, quarantined: Mapping[str, int]) -> dg.AssetCheckResult:
+    """Return the result of the check `readable` of a shard or target, by its rows in quarantine."""
     return dg.AssetCheckResult(
-        asset_key="documents",
+        asset_key=asset_key,
         check_name="readable",
         passed=not quarantined,
         severity=dg.AssetCheckSeverity.WARN,
@@ -238,19 +235,28 @@ def token_counts(work: Work) -> Iterator[Any]:
             every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
             counted = set(count_missing(work.store, counter, mark, every, progress.advance))
             aside = show_refused(work.store, work.stage.name, group, [mark])
-            made = []
-            for key, doc_ids in group.items():
-                new = len(counted.intersection(doc_ids))
-                facts = {"counted": new, "reused": len(doc_ids) - new, "fingerprint": mark}
-                shown = rows_set_aside(work.stage.name, key, facts, aside)
-                made.append(
-                    Output(
-                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
-                    )
-                )
-            yield from work.record(*made)
+            yield from work.record(*outputs_of(work, group, aside, ("counted", counted), fingerprint=mark))
 
         yield from work.in_groups(counts_of)
+
+
+def outputs_of(
+    work: Work,
+    group: Mapping[str, Sequence[str]],
+    aside: Mapping[str, int],
+    new: tuple[str, set[str]],
+    **more: str,
+) -> Iterator[Output]:
+    """Yield the output of each shard of a group by its documents.
+
+    `new`: the fact that counts the documents that were done now, and these documents; the others are reused.
+    """
+    word, made = new
+    for key, doc_ids in group.items():
+        count = len(made.intersection(doc_ids))
+        facts = {word: count, "reused": len(doc_ids) - count, **more}
+        shown = rows_set_aside(work.stage.name, key, facts, aside)
+        yield Output(partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts)
 
 
 def _counter(work: Work) -> tuple[TokenCounter, str]:
@@ -265,28 +271,30 @@ def _counter(work: Work) -> tuple[TokenCounter, str]:
 
 
 @asset("near_duplicates", ["lancedb", "minhash"])
-def near_duplicate_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def near_duplicate_documents(work: Work) -> Iterator[Any]:
     """Documents that repeat, almost word for word, a document with a smaller doc_id, which is kept.
 
     MinHash over sequences of five words (shingles) proposes pairs; their exact Jaccard similarity decides.
     """
-    with store.work(context) as work:
-        threshold = work.project.settings.near_duplicates.threshold
-        never = ("near_duplicates", "") not in work.current
-        with work.progress("near-duplicates") as progress:
-            update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
-        share = update.dropped / max(work.store.count("documents"), 1)
-        facts = {"share": share, "hashed": update.hashed, "decided_again": update.decided}
-        records = stored_rows(work.store, TABLE, "")
-        version, shared = records[0], mostly_shared(work.store)
-        if len(shared):  # what near copies read of the index
-            version = content_digest({TABLE: version, INDEX: canonical_digest(" ".join(shared))}, {})
-            facts["mostly_shared_text"] = len(shared)
-        yield from work.record(
-            Output(
-                rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
-                row_count=update.dropped,
-                data_version=version,
-                metadata=facts,
-            )
+    threshold = work.project.settings.near_duplicates.threshold
+    never = ("near_duplicates", "") not in work.current
+    with work.progress("near-duplicates") as progress:
+        update = update_near_duplicates(work.store, threshold, afresh=never, advance=progress.advance)
+    facts = {
+        "share": update.dropped / max(work.store.count("documents"), 1),
+        "hashed": update.hashed,
+        "decided_again": update.decided,
+    }
+    records = stored_rows(work.store, TABLE, "")
+    version, shared = records[0], mostly_shared(work.store)
+    if len(shared):  # what near copies read of the index
+        version = content_digest({TABLE: version, INDEX: canonical_digest(" ".join(shared))}, {})
+        facts["mostly_shared_text"] = len(shared)
+    yield from work.record(
+        Output(
+            rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
+            row_count=update.dropped,
+            data_version=version,
+            metadata=facts,
         )
+    )

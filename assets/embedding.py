@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import dagster as dg
-
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
 from tamis.corpus.quarantine import show_refused
@@ -13,7 +11,6 @@ from tamis.embedding.storing import current_table, embed_missing
 from tamis.graph.plan import reference
 from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.encoder import EncoderResource
-from tamis.platform.resources.store import StoreResource
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
 from tamis.store.rows_files import stored_rows
@@ -66,55 +63,52 @@ def _made(
 
 
 @asset("near_copies", ["lancedb", "numpy"])
-def near_copy_documents(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def near_copy_documents(work: Work) -> Iterator[Any]:
     """Documents whose vector nearly equals that of a document with a smaller doc_id, which is kept."""
-    with store.work(context) as work:
-        table = current_table(work.project)
-        cosine = work.project.settings.near_duplicates.cosine
-        assert cosine is not None
-        never = ("near_copies", "") not in work.current
-        with work.progress("near copies") as progress:
-            update = update_near_copies(work.store, table, cosine, afresh=never, advance=progress.advance)
-        records = stored_rows(work.store, TABLE, "")
-        yield from work.record(
-            Output(
-                rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
-                row_count=update.dropped,
-                data_version=records[0],
-                metadata={"hashed": update.hashed, "decided_again": update.decided},
-            )
+    table, cosine = current_table(work.project), work.project.settings.near_duplicates.cosine
+    assert cosine is not None
+    never = ("near_copies", "") not in work.current
+    with work.progress("near copies") as progress:
+        update = update_near_copies(work.store, table, cosine, afresh=never, advance=progress.advance)
+    records = stored_rows(work.store, TABLE, "")
+    yield from work.record(
+        Output(
+            rows=[Rows(table=TABLE, records=records), Rows(table=INDEX)],
+            row_count=update.dropped,
+            data_version=records[0],
+            metadata={"hashed": update.hashed, "decided_again": update.decided},
         )
+    )
 
 
 @asset("topics", ["scipy"])
-def document_topics(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def document_topics(work: Work) -> Iterator[Any]:
     """Topic of each document: the nearest of a small number of cluster centers of document vectors.
 
     The centers are fitted again when the pool has grown by half, or when the number of topics, the encoder or
     the seed changes.
     """
-    with store.work(context) as work:
-        table, count = current_table(work.project), work.project.settings.topics.count
-        with work.progress("topics", work.store.count(table)) as progress:
-            update = update_topics(work.store, table, count, work.project.seed, progress.advance)
-        before = work.current.get(("topics", ""))
-        if update.refit and before is not None:
-            say(
-                f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} topics "
-                "continue an earlier topic and keep its number; the other topics have new numbers"
-            )
-        records = stored_rows(work.store, TOPICS.name, "")
-        yield from work.record(
-            Output(
-                rows=[
-                    Rows(table=TOPICS.name, records=records),
-                    Rows(table=TOPIC_CENTERS.name),
-                    Rows(table=TOPIC_WORDS.name),
-                ],
-                row_count=sum(update.documents.values()),
-                data_version=records[0],
-                metadata={"topics": update.topics, "continued": update.kept}
-                | ({"fitted_since": update.refit} if update.refit else {}),
-                origins=[reference(before)] if before is not None and not update.refit else [],
-            )
+    table, count = current_table(work.project), work.project.settings.topics.count
+    with work.progress("topics", work.store.count(table)) as progress:
+        update = update_topics(work.store, table, count, work.project.seed, progress.advance)
+    before = work.current.get(("topics", ""))
+    if update.refit and before is not None:
+        say(
+            f"topics were fitted again, since {update.refit}: {update.kept} of {update.topics} topics "
+            "continue an earlier topic and keep its number; the other topics have new numbers"
         )
+    records = stored_rows(work.store, TOPICS.name, "")
+    yield from work.record(
+        Output(
+            rows=[
+                Rows(table=TOPICS.name, records=records),
+                Rows(table=TOPIC_CENTERS.name),
+                Rows(table=TOPIC_WORDS.name),
+            ],
+            row_count=sum(update.documents.values()),
+            data_version=records[0],
+            metadata={"topics": update.topics, "continued": update.kept}
+            | ({"fitted_since": update.refit} if update.refit else {}),
+            origins=[reference(before)] if before is not None and not update.refit else [],
+        )
+    )

@@ -14,12 +14,11 @@ from tamis.base.files import write_atomically
 from tamis.graph.plan import only_grew
 from tamis.graph.stages import SQL_FOLDER, source_edges, stages
 from tamis.platform.assets.specification import asset
-from tamis.platform.resources.store import StoreResource
 from tamis.records.published import measured_on, published_sources
 from tamis.report.sql_model import sql_model_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
-from tamis.sql import Leaves, Model, ModelResult, TestResult, column_lineage, load_project, run_model
+from tamis.sql import Leaves, Model, ModelResult, column_lineage, load_project, run_model
 from tamis.sql.plan import PinnedTables, pin_tables
 from tamis.stage import all_made
 from tamis.store.digests import hashed_columns, row_records, rows_digest
@@ -27,25 +26,26 @@ from tamis.training.stage import TRIALS_STAGE
 
 PROJECT = load_project(SQL_FOLDER)
 SHOWN_ROWS = 12
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def _asset_of(model: Model) -> dg.AssetsDefinition:
     checks = [(test.name, test.description, test.severity == "error") for test in model.tests]
 
     @asset(model.name, ["duckdb", "sql"], checks, description=model.description)
-    def build(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
-        with store.work(context) as work:
-            choices = published_sources(work.store, work.manifests, work.current)
-            trials = all_made(TRIALS_STAGE)(work.snapshot, "")
-            targets = measured_on(work.current, work.manifests)
-            tables = pin_tables(work.store, PROJECT, model.name, trials, choices, targets)
-            view = model.materialized == "view"
-            previous = None if view else _previous(work, model)
-            first = SHOWN_ROWS if view else None
-            result = run_model(PROJECT, model.name, tables.read, previous=previous, first=first)
-            if result.passed and not view:
-                work.store.overwrite(model.name, result.table)
-            yield from work.record(_made(work, model, result, tables))
+    def build(work: Work) -> Iterator[Any]:
+        choices = published_sources(work.store, work.manifests, work.current)
+        trials = all_made(TRIALS_STAGE)(work.snapshot, "")
+        targets = measured_on(work.current, work.manifests)
+        tables = pin_tables(work.store, PROJECT, model.name, trials, choices, targets)
+        view = model.materialized == "view"
+        previous = None if view else _previous(work, model)
+        result = run_model(
+            PROJECT, model.name, tables.read, previous=previous, first=SHOWN_ROWS if view else None
+        )
+        if result.passed and not view:
+            work.store.overwrite(model.name, result.table)
+        yield from work.record(_made(work, model, result, tables))
 
     return build
 
@@ -67,11 +67,12 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
     lineage = column_lineage(PROJECT, model)  # 70 ms: once for the page and the metadata
     write_atomically(page, sql_model_page(PROJECT, model, result, lineage).encode())
     stored = model.materialized != "view"
+    content = row_records(result.table, hashed_columns(result.table.schema.names))
     return Output(
         rows=[Rows(table=model.name)] if stored and work.store.exists(model.name) else [],
         files=[page],
         row_count=result.rows,
-        data_version=_content(result.table) if stored else None,
+        data_version=rows_digest([content])[0] if stored else None,
         metadata={
             "dagster/column_lineage": _column_lineage(lineage),
             "published": result.passed,
@@ -79,13 +80,18 @@ def _made(work: Work, model: Model, result: ModelResult, tables: PinnedTables) -
             "source_versions": dict(tables.versions),
             "report": work.link(page),
         },
-        checks=[_check(model.name, test) for test in result.tests],
+        checks=[
+            dg.AssetCheckResult(
+                asset_key=model.name,
+                check_name=test.name,
+                passed=test.passed,
+                severity=ERROR if test.severity == "error" else WARN,
+                metadata={"failures": test.failures},
+            )
+            for test in result.tests
+        ],
         settled=result.increment is None,
     )
-
-
-def _content(table: pa.Table) -> str:
-    return rows_digest([row_records(table, hashed_columns(table.schema.names))])[0]
 
 
 def _column_lineage(lineage: Leaves) -> dg.TableColumnLineage:
@@ -100,17 +106,6 @@ def _column_lineage(lineage: Leaves) -> dg.TableColumnLineage:
             column: [dg.TableColumnDep(asset_key=asset, column_name=name) for asset, name in pairs]
             for column, pairs in found.items()
         }
-    )
-
-
-def _check(model: str, test: TestResult) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.ERROR if test.severity == "error" else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        asset_key=model,
-        check_name=test.name,
-        passed=test.passed,
-        severity=severity,
-        metadata={"failures": test.failures},
     )
 
 

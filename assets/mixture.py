@@ -11,7 +11,7 @@ import polars as pl
 
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.embedding.storing import current_table, encoder_slug
+from tamis.embedding.storing import current_table
 from tamis.mixture.analysis import (
     REFUSED_BELOW,
     WARNED_BELOW,
@@ -35,12 +35,11 @@ from tamis.mixture.sources import (
 )
 from tamis.mixture.stage import recipe_settings
 from tamis.mixture.swarm import PlannedRun, SwarmOptions
+from tamis.platform.assets.scorers import target_table
 from tamis.platform.assets.selection import computed
-from tamis.platform.assets.specification import asset
+from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.assets.training import checkpoint_folder
-from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.report.mixture import PAGE, mixture_page
@@ -77,44 +76,42 @@ PREDICTS = (
     False,
 )
 PREDICTS_FROM = 0.8
+FIGURES = ("steps", "tokens", "flops", "seconds", "peak_memory_bytes", "parameters")
+"""Figures of a training run that are stored with it."""
 
 
-@asset("mixture_design", ["polars"])
-def mixture_design(
-    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
-) -> Iterator[Any]:
+@asset("mixture_design", ["polars"], engine=True)
+def mixture_design(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """Documents that the sampler selects from each source, and the mixtures that runs are trained on.
 
     Mixtures that a change of the sources does not affect are kept, with their runs.
     """
-    with store.work(context) as work, engine.running(work):
-        section = _section(work)
-        before, chosen, origins = stored_swarm(work.store), *_chosen_before(work)
-        usable = _usable(work, judge, section)
-        documents = drawn_from(usable, _options(work).repetition, work.project.seed)
-        known = work.store.read("mixture_documents") if before else documents.clear()
-        made = design(documents, known, before, chosen, _options(work), lambda ids: _vectors(work, ids))
-        swarm = made.swarm
-        rows = _source_rows(work, made, usable)
-        work.store.put("mixture_documents", made.documents, ALL)
-        work.store.overwrite_values("mixture_sources", rows.to_dicts())
-        write_swarm(work.store, swarm)
-        new = len([run for run in swarm.current if before is None or run.name not in before.proxies])
-        shown = rows.select("source", "documents", "tokens", "share", "change")
-        yield from work.record(
-            Output(
-                row_count=len(swarm.current),
-                metadata={
-                    "runs": len(swarm.current),
-                    "new_runs": new,
-                    "tokens": sum(run.tokens for run in swarm.current),
-                    "sources": dg.MetadataValue.table(
-                        [dg.TableRecord(row) for row in shown.iter_rows(named=True)]
-                    ),
-                },
-                origins=origins,
-            )
+    section = _section(work)
+    before, chosen, origins = stored_swarm(work.store), *_chosen_before(work)
+    usable = _usable(work, judge, section)
+    documents = drawn_from(usable, _options(work).repetition, work.project.seed)
+    known = work.store.read("mixture_documents") if before else documents.clear()
+    made = design(documents, known, before, chosen, _options(work), lambda ids: _vectors(work, ids))
+    swarm, rows = made.swarm, _source_rows(work, made, usable)
+    work.store.put("mixture_documents", made.documents, ALL)
+    work.store.overwrite_values("mixture_sources", rows.to_dicts())
+    write_swarm(work.store, swarm)
+    new = len([run for run in swarm.current if before is None or run.name not in before.proxies])
+    shown = rows.select("source", "documents", "tokens", "share", "change")
+    yield from work.record(
+        Output(
+            row_count=len(swarm.current),
+            metadata={
+                "runs": len(swarm.current),
+                "new_runs": new,
+                "tokens": sum(run.tokens for run in swarm.current),
+                "sources": dg.MetadataValue.table(
+                    [dg.TableRecord(row) for row in shown.iter_rows(named=True)]
+                ),
+            },
+            origins=origins,
         )
+    )
 
 
 def _section(work: Work) -> MixtureSection:
@@ -126,13 +123,8 @@ def _section(work: Work) -> MixtureSection:
 def _options(work: Work) -> SwarmOptions:
     section, preset = _section(work), mixture_presets(work.project.settings)[0]
     assert preset is not None
-    recipe = [
-        preset,
-        section.run_tokens,
-        recipe_settings(work.snapshot),
-        TRAINING_CODE_VERSION,
-        work.project.seed,
-    ]
+    settings, seed = recipe_settings(work.snapshot), work.project.seed
+    recipe = [preset, section.run_tokens, settings, TRAINING_CODE_VERSION, seed]
     return SwarmOptions(
         preset=preset,
         run_tokens=section.run_tokens,
@@ -140,7 +132,7 @@ def _options(work: Work) -> SwarmOptions:
         recipe=canonical_digest(canonical_json(recipe))[:32],
         runs=section.runs,
         maximum_repetition=section.max_repetition,
-        seed=work.project.seed,
+        seed=seed,
     )
 
 
@@ -205,12 +197,12 @@ def _source_rows(work: Work, made: Design, usable: pl.DataFrame) -> pl.DataFrame
 
 def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
     """Mean transport divergence of each source from the targets; none where one of them has no vector."""
-    table = f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
     vectors = {
         str(name): _vectors(work, part["doc_id"].to_list())
         for (name,), part in usable.sort("source", "doc_id").group_by("source", maintain_order=True)
     }
-    examples = [target_vectors(work.store, table, target) for target in _section(work).targets]
+    table, targets = target_table(work), _section(work).targets
+    examples = [target_vectors(work.store, table, target) for target in targets]
     if any(len(one) == 0 for one in (*vectors.values(), *examples)):
         return {}
     found: dict[str, list[float]] = {}
@@ -221,33 +213,24 @@ def _distances(work: Work, usable: pl.DataFrame) -> dict[str, float]:
 
 
 @asset("mixture_runs", ["torch", "mlflow"])
-def mixture_runs(
-    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
-) -> Iterator[Any]:
+@per_partition
+def mixture_runs(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A small model trained from scratch on one mixture of the sources; all runs use the same settings."""
-    with store.work(context) as work:
-        yield from _trained_runs(work, tracker)
+    yield from _trained(work, key, tracker)
 
 
 @asset("agreement_runs", ["torch", "mlflow"])
-def agreement_runs(
-    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
-) -> Iterator[Any]:
+@per_partition
+def agreement_runs(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A larger model trained on some mixtures, to check whether both model sizes rank the mixtures alike."""
-    with store.work(context) as work:
-        yield from _trained_runs(work, tracker)
+    yield from _trained(work, key, tracker)
 
 
-def _trained_runs(work: Work, tracker: TrackerResource) -> Iterator[Any]:
-    for key in work.partitions:
-        with work.apart(key):
-            swarm = work.snapshot.swarm
-            assert swarm is not None
-            yield from _trained(work, tracker, swarm.proxies.get(key) or swarm.larger[key])
-
-
-def _trained(work: Work, tracker: TrackerResource, run: PlannedRun) -> Iterator[Any]:
+def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """Train a run that goes on where it was killed; one that diverges has no losses, and is noted so."""
+    swarm = work.snapshot.swarm
+    assert swarm is not None
+    run = swarm.proxies.get(key) or swarm.larger[key]
     tracker.require(work.project)
     documents, folder = run_documents(work.store, run), checkpoint_folder(work, run.name)
     by_source = {str(name): part["doc_id"].to_list() for (name,), part in documents.group_by("source")}
@@ -279,7 +262,8 @@ def _trained(work: Work, tracker: TrackerResource, run: PlannedRun) -> Iterator[
     }
     announce = None
     if result is not None:
-        row |= _figures(result) | {"checkpoint": work.project.home.relative(folder)}
+        row |= {name: getattr(result, name) for name in FIGURES}
+        row["checkpoint"] = work.project.home.relative(folder)
         row["mlflow_run"] = tracker.log(work.project, _finished(work, run, result, row, by_source))
         announce = partial(tracker.register, work.project, row["mlflow_run"])
     work.store.merge_values("mixture_runs", [row])
@@ -301,11 +285,6 @@ def _trained(work: Work, tracker: TrackerResource, run: PlannedRun) -> Iterator[
     )
 
 
-def _figures(result: TrainingResult) -> dict[str, Any]:
-    names = ("steps", "tokens", "flops", "seconds", "peak_memory_bytes", "parameters")
-    return {name: getattr(result, name) for name in names}
-
-
 def _finished(
     work: Work, run: PlannedRun, result: TrainingResult, row: dict[str, Any], by_source: dict[str, list[str]]
 ) -> Finished:
@@ -324,132 +303,114 @@ def _finished(
 
 
 @asset("mixture_losses", ["torch"])
-def mixture_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def mixture_losses(work: Work, key: str) -> Iterator[Any]:
     """Loss of each run on the targets' held-out examples; new targets are evaluated on old checkpoints."""
-    with store.work(context) as work:
-        yield from _evaluated_runs(work, "mixture_runs")
+    yield from _evaluated(work, key, "mixture_runs")
 
 
 @asset("agreement_losses", ["torch"])
-def agreement_losses(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def agreement_losses(work: Work, key: str) -> Iterator[Any]:
     """Loss of the runs with the larger model preset on the targets' held-out examples."""
-    with store.work(context) as work:
-        yield from _evaluated_runs(work, "agreement_runs")
+    yield from _evaluated(work, key, "agreement_runs")
 
 
-def _evaluated_runs(work: Work, runs: str) -> Iterator[Any]:
+def _evaluated(work: Work, key: str, runs: str) -> Iterator[Any]:
     length, targets = work.project.settings.pretraining.sequence_length, _section(work).targets
-    for key in work.partitions:
-        with work.apart(key):
-            where = f"run = {quoted(key)}"
-            (failure,) = work.store.read("mixture_runs", ["failure"], where)["failure"].to_list() or [None]
-            found = (
-                [(target, None, 0) for target in targets]
-                if failure
-                else evaluated(work.store, work.upstream(runs, key), targets, length)
-            )
-            rows = [
-                {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
-                for target, bits, count in found
-            ]
-            losses = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
-            work.store.put("mixture_losses", losses, where)
-            measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
-            yield from work.record(
-                Output(
-                    partition=key,
-                    row_count=len(rows),
-                    metadata=measured,
-                )
-            )
+    where = f"run = {quoted(key)}"
+    (failure,) = work.store.read("mixture_runs", ["failure"], where)["failure"].to_list() or [None]
+    found = (
+        [(target, None, 0) for target in targets]
+        if failure
+        else evaluated(work.store, work.upstream(runs, key), targets, length)
+    )
+    rows = [
+        {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
+        for target, bits, count in found
+    ]
+    losses = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
+    work.store.put("mixture_losses", losses, where)
+    measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
+    yield from work.record(Output(partition=key, row_count=len(rows), metadata=measured))
 
 
 @asset("mixture_law", ["scipy"], [PREDICTS])
-def mixture_law(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def mixture_law(work: Work) -> Iterator[Any]:
     """Law that predicts loss from the mixture, chosen by cross-validation, and runs that validate the law."""
-    with store.work(context) as work:
-        swarm, targets = work.snapshot.swarm, _section(work).targets
-        assert swarm is not None
-        law = fit_losses(swarm, work.store.read("mixture_losses"), targets, work.project.seed)
-        rows, methods = law_rows(swarm, law, targets), method_rows(law, targets)
-        work.store.overwrite_values("mixture_law", rows)
-        work.store.overwrite_values("mixture_methods", methods)
-        preset = mixture_presets(work.project.settings)[1]
-        write_larger(work.store, with_larger_runs(swarm, law, preset, _section(work).run_tokens))
-        chosen = [
-            row["rank_correlation"]
-            for row in methods
-            if row["chosen"] and row["rank_correlation"] is not None
-        ]
-        worst = min(chosen, default=None)
-        check = dg.AssetCheckResult(
-            asset_key="mixture_law",
-            check_name=PREDICTS[0],
-            passed=worst is not None and worst >= PREDICTS_FROM,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"rank_correlation": worst} if worst is not None else {},
+    swarm, targets = work.snapshot.swarm, _section(work).targets
+    assert swarm is not None
+    law = fit_losses(swarm, work.store.read("mixture_losses"), targets, work.project.seed)
+    rows, methods = law_rows(swarm, law, targets), method_rows(law, targets)
+    work.store.overwrite_values("mixture_law", rows)
+    work.store.overwrite_values("mixture_methods", methods)
+    preset = mixture_presets(work.project.settings)[1]
+    write_larger(work.store, with_larger_runs(swarm, law, preset, _section(work).run_tokens))
+    chosen = (row["rank_correlation"] for row in methods if row["chosen"])
+    worst = min((value for value in chosen if value is not None), default=None)
+    check = dg.AssetCheckResult(
+        asset_key="mixture_law",
+        check_name=PREDICTS[0],
+        passed=worst is not None and worst >= PREDICTS_FROM,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rank_correlation": worst} if worst is not None else {},
+    )
+    yield from work.record(
+        Output(
+            row_count=len(rows),
+            metadata={
+                "form": ", ".join(dict.fromkeys(law.method)),
+                "failed_runs": int((~np.isfinite(law.losses)).any(1).sum()),
+            }
+            | ({"rank_correlation": worst} if worst is not None else {}),
+            checks=[check],
         )
-        yield from work.record(
-            Output(
-                row_count=len(rows),
-                metadata={
-                    "form": ", ".join(dict.fromkeys(law.method)),
-                    "failed_runs": int((~np.isfinite(law.losses)).any(1).sum()),
-                }
-                | ({"rank_correlation": worst} if worst is not None else {}),
-                checks=[check],
-            )
-        )
+    )
 
 
 @asset("mixture", ["scipy"], [AGREES])
-def mixture(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def mixture(work: Work) -> Iterator[Any]:
     """Predicted best share of each source for the targets, with natural shares and other controls."""
-    with store.work(context) as work:
-        section, swarm, seed = _section(work), work.snapshot.swarm, work.project.seed
-        assert swarm is not None
-        losses, sources = work.store.read("mixture_losses"), work.store.read("mixture_sources")
-        law = fit_losses(swarm, losses, section.targets, seed)
-        caps = Caps(
-            tokens=dict(sources.select("source", "tokens").iter_rows()),
-            train_tokens=section.train_tokens,
-            max_repetition=section.max_repetition,
-            stay_near=section.stay_near,
-            distances=dict(sources.select("source", "distance").iter_rows()),
+    section, swarm, seed = _section(work), work.snapshot.swarm, work.project.seed
+    assert swarm is not None
+    losses, sources = work.store.read("mixture_losses"), work.store.read("mixture_sources")
+    law = fit_losses(swarm, losses, section.targets, seed)
+    caps = Caps(
+        tokens=dict(sources.select("source", "tokens").iter_rows()),
+        train_tokens=section.train_tokens,
+        max_repetition=section.max_repetition,
+        stay_near=section.stay_near,
+        distances=dict(sources.select("source", "distance").iter_rows()),
+    )
+    found, agreed = recommend(swarm, law, caps, seed), agreement(swarm, losses, section.targets, seed)
+    check = _agrees(agreed)
+    page, files = work.project.home.reports / PAGE, []
+    if check.passed or check.severity == dg.AssetCheckSeverity.WARN:
+        work.store.overwrite_values("mixture", found.shares.to_dicts())
+        rows = [vars(one) | {"shares": json.dumps(dict(one.shares))} for one in found.controls]
+        work.store.overwrite_values("mixture_controls", rows)
+        write_atomically(page, mixture_page(work.project, agreed).encode())
+        files.append(page)
+    else:
+        say(f"the mixture is not recommended: {agreed.words if agreed else ''}; any earlier mixture is kept")
+    best = found.mixture
+    yield from work.record(
+        Output(
+            files=files,
+            row_count=len(found.shares),
+            metadata={
+                "predicted": best.predicted,
+                "predicted_at_natural_shares": best.predicted_at_prior,
+                "better_than_natural_shares": best.better_than_prior,
+                "shares": dg.MetadataValue.json(dict(found.shares.select("source", "weight").iter_rows())),
+                **({"page": work.link(page)} if files else {}),
+            },
+            checks=[check],
         )
-        found, agreed = recommend(swarm, law, caps, seed), agreement(swarm, losses, section.targets, seed)
-        check = _agrees(work, agreed)
-        page = work.project.home.reports / PAGE
-        if check.passed or check.severity == dg.AssetCheckSeverity.WARN:
-            work.store.overwrite_values("mixture", found.shares.to_dicts())
-            rows = [vars(one) | {"shares": json.dumps(dict(one.shares))} for one in found.controls]
-            work.store.overwrite_values("mixture_controls", rows)
-            write_atomically(page, mixture_page(work.project, agreed).encode())
-            files = [page]
-        else:
-            files = []
-            why = agreed.words if agreed else ""
-            say(f"the mixture is not recommended: {why}; any earlier mixture is kept")
-        best = found.mixture
-        yield from work.record(
-            Output(
-                files=files,
-                row_count=len(found.shares),
-                metadata={
-                    "predicted": best.predicted,
-                    "predicted_at_natural_shares": best.predicted_at_prior,
-                    "better_than_natural_shares": best.better_than_prior,
-                    "shares": dg.MetadataValue.json(
-                        dict(found.shares.select("source", "weight").iter_rows())
-                    ),
-                    **({"page": work.link(page)} if files else {}),
-                },
-                checks=[check],
-            )
-        )
+    )
 
 
-def _agrees(work: Work, agreed: Agreement | None) -> dg.AssetCheckResult:
+def _agrees(agreed: Agreement | None) -> dg.AssetCheckResult:
     refused = agreed is not None and agreed.correlation < REFUSED_BELOW
     said = agreed.words if agreed else "not validated, since no larger preset was run on these mixtures"
     return dg.AssetCheckResult(

@@ -11,12 +11,10 @@ from tamis.embedding.storing import current_table
 from tamis.filters.stage import plan_of
 from tamis.filters.storing import TABLE as FLAGS
 from tamis.filters.storing import fingerprint, flag_documents
+from tamis.platform.assets.corpus import outputs_of
 from tamis.platform.assets.specification import asset, part
-from tamis.platform.resources.engine import EngineResource
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.store import StoreResource
 from tamis.quality import Grader
-from tamis.quality.judge_check import JudgeCheck
 from tamis.quality.judging import (
     CHECKED,
     grader_of_sample,
@@ -35,7 +33,7 @@ from tamis.quality.storing import (
     set_unanswered_aside,
     unjudged,
 )
-from tamis.runtime.record import Output, Rows, rows_set_aside
+from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.store.retained import take_back
 from tamis.store.tables import ALL, one_of
@@ -63,8 +61,7 @@ GRADER_FILE = "grader.npz"
 def document_flags(work: Work) -> Iterator[Any]:
     """What filters use of each document: measures of form, language, counts of personal data, but no text."""
     plan = plan_of(work.project.settings.filters)
-    known = f"fingerprint = '{fingerprint(plan)}'"
-    missing = count_documents(work.store, work.partitions, FLAGS, known)
+    missing = count_documents(work.store, work.partitions, FLAGS, f"fingerprint = '{fingerprint(plan)}'")
     with work.progress("flags", missing) as progress:
 
         def flags_of(group: dict[str, list[str]]) -> Iterator[Any]:
@@ -79,80 +76,77 @@ def document_flags(work: Work) -> Iterator[Any]:
 
 
 @asset("judge_sample", ["polars"])
-def judge_sample(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def judge_sample(work: Work) -> Iterator[Any]:
     """Documents that the judge rates: a uniform sample, and documents that inform the grader most."""
-    with store.work(context) as work:
-        sample = sample_of_pool(work.store, work.project)
-        work.store.put("judge_sample", sample, ALL)
-        yield from work.record(Output(row_count=len(sample)))
+    sample = sample_of_pool(work.store, work.project)
+    work.store.put("judge_sample", sample, ALL)
+    yield from work.record(Output(row_count=len(sample)))
 
 
-@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE])
-def judge_scores(
-    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
-) -> Iterator[Any]:
+@asset("judge_scores", ["lancedb", "transformers"], [DECISIVE, TELLS_NOISE], engine=True)
+def judge_scores(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """Ask-LLM: the judge's log-probabilities of yes and no when asked if a document is worth training on."""
-    with store.work(context) as work, engine.running(work):
-        sample = work.store.read("judge_sample")
-        doc_ids = sample["doc_id"].to_list()
-        with work.progress(f"loading judge {work.project.settings.judge.model}"):
-            asked = judge.open(work.project)
-        take_back(work.store, "scores_judge", doc_ids, asked.fingerprint)
-        missing = unjudged(work.store, doc_ids, asked.fingerprint)
-        with work.progress("asking the judge", len(missing)) as progress:
-            judge_documents(work.store, asked, missing, progress.advance)
-        unanswered = set_unanswered_aside(work.store, doc_ids, asked.fingerprint)
-        with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
-            mark = mark_of_judge(work.store, asked, sample, work.project.seed, progress.advance)
-        twice = sorted(set(asked_again(sample, work.project.seed)).difference(unanswered))
-        with work.progress("asking the judge a second time", len(twice)) as progress:
-            again = ask_again(work.store, asked, twice, progress.advance)
-        mass = median_answer_mass(work.store, doc_ids)
-        check = dg.AssetCheckResult(
-            asset_key="judge_scores",
-            check_name="decisive",
-            passed=mass >= 0.5,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"median_answer_mass": mass},
-        )
-        facts = {"asked": len(missing), "reused": len(doc_ids) - len(missing), "median_answer_mass": mass}
-        facts |= {"unanswered": len(unanswered), "asked_again": again}
-        facts |= asked.usage.in_words(work.project.settings.judge.price_per_million_tokens)
-        yield from work.record(
-            Output(
-                rows=[
-                    Rows(table="scores_judge", doc_ids=doc_ids),
-                    Rows(table=SECOND_ANSWERS, doc_ids=twice),
-                    Rows(table="quarantine", where=f"shard = '{UNANSWERED}'"),
-                ],
-                row_count=len(doc_ids),
-                metadata=facts | mark_in_words(mark),
-                checks=[check, _tells_noise(mark)],
-            )
-        )
-
-
-def _tells_noise(mark: JudgeCheck | None) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
+    sample = work.store.read("judge_sample")
+    doc_ids = sample["doc_id"].to_list()
+    with work.progress(f"loading judge {work.project.settings.judge.model}"):
+        asked = judge.open(work.project)
+    take_back(work.store, "scores_judge", doc_ids, asked.fingerprint)
+    missing = unjudged(work.store, doc_ids, asked.fingerprint)
+    with work.progress("asking the judge", len(missing)) as progress:
+        judge_documents(work.store, asked, missing, progress.advance)
+    unanswered = set_unanswered_aside(work.store, doc_ids, asked.fingerprint)
+    with work.progress("asking the judge about noise", min(CHECKED, len(doc_ids))) as progress:
+        mark = mark_of_judge(work.store, asked, sample, work.project.seed, progress.advance)
+    twice = sorted(set(asked_again(sample, work.project.seed)).difference(unanswered))
+    with work.progress("asking the judge a second time", len(twice)) as progress:
+        again = ask_again(work.store, asked, twice, progress.advance)
+    mass = median_answer_mass(work.store, doc_ids)
+    decisive = dg.AssetCheckResult(
+        asset_key="judge_scores",
+        check_name="decisive",
+        passed=mass >= 0.5,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"median_answer_mass": mass},
+    )
+    tells_noise = dg.AssetCheckResult(
         asset_key="judge_scores",
         check_name="tells_noise",
         passed=mark is not None and mark.beats_length,
         severity=dg.AssetCheckSeverity.WARN,
         metadata=mark_in_words(mark),
     )
+    facts = {
+        "asked": len(missing),
+        "reused": len(doc_ids) - len(missing),
+        "median_answer_mass": mass,
+        "unanswered": len(unanswered),
+        "asked_again": again,
+        **asked.usage.in_words(work.project.settings.judge.price_per_million_tokens),
+    }
+    yield from work.record(
+        Output(
+            rows=[
+                Rows(table="scores_judge", doc_ids=doc_ids),
+                Rows(table=SECOND_ANSWERS, doc_ids=twice),
+                Rows(table="quarantine", where=f"shard = '{UNANSWERED}'"),
+            ],
+            row_count=len(doc_ids),
+            metadata=facts | mark_in_words(mark),
+            checks=[decisive, tells_noise],
+        )
+    )
 
 
 @part("perplexity_scores", ["lancedb", "torch"])
 def perplexity_scores(work: Work) -> Iterator[Any]:
     """Bits per byte of each document under a small language model not trained on that document."""
-    section = work.project.settings.perplexity
-    stage = work.stage.name
+    most, stage = work.project.settings.perplexity.max_tokens, work.stage.name
     models = [key for key in work.snapshot.keys("models") if ("base_models", key) in work.current]
     folders = {key: work.upstream("base_models", key) for key in models}
     versions = {key: work.current[("base_models", key)].data_version for key in models}
-    marks = [f"{versions[key][:32]}:{section.max_tokens}" for key in models]
-    known = one_of("fingerprint", marks)
+    marks = [f"{versions[key][:32]}:{most}" for key in models]
     forget_refused(work.store, stage, marks)
+    known = one_of("fingerprint", marks)
     missing = count_documents(work.store, work.partitions, "scores_perplexity", known)
     with work.progress("perplexity", missing) as progress:
 
@@ -160,38 +154,26 @@ def perplexity_scores(work: Work) -> Iterator[Any]:
             every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
             scored = score_perplexity(work.store, work.project, folders, versions, every, progress.advance)
             aside = show_refused(work.store, stage, group, marks)
-            made = []
-            for key, doc_ids in group.items():
-                read = len(scored.intersection(doc_ids))
-                facts = {"scored": read, "reused": len(doc_ids) - read}
-                shown = rows_set_aside(stage, key, facts, aside)
-                made.append(
-                    Output(
-                        partition=key, doc_ids=doc_ids, aside=shown, row_count=len(doc_ids), metadata=facts
-                    )
-                )
-            yield from work.record(*made)
+            yield from work.record(*outputs_of(work, group, aside, ("scored", scored)))
 
         yield from work.in_groups(scores_of)
 
 
 @asset("quality_grader", ["numpy"], [BEATS_LENGTH])
-def quality_grader(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def quality_grader(work: Work) -> Iterator[Any]:
     """Regression of the judge's margin (yes against no) on vectors, surface features and perplexity."""
-    with store.work(context) as work:
-        table = current_table(work.project)
-        grader, count = grader_of_sample(work.store, table, work.project.seed)
-        folder = work.fitted("")
-        folder.mkdir(parents=True, exist_ok=True)
-        grader.save(folder / GRADER_FILE)
-        check = dg.AssetCheckResult(
-            asset_key="quality_grader",
-            check_name="beats_length",
-            passed=bool(grader.report.passed),
-            severity=dg.AssetCheckSeverity.WARN,
-        )
-        facts = grader_report(grader)
-        yield from work.record(Output(files=[folder], row_count=count, metadata=facts, checks=[check]))
+    grader, count = grader_of_sample(work.store, current_table(work.project), work.project.seed)
+    folder = work.fitted("")
+    folder.mkdir(parents=True, exist_ok=True)
+    grader.save(folder / GRADER_FILE)
+    check = dg.AssetCheckResult(
+        asset_key="quality_grader",
+        check_name="beats_length",
+        passed=bool(grader.report.passed),
+        severity=dg.AssetCheckSeverity.WARN,
+    )
+    made = Output(files=[folder], row_count=count, metadata=grader_report(grader), checks=[check])
+    yield from work.record(made)
 
 
 @part("quality_scores", ["lancedb"])

@@ -32,8 +32,7 @@ def remove_what_left(context: dg.OpExecutionContext, store: StoreResource) -> No
     """Remove values of shards and names that are gone, and unregister their partitions."""
     note_process(context.instance, context.run)
     home = store.home
-    purpose = f"removal, run {context.run_id[:8]}"
-    with writing(home, purpose, LOCK_PATIENCE_SECONDS), storing(home.root):
+    with writing(home, f"removal, run {context.run_id[:8]}", LOCK_PATIENCE_SECONDS), storing(home.root):
         allowed = permitted(store.project, allowed_removals(context.run))
         for line in let_go(home, context.instance, allowed):
             context.log.info(line)

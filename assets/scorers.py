@@ -1,11 +1,12 @@
-"""The models that samplers name, ready to score at the versions that a step pinned."""
+"""The models and tables that samplers score by, at the versions that a step pinned."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from tamis.embedding.storing import current_table, encoder_slug
 from tamis.platform.resources.judge import JudgeResource
 from tamis.runtime.step import Work
-from tamis.selection.computing import ModelScorer, judge_scorer, perplexity_scorer
+from tamis.selection.computing import ModelScorer, ScoringOptions, judge_scorer, perplexity_scorer
 from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
 from tamis.store.digests import canonical_digest
 from tamis.training.loop import checkpoint_folder
@@ -16,6 +17,22 @@ from tamis.training.stage import BASE_MODELS_STAGE
 def scorers(work: Work, judge: JudgeResource, samplers: Iterable[str]) -> dict[str, ModelScorer]:
     """By sampler, for those that name a model."""
     return {name: _scorer(work, judge, asked) for name in samplers if (asked := model_of(name))}
+
+
+def target_table(work: Work) -> str:
+    """Return the table of the vectors that the encoder gives to the examples of targets."""
+    return f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
+
+
+def scoring_options(work: Work, scorer: ModelScorer | None = None) -> ScoringOptions:
+    """Return the options by which samplers score the pool in this step."""
+    return ScoringOptions(
+        transport=work.project.settings.transport,
+        seed=work.project.seed,
+        pool_table=current_table(work.project),
+        target_table=target_table(work),
+        scorer=scorer,
+    )
 
 
 def _scorer(work: Work, judge: JudgeResource, asked: ModelOf) -> ModelScorer:

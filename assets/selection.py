@@ -10,15 +10,13 @@ import polars as pl
 
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
-from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
+from tamis.embedding.storing import current_table, require_different_vectors
 from tamis.embedding.unknown import unknown_lines
 from tamis.history.versions import decisions_of, note_version, prune_versions, section_then
 from tamis.mixture.sources import grouped_by, source_of_documents
-from tamis.platform.assets.scorers import scorers
-from tamis.platform.assets.specification import asset, specified, step
-from tamis.platform.resources.engine import EngineResource
+from tamis.platform.assets.scorers import scorers, scoring_options, target_table
+from tamis.platform.assets.specification import asset, per_partition, specified, step
 from tamis.platform.resources.judge import JudgeResource
-from tamis.platform.resources.store import StoreResource
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import InputReference
 from tamis.records.published import PinnedVersion
@@ -39,9 +37,9 @@ from tamis.report.summary import selection_lines
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.allocation import ShareBounds, Shortfall, TargetShares, allocate
+from tamis.selection.allocation import ShareBounds, TargetShares, allocate
 from tamis.selection.changes import repeated
-from tamis.selection.computing import ScoringOptions, method_scores
+from tamis.selection.computing import method_scores
 from tamis.selection.decide import Ranking
 from tamis.selection.filtering import FILES_LOST
 from tamis.selection.pool import (
@@ -88,30 +86,28 @@ PARTITIONED = dg.AssetCheckSpec(
     ],
     [PARTITIONED],
     pooled=True,  # some samplers score the pool by a model
+    engine=True,
 )
-def selected_subset(
-    context: dg.AssetExecutionContext, store: StoreResource, judge: JudgeResource, engine: EngineResource
-) -> Iterator[Any]:
+def selected_subset(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """Rank the pool by the selection's sampler, cut it at the budget, and give a reason for each document.
 
     A pinned selection repeats an earlier version of itself.
     """
-    with store.work(context, "selected_subset") as work, engine.running(work):
-        home = work.project.home
-        order = [*work.snapshot.keys("selections"), *work.partitions]  # as tamis.toml has them
-        for key in sorted(work.partitions, key=order.index):
-            with work.apart(key):
-                note_version(home, work.current, key)
-                pin = work.snapshot.pinned.get(key)
-                choice = _repeated(work, pin) if pin else _chosen(work, judge, key)
-                yield from _recorded(work, key, choice)
-                now, pinned_to = read_current_values(work.store), pin.version if pin else None
-                note_version(home, now, key, pinned_to, just_hashed=True)
-                most = work.project.settings.automation.kept_versions
-                prune_versions(home, most, [found.rows for found in work.snapshot.pinned.values()])
-                if work.watched and key == order[0] and work.project.settings.base_model:
-                    for line in selection_lines(work.project, choice.section):  # hours before the last
-                        say(line)
+    home = work.project.home
+    order = [*work.snapshot.keys("selections"), *work.partitions]  # as tamis.toml has them
+    for key in sorted(work.partitions, key=order.index):
+        with work.apart(key):
+            note_version(home, work.current, key)
+            pin = work.snapshot.pinned.get(key)
+            choice = _repeated(work, pin) if pin else _chosen(work, judge, key)
+            yield from _recorded(work, key, choice)
+            now, pinned_to = read_current_values(work.store), pin.version if pin else None
+            note_version(home, now, key, pinned_to, just_hashed=True)
+            pinned = [found.rows for found in work.snapshot.pinned.values()]
+            prune_versions(home, work.project.settings.automation.kept_versions, pinned)
+            if work.watched and key == order[0] and work.project.settings.base_model:
+                for line in selection_lines(work.project, choice.section):  # hours before the last
+                    say(line)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +132,7 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     if find_sampler(section.sampler).method:
         pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
     options, seed = section.model_dump(include={*DEFAULT_OPTIONS}), work.project.seed
-    shortfalls: tuple[Shortfall, ...] = ()
+    shortfalls: list[str] = []
     division = None
     if section.per or section.mixture:
         by_group, shares = _division(work, section)
@@ -145,20 +141,19 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its shortfalls are said below
             divided = allocate(pool, section.budget, shares, ranking, excluded)
-        decided, shortfalls = divided.decisions, divided.shortfalls
-        division = Division(
-            per=shares.per,
-            shares=shares.shares if isinstance(shares, TargetShares) else None,
-            shortfalls=[found.message for found in shortfalls],
-        )
+        decided, shortfalls = divided.decisions, [found.message for found in divided.shortfalls]
+        stated = shares.shares if isinstance(shares, TargetShares) else None
+        division = Division(per=shares.per, shares=stated, shortfalls=shortfalls)
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
     decided = name_set_aside(work.store, decided, section.sampler)
-    facts: dict[str, Any] = dict(certificate(work, section, decided))
-    for found in shortfalls:
-        say(f"selection {key}: {found.message}")
+    facts: dict[str, Any] = {}
+    if section.sampler == "got-d":  # what is clear of the cut by the estimated error, and what is not
+        facts |= counts_by_estimate(work.upstream("target_potential", str(section.target)), decided)
+    for shortfall in shortfalls:
+        say(f"selection {key}: {shortfall}")
     if shortfalls:
-        facts["shares_not_reached"] = "; ".join(found.message for found in shortfalls)
+        facts["shares_not_reached"] = "; ".join(shortfalls)
     return Choice(section=section, decided=decided, pool=pool, facts=facts, division=division)
 
 
@@ -181,17 +176,15 @@ def _division_then(work: Work, section: SelectionSection) -> Division | None:
     if section.per:
         return Division(per=section.per)
     mixture = work.project.settings.mixture
-    if not section.mixture:
-        return None
-    return Division(per=grouped_by(mixture) if mixture else "source")
+    per = grouped_by(mixture) if mixture else "source"
+    return Division(per=per) if section.mixture else None
 
 
 def _repeated(work: Work, pin: PinnedVersion) -> Choice:
     """The choice of an earlier version, of the documents that are still there and leak no evaluation."""
     home = work.project.home
     pool = with_scores(work.store, (), None)
-    leaks = leaking(work.store)
-    found = repeated(decisions_of(home, pin).drop("selection"), pool, leaks)
+    found = repeated(decisions_of(home, pin).drop("selection"), pool, leaking(work.store))
     manifests = [work.manifests.read(pin.subset), work.manifests.read(pin.decisions)]
     facts: dict[str, Any] = {
         "pinned_to_version": pin.version,
@@ -223,8 +216,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     check = _every_document_decided(decided, choice.pool)
     if "count" in decided.columns:
         decided = decided.with_columns(stored_count("count"))
-    rows = _complete(decided, key, "decisions")
-    work.store.put("decisions", rows, scope)
+    work.store.put("decisions", _complete(decided, key, "decisions"), scope)
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     work.store.put("selected_subset", _complete(chosen, key, "selected_subset"), scope)
     report = selection_report(work.store, section, decided, work.project.settings.filters, choice.division)
@@ -236,7 +228,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
         write_atomically(page, selection_page(report, plot).encode())
         if report.baseline and report.baseline.noise:
             say(f"selection {key}: {report.baseline.noise}")
-    counts = dict(decided.group_by("reason").len().sort("reason").iter_rows())
+    counts = decided.group_by("reason").len().sort("reason").iter_rows()
     yield from work.record(
         Output(
             partition=key,
@@ -259,7 +251,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
             asset="decisions",
             partition=key,
             row_count=len(decided),
-            metadata={f"documents_{reason}": count for reason, count in counts.items()},
+            metadata={f"documents_{reason}": count for reason, count in counts},
             checks=[check],
             origins=choice.origins,
         ),
@@ -280,30 +272,16 @@ def _shown(report: SelectionReport, chosen: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def certificate(work: Work, section: SelectionSection, decided: pl.DataFrame) -> dict[str, int]:
-    """Count what is clear of the cut of a GOT-D selection by the estimated error, and what is not."""
-    if section.sampler != "got-d":
-        return {}
-    return counts_by_estimate(work.upstream("target_potential", str(section.target)), decided)
-
-
 def computed(
     work: Work, judge: JudgeResource, section: SelectionSection, pool: pl.DataFrame, excluded: pl.DataFrame
 ) -> pl.DataFrame:
     """The score that the sampler computes for this selection, of the eligible documents."""
-    encoder = work.project.settings.encoder.name
     with work.progress(f"{section.sampler} for {section.name}", unit="rows") as progress:
         return method_scores(
             work.store,
             section,
             pool.join(excluded, on="doc_id", how="anti"),
-            ScoringOptions(
-                transport=work.project.settings.transport,
-                seed=work.project.seed,
-                pool_table=current_table(work.project),
-                target_table=f"target_embeddings_{encoder_slug(encoder)}",
-                scorer=scorers(work, judge, [section.sampler]).get(section.sampler),
-            ),
+            scoring_options(work, scorers(work, judge, [section.sampler]).get(section.sampler)),
             progress.advance,
         )
 
@@ -328,49 +306,35 @@ def _complete(frame: pl.DataFrame, selection: str, table: str) -> pl.DataFrame:
 
 
 @asset("served_examples", ["lancedb"])
-def served_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def served_examples(work: Work, key: str) -> Iterator[Any]:
     """Target examples matched to each selected document, and the selection's distance to held-out examples.
 
     Optimal transport matches the examples; a selection without a target has none.
     """
-    table, columns = "served_examples", ["doc_id", "verdict", "rank"]
-    with store.work(context) as work:
-        for key in work.partitions:
-            with work.apart(key):
-                scope = f"selection = {quoted(key)}"
-                target = named(work.project.settings.selection, key).target
-                if target is None:
-                    work.store.delete(table, scope)
-                    yield from work.record(Output(partition=key))
-                    continue
-                decisions = work.store.read("decisions", columns, scope)
-                serving = serving_of(work.store, decisions, _goal(work, target), work.project.seed)
-                rows = serving.pairs.with_columns(pl.lit(key).alias("selection"))
-                work.store.put(table, rows, scope)
-                page = work.project.home.reports / served_page_name(key)
-                doubts = unknown_lines(work.project, target=target)
-                write_atomically(page, serving_page(work.store, key, target, serving, doubts).encode())
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        files=[page],
-                        row_count=len(rows),
-                        metadata=_serving_facts(serving) | {"page": work.link(page)},
-                    )
-                )
-
-
-def _goal(work: Work, target: str) -> Goal:
-    """The target of a selection, in the geometry of its potential, so that costs compare with scores."""
+    table, scope = "served_examples", f"selection = {quoted(key)}"
+    target = named(work.project.settings.selection, key).target
+    if target is None:
+        work.store.delete(table, scope)
+        yield from work.record(Output(partition=key))
+        return
+    decisions = work.store.read("decisions", ["doc_id", "verdict", "rank"], scope)
     potential = load_potential(work.upstream("target_potential", target))
-    encoder = work.project.settings.encoder.name
-    return Goal(
+    goal = Goal(  # in the geometry of the target's potential, so that costs compare with scores
         target=target,
         pool_table=current_table(work.project),
-        target_table=f"target_embeddings_{encoder_slug(encoder)}",
+        target_table=target_table(work),
         center=potential.center,
         normalize=potential.normalize,
     )
+    serving = serving_of(work.store, decisions, goal, work.project.seed)
+    rows = serving.pairs.with_columns(pl.lit(key).alias("selection"))
+    work.store.put(table, rows, scope)
+    page = work.project.home.reports / served_page_name(key)
+    doubts = unknown_lines(work.project, target=target)
+    write_atomically(page, serving_page(work.store, key, target, serving, doubts).encode())
+    facts = _serving_facts(serving) | {"page": work.link(page)}
+    yield from work.record(Output(partition=key, files=[page], row_count=len(rows), metadata=facts))
 
 
 def _serving_facts(serving: Serving) -> dict[str, Any]:
@@ -379,39 +343,39 @@ def _serving_facts(serving: Serving) -> dict[str, Any]:
     if serving.served is not None:
         facts |= {"examples_served": serving.served, "cost_of_another_half": serving.limit}
     for name, found in serving.distances.items():
-        facts |= {f"distance_of_{name}": found.value, f"distance_of_{name}_low": found.low}
-        facts[f"distance_of_{name}_high"] = found.high
+        facts |= {
+            f"distance_of_{name}": found.value,
+            f"distance_of_{name}_low": found.low,
+            f"distance_of_{name}_high": found.high,
+        }
     return facts
 
 
 @asset("selection_pages", ["polars"])
-def selection_pages(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def selection_pages(work: Work, key: str) -> Iterator[Any]:
     """Pages about a selection: a map, documents to browse, and the change in the mix of texts."""
-    with store.work(context) as work:
-        for key in work.partitions:
-            with work.apart(key):
-                section = named(work.project.settings.selection, key)
-                seen = look_at(work.store, subject_of(work.project, section))
-                place_n2, links = seen.point_nk[:, :2], page_links(key)
-                filters = work.project.settings.filters
-                made = [
-                    map_page(seen, place_n2, axes_in_words(seen), links),
-                    browse_page(work.store, seen, filters, links),
-                    mix_page(seen, choice_before(work.project.home, key), links),
-                ]
-                files = [work.project.home.reports / name for name, _what in links[1:]]
-                for file, content in zip(files, made, strict=True):
-                    write_atomically(file, content.encode())
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        files=files,
-                        row_count=len(seen.points),
-                        metadata={
-                            "map": work.link(files[0]),
-                            "documents": work.link(files[1]),
-                            "mix": work.link(files[2]),
-                            "thumbnail": dg.MetadataValue.md(plot_markdown(thumbnail_png(seen, place_n2))),
-                        },
-                    )
-                )
+    subject = subject_of(work.project, named(work.project.settings.selection, key))
+    seen = look_at(work.store, subject)
+    place_n2, links = seen.point_nk[:, :2], page_links(key)
+    made = [
+        map_page(seen, place_n2, axes_in_words(seen), links),
+        browse_page(work.store, seen, work.project.settings.filters, links),
+        mix_page(seen, choice_before(work.project.home, key), links),
+    ]
+    files = [work.project.home.reports / name for name, _what in links[1:]]
+    for file, content in zip(files, made, strict=True):
+        write_atomically(file, content.encode())
+    yield from work.record(
+        Output(
+            partition=key,
+            files=files,
+            row_count=len(seen.points),
+            metadata={
+                "map": work.link(files[0]),
+                "documents": work.link(files[1]),
+                "mix": work.link(files[2]),
+                "thumbnail": dg.MetadataValue.md(plot_markdown(thumbnail_png(seen, place_n2))),
+            },
+        )
+    )

@@ -2,19 +2,18 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from tamis.graph.stages import ancestors, stages
-from tamis.platform.resources.encoder import EncoderResource
-from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.store import StoreResource
 from tamis.runtime.failures import NothingDueError, failed_assets, failure_of
 from tamis.runtime.record import logged_by_hand
 from tamis.runtime.runs import PARTITION_SETS
+from tamis.runtime.step import Work
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Stage
 from tamis.training.stage import TRIALS_STAGE
@@ -26,25 +25,44 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 """All partitions of a backfill are one run; of trials each is one, since each takes long."""
 BEFORE_REPORTS = {"dagster/priority": "1"}
 """Of the steps of a run that could go on, those of selections do: people wait for them."""
+Check = tuple[str, str, bool]
+Make = Callable[..., Iterator[Any]]
 
 
 def asset(
     name: str,
     kinds: Sequence[str],
-    checks: Sequence[tuple[str, str, bool]] = (),
+    checks: Sequence[Check] = (),
     description: str = "",
-) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
-    """Return a decorator of the step that makes a stage; each check is (name, description, blocking).
+    engine: bool = False,
+) -> Callable[[Make], dg.AssetsDefinition]:
+    """Return a decorator of the function that makes a stage; each check is (name, description, blocking).
 
-    Its inputs are those that the stage declares. The description is the docstring, where none is given.
+    Its inputs are those that the stage declares. The function takes the work, and `encoder`, `judge` or
+    `tracker` where it has a parameter of that name. The description is the docstring, where none is given.
+    `engine`: the work goes through blocks on the project's engine.
     """
-    spec = specified(name, kinds, description)
 
-    def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
-        said = spec.replace_attributes(description=description or inspect.getdoc(make) or "")
-        return step(name, [said], _checks(name, checks))(make)
+    def decorated(make: Make) -> dg.AssetsDefinition:
+        spec = specified(name, kinds, description or inspect.getdoc(make) or "")
+        return step(name, [spec], _checks(name, checks), engine=engine)(make)
 
     return decorated
+
+
+def per_partition(make: Make) -> Make:
+    """Return the function that makes each partition of a step by itself: an error holds no other one back.
+
+    `make`: takes the work, the key of the partition, and resources as the function of an asset does.
+    """
+
+    @functools.wraps(make)
+    def made(work: Work, **resources: Any) -> Iterator[Any]:
+        for key in work.partitions:
+            with work.apart(key):
+                yield from make(work, key, **resources)
+
+    return made
 
 
 def step(
@@ -52,37 +70,34 @@ def step(
     specs: Sequence[dg.AssetSpec],
     checks: Sequence[dg.AssetCheckSpec],
     pooled: bool = False,
-) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
-    """Return a decorator of the step that makes these assets of the same partitions, all of them or none.
+    engine: bool = False,
+) -> Callable[[Make], dg.AssetsDefinition]:
+    """Return a decorator of the function that makes assets of the same partitions, all of them or none.
 
     Of several, a run may name one alone, so that the UI asks for no consent; the step makes the others too.
     Where nothing of them is due it makes nothing, and what comes after it in the run goes on. `pooled`: it
-    computes on an accelerator, though its kinds do not say so.
+    computes on an accelerator, though its kinds do not say so. `engine`: as in `asset`.
     """
     accelerated = pooled or any(ACCELERATED.intersection(spec.kinds) for spec in specs)
     partitions, chosen_by = specs[0].partitions_def, ancestors(SELECTION_STAGE.name)
 
-    def decorated(make: Callable[..., Iterator[Any]]) -> dg.AssetsDefinition:
-        @functools.wraps(make)
-        def made(context: dg.AssetExecutionContext, **resources: Any) -> Iterator[Any]:
-            try:
-                yield from make(context, **resources)
-            except NothingDueError as reason:
-                context.log.info(str(reason))
-                if reason.current:
-                    yield from (logged_by_hand(key) for key in context.selected_asset_keys)
-                yield from _not_made(context, checks, reason)
-
-        return dg.multi_asset(
+    def decorated(make: Make) -> dg.AssetsDefinition:
+        @dg.multi_asset(
             name=name,
+            description=inspect.getdoc(make),
             specs=specs,
             check_specs=checks,
             partitions_def=partitions,
             can_subset=len(specs) > 1,
+            required_resource_keys={"store", *_resources_of(make), *(["engine"] if engine else [])},
             op_tags=BEFORE_REPORTS if chosen_by.intersection(spec.key.path[-1] for spec in specs) else None,
             pool=ACCELERATOR_POOL if accelerated else None,
             backfill_policy=SINGLE_RUN if partitions and partitions != PARTITION_SETS["trials"] else None,
-        )(made)
+        )
+        def made(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            yield from _made(context, name, make, checks, context.selected_asset_keys, engine)
+
+        return made
 
     return decorated
 
@@ -96,13 +111,11 @@ class Part:
 
     name: str
     kinds: Sequence[str]
-    checks: Sequence[tuple[str, str, bool]]
-    make: Callable[..., Iterator[Any]]
+    checks: Sequence[Check]
+    make: Make
 
 
-def part(
-    name: str, kinds: Sequence[str], checks: Sequence[tuple[str, str, bool]] = ()
-) -> Callable[[Callable[..., Iterator[Any]]], Part]:
+def part(name: str, kinds: Sequence[str], checks: Sequence[Check] = ()) -> Callable[[Make], Part]:
     """Return a decorator of the function that makes a stage; arguments as those of `asset`."""
     return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
 
@@ -121,29 +134,18 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
         check_specs=[check for one in parts for check in _checks(one.name, one.checks)],
         partitions_def=PARTITION_SETS[first.partitions],
         can_subset=True,
+        required_resource_keys={"store", "encoder", "engine"},
         pool=ACCELERATOR_POOL if any(ACCELERATED.intersection(one.kinds) for one in parts) else None,
         backfill_policy=SINGLE_RUN,
     )
-    def made(
-        context: dg.AssetExecutionContext,
-        store: StoreResource,
-        encoder: EncoderResource,
-        engine: EngineResource,
-    ) -> Iterator[Any]:
+    def made(context: dg.AssetExecutionContext) -> Iterator[Any]:
         failed: dict[str, str] = {}
-        given = {"encoder": encoder}
         for one in parts:
-            if dg.AssetKey(one.name) not in context.selected_asset_keys:
+            key = dg.AssetKey(one.name)
+            if key not in context.selected_asset_keys:
                 continue
             try:
-                with store.work(context, one.name) as work, engine.running(work):
-                    asked = inspect.signature(one.make).parameters
-                    yield from one.make(work, **{name: given[name] for name in given if name in asked})
-            except NothingDueError as reason:
-                context.log.info(str(reason))
-                if reason.current:
-                    yield logged_by_hand(dg.AssetKey(one.name))
-                yield from _not_made(context, _checks(one.name, one.checks), reason)
+                yield from _made(context, one.name, one.make, _checks(one.name, one.checks), [key], True)
             except dg.Failure as error:
                 failed |= failed_assets(error.metadata) or {one.name: error.description or ""}
                 if len(context.partition_keys) == 1:
@@ -154,22 +156,40 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
     return made
 
 
-def _not_made(
-    context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckSpec], reason: NothingDueError
-) -> Iterator[dg.AssetCheckResult]:
-    """Yield the checks of what a step had no reason to make: Dagster wants a result of each."""
-    for check in checks:
-        if check.key in context.selected_asset_check_keys:
-            yield dg.AssetCheckResult(
-                asset_key=check.asset_key,
-                check_name=check.name,
-                passed=reason.passed,
-                severity=dg.AssetCheckSeverity.WARN,
-                metadata={"not_made": str(reason)},
-            )
+def _resources_of(make: Make) -> set[str]:
+    """Return the resources that the function of a stage takes besides the work and a key."""
+    return {*inspect.signature(make).parameters}.difference(("work", "key"))
 
 
-def _checks(name: str, checks: Sequence[tuple[str, str, bool]]) -> list[dg.AssetCheckSpec]:
+def _made(
+    context: dg.AssetExecutionContext,
+    name: str,
+    make: Make,
+    checks: Sequence[dg.AssetCheckSpec],
+    keys: Iterable[dg.AssetKey],
+    engine: bool,
+) -> Iterator[Any]:
+    """Yield what a stage makes; where nothing is due, results of its `checks`: Dagster wants one of each."""
+    given = context.resources
+    try:
+        with given.store.work(context, name) as work, given.engine.running(work) if engine else nullcontext():
+            yield from make(work, **{one: getattr(given, one) for one in _resources_of(make)})
+    except NothingDueError as reason:
+        context.log.info(str(reason))
+        if reason.current:
+            yield from map(logged_by_hand, keys)
+        for check in checks:
+            if check.key in context.selected_asset_check_keys:
+                yield dg.AssetCheckResult(
+                    asset_key=check.asset_key,
+                    check_name=check.name,
+                    passed=reason.passed,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"not_made": str(reason)},
+                )
+
+
+def _checks(name: str, checks: Sequence[Check]) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(check, asset=name, description=text, blocking=blocking)
         for check, text, blocking in checks
@@ -196,12 +216,8 @@ def dependencies(stage: Stage) -> list[dg.AssetDep]:
     found = []
     for name in dict.fromkeys(edge.asset for edge in stage.edges):
         upstream = stages()[name].partitions
-        mapping: dg.PartitionMapping | None
-        if upstream is None:
-            mapping = None
-        elif upstream == stage.partitions and stage.name != TRIALS_STAGE.name:
+        mapping: dg.PartitionMapping | None = dg.AllPartitionMapping() if upstream else None
+        if upstream and upstream == stage.partitions and stage.name != TRIALS_STAGE.name:
             mapping = dg.IdentityPartitionMapping()
-        else:
-            mapping = dg.AllPartitionMapping()
         found.append(dg.AssetDep(name, partition_mapping=mapping))
     return found

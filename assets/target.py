@@ -1,7 +1,7 @@
 """Target: examples of what the model must become good at, and how far each document is from them."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from tamis.corpus.targets import (
     rows_of_target,
 )
 from tamis.embedding import encode_each
-from tamis.embedding.storing import current_table, encoder_slug, require_different_vectors
+from tamis.embedding.storing import current_table, require_different_vectors
 from tamis.graph.snapshot import Shrunken, lost_too_many_documents
-from tamis.platform.assets.specification import asset
+from tamis.platform.assets.corpus import readable
+from tamis.platform.assets.scorers import target_table
+from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.resources.encoder import EncoderResource
-from tamis.platform.resources.engine import EngineResource
-from tamis.platform.resources.store import StoreResource
 from tamis.records.manifest import content_digest
 from tamis.retention.held_back import keep_values
 from tamis.retention.losses import forget_shrunken, note_shrunken
@@ -48,7 +48,6 @@ from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
-from tamis.transport.exact import ExactCheck
 from tamis.transport.gaps import FEWEST, Gaps, find_gaps
 from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
@@ -80,53 +79,63 @@ CHECKS = ("readable", "learnable")
 
 
 @asset("target_examples", ["polars"], [READABLE, LEARNABLE])
-def target_examples(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def target_examples(work: Work) -> Iterator[Any]:
     """Examples of a target, split into training and held-out parts; near-duplicates are in the same part."""
-    with store.work(context) as work:
-        barred = refusal(work.store)
-        for key in work.partitions:
-            with work.apart(key):
-                section = named(work.project.settings.target, key)
-                read = read_target_rows(section, work.project.root)
-                found, quarantined = read.examples, read.quarantine
-                if section.format != "text":
-                    models = [one.path for one in work.project.settings.base_model if one.path]
-                    found, refused_here = without_refused(found, [*map(work.project.model, models)])
-                    quarantined = pl.concat([quarantined, refused_here])
-                examples, refused = barred.documents(found)
-                if loss := _too_few(work, key, len(examples)):
-                    note_shrunken(work.store, [loss])
-                    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
-                    yield from work.leave(key, TargetShrunkError(key, loss.before, loss.now), *CHECKS)
-                    continue
-                bad = _quarantine(work, key, barred, refused, quarantined)
-                threshold = work.project.settings.near_duplicates.threshold
-                groups = near_groups(examples, threshold)
-                sizes = (section.train, section.held_out)
-                split = split_target(examples, groups, *sizes, work.project.seed, sum(bad.values()))
-                if section.label_column:
-                    require_labels(split)
-                scope = f"target = {quoted(key)}"
-                work.store.put("target_examples", split.with_columns(target=pl.lit(key)), scope)
-                facts = dict(split.group_by("split").len().sort("split").iter_rows())
-                facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
-                if repeats := barred.near_repeats(examples):
-                    facts[NEAR_REPEATS] = repeats
-                forget_shrunken(work.store, [place_of_target(key)])
-                learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
-                        row_count=len(split),
-                        data_version=_version(learnt),
-                        metadata=facts,
-                        checks=[
-                            _readable(bad),
-                            _learnable(never_learnt(split) if section.label_column else {}),
-                        ],
-                    )
+    barred = refusal(work.store)
+    for key in work.partitions:
+        with work.apart(key):
+            section = named(work.project.settings.target, key)
+            read = read_target_rows(section, work.project.root)
+            found, quarantined = read.examples, read.quarantine
+            if section.format != "text":
+                models = [one.path for one in work.project.settings.base_model if one.path]
+                found, refused_here = without_refused(found, [*map(work.project.model, models)])
+                quarantined = pl.concat([quarantined, refused_here])
+            examples, refused = barred.documents(found)
+            if loss := _too_few(work, key, len(examples)):
+                note_shrunken(work.store, [loss])
+                keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+                yield from work.leave(key, TargetShrunkError(key, loss.before, loss.now), *CHECKS)
+                continue
+            bad = _quarantine(work, key, barred, refused, quarantined)
+            groups = near_groups(examples, work.project.settings.near_duplicates.threshold)
+            split = split_target(
+                examples, groups, section.train, section.held_out, work.project.seed, sum(bad.values())
+            )
+            if section.label_column:
+                require_labels(split)
+            scope = f"target = {quoted(key)}"
+            work.store.put("target_examples", split.with_columns(target=pl.lit(key)), scope)
+            facts = dict(split.group_by("split").len().sort("split").iter_rows())
+            facts |= {"quarantined": sum(bad.values()), ROWS_READ: read.rows}
+            if repeats := barred.near_repeats(examples):
+                facts[NEAR_REPEATS] = repeats
+            forget_shrunken(work.store, [place_of_target(key)])
+            learnt = [_stored(work, "target_examples", scope), *_answers(work, key, split)]
+            unknown = never_learnt(split) if section.label_column else {}
+            learnable = dg.AssetCheckResult(
+                asset_key="target_examples",
+                check_name="learnable",
+                passed=not unknown,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"labels_never_in_train": len(unknown), "examples_of_them": sum(unknown.values())},
+            )
+            yield from work.record(
+                Output(
+                    partition=key,
+                    rows=[*learnt, _stored(work, "quarantine", rows_of_target(key))],
+                    row_count=len(split),
+                    # Of these alone: nothing is trained again because a bad row was repaired.
+                    data_version=content_digest(
+                        {entry.table: entry.records[0] for entry in learnt if entry.records}, {}
+                    ),
+                    metadata=facts,
+                    checks=[
+                        readable("target_examples", bad),
+                        learnable,
+                    ],
                 )
+            )
 
 
 def _too_few(work: Work, key: str, now: int) -> Shrunken | None:
@@ -158,32 +167,6 @@ def _stored(work: Work, table: str, where: str) -> Rows:
     return Rows(table=table, where=where, records=stored_rows(work.store, table, where))
 
 
-def _version(learnt: Sequence[Rows]) -> str:
-    """Digest of the examples and answers alone: nothing is trained again because a bad row was repaired."""
-    digests = {entry.table: entry.records[0] for entry in learnt if entry.records}
-    return content_digest(digests, {})
-
-
-def _learnable(unknown: dict[str, int]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key="target_examples",
-        check_name="learnable",
-        passed=not unknown,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"labels_never_in_train": len(unknown), "examples_of_them": sum(unknown.values())},
-    )
-
-
-def _readable(quarantined: dict[str, int]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key="target_examples",
-        check_name="readable",
-        passed=not quarantined,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"quarantined": dg.MetadataValue.json(quarantined)},
-    )
-
-
 def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
     """Write the answers that a target's examples teach; plain texts have none."""
     table, scope = "target_answers", f"target = {quoted(key)}"
@@ -195,100 +178,107 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
 
 
 @asset("target_embeddings", ["lancedb", "torch"])
-def target_embeddings(
-    context: dg.AssetExecutionContext, store: StoreResource, encoder: EncoderResource
-) -> Iterator[Any]:
+def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Embedding vectors of a target's examples, from the encoder that also encodes the pool."""
-    with store.work(context) as work:
-        name = work.project.settings.encoder.name
-        table = f"target_embeddings_{encoder_slug(name)}"
-        with work.progress(f"loading encoder {name}"):
-            model = encoder.open(work.project)
-        for key in work.partitions:
-            with work.apart(key):
-                scope = f"target = {quoted(key)}"
-                examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
-                with work.progress(f"target {key}", len(examples)) as progress:
-                    vectors_nd, refused = encode_each(model, examples["text"].to_list(), progress.advance)
-                kept = [place for place in range(len(examples)) if place not in refused]
-                columns = {
-                    "target": [key] * len(kept),
-                    "doc_id": examples["doc_id"].gather(kept),
-                    "vector": vector_column(vectors_nd[kept]),
-                    "fingerprint": [model.fingerprint] * len(kept),
-                }
-                work.store.put(table, columns, scope)
-                aside = [
-                    {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
-                    for place, why in refused.items()
-                ]
-                none = dict.fromkeys(("doc_id", "reason", "detail"), pl.String)
-                show_rows(work.store, place_of(work.stage.name, key), pl.DataFrame(aside, schema=none))
-                facts: dict[str, Any] = {}
-                shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
-                entry = Rows(table=table, where=scope)  # the table is that of the encoder
-                yield from work.record(
-                    Output(partition=key, rows=[entry], aside=shown, row_count=len(kept), metadata=facts)
+    table = target_table(work)
+    with work.progress(f"loading encoder {work.project.settings.encoder.name}"):
+        model = encoder.open(work.project)
+    for key in work.partitions:
+        with work.apart(key):
+            scope = f"target = {quoted(key)}"
+            examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
+            with work.progress(f"target {key}", len(examples)) as progress:
+                vectors_nd, refused = encode_each(model, examples["text"].to_list(), progress.advance)
+            kept = [place for place in range(len(examples)) if place not in refused]
+            columns = {
+                "target": [key] * len(kept),
+                "doc_id": examples["doc_id"].gather(kept),
+                "vector": vector_column(vectors_nd[kept]),
+                "fingerprint": [model.fingerprint] * len(kept),
+            }
+            work.store.put(table, columns, scope)
+            aside = [
+                {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
+                for place, why in refused.items()
+            ]
+            rows = pl.DataFrame(aside, schema=dict.fromkeys(("doc_id", "reason", "detail"), pl.String))
+            show_rows(work.store, place_of(work.stage.name, key), rows)
+            facts: dict[str, Any] = {}
+            shown = rows_set_aside(work.stage.name, key, facts, {key: len(aside)})
+            yield from work.record(
+                Output(
+                    partition=key,
+                    rows=[Rows(table=table, where=scope)],  # the table is that of the encoder
+                    aside=shown,
+                    row_count=len(kept),
+                    metadata=facts,
                 )
+            )
 
 
 @asset("contamination", ["polars"])
-def contamination(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def contamination(work: Work, key: str) -> Iterator[Any]:
     """Documents of the pool that share long n-grams with a target's held-out examples."""
-    with store.work(context) as work:
-        section = work.project.settings.decontamination
-        for key in work.partitions:
-            with work.apart(key):
-                scope = f"target = {quoted(key)}"
-                changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
-                with work.progress(f"contamination by {key}") as progress:
-                    found = update_contamination(work.store, key, section, changed, progress.advance)
-                records = stored_rows(work.store, TABLE, scope)
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
-                        row_count=found.contaminated,
-                        data_version=records[0],
-                        metadata={"documents_read": found.read},
-                    )
-                )
+    section, scope = work.project.settings.decontamination, f"target = {quoted(key)}"
+    changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
+    with work.progress(f"contamination by {key}") as progress:
+        found = update_contamination(work.store, key, section, changed, progress.advance)
+    records = stored_rows(work.store, TABLE, scope)
+    yield from work.record(
+        Output(
+            partition=key,
+            rows=[Rows(table=TABLE, where=scope, records=records), Rows(table=RUNS, where=scope)],
+            row_count=found.contaminated,
+            data_version=records[0],
+            metadata={"documents_read": found.read},
+        )
+    )
 
 
-@asset("target_potential", ["torch"], [CONVERGED, EXACT])
-def target_potential(
-    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
-) -> Iterator[Any]:
+@asset("target_potential", ["torch"], [CONVERGED, EXACT], engine=True)
+@per_partition
+def target_potential(work: Work, key: str) -> Iterator[Any]:
     """Dual potential of each target example: the solution of the optimal transport from pool to target."""
-    with store.work(context) as work, engine.running(work):
-        encoder = work.project.settings.encoder.name
-        for key in work.partitions:
-            with work.apart(key):
-                require_different_vectors(work.project)
-                with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
-                    warnings.simplefilter("always")
-                    found = current_potential(
-                        work.store,
-                        current_table(work.project),
-                        target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
-                        section=work.project.settings.transport,
-                        seed=work.project.seed,
-                        before=kept_potential(work, key),
-                    )
-                for warning in caught:
-                    context.log.warning(str(warning.message))
-                folder = work.fitted(key)
-                save_potential(folder, found)
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        files=[folder],
-                        row_count=len(found.potential.g),
-                        metadata=potential_facts(found),
-                        checks=[_converged(found), _agreeing(found.exact)],
-                        **kept_version(work, key, found),
-                    )
-                )
+    require_different_vectors(work.project)
+    with warnings.catch_warnings(record=True) as caught, work.progress(f"potential of {key}"):
+        warnings.simplefilter("always")
+        found = current_potential(
+            work.store,
+            current_table(work.project),
+            target_vectors(work.store, target_table(work), key),
+            section=work.project.settings.transport,
+            seed=work.project.seed,
+            before=kept_potential(work, key),
+        )
+    for warning in caught:
+        work.context.log.warning(str(warning.message))
+    folder, exact = work.fitted(key), found.exact
+    save_potential(folder, found)
+    converged = dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="converged",
+        passed=found.within_tolerance,
+        metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
+    )
+    # Without a comparison, of a potential that earlier code wrote, there is nothing to warn of.
+    agreeing = dg.AssetCheckResult(
+        asset_key="target_potential",
+        check_name="agrees_with_exact_transport",
+        passed=exact is None or exact.rank_agreement >= LEAST_AGREEMENT,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={} if exact is None else asdict(exact) | {"difference_of_values": exact.difference},
+    )
+    yield from work.record(
+        Output(
+            partition=key,
+            files=[folder],
+            row_count=len(found.potential.g),
+            metadata=potential_facts(found),
+            checks=[converged, agreeing],
+            **kept_version(work, key, found),
+        )
+    )
 
 
 def kept_version(work: Work, key: str, found: CurrentPotential) -> dict[str, Any]:
@@ -307,65 +297,38 @@ def kept_potential(work: Work, key: str) -> Path | None:
     return work.upstream("target_potential", key)
 
 
-@asset("transport_scores", ["lancedb", "torch"])
-def transport_scores(
-    context: dg.AssetExecutionContext, store: StoreResource, engine: EngineResource
-) -> Iterator[Any]:
+@asset("transport_scores", ["lancedb", "torch"], engine=True)
+@per_partition
+def transport_scores(work: Work, key: str) -> Iterator[Any]:
     """GOT-D: gradient of the transport distance from pool to target in the mass of each document."""
-    with store.work(context) as work, engine.running(work):
-        encoder = work.project.settings.encoder.name
-        for key in work.partitions:
-            with work.apart(key):
-                scoring = PoolScoring(
-                    potential=load_potential(work.upstream("target_potential", key)),
-                    target_md=target_vectors(work.store, f"target_embeddings_{encoder_slug(encoder)}", key),
-                    target=key,
-                    fingerprint=work.current[("target_potential", key)].data_version[:32],
-                )
-                count = work.store.count(current_table(work.project))
-                with work.progress(f"transport to {key}", count) as progress:
-                    scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
-                smallest, largest = score_range(work.store, key)
-                facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
-                entry = Rows(table=f"transport_{key}")
-                yield from work.record(Output(partition=key, rows=[entry], row_count=count, metadata=facts))
-
-
-def _converged(found: CurrentPotential) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key="target_potential",
-        check_name="converged",
-        passed=found.within_tolerance,
-        metadata={"marginal_error": found.marginal_error, "tolerance": found.tolerance},
+    scoring = PoolScoring(
+        potential=load_potential(work.upstream("target_potential", key)),
+        target_md=target_vectors(work.store, target_table(work), key),
+        target=key,
+        fingerprint=work.current[("target_potential", key)].data_version[:32],
     )
-
-
-def _agreeing(exact: ExactCheck | None) -> dg.AssetCheckResult:
-    """Without a comparison, of a potential that earlier code wrote, there is nothing to warn of."""
-    known = {} if exact is None else asdict(exact) | {"difference_of_values": exact.difference}
-    return dg.AssetCheckResult(
-        asset_key="target_potential",
-        check_name="agrees_with_exact_transport",
-        passed=exact is None or exact.rank_agreement >= LEAST_AGREEMENT,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata=known,
-    )
+    count = work.store.count(current_table(work.project))
+    with work.progress(f"transport to {key}", count) as progress:
+        scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
+    smallest, largest = score_range(work.store, key)
+    facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
+    rows = [Rows(table=f"transport_{key}")]
+    yield from work.record(Output(partition=key, rows=rows, row_count=count, metadata=facts))
 
 
 @asset("target_gaps", ["lancedb", "torch"])
-def target_gaps(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def target_gaps(work: Work) -> Iterator[Any]:
     """For each target example, whether too few similar documents may be selected (a gap in the data)."""
-    with store.work(context) as work:
-        schema, found, facts = schema_of("target_gaps"), [], {}
-        excluded = exclusions(work.store, work.project.settings.filters)["doc_id"]
-        for key in every("targets")(work.snapshot, ""):
-            ids, gaps = _gaps_of(work, key, excluded)
-            supply = pl.Series(gaps.supply_m).fill_nan(None).to_arrow()
-            found.append(pa.table([[key] * len(ids), ids, supply, gaps.is_gap_m], schema=schema))
-            facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
-        rows = pa.concat_tables(found)
-        work.store.overwrite("target_gaps", rows)
-        yield from work.record(Output(row_count=rows.num_rows, metadata=facts))
+    schema, found, facts = schema_of("target_gaps"), [], {}
+    excluded = exclusions(work.store, work.project.settings.filters)["doc_id"]
+    for key in every("targets")(work.snapshot, ""):
+        ids, gaps = _gaps_of(work, key, excluded)
+        supply = pl.Series(gaps.supply_m).fill_nan(None).to_arrow()
+        found.append(pa.table([[key] * len(ids), ids, supply, gaps.is_gap_m], schema=schema))
+        facts[f"gaps_of_{key}"] = f"{gaps.is_gap_m.sum():,} of {counted(len(ids), 'example')}"
+    rows = pa.concat_tables(found)
+    work.store.overwrite("target_gaps", rows)
+    yield from work.record(Output(row_count=rows.num_rows, metadata=facts))
 
 
 def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps]:
@@ -373,10 +336,9 @@ def _gaps_of(work: Work, key: str, excluded: pl.Series) -> tuple[list[str], Gaps
 
     Near duplicates count once, and what no selection may choose counts for nothing.
     """
-    encoder, pool_table = work.project.settings.encoder.name, current_table(work.project)
     potential = load_potential(work.upstream("target_potential", key))
-    ids, example_md = target_rows(work.store, f"target_embeddings_{encoder_slug(encoder)}", key)
-    pool = VectorBlocks(work.store, pool_table, dtype=np.float16, left_out=excluded)
+    ids, example_md = target_rows(work.store, target_table(work), key)
+    pool = VectorBlocks(work.store, current_table(work.project), dtype=np.float16, left_out=excluded)
     if not pool.count():
         return ids, Gaps(supply_m=np.full(len(ids), 0.0 if len(ids) >= FEWEST else np.nan))
     with work.progress(f"gaps of {key}", pool.count()) as progress:

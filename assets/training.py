@@ -9,8 +9,7 @@ import dagster as dg
 
 from tamis.corpus.intake import texts_of
 from tamis.graph.trial_data import trial_data
-from tamis.platform.assets.specification import asset
-from tamis.platform.resources.store import StoreResource
+from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.current_values import read_current_values
 from tamis.retention.superseded import remove_superseded
@@ -44,9 +43,9 @@ IMPROVED = (
 
 
 @asset("tokenizer", ["tokenizers"])
-def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+def tokenizer(work: Work) -> Iterator[Any]:
     """Byte-level BPE tokenizer, trained once on a sample of the pool and not changed by new files."""
-    with store.work(context) as work, work.progress("tokenizer"):
+    with work.progress("tokenizer"):
         pool = work.store.read("documents", ["doc_id"])["doc_id"].to_list()
         sample = keyed_order(pool, work.project.seed)[:TOKENIZER_DOCUMENTS]
         texts = texts_of(work.store, sample)
@@ -60,96 +59,87 @@ def tokenizer(context: dg.AssetExecutionContext, store: StoreResource) -> Iterat
 
 
 @asset("base_models", ["torch", "transformers"])
-def base_models(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+@per_partition
+def base_models(work: Work, key: str) -> Iterator[Any]:
     """A small Llama-type model pre-trained on half of the pool, or an existing model by path or hub id."""
-    with store.work(context) as work:
-        for key in work.partitions:
-            with work.apart(key):
-                section, fold = model_section(work.project, key)
-                if section.path is not None:
-                    size = count_parameters(work.project.model(section.path))
-                    facts = {"path": section.path} | ({"parameters": size} if size else {})
-                    yield from work.record(Output(partition=key, rows=(), metadata=facts))
-                    continue
-                assert section.preset is not None
-                options = work.project.settings.pretraining
-                source = work.upstream("tokenizer")
-                doc_ids = pretraining_documents(work.store, source, fold, options.tokens, work.project.seed)
-                record_training_documents(work.store, key, {"pool": doc_ids})
-                texts = texts_of(work.store, doc_ids)
-                folder = checkpoint_folder(work, key)
-                with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
-                    result = pretrain(
-                        preset_shape(section.preset, options.vocabulary),
-                        (texts[doc_id] for doc_id in doc_ids),
-                        source,
-                        PretrainingOptions(
-                            seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})
-                        ),
-                        folder,
-                        resume_folder(work.project.home.cache, work.stage.name, work.key(key)[:16]),
-                        checkpoints=section.checkpoints,
-                        advance=progress.advance,
-                    )
-                rows = Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        rows=[rows],
-                        files=[folder],
-                        row_count=len(doc_ids),
-                        metadata=training_metadata(result),
-                    )
-                )
+    section, fold = model_section(work.project, key)
+    if section.path is not None:
+        size = count_parameters(work.project.model(section.path))
+        facts = {"path": section.path} | ({"parameters": size} if size else {})
+        yield from work.record(Output(partition=key, rows=(), metadata=facts))
+        return
+    assert section.preset is not None
+    options = work.project.settings.pretraining
+    source = work.upstream("tokenizer")
+    doc_ids = pretraining_documents(work.store, source, fold, options.tokens, work.project.seed)
+    record_training_documents(work.store, key, {"pool": doc_ids})
+    texts = texts_of(work.store, doc_ids)
+    folder = checkpoint_folder(work, key)
+    with work.progress(f"pre-training {key}", options.tokens, "tokens") as progress:
+        result = pretrain(
+            preset_shape(section.preset, options.vocabulary),
+            (texts[doc_id] for doc_id in doc_ids),
+            source,
+            PretrainingOptions(seed=work.project.seed, **options.model_dump(exclude={"vocabulary"})),
+            folder,
+            resume_folder(work.project.home.cache, work.stage.name, work.key(key)[:16]),
+            checkpoints=section.checkpoints,
+            advance=progress.advance,
+        )
+    yield from work.record(
+        Output(
+            partition=key,
+            rows=[Rows(table="trained_on", where=f"checkpoint = {quoted(key)}")],
+            files=[folder],
+            row_count=len(doc_ids),
+            metadata=training_metadata(result),
+        )
+    )
 
 
 @asset("trials", ["torch", "mlflow"], [IMPROVED])
-def trials(
-    context: dg.AssetExecutionContext, store: StoreResource, tracker: TrackerResource
-) -> Iterator[Any]:
+@per_partition
+def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A base model fine-tuned on part of a target or warmed up on a selection, with the held-out loss."""
-    with store.work(context) as work:
-        for key in work.partitions:
-            with work.apart(key):
-                trial, input_key = work.snapshot.trials[key], work.key(key)
-                with tried_once(), failure_noted(work.store, key, input_key):
-                    tracker.require(work.project)
-                    base = work.upstream("base_models", trial.model)
-                    data = trial_data(work.project, work.snapshot, work.current, trial, base)
-                    seen = {stage.data: stage.doc_ids for stage in data.stages}
-                    repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
-                    record_training_documents(work.store, key, seen, repeated)
-                    folder = checkpoint_folder(work, key)
-                    with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-                        finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
-                    run = tracker.log(work.project, finished)
-                work.store.merge("trials", finished.row(run))
-                improved = dg.AssetCheckResult(
-                    asset_key="trials",
-                    check_name="improved",
-                    passed=finished.improved,
-                    severity=dg.AssetCheckSeverity.WARN,
-                )
-                yield from work.record(
-                    Output(
-                        partition=key,
-                        rows=[
-                            Rows(table="trials", where=f"trial = {quoted(key)}"),
-                            Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
-                        ],
-                        files=[folder],
-                        row_count=sum(len(doc_ids) for doc_ids in seen.values()),
-                        metadata=trial_metadata(finished, run),
-                        checks=[improved],
-                        announce=partial(tracker.register, work.project, run),
-                    )
-                )
-                forget_state(work.project, input_key)
-                for line in remove_superseded(work.project, read_current_values(work.store)):
-                    context.log.info(line)
+    trial, input_key = work.snapshot.trials[key], work.key(key)
+    with tried_once(), failure_noted(work.store, key, input_key):
+        tracker.require(work.project)
+        base = work.upstream("base_models", trial.model)
+        data = trial_data(work.project, work.snapshot, work.current, trial, base)
+        seen = {stage.data: stage.doc_ids for stage in data.stages}
+        repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
+        record_training_documents(work.store, key, seen, repeated)
+        folder = checkpoint_folder(work, key)
+        with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
+            finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
+        run = tracker.log(work.project, finished)
+    work.store.merge("trials", finished.row(run))
+    improved = dg.AssetCheckResult(
+        asset_key="trials",
+        check_name="improved",
+        passed=finished.improved,
+        severity=dg.AssetCheckSeverity.WARN,
+    )
+    yield from work.record(
+        Output(
+            partition=key,
+            rows=[
+                Rows(table="trials", where=f"trial = {quoted(key)}"),
+                Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
+            ],
+            files=[folder],
+            row_count=sum(len(doc_ids) for doc_ids in seen.values()),
+            metadata=trial_metadata(finished, run),
+            checks=[improved],
+            announce=partial(tracker.register, work.project, run),
+        )
+    )
+    forget_state(work.project, input_key)
+    for line in remove_superseded(work.project, read_current_values(work.store)):
+        work.context.log.info(line)
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:
     """Folder of a checkpoint, named by its input key."""
-    name = partition or "all"
-    return work.project.home.checkpoints / work.stage.name / name / work.key(partition)[:16]
+    folder = work.project.home.checkpoints / work.stage.name / (partition or "all")
+    return folder / work.key(partition)[:16]

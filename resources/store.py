@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project, open_project
@@ -30,20 +29,15 @@ class StoreResource(dg.ConfigurableResource):
 
     project_file: str
 
-    _project: Project | None = PrivateAttr(default=None)
-    _seen: Seen = PrivateAttr(default_factory=Seen)
-
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Claim the run for the home, before its first step."""
         if context.run is not None and context.instance is not None:
             claim_run(context.instance, context.run, self.home)
 
-    @property
+    @cached_property
     def project(self) -> Project:
         """The project, read once."""
-        if self._project is None:
-            self._project = open_project(Path(self.project_file).parent)
-        return self._project
+        return open_project(Path(self.project_file).parent)
 
     @property
     def home(self) -> Home:
@@ -60,10 +54,10 @@ class StoreResource(dg.ConfigurableResource):
         """All manifests."""
         return ManifestFolder.of(self.project.home)
 
-    @property
+    @cached_property
     def seen(self) -> Seen:
         """What the run that looked at the sources last saw of them."""
-        return self._seen
+        return Seen()
 
     def scan(self, within: float | None = None) -> tuple[ProjectSnapshot, CurrentValues]:
         """Return the snapshot of now and the current values; a listing `within` so many seconds is good."""
@@ -75,19 +69,17 @@ class StoreResource(dg.ConfigurableResource):
         """Return the sources as the steps of a run saw them, and the current values; without steps, those of
         now.
         """
-        if self._seen.snapshot is None or self._seen.by != f"{run.run_id} ":
+        if self.seen.snapshot is None or self.seen.by != f"{run.run_id} ":
             return self.scan()
         current = self.current()
-        return scan_again(self._seen.snapshot, current), current
+        return scan_again(self.seen.snapshot, current), current
 
     def current(self) -> CurrentValues:
         """The latest materialization of everything."""
         return read_current_values(self.tables)
 
-    def work(
-        self, context: dg.AssetExecutionContext, name: str | None = None
-    ) -> AbstractContextManager[Work]:
-        """The work of this step: which partitions to make, with their inputs pinned as of now.
+    def work(self, context: dg.AssetExecutionContext, name: str) -> AbstractContextManager[Work]:
+        """The work of the step on a stage: which partitions to make, with their inputs pinned as of now.
 
         Raises `NothingDueError` where there are none.
         """

@@ -44,8 +44,7 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
             claim(store.home, store.project.settings.project.name)
     parts = []
     if change := changed_use(context, store):
-        by_hand = load_again(context, store)
-        if not by_hand:
+        if not (by_hand := load_again(context, store)):
             return dg.SkipReason(f"{change}; the webserver was asked to reload the definitions")
         parts.append(f"{change}; {by_hand}")
     sight = snapshot, current = store.scan()
@@ -62,8 +61,8 @@ def arrivals(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.Se
     added = [counted(len(names), name.removesuffix("s")) for name, (names, _left) in changes.items() if names]
     parts += [f"registered {', '.join(added)}"] if added else []
     if snapshot.held:
-        held = named([*snapshot.held], MOST_SHOWN)
-        parts.append(f"{counted(len(snapshot.held), 'file')} still being written: {held}")
+        files = counted(len(snapshot.held), "file")
+        parts.append(f"{files} still being written: {named([*snapshot.held], MOST_SHOWN)}")
     parts += [one.line for one in held_back(snapshot, current)]
     gone = [label(*entry) for entry in find_gone(store.tables, snapshot, current)]
     if not gone and not any(left for _added, left in changes.values()):

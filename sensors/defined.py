@@ -31,13 +31,12 @@ def sensors_of(used: Used, removal: dg.JobDefinition) -> list[dg.SensorDefinitio
     seconds = used.interval_seconds
     searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))
     kept = dg.AssetSelection.assets(*set(used.assets).intersection(stages_made(*KEPT)))
-    found = [
+    return [
         _running(arrivals, seconds, jobs=[removal]),
         _running(reselection, seconds, asset_selection=kept),
+        *([failures, _running(notifications, DELIVERY_SECONDS)] if used.webhook else []),
+        *([_running(trial_budget, seconds, asset_selection=searched)] if used.trial_budget else []),
     ]
-    if used.webhook:
-        found += [failures, _running(notifications, DELIVERY_SECONDS)]
-    return [*found, _running(trial_budget, seconds, asset_selection=searched)] if used.trial_budget else found
 
 
 def _running(evaluate: Callable[..., Any], seconds: int, **targets: Any) -> dg.SensorDefinition:

@@ -44,14 +44,10 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dict
     partition = run.tags.get("dagster/partition")
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in entries:
-        event = entry.dagster_event
-        if event is not None:
-            data = event.step_failure_data
-            stated = data.user_failure_data
-            named = failed_assets(stated.metadata if stated else None) or {
-                str(event.step_key): error_line(data.error)
-            }
-            for asset, error in named.items():
+        if (event := entry.dagster_event) is not None:
+            data, stated = event.step_failure_data, event.step_failure_data.user_failure_data
+            named = failed_assets(stated.metadata if stated else None)
+            for asset, error in (named or {str(event.step_key): error_line(data.error)}).items():
                 yield {"asset": asset, "partition": partition, "error": error, "run": run.run_id}
     if not entries:
         yield {"asset": None, "partition": partition, "error": "the run ended early", "run": run.run_id}
@@ -65,16 +61,12 @@ def error_line(error: Any) -> str:
     name = str(cause.cls_name)
     first = (str(cause.message).strip().splitlines() or [""])[0].split(f"{name}: ", 1)[-1]
     inner, _, said = first.partition(": ")
-    ended = name in ("Failure", "StepError")  # how the platform ends a step
-    if ended and (inner in _own_errors() | OF_DATABASES or NOT_KEPT in first or said == RAN_OUT):
-        return first
-    return f"{name}: {first}" if name in _own_errors() else name
-
-
-def _own_errors() -> set[str]:
-    found, stack = set(), [TamisError]
+    own, stack = set[str](), [TamisError]
     while stack:
         known = stack.pop()
-        found.add(known.__name__)
+        own.add(known.__name__)
         stack += known.__subclasses__()
-    return found
+    ended = name in ("Failure", "StepError")  # how the platform ends a step
+    if ended and (inner in own | OF_DATABASES or NOT_KEPT in first or said == RAN_OUT):
+        return first
+    return f"{name}: {first}" if name in own else name

@@ -38,10 +38,9 @@ def noted(evaluate: Callable[..., Any]) -> Callable[..., Any]:
             _note(store, evaluate.__name__, text, asked=False, working=False)
             raise
         requests = list(found.run_requests or ()) if isinstance(found, dg.SensorResult) else []
+        text = str(found.skip_message if isinstance(found, dg.SkipReason) else found.skip_reason or "")
         if requests:
             text = f"requested: {_what(requests)}"
-        else:
-            text = str(found.skip_message if isinstance(found, dg.SkipReason) else found.skip_reason or "")
         working = bool(requests) or any(words in text for words in GOES_ON)
         _note(store, evaluate.__name__, text, asked=bool(requests), working=working)
         return found

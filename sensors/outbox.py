@@ -70,8 +70,10 @@ def deliver(context: dg.SensorEvaluationContext, hook: Webhook, home: Home) -> s
                 f"gave up sending a message to the webhook after {TRIES} attempts: {message.body}"
             )
         path.unlink(missing_ok=True)
-    parts = [f"{sent} delivered"] if sent else []
-    parts += [f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []
+    parts = [
+        *([f"{sent} delivered"] if sent else []),
+        *([f"{left} waiting: {problem or 'will be tried again shortly'}"] if left else []),
+    ]
     return "; ".join(parts) or problem or "nothing to send"
 
 

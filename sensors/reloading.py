@@ -40,11 +40,10 @@ def log_check(instance: dg.DagsterInstance, project_file: Path, problem: str) ->
     key = dg.AssetCheckKey(dg.AssetKey(RAW_STAGE.name), PROJECT_FILE)
     record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
     said = record.event.asset_check_evaluation if record and record.event else None
-    before = said and said.description
     evaluation = dg.AssetCheckEvaluation(
         asset_key=key.asset_key, check_name=key.name, passed=not problem, description=problem or None
     )
-    if log_evaluation(instance, home, evaluation, record) and (problem or before):
+    if log_evaluation(instance, home, evaluation, record) and (problem or (said and said.description)):
         complain(problem or "tamis.toml can be used again; the sensors continue")
 
 
@@ -73,9 +72,11 @@ def changed_use(context: dg.SensorEvaluationContext, store: StoreResource) -> st
         return ""
     added = ", ".join(name for name in now.assets if name not in before.assets)
     gone = ", ".join(name for name in before.assets if name not in now.assets)
-    said = [f"now uses {added}"] if added else []
-    said += [f"no longer uses {gone}"] if gone else []
-    said += [f"changed {key}" for name, key in KEYS.items() if getattr(now, name) != getattr(before, name)]
+    said = [
+        *([f"now uses {added}"] if added else []),
+        *([f"no longer uses {gone}"] if gone else []),
+        *(f"changed {key}" for name, key in KEYS.items() if getattr(now, name) != getattr(before, name)),
+    ]
     return f"tamis.toml {' and '.join(said)}"
 
 
@@ -85,8 +86,7 @@ def load_again(context: dg.SensorEvaluationContext, store: StoreResource) -> str
     asked, _, what = (context.cursor or "").partition(" ")
     if what == wanted and time.time() - float(asked) < LOADING_SECONDS:
         return ""
-    webserver = served(store.home)
-    if webserver is None:
+    if (webserver := served(store.home)) is None:
         return f"no `tamis ui` is running here: {BY_HAND}"
     origin = context.code_location_origin
     if problem := ask_reload(webserver.host, webserver.port, origin.location_name if origin else LOCATION):

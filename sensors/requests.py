@@ -109,8 +109,7 @@ def removal_request(instance: dg.DagsterInstance, home: Home, gone: Sequence[str
             f"the removal failed {counted(len(failed), 'time')} (the last run of the job says why); "
             "the sensor will try again shortly"
         )
-    tags = {DRIVER_TAG: SENSOR, WORK_TAG: work, **tags_of(home)}
-    return dg.RunRequest(job_name="removal", tags=tags)
+    return dg.RunRequest(job_name="removal", tags={DRIVER_TAG: SENSOR, WORK_TAG: work, **tags_of(home)})
 
 
 def _own(instance: dg.DagsterInstance, home: Home, wanted: dg.RunsFilter) -> list[dg.RunRecord]:
@@ -169,10 +168,8 @@ def waits_until(failed: Sequence[dg.RunRecord]) -> float:
 def said_of(group: Group) -> str:
     """Say what a run is requested for."""
     assets = named(group.assets, MOST_SHOWN)
-    if group.partition_set is None:
-        return f"requested: {assets}"
-    count = counted(len(group.partitions), "partition")
-    return f"requested: {assets} for {count} ({named(group.partitions, MOST_SHOWN)})"
+    keys = f" for {counted(len(group.partitions), 'partition')} ({named(group.partitions, MOST_SHOWN)})"
+    return f"requested: {assets}{keys if group.partition_set is not None else ''}"
 
 
 def requests_for(instance: dg.DagsterInstance, home: Home, group: Group) -> list[dg.RunRequest]:

@@ -8,14 +8,13 @@ wait. Automation stops at selections and reports; trials are run by hand.
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import dagster as dg
 
 from tamis.base.numbers import counted, named
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.automation import (
-    Approval,
     Group,
     next_groups,
     note_waiting,
@@ -74,18 +73,17 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
             f"the sensor waits until {counted(len(gone), 'result')} of removed files or sections "
             "have been deleted"
         )
-    registered = set(context.instance.get_dynamic_partitions("shards"))
-    if not registered.issuperset(snapshot.shards):
+    if not snapshot.shards.keys() <= {*context.instance.get_dynamic_partitions("shards")}:
         return dg.SkipReason("new shards are being registered")
-    wanted: set[tuple[str, str]] = set()
-    if _had_files(snapshot, current):
-        wanted = unattended_work(snapshot, current, approvals)
+    wanted = unattended_work(snapshot, current, approvals) if _had_files(snapshot, current) else set()
     empty = targets_without_files(snapshot, current)
     groups = next_groups(snapshot, current, wanted, refit=False, without=empty)
     group, given_up = _first_allowed(context, store, groups)
     if group is None:
         held = waiting(snapshot, current, approvals)
-        _note(store, held)
+        if held:  # noted for a person, unless somebody writes just now: then the next tick does
+            with contextlib.suppress(HomeLockedError), writing(store.home, "reselection sensor"):
+                note_waiting(store.tables, held)
         reasons = [given_up, *waiting_lines(held)] if given_up else waiting_lines(held)
         if not reasons:
             UNCHANGED.note(store.home.root, sight)
@@ -104,8 +102,7 @@ def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
     if not _had_files(snapshot, current):
         return NO_FILES
     reasons = []
-    empty = {name for _asset, name in targets_without_files(snapshot, current)}
-    if empty:
+    if empty := {name for _asset, name in targets_without_files(snapshot, current)}:
         names = named(sorted(empty), SHOWN)
         reasons.append(f"no file with examples yet: {names}; the sensor waits for files of targets")
     made = {key for asset, key in current if asset == SELECTION_STAGE.name}
@@ -116,13 +113,6 @@ def _at_rest(snapshot: ProjectSnapshot, current: CurrentValues) -> str:
             "selected_subset; from then on the sensor keeps each materialized selection current"
         )
     return "; ".join(reasons) or NOTHING
-
-
-def _note(store: StoreResource, held: Sequence[Approval]) -> None:
-    """Note what waits for a person, unless somebody writes just now: then the next tick does."""
-    if held:
-        with contextlib.suppress(HomeLockedError), writing(store.home, "reselection sensor"):
-            note_waiting(store.tables, held)
 
 
 def _first_allowed(
@@ -146,5 +136,4 @@ def _first_allowed(
 
 
 def _shown(group: Group) -> str:
-    only = len(group.partitions) == 1
-    return label(group.assets[0], group.partitions[0]) if only else group.assets[0]
+    return label(group.assets[0], group.partitions[0] if len(group.partitions) == 1 else "")

@@ -53,25 +53,22 @@ def trial_budget(
         failed = failed_attempts(context.instance, tried)
         if len(failed) >= store.project.settings.trial_budget.maximum_attempts:
             return _left_out(store, group, failed, said)
-        if tried and time.time() < waits_until(tried):
-            continue
-        context.log.info(said)
-        return dg.SensorResult(run_requests=requests_for(context.instance, store.home, group))
-    if groups:
-        return dg.SkipReason(f"{said}; failed work will be tried again shortly")
-    return dg.SkipReason(said)
+        if not tried or time.time() >= waits_until(tried):
+            context.log.info(said)
+            return dg.SensorResult(run_requests=requests_for(context.instance, store.home, group))
+    return dg.SkipReason(f"{said}; failed work will be tried again shortly" if groups else said)
 
 
 def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:
     """Note a trial whose runs died without saying why, so that the search goes on without it."""
     name, count = group.partitions[0], len(failed)
+    if group.assets[0] != TRIALS_STAGE.name:
+        return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it to see why")
     reason = f"{count} of its runs ended without a result"
     took = sum(run.end_time - run.start_time for run in failed if run.start_time and run.end_time)
     noted = {(one.trial, one.input_key): one.spent_seconds or 0.0 for one in failures_of(store.tables)}
     # Runs that ended in an error have noted their time themselves.
     seconds = max(0.0, took - noted.get((name, group.keys[0]), 0.0))
-    if group.assets[0] != TRIALS_STAGE.name:
-        return dg.SkipReason(f"{group.assets[0]} failed {count} times; materialize it to see why")
     try:
         with writing(store.home, "trial budget sensor"):
             note_failure(store.tables, name, group.keys[0], reason, permanent=True, seconds=seconds)

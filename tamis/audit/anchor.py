@@ -33,8 +33,8 @@ def write_anchor(path: Path, current: CurrentValues) -> str:
     """Write an anchor of these current values and return its root."""
     entries = sorted([value.asset, value.partition, value.manifest] for value in current.values())
     root = canonical_digest(canonical_json(entries))
-    content = {"root": root, "manifests": entries}
-    write_atomically(path.resolve(), (json.dumps(content, indent=1) + "\n").encode())
+    content = json.dumps({"root": root, "manifests": entries}, indent=1)
+    write_atomically(path.resolve(), f"{content}\n".encode())
     return root
 
 

@@ -4,7 +4,8 @@ Only the latest value of each partition is still stored. A table is hashed in on
 partitions share it; files are hashed by two threads, at about the speed of SHA-256.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from tamis.corpus import ShardGoneError, fingerprint_shard
 from tamis.corpus.stage import DOCUMENTS, RAW_STAGE
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
-from tamis.records.current_values import CurrentValue, CurrentValues
+from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
 from tamis.retention.reconciled import training_stages
 from tamis.store.digests import has_seals, read_records
@@ -59,7 +60,11 @@ def judge_content(
     manifests = {node.manifest: records.read(node.manifest) for node in present}
     for node in present:
         value, manifest = current[(node.asset, node.partition)], manifests[node.manifest]
-        _judge_index(node, value, manifest)
+        stated = (manifest.input_key, manifest.data_version, manifest.settled)
+        if (value.input_key, value.data_version, value.settled) != stated:
+            node.contradicted(
+                "the index of current values gives another input key, data version or state than the manifest"
+            )
         if node.intact is None:
             node.intact = True
     _judge_files(home, snapshot, present, manifests, advance)
@@ -76,8 +81,7 @@ def judge_content(
             rows = _judge_table(home, records, own)
             # Answers that were paid for stay when no manifest lists them any more; their seals are checked.
             known = declared(table)
-            only_sealed = known is not None and known.sealed and not known.listed
-            if whole and at_rest and not only_sealed:
+            if whole and at_rest and not (known is not None and known.sealed and not known.listed):
                 judge_strays(rows, own[0].node, records, snapshot, nodes)
         except DamagedTableError as error:
             for claim in own:
@@ -94,24 +98,14 @@ def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None
         try:
             with decoding(table):
                 home.store.check_columns(table)
-                for _batch in home.store.batches(table):
-                    pass
+                deque(home.store.batches(table), maxlen=0)
         except DamagedTableError as error:
             node_for(nodes, TABLES, table).altered(str(error))
 
 
 def _is_present(node: Node, current: CurrentValues) -> bool:
     value = current.get((node.asset, node.partition))
-    known = value is not None and value.manifest == node.manifest
-    return bool(known and node.reachable and value and value.finished)
-
-
-def _judge_index(node: Node, value: CurrentValue, manifest: Manifest) -> None:
-    stated = (manifest.input_key, manifest.data_version, manifest.settled)
-    if (value.input_key, value.data_version, value.settled) != stated:
-        node.contradicted(
-            "the index of current values gives another input key, data version or state than the manifest"
-        )
+    return bool(value and value.manifest == node.manifest and node.reachable and value.finished)
 
 
 def _judge_files(
@@ -121,14 +115,10 @@ def _judge_files(
     manifests: Mapping[str, Manifest],
     advance: Advance,
 ) -> None:
-    stated = [manifests[node.manifest] for node in present]
-    for node, found in zip(present, altered_files(home, stated), strict=True):
-        remade = node.current and not home.url
-        missing = "`tamis materialize` makes it again"
-        problems = [
-            f"{problem}; {missing if problem.endswith(MISSING) else _remedy('it')}" if remade else problem
-            for problem in found
-        ]
+    found = altered_files(home, [manifests[node.manifest] for node in present])
+    for node, problems in zip(present, found, strict=True):
+        if node.current and not home.url:
+            problems = [f"{problem}; {_remedy('it', problem.endswith(MISSING))}" for problem in problems]
         if node.asset == RAW_STAGE.name and node.current:
             problems += _altered_raw(snapshot, node.partition, manifests[node.manifest])
         for problem in problems:
@@ -136,8 +126,8 @@ def _judge_files(
         advance(1)
 
 
-def _remedy(moved: str) -> str:
-    return f"move {moved} away, and `tamis materialize` makes it again"
+def _remedy(moved: str, is_missing: bool = False) -> str:
+    return f"{'' if is_missing else f'move {moved} away, and '}`tamis materialize` makes it again"
 
 
 def altered_files(home: Home, manifests: Sequence[Manifest]) -> Iterator[list[str]]:
@@ -161,9 +151,8 @@ def _altered_raw(snapshot: ProjectSnapshot, key: str, manifest: Manifest) -> Ite
     for file in shard.files:
         if file.remote is not None or (shard.members and file.key not in snapshot.files):
             continue  # the scan has compared the tag that the object store gives it; or it is gone
-        of, stated = ("", manifest.data_version)
-        if shard.members:
-            of, stated = f"{file.name}: ", snapshot.versions[file.key]
+        of = f"{file.name}: " if shard.members else ""
+        stated = snapshot.versions[file.key] if shard.members else manifest.data_version
         try:
             if fingerprint_shard(file) != stated:
                 yield f"{of}the bytes of the file were altered, although its size and times are unchanged"
@@ -177,7 +166,6 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
     with decoding(table):
         home.store.check_columns(table)
     rows = TableRows(home.store, table)
-    held = _held_documents(home)
     for claim in claims:
         try:
             stated = records.folder.rows_path(claim.digest).read_bytes()
@@ -188,15 +176,13 @@ def _judge_table(home: Home, records: Records, claims: list[Claim]) -> TableRows
             found, stored = rows.of(claim.scope, stated)
             doubled = rows.doubled(stated) if claim.scope == BY_DOC_IDS else []
         if found != claim.digest:
-            _name_difference(home, claim, stated, stored, held)
+            _name_difference(home, claim, stated, stored)
         if doubled:
             claim.node.altered(f"table {claim.table} contains rows of {doubled[0]} more than once")
     return rows
 
 
-def _name_difference(
-    home: Home, claim: Claim, stated: bytes, stored: bytes, held: Callable[[list[str]], set[str]]
-) -> None:
+def _name_difference(home: Home, claim: Claim, stated: bytes, stored: bytes) -> None:
     """Note which rows of a claim differ.
 
     A value that is out of date may lack rows of documents that no shard holds any more: these are deleted
@@ -206,7 +192,9 @@ def _name_difference(
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if not claim.node.current:
         gone = [key for key in changed if key not in now]
-        changed = [key for key in changed if key in now] + sorted(held(gone))
+        blocks = home.store.by_ids(DOCUMENTS.name, gone, ["doc_id"])
+        held = {key for block in blocks for key in block["doc_id"].to_pylist()}
+        changed = [key for key in changed if key in now] + sorted(held)
         if not changed:
             return
     what = (
@@ -227,14 +215,6 @@ def _by_key(content: bytes) -> dict[str, list[str]]:
     for key, digest in read_records(content):
         found.setdefault(key, []).append(digest)
     return found
-
-
-def _held_documents(home: Home) -> Callable[[list[str]], set[str]]:
-    def held(doc_ids: list[str]) -> set[str]:
-        blocks = home.store.by_ids(DOCUMENTS.name, doc_ids, ["doc_id"])
-        return {key for block in blocks for key in block["doc_id"].to_pylist()}
-
-    return held
 
 
 def judge_strays(
@@ -266,13 +246,10 @@ def _judge_checkpoints(
     for name in strays:
         digest, _records = rows.of(f"checkpoint = {quoted(name)}", b"")
         if digest not in stated.get(name, ()):
-            own = Node(
-                manifest="",
-                asset=trained.get(name, TRIALS_STAGE.name),
-                partition=name,
+            node_for(nodes, trained.get(name, TRIALS_STAGE.name), name).outdated(
+                f"table {TRAINED_ON.name} contains rows of this checkpoint that no manifest lists: "
+                "a training of this checkpoint did not finish"
             )
-            found = f"table {TRAINED_ON.name} contains rows of this checkpoint that no manifest lists"
-            nodes.setdefault(own.name, own).outdated(f"{found}: a training of this checkpoint did not finish")
 
 
 def _stated(records: Records) -> dict[str, set[str]]:

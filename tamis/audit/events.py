@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tamis.audit.records import CURE, Records
+from tamis.audit.records import CURE, Records, node_for
 from tamis.audit.verdicts import Node
 from tamis.graph.plan import label
 from tamis.records.current_values import TABLE as INDEX
@@ -80,8 +80,11 @@ def judge_events(
     judged: set[str] = set()
     for event in events:
         latest.setdefault((event.asset, event.partition), event.manifest)
-        if event.manifest in nodes or whole:
-            _judge_event(records, nodes, event, again=event.manifest in judged)
+        again = event.manifest in judged
+        if (event.manifest in nodes or whole) and (wrong := _wrong(records, event, again)):
+            key = event.manifest or label(event.asset, event.partition)
+            node = Node(manifest=event.manifest, asset=event.asset, partition=event.partition)
+            nodes.setdefault(key, node).contradicted("; ".join(wrong))
         judged.add(event.manifest)
     if whole and events and not current:
         nodes["index"] = Node(manifest="", asset="table", partition=INDEX)
@@ -89,7 +92,6 @@ def judge_events(
             f"the index of current values is empty, but the event log contains {len(events)} "
             "materializations; `tamis materialize` materializes everything again"
         )
-    logged = {event.manifest for event in events}
     logged_again = any(event.again for event in events)
     for node in nodes.values():
         value = current.get((node.asset, node.partition))
@@ -105,29 +107,17 @@ def judge_events(
                     f"the event log names the manifest {said[:16]}, but the index of current values names "
                     f"{node.manifest[:16]}"
                 )
-        elif node.manifest not in logged and node.reachable and not logged_again:
+        elif node.manifest not in judged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")
 
 
 def judge_empty_log(nodes: dict[str, Node], place: str) -> None:
     """Note, on a machine that has run nothing itself, that there was no event log to compare with."""
-    nodes["event log"] = Node(manifest="", asset="event log", partition="")
-    nodes["event log"].outdated(
+    node_for(nodes, "event log", "").outdated(
         f"the event log is empty on this machine, so the content of {place} was checked without the log; the "
         "next `tamis materialize` on this machine fills the log from the index of current values. Machines "
         "that share a database share one event log (docs/postgresql.md)"
     )
-
-
-def _judge_event(records: Records, nodes: dict[str, Node], event: LoggedEvent, again: bool) -> None:
-    wrong = _wrong(records, event, again)
-    if not wrong:
-        return
-    node = nodes.setdefault(
-        event.manifest or label(event.asset, event.partition),
-        Node(manifest=event.manifest, asset=event.asset, partition=event.partition),
-    )
-    node.contradicted("; ".join(wrong))
 
 
 def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
@@ -160,20 +150,26 @@ def _wrong(records: Records, event: LoggedEvent, again: bool) -> list[str]:
         found.append(
             f"the event log records this materialization as one of {label(event.asset, event.partition)}"
         )
-    found += [f"the materialization in the event log has lost the tag {name}" for name in lacking]
-    found += [
-        f"the materialization in the event log has a wrong value of the tag {name}: {said[name][:16]}"
-        for name in differing
+    return [
+        *found,
+        *(f"the materialization in the event log has lost the tag {name}" for name in lacking),
+        *(
+            f"the materialization in the event log has a wrong value of the tag {name}: {said[name][:16]}"
+            for name in differing
+        ),
+        *_wrongly_displayed(event, manifest, again),
     ]
-    return [*found, *_wrongly_displayed(event, manifest, again)]
 
 
 def _wrongly_displayed(event: LoggedEvent, manifest: Manifest, again: bool) -> Iterator[str]:
     """Yield a message for each displayed count, table, version, time or key that is not the manifest's."""
-    stated: dict[str, Any] = {"input_key": manifest.input_key}
-    stated |= dict.fromkeys(("dagster/row_count", "dagster/partition_row_count"), manifest.row_count)
     table = next(iter(manifest.rows), None)
-    stated["dagster/table_name"] = table
+    stated: dict[str, Any] = {
+        "input_key": manifest.input_key,
+        "dagster/row_count": manifest.row_count,
+        "dagster/partition_row_count": manifest.row_count,
+        "dagster/table_name": table,
+    }
     if not again and manifest.beside.get("run_id") == event.run_id:
         # A manifest that existed already keeps the times and versions of the run that made it first.
         stated["seconds"] = manifest.beside.get("seconds")

@@ -5,7 +5,6 @@ Those that no current result leads to are checked, too: the walk from the result
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from tamis.audit.verdicts import Node
 from tamis.base.files import file_digest
 from tamis.graph.plan import label
 from tamis.history.versions import TABLE as VERSIONS
-from tamis.history.versions import Version, VersionLostError, all_versions, decisions_of, is_kept
+from tamis.history.versions import Version, VersionLostError, decisions_of, is_kept, read_versions
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.records.receipts import ASSET, listed_in, receipt_ids, receipt_problems, stored_again
 from tamis.retention.losses import RECORDS
@@ -94,9 +93,8 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
         except FileNotFoundError:  # a run has replaced what it listed
             continue
         if found != path.stem:
-            node = node_for(nodes, LISTS, path.stem[:16])
             at = "/".join(path.parts[-4:])
-            node.altered(
+            node_for(nodes, LISTS, path.stem[:16]).altered(
                 f"the content of {at} no longer matches the hash in its name; restore it from a backup, or "
                 "move it away and run `tamis materialize`"
             )
@@ -105,7 +103,7 @@ def _judge_lists(folder: ManifestFolder, nodes: dict[str, Node]) -> None:
 def _judge_choices(home: Home, nodes: dict[str, Node], kept_versions: int) -> None:
     """Verify the kept decisions of all versions: red where they are altered, amber where they are lost."""
     try:
-        versions = all_versions(home.store)
+        versions = read_versions(home.store)
     except DamagedTableError:
         return  # the check of its seals names it
     _judge_numbers(versions, nodes)
@@ -156,24 +154,19 @@ def _judge_seals(home: Home, table: str, nodes: dict[str, Node]) -> None:
     if bare:
         # An earlier Tamis without seals wrote them, or somebody else did: nothing proves which.
         node_for(nodes, TABLES, table).outdated(f"rows without a checksum: {bare}")
-    if not declared.listed and (doubled := _doubled(keys, key)):
+    if declared.listed or not keys:
+        return
+    frame = pl.concat(keys)
+    if doubled := frame.filter(frame.is_duplicated()).unique().sort(key).rows():
+        # A copy of a row has a valid seal.
         named = label(str(doubled[0][0]), " ".join(map(str, doubled[0][1:])))
         found = f"keys with more than one row: {len(doubled)} (first: {named})"
         node_for(nodes, TABLES, table).altered(found)
 
 
-def _doubled(blocks: Sequence[pl.DataFrame], key: list[str]) -> list[tuple[Any, ...]]:
-    """Return the keys of more than one row, sorted; a copy of a row has a valid seal."""
-    if not blocks:
-        return []
-    frame = pl.concat(blocks)
-    return frame.filter(frame.is_duplicated()).unique().sort(key).rows()
-
-
 def node_for(nodes: dict[str, Node], asset: str, partition: str) -> Node:
     """Return the node, added if need be, of a record that is not a manifest of the graph."""
-    key = label(asset, partition)
-    return nodes.setdefault(key, Node(manifest="", asset=asset, partition=partition))
+    return nodes.setdefault(label(asset, partition), Node(manifest="", asset=asset, partition=partition))
 
 
 def judge_withdrawn(home: Home, nodes: dict[str, Node]) -> None:

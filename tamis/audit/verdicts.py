@@ -1,6 +1,6 @@
 """Verdicts of an audit: a node for each record with four verdicts, and the audit as lines for a person."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -91,8 +91,9 @@ class Audit:
     @property
     def status(self) -> str:
         """The worst status of any node."""
-        found = {node.status for node in self.nodes.values()}
-        return next((status for status in (RED, AMBER) if status in found), GREEN)
+        return max(
+            (node.status for node in self.nodes.values()), key=(GREEN, AMBER, RED).index, default=GREEN
+        )
 
     def lowest_broken(self) -> list[Node]:
         """Return the nodes of the worst status without an input of that status: the origin of the problem.
@@ -123,9 +124,13 @@ class Audit:
             {"id": key, **asdict(node), "name": node.name, "status": node.status}
             for key, node in self.nodes.items()
         ]
-        broken = [node.name for node in self.lowest_broken()]
-        found = {"status": self.status, "roots": self.roots, "lowest_broken": broken}
-        return found | {"lost_records": dict(self.lost), "nodes": nodes}
+        return {
+            "status": self.status,
+            "roots": self.roots,
+            "lowest_broken": [node.name for node in self.lowest_broken()],
+            "lost_records": dict(self.lost),
+            "nodes": nodes,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +208,12 @@ def _drawn(audit: Audit, top: Branch, drawn: set[Branch]) -> Iterator[str]:
 
 def _branches(audit: Audit, keys: Iterable[str]) -> list[Branch]:
     """Return the branches for nodes: one each where an asset has few, else one for all of the asset."""
-    by_asset: dict[str, list[str]] = {}
+    by_asset: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         if key in audit.nodes:
-            by_asset.setdefault(audit.nodes[key].asset, []).append(key)
+            by_asset[audit.nodes[key].asset].append(key)
     found = []
     for asset, same in by_asset.items():
-        if len(same) <= ONE_BY_ONE:
-            found += [Branch(label=audit.nodes[key].name, keys=(key,)) for key in same]
-        else:
-            found.append(Branch(label=asset, keys=tuple(same)))
+        alone = [Branch(label=audit.nodes[key].name, keys=(key,)) for key in same]
+        found += alone if len(same) <= ONE_BY_ONE else [Branch(label=asset, keys=tuple(same))]
     return found

@@ -27,7 +27,7 @@ from tamis.audit.records import (
 from tamis.audit.verdicts import Audit, Node
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import RAW_STAGE
-from tamis.graph.plan import input_key
+from tamis.graph.plan import input_key, reference
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValue, CurrentValues
@@ -61,7 +61,7 @@ def audit_graph(
     nodes: dict[str, Node] = {}
     roots = _roots(current, name, results_only)
     for root in roots:
-        _walk(records, _reference(root), nodes, current)
+        _walk(records, reference(root), nodes, current)
     judged = _to_be_current(records, nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
@@ -71,9 +71,8 @@ def audit_graph(
         _judge_retention(home, records, node, current)
     judge_events(records, nodes, current, events, whole=name is None)
     if name is None:
-        kept_versions = snapshot.project.settings.automation.kept_versions
         with _damage_noted(nodes):
-            judge_records(home, records, nodes, quick, kept_versions)
+            judge_records(home, records, nodes, quick, snapshot.project.settings.automation.kept_versions)
         with _damage_noted(nodes):
             judge_receipts(home, nodes, quick)
     if not quick:
@@ -91,11 +90,12 @@ def audit_graph(
 
 def _say_cures(nodes: Mapping[str, Node], current: CurrentValues) -> None:
     """Say of each record that is missing or was altered what helps."""
-    now = {value.manifest for value in current.values()}
+    remade = dict.fromkeys(
+        (value.manifest for value in current.values()), "`tamis materialize` makes this value again"
+    )
     for node in nodes.values():
         if node.reachable is False and node.details:
-            remade = "`tamis materialize` makes this value again"
-            node.details[-1] += f"; {remade if node.manifest in now else CURE}"
+            node.details[-1] += f"; {remade.get(node.manifest, CURE)}"
 
 
 @contextlib.contextmanager
@@ -136,18 +136,9 @@ def _roots(current: CurrentValues, name: str | None, results_only: bool) -> list
     """Return the values to start from, results first: all, or the results with this name."""
     order = {asset: place for place, asset in enumerate(result_stages())}
     among = [value for value in current.values() if value.asset in order or not (results_only or name)]
-    wanted = [value for value in among if name is None or value.partition == name]
     return sorted(
-        wanted, key=lambda value: (order.get(value.asset, len(order)), value.asset, value.partition)
-    )
-
-
-def _reference(value: CurrentValue) -> InputReference:
-    return InputReference(
-        asset=value.asset,
-        partition=value.partition,
-        data_version=value.data_version,
-        manifest=value.manifest,
+        (value for value in among if name is None or value.partition == name),
+        key=lambda value: (order.get(value.asset, len(order)), value.asset, value.partition),
     )
 
 
@@ -170,17 +161,15 @@ def _walk(records: Records, root: InputReference, nodes: dict[str, Node], curren
                 nodes[key].unreachable(str(error))
             continue
         if expanded:
-            inputs = [reference.manifest for reference in found.inputs]
             nodes[key] = Node(
                 manifest=key,
                 asset=found.asset,
                 partition=found.partition,
                 data_version=found.data_version,
-                inputs=inputs,
+                inputs=[entry.manifest for entry in found.inputs],
             )
-            continue
-        stack.append((known_as, True))
-        stack += [(entry, False) for entry in found.inputs]
+        else:
+            stack += [(known_as, True), *((entry, False) for entry in found.inputs)]
 
 
 def _to_be_current(
@@ -202,7 +191,7 @@ def _to_be_current(
         node = nodes[key]
         now = current.get((node.asset, node.partition))
         if now is not None and now.manifest != key and now.data_version == node.data_version:
-            _walk(records, _reference(now), nodes, current)
+            _walk(records, reference(now), nodes, current)
             stack.append(now.manifest)
         else:
             stack += node.inputs

@@ -3,6 +3,12 @@
 from tamis.base.errors import PermanentError, TransientError
 
 
+def last_line(error: Exception) -> str:
+    """Return the last line of an error that came from a worker, its class where it has no text."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
 class WorkersLostError(TransientError):
     """Every worker that had a block was lost; says which work, how often, and what would help."""
 

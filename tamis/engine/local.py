@@ -34,11 +34,9 @@ class Engine(Protocol):
         work: a function of a module, which may be called again for the same block. It leaves `state` as it
         is, and gets a copy of it, of the block, and of what they hold. Blocks are read as they are needed.
         """
-        ...
 
     def rest(self) -> None:
         """Let go of what is held for the next `map`; called when a step is done."""
-        ...
 
 
 class LocalEngine:

@@ -23,8 +23,11 @@ SOCKET_NAME_BYTES = 72
 """Of a socket below the folder for temporary files: /ray/session_DATE_TIME_PROCESS/sockets/plasma_store."""
 
 
-def ray_module() -> Any:
-    """The package ray; raises `MissingPackageError`."""
+def connect(address: str | None, cpus: int | None) -> Any:
+    """Join the cluster at an address, or start one here with so many processors; returns the module.
+
+    Nothing happens in a process that has joined one. Raises `ClusterUnreachableError`, `MissingPackageError`.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -32,15 +35,6 @@ def ray_module() -> Any:
         raise MissingPackageError(
             "ray", '[engine] kind = "ray"', "pip install -c constraints.txt -e '.[ray]'"
         ) from error
-    return ray
-
-
-def connect(address: str | None, cpus: int | None) -> Any:
-    """Join the cluster at an address, or start one here with so many processors; returns the module.
-
-    Nothing happens in a process that has joined one. Raises `ClusterUnreachableError`.
-    """
-    ray = ray_module()
     if ray.is_initialized():
         return ray
     logging.getLogger("ray").setLevel(logging.ERROR)

@@ -6,15 +6,15 @@ and loaded once by each worker: models pickle as a recipe of how to load them ag
 """
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from tamis.base.progress import Advance, ignore
 from tamis.engine.current import note
-from tamis.engine.errors import UnlikeWorkerError, WorkersLostError
+from tamis.engine.errors import UnlikeWorkerError, WorkersLostError, last_line
 from tamis.engine.local import Block, Result, State
 from tamis.engine.ray_cluster import connect
 from tamis.engine.ray_pool import Pool, Seat, workers_of
@@ -63,7 +63,7 @@ class RayEngine:
         run = _Run(pool, work, *self._sent(state), retries=self.section.retries)
         self._unfinished += 1
         try:
-            for block, outcome in run.outcomes(_chained(first, source)):
+            for block, outcome in run.outcomes(chain([first], source)):
                 advance(outcome.advanced)
                 yield block, outcome.result
         finally:
@@ -106,11 +106,6 @@ class RayEngine:
         if key != self._state[0]:
             self._state = key, ray.put(content)
         return self._state
-
-
-def _chained(first: Block, others: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from others
 
 
 class _Run:
@@ -169,9 +164,9 @@ class _Run:
     def _free_seat(self) -> Seat | None:
         if not self._again and len(self._blocks) >= HELD * len(self._pool.seats):
             return None
-        busy = [id(seat) for seat, _ in self._calls.values()]
-        least = min(self._pool.ready, key=lambda seat: busy.count(id(seat)), default=None)
-        return least if least is not None and busy.count(id(least)) < IN_FLIGHT else None
+        busy = Counter(id(seat) for seat, _ in self._calls.values())
+        free = (seat for seat in self._pool.ready if busy[id(seat)] < IN_FLIGHT)
+        return min(free, key=lambda seat: busy[id(seat)], default=None)
 
     def _settle(self) -> None:
         """Wait for a call or for a worker.
@@ -197,9 +192,8 @@ class _Run:
             self._lose(seat, _cause(error))
             return
         except errors.RayTaskError as error:  # not the work: the worker could not even read what it was sent
-            raise UnlikeWorkerError(
-                f"cannot read the work sent by this process ({_last_line(error)})"
-            ) from error
+            problem = f"cannot read the work sent by this process ({last_line(error)})"
+            raise UnlikeWorkerError(problem) from error
         if outcome.error is not None and outcome.error.out_of_memory:
             self._lose(seat, "out of memory")
             return
@@ -220,10 +214,6 @@ class _Run:
         self._pool.replace(seat)
         if tries > self._retries:
             raise WorkersLostError(name, tries, cause)
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
 
 
 def _cause(error: Exception) -> str:

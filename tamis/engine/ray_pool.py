@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tamis.engine.current import note
-from tamis.engine.errors import NoWorkersError, UnlikeWorkerError
+from tamis.engine.errors import NoWorkersError, UnlikeWorkerError, last_line
 from tamis.engine.ray_worker import Worker, likeness
 from tamis.settings.sections import EngineSection
 
@@ -60,7 +60,10 @@ class Pool:
         if self.ready:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > PATIENCE_SECONDS:
-            raise NoWorkersError(self._wanted(), self._offered(), PATIENCE_SECONDS)
+            gpus, free = self._section.gpus_per_worker, self._ray.available_resources()
+            wanted = f"{self._section.cpus_per_worker} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+            offered = f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free"
+            raise NoWorkersError(wanted, offered, PATIENCE_SECONDS)
 
     def replace(self, seat: Seat) -> None:
         """Another worker in the place of one that was lost."""
@@ -87,7 +90,7 @@ class Pool:
         except self._ray.exceptions.RayActorError as error:
             self._failed_starts += 1
             if self._failed_starts > self._section.retries:
-                raise UnlikeWorkerError(f"did not start ({_first_line(error)})") from error
+                raise UnlikeWorkerError(f"did not start ({last_line(error)})") from error
             self.replace(seat)
             return
         if theirs != likeness():
@@ -109,14 +112,6 @@ class Pool:
         actor = remote.remote(inherited, section.cpus_per_worker)
         return Seat(actor=actor, called=actor.likeness.remote().future())
 
-    def _wanted(self) -> str:
-        gpus = self._section.gpus_per_worker
-        return f"{self._section.cpus_per_worker} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-
-    def _offered(self) -> str:
-        free = self._ray.available_resources()
-        return f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free"
-
 
 def workers_of(ray: Any, section: EngineSection) -> int:
     """How many workers to start: as configured, or as many as the cluster has room for, at least one."""
@@ -127,8 +122,3 @@ def workers_of(ray: Any, section: EngineSection) -> int:
     if section.gpus_per_worker:
         room.append(offered.get("GPU", 0.0) / section.gpus_per_worker)
     return max(1, int(min(room)))
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

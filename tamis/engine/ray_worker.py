@@ -45,11 +45,10 @@ class RemoteError:
     @classmethod
     def of(cls, error: BaseException) -> "RemoteError":
         """The error that is being handled."""
-        text = str(error)
         return cls(
             pickled=_pickled(error),
             kind=type(error),
-            arguments=tuple(argument for argument in error.args if _same(argument)) or (text,),
+            arguments=tuple(argument for argument in error.args if _same(argument)) or (str(error),),
             fields={name: value for name, value in vars(error).items() if _same(value)},
             trace=traceback.format_exc(),
             out_of_memory=isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError",
@@ -92,7 +91,10 @@ class Worker:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         self._key = ""
         self._state: Any = None
-        _limit_threads(threads)
+        # For libraries that are loaded already; the others, torch among them, read the environment.
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(threads)
 
     def likeness(self) -> tuple[str, int]:
         """What must be alike on every machine, and this process."""
@@ -129,10 +131,3 @@ class Worker:
 def likeness() -> str:
     """The version of Tamis and of the formats that blocks and results are sent in."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tamis", "numpy", "pyarrow"))
-
-
-def _limit_threads(threads: int) -> None:
-    """For libraries that are loaded already; the others, torch among them, read the environment."""
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(threads)

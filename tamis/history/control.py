@@ -2,7 +2,6 @@
 
 from tamis.store.columns import Table, integer, moment, text
 
-_SELECTION = text("selection", "name of the selection")
 CONTROL: tuple[Table, ...] = (
     Table(
         name="selection_versions",
@@ -11,7 +10,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         decided=True,
         columns=(
-            _SELECTION,
+            text("selection", "name of the selection"),
             integer(
                 "version",
                 "version number, from 1; it increases when other documents, or another order, are chosen",

@@ -143,8 +143,7 @@ def _settings(folder: ManifestFolder, before: Manifest, after: Manifest) -> dict
         }
         for one in (before, after)
     ]
-    names = dict.fromkeys([*sides[0], *sides[1]])
-    pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
+    pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in (*sides[0], *sides[1])}
     return {name: values for name, values in pairs.items() if values[0] != values[1]}
 
 
@@ -175,9 +174,11 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return a line for a person for each version, from the rows of `history`."""
     lines = []
     for row in rows:
-        marks = [f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []
-        marks += ["current"] if row["current"] else []
-        marks += [] if row["kept"] else ["decisions no longer kept"]
+        marks = [
+            *([f"repeats version {row['pinned_to']}"] if row["pinned_to"] else []),
+            *(["current"] if row["current"] else []),
+            *([] if row["kept"] else ["decisions no longer kept"]),
+        ]
         line = f"{row['version']}: {row['made_at']}, {row['documents']:,} of {row['pool']:,} documents"
         lines.append(", ".join([line, *marks]))
     return lines
@@ -211,15 +212,12 @@ def _shown(value: Any) -> str:
 def _words(change: str, cause: str) -> str:
     if change == "in" and cause == "others":
         return "other documents made room"
-    if cause in WORDS:
-        return WORDS[cause]
     word = cause.replace("_", " ")
-    return f"no longer {word}" if change == "in" else word
+    return WORDS.get(cause, f"no longer {word}" if change == "in" else word)
 
 
 def _document_line(row: dict[str, Any]) -> str:
-    mark = "+" if row["change"] == "in" else "-"
-    line = f"  {mark} {row['doc_id']}  {_words(row['change'], row['cause'])}"
+    line = f"  {'+' if row['change'] == 'in' else '-'} {row['doc_id']}  {_words(row['change'], row['cause'])}"
     line += f" ({row['detail']})" if row["detail"] else ""
     line += f" of {row['duplicate_of']}" if row["duplicate_of"] else ""
     line += f"; {_ranks(row['rank_before'], row['rank_after'])}"

@@ -38,7 +38,10 @@ from tamis.topics.stage import TOPICS
 from tamis.topics.storing import read_names
 from tamis.training.stage import BASE_MODELS_STAGE, TRAINED_ON
 
-_DECISION = ["selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"]
+_DECISION = [
+    *("selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"),
+    *("budget_group", "training_count"),
+]
 _SPLITS = {"train": "for training", "held_out": "held out", "unused": "not used"}
 READERS = 4
 Paths = Mapping[tuple[str, str], str]
@@ -46,9 +49,6 @@ Paths = Mapping[tuple[str, str], str]
 KINDS = {Learning.FINE_TUNED: "fine-tuned on", Learning.PRE_TRAINED: "pre-trained on"}
 PLACES = ["doc_id", "shard", "row", "source", "licence"]
 SHOWN = 10
-
-
-_DECISION += ["budget_group", "training_count"]
 
 
 def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
@@ -73,11 +73,13 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     current = read_current_values(store)
     decided = _decisions(store, doc_id, manifests, current)
     places = store.read(OCCURRENCES.name, ["shard", "row", "source"], where).sort("shard", "row").to_dicts()
+    topic = store.read(TOPICS.name, ["topic"], where)["topic"].to_list()
+    named = {"topic": topic[0], "words": read_names(store).words.get(topic[0], [])} if topic else {}
     return (
         ({"withdrawn": withdrawn[0]} if withdrawn else {})
         | ({"examples": examples} if examples else {})
         | ({"set_aside": aside} if aside else {})
-        | _topic(store, where)
+        | ({"topic": named} if named else {})
         | {
             "doc_id": doc_id,
             "occurrences": _named_in_groups(store, [places])[0],
@@ -102,14 +104,6 @@ def _superseded(home: Home, doc_id: str, current: CurrentValues) -> list[dict[st
         for folder, manifest in superseded_checkpoints(home, current, names)
         if search.lists(manifest, TRAINED_ON.name)
     ]
-
-
-def _topic(store: Store, where: str) -> dict[str, Any]:
-    """Return the topic of a document and the words that name it, {} where there are none."""
-    found = store.read(TOPICS.name, ["topic"], where)["topic"].to_list()
-    if not found:
-        return {}
-    return {"topic": {"topic": found[0], "words": read_names(store).words.get(found[0], [])}}
 
 
 def _named_in_groups(store: Store, found: Sequence[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
@@ -147,8 +141,7 @@ def _decisions(
     decided = []
     for found in all_published(current, manifests):
         # The filters of that decision: those in tamis.toml may have changed since.
-        config = manifests.read(found.decisions).config
-        filters = FiltersSection.model_validate(config.get("filters", {}))
+        filters = FiltersSection.model_validate(manifests.read(found.decisions).config.get("filters", {}))
         for row in read_decisions(store, manifests, found, _DECISION, doc_id).to_pylist():
             evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
             # Tables have null for a document that is in the training set once.
@@ -176,13 +169,10 @@ def _serves(store: Store, doc_id: str, decided: list[dict[str, Any]]) -> list[di
 
 
 def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
-    with_scores = {
-        table: known
-        for table in store.names()
-        if (known := declared(table)) and (known.scores or known.counts)
-    }
+    known = {table: declared(table) for table in store.names()}
+    read = [(table, one) for table, one in known.items() if one and (one.scores or one.counts)]
     with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda table: _scores_of(store, table, with_scores[table], doc_id), with_scores)
+        parts = pool.map(lambda entry: _scores_of(store, entry[0], entry[1], doc_id), read)
         return [score for part in parts for score in part]
 
 
@@ -234,22 +224,29 @@ def explanation_lines(
 
     lines = [f"document {with_text(found['doc_id'])}"]
     if gone := found.get("withdrawn"):
-        when = f"{gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC"
-        lines.append(f"  withdrawn {when}, {gone['reason']}; receipt {gone['receipt'] or 'not written yet'}")
+        lines.append(
+            f"  withdrawn {gone['withdrawn_at']:%Y-%m-%d %H:%M} UTC, {gone['reason']}; receipt "
+            f"{gone['receipt'] or 'not written yet'}"
+        )
     elif not found["occurrences"] and not found.get("examples"):
         lines.append("  no longer in the pool: the files that contained the document were changed or removed")
     places = [f"found in {_place_line(row, paths, row['source'])}" for row in found["occurrences"]]
     lines += [f"  {line}" for line in cut(places, "--json", SHOWN)]
-    for row in found.get("examples", []):
-        lines.append(f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})")
-    for row in found.get("set_aside", []):
-        lines.append(f"  set aside by {row['stage']}, {row['reason'].replace('_', ' ')}: {row['detail']}")
+    lines += [
+        f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})"
+        for row in found.get("examples", [])
+    ]
+    lines += [
+        f"  set aside by {row['stage']}, {row['reason'].replace('_', ' ')}: {row['detail']}"
+        for row in found.get("set_aside", [])
+    ]
     if (topic := found.get("topic")) is not None:
         lines.append(f"  in {topic['topic']}" + (f": {', '.join(topic['words'])}" if topic["words"] else ""))
-    for score in found["scores"]:
-        lines.append(f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})")
-    for row in found["decisions"]:
-        lines.append("  " + decision_line(row, with_text))
+    lines += [
+        f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})"
+        for score in found["scores"]
+    ]
+    lines += [f"  {decision_line(row, with_text)}" for row in found["decisions"]]
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
         lines.append(
@@ -264,10 +261,10 @@ def explanation_lines(
     for row in found["checkpoints"]:
         several = f", {row['training_count']} times" if row["training_count"] > 1 else ""
         lines.append(f"  {row['checkpoint']} was trained on this document{several}, as part of {row['data']}")
-    for row in found.get("superseded", []):
-        lines.append(
-            f"  {row['checkpoint']} (superseded, but kept in {row['folder']}) was trained on this document"
-        )
+    lines += [
+        f"  {row['checkpoint']} (superseded, but kept in {row['folder']}) was trained on this document"
+        for row in found.get("superseded", [])
+    ]
     if not found["checkpoints"] and not found.get("superseded"):
         lines.append("  no checkpoint was trained on this document")
     return lines
@@ -279,11 +276,9 @@ def decision_line(row: dict[str, Any], named: Callable[[str], str] = str) -> str
     line = f"{row['selection']}: {row['verdict']}, {full.get(row['reason'], row['reason'].replace('_', ' '))}"
     if (row.get("training_count") or 1) > 1:
         line += f", {row['training_count']} times in the training set"
-    if row["reason"] in full and row["detail"] is not None:
-        line += f": {row['detail']}"
-    elif row["detail"] is not None:
+    if row["detail"] is not None:
         seen = f": {in_words(row['evidence'])}" if row["evidence"] else ""
-        line += f" ({row['detail']}{seen})"
+        line += f": {row['detail']}" if row["reason"] in full else f" ({row['detail']}{seen})"
     if row["rank"] is not None:
         line += f", rank {row['rank']:,}"
     if row["margin"] is not None:
@@ -301,9 +296,9 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
     current = read_current_values(home.store)
     how = {stage.name: KINDS[stage.learning] for stage in stages().values() if stage.learning in KINDS}
     made = {partition: (asset, value) for (asset, partition), value in current.items() if asset in how}
+    if checkpoint in configured - made.keys():
+        raise NotMadeError(checkpoint)
     if checkpoint not in made:
-        if checkpoint in configured:
-            raise NotMadeError(checkpoint)
         raise UnknownNameError("checkpoint", checkpoint, {*made, *configured})
     asset, value = made[checkpoint]
     manifest = ManifestFolder.of(home).read(value.manifest)
@@ -315,8 +310,8 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
 
 def _stage(home: Home, checkpoint: str, how: str) -> list[dict[str, Any]]:
     """Return an entry of `stages` for each kind of data that a checkpoint was trained on."""
-    columns = ["doc_id", "data", "training_count"]
-    seen = home.store.read(TRAINED_ON.name, columns, f"checkpoint = {quoted(checkpoint)}")
+    where = f"checkpoint = {quoted(checkpoint)}"
+    seen = home.store.read(TRAINED_ON.name, ["doc_id", "data", "training_count"], where)
     blocks = home.store.by_ids(OCCURRENCES.name, seen["doc_id"].to_list(), PLACES)
     places = [pl.DataFrame(pl.from_arrow(block)) for block in blocks]
     named = pl.concat(places) if places else pl.DataFrame(schema=dict.fromkeys(PLACES, pl.String))
@@ -351,13 +346,13 @@ def training_lines(found: dict[str, Any], paths: Paths | None = None) -> list[st
     for stage in found["stages"]:
         documents = stage["documents"]
         trained = counted(len(documents), "document")
-        value = f"  {stage['checkpoint']} was {stage['how']} {trained} of {stage['data']}"
-        lines.append(value)
+        lines.append(f"  {stage['checkpoint']} was {stage['how']} {trained} of {stage['data']}")
         for document in documents[:SHOWN]:
             places = [_place_line(place, paths) for place in document["occurrences"]]
             several = f" ({document['training_count']} times)" if document["training_count"] > 1 else ""
-            found_at = "; ".join(places) or "an example of the target"
-            lines.append(f"    {document['doc_id']}{several}  {found_at}")
+            lines.append(
+                f"    {document['doc_id']}{several}  {'; '.join(places) or 'an example of the target'}"
+            )
         if len(documents) > SHOWN:
             lines.append(f"    and {len(documents) - SHOWN:,} more; --json lists all")
     return lines

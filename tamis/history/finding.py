@@ -82,10 +82,9 @@ def short_id(doc_id: str) -> str:
 
 def _beginning_with(store: Store, doc_id: str) -> set[str]:
     # The table compares a range or equality in place; LIKE takes three times as long.
-    last = f"doc_id < {quoted(doc_id[:-1] + chr(ord(doc_id[-1]) + 1))}"
-    where = (
-        f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else f"doc_id >= {quoted(doc_id)} AND {last}"
-    )
+    after = doc_id[:-1] + chr(ord(doc_id[-1]) + 1)
+    within = f"doc_id >= {quoted(doc_id)} AND doc_id < {quoted(after)}"
+    where = f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else within
     tables = (*tables_of_texts(), WITHDRAWALS)
     return {key for table in tables for key in store.read(table, ["doc_id"], where)["doc_id"]}
 
@@ -117,18 +116,15 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     if not keys:  # by the name that `tamis explain` shows, where one file alone is called so
         named = [key for key, shard in shards.items() if shard.name == file]
         keys = named if len(named) == 1 else []
+    if not keys and is_group_key(file):
+        problem = "is not a file but a group of small files; pass the path of one of these files"
+        raise UnknownPlaceError(file, None, problem)
     if not keys:
-        what = (
-            "not in any corpus of this project"
-            if wanted.exists()
-            else "neither a file nor the key of a shard"
-        )
+        what = "not in any corpus of this project"
         problem = (
-            f"is {what}; pass a file of one of the project's corpora, or the key of a shard, which "
-            "`tamis explain DOC_ID` shows"
+            f"is {what if wanted.exists() else 'neither a file nor the key of a shard'}; pass a file of one "
+            "of the project's corpora, or the key of a shard, which `tamis explain DOC_ID` shows"
         )
-        if is_group_key(file):
-            problem = "is not a file but a group of small files; pass the path of one of these files"
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"
@@ -144,8 +140,10 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
     bad = store.count(QUARANTINE.name, scope)
     if rows or bad or store.count(PLACES, scope):
         aside = f"; {counted(bad, 'row')} in quarantine" if bad else ""
-        problem = f"contains no document. The file has {counted(rows, 'row')} with a document{aside}. "
-        problem += "Rows are numbered from 0"
+        problem = (
+            f"contains no document. The file has {counted(rows, 'row')} with a document{aside}. Rows are "
+            "numbered from 0"
+        )
     else:
         problem = (
             "contains no document: the file is empty or has not been read yet; "
@@ -158,5 +156,6 @@ def _raise_for_quarantine(store: Store, file: str, row: int | None, where: str) 
     """Raise `UnknownPlaceError` with the reason if a row, or for None the whole file, is in quarantine."""
     bad = store.read(QUARANTINE.name, ["reason", "detail"], where)
     if len(bad):
-        words = "is in quarantine" + (" as a whole" if row is None else "")
-        raise UnknownPlaceError(file, row, f"{words}: {bad['reason'][0]}: {bad['detail'][0]}")
+        whole = " as a whole" if row is None else ""
+        why = f"is in quarantine{whole}: {bad['reason'][0]}: {bad['detail'][0]}"
+        raise UnknownPlaceError(file, row, why)

@@ -101,15 +101,11 @@ class Version:
     made_at: datetime
 
 
-def read_versions(store: Store, selection: str) -> list[Version]:
-    """Return the versions of a selection, oldest first."""
-    frame = store.read(TABLE, where=f"selection = {quoted(selection)}").sort("version")
+def read_versions(store: Store, selection: str | None = None) -> list[Version]:
+    """Return the versions of a selection, oldest first; None: of all, also of those that are gone now."""
+    where = None if selection is None else f"selection = {quoted(selection)}"
+    frame = store.read(TABLE, where=where).sort("selection", "version")
     return [Version(**row) for row in frame.iter_rows(named=True)]
-
-
-def all_versions(store: Store) -> list[Version]:
-    """Return the versions of all selections, also of those that the project no longer has."""
-    return [Version(**row) for row in store.read(TABLE).sort("selection", "version").iter_rows(named=True)]
 
 
 def version_of(store: Store, found: Published, data_version: str) -> int:
@@ -192,10 +188,11 @@ def _keep(home: Home, version: Version, just_hashed: bool) -> None:
     path = folder.kept_path(version.rows)
     if path.exists():
         return
-    if just_hashed:
-        rows: pa.Table | None = rows_of_table(home.store, version.selection)
-    else:
-        rows = verified_rows(home.store, folder, version.selection, version.rows)
+    rows: pa.Table | None = (
+        rows_of_table(home.store, version.selection)
+        if just_hashed
+        else verified_rows(home.store, folder, version.selection, version.rows)
+    )
     if rows is not None:
         stream = io.BytesIO()
         rows = rows.sort_by("doc_id").drop_columns(["selection"])
@@ -217,8 +214,8 @@ def decisions_of(home: Home, version: Version | PinnedVersion) -> pl.DataFrame:
         return pl.DataFrame(pl.from_arrow(rows))
     except (pa.ArrowException, OSError) as error:
         raise VersionLostError(version.selection, version.version, f"cannot be read: {error}") from error
-    named = pa.repeat(version.selection, kept.num_rows)
-    rows = kept.add_column(0, schema_of(DECISIONS).field("selection"), named)
+    selection = schema_of(DECISIONS).field("selection")
+    rows = kept.add_column(0, selection, pa.repeat(version.selection, kept.num_rows))
     if not have_digest(home.store, folder, version.selection, version.rows, rows):
         raise VersionLostError(version.selection, version.version, f"were altered: see {path.name}")
     return pl.DataFrame(pl.from_arrow(rows))
@@ -282,11 +279,10 @@ def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersio
         gone = repeated(then, home.store.read(DOCUMENTS.name, ["doc_id"])).gone
         lost = lost_decisions(home, selection, version.rows, version.subset)
         withdrawn = lost.filter(pl.col("verdict") == "selected")["doc_id"]
-        lacking = dict.fromkeys(gone, "is no longer in any corpus") | dict.fromkeys(
-            withdrawn, "was withdrawn"
-        )
         leaks = leaking(home.store).join(chosen, on="doc_id", how="semi").sort("doc_id")
-        lacking = {doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.iter_rows()} | lacking
+        lacking = {doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.iter_rows()}
+        lacking |= dict.fromkeys(gone, "is no longer in any corpus")
+        lacking |= dict.fromkeys(withdrawn, "was withdrawn")
         made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)
     return made, lacking
 

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -42,7 +41,6 @@ from tamis.scan.unread_rows import (
     CORPUS,
     TARGET,
     Foreseen,
-    NextReading,
     Share,
     next_reading,
     read_quarantine,
@@ -78,9 +76,8 @@ def first_rows(corpus: CorpusSection, shards: Sequence[Shard]) -> pl.DataFrame:
     for shard in among(local, FILES):
         with contextlib.suppress(Exception):  # said by the step that reads it
             if shard.path.stat().st_size <= BYTES:
-                items = islice(read_file(shard.path, corpus), ROWS)
-                batch = all_documents(batches_of(items, shard, corpus, Reading()))
-                found.append(batch.documents.select("text", "language"))
+                rows = batches_of(islice(read_file(shard.path, corpus), ROWS), shard, corpus, Reading())
+                found.append(all_documents(rows).documents.select("text", "language"))
     return pl.concat(found)
 
 
@@ -98,8 +95,11 @@ def uncovered_lines(project: Project) -> list[str]:
     ]
     lines = []
     for folder, whole in _folders([path for _section, path in sections]).items():
-        readable = _readable(project, folder, whole)
-        lost = [path for path in readable if not any(_covers(*one, path) for one in sections)]
+        lost = [
+            path
+            for path in _readable(project, folder, whole)
+            if not any(_covers(*one, path) for one in sections)
+        ]
         if lost:
             place = os.path.relpath(folder, project.root)
             names = named([path.relative_to(folder).as_posix() for path in lost], SHOWN)
@@ -114,11 +114,9 @@ def uncovered_lines(project: Project) -> list[str]:
 def _folders(places: list[Path]) -> dict[Path, bool]:
     """Return the folders that hold what sections read, and whether the folders below are read, too."""
     whole = {path for path in places if path.is_dir()}
-    whole = {path for path in whole if whole.isdisjoint(path.parents)}
-    single = {path.parent for path in places if path.is_file()}
-    return dict.fromkeys(sorted(whole), True) | {
-        path: False for path in sorted(single - whole) if whole.isdisjoint(path.parents)
-    }
+    single = {path.parent for path in places if path.is_file()} - whole
+    outer = {path: path in whole for path in (*sorted(whole), *sorted(single))}
+    return {path: below for path, below in outer.items() if whole.isdisjoint(path.parents)}
 
 
 def _readable(project: Project, folder: Path, whole: bool) -> Iterator[Path]:
@@ -126,21 +124,19 @@ def _readable(project: Project, folder: Path, whole: bool) -> Iterator[Path]:
     with contextlib.suppress(ListingError):  # reading says so
         for name in islice(files_below(folder, whole=whole), MOST_LOOKED_AT):
             path = folder / name
-            for_people = of_project and is_one_text(name)
-            if is_readable(name) and not for_people and not path.is_relative_to(home):
+            is_read = is_readable(name) and not (of_project and is_one_text(name))
+            if is_read and not path.is_relative_to(home):
                 yield path
 
 
 def _covers(section: CorpusSection | TargetSection, place: Path, path: Path) -> bool:
     """Return whether a section reads a file, or leaves it out by its `exclude`."""
-    if path == place:
-        return True
     folder = place if place.is_dir() else place.parent
-    if not path.is_relative_to(folder):
-        return False
-    relative = path.relative_to(folder).as_posix()
+    if path == place or not path.is_relative_to(folder):
+        return path == place
     if isinstance(section, TargetSection):
         return folder == place
+    relative = path.relative_to(folder).as_posix()
     return leaves_out(section, relative) or (folder == place and reads(section, relative))
 
 
@@ -223,7 +219,8 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         ]
         unmet.insert(0, f"no corpus contains a file that it can read now; put files into {named(places)}")
     entries, reading = read_quarantine(project.home.store), next_reading(snapshot, plan)
-    stay_bad = _corpora_that_stay_bad(snapshot, entries, reading)
+    left = {entry["shard"] for entry in entries if not reading.includes(entry["shard"])}
+    stay_bad = {snapshot.files[key].corpus for key in left if key in snapshot.files}
     for corpus in project.settings.corpus:
         due_files = [one for one in shards if one.corpus == corpus.name]
         lost, rows = lost_files(corpus, due_files, corpus.name in stay_bad)
@@ -231,9 +228,11 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
             foreseen[CORPUS, corpus.name] = rows
         unread = unread_of(corpus, lost, due_files, snapshot)
         warnings += [*unread.unsupported_lines(), *lost_lines(lost, unread)]
-    warnings += uncovered_lines(project)
-    warnings += _not_understood(project, shards, {name: rows.examples for name, rows in read.items()})
-    warnings += _budgets_above(snapshot, current, shards)
+    warnings += [
+        *uncovered_lines(project),
+        *_not_understood(project, shards, {name: rows.examples for name, rows in read.items()}),
+        *_budgets_above(snapshot, current, shards),
+    ]
     shares = unread_shares(snapshot, current, entries, reading=replace(reading, foreseen=foreseen))
     for share in shares:
         if share.kind == TARGET and share.foreseen and share.is_over:
@@ -251,9 +250,9 @@ def unmet_targets(
     if not snapshot.shards:
         return []
     due = {one.partition for one in plan if one.asset == EXAMPLES_STAGE.name}
-    due -= {name for asset, name in current if asset == EXAMPLES_STAGE.name}
-    due -= {one.partition for one in failed if one.asset == EXAMPLES_STAGE.name}
-    targets = (target for target in snapshot.project.settings.target if target.name in due)
+    said = {one.partition for one in failed if one.asset == EXAMPLES_STAGE.name}
+    left = due.difference(said, (name for asset, name in current if asset == EXAMPLES_STAGE.name))
+    targets = (target for target in snapshot.project.settings.target if target.name in left)
     return [line for target in targets if (line := target_problem(target, snapshot.project))]
 
 
@@ -261,22 +260,13 @@ def _of_target(found: TargetRows) -> Foreseen:
     return Foreseen(bad=int(found.quarantine.select(lost_rows()).item()), rows=found.rows)
 
 
-def _corpora_that_stay_bad(
-    snapshot: ProjectSnapshot, entries: Iterable[Mapping[str, Any]], reading: NextReading
-) -> set[str]:
-    """Return the corpora with rows in quarantine that are not read again."""
-    left = {entry["shard"] for entry in entries if not reading.includes(entry["shard"])}
-    return {snapshot.files[key].corpus for key in left if key in snapshot.files}
-
-
 def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
     """Say why trials that are due cannot be logged; nothing where none is due."""
-    if LOGGED.isdisjoint(due):
-        return
     try:
-        require_trusted(project)
-        require_tracker(project.tracking_uri)
-        require_experiment(project.tracking_uri, project.settings.tracking.experiment)
+        if not LOGGED.isdisjoint(due):
+            require_trusted(project)
+            require_tracker(project.tracking_uri)
+            require_experiment(project.tracking_uri, project.settings.tracking.experiment)
     except TamisError as error:
         yield f"trials will fail: {error}"
 
@@ -288,9 +278,9 @@ def _not_understood(
 
     Of what is stored, and of the first rows of the files that are to be read.
     """
-    corpora = project.settings.corpus
     rows = {
-        one.name: first_rows(one, [shard for shard in shards if shard.corpus == one.name]) for one in corpora
+        one.name: first_rows(one, [shard for shard in shards if shard.corpus == one.name])
+        for one in project.settings.corpus
     }
     unread = {(CORPUS, name): frame["text"].to_list()[:SAMPLE] for name, frame in rows.items()}
     unread |= {(TARGET, name): frame["text"].to_list()[:SAMPLE] for name, frame in examples.items()}
@@ -310,9 +300,9 @@ def target_problem(
         rows = read_target_rows(target, project.root)
         if read is not None:
             read[target.name] = rows
-        examples, groups, bad = rows.examples, None, _of_target(rows).bad
-        if len(examples) <= EXAMPLES_COMPARED:
-            groups = near_groups(examples, project.settings.near_duplicates.threshold)
+        examples, bad = rows.examples, _of_target(rows).bad
+        threshold = project.settings.near_duplicates.threshold
+        groups = near_groups(examples, threshold) if len(examples) <= EXAMPLES_COMPARED else None
         split_target(examples, groups, target.train, target.held_out, project.seed, bad)
     except TooFewExamplesError as error:
         first = f"; the first that could not be read: {rows.quarantine['detail'][0]}" if bad else ""
@@ -327,10 +317,8 @@ def target_problem(
 def _other_samplers(project: Project) -> Iterator[str]:
     """Yield the selections that follow [mixture] by another sampler than the one its runs followed."""
     mixture = project.settings.mixture
-    if mixture is None:
-        return
     for section in project.settings.selection:
-        if section.mixture and section.sampler != mixture.sampler:
+        if mixture is not None and section.mixture and section.sampler != mixture.sampler:
             yield (
                 f"selection {section.name}: its sampler is {section.sampler}, but the shares of [mixture] "
                 f"are measured on documents chosen by {mixture.sampler}; to measure the shares "
@@ -362,13 +350,13 @@ def _budgets_above(snapshot: ProjectSnapshot, current: CurrentValues, due: Seque
 def _documents_at_most(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Shard]) -> int | None:
     """Return how many documents the pool can have, None where that takes reading a file."""
     read_again = {shard.key for shard in due}
-    frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
-    rows: list[int | None] = [count for key, count in frame.iter_rows() if key not in read_again]
     unread = [key for key in snapshot.shards if (DOCUMENTS_STAGE.name, key) not in current]
-    files = [file.key for key in unread for file in snapshot.shards[key].files]
-    rows += [None for key in files if key not in read_again]  # a run that does not read them
-    rows += _rows_at_most(due)
-    return None if None in rows else sum(count or 0 for count in rows)
+    if any(file.key not in read_again for key in unread for file in snapshot.shards[key].files):
+        return None  # the plan is of a run that does not read them
+    frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+    stored = sum(count for key, count in frame.iter_rows() if key not in read_again)
+    rows = list(_rows_at_most(due))
+    return None if None in rows else stored + sum(count or 0 for count in rows)
 
 
 def _tokens_at_most(snapshot: ProjectSnapshot, due: Sequence[Shard], documents: int) -> Tokens | None:

@@ -23,6 +23,7 @@ from tamis.settings.config import CorpusSection
 from tamis.store.tables import Store
 
 MOST_NAMED = 3
+UNSUPPORTED, NO_COLUMN = Reason.UNSUPPORTED_FORMAT, Reason.MISSING_TEXT_COLUMN
 SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 
 
@@ -33,13 +34,12 @@ def odd_value_lines(store: Store) -> Iterator[str]:
     odd = {shard: read_heading(content).odd for shard, content in rows.iter_rows() if '"odd": ' in content}
     corpora = corpora_of(store, set(odd))
     for shard, counts in odd.items():
+        name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
         for (column, problem), count in counts.items():
-            name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
             found[corpora[shard], column, problem][name] = count
     for (corpus, column, problem), files in sorted(found.items()):
-        shown = named(list(files), MOST_NAMED)
         values = counted(sum(files.values()), "value")
-        yield f"corpus {corpus}: column {column} of {shown}: {values} {problem}"
+        yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:
@@ -95,16 +95,13 @@ def _taken_line(section: str, taken: Mapping[str, Mapping[str, int]]) -> Iterato
 def _dialect_lines(section: str, headings: Mapping[str, Heading]) -> Iterator[str]:
     """Yield which CSV files are not written with commas, and which of their numbers are kept as text."""
     by: dict[str, list[str]] = {}
-    commas: dict[str, None] = {}
     for name, heading in headings.items():
         if heading.delimiter is not None:
             by.setdefault(heading.delimiter, []).append(name)
-        commas |= dict.fromkeys(heading.decimal_commas)
-    files: Sequence[str]
+    commas = dict.fromkeys(column for heading in headings.values() for column in heading.decimal_commas)
     for delimiter, files in sorted(by.items()):
-        fields = NAMES.get(delimiter, repr(delimiter))
         which = f"{counted(len(files), 'file')} ({named(files, SHOWN)})"
-        yield f"{section}: fields are separated by {fields} in {which}"
+        yield f"{section}: fields are separated by {NAMES.get(delimiter, repr(delimiter))} in {which}"
     if commas:
         yield (
             f"{section}: numbers with a decimal comma are kept as text, as in the file, in the columns "
@@ -118,9 +115,9 @@ def cause_lines(
     """Return `quarantine_lines`; those of what the next run reads again follow a line that says so."""
     old = [row for row in rows if again.includes(row["shard"])]
     lines = quarantine_lines([row for row in rows if not again.includes(row["shard"])], snapshot)
-    if not old:
-        return lines
-    return [*lines, f"as read last; these {READ_AGAIN}:", *quarantine_lines(old, snapshot)]
+    if old:
+        lines += [f"as read last; these {READ_AGAIN}:", *quarantine_lines(old, snapshot)]
+    return lines
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[str]:
@@ -129,13 +126,12 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
     unread = _unread(rows, snapshot)
     remedies = {one.corpus.name: "; ".join(one.remedies()) for one in unread}
     lines = [line for one in unread for line in one.unsupported_lines()]
-    causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    causes: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["reason"] == Reason.UNSUPPORTED_FORMAT and row["shard"] in snapshot.files:
+        if row["reason"] == UNSUPPORTED and row["shard"] in snapshot.files:
             continue
         place, file = _place(row["shard"], snapshot, corpora)
-        whole = row["row"] == WHOLE_SHARD
-        causes.setdefault((place, row["reason"], "" if whole else file), []).append(row)
+        causes[place, row["reason"], "" if row["row"] == WHOLE_SHARD else file].append(row)
     for (place, reason, file), entries in causes.items():
         first, words = entries[0], reason.replace("_", " ") or "no reason given"
         detail = first["detail"] or "no cause was noted"
@@ -155,11 +151,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
         elif not file:
             lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
-            where = (
-                f"row {first['row']}"
-                if len(entries) == 1
-                else f"{len(entries):,} rows, the first is row {first['row']}"
-            )
+            several = f"{len(entries):,} rows, the first is " if len(entries) > 1 else ""
+            where = f"{several}row {first['row']}"
             lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
     return [*lines, *(f"corpus {name}: to read them, {said}" for name, said in remedies.items() if said)]
 
@@ -167,29 +160,25 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
 def _cause_alone(row: Mapping[str, Any]) -> str:
     """Return the detail of a row in quarantine without advice that the line on its corpus gives."""
     cause, columns = without_advice(row["detail"])
-    is_said = row["row"] == WHOLE_SHARD or columns
-    return cause if row["reason"] == Reason.MISSING_TEXT_COLUMN and is_said else str(row["detail"])
+    is_said = row["reason"] == NO_COLUMN and (row["row"] == WHOLE_SHARD or columns)
+    return cause if is_said else str(row["detail"])
 
 
 def _unread(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapshot) -> list[Unread]:
     """Return what each corpus does not read, of its files as they are now."""
-    unsupported: dict[str, list[str]] = {}
-    lacking: dict[str, list[Shard]] = {}
-    columns: dict[str, list[str]] = {}
+    by_corpus: dict[str, list[tuple[Shard, Mapping[str, Any]]]] = defaultdict(list)
     for row in rows:
-        if (file := snapshot.files.get(row["shard"])) is None:
-            continue
-        if row["reason"] == Reason.UNSUPPORTED_FORMAT:
-            unsupported.setdefault(file.corpus, []).append(file.name)
-        elif row["reason"] == Reason.MISSING_TEXT_COLUMN and row["row"] == WHOLE_SHARD:
-            lacking.setdefault(file.corpus, []).append(file)
-        elif row["reason"] == Reason.MISSING_TEXT_COLUMN:
-            columns.setdefault(file.corpus, []).extend(without_advice(row["detail"])[1])
+        if (file := snapshot.files.get(row["shard"])) is not None:
+            by_corpus[file.corpus].append((file, row))
     found = []
     for corpus in snapshot.project.settings.corpus:
-        files, types = lacking.get(corpus.name, []), unsupported.get(corpus.name, [])
+        types = [file.name for file, row in by_corpus[corpus.name] if row["reason"] == UNSUPPORTED]
+        lacking = [(file, row) for file, row in by_corpus[corpus.name] if row["reason"] == NO_COLUMN]
+        files = [file for file, row in lacking if row["row"] == WHOLE_SHARD]
+        details = (row["detail"] for _file, row in lacking if row["row"] != WHOLE_SHARD)
+        columns = dict.fromkeys(column for detail in details for column in without_advice(detail)[1])
         stated = names_of(corpus.text_column)
-        new = [one for one in dict.fromkeys(columns.get(corpus.name, [])) if stated and one not in stated]
+        new = [one for one in columns if stated and one not in stated]
         if files or types or new:
             apart = {*types, *(file.name for file in files)}
             own = (file for file in snapshot.files.values() if file.corpus == corpus.name)

@@ -7,7 +7,7 @@ undoes another.
 import contextlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -64,20 +64,18 @@ class Unread:
     @cached_property
     def _talks(self) -> dict[tuple[str, str], list[str]]:
         """Return the files with conversations by their format and column."""
-        found: dict[tuple[str, str], list[str]] = {}
+        found: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name, sample in self.samples.items():
             if (talk := conversations_in(sample)) is not None:
-                found.setdefault(talk, []).append(name)
+                found[talk].append(name)
         return found
 
     @cached_property
     def _apart(self) -> dict[tuple[str, str], list[str]]:
         """Return the files that need another section, by the format and the column of their conversations."""
-        form = self.corpus.format
-        found = {talk: files for talk, files in self._talks.items() if talk[0] != form}
+        found = {talk: files for talk, files in self._talks.items() if talk[0] != self.corpus.format}
         whole = not self.beside and not self.columns and len(self._talks) == 1
-        is_all = whole and sum(map(len, found.values())) == len(self.samples)
-        return {} if is_all else found
+        return {} if whole and sum(map(len, found.values())) == len(self.samples) else found
 
     def globs_of(self, files: Collection[str]) -> list[str]:
         """Return globs that match these files and none beside them, one for each folder and form of many."""
@@ -85,9 +83,7 @@ class Unread:
         for name in files:
             folder = f"{PurePosixPath(name).parent.as_posix()}/".removeprefix("./")
             by.setdefault(f"{as_glob(folder)}*{ending(PurePosixPath(name))}", []).append(name)
-        left_alone = [file.name for file in self.beside] + [
-            name for name in self.samples if name not in files
-        ]
+        left_alone = [*(file.name for file in self.beside), *self.samples.keys() - {*files}]
         globs: list[str] = []
         for glob, own in by.items():
             few = len(own) <= SHOWN or any(map(glob_pattern(glob).fullmatch, left_alone))
@@ -99,33 +95,29 @@ class Unread:
         """Return the line of tamis.toml that leaves out all files that the section should not read."""
         apart = [glob for files in self._apart.values() for glob in self.globs_of(files)]
         types = {
-            f"**/*{end}" if (end := ending(path)) else f"**/{as_glob(path.name)}" for path in self._paths
+            f"**/*{end}" if (end := ending(path)) else f"**/{as_glob(path.name)}"
+            for path in map(PurePosixPath, self.unsupported)
         }
         new = [one for one in sorted(types) if not any(fnmatchcase(one, old) for old in self.corpus.exclude)]
         return f"exclude = {listed([*self.corpus.exclude, *new, *apart])}"
-
-    @property
-    def _paths(self) -> list[PurePosixPath]:
-        return [PurePosixPath(name) for name in self.unsupported]
 
     def unsupported_lines(self) -> Iterator[str]:
         """Yield at most one line: how many files have a type that nothing reads, and what leaves them out."""
         if not self.unsupported:
             return
-        kinds = Counter((str(path.parent), ending(path)) for path in self._paths)
+        paths = map(PurePosixPath, self.unsupported)
+        kinds = Counter((str(path.parent), ending(path)) for path in paths)
         found = [
             f"{count:,} {end or 'without extension'} in "
             f"{'the corpus folder' if folder == '.' else f'{folder}/'}"
             for (folder, end), count in sorted(kinds.items())
         ]
         name, path = self.corpus.name, self.corpus.path
-        line = (
-            f"corpus {name}: {counted(len(self.unsupported), 'file')} of an unsupported type: {named(found)}"
-        )
+        to_do = f"to skip them, set {self.excluded} in [[corpus]] {name}"
         if path and (self.project.root / path).is_file():
-            yield f"{line}; supported types: {READABLE}"
-        else:
-            yield f"{line}; to skip them, set {self.excluded} in [[corpus]] {name}"
+            to_do = f"supported types: {READABLE}"
+        files = counted(len(self.unsupported), "file")
+        yield f"corpus {name}: {files} of an unsupported type: {named(found)}; {to_do}"
 
     def remedies(self) -> Iterator[str]:
         """Yield what to write into tamis.toml, so that files without the text column are read."""
@@ -144,7 +136,7 @@ class Unread:
         if self._apart:
             yield self._apart_line()
         else:
-            for (form, column), _files in self._talks.items():
+            for form, column in self._talks:
                 if form != corpus.format:
                     keys = " and ".join(_keys(form, column))
                     yield f"{column!r} holds conversations: set {keys} in {section}"
@@ -196,8 +188,8 @@ class Unread:
 
 
 def _keys(form: str, column: str) -> list[str]:
-    keys = [f"format = {json.dumps(form)}"]
-    return keys + ([f"text_column = {json.dumps(column)}"] if column != COLUMN_OF_FORMAT[form] else [])
+    at = [f"text_column = {json.dumps(column)}"] if column != COLUMN_OF_FORMAT[form] else []
+    return [f"format = {json.dumps(form)}", *at]
 
 
 def without_advice(detail: str) -> tuple[str, list[str]]:
@@ -276,12 +268,11 @@ def among(files: Sequence[Shard], most: int) -> list[Shard]:
     """Return at most so many of the files, of each folder and form in turn."""
     if len(files) <= most:
         return list(files)
-    forms: dict[tuple[str, str], list[Shard]] = {}
+    forms: dict[tuple[str, str], list[Shard]] = defaultdict(list)
     for file in files:
         path = PurePosixPath(file.name)
-        forms.setdefault((str(path.parent), "".join(path.suffixes[-2:])), []).append(file)
-    turns = zip_longest(*forms.values())
-    return [file for turn in turns for file in turn if file is not None][:most]
+        forms[str(path.parent), "".join(path.suffixes[-2:])].append(file)
+    return [file for turn in zip_longest(*forms.values()) for file in turn if file is not None][:most]
 
 
 @dataclass(kw_only=True)
@@ -321,22 +312,18 @@ def unread_of(
 def lost_lines(lost: Sequence[LostFile], unread: Unread) -> Iterator[str]:
     """Yield a line for each reason: the files, their rows, and what to write into tamis.toml."""
     corpus = unread.corpus
-    causes: dict[tuple[Reason, str], list[LostFile]] = {}
+    causes: dict[tuple[Reason, str], list[LostFile]] = defaultdict(list)
     for one in lost:
         lacks = one.defect.reason == Reason.MISSING_TEXT_COLUMN
-        causes.setdefault((one.defect.reason, "" if lacks else one.defect.detail), []).append(one)
+        causes[one.defect.reason, "" if lacks else one.defect.detail].append(one)
     for (reason, detail), own in causes.items():
-        rows = [one.rows for one in own]
-        known = sum(one.rows for one in rows if one)
-        about = "" if all(one and one.exact for one in rows) else "about "
+        known = sum(one.rows.rows for one in own if one.rows)
+        about = "" if all(one.rows and one.rows.exact for one in own) else "about "
         in_rows = f" in {about}{counted(known, 'row')}" if known else ""
         files = f"{counted(len(own), 'file')} ({named([one.file.name for one in own], SHOWN)})"
         if reason == Reason.MISSING_TEXT_COLUMN:
-            which = (
-                f"{files} without the text column"
-                if unread.others
-                else "no file with columns has the text column"
-            )
+            without = f"{files} without the text column"
+            which = without if unread.others else "no file with columns has the text column"
             to_do = "; ".join(unread.remedies())
             yield f"corpus {corpus.name}: {which}: {lacking(names_of(corpus.text_column))}{in_rows}; {to_do}"
         else:

@@ -51,16 +51,13 @@ def scan(
     project: Project,
     patience_seconds: float = 0.0,
     on_request: bool = False,
-    by_hand: bool = False,
     allowed: Collection[str] = (),
 ) -> ProjectSnapshot:
     """Return the snapshot of `scan_files` with the trials that a search asks for next."""
-    snapshot = scan_files(project, patience_seconds, on_request, by_hand, allowed)
-    return (
-        searched(snapshot, read_current_values(project.home.store))
-        if project.settings.trial_budget.share
-        else snapshot
-    )
+    snapshot = scan_files(project, patience_seconds, on_request, allowed=allowed)
+    if not project.settings.trial_budget.share:
+        return snapshot
+    return searched(snapshot, read_current_values(project.home.store))
 
 
 def scan_files(
@@ -89,12 +86,25 @@ def scan_files(
     fingerprints, held = _fingerprints(files, small, moving, memory)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
     memory.save()
-    asked = _trials_asked(project, by_hand) if on_request or by_hand else _trials_made(project)
+    asked = _trials_asked(project, on_request, by_hand)
     current = read_current_values(store)
     readable = [file for key, file in files.items() if key in fingerprints]
     gone = {key: row for key, row in small.items() if key not in files}
     configured = {corpus.name for corpus in project.settings.corpus}
-    shards = grouped([*readable, *(_gone(row) for row in gone.values() if row["corpus"] in configured)])
+    # A file of a group that is gone stays a member until its removal, as it was read last.
+    members = [
+        Shard(
+            corpus=row["corpus"],
+            name=row["name"],
+            key=key,
+            kind="file",
+            path=Path(row["name"]),
+            small=True,
+        )
+        for key, row in gone.items()
+        if row["corpus"] in configured
+    ]
+    shards = grouped([*readable, *members])
     versions = {key: row["version"] for key, row in gone.items()} | fingerprints
     snapshot = ProjectSnapshot(
         project,
@@ -151,23 +161,15 @@ def _fingerprints(
     held: dict[str, str] = {}
     for key, file in sorted(files.items()):
         stays = small[key]["version"] if key in small and file.small else None
-        if stays and key in moving:
-            fingerprints[key] = stays
-            continue
         try:
-            fingerprints[key] = memory.fingerprint(file, at_rest=key not in moving)
+            version = stays if key in moving else None
+            fingerprints[key] = version or memory.fingerprint(file, at_rest=key not in moving)
         except (ShardChangedError, ShardGoneError) as error:
             if stays:
                 fingerprints[key] = stays
             else:
                 held[key] = str(error)
     return fingerprints, held
-
-
-def _gone(row: Mapping[str, Any]) -> Shard:
-    """Return a file of a group that is gone: a member until its removal, as it was read last."""
-    path = Path(row["name"])
-    return Shard(corpus=row["corpus"], name=row["name"], key=row["shard"], kind="file", path=path, small=True)
 
 
 def kept_listing(project: Project, within: float | None = None) -> dict[str, Shard] | None:
@@ -255,10 +257,13 @@ def scan_again(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnap
     Updated are the texts refused at intake, the files that are held back because they lost most of their
     documents, the runs of [mixture], and the trials that a search asks for next.
     """
-    shrunken = _read_shrunken(snapshot.project, snapshot.shards)
-    withdrawn = _withdrawn(snapshot.project.home, snapshot.group_of)
-    swarm = read_swarm(snapshot.project)
-    return searched(replace(snapshot, shrunken=shrunken, withdrawn=withdrawn, swarm=swarm), current)
+    again = replace(
+        snapshot,
+        shrunken=_read_shrunken(snapshot.project, snapshot.shards),
+        withdrawn=_withdrawn(snapshot.project.home, snapshot.group_of),
+        swarm=read_swarm(snapshot.project),
+    )
+    return searched(again, current)
 
 
 def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
@@ -267,15 +272,16 @@ def searched(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapsh
     return snapshot if found == snapshot.searches else replace(snapshot, searches=found)
 
 
-def _trials_asked(project: Project, any_of_them: bool) -> frozenset[str]:
-    return frozenset(trial.name for trial in planned_trials(project) if trial.on_request or any_of_them)
-
-
-def _trials_made(project: Project) -> frozenset[str]:
-    if not project.settings.comparison.on_request.models:
+def _trials_asked(project: Project, on_request: bool, by_hand: bool) -> frozenset[str]:
+    """Return the names of all trials (`by_hand`), of those on request, or of those made of the latter."""
+    if not (on_request or by_hand or project.settings.comparison.on_request.models):
         return frozenset()
-    made = frozenset(project.home.store.read(TRIALS.name, ["trial"])["trial"])
-    return made & _trials_asked(project, any_of_them=False)
+    asked = frozenset(trial.name for trial in planned_trials(project) if trial.on_request or by_hand)
+    return (
+        asked
+        if on_request or by_hand
+        else asked.intersection(project.home.store.read(TRIALS.name, ["trial"])["trial"])
+    )
 
 
 def _moving(project: Project, shards: dict[str, Shard]) -> set[str]:

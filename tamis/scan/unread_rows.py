@@ -5,7 +5,7 @@ its reader, from its footer or from its lines; where nothing tells, it counts as
 counts with the rows it had: the pool has them.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,9 +88,9 @@ def unread_line(shares: Sequence[Share]) -> str:
         about = "about " if any(share.about for share in bad) else ""
         could = "would not be" if any(share.foreseen for share in bad) else "could not be"
         each = named([f"{kind} {one.name} {one.bad:,} of {one.rows:,}" for one in bad])
-        total = f"{about}{sum(one.bad for one in bad):,} of {sum(one.rows for one in own):,} rows"
-        of = " of targets" if kind == TARGET else ""
-        lines.append(f"{total}{of} {could} read: {each}")
+        rows = "rows of targets" if kind == TARGET else "rows"
+        total = f"{sum(one.bad for one in bad):,} of {sum(one.rows for one in own):,}"
+        lines.append(f"{about}{total} {rows} {could} read: {each}")
     return "; ".join(lines)
 
 
@@ -144,8 +144,8 @@ def next_reading(snapshot: ProjectSnapshot, plan: Iterable[Due]) -> NextReading:
     keys: dict[str, list[str]] = {DOCUMENTS_STAGE.name: [], EXAMPLES_STAGE.name: []}
     for due in plan:
         keys.get(due.asset, []).append(due.partition)
-    files = (file.key for file in _files_of(snapshot, keys[DOCUMENTS_STAGE.name]))
-    return NextReading(files=frozenset(files), targets=frozenset(keys[EXAMPLES_STAGE.name]))
+    files = frozenset(file.key for file in _files_of(snapshot, keys[DOCUMENTS_STAGE.name]))
+    return NextReading(files=files, targets=frozenset(keys[EXAMPLES_STAGE.name]))
 
 
 def rereading(snapshot: ProjectSnapshot, current: CurrentValues, plan: Iterable[Due]) -> NextReading:
@@ -184,19 +184,18 @@ def unread_shares(
     for corpus in snapshot.project.settings.corpus:
         bad, good = counts.bad[corpus.name], counts.good(corpus.name)
         new = reading.foreseen.get((CORPUS, corpus.name), Foreseen(bad=0, rows=0))
-        rows = bad + good + new.rows
         shares.append(
             Share(
                 name=corpus.name,
                 bad=bad + new.bad,
-                rows=rows,
+                rows=bad + good + new.rows,
                 maximum=maximum,
                 foreseen=bool(new.bad),
                 about=new.about,
             )
         )
     shares += _of_targets(snapshot, current, of_targets, reading)
-    words = _read_again(snapshot, entries, again) if again else {}
+    words = _read_again(snapshot, entries, again or NextReading())
     return [replace(share, again=words.get((share.kind, share.name), "")) for share in shares]
 
 
@@ -204,12 +203,12 @@ def _read_again(
     snapshot: ProjectSnapshot, entries: Iterable[Mapping[str, Any]], again: NextReading
 ) -> dict[tuple[str, str], str]:
     """Return `Share.again` by kind and name of what has entries in quarantine that are read again."""
-    found: dict[tuple[str, str], list[bool]] = {}
+    found: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for place in (entry["shard"] for entry in entries):
         if (target := target_of_place(place)) is not None:
-            found.setdefault((TARGET, target), []).append(again.includes(place))
+            found[TARGET, target].append(again.includes(place))
         elif place in snapshot.files:
-            found.setdefault((CORPUS, snapshot.files[place].corpus), []).append(again.includes(place))
+            found[CORPUS, snapshot.files[place].corpus].append(again.includes(place))
     return {key: (ALL if all(own) else SOME) for key, own in found.items() if any(own)}
 
 
@@ -228,13 +227,9 @@ class _Counts:
     whole: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        store = self.snapshot.project.home.store
-        frame = store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
-        self.stored: dict[str, int] = {
-            key: count
-            for key, count in frame.iter_rows()
-            if key in self.snapshot.files and key not in self.without
-        }
+        frame = self.snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+        counted = self.snapshot.files.keys() - self.without
+        self.stored: dict[str, int] = {key: count for key, count in frame.iter_rows() if key in counted}
 
     def good(self, corpus: str) -> int:
         files = self.snapshot.files
@@ -245,19 +240,14 @@ class _Counts:
         file = self.snapshot.files[entry["shard"]]
         if file.key in self.without:
             return
-        rows = entry["rows_lost"]
-        if entry["row"] == WHOLE_SHARD:
+        rows, whole = entry["rows_lost"], entry["row"] == WHOLE_SHARD
+        if whole:
             self.whole.add(file.key)
         if entry["reason"] == STILL_BEING_WRITTEN:
             if file.key in self.again:
                 return
             rows = self.stored.pop(file.key, 0)
-        elif (
-            rows is None
-            and entry["row"] == WHOLE_SHARD
-            and file.kind == "file"
-            and file.key not in self.stored
-        ):
+        elif rows is None and whole and file.kind == "file" and file.key not in self.stored:
             rows = rows_told(file.path)
         counter = self.reread if file.key in self.again else self.bad
         counter[file.corpus] += max(1, rows or 0)

@@ -17,9 +17,9 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.filtering import FILES_LOST
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET, SELECTION_STAGE
-from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.digests import KEY_BYTES, RECORD_BYTES, key_bytes
 from tamis.store.home import Home
-from tamis.store.rows_files import KEY_BYTES, keys_of
+from tamis.store.rows_files import keys_of
 from tamis.store.schemas import declaration, declared
 from tamis.store.withdrawn import withdrawn_ids
 

@@ -151,6 +151,5 @@ def _line(said: Said) -> str:
     if said.text in AT_REST:
         return ""
     if said.text.startswith(RUN_GOES_ON) and said.asked:
-        lasted = brief(max(time.time() - said.at, 0.0))
-        return f"a run has been in progress for {lasted}, {said.asked}"
+        return f"a run has been in progress for {brief(max(time.time() - said.at, 0.0))}, {said.asked}"
     return said.text

@@ -379,7 +379,7 @@ def _mostly_lost(gone: pl.DataFrame, lost: pl.DataFrame) -> set[str]:
 def _in_place(
     project: Project, corpus_of: Mapping[str, str], holds: Callable[[CorpusSection, Path, str], bool]
 ) -> set[str]:
-    """Return the files for which `holds` is true of their path, as taken in, below the folder of their corpus."""
+    """Return the files for whose path below the folder of their corpus, as it was noted, `holds` is true."""
     noted = pl.concat([project.home.store.read(table, ["shard", "name"]) for table in NOTES])
     names: dict[str, str] = dict(noted.drop_nulls("name").iter_rows())
     corpora = {corpus.name: corpus for corpus in project.settings.corpus}

@@ -233,7 +233,8 @@ def _ready(
     refit: bool,
     without: AbstractSet[tuple[str, str]],
 ) -> list[Group]:
-    groups, held_up = [], waiting | without
+    groups = []
+    held_up = waiting | without
     for stage in stages().values():
         if not any(asset == stage.name for asset, _key in waiting):
             continue

@@ -314,6 +314,4 @@ def _line(name: str, found: Sequence[Due], snapshot: ProjectSnapshot) -> str:
 
 def reason_of(due: Due) -> str:
     """Return why one value is out of date."""
-    if due.waits_for:
-        return f"waits for {due.waits_for}"
-    return REASONS.get(due.reason, due.reason)
+    return f"waits for {due.waits_for}" if due.waits_for else REASONS.get(due.reason, due.reason)

@@ -85,11 +85,10 @@ def find_damage(
             found[entry] = "the manifest is missing"
             continue
         stage = stages().get(value.asset)
-        of_shard = stage is not None and stage.partitions == "shards"
         # Shards are many, and those of one asset share their tables: while all of these exist, one manifest
         # is read for all shards, and of the others only the rows files are checked. Once a table is lost,
         # the manifest of each shard has to be read: it says whether the shard had rows there.
-        if of_shard and value.asset in whole:
+        if stage is not None and stage.partitions == "shards" and value.asset in whole:
             if lost := _missing_rows_file(home, folder, named_lists, value.manifest, lists):
                 found[entry] = lost
             continue
@@ -168,8 +167,8 @@ def lost_tables(home: Home, current: CurrentValues) -> list[str]:
         looked[asset] += 1
         if looked[asset] <= LOOKED_AT:
             with contextlib.suppress(ManifestError):
-                rows = folder.read(value.manifest).rows.items()
-                lost |= {table for table, digest in rows if digest != NO_ROWS} - there
+                rows = folder.read(value.manifest).rows
+                lost |= {table for table, digest in rows.items() if digest != NO_ROWS} - there
     return sorted(lost)
 
 

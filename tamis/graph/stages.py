@@ -105,8 +105,11 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no asset writes the source table {name!r}; valid source tables: {valid}"
-        raise ProjectFileError(source.file, source.line, problem)
+        raise ProjectFileError(
+            source.file,
+            source.line,
+            f"no asset writes the source table {name!r}; valid source tables: {valid}",
+        )
 
 
 def withdrawals_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:

@@ -38,8 +38,9 @@ def trial_data(
         project.seed,
     )
     if trial.kind == "law":
-        chosen = nested_subset(list(examples), trial.size, project.seed)
-        examples = {doc_id: examples[doc_id] for doc_id in chosen}
+        examples = {
+            doc_id: examples[doc_id] for doc_id in nested_subset([*examples], trial.size, project.seed)
+        }
     of_target, of_model = (
         current[(EXAMPLES_STAGE.name, target)],
         current[(BASE_MODELS_STAGE.name, trial.model)],

@@ -154,8 +154,12 @@ def published(current: CurrentValues, folder: ManifestFolder, selection: str) ->
     decisions, subset = (value.published if value else None for value in entries)
     if decisions is None or subset is None:
         return None
-    rows = folder.read(decisions).rows.get(DECISIONS, "")
-    return Published(selection=selection, decisions=decisions, subset=subset, rows=rows)
+    return Published(
+        selection=selection,
+        decisions=decisions,
+        subset=subset,
+        rows=folder.read(decisions).rows.get(DECISIONS, ""),
+    )
 
 
 def all_published(current: CurrentValues, folder: ManifestFolder) -> list[Published]:
@@ -200,8 +204,7 @@ def read_decisions(
     try:
         path = folder.kept_path(found.rows)
         kept = set(pq.read_schema(path).names)
-        own = [name for name in names if name in kept]
-        rows = pq.read_table(path, columns=own, filters=where)
+        rows = pq.read_table(path, columns=[name for name in names if name in kept], filters=where)
         rows = rows.append_column("selection", pa.repeat(found.selection, rows.num_rows))
         for name in (name for name in names if name in LATER_COLUMNS and name not in kept):
             rows = rows.append_column(name, pa.nulls(rows.num_rows))

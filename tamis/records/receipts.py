@@ -87,8 +87,7 @@ def note_latest(home: Home, receipt: str | None = None) -> None:
 
 def receipt_ids(store: Store) -> list[str]:
     """Return the ids of the receipts that withdrawals name, oldest first."""
-    rows = read_withdrawals(store, "receipt IS NOT NULL")
-    return rows["receipt"].unique(maintain_order=True).to_list()
+    return read_withdrawals(store, "receipt IS NOT NULL")["receipt"].unique(maintain_order=True).to_list()
 
 
 def read_receipts(home: Home) -> dict[str, Manifest]:
@@ -126,8 +125,11 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
 def stored_again(store: Store) -> str:
     """Return, as a clause, how many rows of withdrawn documents the tables of texts hold; "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
-    counts = ((table, count_rows_of(store, table, "doc_id", ids)) for table in tables_of_texts())
-    return ", ".join(f"{count:,} in {table}" for table, count in counts if count)
+    return ", ".join(
+        f"{count:,} in {table}"
+        for table in tables_of_texts()
+        if (count := count_rows_of(store, table, "doc_id", ids))
+    )
 
 
 def listed_in(home: Home) -> dict[str, int]:

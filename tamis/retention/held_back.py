@@ -284,8 +284,7 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
 
 def _tables(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
     for table in lost_tables(snapshot.project.home):
-        there = snapshot.project.home.store.exists(table)
-        state = "cannot be read" if there else "is gone from the home"
+        state = "cannot be read" if snapshot.project.home.store.exists(table) else "is gone from the home"
         found = f"table {table!r} {state} (lance/{table}.lance), and with it {what_it_said(table)}"
         yield HeldBack(kind=TABLE, name=table, found=found, goes="all that it said")
 
@@ -314,8 +313,11 @@ def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str,
     of its manifest.
     """
     folder = ManifestFolder.of(home)
-    before = [current[entry] for entry in entries if entry in current]
-    kept = [value for value in before if value.finished or _as_recorded(home.store, folder, value)]
+    kept = [
+        value
+        for entry in entries
+        if (value := current.get(entry)) and (value.finished or _as_recorded(home.store, folder, value))
+    ]
     write_current_values(home.store, [replace(value, attempt=attempt, finished=True) for value in kept])
 
 

@@ -225,8 +225,9 @@ class ShrinkageLimits:
         corpora = {key: files[key].corpus for key in there if key in files}
         places = self.store.read(OCCURRENCES.name, ["shard", "doc_id"])
         places = places.filter(pl.col("shard").is_in([*corpora]))
-        named = pl.col("shard").replace_strict(corpora, return_dtype=pl.String)
-        self._found = places.select(named.alias("corpus"), "doc_id").unique()
+        self._found = places.select(
+            "doc_id", corpus=pl.col("shard").replace_strict(corpora, return_dtype=pl.String)
+        ).unique()
 
     def _lost(self, corpus: str, one: Shrinkage) -> int:
         """Return how many documents a shard lost: as many others that replaced some of them do not count."""
@@ -296,8 +297,10 @@ def absent_shards(
         places=_with_corpora(store, corpora, there), missing=missing, files=Counter(corpora.values())
     )
     held: dict[str, str] = {}
-    shrunken = store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"]
-    noted = {*store.read(ABSENT, ["shard"])["shard"], *shrunken}
+    noted = {
+        *store.read(ABSENT, ["shard"])["shard"],
+        *store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"],
+    }
     unmounted = _in_place(project, missing, leads_nowhere)
     for corpus in sorted(set(missing.values())):
         found = losses.held_back(corpus, noted, unmounted) if corpus in configured else losses.of_gone(corpus)
@@ -432,8 +435,9 @@ def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
     """
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     now = datetime.now(UTC).replace(tzinfo=None)
-    new = sorted(snapshot.lost.keys() - noted)
-    store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
+    store.merge_values(
+        ABSENT, [{"shard": key, "found_at": now} for key in sorted(snapshot.lost.keys() - noted)]
+    )
     delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.files.keys()))
     take_off_returned(store, partial(_is_back, snapshot))
 

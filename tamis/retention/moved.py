@@ -70,7 +70,8 @@ def moved(
 
 def arriving(snapshot: ProjectSnapshot) -> Arriving:
     """Return the listed files that may be counted as read: their bytes, and how they will be read."""
-    versions, reading_of = {**snapshot.fingerprints, **snapshot.versions}, _readings(snapshot)
+    versions = {**snapshot.fingerprints, **snapshot.versions}
+    reading_of = _readings(snapshot)
     return {key: (version, reading_of(key)) for key, version in versions.items() if key in snapshot.files}
 
 

@@ -295,5 +295,4 @@ def training_stages() -> tuple[str, ...]:
 def _recorded(home: Home) -> set[tuple[str, str]]:
     """Return (asset, partition) of every checkpoint with a manifest. Raises `ManifestError`."""
     folder, trained = ManifestFolder.of(home), training_stages()
-    manifests = map(folder.read, folder.ids())
-    return {(one.asset, one.partition) for one in manifests if one.asset in trained}
+    return {(one.asset, one.partition) for one in map(folder.read, folder.ids()) if one.asset in trained}

@@ -186,7 +186,8 @@ def _folder(home: Home, asset: str, partition: str, input_key: str) -> Path:
 def _let_go(project: Project, current: CurrentValues, trials: Sequence[str]) -> dict[str, str]:
     """Return the trials without a current value that a person let go, with when: others have lost it."""
     without = {trial for trial in trials if (ASSET, trial) not in current}
-    without -= {one.name for one in planned_trials(project)} if without else set()
+    if without:
+        without -= {one.name for one in planned_trials(project)}
     removed = removed_values(project.home.store) if without else {}
     return {
         trial: removed[entry].isoformat() for trial in without if (entry := f"{ASSET}[{trial}]") in removed

@@ -139,11 +139,6 @@ class Table:
         """Names of the columns."""
         return tuple(field.name for field in self.schema(1))
 
-    @property
-    def holds_vectors(self) -> bool:
-        """Whether a column holds vectors."""
-        return vector in self.columns
-
     def schema(self, dimension: int | None) -> pa.Schema:
         """Return the Arrow schema; `dimension` is needed where the table holds vectors or band keys."""
         fields = []

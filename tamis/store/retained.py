@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.numbers import counted
-from tamis.store.columns import BY_SERVER, LEFT_AT
+from tamis.store.columns import BY_SERVER, LEFT_AT, vector
 from tamis.store.digests import SEAL, broken_seals, unsealed
 from tamis.store.erasing import forget_versions, require_tried_version
 from tamis.store.places import last_arrival, names_of_files, names_of_folders, remove_named
@@ -142,7 +142,7 @@ def count_retained(store: Store) -> Retained:
         count = store.count(table)
         paid = store.count(table, f"{_by_server(store, table)} IS TRUE") if count else 0
         server_answers += paid
-        if (known := declared(table)) and known.holds_vectors:
+        if (known := declared(table)) and vector in known.columns:
             vectors += count
         else:
             scores += count - paid

@@ -118,8 +118,8 @@ class TableRows:
     def doubled(self, stated: bytes) -> list[str]:
         """Return the keys (hex) of claimed documents that are in the table more than once."""
         keys, _records = self._sorted()
-        again = keys[1:][keys[1:] == keys[:-1]]
-        return sorted({key.hex() for key in np.intersect1d(again, keys_of(stated)).view(_VOID).tolist()})
+        again = np.intersect1d(keys[1:][keys[1:] == keys[:-1]], keys_of(stated))
+        return sorted({key.hex() for key in again.view(_VOID).tolist()})
 
     def strays(self) -> list[str]:
         """Keys of the rows that nobody claimed: doc_ids, or values of the dividing column."""
@@ -148,8 +148,9 @@ class TableRows:
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
         if self._by_id is None:
-            blocks = _blocks(self.store, self.table, "", ())
-            self._by_id = _by_key(_records_of(blocks, declaration(self.table).key))
+            self._by_id = _by_key(
+                _records_of(_blocks(self.store, self.table, "", ()), declaration(self.table).key)
+            )
         return self._by_id
 
     def _divided(self, column: str) -> dict[str, list[np.ndarray]]:

@@ -133,8 +133,11 @@ def activity(home: Home) -> Activity | None:
     begun = {"arrivals", "reselection"} <= said.keys()
     if not begun:
         lines.append("they look at files and settings for the first time within a minute of the start")
-    working = not begun or any(one.working for one in said.values())
-    return Activity(ui=ui, lines=lines or ["everything that they look after is current"], working=working)
+    return Activity(
+        ui=ui,
+        lines=lines or ["everything that they look after is current"],
+        working=not begun or any(one.working for one in said.values()),
+    )
 
 
 def what_next(home: Home) -> str:

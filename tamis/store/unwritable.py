@@ -105,9 +105,7 @@ def stop_unless_writable(home: Path, error: Exception | None = None) -> None:
     problem = write_problem(home)
     if problem is not None and (found := storage_error(home, problem)):
         raise found from problem
-    if error is None or out_of_memory(error):
-        return
-    found = storage_error(home, error)
+    found = None if error is None or out_of_memory(error) else storage_error(home, error)
     if isinstance(found, DiskFullError | FileTooLargeError | LimitReachedError):
         raise found from error
 

@@ -163,8 +163,7 @@ def copies_in_columns(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.Data
     gone = frozenset(doc_ids)
     kept = _showing(store, KEPT_ROWS.name, "content", gone)
     places = _without_beginnings(store, kept, _showing(store, OCCURRENCES.name, "metadata", gone))
-    kept = pl.concat([kept, _headings(store, gone)])
-    copies = {KEPT_ROWS.name: kept, OCCURRENCES.name: places}
+    copies = {KEPT_ROWS.name: pl.concat([kept, _headings(store, gone)]), OCCURRENCES.name: places}
     return {table: rows.drop("names") for table, rows in copies.items() if len(rows)}
 
 
@@ -292,8 +291,11 @@ def known_of(
         loose |= {doc_id: loose_id(text) for doc_id, text in some.items()}
         if len(doc_ids) <= MOST_TEXTS:
             given |= some
-    excerpts = pl.concat(found).unique(["shard", "row", "reason"])
-    return Known(excerpts=excerpts, loose=loose, texts=given if len(doc_ids) <= MOST_TEXTS else {})
+    return Known(
+        excerpts=pl.concat(found).unique(["shard", "row", "reason"]),
+        loose=loose,
+        texts=given if len(doc_ids) <= MOST_TEXTS else {},
+    )
 
 
 def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:

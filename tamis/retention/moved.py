@@ -139,8 +139,8 @@ def to_be_read_elsewhere(
     bytes_of = _bytes_of_lost(folder, current, lost, read_last)
 
     def reading_of(key: str) -> str | None:
-        if key in readings:
-            return readings[key]
+        if noted := readings.get(key):
+            return noted
         manifest = _manifest(folder, current.get((DOCUMENTS_STAGE.name, key)))
         return _reading(manifest.code_version, manifest.config) if manifest else None
 

@@ -112,7 +112,8 @@ def remove_earlier_fits(
         root = home.fitted / asset / (partition or "all")
         if not values or len(manifests) < len(passed) or not root.is_dir():  # or what passed is unknown
             continue
-        stays = {one.input_key[:KEY_CHARACTERS] for one in (*values, *manifests.values())}
+        keys = [value.input_key for value in values] + [one.input_key for one in manifests.values()]
+        stays = {key[:KEY_CHARACTERS] for key in keys}
         for folder in root.iterdir():
             if folder.is_dir() and folder.name not in stays and not folder.name.startswith("."):
                 shutil.rmtree(folder)

@@ -68,8 +68,9 @@ def automatic_work(snapshot: ProjectSnapshot, current: CurrentValues) -> set[tup
         wanted |= {selection} if made else set()
     # Whatever samplers read: what Dagster shows before a selection has to be there when a person makes one.
     wanted |= _readable(snapshot, wanted | current.keys(), ancestors(SELECTION_STAGE.name))
-    until = snapshot.project.settings.automation.until
-    if until == "reports" and any(asset == SELECTION_STAGE.name for asset, _key in wanted):
+    if snapshot.project.settings.automation.until == "reports" and any(
+        asset == SELECTION_STAGE.name for asset, _key in wanted
+    ):
         wanted |= _readable(snapshot, wanted | current.keys(), stages().keys())
     return wanted
 
@@ -79,8 +80,11 @@ def targets_without_files(snapshot: ProjectSnapshot, current: CurrentValues) -> 
 
     Their step could only fail, so automation waits for the files.
     """
-    empty = {name for name, digest in snapshot.target_fingerprints.items() if digest == WITHOUT_FILES}
-    return {(EXAMPLES_STAGE.name, name) for name in empty} - current.keys()
+    return {
+        (EXAMPLES_STAGE.name, name)
+        for name, digest in snapshot.target_fingerprints.items()
+        if digest == WITHOUT_FILES
+    } - current.keys()
 
 
 def _readable(
@@ -118,7 +122,7 @@ def trial_work(snapshot: ProjectSnapshot, current: CurrentValues) -> tuple[list[
         return [], label(*lacking[-1])
     groups = next_groups(snapshot, current, {*asked, *inputs}, refit=False)
     order = {name: place for place, (_asset, name) in enumerate(asked)}
-    single = [one for group in groups for one in _one_by_one(group)]
+    single = (one for group in groups for one in _one_by_one(group))
     return sorted(single, key=lambda group: order.get(group.partitions[0], -1)), ""
 
 
@@ -126,7 +130,7 @@ def _one_by_one(group: Group) -> list[Group]:
     if group.assets[0] != TRIALS_STAGE.name:
         return [group]
     return [
-        Group(assets=group.assets, partitions=(partition,), keys=(key,))
+        replace(group, partitions=(partition,), keys=(key,))
         for partition, key in zip(group.partitions, group.keys, strict=True)
     ]
 
@@ -144,8 +148,7 @@ def ready_groups(
     what waits for them; `refit` as in `full_plan`.
     """
     without = without | _in_vain(snapshot, current, wanted, refit, without)
-    waiting = _waiting(snapshot, current, wanted, refit, without)
-    return _ready(snapshot, current, waiting, refit, without)
+    return _ready(snapshot, current, _waiting(snapshot, current, wanted, refit, without), refit, without)
 
 
 def next_groups(
@@ -170,8 +173,9 @@ def next_groups(
         new = [entry for entry in new if entry in selections - current.keys()]
         needed = _of_one(snapshot, new, without) or {name for name in needed if _comes_first(stages()[name])}
     groups = _ready(snapshot, current, waiting, refit, without)
-    large = bool(selections) and snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
-    apart = large or not selections <= current.keys()
+    apart = not selections <= current.keys() or (
+        bool(selections) and snapshot.project.home.store.count(DOCUMENTS.name) > LARGE_POOL
+    )
     for group in sorted(groups, key=lambda group: bool(needed) and group.assets[0] not in needed):
         yield _joined(group, snapshot, current, waiting, without, needed, apart)
 
@@ -230,12 +234,16 @@ def _ready(
     without: AbstractSet[tuple[str, str]],
 ) -> list[Group]:
     groups = []
+    held_up = waiting | without
     for stage in stages().values():
         if not any(asset == stage.name for asset, _key in waiting):
             continue
         due = [found.partition for found in due_partitions(stage, snapshot, current, refit)]
-        mine = [key for key in due if (stage.name, key) in waiting]
-        partitions = tuple(key for key in mine if not _waits(stage, key, snapshot, waiting | without))
+        partitions = tuple(
+            key
+            for key in due
+            if (stage.name, key) in waiting and held_up.isdisjoint(_inputs(stage, key, snapshot))
+        )
         if partitions:
             keys = tuple(input_key(stage, key, snapshot, current) or "" for key in partitions)
             groups.append(Group(assets=(stage.name,), partitions=partitions, keys=keys))
@@ -252,11 +260,6 @@ def _comes_first(stage: Stage) -> bool:
 
 def _inputs(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> Iterator[tuple[str, str]]:
     return ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
-
-
-def _waits(stage: Stage, partition: str, snapshot: ProjectSnapshot, waiting: set[tuple[str, str]]) -> bool:
-    """Return whether an input of a partition is itself out of date."""
-    return any(entry in waiting for entry in _inputs(stage, partition, snapshot))
 
 
 def _joined(
@@ -280,11 +283,14 @@ def _joined(
     names, made = [first.name], _made_by(first, partitions)
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name and first.name in needed}
     for stage in sorted(stages().values(), key=lambda stage: stage.name not in needed):
-        if stage is first or stage.made_with or stage.name == TRIALS_STAGE.name or stage.plans:
-            continue
-        if stage.name not in needed and (apart or not selections <= made):
-            continue
-        if stage.partitions and partition_set not in (None, stage.partitions):
+        if (
+            stage is first
+            or stage.made_with
+            or stage.name == TRIALS_STAGE.name
+            or stage.plans
+            or (stage.name not in needed and (apart or not selections <= made))
+            or (stage.partitions and partition_set not in (None, stage.partitions))
+        ):
             continue
         keys = partitions if stage.partitions and partition_set else snapshot.keys(stage.partitions)
         mine = tuple(
@@ -346,13 +352,13 @@ def unattended_work(
     wanted = automatic_work(snapshot, current)
     if not snapshot.project.settings.automation.approve_selections:
         return wanted
-    held = set()
-    for name in snapshot.keys("selections"):
-        approval, key = approvals.get(name), input_key(stages()[ASSET], name, snapshot, current)
-        released = approval is not None and approval.approved and approval.input_key == key
-        if not released and name not in snapshot.pinned:
-            held.add((ASSET, name))
-    return wanted - held
+    approved = {(name, one.input_key) for name, one in approvals.items() if one.approved}
+    return wanted - {
+        (ASSET, name)
+        for name in snapshot.keys("selections")
+        if name not in snapshot.pinned
+        and (name, input_key(stages()[ASSET], name, snapshot, current)) not in approved
+    }
 
 
 def waiting(
@@ -363,14 +369,12 @@ def waiting(
         return []
     wanted = automatic_work(snapshot, current)
     held = wanted - unattended_work(snapshot, current, approvals)
-    ready = ready_groups(snapshot, current, wanted, refit=False)
     found = []
-    for group in ready:
+    for group in ready_groups(snapshot, current, wanted, refit=False):
         for name, key in zip(group.partitions, group.keys, strict=True):
             if group.assets[0] == ASSET and (ASSET, name) in held:
                 known = approvals.get(name)
-                same = known is not None and known.input_key == key
-                since = known.made_at if known and same else _now()
+                since = known.made_at if known and known.input_key == key else _now()
                 found.append(Approval(selection=name, input_key=key, approved=False, made_at=since))
     return found
 

@@ -2,9 +2,6 @@
 
 from tamis.store.columns import Table, flag, moment, text
 
-_SELECTION = text("selection", "name of the selection")
-_PARTITION = text("partition", "partition of the asset; empty if the asset has no partitions")
-_LAST_ERROR = text("reason", "message of the last error")
 CONTROL: tuple[Table, ...] = (
     Table(
         name="approvals",
@@ -13,7 +10,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         decided=True,
         columns=(
-            _SELECTION,
+            text("selection", "name of the selection"),
             text(
                 "input_key", "hash of the selection's inputs and settings that await approval or are approved"
             ),
@@ -28,9 +25,9 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         columns=(
             text("asset", "asset that could not be materialized"),
-            _PARTITION,
+            text("partition", "partition of the asset; empty if the asset has no partitions"),
             text("input_key", "hash of the inputs, settings and code that the asset depended on"),
-            _LAST_ERROR,
+            text("reason", "message of the last error"),
             moment("failed_at", "when the asset last failed, UTC"),
         ),
     ),

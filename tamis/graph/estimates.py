@@ -43,8 +43,6 @@ def estimates(
     project: Project, snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[Due]
 ) -> list[Estimate]:
     """Return an estimate for each entry of a plan, in its order."""
-    if not plan:
-        return []
     past = _Past(project, snapshot, current, plan)
     return [past.estimate(due) for due in plan]
 
@@ -125,10 +123,9 @@ class _Past:
         if asset not in self._rates:
             current = [value for (name, _key), value in self.current.items() if name == asset]
             sample = current[:: max(1, len(current) // SAMPLED)][:SAMPLED]
-            found = [self._manifest(value.manifest) for value in sample]
             rates = [
                 float(one.beside["partition_seconds"]) / one.row_count
-                for one in found
+                for one in (self._manifest(value.manifest) for value in sample)
                 if one and one.row_count and "partition_seconds" in one.beside
             ]
             no_time = stages()[asset].growth == Growth.NO_TIME

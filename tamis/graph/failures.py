@@ -132,19 +132,15 @@ def failed_steps(
     Their values are due, would be made with the same input key, and were not made since.
     """
     wanted = {(one.asset, one.partition) for one in due}
-    found = [FailedStep(**row) for row in store.read(TABLE).sort("asset", "partition").iter_rows(named=True)]
+    made = {entry: current[entry].input_key for entry in wanted & current.keys()}
+    rows = store.read(TABLE).sort("asset", "partition").iter_rows(named=True)
     return [
         failure
-        for failure in found
+        for failure in (FailedStep(**row) for row in rows)
         if (failure.asset, failure.partition) in wanted
         and failure.input_key == input_key(stages()[failure.asset], failure.partition, snapshot, current)
-        and not _made_since(failure, current)
+        and failure.input_key != made.get((failure.asset, failure.partition))
     ]
-
-
-def _made_since(failed: FailedStep, current: CurrentValues) -> bool:
-    value = current.get((failed.asset, failed.partition))
-    return value is not None and value.input_key == failed.input_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +260,9 @@ def _count(home: Home, log: Callable[[str], None]) -> None:
         for (asset, partition), key in at.items():
             before = known.get((asset, partition))
             earlier = before.reasons if before and before.input_key == key else ()
-            reasons = (*earlier, reason)
-            known[asset, partition] = Abort(asset=asset, partition=partition, input_key=key, reasons=reasons)
+            known[asset, partition] = Abort(
+                asset=asset, partition=partition, input_key=key, reasons=(*earlier, reason)
+            )
         _write(home, list(known.values()))
 
 
@@ -289,8 +286,7 @@ def _reason(fault: str, noted: Mapping[str, object]) -> str:
 def _kernel() -> dict[str, str]:
     """Which start of the machine this is, and how many processes it has killed for want of memory since."""
     try:
-        lines = COUNTERS.read_text().splitlines()
-        killed = [line for line in lines if line.startswith("oom_kill ")]
+        killed = [line for line in COUNTERS.read_text().splitlines() if line.startswith("oom_kill ")]
         return {"boot": BOOT.read_text().strip(), "killed": "".join(killed)}
     except OSError:  # no Linux
         return {"boot": "", "killed": ""}

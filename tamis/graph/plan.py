@@ -114,8 +114,7 @@ def _is_kept(edge: Edge, key: str, snapshot: ProjectSnapshot) -> bool:
 
 def config_of(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> dict[str, Any]:
     """Return the settings that a value depends on, as JSON values."""
-    values: dict[str, Any] = json.loads(json.dumps(stage.settings(snapshot, partition)))
-    return values
+    return json.loads(json.dumps(stage.settings(snapshot, partition)))
 
 
 def due_partitions(
@@ -187,7 +186,8 @@ def _due(
         # Rows were withdrawn from a file that is gone: the next run marks as finished what is left.
         cut = stage.partitions == "shards" and value is not None and not value.finished
         return Due(asset=stage.name, partition=partition, reason=INTERRUPTED) if cut else None
-    waits_for = _pending_input(stage, partition, snapshot, pending) if pending else None
+    inputs = ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
+    waits_for = next((label(*one) for one in inputs if one in pending), None) if pending else None
     if waits_for and not (stage.frozen and value):
         reason = "new" if value is None else "an input changes"
         return Due(asset=stage.name, partition=partition, reason=reason, waits_for=waits_for)
@@ -195,18 +195,8 @@ def _due(
         return Due(asset=stage.name, partition=partition, reason=difference)
     if value is not None:
         return None
-    missing = next(
-        (i for i in input_references(stage, partition, snapshot, current) if isinstance(i, str)), None
-    )
-    return Due(asset=stage.name, partition=partition, reason="new", waits_for=missing)
-
-
-def _pending_input(
-    stage: Stage, partition: str, snapshot: ProjectSnapshot, pending: set[tuple[str, str]]
-) -> str | None:
-    """Return the label of the first input that is itself out of date, None without one."""
-    inputs = ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
-    return next((label(*found) for found in inputs if found in pending), None)
+    missing = (i for i in input_references(stage, partition, snapshot, current) if isinstance(i, str))
+    return Due(asset=stage.name, partition=partition, reason="new", waits_for=next(missing, None))
 
 
 def upstream(
@@ -324,6 +314,4 @@ def _line(name: str, found: Sequence[Due], snapshot: ProjectSnapshot) -> str:
 
 def reason_of(due: Due) -> str:
     """Return why one value is out of date."""
-    if due.waits_for:
-        return f"waits for {due.waits_for}"
-    return REASONS.get(due.reason, due.reason)
+    return f"waits for {due.waits_for}" if due.waits_for else REASONS.get(due.reason, due.reason)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 from tamis.base.numbers import counted
@@ -40,10 +41,8 @@ Damage = dict[tuple[str, str], str]
 
 def lost_index(home: Home) -> str:
     """Return what is lost where the index of current values is gone from a home with results, else ""."""
-    if home.store.exists(TABLE):
-        return ""
     results = (home.manifests.glob("??/*.json"), home.reports.glob("*.html"), home.checkpoints.glob("*/*"))
-    if not any(any(paths) for paths in results):
+    if home.store.exists(TABLE) or not any(any(paths) for paths in results):
         return ""
     return (
         f"the index of current values (lance/{TABLE}.lance) is gone from {home.place}, which holds results: "
@@ -86,11 +85,10 @@ def find_damage(
             found[entry] = "the manifest is missing"
             continue
         stage = stages().get(value.asset)
-        of_shard = stage is not None and stage.partitions == "shards"
         # Shards are many, and those of one asset share their tables: while all of these exist, one manifest
         # is read for all shards, and of the others only the rows files are checked. Once a table is lost,
         # the manifest of each shard has to be read: it says whether the shard had rows there.
-        if of_shard and value.asset in whole:
+        if stage is not None and stage.partitions == "shards" and value.asset in whole:
             if lost := _missing_rows_file(home, folder, named_lists, value.manifest, lists):
                 found[entry] = lost
             continue
@@ -110,9 +108,11 @@ def _without_notes(home: Home, current: CurrentValues, found: Damage) -> Damage:
     """Return the groups of small files where the notes on their files are gone."""
     if home.store.exists(GROUPED_FILES):
         return {}
-    groups = (key for asset, key in current if asset == DOCUMENTS_STAGE.name and is_group_key(key))
-    entries = [(DOCUMENTS_STAGE.name, key) for key in groups]
-    return {entry: f"table {GROUPED_FILES} is missing" for entry in entries if entry not in found}
+    return {
+        (asset, key): f"table {GROUPED_FILES} is missing"
+        for asset, key in current
+        if asset == DOCUMENTS_STAGE.name and is_group_key(key) and (asset, key) not in found
+    }
 
 
 def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str, set[str], set[str]]:
@@ -135,9 +135,9 @@ def _named(home: Home, folder: ManifestFolder, value: CurrentValue) -> tuple[str
 
 def _is_lost(home: Home, name: str, digest: str) -> bool:
     """Return whether a file of the home is gone, or empty though it was not: a disk lost its content."""
-    if not home.files.holds(name):
-        return True
-    return not home.url and digest != OF_NOTHING and not _has_content(home.root / name)
+    return not home.files.holds(name) or (
+        not home.url and digest != OF_NOTHING and not _has_content(home.root / name)
+    )
 
 
 def _has_content(path: Path) -> bool:
@@ -167,8 +167,8 @@ def lost_tables(home: Home, current: CurrentValues) -> list[str]:
         looked[asset] += 1
         if looked[asset] <= LOOKED_AT:
             with contextlib.suppress(ManifestError):
-                rows = folder.read(value.manifest).rows.items()
-                lost |= {table for table, digest in rows if digest != NO_ROWS} - there
+                rows = folder.read(value.manifest).rows
+                lost |= {table for table, digest in rows.items() if digest != NO_ROWS} - there
     return sorted(lost)
 
 
@@ -177,8 +177,7 @@ def unreadable_tables(store: Store, among: Collection[str] | None = None) -> lis
     store.read_afresh()
     tables = [table for table in store.names() if among is None or table in among]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        damaged = pool.map(partial(_is_damaged, store), tables)
-        return [table for table, found in zip(tables, damaged, strict=True) if found]
+        return list(compress(tables, pool.map(partial(_is_damaged, store), tables)))
 
 
 def _is_damaged(store: Store, table: str) -> bool:
@@ -219,9 +218,9 @@ def drop_unreadable(store: Store, broken: Iterable[str]) -> list[str]:
             continue  # a person's decisions cannot be made again; reading the table raises with advice
         if known and known.paid:
             lines.append(salvage(store, table))
-            continue
-        store.drop(table)
-        lines.append(f"table {table} cannot be read and will be rebuilt")
+        else:
+            store.drop(table)
+            lines.append(f"table {table} cannot be read and will be rebuilt")
     return lines
 
 
@@ -232,9 +231,7 @@ def forget_damaged(home: Home, damage: Damage) -> list[str]:
     """
     lines = drop_unreadable(home.store, unreadable_tables(home.store))
     forget_current_values(home.store, damage)
-    reasons: dict[tuple[str, str], int] = {}
-    for (asset, _partition), reason in damage.items():
-        reasons[(asset, reason)] = reasons.get((asset, reason), 0) + 1
+    reasons = Counter((asset, reason) for (asset, _partition), reason in damage.items())
     return lines + [
         f"{asset}: {reason}; values to be rebuilt: {count:,}" for (asset, reason), count in reasons.items()
     ]

@@ -46,7 +46,12 @@ def _search(
     failed: Mapping[str, str],
 ) -> Search:
     """Return the state of the search for one target after replaying its measured and failed trials."""
-    laws, share = _laws(snapshot, target), snapshot.project.settings.trial_budget.share
+    laws = {
+        (trial.model, trial.size): trial
+        for trial in snapshot.trials.values()
+        if trial.kind == "law" and trial.data == target
+    }
+    share = snapshot.project.settings.trial_budget.share
     assert share is not None
     search = Search(budget_share=share, target=target)
     if unknown := sorted({model for model, _size in laws} - set(costs)):
@@ -99,15 +104,6 @@ def _unpaid(
     """
     lacking = [model for model in sorted(costs) if laws[model, largest].name not in done]
     return tuple(lacking) if sum(costs[model] for model in lacking) > left_share * sum(costs.values()) else ()
-
-
-def _laws(snapshot: ProjectSnapshot, target: str) -> dict[tuple[str, int], Trial]:
-    """Return the trials of the scaling law for a target by (model, size)."""
-    return {
-        (trial.model, trial.size): trial
-        for trial in snapshot.trials.values()
-        if trial.kind == "law" and trial.data == target
-    }
 
 
 def costs_of_models(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, float]:
@@ -192,7 +188,6 @@ def _is_clear(
             values.append(losses[trial.name])
     if len(curves) < len({model for model, _size in laws}) or len(curves) < 2:
         return False
-    largest = max(size for _model, size in laws)
-    predicted = predict_full_loss(curves, largest, method="best")
+    predicted = predict_full_loss(curves, max(size for _model, size in laws), method="best")
     best = predicted[searching.choice].high
     return all(best < found.low for model, found in predicted.items() if model != searching.choice)

@@ -50,8 +50,7 @@ def mostly_found(lost: int, had: int) -> bool:
 
 def shrank_too_much(before: int, now: int) -> bool:
     """Return whether a file that had `before` documents and now yields `now` is held back."""
-    emptied = before > 0 and not now
-    return emptied or (before - now >= FEWEST_DOCUMENTS and OF_A_FILE * now < before)
+    return before > 0 and (not now or (before - now >= FEWEST_DOCUMENTS and OF_A_FILE * now < before))
 
 
 def too_few_left(shard: str, before: int, now: int) -> bool:
@@ -163,8 +162,7 @@ class ProjectSnapshot:
         """Return whether a file or target lost too much in the state of `key`, and nobody allowed it."""
         if not self.shrunken or asset not in (DOCUMENTS_STAGE.name, EXAMPLES_STAGE.name):
             return False
-        place = partition if asset == DOCUMENTS_STAGE.name else place_of_target(partition)
-        found = self.shrunken.get(place)
+        found = self.shrunken.get(partition if asset == DOCUMENTS_STAGE.name else place_of_target(partition))
         return found is not None and not found.allowed and found.input_key == key
 
     def with_known_shards(self, known: Collection[str]) -> "ProjectSnapshot":
@@ -195,8 +193,7 @@ class ProjectSnapshot:
 
     def with_withdrawn(self, asset: str, found: Mapping[str, str | None]) -> "ProjectSnapshot":
         """Return the snapshot with the digest of refused texts of each of these partitions, None for none."""
-        entries = {(asset, partition) for partition in found}
-        others = {entry: one for entry, one in self.withdrawn.items() if entry not in entries}
+        others = {key: one for key, one in self.withdrawn.items() if key[0] != asset or key[1] not in found}
         held = {(asset, partition): one for partition, one in found.items() if one}
         return self if others | held == self.withdrawn else replace(self, withdrawn=others | held)
 

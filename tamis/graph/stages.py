@@ -56,12 +56,13 @@ def _check_text(source: Source) -> None:
     table = table_of_source(source.name)
     shown = {*table.text} if table else set()
     if listed := sorted({column.name for column in source.columns} & shown):
-        problem = (
+        raise ProjectFileError(
+            source.file,
+            source.line,
             f"{source.name}.{listed[0]} contains text of documents, which no SQL model may read, "
             "because a withdrawal could not find the text in the rows of the model; list only columns "
-            "without text, such as doc_id or n_chars"
+            "without text, such as doc_id or n_chars",
         )
-        raise ProjectFileError(source.file, source.line, problem)
 
 
 def _check_name(model: Model, taken: Collection[str]) -> None:
@@ -82,7 +83,8 @@ def _check_name(model: Model, taken: Collection[str]) -> None:
 
 
 def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...]]) -> Stage:
-    read = _read_by(project, model.name)
+    # Views are inlined but stay inputs.
+    read = sorted({*tables_read(project, model.name), *project.model(model.name).models})
     edges = {found.asset: found for name in read for found in _edges(project, name, written)}
     stage = Stage(
         name=model.name,
@@ -93,14 +95,7 @@ def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...
         description=model.description,
         edges=tuple(edges.values()),
     )
-    if WITHDRAWALS not in read:
-        return stage
-    return replace(stage, settings=withdrawals_state)
-
-
-def _read_by(project: Project, name: str) -> list[str]:
-    """Return the sources and models that a model and its tests read; views are inlined but stay inputs."""
-    return sorted({*tables_read(project, name), *project.model(name).models})
+    return replace(stage, settings=withdrawals_state) if WITHDRAWALS in read else stage
 
 
 def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]]) -> Iterator[Edge]:
@@ -110,8 +105,11 @@ def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]])
         yield from written[name]
     else:
         source, valid = project.sources[name], ", ".join(sorted(written))
-        problem = f"no asset writes the source table {name!r}; valid source tables: {valid}"
-        raise ProjectFileError(source.file, source.line, problem)
+        raise ProjectFileError(
+            source.file,
+            source.line,
+            f"no asset writes the source table {name!r}; valid source tables: {valid}",
+        )
 
 
 def withdrawals_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -124,9 +122,14 @@ def withdrawals_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def stages() -> dict[str, Stage]:
     """Return every stage by name, inputs before the stages that read them, cheap stages first."""
     made = in_order(stage for module in declaring_modules() for stage in module.STAGES)
-    audit = _audit(made)
-    marts = mart_stages([*made, audit])
-    return {stage.name: stage for stage in (*made, *marts, audit)}
+    audit = Stage(
+        name=AUDIT_ASSET,
+        group="audit",
+        code_version="2",
+        by_content=True,
+        edges=tuple(edge(stage.name, all_made(stage)) for stage in made if stage.result),
+    )
+    return {stage.name: stage for stage in (*made, *mart_stages([*made, audit]), audit)}
 
 
 def made_together(name: str) -> tuple[str, ...]:
@@ -169,8 +172,9 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
         sorter.prepare()
     except CycleError as error:
         names = sorted(set(error.args[1]))
-        problem = f"the inputs of these stages form a cycle: {', '.join(names)}"
-        raise BadDeclarationError(names[0], problem) from error
+        raise BadDeclarationError(
+            names[0], f"the inputs of these stages form a cycle: {', '.join(names)}"
+        ) from error
     waiting, ordered = list(sorter.get_ready()), []
     while waiting:
         waiting.sort(key=rank)
@@ -183,23 +187,13 @@ def in_order(declared: Iterable[Stage]) -> list[Stage]:
 def _check(stage: Stage, known: Mapping[str, Stage]) -> None:
     """Refuse a stage with an unknown input, or whose rows could not be removed with a partition."""
     if unknown := sorted({one.asset for one in stage.edges} - known.keys()):
-        valid = ", ".join(sorted(known))
         raise BadDeclarationError(
-            stage.name, f"the stage reads {unknown[0]!r}, which is not a stage; valid: {valid}"
+            stage.name,
+            f"the stage reads {unknown[0]!r}, which is not a stage; valid: {', '.join(sorted(known))}",
         )
     # What reads files lists the rows of each file itself (`tamis.corpus.intake`).
     for table in stage.tables if stage.partitions and not stage.from_files else ():
         if not (table.partition or table.per_document or table.evidence):
-            problem = f"the rows of table {table.name} identify neither a partition nor a document"
-            raise BadDeclarationError(stage.name, problem)
-
-
-def _audit(made: Iterable[Stage]) -> Stage:
-    """Return the stage of the audit, which reads every result."""
-    return Stage(
-        name=AUDIT_ASSET,
-        group="audit",
-        code_version="2",
-        by_content=True,
-        edges=tuple(edge(stage.name, all_made(stage)) for stage in made if stage.result),
-    )
+            raise BadDeclarationError(
+                stage.name, f"the rows of table {table.name} identify neither a partition nor a document"
+            )

@@ -1,6 +1,6 @@
 """Data of a trial: the documents it is trained and evaluated on, read at the versions that a step pinned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,6 @@ from tamis.selection.pool import training_order
 from tamis.store.digests import canonical_digest
 from tamis.training import nested_subset
 from tamis.training.cost import tokens_per_epoch
-from tamis.training.examples import Example
 from tamis.training.planned import Trial, model_section
 from tamis.training.stage import BASE_MODELS_STAGE, target_of_trial
 from tamis.training.storing import split_examples, without_validation
@@ -39,15 +38,23 @@ def trial_data(
         project.seed,
     )
     if trial.kind == "law":
-        chosen = nested_subset(list(examples), trial.size, project.seed)
-        examples = {doc_id: examples[doc_id] for doc_id in chosen}
+        examples = {
+            doc_id: examples[doc_id] for doc_id in nested_subset([*examples], trial.size, project.seed)
+        }
     of_target, of_model = (
         current[(EXAMPLES_STAGE.name, target)],
         current[(BASE_MODELS_STAGE.name, trial.model)],
     )
     stages = [_selected(project, current, trial.data)] if trial.kind in ("warm_up", "two_stage") else []
     if trial.kind != "warm_up":
-        stages.append(_stage(target, of_target.data_version, examples))
+        stages.append(
+            TrainingStage(
+                data=target,
+                digest=of_target.data_version,
+                doc_ids=list(examples),
+                examples=list(examples.values()),
+            )
+        )
     section, _fold = model_section(project, trial.model)
     model = project.model(section.path) if section.path else base
     measured = (of_model.data_version, of_target.data_version, str(settings.fine_tuning.sequence_length))
@@ -68,22 +75,17 @@ def _selected(project: Project, current: CurrentValues, selection: str) -> Train
     chosen = chosen_of(store, folder, found)
     doc_ids, repeated = chosen["doc_id"].to_list(), chosen.drop_nulls("training_count")
     texts = texts_of(store, doc_ids)
-    version = folder.read(found.subset).data_version
     order = doc_ids
     if len(repeated):
         counts = chosen.select("doc_id", count=pl.col("training_count").fill_null(1))
         order = training_order(counts, project.seed)["doc_id"].to_list()
     return TrainingStage(
         data=selection,
-        digest=version,
+        digest=folder.read(found.subset).data_version,
         doc_ids=doc_ids,
         examples=[texts[doc_id] for doc_id in order],
         repeated=dict(repeated.select("doc_id", "training_count").iter_rows()),
     )
-
-
-def _stage(data: str, digest: str, examples: Mapping[str, Example]) -> TrainingStage:
-    return TrainingStage(data=data, digest=digest, doc_ids=list(examples), examples=list(examples.values()))
 
 
 def _expected_tokens(project: Project, base: str | Path, stages: Sequence[TrainingStage]) -> int | None:

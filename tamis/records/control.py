@@ -3,7 +3,6 @@
 from tamis.store.columns import Table, flag, integer, moment, text
 from tamis.store.home import FORM
 
-_SELECTION = text("selection", "name of the selection")
 _PARTITION = text("partition", "partition of the asset; empty if the asset has no partitions")
 CONTROL: tuple[Table, ...] = (
     Table(
@@ -55,7 +54,7 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         decided=True,
         columns=(
-            _SELECTION,
+            text("selection", "name of the selection"),
             integer("version", "version to which the selection is pinned"),
             text("decisions", "id of the manifest of the pinned version's decisions"),
             text("subset", "id of the manifest of the pinned version's chosen documents"),

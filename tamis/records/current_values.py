@@ -102,8 +102,7 @@ def _read(store: Store) -> CurrentValues:
             continue
         for name in ("manifest", "input_key", "data_version"):
             row[name] = row[name] or ""
-        finished = latest.get(entry, made_by) == made_by
-        current[entry] = CurrentValue(**row, attempt=made_by, finished=finished)
+        current[entry] = CurrentValue(**row, attempt=made_by, finished=latest.get(entry, made_by) == made_by)
     return current
 
 

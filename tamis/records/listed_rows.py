@@ -17,9 +17,9 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestFolder
 from tamis.selection.filtering import FILES_LOST
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET, SELECTION_STAGE
-from tamis.store.digests import RECORD_BYTES, key_bytes
+from tamis.store.digests import KEY_BYTES, RECORD_BYTES, key_bytes
 from tamis.store.home import Home
-from tamis.store.rows_files import KEY_BYTES, keys_of
+from tamis.store.rows_files import keys_of
 from tamis.store.schemas import declaration, declared
 from tamis.store.withdrawn import withdrawn_ids
 
@@ -36,10 +36,10 @@ class Listing:
 
     def count(self, manifest: Manifest) -> int:
         """Return how many of the documents a manifest lists: the largest count over its tables."""
-        counts = [
-            self._count_in(table, manifest.partition, digest) for table, digest in manifest.rows.items()
-        ]
-        return max(counts, default=0)
+        return max(
+            (self._count_in(table, manifest.partition, digest) for table, digest in manifest.rows.items()),
+            default=0,
+        )
 
     def lists(self, manifest: Manifest, table: str) -> bool:
         """Return whether a manifest lists any of the documents among its rows of one table."""
@@ -84,23 +84,30 @@ def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred:
     """Return the documents that these values noted as close to a withdrawn one, and the id of that one."""
     if not barred.loose_ids:
         return {}
-    noted = [one.beside.get(NEAR_REPEATS, {}) for one in folder.readable(manifests).values()]
     gone = set(barred.doc_ids)
-    return {doc_id: other for found in noted for doc_id, other in found.items() if doc_id not in gone}
+    return {
+        doc_id: other
+        for one in folder.readable(manifests).values()
+        for doc_id, other in one.beside.get(NEAR_REPEATS, {}).items()
+        if doc_id not in gone
+    }
 
 
 def noted_files_lost(home: Home, current: CurrentValues) -> list[str]:
     """Return a line for each file of which selections noted that it loses most of its documents."""
     made = [value.manifest for (asset, _name), value in current.items() if asset == SELECTION_STAGE.name]
-    noted = [one.beside.get(FILES_LOST, ()) for one in ManifestFolder.of(home).readable(made).values()]
-    return cut(sorted({line for lines in noted for line in lines}))
+    noted = ManifestFolder.of(home).readable(made).values()
+    return cut(sorted({line for one in noted for line in one.beside.get(FILES_LOST, ())}))
 
 
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:
     """Return how many of the documents each stored manifest lists, without manifests that list none."""
     search = Listing(folder, doc_ids)
-    counts = {key: search.count(manifest) for key, manifest in folder.readable(folder.ids()).items()}
-    return {key: count for key, count in counts.items() if count}
+    return {
+        key: count
+        for key, manifest in folder.readable(folder.ids()).items()
+        if (count := search.count(manifest))
+    }
 
 
 def only_withdrawn_missing(
@@ -137,5 +144,6 @@ def lost_decisions(home: Home, selection: str, decided: str, subset: str) -> pl.
     verdicts = pl.Series(
         np.where(np.isin(keys, listed(folder, chosen)), "selected", "rejected"), dtype=pl.String
     )
-    found = pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts})
-    return found.filter(pl.Series(np.isin(keys, listed(folder, decided))))
+    return pl.DataFrame({"doc_id": doc_ids, "verdict": verdicts}).filter(
+        pl.Series(np.isin(keys, listed(folder, decided)))
+    )

@@ -22,14 +22,12 @@ from tamis.store.withdrawn import TABLE as WITHDRAWALS
 
 PATH = "manifests/losses.json"
 MISSING, ALLOWED, RESTORED = "made again", "allowed", "restored"
-_MADE_AT = "made_at"
 _SAYS = {
     "selection_versions": "the versions of selections, for `tamis diff` and `tamis restore`",
     "pins": "which selections are pinned",
     "approvals": "which selections were approved",
     WITHDRAWALS: "what is withdrawn, as far as no receipt says it",
 }
-_ANSWERS = "answers of a judge's server, which may have cost money"
 
 
 class LostRecord(BaseModel):
@@ -83,8 +81,7 @@ def note_tables(home: Home, recount: bool = False) -> None:
     gone = _gone(home.store, before.model_copy(update={"tables": sorted(noted)}))
     now = datetime.now(UTC).replace(tzinfo=None)
     lost = {table: before.lost.get(table, now) for table in gone}
-    after = Losses(tables=sorted(noted), lost=lost, records=before.records)
-    if after != before:
+    if (after := Losses(tables=sorted(noted), lost=lost, records=before.records)) != before:
         _write(home, after)
 
 
@@ -97,7 +94,7 @@ def lost_tables(home: Home) -> list[str]:
         return []
     losses = read_losses(home)
     decided = {name for name, table in tables().items() if table.decided}
-    unreadable = {one for one in decided.union(losses.tables) if _is_unreadable(home.store, one)}
+    unreadable = (one for one in decided.union(losses.tables) if _is_unreadable(home.store, one))
     return sorted({*_gone(home.store, losses), *unreadable})
 
 
@@ -137,9 +134,14 @@ def go_on_without(home: Home, names: Iterable[str]) -> None:
     for table in sorted(allowed):
         if home.store.exists(table) and _is_unreadable(home.store, table):
             home.store.move_aside(table)
-    tables_left = [table for table in before.tables if table not in allowed]
-    lost = {table: found for table, found in before.lost.items() if table not in allowed}
-    _write(home, Losses(tables=tables_left, lost=lost, records=before.records))
+    _write(
+        home,
+        Losses(
+            tables=[table for table in before.tables if table not in allowed],
+            lost={table: found for table, found in before.lost.items() if table not in allowed},
+            records=before.records,
+        ),
+    )
 
 
 def note_records(home: Home, found: Mapping[str, tuple[str, str]], why: str) -> int:
@@ -157,15 +159,15 @@ def note_records(home: Home, found: Mapping[str, tuple[str, str]], why: str) -> 
 
 def what_it_said(table: str) -> str:
     """Return, as a noun, what a table said."""
-    return _SAYS.get(table, _ANSWERS)
+    return _SAYS.get(table, "answers of a judge's server, which may have cost money")
 
 
 def _irreplaceable(store: Store, known: Iterable[str]) -> set[str]:
     """Return the tables that exist and cannot be made again; of `known` ones it is not asked again."""
     candidates = {name for name, table in tables().items() if table.decided or table.paid}
     candidates |= {f"{RETAINED}{name}" for name in candidates if declared(f"{RETAINED}{name}")}
-    there = filter(store.exists, sorted(candidates.difference(known, [WITHDRAWALS])))
-    return {name for name in there if _has_rows(store, name)}
+    others = candidates.difference(known, [WITHDRAWALS])
+    return {name for name in others if store.exists(name) and _has_rows(store, name)}
 
 
 def _has_rows(store: Store, table: str) -> bool:
@@ -205,12 +207,10 @@ def _gone(store: Store, losses: Losses) -> list[str]:
 
 def _is_there(store: Store, table: str, lost_at: datetime | None) -> bool:
     """Return whether a table exists, and has a row from before it was lost: else a run has begun another."""
-    if not store.exists(table):
-        return False
     known = declared(table)
-    column = next((name for name in (_MADE_AT, LEFT_AT.name) if known and name in known.column_names), None)
-    if lost_at is None or column is None:
-        return True
+    column = next((name for name in ("made_at", LEFT_AT.name) if known and name in known.column_names), None)
+    if lost_at is None or column is None or not store.exists(table):
+        return store.exists(table)
     try:
         first = store.read(table, [column])[column].min()
     except DamagedTableError:

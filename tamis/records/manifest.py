@@ -62,9 +62,8 @@ def _git_state() -> dict[str, Any]:
     if not (ROOT / ".git").exists():
         return {}
     try:
-        commit = _git("rev-parse", "HEAD")
         return {
-            "commit": commit,
+            "commit": _git("rev-parse", "HEAD"),
             "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         }
     except (OSError, subprocess.SubprocessError):

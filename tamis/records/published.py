@@ -71,14 +71,13 @@ def read_pinned_versions(store: Store) -> dict[str, PinnedVersion]:
 
 def pin(store: Store, selection: str, version: int, decisions: str, subset: str, rows: str) -> PinnedVersion:
     """Pin a selection to a version and return the pin."""
-    made_at = datetime.now(UTC).replace(tzinfo=None)
     made = PinnedVersion(
         selection=selection,
         version=version,
         decisions=decisions,
         subset=subset,
         rows=rows,
-        made_at=made_at,
+        made_at=datetime.now(UTC).replace(tzinfo=None),
     )
     store.merge_values(TABLE, [asdict(made)])
     return made
@@ -92,9 +91,7 @@ def restore_pins(home: Home, current: CurrentValues) -> list[str]:
     store, folder = home.store, ManifestFolder.of(home)
     if store.exists(TABLE) or TABLE not in lost_tables(home):
         return []
-    decided = {
-        key: value.manifest for (asset, key), value in current.items() if asset == DECISIONS_STAGE.name
-    }
+    decided = {key: value.manifest for (asset, key), value in current.items() if asset == DECISIONS}
     made = folder.readable(decided.values())
     restored = []
     for selection, manifest in sorted(decided.items()):
@@ -157,8 +154,12 @@ def published(current: CurrentValues, folder: ManifestFolder, selection: str) ->
     decisions, subset = (value.published if value else None for value in entries)
     if decisions is None or subset is None:
         return None
-    rows = folder.read(decisions).rows.get(DECISIONS, "")
-    return Published(selection=selection, decisions=decisions, subset=subset, rows=rows)
+    return Published(
+        selection=selection,
+        decisions=decisions,
+        subset=subset,
+        rows=folder.read(decisions).rows.get(DECISIONS, ""),
+    )
 
 
 def all_published(current: CurrentValues, folder: ManifestFolder) -> list[Published]:
@@ -203,8 +204,7 @@ def read_decisions(
     try:
         path = folder.kept_path(found.rows)
         kept = set(pq.read_schema(path).names)
-        own = [name for name in names if name in kept]
-        rows = pq.read_table(path, columns=own, filters=where)
+        rows = pq.read_table(path, columns=[name for name in names if name in kept], filters=where)
         rows = rows.append_column("selection", pa.repeat(found.selection, rows.num_rows))
         for name in (name for name in names if name in LATER_COLUMNS and name not in kept):
             rows = rows.append_column(name, pa.nulls(rows.num_rows))
@@ -221,8 +221,7 @@ def chosen_of(store: Store, folder: ManifestFolder, found: Published) -> pl.Data
     """Return the published choice of a selection, ordered by rank: doc_id, rank, training_count."""
     columns = ["doc_id", "rank", "verdict", "training_count"]
     rows = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found, columns)))
-    chosen = rows.filter(pl.col("verdict") == "selected").sort("rank")
-    return chosen.select("doc_id", "rank", "training_count")
+    return rows.filter(verdict="selected").sort("rank").select("doc_id", "rank", "training_count")
 
 
 def verified_rows(store: Store, folder: ManifestFolder, selection: str, digest: str) -> pa.Table | None:
@@ -242,10 +241,9 @@ def rows_of_table(store: Store, selection: str) -> pa.Table:
 def have_digest(store: Store, folder: ManifestFolder, selection: str, digest: str, rows: pa.Table) -> bool:
     """Return whether rows of `decisions` have this digest, or lack only documents withdrawn since."""
     found, stored = rows_digest([row_records(rows, declaration(DECISIONS).key)] if rows.num_rows else [])
-    if found == digest:
-        return True
-    gone = withdrawn_ids(store).to_list()
-    return only_withdrawn_missing(folder, DECISIONS, selection, digest, stored, gone)
+    return found == digest or only_withdrawn_missing(
+        folder, DECISIONS, selection, digest, stored, withdrawn_ids(store).to_list()
+    )
 
 
 def published_sources(store: Store, folder: ManifestFolder, current: CurrentValues) -> Mapping[str, Source]:
@@ -281,5 +279,5 @@ def _chosen_of_all(
 
 def chosen_now(store: Store, folder: ManifestFolder) -> pl.DataFrame:
     """Return the chosen documents of all selections as published now: selection, doc_id, rank."""
-    rows = published_sources(store, folder, read_current_values(store))[SUBSET](None)
-    return pl.DataFrame(pl.from_arrow(rows))
+    found = all_published(read_current_values(store), folder)
+    return pl.DataFrame(pl.from_arrow(_chosen_of_all(store, folder, found)))

@@ -5,6 +5,7 @@ lists its rows of the table `withdrawals`, so that the audit finds a row that wa
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,7 +31,6 @@ ASSET = "withdrawals"
 CODE_VERSION = "1"
 LATEST = "manifests/withdrawals.json"
 """A file of a home in which documents were withdrawn: which receipt is the latest."""
-RECEIPTS_NAMED = 3
 
 
 def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> str:
@@ -41,7 +41,6 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
     folder, ids = ManifestFolder.of(home), sorted(set(doc_ids))
     digest, content = stored_rows(home.store, TABLE, BY_DOC_IDS, ids)
     folder.write_rows(digest, content)
-    before = next(reversed(receipt_ids(home.store)), None)
     receipt = folder.write(
         Manifest(
             asset=ASSET,
@@ -55,17 +54,17 @@ def write_receipt(home: Home, doc_ids: Sequence[str], done: dict[str, Any]) -> s
             row_count=len(ids),
             rows={TABLE: digest},
             scopes={TABLE: BY_DOC_IDS},
-            inputs=(_reference(folder, before),) if before else (),
+            inputs=tuple(
+                InputReference(
+                    asset=ASSET, partition="", data_version=folder.read(one).data_version, manifest=one
+                )
+                for one in receipt_ids(home.store)[-1:]
+            ),
         )
     )
     home.publish(folder.take_unpublished())
     note_latest(home, receipt)
     return receipt
-
-
-def _reference(folder: ManifestFolder, receipt: str) -> InputReference:
-    version = folder.read(receipt).data_version
-    return InputReference(asset=ASSET, partition="", data_version=version, manifest=receipt)
 
 
 def latest_receipt(home: Home) -> str | None:
@@ -88,10 +87,7 @@ def note_latest(home: Home, receipt: str | None = None) -> None:
 
 def receipt_ids(store: Store) -> list[str]:
     """Return the ids of the receipts that withdrawals name, oldest first."""
-    if not store.exists(TABLE):
-        return []
-    named = read_withdrawals(store, "receipt IS NOT NULL")
-    return named["receipt"].unique(maintain_order=True).to_list()
+    return read_withdrawals(store, "receipt IS NOT NULL")["receipt"].unique(maintain_order=True).to_list()
 
 
 def read_receipts(home: Home) -> dict[str, Manifest]:
@@ -129,16 +125,18 @@ def receipt_problems(home: Home, receipt: str, missing_only: bool = False) -> li
 def stored_again(store: Store) -> str:
     """Return, as a clause, how many rows of withdrawn documents the tables of texts hold; "" for none."""
     ids = read_withdrawals(store, "receipt IS NOT NULL")["doc_id"].to_list()
-    counts = {table: count_rows_of(store, table, "doc_id", ids) for table in tables_of_texts()}
-    return ", ".join(f"{count:,} in {table}" for table, count in counts.items() if count)
+    return ", ".join(
+        f"{count:,} in {table}"
+        for table in tables_of_texts()
+        if (count := count_rows_of(store, table, "doc_id", ids))
+    )
 
 
 def listed_in(home: Home) -> dict[str, int]:
     """Return how many withdrawn documents each manifest lists, by manifest, as noted in the receipts."""
-    found: dict[str, int] = {}
+    found = Counter[str]()
     for receipt in read_receipts(home).values():
-        for key, count in receipt.config.get("listed_in", {}).items():
-            found[key] = found.get(key, 0) + count
+        found.update(receipt.config.get("listed_in", {}))
     return found
 
 
@@ -220,7 +218,7 @@ def _restored_lines(of_receipts: int, begun: int, unreadable: Sequence[str]) -> 
     if unreadable:
         lines.append(
             f"warning: {counted(len(unreadable), 'receipt')} of withdrawals cannot be read "
-            f"({named([f'{one[:16]}…' for one in unreadable], RECEIPTS_NAMED)}), so documents that were "
+            f"({named([f'{one[:16]}…' for one in unreadable], most=3)}), so documents that were "
             "withdrawn by them before they had ever been stored are not known any more; withdraw these again "
             "from your own records"
         )

@@ -88,10 +88,10 @@ class HeldBack:
         """A line for a person: the loss, what it would remove, and the ways out."""
         command = f"`tamis materialize --allow-removal {self.allow or self.name}`"
         if self.unread:
-            files = counted(self.unread, "new or changed file")
             return (
                 f"held back: {self.found}; nothing was removed. `tamis materialize` first looks for the "
-                f"documents in {files}. To remove {self.goes} without that: {command}"
+                f"documents in {counted(self.unread, 'new or changed file')}. To remove {self.goes} without "
+                f"that: {command}"
             )
         return (
             f"held back: {self.found}; nothing was removed. {self.way_back}, or allow the removal of "
@@ -128,9 +128,11 @@ def kept_names(
     found: dict[str, set[str]] = {}
     for asset, partition in gone:
         name = assets[asset]
-        if label(asset, partition) in begun or _allows(allowed, name, partition):
-            continue
-        if name not in _NAMED_BY or _holds_something(project.home, current[asset, partition]):
+        if (
+            label(asset, partition) not in begun
+            and not _allows(allowed, name, partition)
+            and (name not in _NAMED_BY or _holds_something(project.home, current[asset, partition]))
+        ):
             found.setdefault(name, set()).add(partition)
     return {name: frozenset(partitions) for name, partitions in found.items()}
 
@@ -186,8 +188,7 @@ def losses_by_name(snapshot: ProjectSnapshot, current: CurrentValues) -> Losses:
         found += [(corpus, CORPUS, corpus), (key, FILE, key)]
     for one in in_effect(snapshot, current):
         for kind, names in names_of(one, snapshot):
-            of_kind = one.shard if kind == FILE else names[0]
-            found += [(name, kind, of_kind) for name in {*names}]
+            found += [(name, kind, one.shard if kind == FILE else names[0]) for name in {*names}]
     for partition_set, (_asset, kind) in _NAMED_BY.items():
         for name in snapshot.kept.get(partition_set, ()):
             found += [(given, kind, name) for given in (name, *_without_twin(kind, name))]
@@ -203,34 +204,29 @@ def kept_trials(snapshot: ProjectSnapshot) -> list[str]:
 
     They are no problem, so `tamis status` stays green.
     """
-    count = len(snapshot.kept.get(TRIALS, ()))
-    if not count:
+    if not (count := len(snapshot.kept.get(TRIALS, ()))):
         return []
-    what = (
-        "trial that tamis.toml no longer plans is"
-        if count == 1
-        else "trials that tamis.toml no longer plans are"
-    )
+    what = f"trial{'' if count == 1 else 's'} that tamis.toml no longer plans {'is' if count == 1 else 'are'}"
     return [f"{count} {what} kept; `tamis materialize --allow-removal {TRIALS}` removes unplanned trials"]
 
 
 def kept_runs(snapshot: ProjectSnapshot) -> list[str]:
     """Return at most one line on the runs of mixtures that are kept though tamis.toml has no [mixture]."""
     sets = [name for name in SWARM_SETS if snapshot.kept.get(name)]
-    count = sum(len(snapshot.kept[name]) for name in sets)
-    if not count:
+    if not (count := sum(len(snapshot.kept[name]) for name in sets)):
         return []
     what = f"kept although tamis.toml has no [mixture]: {counted(count, 'mixture run')}"
     return [f"{what}; `tamis materialize --allow-removal {' '.join(sets)}` removes the runs"]
 
 
 def _corpora(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
-    lost = snapshot.lost
-    if not lost:
+    if not (lost := snapshot.lost):
         return
     project = snapshot.project
     configured = {corpus.name for corpus in project.settings.corpus}
-    documents, unread = _documents_of(project.home.store), unread_files(snapshot, current)
+    places = project.home.store.read(OCCURRENCES.name, ["shard", "doc_id"])
+    documents = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
+    unread = unread_files(snapshot, current)
     still_there = left_out(project, lost)
     for corpus in sorted(set(lost.values())):
         keys = sorted(key for key, found in lost.items() if found == corpus)
@@ -238,8 +234,7 @@ def _corpora(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Held
         if corpus not in configured:
             found = f"corpus {corpus!r} is no longer in tamis.toml; it had {_some(keys)}"
             waits_for = sum(unread.values())
-        count = sum(documents.get(key, 0) for key in keys)
-        goes = f"all documents of these files ({count:,})"
+        goes = f"all documents of these files ({sum(documents.get(key, 0) for key in keys):,})"
         back = [] if still_there.issuperset(keys) else ["Restore what is missing"]
         if not still_there.isdisjoint(keys):
             take = "take the others back in" if back else "Take them back in"
@@ -253,11 +248,10 @@ def _how_lost(corpus: str, keys: Sequence[str], still_there: Collection[str]) ->
     """Return how many files a corpus lost, and how many are there but left out by its section."""
     gone = [key for key in keys if key not in still_there]
     kept = [key for key in keys if key in still_there]
-    lost = f"corpus {corpus!r} lost {_some(gone)}"
-    if not kept:
-        return lost
-    out = f"of corpus {corpus!r} tamis.toml leaves out {_some(kept)} still in the folder"
-    return f"{lost}; {out}" if gone else out
+    parts = [f"corpus {corpus!r} lost {_some(gone)}"] if gone or not kept else []
+    if kept:
+        parts.append(f"of corpus {corpus!r} tamis.toml leaves out {_some(kept)} still in the folder")
+    return "; ".join(parts)
 
 
 def _some(keys: Sequence[str]) -> str:
@@ -265,42 +259,33 @@ def _some(keys: Sequence[str]) -> str:
     return f"{counted(len(keys), 'file')} ({named(keys, SHOWN)})"
 
 
-def _documents_of(store: Store) -> dict[str, int]:
-    """Return how many distinct documents each shard has."""
-    places = store.read(OCCURRENCES.name, ["shard", "doc_id"])
-    return dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
-
-
 def _shrunken(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[HeldBack]:
     for one in in_effect(snapshot, current):
         lost = one.before - one.now
         if target := target_of_place(one.shard):
-            goes = counted(lost, "example")
-            yield HeldBack(kind=TARGET, name=target, found=one.found, goes=goes)
+            yield HeldBack(kind=TARGET, name=target, found=one.found, goes=counted(lost, "example"))
             continue
-        goes = counted(lost, "document")
-        if is_group_key(one.shard):
-            goes = f"the documents of {counted(lost, 'file')}"
+        of_group = is_group_key(one.shard)
+        goes = f"the documents of {counted(lost, 'file')}" if of_group else counted(lost, "document")
         yield HeldBack(kind=FILE, name=one.shard, found=one.found, goes=goes)
 
 
 def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
     for partition_set, (_asset, word) in _NAMED_BY.items():
         for name in sorted(snapshot.kept.get(partition_set, ())):
-            if name.endswith(TWIN) and name.removesuffix(TWIN) in snapshot.kept[partition_set]:
-                continue
-            found = f"{word} {name!r} is no longer in tamis.toml"
-            yield HeldBack(
-                kind=word, name=name, found=found, goes=f"everything that was made for this {word}"
-            )
+            if not name.endswith(TWIN) or name.removesuffix(TWIN) not in snapshot.kept[partition_set]:
+                yield HeldBack(
+                    kind=word,
+                    name=name,
+                    found=f"{word} {name!r} is no longer in tamis.toml",
+                    goes=f"everything that was made for this {word}",
+                )
 
 
 def _tables(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
     for table in lost_tables(snapshot.project.home):
-        what = what_it_said(table)
-        there = snapshot.project.home.store.exists(table)
-        state = "cannot be read" if there else "is gone from the home"
-        found = f"table {table!r} {state} (lance/{table}.lance), and with it {what}"
+        state = "cannot be read" if snapshot.project.home.store.exists(table) else "is gone from the home"
+        found = f"table {table!r} {state} (lance/{table}.lance), and with it {what_it_said(table)}"
         yield HeldBack(kind=TABLE, name=table, found=found, goes="all that it said")
 
 
@@ -315,8 +300,9 @@ def note_files(store: Store, shards: Sequence[Shard]) -> None:
 
     The files of groups are noted when they are read.
     """
-    alone = [one for one in shards if one.kind != "group"]
-    rows = [{"shard": one.key, "corpus": one.corpus, "name": one.name} for one in alone]
+    rows = [
+        {"shard": one.key, "corpus": one.corpus, "name": one.name} for one in shards if one.kind != "group"
+    ]
     store.merge_values(FILES, rows)
 
 
@@ -327,8 +313,11 @@ def keep_values(home: Home, current: CurrentValues, entries: Iterable[tuple[str,
     of its manifest.
     """
     folder = ManifestFolder.of(home)
-    before = [current[entry] for entry in entries if entry in current]
-    kept = [value for value in before if value.finished or _as_recorded(home.store, folder, value)]
+    kept = [
+        value
+        for entry in entries
+        if (value := current.get(entry)) and (value.finished or _as_recorded(home.store, folder, value))
+    ]
     write_current_values(home.store, [replace(value, attempt=attempt, finished=True) for value in kept])
 
 
@@ -342,12 +331,10 @@ def _as_recorded(store: Store, folder: ManifestFolder, value: CurrentValue) -> b
         listed = {table: folder.rows_path(digest).read_bytes() for table, digest in manifest.rows.items()}
     except (ManifestError, OSError):
         return False
-    stored = (
-        TableRows(store, table).of(manifest.scopes[table], stated)[1] for table, stated in listed.items()
-    )
     return all(
-        set(read_records(found)) <= set(read_records(stated))
-        for found, stated in zip(stored, listed.values(), strict=True)
+        set(read_records(TableRows(store, table).of(manifest.scopes[table], stated)[1]))
+        <= set(read_records(stated))
+        for table, stated in listed.items()
     )
 
 
@@ -358,9 +345,7 @@ def hold(home: Home, snapshot: ProjectSnapshot, current: CurrentValues) -> None:
     writer's lock.
     """
     note_absent(home.store, snapshot)
-    if not snapshot.absent:
-        return
-    latest = read_attempts(home.store)
+    latest = read_attempts(home.store) if snapshot.absent else {}
     for asset in names_where(lambda stage: stage.from_files):
         for key in snapshot.absent:
             value = current.get((asset, key))

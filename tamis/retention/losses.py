@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from pathlib import Path
 from types import MappingProxyType
 
 import polars as pl
@@ -35,6 +36,7 @@ from tamis.records.attempts import delete_listed
 from tamis.records.current_values import CurrentValues
 from tamis.retention.moved import FILES, Arriving, arriving, moved, read_as_now, to_be_read_elsewhere
 from tamis.retention.removals import begun_removals, take_off_returned
+from tamis.settings.config import CorpusSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -88,9 +90,8 @@ def allows_trial(allowed: Collection[str], trial: str) -> bool:
     """Return whether the removal of a trial is allowed: by `trials`, or its model, target or selection."""
     first, _, rest = trial.partition(SEPARATOR)
     last = _NAMED_LAST.get(first)
-    parts = f"{trial}{SEPARATOR}"
     return TRIALS in allowed or any(
-        (is_bare(name) and f"{SEPARATOR}{name}{SEPARATOR}" in parts)
+        (is_bare(name) and f"{SEPARATOR}{name}{SEPARATOR}" in f"{trial}{SEPARATOR}")
         or (name.startswith(with_kind(MODEL, "")) and rest.startswith(f"{_named(name)}{SEPARATOR}"))
         or (last and name.startswith(with_kind(last, "")) and rest.endswith(f"{SEPARATOR}{_named(name)}"))
         for name in allowed
@@ -175,10 +176,9 @@ def names_of(one: Shrunken, snapshot: ProjectSnapshot) -> list[tuple[str, tuple[
 
 def _is_as_read(one: Shrunken, snapshot: ProjectSnapshot, current: CurrentValues) -> bool:
     """Return whether the bytes of a file are those that were read; of a target its input key says it."""
-    if target_of_place(one.shard):
-        return True
     raw = current.get((RAW_STAGE.name, one.shard))
-    return raw is not None and raw.data_version == snapshot.fingerprints.get(one.shard)
+    as_read = raw is not None and raw.data_version == snapshot.fingerprints.get(one.shard)
+    return as_read or target_of_place(one.shard) is not None
 
 
 def in_effect(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Shrunken]:
@@ -225,15 +225,15 @@ class ShrinkageLimits:
         corpora = {key: files[key].corpus for key in there if key in files}
         places = self.store.read(OCCURRENCES.name, ["shard", "doc_id"])
         places = places.filter(pl.col("shard").is_in([*corpora]))
-        named = pl.col("shard").replace_strict(corpora, return_dtype=pl.String)
-        self._found = places.select(named.alias("corpus"), "doc_id").unique()
+        self._found = places.select(
+            "doc_id", corpus=pl.col("shard").replace_strict(corpora, return_dtype=pl.String)
+        ).unique()
 
     def _lost(self, corpus: str, one: Shrinkage) -> int:
         """Return how many documents a shard lost: as many others that replaced some of them do not count."""
         gone = one.doc_ids
         if self._found is not None:
-            found = self._found.filter(pl.col("corpus") == corpus)["doc_id"]
-            gone = gone.filter(~gone.is_in(found.implode()))
+            gone = gone.filter(~gone.is_in(self._found.filter(corpus=corpus)["doc_id"].implode()))
         return min(one.before - one.now, len(gone))
 
     @cached_property
@@ -283,9 +283,7 @@ def absent_shards(
     files = [key for key in taken_in if label(DOCUMENTS_STAGE.name, key) not in begun]
     lost = [key for key in files if key not in listed]
     elsewhere = moved(project.home, current, lost, listed, small)
-    if expected:
-        left = set(lost) - elsewhere
-        elsewhere |= to_be_read_elsewhere(project.home, current, left, listed, small, expected)
+    elsewhere |= to_be_read_elsewhere(project.home, current, set(lost) - elsewhere, listed, small, expected)
     corpora = corpora_of(store, files)
     missing = {key: corpora[key] for key in sorted(lost) if key not in elsewhere}
     if not missing:
@@ -299,7 +297,11 @@ def absent_shards(
         places=_with_corpora(store, corpora, there), missing=missing, files=Counter(corpora.values())
     )
     held: dict[str, str] = {}
-    noted, unmounted = _noted(store), _behind_broken_links(store, project, missing)
+    noted = {
+        *store.read(ABSENT, ["shard"])["shard"],
+        *store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"],
+    }
+    unmounted = _in_place(project, missing, leads_nowhere)
     for corpus in sorted(set(missing.values())):
         found = losses.held_back(corpus, noted, unmounted) if corpus in configured else losses.of_gone(corpus)
         held |= dict.fromkeys(sorted(found), corpus)
@@ -311,12 +313,6 @@ def absent_shards(
         if not allows(allowed, CORPUS, corpus)
         and (not allows(allowed, FILE, key) or (corpus not in configured and key in small_keys))
     }
-
-
-def _noted(store: Store) -> set[str]:
-    """Return the files that were noted as held back, or as having lost most of their documents."""
-    shrunken = store.read(SHRUNKEN, ["shard"], "NOT allowed")["shard"]
-    return {*store.read(ABSENT, ["shard"])["shard"], *shrunken}
 
 
 def _with_corpora(store: Store, corpora: Mapping[str, str], there: Collection[str]) -> pl.DataFrame:
@@ -383,34 +379,23 @@ def _mostly_lost(gone: pl.DataFrame, lost: pl.DataFrame) -> set[str]:
     return {shard for lost, had, shard in counts.iter_rows() if not mostly_found(lost, had)}
 
 
-def _behind_broken_links(store: Store, project: Project, missing: Mapping[str, str]) -> set[str]:
-    """Return the missing files whose place is behind a link that leads nowhere now."""
-    names = _names(store)
+def _in_place(
+    project: Project, corpus_of: Mapping[str, str], holds: Callable[[CorpusSection, Path, str], bool]
+) -> set[str]:
+    """Return the files for whose path below the folder of their corpus, as it was noted, `holds` is true."""
+    noted = pl.concat([project.home.store.read(table, ["shard", "name"]) for table in NOTES])
+    names: dict[str, str] = dict(noted.drop_nulls("name").iter_rows())
     corpora = {corpus.name: corpus for corpus in project.settings.corpus}
     return {
         key
-        for key, corpus in missing.items()
-        if corpus in corpora and key in names and leads_nowhere(corpora[corpus], project.root, names[key])
+        for key, corpus in corpus_of.items()
+        if corpus in corpora and key in names and holds(corpora[corpus], project.root, names[key])
     }
-
-
-def _names(store: Store) -> dict[str, str]:
-    """Return the path of each file that was taken in, below the folder of its corpus, by key."""
-    noted = pl.concat([store.read(table, ["shard", "name"]) for table in NOTES])
-    return dict(noted.drop_nulls("name").iter_rows())
 
 
 def left_out(project: Project, files: Collection[str]) -> set[str]:
     """Return which of these files, no longer listed, are at their places: their sections leave them out."""
-    if not files:
-        return set()
-    names, found = _names(project.home.store), corpora_of(project.home.store, files)
-    corpora = {corpus.name: corpus for corpus in project.settings.corpus}
-    return {
-        key
-        for key, corpus in found.items()
-        if corpus in corpora and key in names and is_left_out(corpora[corpus], project.root, names[key])
-    }
+    return _in_place(project, corpora_of(project.home.store, files), is_left_out) if files else set()
 
 
 def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSnapshot:
@@ -437,8 +422,7 @@ def as_once_read(snapshot: ProjectSnapshot, current: CurrentValues) -> ProjectSn
 def unread_files(snapshot: ProjectSnapshot, current: CurrentValues) -> dict[str, int]:
     """Return, by corpus, how many new or changed files wait to be read; not those that are held back."""
     files = snapshot.files
-    small = read_small_files(snapshot.project.home.store)
-    known = read_as_now(snapshot, current, small, files)
+    known = read_as_now(snapshot, current, read_small_files(snapshot.project.home.store), files)
     shrunken = {one.shard for one in in_effect(snapshot, current)}
     known |= {file.key for key in shrunken & snapshot.shards.keys() for file in snapshot.shards[key].files}
     return Counter(file.corpus for key, file in files.items() if key not in known)
@@ -451,8 +435,9 @@ def note_absent(store: Store, snapshot: ProjectSnapshot) -> None:
     """
     noted = set(store.read(ABSENT, ["shard"])["shard"])
     now = datetime.now(UTC).replace(tzinfo=None)
-    new = sorted(snapshot.lost.keys() - noted)
-    store.merge_values(ABSENT, [{"shard": key, "found_at": now} for key in new])
+    store.merge_values(
+        ABSENT, [{"shard": key, "found_at": now} for key in sorted(snapshot.lost.keys() - noted)]
+    )
     delete_listed(store, ABSENT, "shard", sorted(noted & snapshot.files.keys()))
     take_off_returned(store, partial(_is_back, snapshot))
 

@@ -18,7 +18,6 @@ from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.manifest import Manifest, ManifestError, ManifestFolder, canonical_json
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
-from tamis.store.tables import Store
 
 FILES = "shard_files"
 Arriving = Mapping[str, tuple[str, str]]
@@ -59,7 +58,8 @@ def moved(
         *(key for key in elsewhere if elsewhere[key]),
         *(new for one in read_as.values() for new in one),
     }
-    documents = _documents_of(home.store, sorted(candidates))
+    rows = rows_of_files(home.store, OCCURRENCES.name, ["shard", "doc_id"], sorted(candidates))
+    documents = {key: frozenset(found) for key, found in rows.group_by("shard").agg("doc_id").iter_rows()}
     nothing = frozenset[str]()
     return {
         key
@@ -68,18 +68,9 @@ def moved(
     }
 
 
-def _documents_of(store: Store, files: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Return the documents of each of these files."""
-    if not files:
-        return {}
-    rows = rows_of_files(store, OCCURRENCES.name, ["shard", "doc_id"], files)
-    return {key: frozenset(found) for key, found in rows.group_by("shard").agg("doc_id").iter_rows()}
-
-
 def arriving(snapshot: ProjectSnapshot) -> Arriving:
     """Return the listed files that may be counted as read: their bytes, and how they will be read."""
-    alone = {key for key in snapshot.fingerprints if key in snapshot.files}
-    versions = {**{key: snapshot.fingerprints[key] for key in alone}, **snapshot.versions}
+    versions = {**snapshot.fingerprints, **snapshot.versions}
     reading_of = _readings(snapshot)
     return {key: (version, reading_of(key)) for key, version in versions.items() if key in snapshot.files}
 
@@ -100,8 +91,9 @@ def read_as_now(
         raw, made = current.get((RAW_STAGE.name, key)), current.get((stage.name, key))
         if raw is None or made is None or not made.usable or key not in snapshot.shards:
             return False
-        as_hashed = raw.data_version == snapshot.fingerprints.get(key)
-        return as_hashed and made.input_key == input_key(stage, key, snapshot, current)
+        return raw.data_version == snapshot.fingerprints.get(key) and made.input_key == input_key(
+            stage, key, snapshot, current
+        )
 
     return {key for key in files if is_current(key)}
 
@@ -147,7 +139,10 @@ def to_be_read_elsewhere(
     bytes_of = _bytes_of_lost(folder, current, lost, read_last)
 
     def reading_of(key: str) -> str | None:
-        return readings.get(key) or _reading_of_value(folder, current.get((DOCUMENTS_STAGE.name, key)))
+        if noted := readings.get(key):
+            return noted
+        manifest = _manifest(folder, current.get((DOCUMENTS_STAGE.name, key)))
+        return _reading(manifest.code_version, manifest.config) if manifest else None
 
     arrived = {version for version, _reading, _name in new}
     return {
@@ -166,8 +161,10 @@ def _bytes_of_lost(
     folder: ManifestFolder, current: CurrentValues, lost: Collection[str], versions: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Return the version of the bytes that each lost file was read from; `versions`: of files of groups."""
-    made = {key: current.get((DOCUMENTS_STAGE.name, key)) for key in lost}
-    return {key: versions.get(key) or _bytes_read(folder, made[key]) for key in lost}
+    return {
+        key: versions.get(key) or _bytes_read(folder, current.get((DOCUMENTS_STAGE.name, key)))
+        for key in lost
+    }
 
 
 def _bytes_read(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
@@ -175,12 +172,6 @@ def _bytes_read(folder: ManifestFolder, value: CurrentValue | None) -> str | Non
     manifest = _manifest(folder, value)
     inputs = manifest.inputs if manifest else ()
     return next((entry.data_version for entry in inputs if entry.asset == RAW_STAGE.name), None)
-
-
-def _reading_of_value(folder: ManifestFolder, value: CurrentValue | None) -> str | None:
-    """Return the digest of how documents were read, None where their manifest is lost."""
-    manifest = _manifest(folder, value)
-    return _reading(manifest.code_version, manifest.config) if manifest else None
 
 
 def _reading(code_version: str, settings: Mapping[str, object]) -> str:

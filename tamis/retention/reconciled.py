@@ -55,8 +55,7 @@ def find_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues) -
         if shard.members and snapshot.left.issuperset(file.key for file in shard.members)
     }
     groups = sorted(entry for entry in entries if entry[1] in emptied and _of_shards(entry[0]))
-    regrouped = set(find_regrouped(store, snapshot, entries))
-    gone = gone_partitions(snapshot, entries - regrouped)
+    gone = gone_partitions(snapshot, entries.difference(find_regrouped(store, snapshot, entries)))
     return [*(entry for entry in gone if entry[1] not in snapshot.held), *groups, *files]
 
 
@@ -90,8 +89,7 @@ def forget_regrouped(store: Store, snapshot: ProjectSnapshot) -> None:
     regrouped = find_regrouped(store, snapshot, {*current, *attempts.read_attempts(store)})
     if not regrouped:
         return
-    small = read_small_files(store)
-    part_of: dict[str, str] = dict(small.select("shard", "part_of").iter_rows())
+    part_of: dict[str, str] = dict(read_small_files(store).select("shard", "part_of").iter_rows())
     owners = set(part_of.values())
 
     def is_taken_over(key: str) -> bool:
@@ -142,11 +140,10 @@ def forget_gone(store: Store, snapshot: ProjectSnapshot, current: CurrentValues)
 
 def _remove_pages(home: Home, current: CurrentValues, gone: Iterable[tuple[str, str]]) -> None:
     """Remove the pages of these values; what else was written, such as checkpoints, stays."""
-    folder, reports = ManifestFolder.of(home), home.relative(home.reports)
     names = [value.manifest for entry in gone if (value := current.get(entry))]
-    for manifest in folder.readable(names).values():
+    for manifest in ManifestFolder.of(home).readable(names).values():
         for name in manifest.files:
-            if name.startswith(f"{reports}/"):
+            if name.startswith(f"{home.relative(home.reports)}/"):
                 (home.root / name).unlink(missing_ok=True)
 
 
@@ -239,8 +236,8 @@ def drop_unnamed_vectors(project: Project) -> list[str]:
         named = {table for value in current for table in folder.read(value.manifest).rows}
     except ManifestError:
         return []  # the next run makes this value again, and then drops the tables
-    others = tables - named - {current_table(project)}
-    unnamed = sorted(name for name in others if not store.open(name).tags.list())
+    named.add(current_table(project))
+    unnamed = sorted(name for name in tables - named if not store.open(name).tags.list())
     for name in unnamed:
         store.drop(name)
     return unnamed
@@ -262,8 +259,7 @@ def set_aside(store: Store, snapshot: ProjectSnapshot) -> None:
         for key, detail in snapshot.held.items()
     ]
     store.merge_values(QUARANTINE.name, rows)
-    noted = store.read(QUARANTINE.name, ["shard"], f"reason = '{STILL_BEING_WRITTEN}'")["shard"].unique()
-    for key in noted:
+    for key in store.read(QUARANTINE.name, ["shard"], f"reason = '{STILL_BEING_WRITTEN}'")["shard"].unique():
         if key not in snapshot.held and key not in snapshot.files:
             store.delete(QUARANTINE.name, f"shard = {quoted(key)} AND reason = '{STILL_BEING_WRITTEN}'")
 
@@ -279,7 +275,7 @@ def forget_abandoned_trainings(home: Home, current: CurrentValues, gone: Iterabl
         for asset, partition in gone
         if asset in trained
         and (asset, partition) not in current
-        and not _has_checkpoint(home, asset, partition)
+        and not any((home.checkpoints / asset / partition).glob("*"))
     ]
     if not begun or not home.store.exists(TRAINED_ON.name):
         return
@@ -296,16 +292,7 @@ def training_stages() -> tuple[str, ...]:
     return names_where(lambda stage: TRAINED_ON in stage.tables)
 
 
-def _has_checkpoint(home: Home, asset: str, partition: str) -> bool:
-    folder = home.checkpoints / asset / partition
-    return folder.is_dir() and any(folder.iterdir())
-
-
 def _recorded(home: Home) -> set[tuple[str, str]]:
     """Return (asset, partition) of every checkpoint with a manifest. Raises `ManifestError`."""
-    folder, found, trained = ManifestFolder.of(home), set(), training_stages()
-    for name in folder.ids():
-        manifest = folder.read(name)
-        if manifest.asset in trained:
-            found.add((manifest.asset, manifest.partition))
-    return found
+    folder, trained = ManifestFolder.of(home), training_stages()
+    return {(one.asset, one.partition) for one in map(folder.read, folder.ids()) if one.asset in trained}

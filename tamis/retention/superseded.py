@@ -15,6 +15,7 @@ passed their checks.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +53,11 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     keep, home = project.settings.checkpoints.keep_superseded, project.home
     if keep is None:
         return []
-    trials = _with_surplus(home, current, keep)
+    trials = [
+        trial
+        for trial in sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
+        if len(list(_superseded(home, current, ASSET, trial))) > keep
+    ]
     let_go = _let_go(project, current, trials)
     trials = [trial for trial in trials if (ASSET, trial) in current or trial in let_go]
     stated = _manifests(home, set(trials))
@@ -70,18 +75,23 @@ def remove_superseded(project: Project, current: CurrentValues) -> list[str]:
     except TrackerUnavailableError as error:
         return [f"superseded checkpoints were not removed in this run: {error}"]
     rule = f"[checkpoints] keep_superseded = {keep}"
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for checkpoint in surplus:
-        place = home.relative(checkpoint.folder)
-        if place in aliased_checkpoints(uri, checkpoint.trial):
+        if home.relative(checkpoint.folder) in aliased_checkpoints(uri, checkpoint.trial):
             continue
         if checkpoint.manifest not in registered_manifests(uri, checkpoint.trial):
             continue  # this MLflow does not know it, so its aliases are somewhere else
         # MLflow first: after a crash in between, the folder is found again and the removal repeated.
         mark_removed(uri, checkpoint.trial, checkpoint.manifest, rule)
         home.files.drop(checkpoint.folder)
-        _leave_note(checkpoint, rule)
-        counts[checkpoint.trial] = counts.get(checkpoint.trial, 0) + 1
+        note = {
+            "rule": rule,
+            "manifest": checkpoint.manifest,
+            "removed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        with replace_folder(checkpoint.folder) as draft:
+            (draft / NOTE).write_text(json.dumps(note, indent=1))
+        counts[checkpoint.trial] += 1
     return [
         f"trial {trial}: {counted(count, 'superseded checkpoint')} removed by {rule}"
         for trial, count in counts.items()
@@ -174,19 +184,12 @@ def _folder(home: Home, asset: str, partition: str, input_key: str) -> Path:
     return home.checkpoints / asset / partition / input_key[:KEY_CHARACTERS]
 
 
-def _with_surplus(home: Home, current: CurrentValues, keep: int) -> list[str]:
-    """Return the trials with more superseded folders than the rule keeps, without reading manifests."""
-    trials = sorted({name.split("/")[2] for name in home.files.names(home.checkpoints / ASSET)})
-    return [trial for trial in trials if len(list(_superseded(home, current, ASSET, trial))) > keep]
-
-
 def _let_go(project: Project, current: CurrentValues, trials: Sequence[str]) -> dict[str, str]:
     """Return the trials without a current value that a person let go, with when: others have lost it."""
     without = {trial for trial in trials if (ASSET, trial) not in current}
-    if not without:
-        return {}
-    without -= {one.name for one in planned_trials(project)}
-    removed = removed_values(project.home.store)
+    if without:
+        without -= {one.name for one in planned_trials(project)}
+    removed = removed_values(project.home.store) if without else {}
     return {
         trial: removed[entry].isoformat() for trial in without if (entry := f"{ASSET}[{trial}]") in removed
     }
@@ -196,12 +199,10 @@ def _superseded(home: Home, current: CurrentValues, asset: str, partition: str) 
     """Yield the folders of complete checkpoints of a trial or model, without the current one."""
     value = current.get((asset, partition))
     latest = value.input_key[:KEY_CHARACTERS] if value else None
-    root = home.checkpoints / asset / partition
-    names = home.files.names(root)
+    names = home.files.names(home.checkpoints / asset / partition)
     for folder in sorted({home.root.joinpath(*name.split("/")[:4]) for name in names}):
         hidden = folder.name.startswith(".")  # a draft, or a folder that a draft replaces
-        removed = home.relative(folder / NOTE) in names
-        if not hidden and folder.name != latest and not removed:
+        if not hidden and folder.name != latest and home.relative(folder / NOTE) not in names:
             yield folder
 
 
@@ -219,10 +220,7 @@ def _surplus(
         for folder in _superseded(home, current, ASSET, trial)
         if (found := stated.get(folder))
     ]
-    latest_first = sorted(
-        known, key=lambda checkpoint: (checkpoint.made_at, checkpoint.folder.name), reverse=True
-    )
-    return latest_first[keep:]
+    return sorted(known, key=lambda one: (one.made_at, one.folder.name), reverse=True)[keep:]
 
 
 def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
@@ -233,13 +231,3 @@ def _manifests(home: Home, trials: Collection[str]) -> dict[Path, Manifest]:
         for manifest in folder.readable(folder.ids() if trials else ()).values()
         if manifest.asset == ASSET and manifest.partition in trials
     }
-
-
-def _leave_note(checkpoint: Superseded, rule: str) -> None:
-    note = {
-        "rule": rule,
-        "manifest": checkpoint.manifest,
-        "removed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-    }
-    with replace_folder(checkpoint.folder) as draft:
-        (draft / NOTE).write_text(json.dumps(note, indent=1))

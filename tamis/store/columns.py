@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,44 +14,20 @@ def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, kind, metadata={"description": meaning})
 
 
-def text(name: str, meaning: str) -> pa.Field:
-    """A column of strings."""
-    return column(name, pa.string(), meaning)
+def _typed(kind: pa.DataType, name: str, meaning: str) -> pa.Field:
+    return column(name, kind, meaning)
 
 
-def flag(name: str, meaning: str) -> pa.Field:
-    """A column of truth values."""
-    return column(name, pa.bool_(), meaning)
-
-
-def integer(name: str, meaning: str) -> pa.Field:
-    """A column of signed 64-bit integers."""
-    return column(name, pa.int64(), meaning)
-
-
-def unsigned(name: str, meaning: str) -> pa.Field:
-    """A column of unsigned 32-bit integers."""
-    return column(name, pa.uint32(), meaning)
-
-
-def hash64(name: str, meaning: str) -> pa.Field:
-    """A column of hashes of 64 bits."""
-    return column(name, pa.uint64(), meaning)
-
-
-def real(name: str, meaning: str) -> pa.Field:
-    """A column of 64-bit floats; the meaning names their unit."""
-    return column(name, pa.float64(), meaning)
-
-
-def single(name: str, meaning: str) -> pa.Field:
-    """A column of 32-bit floats; the meaning names their unit."""
-    return column(name, pa.float32(), meaning)
-
-
-def moment(name: str, meaning: str) -> pa.Field:
-    """A column of times in UTC, to the microsecond."""
-    return column(name, pa.timestamp("us"), meaning)
+text = partial(_typed, pa.string())
+flag = partial(_typed, pa.bool_())
+integer = partial(_typed, pa.int64())
+unsigned = partial(_typed, pa.uint32())
+hash64 = partial(_typed, pa.uint64())
+real = partial(_typed, pa.float64())
+"""A column of floats; the meaning names their unit."""
+single = partial(_typed, pa.float32())
+moment = partial(_typed, pa.timestamp("us"))
+"""A column of times in UTC."""
 
 
 def many(field: pa.Field) -> pa.Field:
@@ -146,26 +123,21 @@ class Table:
         if "doc_id" in names:
             return
         if self.per_document:
-            problem = (
-                "its rows are to be removed together with their document, so the table needs a column doc_id"
+            raise BadDeclarationError(
+                self.name,
+                "its rows are to be removed together with their document, so the table needs a column doc_id",
             )
-            raise BadDeclarationError(self.name, problem)
         if self.text and not names.issuperset({"shard", "row", "detail", "excerpt"}):
-            problem = (
+            raise BadDeclarationError(
+                self.name,
                 "its rows show raw input, and withdrawals must find these rows, so the table needs a column "
-                "doc_id, or the columns shard, row, detail and excerpt"
+                "doc_id, or the columns shard, row, detail and excerpt",
             )
-            raise BadDeclarationError(self.name, problem)
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(field.name for field in self.schema(1))
-
-    @property
-    def holds_vectors(self) -> bool:
-        """Whether a column holds vectors."""
-        return vector in self.columns
 
     def schema(self, dimension: int | None) -> pa.Schema:
         """Return the Arrow schema; `dimension` is needed where the table holds vectors or band keys."""

@@ -31,8 +31,11 @@ def compact(store: Store, table: str | None = None) -> list[str]:
 
     The caller holds the writer's lock. A table that somebody else compacts meanwhile is left to them.
     """
-    names = store.names() if table is None else [table]
-    return [name for name in names if store.exists(name) and _compact(store, name)]
+    return [
+        name
+        for name in (store.names() if table is None else [table])
+        if store.exists(name) and _compact(store, name)
+    ]
 
 
 def tables_to_tidy(store: Store) -> list[str]:
@@ -40,8 +43,10 @@ def tables_to_tidy(store: Store) -> list[str]:
 
     In an object store, where looking at each costs requests, of control only what every step writes.
     """
-    all_of_control = not costs_a_request(store.folder)
-    return [*retained_tables(store), *(one.name for one in control() if one.each_step or all_of_control)]
+    return [
+        *retained_tables(store),
+        *(one.name for one in control() if one.each_step or not costs_a_request(store.folder)),
+    ]
 
 
 def _compact(store: Store, table: str) -> bool:
@@ -49,11 +54,12 @@ def _compact(store: Store, table: str) -> bool:
         age = _age_to_remove(store, table)
         indexed = (known := declared(table)) is not None and known.indexed
         # Files of all versions: where these are few, those of the latest are.
-        few = (
-            not costs_a_request(store.folder)
+        if (
+            age is None
+            and not indexed
+            and not costs_a_request(store.folder)
             and count_files(store.folder, f"{table}.lance/data", ".lance") <= MOST_SMALL_FILES
-        )
-        if few and age is None and not indexed:
+        ):
             return False
         opened = store.open(table)
         many = opened.stats()["fragment_stats"]["num_small_fragments"] > MOST_SMALL_FILES

@@ -45,11 +45,17 @@ def row_digests(rows: pa.Table, columns: Sequence[str]) -> Iterator[bytes]:
     """SHA-256 of each row: its values in these columns as JSON, then the bytes of all its vectors."""
     if not rows.num_rows:
         return iter(())
-    vectors = [field.name for field in rows.schema if _is_vector(field.type)]
+    vectors = [
+        field.name
+        for field in rows.schema
+        if pa.types.is_fixed_size_list(field.type) and pa.types.is_primitive(field.type.value_type)
+    ]
     payloads: Iterable[bytes] = json_lines(rows, sorted(set(columns).difference(vectors)))
     for name in vectors:
-        pairs = zip(payloads, _vector_bytes(rows[name]), strict=True)
-        payloads = (payload + vector_b.tobytes() for payload, vector_b in pairs)
+        payloads = (
+            payload + vector_b.tobytes()
+            for payload, vector_b in zip(payloads, _vector_bytes(rows[name]), strict=True)
+        )
     return (hashlib.sha256(payload).digest() for payload in payloads)
 
 
@@ -75,8 +81,11 @@ def folder_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file under a folder by its relative path, sorted; a single file maps its own name."""
     if folder.is_file():
         return {folder.name: file_digest(folder)}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def json_lines(rows: pa.Table, columns: list[str]) -> list[bytes]:
@@ -98,10 +107,6 @@ def _objects(rows: pa.Table, columns: list[str]) -> list[bytes]:
     frame = pl.DataFrame(pl.from_arrow(rows.select(columns)))
     lines = frame.select(pl.struct(pl.all()).struct.json_encode().alias("line"))["line"]
     return lines.cast(pl.Binary).to_list()  # a fifth of the time of a loop that encodes
-
-
-def _is_vector(kind: pa.DataType) -> bool:
-    return pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type)
 
 
 def _vector_bytes(column: pa.ChunkedArray) -> np.ndarray:
@@ -127,13 +132,11 @@ def _id_bytes(doc_ids: Sequence[str | None]) -> list[bytes]:
     if found and all(len(key) == KEY_BYTES for key in found):
         return found
     return [
-        bytes.fromhex(doc_id) if doc_id and _AN_ID.fullmatch(doc_id) else _other_bytes(doc_id)
+        bytes.fromhex(doc_id)
+        if doc_id and _AN_ID.fullmatch(doc_id)
+        else hashlib.sha256(repr(doc_id).encode()).digest()[:KEY_BYTES]
         for doc_id in doc_ids
     ]
-
-
-def _other_bytes(value: str | None) -> bytes:
-    return hashlib.sha256(repr(value).encode()).digest()[:KEY_BYTES]
 
 
 def has_seals(table: str) -> bool:
@@ -144,9 +147,7 @@ def has_seals(table: str) -> bool:
 
 def sealed(table: str, rows: pa.Table) -> pa.Table:
     """The rows with their seals, where the table is one that has them."""
-    if not has_seals(table):
-        return rows
-    return rows.append_column(_FIELD, pa.array(_seals(rows), pa.string()))
+    return rows.append_column(_FIELD, pa.array(_seals(rows), pa.string())) if has_seals(table) else rows
 
 
 def unsealed_schema(schema: pa.Schema) -> pa.Schema:
@@ -158,8 +159,9 @@ def broken_seals(rows: pa.Table) -> pl.DataFrame:
     """The rows whose seal is not that of their content; those without one are not among them."""
     expected = pl.Series(SEAL, _seals(unsealed(rows)), pl.String)
     scalars = [field.name for field in rows.schema if not pa.types.is_fixed_size_list(field.type)]
-    frame = pl.DataFrame(pl.from_arrow(rows.select(scalars)))
-    return frame.filter(pl.col(SEAL).is_not_null() & (pl.col(SEAL) != expected))
+    return pl.DataFrame(pl.from_arrow(rows.select(scalars))).filter(
+        pl.col(SEAL).is_not_null() & (pl.col(SEAL) != expected)
+    )
 
 
 def unsealed(rows: pa.Table) -> pa.Table:

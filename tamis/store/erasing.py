@@ -29,7 +29,6 @@ of a table names, so this module reads manifests, deletion marks and names of dr
 CHUNK, ROWS_OF_IDS = 1_000, 65_536
 TEMPORARY = ".tmp"
 """Beginnings of the names of the files that Lance writes to before they have their own."""
-_NOW = timedelta(0)
 _FILES_NAMED = 5
 _DATA, _LAST = ".lance", 2**64 - 1
 
@@ -122,13 +121,16 @@ def _clean(store: Store, table: str) -> None:
     """Remove what no version has, and the versions that are not dated in the future, but the latest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail is meant
-        store.open(table).optimize(cleanup_older_than=_NOW, delete_unverified=True)
+        store.open(table).optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
 
 def is_bare(store: Store, table: str) -> bool:
     """Whether a table has one version alone, no row marked as deleted, and no file that it does not name."""
-    one = len(store.open(table).list_versions()) == 1
-    return one and not _marks(store, table) and not unwritten_files(store, table)
+    return (
+        len(store.open(table).list_versions()) == 1
+        and not _marks(store, table)
+        and not unwritten_files(store, table)
+    )
 
 
 def unwritten_files(store: Store, table: str) -> list[str]:
@@ -143,8 +145,9 @@ def unwritten_files(store: Store, table: str) -> list[str]:
         if name.endswith(".manifest"):
             before = read_file(store.folder, f"{versions}/{name}").split(_DATA.encode())[:-1]
             found |= {part[-length:] for part in before for length in lengths}
-    unnamed = [f"{data}/{name}" for name in files if name.removesuffix(_DATA).encode() not in found]
-    return temporary_files(store, table) + unnamed
+    return temporary_files(store, table) + [
+        f"{data}/{name}" for name in files if name.removesuffix(_DATA).encode() not in found
+    ]
 
 
 def temporary_files(store: Store, table: str) -> list[str]:
@@ -154,8 +157,10 @@ def temporary_files(store: Store, table: str) -> list[str]:
     """
     if not isinstance(store.folder, Path):
         return []
-    found = store.folder.glob(f"{table}.lance/data/{TEMPORARY}*")
-    return sorted(path.relative_to(store.folder).as_posix() for path in found)
+    return sorted(
+        path.relative_to(store.folder).as_posix()
+        for path in store.folder.glob(f"{table}.lance/data/{TEMPORARY}*")
+    )
 
 
 def files_of_no_version(store: Store) -> list[str]:
@@ -164,8 +169,12 @@ def files_of_no_version(store: Store) -> list[str]:
     To make such a table, or to remove it, was cut short. The caller knows that nobody writes.
     """
     halves = [f"{table}.lance/data" for table in store.unmade()]
-    whole = [f"{data}/{name}" for data in halves for name in names_of_files(store.folder, data)]
-    return sorted({*temporary_files(store, "*"), *whole})
+    return sorted(
+        {
+            *temporary_files(store, "*"),
+            *(f"{data}/{name}" for data in halves for name in names_of_files(store.folder, data)),
+        }
+    )
 
 
 def _older_versions(store: Store, table: str) -> dict[int, str]:

@@ -267,14 +267,14 @@ def placed(home: Home) -> Home:
     there = next(path for path in (home.root, *home.root.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise HomeNotAFolderError(home.root, there)
-    marker, wanted = home.root / MARKER, f"the settings say that results are stored in {home.url}"
+    marker, configured = home.root / MARKER, "no object store is configured"
+    if home.url is not None:
+        configured = f"the settings say that results are stored in {home.url}"
     copy_of = marker.read_text().strip() if marker.exists() else None
-    if copy_of is not None and home.url is None:
-        raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", "no object store is configured")
     if copy_of is not None and copy_of != home.url:
-        raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", wanted)
+        raise HomeElsewhereError(home.root, f"the working copy of {copy_of}", configured)
     if copy_of is None and home.url is not None and any((home.root / "lance").glob("*.lance")):
-        raise HomeElsewhereError(home.root, "tables of its own", wanted)
+        raise HomeElsewhereError(home.root, "tables of its own", configured)
     if home.url is None:  # an object store is asked when something is written to it
         _require_form(home)
     return home

@@ -11,7 +11,6 @@ from tamis.store.tables import DamagedTableError, Store
 
 TABLE = "precision"
 AUTO: Literal["auto"] = "auto"
-_SCOPE = "project"
 
 
 def read_choice(store: Store) -> dict[str, Any] | None:
@@ -30,7 +29,7 @@ def choose(store: Store) -> Speeds:
     """Measure, and write the faster precision into the home; the caller writes."""
     speeds = measure_precisions()
     row = {
-        "scope": _SCOPE,
+        "scope": "project",
         "precision": speeds.faster,
         "device": speeds.device,
         "float32_ms": speeds.float32_ms,

@@ -19,27 +19,23 @@ def crashing_tables(store: Store) -> dict[str, str]:
     found: dict[str, str] = {}
     names = store.names()
     while names:
-        done = _read_apart(store, names)
+        done = subprocess.run(
+            # -P: the working directory is somebody's project, whose files must not be imported as modules.
+            [sys.executable, "-P", "-m", "tamis.store.probing"],
+            input=pickle.dumps((store, names)),
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            check=False,
+        )
         reached = done.stdout.decode().split()
         if done.returncode == 0 or not reached:
             return found
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        failed = next((line for line in reversed(said) if "failed" in line), f"exit code {done.returncode}")
-        found[reached[-1]] = failed
+        found[reached[-1]] = next(
+            (line for line in reversed(said) if "failed" in line), f"exit code {done.returncode}"
+        )
         names = names[names.index(reached[-1]) + 1 :]
     return found
-
-
-def _read_apart(store: Store, names: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.run(
-        # -P: the working directory is somebody's project, whose files must not be imported as modules.
-        [sys.executable, "-P", "-m", "tamis.store.probing"],
-        input=pickle.dumps((store, list(names))),
-        capture_output=True,
-        env=environment,
-        check=False,
-    )
 
 
 def read_all(store: Store, names: Sequence[str]) -> None:

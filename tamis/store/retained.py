@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from tamis.store.columns import BY_SERVER, LEFT_AT
+from tamis.base.numbers import counted
+from tamis.store.columns import BY_SERVER, LEFT_AT, vector
 from tamis.store.digests import SEAL, broken_seals, unsealed
 from tamis.store.erasing import forget_versions, require_tried_version
 from tamis.store.places import last_arrival, names_of_files, names_of_folders, remove_named
@@ -39,15 +40,14 @@ class Retained:
     def line(self, days: int) -> str:
         """Return the counts for a person, "" when nothing is retained; `days` they are kept."""
         local = [
-            f"{count:,} {name}{'' if count == 1 else 's'}"
+            counted(count, name)
             for count, name in ((self.vectors, "vector"), (self.scores, "score"))
             if count
         ]
         how_long = f"for {days} day{'' if days == 1 else 's'}" if days else "until the next run"
         parts = [f"{' and '.join(local)} {how_long} ([retention])"] if local else []
         if count := self.server_answers:
-            answers = "answer" if count == 1 else "answers"
-            parts.append(f"{count:,} {answers} of a judge's server until `tamis purge --answers`")
+            parts.append(f"{counted(count, 'answer')} of a judge's server until `tamis purge --answers`")
         return f"retained from removed documents: {', '.join(parts)}" if parts else ""
 
 
@@ -71,8 +71,12 @@ def retain(store: Store, table: str, doc_ids: Sequence[str], *, local: bool = Tr
     for block in store.by_ids(table, doc_ids):
         rows = block if local else block.filter(block[BY_SERVER.name])
         if rows.num_rows:
-            left_at = pa.array([now] * rows.num_rows, LEFT_AT.type)
-            store.merge(f"{RETAINED}{table}", rows.append_column(LEFT_AT, left_at))
+            _keep(store, table, rows, now)
+
+
+def _keep(store: Store, table: str, rows: pa.Table, left_at: datetime) -> None:
+    column = pa.array([left_at] * rows.num_rows, LEFT_AT.type)
+    store.merge(f"{RETAINED}{table}", rows.append_column(LEFT_AT, column))
 
 
 def take_back(store: Store, table: str, doc_ids: Sequence[str], fingerprint: str) -> int:
@@ -138,7 +142,7 @@ def count_retained(store: Store) -> Retained:
         count = store.count(table)
         paid = store.count(table, f"{_by_server(store, table)} IS TRUE") if count else 0
         server_answers += paid
-        if (known := declared(table)) and known.holds_vectors:
+        if (known := declared(table)) and vector in known.columns:
             vectors += count
         else:
             scores += count - paid
@@ -157,8 +161,7 @@ def salvage(store: Store, table: str) -> str:
     """
     count = 0
     for rows in _readable(store, table):
-        now = pa.array([datetime.now(UTC).replace(tzinfo=None)] * rows.num_rows, LEFT_AT.type)
-        store.merge(f"{RETAINED}{table}", rows.append_column(LEFT_AT, now))
+        _keep(store, table, rows, datetime.now(UTC).replace(tzinfo=None))
         count += rows.num_rows
     aside = store.move_aside(table)
     return (

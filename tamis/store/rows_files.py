@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
 from tamis.base.threads import in_threads
-from tamis.store.digests import RECORD_BYTES, hashed_columns, row_records, rows_digest
+from tamis.store.digests import KEY_BYTES, RECORD_BYTES, hashed_columns, row_records, rows_digest
 from tamis.store.schemas import declaration, declared
 from tamis.store.tables import Store
 
@@ -16,7 +17,6 @@ LISTED_BY = "listed by {}"
 """Scope of rows that the rows file alone lists, of a table that this column divides."""
 HASHED_AT_ONCE = 4
 """Blocks of whole rows: each takes memory, and more threads only wait for the interpreter."""
-KEY_BYTES = 16
 _KEY = f"S{KEY_BYTES}"  # all of one length, so that padding cannot make two equal
 _DIVIDED = re.compile(r"(\w+) = '((?:[^']|'')*)'")
 _LISTED = re.compile(LISTED_BY.format(r"(\w+)"))
@@ -39,19 +39,23 @@ def records_of_ids(
 ) -> dict[str, tuple[str, bytes]]:
     """`stored_rows` of several lists of documents, by one reading of the table."""
     wanted = sorted({doc_id for ids in groups.values() for doc_id in ids})
-    records = _records_of(store.by_ids(table, wanted), declaration(table).key)
-    return records_of_groups([*records], groups)
+    return records_of_groups([*_records_of(store.by_ids(table, wanted), declaration(table).key)], groups)
 
 
 def records_of_groups(
     records: Sequence[np.ndarray], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, bytes]]:
     """Digest and rows file of the documents of each group, of records whose keys are doc_ids."""
-    joined = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *records])
-    keys = keys_of(joined.tobytes())
-    order = np.argsort(keys, kind="stable")
-    ordered, ordered_keys = joined[order], keys[order]
+    ordered_keys, ordered = _by_key(records)
     return {name: rows_digest([_chosen(ordered, ordered_keys, ids)]) for name, ids in groups.items()}
+
+
+def _by_key(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys [n] and records [n] of these blocks of records, by key."""
+    records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
+    keys = keys_of(records.tobytes())
+    order = np.argsort(keys, kind="stable")
+    return keys[order], records[order]
 
 
 def _chosen(ordered: np.ndarray, ordered_keys: np.ndarray, doc_ids: Sequence[str]) -> np.ndarray:
@@ -73,8 +77,9 @@ def _blocks(store: Store, table: str, scope: str, doc_ids: Sequence[str]) -> Ite
 
 def _records_of(blocks: Iterable[pa.Table], key: Sequence[str]) -> Iterator[np.ndarray]:
     """Yield the records of each block of rows; a block is read while others are hashed."""
-    rows = (block for block in blocks if block.num_rows)
-    return in_threads(lambda block: row_records(block, key), rows, HASHED_AT_ONCE)
+    return in_threads(
+        lambda block: row_records(block, key), (block for block in blocks if block.num_rows), HASHED_AT_ONCE
+    )
 
 
 class TableRows:
@@ -98,8 +103,7 @@ class TableRows:
             self._claimed.append(wanted)
             places = np.searchsorted(keys, wanted)
             places = places[places < len(keys)] if len(keys) else places[:0]
-            found = np.unique(places[np.isin(keys[places], wanted)])
-            return rows_digest([records[found]])
+            return rows_digest([records[np.unique(places[np.isin(keys[places], wanted)])]])
         if listed := _LISTED.fullmatch(scope):
             return self._listed(listed[1], stated)
         if divided := _DIVIDED.fullmatch(scope):
@@ -114,16 +118,14 @@ class TableRows:
     def doubled(self, stated: bytes) -> list[str]:
         """Return the keys (hex) of claimed documents that are in the table more than once."""
         keys, _records = self._sorted()
-        again = keys[1:][keys[1:] == keys[:-1]]
-        return sorted({key.hex() for key in np.intersect1d(again, keys_of(stated)).view(_VOID).tolist()})
+        again = np.intersect1d(keys[1:][keys[1:] == keys[:-1]], keys_of(stated))
+        return sorted({key.hex() for key in again.view(_VOID).tolist()})
 
     def strays(self) -> list[str]:
         """Keys of the rows that nobody claimed: doc_ids, or values of the dividing column."""
-        if self._by_id is not None:
-            claimed = np.concatenate([np.empty(0, dtype=_KEY), *self._claimed])
-            left = np.setdiff1d(self._by_id[0], claimed)
-            return [key.hex() for key in left.view(_VOID).tolist()]
         listed = np.sort(np.concatenate([np.empty(0, dtype=_KEY), *self._claimed]))
+        if self._by_id is not None:
+            return [key.hex() for key in np.setdiff1d(self._by_id[0], listed).view(_VOID).tolist()]
         return sorted(
             value
             for groups in self._by_column.values()
@@ -134,11 +136,7 @@ class TableRows:
     def _listed(self, column: str, stated: bytes) -> tuple[str, bytes]:
         """Digest and rows file of the rows that a rows file lists by their keys, as they are stored now."""
         if self._records is None:
-            every = [block for blocks in self._divided(column).values() for block in blocks]
-            records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *every])
-            keys = keys_of(records.tobytes())
-            order = np.argsort(keys, kind="stable")
-            self._records = keys[order], records[order]
+            self._records = _by_key(chain.from_iterable(self._divided(column).values()))
         keys, records = self._records
         wanted = keys_of(stated)
         self._claimed.append(wanted)
@@ -150,11 +148,9 @@ class TableRows:
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
         if self._by_id is None:
-            blocks = _records_of(_blocks(self.store, self.table, "", ()), declaration(self.table).key)
-            records = np.concatenate([np.empty(0, dtype=f"V{RECORD_BYTES}"), *blocks])
-            keys = keys_of(records.tobytes())
-            order = np.argsort(keys, kind="stable")
-            self._by_id = keys[order], records[order]
+            self._by_id = _by_key(
+                _records_of(_blocks(self.store, self.table, "", ()), declaration(self.table).key)
+            )
         return self._by_id
 
     def _divided(self, column: str) -> dict[str, list[np.ndarray]]:

@@ -9,6 +9,7 @@ one schema per kind.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -97,11 +98,11 @@ def control() -> tuple[Table, ...]:
 @cache
 def tables() -> dict[str, Table]:
     """Return every kind of table by name but those of the SQL models, which declare themselves."""
-    declared = list(control())
-    for module in declaring_modules():
-        declared += [table for stage in module.STAGES for table in stage.tables]
-        declared += getattr(module, "TABLES", ())
-    return {table.name: table for table in declared}
+    of_modules = (
+        [*(table for stage in module.STAGES for table in stage.tables), *getattr(module, "TABLES", ())]
+        for module in declaring_modules()
+    )
+    return {table.name: table for table in chain(control(), *of_modules)}
 
 
 @cache
@@ -194,8 +195,9 @@ def as_declared(table: str, frame: Frame) -> pa.Table:
     if len(lengths := {len(one) for one in columns}) > 1:
         raise UnfitRowsError(table, f"its columns have different lengths: {sorted(lengths)}")
     schema = known.schema(_dimension(known, columns))
-    cast = [_cast(table, one, field) for one, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(cast, schema=schema)
+    return pa.Table.from_arrays(
+        [_cast(table, one, field) for one, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 def _column(table: str, name: str, values: Any) -> Column:
@@ -225,5 +227,8 @@ def _cast(table: str, values: Column, field: pa.Field) -> Column:
     try:
         return values.cast(field.type)
     except pa.ArrowException:  # its message may quote a document
-        problem = f"column {field.name!r} is {values.type}, and the table holds {field.type}"
-        raise UnfitRowsError(table, f"{problem}, which cannot hold all of its values") from None
+        raise UnfitRowsError(
+            table,
+            f"column {field.name!r} is {values.type}, and the table holds {field.type}, which cannot hold "
+            "all of its values",
+        ) from None

@@ -133,8 +133,11 @@ def activity(home: Home) -> Activity | None:
     begun = {"arrivals", "reselection"} <= said.keys()
     if not begun:
         lines.append("they look at files and settings for the first time within a minute of the start")
-    working = not begun or any(one.working for one in said.values())
-    return Activity(ui=ui, lines=lines or ["everything that they look after is current"], working=working)
+    return Activity(
+        ui=ui,
+        lines=lines or ["everything that they look after is current"],
+        working=not begun or any(one.working for one in said.values()),
+    )
 
 
 def what_next(home: Home) -> str:
@@ -151,6 +154,5 @@ def _line(said: Said) -> str:
     if said.text in AT_REST:
         return ""
     if said.text.startswith(RUN_GOES_ON) and said.asked:
-        lasted = brief(max(time.time() - said.at, 0.0))
-        return f"a run has been in progress for {lasted}, {said.asked}"
+        return f"a run has been in progress for {brief(max(time.time() - said.at, 0.0))}, {said.asked}"
     return said.text

@@ -46,16 +46,12 @@ def reading(table: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, OSError) as error:
-        if problem := object_store_problem(error):
-            raise problem from error
-        raise DamagedTableError(table, str(error) or type(error).__name__) from error
-    except ValueError as error:
-        if "was not found" in str(error):
+    except (RuntimeError, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "was not found" in str(error):
             raise UnknownTableError(table) from error
         if problem := object_store_problem(error):
             raise problem from error
-        raise DamagedTableError(table, str(error)) from error
+        raise DamagedTableError(table, str(error) or type(error).__name__) from error
     except BaseException as error:
         if type(error).__name__ not in PANICS:
             raise

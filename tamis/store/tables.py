@@ -472,8 +472,7 @@ class Store:
 def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.float32) -> np.ndarray:
     """A column of lists of one length as [n, d]."""
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = flat.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(flat), -1).astype(dtype, copy=False)
+    return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(flat), -1).astype(dtype, copy=False)
 
 
 def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:

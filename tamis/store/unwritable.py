@@ -73,9 +73,8 @@ def refused_writing(home: Path, error: BaseException) -> TamisError | None:
 
     For commands that mostly read: on a read-only home, too, they fail for other reasons.
     """
-    if any(object_store_problem(cause) or _of_writing(home, cause) for cause in _causes(error)):
-        return storage_error(home, error)
-    return None
+    said = any(object_store_problem(cause) or _of_writing(home, cause) for cause in _causes(error))
+    return storage_error(home, error) if said else None
 
 
 def _of_writing(home: Path, error: BaseException) -> bool:
@@ -106,17 +105,14 @@ def stop_unless_writable(home: Path, error: Exception | None = None) -> None:
     problem = write_problem(home)
     if problem is not None and (found := storage_error(home, problem)):
         raise found from problem
-    if error is None or out_of_memory(error):
-        return
-    found = storage_error(home, error)
+    found = None if error is None or out_of_memory(error) else storage_error(home, error)
     if isinstance(found, DiskFullError | FileTooLargeError | LimitReachedError):
         raise found from error
 
 
 def write_problem(home: Path) -> OSError | None:
     """Why a small file cannot be written at the home, or None."""
-    folder = next(path for path in (home, *home.parents) if path.is_dir())
-    probe = folder / f".probe-{uuid.uuid4().hex}"
+    probe = next(path for path in (home, *home.parents) if path.is_dir()) / f".probe-{uuid.uuid4().hex}"
     try:
         probe.write_bytes(bytes(PROBE_BYTES))
     except OSError as error:
@@ -131,8 +127,7 @@ def free_bytes(home: Path) -> int:
     """Bytes that this user may still write on the disk of the home; on the fullest where it has several."""
     there = next(path for path in (home, *home.parents) if path.is_dir())
     within = [path for path in home.iterdir() if path.is_dir()] if there == home else []
-    states = [os.statvfs(path) for path in (there, *within)]
-    return min(state.f_bavail * state.f_frsize for state in states)
+    return min(state.f_bavail * state.f_frsize for state in map(os.statvfs, (there, *within)))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

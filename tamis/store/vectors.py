@@ -88,9 +88,8 @@ class VectorBlocks:
 
     def count(self) -> int:
         """Return how many rows the table has without those that are left out."""
-        if self.left_out is None:
-            return self.store.count(self.table)
-        return int(self._kept_n(self.left_out).sum())
+        kept = None if self.left_out is None else self._kept_n(self.left_out)
+        return self.store.count(self.table) if kept is None else int(kept.sum())
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for batch in self._batches(["vector"]):

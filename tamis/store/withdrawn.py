@@ -113,11 +113,18 @@ def withdrawn_versions(store: Store, group_of: Mapping[str, str] | None = None) 
     if not (store.exists(TABLE) and store.exists(PLACES)):
         return {}
     now = pl.col("shard").replace_strict(group_of or {}, default=None, return_dtype=pl.String)
-    places = read_places(store).with_columns(partition=pl.coalesce(now, "partition"))
-    places = places.select("asset", "partition", "doc_id").unique().sort("doc_id")
+    places = (
+        read_places(store)
+        .select("asset", pl.coalesce(now, "partition").alias("partition"), "doc_id")
+        .unique()
+        .sort("doc_id")
+    )
     grouped = places.group_by("asset", "partition", maintain_order=True).agg("doc_id")
-    versions = {(asset, partition): version_of(ids) for asset, partition, ids in grouped.iter_rows()}
-    return {entry: version for entry, version in versions.items() if version}
+    return {
+        (asset, partition): version
+        for asset, partition, ids in grouped.iter_rows()
+        if (version := version_of(ids))
+    }
 
 
 def version_of(doc_ids: Iterable[str]) -> str | None:

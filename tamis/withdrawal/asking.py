@@ -182,7 +182,8 @@ class Asking:
         if len(files) > 1:
             raise AmbiguousSourceError(name, files)
         self.of_places = True
-        self._add([*self._where(f"source = {quoted(name)}"), *left], scope)
+        rows = self.store.read(OCCURRENCES.name, ["doc_id"], f"source = {quoted(name)}")
+        self._add([*rows["doc_id"].unique().sort(), *left], scope)
 
     def corpus(self, name: str, listed: Mapping[str, str], configured: Iterable[str] = ()) -> None:
         """Everything that is stored of a corpus, whether its files are still there or not.
@@ -216,9 +217,6 @@ class Asking:
         for doc_id in doc_ids:
             self.scopes.setdefault(doc_id, scope)
 
-    def _where(self, where: str) -> list[str]:
-        return self.store.read(OCCURRENCES.name, ["doc_id"], where)["doc_id"].unique().sort().to_list()
-
     def _of_files(self, files: Sequence[str]) -> list[str]:
         rows = rows_of_files(self.store, OCCURRENCES.name, ["doc_id"], files)
         return rows["doc_id"].unique().sort().to_list()
@@ -237,8 +235,10 @@ class Asking:
 def stored_shards(store: Store) -> set[str]:
     """Return the keys of all files of corpora of which a row is stored, a quarantined one too."""
     bad = store.read(QUARANTINE.name, ["shard"])["shard"].unique()
-    found = set(store.read(OCCURRENCES.name, ["shard"])["shard"].unique())
-    return found | {one for one in bad if "/" not in one}  # others are places in targets and stages
+    return {
+        *store.read(OCCURRENCES.name, ["shard"])["shard"].unique(),
+        *(one for one in bad if "/" not in one),  # others are places in targets and stages
+    }
 
 
 def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, str]:
@@ -247,8 +247,9 @@ def corpora_of_shards(store: Store, listed: Container[str] = ()) -> dict[str, st
     As it was noted; of a file that was not, and is not `listed` either, as its key says.
     """
     noted = dict(noted_corpora(store).iter_rows())
-    unnoted = {key for key in stored_shards(store) if key not in noted and key not in listed}
-    return noted | {key: corpus_of_key(key) for key in unnoted}
+    return noted | {
+        key: corpus_of_key(key) for key in stored_shards(store) if key not in noted and key not in listed
+    }
 
 
 def _likely(name: str, known: Iterable[str]) -> list[str]:

@@ -17,7 +17,6 @@ from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import DamagedTableError, Store, quoted
 
 TEXTS_AT_ONCE = 5_000
-_TEXT = ["doc_id", "text"]
 
 
 def earlier_versions(store: Store, table: str) -> list[int]:
@@ -25,8 +24,8 @@ def earlier_versions(store: Store, table: str) -> list[int]:
     if not store.exists(table):
         return []
     opened = store.open(table)
-    found = sorted((int(one["version"]) for one in opened.list_versions()), reverse=True)
-    return [one for one in found if one != opened.version]
+    numbers = {int(one["version"]) for one in opened.list_versions()} - {opened.version}
+    return sorted(numbers, reverse=True)
 
 
 def _earlier(
@@ -45,8 +44,8 @@ def departed_places(store: Store) -> pl.DataFrame:
     for found in _earlier(store, OCCURRENCES.name, columns):  # of which each may be as large as the pool
         left = pl.concat([left, found.join(now, on="doc_id", how="anti")]).unique()
     noted: dict[str, str] = {}
+    names = ["shard", "corpus"]
     for table in NOTES if len(left) else ():
-        names = ["shard", "corpus"]
         for notes in chain([store.read(table, names)], _earlier(store, table, names)):
             noted = dict(notes.iter_rows()) | noted  # the last word counts
     return left.with_columns(
@@ -80,5 +79,5 @@ def texts_of(store: Store, doc_ids: Collection[str]) -> Iterator[dict[str, str]]
 def _texts_in(
     store: Store, table: str, doc_ids: Collection[str], version: int | None = None
 ) -> Iterator[dict[str, str]]:
-    blocks = store.by_ids(table, sorted(doc_ids), _TEXT, TEXTS_AT_ONCE, version=version)
+    blocks = store.by_ids(table, sorted(doc_ids), ["doc_id", "text"], TEXTS_AT_ONCE, version=version)
     return (dict(pl.DataFrame(pl.from_arrow(block)).iter_rows()) for block in blocks)

@@ -40,9 +40,8 @@ WHOLE_FOLDER = ("",)
 
 def copies_naming(home: Home, doc_ids: Sequence[str]) -> Iterator[str]:
     """Say of each file in the folder of exports that no export wrote and that has a row of a document."""
-    known = tuple(ending for place in FILES if place.folder == "exports" for ending in place.endings)
-    found = sorted(home.exports.rglob("*")) if doc_ids and home.exports.is_dir() else ()
-    for path in found:
+    known = tuple(ending for place in FILES if place.folder == EXPORTS for ending in place.endings)
+    for path in sorted(home.exports.rglob("*")) if doc_ids else ():
         unknown = not path.name.endswith((*known, *CUT_SHORT, *DESCRIPTIONS)) and path.name != README
         if unknown and path.is_file() and _is_named(path, sorted(doc_ids)):
             yield (
@@ -66,8 +65,10 @@ def _has_row(path: Path, doc_ids: Sequence[str]) -> bool:
     with pq.ParquetFile(path) as rows:
         if "doc_id" not in rows.schema_arrow.names:
             return False
-        batches = rows.iter_batches(columns=["doc_id"])
-        return any(pl.Series(batch["doc_id"]).cast(pl.String).is_in(gone).any() for batch in batches)
+        return any(
+            pl.Series(batch["doc_id"]).cast(pl.String).is_in(gone).any()
+            for batch in rows.iter_batches(columns=["doc_id"])
+        )
 
 
 def _has_bytes(path: Path, doc_ids: Sequence[str]) -> bool:
@@ -75,8 +76,7 @@ def _has_bytes(path: Path, doc_ids: Sequence[str]) -> bool:
     try:
         with Content(path) as content:
             while block := content.stream.read(BLOCK_BYTES):
-                shown = pl.Series([(rest + block).decode("ascii", "replace")])
-                if shown.str.contains_any(list(doc_ids))[0]:
+                if _contains_any((rest + block).decode("ascii", "replace"), doc_ids):
                     return True
                 rest = block[-ID_DIGITS:]
     except OSError:  # it has just been removed, or is nobody's to read
@@ -117,10 +117,8 @@ def purge_exports(
         if rewritten:
             yield Touched(path=home.relative(path), done="rewritten")
             # They state its count and hash; the next export writes them again.
-            for description in [description_path(path, ending) for ending in DESCRIPTIONS]:
-                if description.exists():
-                    description.unlink()
-                    yield Touched(path=home.relative(description), done="removed")
+            described = (description_path(path, ending) for ending in DESCRIPTIONS)
+            yield from purge_pages(home, (one for one in described if one.exists()))
 
 
 def _without_rows(path: Path, gone: frozenset[str]) -> bool:
@@ -179,13 +177,16 @@ def _shows(row: Any, gone: frozenset[str]) -> bool:
 
 def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:
     """Pages that name one of the documents: they show the beginning of its text."""
-    ids = sorted(doc_ids)
-    return [path for path in files_named(home, Named.BY_IDS) if ids and _names_one(path, ids)]
+    ids = sorted({*doc_ids, *map(short_id, doc_ids)})
+    return [
+        path
+        for path in files_named(home, Named.BY_IDS)
+        if ids and _contains_any(path.read_text(errors="replace"), ids)
+    ]
 
 
-def _names_one(path: Path, ids: Sequence[str]) -> bool:
-    page = pl.Series([path.read_text(errors="replace")])
-    return bool(page.str.contains_any([*ids, *map(short_id, ids)])[0])
+def _contains_any(text: str, ids: Sequence[str]) -> bool:
+    return bool(pl.Series([text]).str.contains_any(list(ids))[0])
 
 
 def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, str]]:
@@ -202,7 +203,7 @@ def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, st
 
 
 def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
-    """Remove pages; the next materialization makes them again."""
+    """Remove files, such as pages; the next materialization makes them again."""
     for path in pages:
         path.unlink()
         yield Touched(path=home.relative(path), done="removed")
@@ -213,12 +214,9 @@ def purge_resume_state(home: Home) -> Iterator[Touched]:
     for place in FILES:
         found = place.files(home) if place.named == Named.NOT else []
         if found and place.endings == WHOLE_FOLDER:
-            shutil.rmtree(home.root / place.folder)
-            yield Touched(path=place.folder, done="removed")
-            continue
-        for path in found:
-            path.unlink()
-            yield Touched(path=home.relative(path), done="removed")
+            yield from purge_folders(home, [home.root / place.folder])
+        else:
+            yield from purge_pages(home, found)
 
 
 def purge_temporary(home: Home) -> Iterator[Touched]:
@@ -229,7 +227,7 @@ def purge_temporary(home: Home) -> Iterator[Touched]:
 
 
 def purge_folders(home: Home, folders: Iterable[Path]) -> Iterator[Touched]:
-    """Remove folders of fitted things."""
+    """Remove folders, such as those of fitted things."""
     for folder in sorted(set(folders)):
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -254,11 +252,9 @@ class FilePlace:
 
     def files(self, home: Home) -> list[Path]:
         """Return those that are there, sorted; what describes an export holds no document."""
-        folder = home.root / self.folder
-        found = folder.rglob("*") if folder.is_dir() else ()
         return sorted(
             path
-            for path in found
+            for path in (home.root / self.folder).rglob("*")
             if path.name.endswith(self.endings) and not path.name.endswith(DESCRIPTIONS) and path.is_file()
         )
 
@@ -297,5 +293,8 @@ def tables_of_documents(store: Store) -> list[str]:
 
 def tables_of_excerpts(store: Store) -> list[str]:
     """Tables that exist of which a withdrawal blanks the columns of text: their rows name no document."""
-    kinds = [name for name, table in tables().items() if table.text and "doc_id" not in table.column_names]
-    return [name for name in kinds if store.exists(name)]
+    return [
+        name
+        for name, table in tables().items()
+        if table.text and "doc_id" not in table.column_names and store.exists(name)
+    ]

@@ -88,9 +88,11 @@ class Purged:
 
 def count_rows(store: Store, doc_ids: Sequence[str]) -> dict[str, int]:
     """How many rows of the documents each table has, those that have any."""
-    tables = tables_of_documents(store)
-    found = {table: count_rows_of(store, table, "doc_id", doc_ids) for table in tables}
-    return {table: count for table, count in found.items() if count}
+    return {
+        table: count
+        for table in tables_of_documents(store)
+        if (count := count_rows_of(store, table, "doc_id", doc_ids))
+    }
 
 
 def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
@@ -133,7 +135,9 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in again}
     pages = pages_naming(home, doc_ids)
     shown = _made_with(home, current, pages)
-    models = {(table, "") for table in tables_of_documents(store) if _loses(store, table, doc_ids)}
+    # Of tables of SQL models no manifest lists the rows by document.
+    of_models = [table for table in tables_of_documents(store) if declared(table) is None]
+    models = {(table, "") for table in of_models if count_rows_of(store, table, "doc_id", doc_ids)}
     begun = _losing(current, listed_in) | refitted | shown | ((models | copied) & current.keys())
     attempts.begin(store, sorted(begun))
     purged.files += purge_exports(home, doc_ids, unreadable)
@@ -159,8 +163,7 @@ def copies_in_columns(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.Data
     gone = frozenset(doc_ids)
     kept = _showing(store, KEPT_ROWS.name, "content", gone)
     places = _without_beginnings(store, kept, _showing(store, OCCURRENCES.name, "metadata", gone))
-    kept = pl.concat([kept, _headings(store, gone)])
-    copies = {KEPT_ROWS.name: kept, OCCURRENCES.name: places}
+    copies = {KEPT_ROWS.name: pl.concat([kept, _headings(store, gone)]), OCCURRENCES.name: places}
     return {table: rows.drop("names") for table, rows in copies.items() if len(rows)}
 
 
@@ -198,12 +201,11 @@ def _headings(store: Store, gone: frozenset[str]) -> pl.DataFrame:
     """Return the headings of files that hold one of the texts as a name, without it."""
     headings = store.read(KEPT_ROWS.name, where=f"doc_id = {quoted(NO_DOCUMENT)}")
     cleared = [heading_without(content, gone) for content in headings["content"]]
-    marked = headings.with_columns(
+    return headings.with_columns(
         pl.Series("content", [content for content, _shown in cleared], pl.String),
         shown=pl.Series([shown for _content, shown in cleared], dtype=pl.List(pl.String)),
         names=pl.lit([], pl.List(pl.String)),
-    )
-    return marked.filter(pl.col("shown").list.len() > 0)
+    ).filter(pl.col("shown").list.len() > 0)
 
 
 def _refitted() -> tuple[str, ...]:
@@ -214,27 +216,23 @@ def _refitted() -> tuple[str, ...]:
 def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> list[VersionsLeftError]:
     """Erase in every table; return what was left of some, since the others must not wait for these."""
     left: list[VersionsLeftError] = []
-    for table in tables_of_documents(store):
-        if removed := erase_rows(store, table, "doc_id", doc_ids):
+    of_documents = tables_of_documents(store)
+    for table in (*of_documents, *tables_of_excerpts(store)):
+        if table in of_documents and (removed := erase_rows(store, table, "doc_id", doc_ids)):
             purged.rows[table] = removed
-        _leave_one_version(store, table, purged, left)
-    for table in tables_of_excerpts(store):
-        _leave_one_version(store, table, purged, left)
+        try:
+            if forget_versions(store, table):
+                purged.bare.append(table)
+        except VersionsLeftError as error:
+            left.append(error)
     return left
-
-
-def _leave_one_version(store: Store, table: str, purged: Purged, left: list[VersionsLeftError]) -> None:
-    try:
-        if forget_versions(store, table):
-            purged.bare.append(table)
-    except VersionsLeftError as error:
-        left.append(error)
 
 
 def has_old_versions(store: Store) -> bool:
     """Return whether a table that names documents, or shows excerpts, may hold more than its rows."""
-    tables = (*tables_of_documents(store), *tables_of_excerpts(store))
-    return not all(is_bare(store, table) for table in tables)
+    return not all(
+        is_bare(store, table) for table in (*tables_of_documents(store), *tables_of_excerpts(store))
+    )
 
 
 def rows_in_versions(store: Store, doc_ids: Collection[str]) -> Iterator[tuple[str, int, int]]:
@@ -260,8 +258,8 @@ def unwritten(store: Store) -> dict[str, int]:
 
     The caller knows that nobody writes.
     """
-    found = {table: len(unwritten_files(store, table)) for table in tables_of_documents(store)}
-    found |= {table: len(unwritten_files(store, table)) for table in tables_of_excerpts(store)}
+    tables = (*tables_of_documents(store), *tables_of_excerpts(store))
+    found = {table: len(unwritten_files(store, table)) for table in tables}
     for name in files_of_no_version(store):
         found.setdefault(name.partition(".lance/")[0], 1)
     return {table: count for table, count in found.items() if count}
@@ -293,8 +291,11 @@ def known_of(
         loose |= {doc_id: loose_id(text) for doc_id, text in some.items()}
         if len(doc_ids) <= MOST_TEXTS:
             given |= some
-    excerpts = pl.concat(found).unique(["shard", "row", "reason"])
-    return Known(excerpts=excerpts, loose=loose, texts=given if len(doc_ids) <= MOST_TEXTS else {})
+    return Known(
+        excerpts=pl.concat(found).unique(["shard", "row", "reason"]),
+        loose=loose,
+        texts=given if len(doc_ids) <= MOST_TEXTS else {},
+    )
 
 
 def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) -> None:
@@ -316,11 +317,6 @@ def withhold_excerpts(store: Store, current: CurrentValues, rows: pl.DataFrame) 
     withhold(store, rows)
 
 
-def _loses(store: Store, table: str, doc_ids: Sequence[str]) -> bool:
-    """Whether a table of a SQL model, whose rows no manifest lists by document, loses rows."""
-    return declared(table) is None and count_rows_of(store, table, "doc_id", doc_ids) > 0
-
-
 def _losing(current: CurrentValues, listed_in: Mapping[str, int]) -> set[tuple[str, str]]:
     """What is current and lists a row that goes; checkpoints list what stays as evidence."""
     trained = checkpoints()
@@ -335,19 +331,16 @@ def _made_with(home: Home, current: CurrentValues, pages: Sequence[Path]) -> set
     """What is current and has one of the pages: a view, say, lists no rows but shows its first."""
     names = {home.relative(path) for path in pages}
     latest = [value.manifest for value in current.values()] if names else []
-    made = ManifestFolder.of(home).readable(latest)
-    with_page = {key for key, manifest in made.items() if names & set(manifest.files)}
+    made = ManifestFolder.of(home).readable(latest).items()
+    with_page = {key for key, manifest in made if not names.isdisjoint(manifest.files)}
     return {entry for entry, value in current.items() if value.manifest in with_page}
 
 
 def _fits(home: Home, tainted: Sequence[Tainted]) -> list[Path]:
     """Folders of fitted things that saw one of the documents, superseded ones too."""
-    folder, found, again = ManifestFolder.of(home), set(), _refitted()
-    for one in tainted:
-        if one.asset in again:
-            files = folder.read(one.manifest).files
-            found |= {(home.root / name).parent for name in files if name.startswith("fitted/")}
-    return sorted(found)
+    folder, again = ManifestFolder.of(home), _refitted()
+    files = (name for one in tainted if one.asset in again for name in folder.read(one.manifest).files)
+    return sorted({(home.root / name).parent for name in files if name.startswith("fitted/")})
 
 
 def purge_kept(

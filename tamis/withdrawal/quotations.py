@@ -27,6 +27,7 @@ from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home
 from tamis.store.schemas import declared, schema_of, tables_of_texts
 from tamis.store.tables import Store
+from tamis.withdrawal.departed import earlier_versions
 from tamis.withdrawal.places import UnreadableRowsError, rows_of_batch
 
 MOST_TEXTS = 1_000
@@ -88,16 +89,17 @@ def plain(values: pl.Series) -> pl.Series:
     """
     codes = values.str.contains(r"\\u[0-9a-fA-F]{4}").fill_null(False)
     if codes.any():
-        decoded = [_decoded(one) if code else one for one, code in zip(values, codes, strict=True)]
-        values = pl.Series(decoded, dtype=pl.String)
+        values = pl.Series(
+            [_decoded(one) if code else one for one, code in zip(values, codes, strict=True)], dtype=pl.String
+        )
     values = values.str.normalize("NFC")
     for pattern, written in ((_LINE, " "), (_MARK, ""), (_SPACE, " ")):
         values = values.str.replace_all(pattern, written)
     return values.str.strip_chars()
 
 
-def _decoded(text: str) -> str:
-    joined = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)
+def _decoded(text: str, codes: re.Pattern[str] = _ESCAPED) -> str:
+    joined = codes.sub(lambda code: chr(int(next(filter(None, code.groups())), 16)), text)
     return joined.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -115,9 +117,7 @@ def quotations(
         of_text = declaration is not None and bool(declaration.text)
         looked_at: list[int | None] = [None]
         if versions and of_text:
-            latest = store.version(table)
-            every = (int(one["version"]) for one in store.open(table).list_versions())
-            looked_at += [one for one in every if one != latest]
+            looked_at += reversed(earlier_versions(store, table))
         for version in looked_at if table != QUARANTINE.name else ():  # excerpts are compared by pieces
             yield from _in_table(store, table, version, known, near and table in tables_of_texts())
 
@@ -125,8 +125,12 @@ def quotations(
 def _in_table(
     store: Store, table: str, version: int | None, texts: Mapping[str, str], near: bool
 ) -> Iterator[Quotation]:
-    names = [field.name for field in store.schema(table) if _is_text(field.type)]
-    columns = [name for name in names if name not in ("doc_id", "shard")]
+    columns = [
+        field.name
+        for field in store.schema(table)
+        if field.name not in ("doc_id", "shard")
+        and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
+    ]
     beside = [name for name in ("doc_id", "shard", "row") if name in store.schema(table).names]
     patterns = list(texts.values())
     shingles = {key: _runs(text) for key, text in texts.items()} if near else {}
@@ -135,18 +139,15 @@ def _in_table(
         for column in columns:
             shown = plain(frame[column])
             for at in shown.str.contains_any(patterns).fill_null(False).arg_true():
-                holds = [key for key, text in texts.items() if text in shown[at]]
-                for key in holds:
-                    value = _named(frame[column][at], texts[key])
-                    yield from _found(key, table, version, f"{column}{value}", frame.row(at, named=True))
+                for key in [key for key, text in texts.items() if text in shown[at]]:
+                    named = f"{column}{_named(frame[column][at], texts[key])}"
+                    yield from _found(key, table, version, named, frame.row(at, named=True))
             for key, share_n in _shares(shown, shingles) if column == "text" else ():
-                for at in np.flatnonzero((share_n >= NEAR) & ~_holding(shown, texts[key])):
-                    row = frame.row(int(at), named=True)
-                    yield from _found(key, table, version, column, row, float(share_n[at]))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+                held_n = shown.str.contains(texts[key], literal=True).fill_null(False).to_numpy()
+                for at in np.flatnonzero((share_n >= NEAR) & ~held_n):
+                    yield from _found(
+                        key, table, version, column, frame.row(int(at), named=True), float(share_n[at])
+                    )
 
 
 def _found(
@@ -173,18 +174,12 @@ def _named(content: str, text: str) -> str:
         values = on_own_stack(json.loads, content)
     except (ValueError, RecursionError):
         return ""
-    if not isinstance(values, dict):
-        return ""
     names = [
         "a key" if text in plain(pl.Series([name]))[0] else f"value {name!r}"
-        for name, value in values.items()
+        for name, value in (values.items() if isinstance(values, dict) else ())
         if text in plain(pl.Series([on_own_stack(json.dumps, {name: value}, ensure_ascii=False)]))[0]
     ]
     return f" ({', '.join(names)})" if names else ""
-
-
-def _holding(shown: pl.Series, text: str) -> np.ndarray:
-    return shown.str.contains(text, literal=True).fill_null(False).to_numpy()
 
 
 def _runs(text: str) -> np.ndarray:
@@ -202,16 +197,14 @@ def _shares(shown: pl.Series, shingles: Mapping[str, np.ndarray]) -> Iterator[tu
         if len(hashes):
             own = np.isin(windows.hashes, hashes)
             pairs = np.unique(np.stack([windows.document[own], windows.hashes[own].view(np.int64)]), axis=1)
-            counts_n = np.bincount(pairs[0], minlength=len(shown))
-            yield key, counts_n / len(hashes)
+            yield key, np.bincount(pairs[0], minlength=len(shown)) / len(hashes)
 
 
 def short_text_line(text: str) -> str:
     """Return the restriction that holds of a text too short to be looked for within others; "" for none."""
-    if is_long_enough(text):
-        return ""
     least = counted(NAME_CHARACTERS, "character")
-    return f"a text under {least} counts as a name, so it was compared as a whole value only"
+    line = f"a text under {least} counts as a name, so it was compared as a whole value only"
+    return "" if is_long_enough(text) else line
 
 
 def files_quoting(home: Home, text: str, receipts: Iterable[str]) -> Iterator[str]:
@@ -241,11 +234,13 @@ def _strings(path: Path) -> Iterator[pl.Series]:
                 ]
             )
             for batch in rows.iter_batches():
-                found = (
-                    on_own_stack(json.dumps, row, ensure_ascii=False, default=str)
-                    for row in rows_of_batch(batch)
+                yield pl.Series(
+                    [
+                        on_own_stack(json.dumps, row, ensure_ascii=False, default=str)
+                        for row in rows_of_batch(batch)
+                    ],
+                    dtype=pl.String,
                 )
-                yield pl.Series([*found], dtype=pl.String)
         return
     with Content(path) as content:
         while block := content.stream.read(BLOCK_BYTES):
@@ -282,7 +277,8 @@ def showing(shown: Sequence[str], texts: Sequence[str]) -> list[bool]:
         return [False] * len(shown)
     looked_for = [_bare(text) for text in texts]
     patterns = sorted({window for some in windows for window in some})
-    shared = set(_shown_in(pl.Series(looked_for), patterns))
+    found = pl.Series(looked_for).str.extract_many(patterns, overlapping=True).explode() if patterns else ()
+    shared = set(found)
     short = [text for text in looked_for if len(text) < WINDOW and len(text.encode()) >= SHORT]
     return [
         any(window in shared for window in some) or any(text in one for text in short)
@@ -292,13 +288,4 @@ def showing(shown: Sequence[str], texts: Sequence[str]) -> list[bool]:
 
 def _bare(text: str) -> str:
     """The text as far as JSON, CSV, Python and an excerpt of any of them show it alike."""
-    plain = _CODES.sub(lambda code: chr(int(code[1] or code[2], 16)), text)
-    joined = plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return unicodedata.normalize("NFC", _UNSTABLE.sub("", joined))
-
-
-def _shown_in(contents: pl.Series, patterns: Sequence[str]) -> list[str]:
-    if not patterns:
-        return []
-    found = contents.str.extract_many(list(patterns), overlapping=True).explode()
-    return found.drop_nulls().unique().to_list()
+    return unicodedata.normalize("NFC", _UNSTABLE.sub("", _decoded(text, _CODES)))

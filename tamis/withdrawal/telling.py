@@ -44,8 +44,10 @@ def files_there(project: Project) -> dict[str, Shard]:
 
 def addresses_of_files(project: Project) -> dict[str, str]:
     """Return the path or address of each file that is there now by key; none while they cannot be listed."""
-    files = files_there(project).items()
-    return {key: found.remote.url if found.remote else str(found.path) for key, found in files}
+    return {
+        key: found.remote.url if found.remote else str(found.path)
+        for key, found in files_there(project).items()
+    }
 
 
 def places_with_files(project: Project) -> list[dict[str, Any]]:
@@ -186,11 +188,10 @@ def withdrawn_lines(done: Withdrawn, places: list[dict[str, Any]], goes_on: bool
             f"whether other rows quote one of these {done.unsearched:,} texts was not looked for, since they "
             f"are over {MOST_TEXTS:,}; `tamis withdraw --verify --text FILE` looks for one text"
         )
-    held = Counter(place["file"] for place in places)
     in_files = [
         f"withdrawn text is still in your files: {counted(rows, 'row')} of {file}; no run reads it, but only "
         "you can delete it there"
-        for file, rows in held.most_common()
+        for file, rows in Counter(place["file"] for place in places).most_common()
     ]
     lines += cut(in_files, LISTS_ALL)
     lines += done.aside
@@ -213,9 +214,8 @@ def history(home: Home) -> list[dict[str, Any]]:
     Raises `WithdrawalsLostError`.
     """
     require_withdrawals(home)
-    rows = read_withdrawals(home.store)
     receipts = read_receipts(home)
-    grouped = rows.group_by("withdrawn_at", "reason", "receipt", maintain_order=True)
+    grouped = read_withdrawals(home.store).group_by("withdrawn_at", "reason", "receipt", maintain_order=True)
     return [
         {
             "withdrawn_at": when,
@@ -239,12 +239,14 @@ def history_lines(rows: list[dict[str, Any]]) -> list[str]:
         proof = (
             f"receipt {row['receipt']}" if row["receipt"] else "interrupted: `tamis materialize` completes it"
         )
-        when = f"{row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC"
-        lines.append(f"{when}  {_documents(row['doc_ids'])}, {row['reason']} ({', '.join(row['scopes'])})")
-        lines.append(f"  {proof}")
+        lines += [
+            f"{row['withdrawn_at']:%Y-%m-%d %H:%M:%S} UTC  {_documents(row['doc_ids'])}, {row['reason']} "
+            f"({', '.join(row['scopes'])})",
+            f"  {proof}",
+        ]
         saw = [f"{label(one['asset'], one['partition'])}: {one['taint']}" for one in row["tainted"] or []]
-        saw = list(dict.fromkeys(saw))  # a superseded value has the same words as the current one
-        lines += cut([f"  tainted then: {one}" for one in saw], LISTS_ALL)
+        # A superseded value has the same words as the current one.
+        lines += cut([f"  tainted then: {one}" for one in dict.fromkeys(saw)], LISTS_ALL)
         if len(row["doc_ids"]) > 1:
             lines += cut([f"  {doc_id}" for doc_id in row["doc_ids"]], LISTS_ALL)
     return lines

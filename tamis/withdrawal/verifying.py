@@ -89,7 +89,9 @@ def verify(home: Home, text: str | None = None) -> Verification:
     if line := unfinished_line(home.store):
         found.problems.append(line)
     with home.as_stored("manifests", "exports", "reports") as stored:
-        found.problems += _receipts(stored, found)
+        for receipt in receipt_ids(stored.store):
+            found.receipts += 1
+            found.problems += receipt_problems(stored, receipt)
         found.files += sum(1 for kind in (Named.BY_ROWS, Named.BY_IDS) for _ in files_named(stored, kind))
         found.problems += [problem for _path, problem in files_holding(stored, gone.to_list())]
         found.problems += copies_naming(stored, gone.to_list())
@@ -119,12 +121,6 @@ def _search(home: Home, text: str, gone: pl.Series, found: Verification) -> None
         (found.problems if one.share == 1 else found.near_copies).append(one.line)
     with home.as_stored("manifests", "exports") as stored:
         found.problems += files_quoting(stored, text, receipt_ids(home.store))
-
-
-def _receipts(home: Home, found: Verification) -> Iterator[str]:
-    for receipt in receipt_ids(home.store):
-        found.receipts += 1
-        yield from receipt_problems(home, receipt)
 
 
 def _tables(store: Store, gone: pl.Series, found: Verification) -> Iterator[str]:
@@ -164,8 +160,6 @@ def _text(store: Store, text: str, gone: pl.Series) -> Iterator[str]:
         yield f"the text belongs to document {document_id(text)}, which is not withdrawn"
     for table in tables_of_excerpts(store):
         for entry in store.open(table).list_versions():
-            rows = store.read_arrow(
-                table, list(declaration(table).text), version=int(entry["version"])
-            ).to_pylist()
-            if any(showing(["\n".join(row.values()) for row in rows], [text])):
+            shown = store.read(table, declaration(table).text, version=int(entry["version"]))
+            if any(showing(["\n".join(row) for row in shown.iter_rows()], [text])):
                 yield f"table {table} version {entry['version']} contains part of the given text"

@@ -110,7 +110,6 @@ def preview(home: Home, asked: Asked) -> Preview:
     """Look at what a withdrawal would touch; writes nothing."""
     store, doc_ids = home.store, asked.doc_ids
     folder, gone = ManifestFolder.of(home), set(withdrawn_ids(home.store))
-    rows = count_rows(store, doc_ids)
     chosen = chosen_now(store, folder).filter(pl.col("doc_id").is_in(doc_ids))
     places = places_of(store, doc_ids)
     unknown = _unknown(store, asked, gone, places)
@@ -120,7 +119,7 @@ def preview(home: Home, asked: Asked) -> Preview:
         unknown=unknown,
         loose_repeats=_loose_repeats(store, asked, unknown),
         departed=sorted(asked.departed - gone),
-        rows=rows,
+        rows=count_rows(store, doc_ids),
         excerpts=len(known_of(store, doc_ids, asked.texts, asked.shards).excerpts),
         places=pl.concat(
             [
@@ -135,8 +134,7 @@ def preview(home: Home, asked: Asked) -> Preview:
 
 
 def _unknown(store: Store, asked: Asked, gone: set[str], places: Mapping[str, pl.DataFrame]) -> list[str]:
-    read = (frame["doc_id"] for frame in places.values())
-    known = gone.union(*read, retained_ids(store), asked.departed)
+    known = gone.union(*(frame["doc_id"] for frame in places.values()), retained_ids(store), asked.departed)
     return [one for one in asked.doc_ids if one not in known]
 
 
@@ -168,8 +166,7 @@ def withdraw(home: Home, asked: Asked, reason: WithdrawalReason) -> Withdrawn:
         rows = [
             replace(_row(one, now, reason, asked.scopes[one]), loose_id=loose.get(one)) for one in done.new
         ]
-        shown = sorted(set(excerpts["doc_id"]) - gone)
-        rows += [_row(one, now, reason, EXCERPT) for one in shown]
+        rows += [_row(one, now, reason, EXCERPT) for one in sorted(set(excerpts["doc_id"]) - gone)]
         write_withdrawals(store, rows)
         done.excerpts = len(excerpts)
         if len(excerpts):
@@ -211,8 +208,7 @@ def finish(home: Home, begun: datetime | None = None) -> list[Withdrawn]:
     Those that began at another moment than `begun` were cut short: what they had removed by then is in no
     count any more, and their receipts say so.
     """
-    waiting = unfinished(home.store)
-    groups = waiting.group_by("withdrawn_at", "reason", maintain_order=True)
+    groups = unfinished(home.store).group_by("withdrawn_at", "reason", maintain_order=True)
     return [_complete(home, rows, key[0] != begun) for key, rows in groups]
 
 
@@ -243,12 +239,11 @@ def _said(
     cut_short: bool,
 ) -> dict[str, Any]:
     """What a receipt says, as JSON values without any text."""
-    scopes = rows.group_by("scope").len().sort("scope")
     return {
         "command": "tamis withdraw",
         "withdrawn_at": rows["withdrawn_at"][0].isoformat(timespec="microseconds"),
         "reason": rows["reason"][0],
-        "scopes": dict(scopes.iter_rows()),
+        "scopes": dict(rows.group_by("scope").len().sort("scope").iter_rows()),
         "places": stood,
         "rows_removed": purged.rows,
         "one_version_left": purged.bare,

@@ -221,7 +221,7 @@ def test_what_is_trained_again_after_its_removal_is_a_checkpoint_like_any_other(
     assert weights(project) == {"1"}
 
 
-@pytest.mark.parametrize("cut", ["mark_removed", "_leave_note"])
+@pytest.mark.parametrize("cut", ["mark_removed", "replace_folder"])
 def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, cut):
     from tamis.retention import superseded as retention
 

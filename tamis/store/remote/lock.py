@@ -143,8 +143,7 @@ class RemoteLock:
         tag = self.objects.swap(LOCK, self._content(), self._tag)
         if tag is None:
             found = self.objects.head(LOCK)
-            ours = found is not None and _content_of(self.objects).get("token") == self.token
-            if not ours or found is None:
+            if found is None or _content_of(self.objects).get("token") != self.token:
                 self._lost = _told(self.objects)
                 return
             tag = found.tag

@@ -73,8 +73,6 @@ _Answer = TypeVar("_Answer")
 class StorageUnavailableError(TransientError):
     """The object store did not answer, or answered with an error of its own, for as long as was tried."""
 
-    may_pass = True
-
     def __init__(self, url: str, operation: str, problem: str) -> None:
         self.url, self.operation, self.problem = url, operation, problem
         super().__init__(
@@ -85,8 +83,6 @@ class StorageUnavailableError(TransientError):
 
 class StorageRefusedError(PermanentError):
     """The object store refused; names the setting that is wrong."""
-
-    may_pass = False
 
     def __init__(self, url: str, operation: str, problem: str, cure: str) -> None:
         self.url, self.operation, self.problem, self.cure = url, operation, problem, cure
@@ -104,15 +100,11 @@ class EndpointError(PermanentError):
         )
 
 
-def _forget_empty_variables() -> None:
-    """Unset what is set to nothing, as a file of variables leaves it: clients take that for a value."""
-    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]:
-        os.environ.pop(name, None)
-
-
 def require_endpoint() -> None:
     """Raise `EndpointError` for an address that the client would fail on without saying so."""
-    _forget_empty_variables()
+    # Unset what is set to nothing, as a file of variables leaves it: clients take that for a value.
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]:
+        os.environ.pop(name, None)
     for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"):
         value = os.environ.get(variable)
         if value and not _ENDPOINT.match(value):
@@ -124,11 +116,9 @@ def problem_of(
 ) -> StorageUnavailableError | StorageRefusedError:
     """The error for a request that failed."""
     said = str(error)
-    problem = _short(said)
-    for words, cure in _CURES:
-        if words in said.lower():
-            return StorageRefusedError(without_secrets(url), operation, problem, cure)
-    return StorageUnavailableError(without_secrets(url), operation, problem)
+    request = without_secrets(url), operation, _short(said)
+    cure = next((cure for words, cure in _CURES if words in said.lower()), None)
+    return StorageRefusedError(*request, cure) if cure else StorageUnavailableError(*request)
 
 
 def object_store_problem(error: BaseException) -> TamisError | None:
@@ -169,8 +159,8 @@ class ObjectFolder:
 
     def listed(self, prefix: str = "") -> dict[str, Stored]:
         """Every object under a prefix, by name; a thousand a request."""
-        found = self._ask("list", prefix, lambda obstore, store: _all(obstore, store, prefix))
-        return {entry["path"]: _stored(entry) for entry in found}
+        pages = self._ask("list", prefix, lambda obstore, store: [*obstore.list(store, prefix or None)])
+        return {entry["path"]: _stored(entry) for page in pages for entry in page}
 
     def holds_any(self, prefix: str) -> bool:
         """Whether there is an object under a prefix."""
@@ -268,7 +258,7 @@ class ObjectFolder:
                     raise
                 problem = problem_of(f"{self.url}/{name}", operation, error)
                 late = time.monotonic() - began + pause > PATIENCE.total_seconds()
-                if not problem.may_pass or late or attempt == MOST_TRIES:
+                if isinstance(problem, PermanentError) or late or attempt == MOST_TRIES:
                     raise problem from error
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE.total_seconds())
@@ -295,8 +285,9 @@ def library() -> Any:
         import obstore.exceptions
         import obstore.store
     except ImportError as error:
-        command = "pip install -c constraints.txt -e '.[object-store]'"
-        raise MissingPackageError("obstore", "an object store", command) from error
+        raise MissingPackageError(
+            "obstore", "an object store", "pip install -c constraints.txt -e '.[object-store]'"
+        ) from error
     return obstore
 
 
@@ -306,10 +297,6 @@ def _store(url: str, _credentials: tuple[str | None, ...]) -> Any:
     retries: Any = {"max_retries": MOST_TRIES, "retry_timeout": PATIENCE, "backoff": backoff}
     client: Any = {"allow_http": True, **_LIMITS}
     return library().store.from_url(url, client_options=client, retry_config=retries)
-
-
-def _all(obstore: Any, store: Any, prefix: str) -> list[Any]:
-    return [entry for page in obstore.list(store, prefix or None) for entry in page]
 
 
 def _stored(entry: Any) -> Stored:

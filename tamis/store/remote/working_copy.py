@@ -81,9 +81,11 @@ class CopyIndex:
 
     def note(self, known: Iterable[Known]) -> None:
         """Remember these, in place of what was known of them."""
-        rows = [(one.name, one.tag, one.state) for one in known]
         with self._open() as database:
-            database.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", rows)
+            database.executemany(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?)",
+                [(one.name, one.tag, one.state) for one in known],
+            )
 
     def forget(self, names: Iterable[str]) -> None:
         """Remember nothing of these."""
@@ -182,7 +184,11 @@ class WorkingCopy:
         gone = [name for name in (*known, *here) if name not in listed]
         for name in gone:
             (self.root / name).unlink(missing_ok=True)
-        stale = [name for name, tag in listed.items() if self._is_stale(name, tag, known.get(name))]
+        stale = [
+            name
+            for name, tag in listed.items()
+            if (one := known.get(name)) is None or one.tag != tag or self._is_news(name, one)
+        ]
         wanted = [name for name in stale if not name.startswith(ON_REQUEST)]
         for name in set(stale).difference(wanted):
             (self.root / name).unlink(missing_ok=True)
@@ -194,16 +200,9 @@ class WorkingCopy:
         self._note(absent, gone)
         self._download(wanted)
 
-    def _is_stale(self, name: str, tag: str, known: Known | None) -> bool:
-        """Whether the file is not that of the object, or not there though it was or should be."""
-        if known is None or known.tag != tag:
-            return True
-        return known.state != state_of(self.root / name)
-
     def publish(self, paths: Iterable[Path]) -> None:
         """Send files, and those in folders, that the store does not hold in this state."""
-        files = [file for path in paths for file in _files_of(path)]
-        names = [self._name(file) for file in files]
+        names = [self._name(file) for path in paths for file in _files_of(path)]
         known = self.index.of(names)
         self._upload([name for name in names if self._is_news(name, known.get(name))])
 
@@ -211,8 +210,14 @@ class WorkingCopy:
         """Make the store what the copy is: send what is new or changed, delete what was removed here."""
         known = self.index.read()
         here = self._here()
-        gone = [name for name, one in known.items() if one.state != ABSENT and name not in here]
-        removed = [name for name in gone if not _is_for_ever(name)]
+        removed = [
+            name
+            for name, one in known.items()
+            # Nothing of Tamis removes manifests and lists of rows: one that is gone was lost here alone.
+            if one.state != ABSENT
+            and name not in here
+            and not (name.startswith("manifests/") and name.endswith((".json", ".rows")))
+        ]
         self._upload(sorted(name for name in here if self._is_news(name, known.get(name))))
         self.objects.delete(removed)
         self._note((), removed)
@@ -223,7 +228,8 @@ class WorkingCopy:
         wanted = [*self.index.of([name]), *self.index.below(name)]
         missing = [one for one in wanted if not (self.root / one).exists()]
         if not wanted and not path.exists():  # written elsewhere since the last look at the store
-            missing = [f"{name}/{one}" if one else name for one in self._found(name)]
+            there = self.objects.head(name) is not None
+            missing = [name] if there else [f"{name}/{one}" for one in self.objects.below(name).listed()]
         self._download(missing)
         return path.exists()
 
@@ -233,13 +239,8 @@ class WorkingCopy:
 
     def drop(self, folder: Path) -> None:
         """Have the next sweep delete what the store holds below a folder and was never fetched."""
-        known = self.index.of(self.index.below(self._name(folder)))
-        self._note([replace(one, state=DROPPED) for one in known.values() if one.state == ABSENT])
-
-    def _found(self, name: str) -> list[str]:
-        if self.objects.head(name) is not None:
-            return [""]
-        return list(self.objects.below(name).listed())
+        known = self.index.of(self.index.below(self._name(folder))).values()
+        self._note([replace(one, state=DROPPED) for one in known if one.state == ABSENT])
 
     def holds(self, name: str) -> bool:
         """Whether the store holds an object of this name, as far as this copy knows, or else when asked."""
@@ -332,11 +333,6 @@ def _files_of(path: Path) -> list[Path]:
         folders[:] = [name for name in folders if not _is_unfinished(name)]
         found += [Path(folder, name) for name in names if not _is_unfinished(name)]
     return found
-
-
-def _is_for_ever(name: str) -> bool:
-    """Manifests and lists of rows, which nothing of Tamis removes: one that is gone was lost here alone."""
-    return name.startswith("manifests/") and name.endswith((".json", ".rows"))
 
 
 def _is_unfinished(name: str) -> bool:

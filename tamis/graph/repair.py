@@ -25,7 +25,7 @@ from tamis.records.manifest import ManifestError, ManifestFolder, NamedLists
 from tamis.store.digests import NO_ROWS
 from tamis.store.erasing import temporary_files
 from tamis.store.home import Home
-from tamis.store.places import remove_named
+from tamis.store.places import Place, remove_named
 from tamis.store.retained import salvage, sweep_unmade
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
@@ -34,6 +34,8 @@ from tamis.training.stage import TRIALS
 AT_ONCE = 8
 OF_NOTHING = hashlib.sha256().hexdigest()
 LOOKED_AT = 20
+_READ: dict[tuple[Place, str], int] = {}
+"""The stamp of each table's files when this process last read it."""
 DRAFTS, UNLOCKED_SECONDS = ".*.tmp", 3_600.0
 """Names of drafts (tamis/base/files.py), and the age up to which a file may be one of work that goes on."""
 Damage = dict[tuple[str, str], str]
@@ -173,11 +175,21 @@ def lost_tables(home: Home, current: CurrentValues) -> list[str]:
 
 
 def unreadable_tables(store: Store, among: Collection[str] | None = None) -> list[str]:
-    """Return the tables, among these names or all, that exist but cannot be read."""
-    store.read_afresh()
+    """Return the tables, among these names or all, that exist but cannot be read.
+
+    In a folder, a table that this process has read before is read again once one of its files changed.
+    """
     tables = [table for table in store.names() if among is None or table in among]
+    stamps = {table: hash(store.stamp(table)) for table in tables}
+    unread = [table for table in tables if _READ.get((store.folder, table)) != stamps[table]]
+    fresh = Store(store.folder)  # `store` takes a damaged file for whole while it remembers it
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(compress(tables, pool.map(partial(_is_damaged, store), tables)))
+        damaged = set(compress(unread, pool.map(partial(_is_damaged, fresh), unread)))
+    if damaged:
+        store.read_afresh()
+    elif isinstance(store.folder, Path):
+        _READ.update({(store.folder, table): stamps[table] for table in unread})
+    return [table for table in tables if table in damaged]
 
 
 def _is_damaged(store: Store, table: str) -> bool:

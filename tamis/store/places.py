@@ -49,6 +49,22 @@ def holds_files(place: Place, name: str, ending: str = "") -> bool:
         return False
 
 
+def stamp_of_versions(place: Place, name: str) -> Hashable | None:
+    """Return a stamp that changes with each version of a table; None where it would cost a request.
+
+    Each version is a file that comes whole into one folder. The names count, since two may come within a tick
+    of the clock that dates the folder. None, too, where there is no table.
+    """
+    if isinstance(place, ObjectFolder):
+        return None
+    try:
+        folder = os.stat(place / name / "_versions")
+        names = os.listdir(place / name / "_versions")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return folder.st_ino, folder.st_ctime_ns, hash(frozenset(names))
+
+
 def names_of_files(place: Place, name: str) -> list[str]:
     """Return the names of the files directly under `name`, without it, sorted."""
     if isinstance(place, ObjectFolder):

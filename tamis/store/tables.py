@@ -27,6 +27,7 @@ from tamis.store.places import (
     move_files,
     remove_files,
     stamp_of_files,
+    stamp_of_versions,
 )
 from tamis.store.remembered import Remembered
 from tamis.store.schemas import LATER_COLUMNS, Frame, as_declared, declaration, declared, schema_of
@@ -138,8 +139,8 @@ class Store:
         self._connection: Any = None
         self._identity: Hashable = None
         self._seen: set[str] = set()
-        self._alone, self._latest = False, dict[str, Any]()
-        self._memory = Remembered() if costs_a_request(folder) else None
+        self._alone, self._latest = False, dict[str, tuple[Hashable, Any]]()
+        self._memory = Remembered()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the place that it is: another process opens it itself."""
@@ -290,17 +291,20 @@ class Store:
             return (
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
+        # Stamped before it is read: a write in between leaves another stamp, so the next call reads again.
+        at = stamp_of_versions(self.folder, f"{table}.lance")
         with reading(table):
+            if at is None:
+                opened = self._opened(table, version)
+                at = opened.version
+            key = (table, at, version, tuple(columns or ()), where)
+            if (known := self._memory.get(key)) is not None:
+                return known
             opened = self._opened(table, version)
-            # Each word with a table is a trip to another thread, so its version is asked for where it counts.
-            key = (table, opened.version, tuple(columns or ()), where) if self._memory else None
-        if self._memory is not None and (known := self._memory.get(key)) is not None:
-            return known
         batches = list(stream_rows(opened, table, columns, where))
         schema = batches[0].schema if batches else self._selected(opened, table, columns)
         rows = pa.Table.from_batches(batches, schema=schema)
-        if self._memory is not None:
-            self._memory.put(key, rows)
+        self._memory.put(key, rows)
         return rows
 
     def _selected(self, opened: Any, table: str, columns: Sequence[str] | None) -> pa.Schema:
@@ -394,8 +398,7 @@ class Store:
         """
         self._connection = None
         self._latest.clear()
-        if self._memory is not None:
-            self._memory.clear()
+        self._memory.clear()
 
     def open(self, table: str) -> Any:
         """The storage layer's own table, at its latest version; raises `UnknownTableError`.
@@ -423,13 +426,16 @@ class Store:
 
     def _opened(self, table: str, version: int | None = None) -> Any:
         """A table to read at a version, the latest without one; it stays there, whatever is written."""
-        opened = self._latest.get(table) or self.open(table)
-        if version and version != opened.version:
+        at = stamp_of_versions(self.folder, f"{table}.lance")
+        stamp, opened = self._latest.get(table, (None, None))
+        if opened is None or stamp != at:
             opened = self.open(table)
+            if at is not None or self._alone:
+                self._latest[table] = at, opened
+        if version and version != opened.version:
+            opened = self._connect().open_table(table)
             with reading(table):
                 opened.checkout(version)
-        elif self._alone:
-            self._latest[table] = opened
         return opened
 
     def drop(self, table: str) -> None:
@@ -440,8 +446,7 @@ class Store:
     def _forget(self, table: str) -> None:
         self._seen.discard(table)
         self.changed(table)
-        if self._memory is not None:
-            self._memory.clear()
+        self._memory.clear()
 
     def move_aside(self, table: str) -> str:
         """Move the files of a damaged table to where no table is looked for, and return that place."""

@@ -19,10 +19,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+GOLDENS := $(patsubst %,tests/golden/test_golden_%.py,demo mixed wide)
+SCENARIOS := tests/graph/scenarios
+PROGRAMS := tests/benchmarks tests/deploy
+
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-goldens test-programs test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-goldens test-scenarios test-programs test-left-out test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -34,17 +38,23 @@ demo: $(CORE)
 ui: $(CORE)
 	@trap : INT; $(BIN)/tamis ui $(UI_ARGS) || [ $$? -eq 130 ]
 
-# Without the goldens and the tests of benchmarks/ and deploy/ where no change calls for them; the end of a run says
-# what was left out (tests/left_out.py). The two targets below are these, whatever changed.
+# Without the goldens, the scenarios of the graph and the tests of benchmarks/ and deploy/ where no change calls for
+# them; the end of a run says what was left out (tests/left_out.py). The targets below are these, whatever changed.
 test: $(STAMP)
 	$(PYTEST) -m "not slow" --leave-out unchanged $(PYTEST_ARGS)
 
 test-goldens: $(STAMP)
-	$(PYTEST) tests/golden/test_golden_demo.py tests/golden/test_golden_mixed.py tests/golden/test_golden_wide.py \
-	  $(PYTEST_ARGS)
+	$(PYTEST) $(GOLDENS) $(PYTEST_ARGS)
+
+test-scenarios: $(STAMP)
+	$(PYTEST) -m "not slow" $(SCENARIOS) $(PYTEST_ARGS)
 
 test-programs: $(STAMP)
-	$(PYTEST) -m "not slow" tests/benchmarks tests/deploy $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PROGRAMS) $(PYTEST_ARGS)
+
+# All three in one session, as CI runs them: its workers import everything once.
+test-left-out: $(STAMP)
+	$(PYTEST) -m "not slow" $(GOLDENS) $(SCENARIOS) $(PROGRAMS) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)

@@ -1,9 +1,10 @@
 """A pytest plugin: groups of tests that `make test` leaves out where nothing of theirs changed.
 
-The goldens build whole projects, and the tests of benchmarks/ and deploy/ are about programs next to the
-product. So `make test` (`--leave-out unchanged`) has them where a change calls for them, and says at its end
-what it left out and why; CI and `make test-all` always run them (docs/decisions/0037). What is named on the
-command line is never left out. What is left out is not collected, so no worker imports it.
+The goldens build whole projects, the scenarios of the graph go through several runs each, and the tests of
+benchmarks/ and deploy/ are about programs next to the product. So `make test` (`--leave-out unchanged`) has
+them where a change calls for them, and says at its end what it left out and why; CI and `make test-all`
+always run them (docs/decisions/0037). What is named on the command line is never left out. What is left out
+is not collected, so no worker imports it.
 """
 
 import importlib
@@ -56,6 +57,12 @@ GROUPS = (
         about=("tests/golden",),
         otherwise="every method's code is what tests/graph/code_digests.json notes",
         changed=changed_methods,
+    ),
+    Group(
+        places=("tests/graph/scenarios",),
+        target="test-scenarios",
+        about=("assets", "dbt_like_sql", "definitions.py", "resources", "sensors", "tamis", "tests/graph"),
+        otherwise="no file of the product changed",
     ),
     Group(
         places=("tests/benchmarks",),
@@ -116,7 +123,7 @@ def left_out(mode: str, named: Iterable[Path], groups: Iterable[Group] = GROUPS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "of the goldens and the tests of benchmarks/ and deploy/ what no change calls for, or all"
+    what = "of goldens, scenarios and tests of benchmarks/ and deploy/ what no change calls for, or all"
     parser.addoption("--leave-out", choices=("nothing", "unchanged", "all"), default="nothing", help=what)
 
 

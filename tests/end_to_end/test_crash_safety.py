@@ -1,7 +1,7 @@
 """kill -9 at any moment, then resume: what an undisturbed run leaves, no row lost, orphaned or doubled.
 
-Five kills are in test_damage.py, and each commit of a run is one in graph/test_graph_commit_points.py; these
-are up to fifty more, in homes that live on.
+Five kills are in test_damage.py, and each commit of a run is one in
+graph/scenarios/test_graph_commit_points.py; these are up to fifty more, in homes that live on.
 """
 
 import random

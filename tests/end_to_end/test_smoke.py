@@ -38,7 +38,7 @@ def test_with_nothing_changed_nothing_is_made(built):
 
 
 def test_a_file_that_changes_and_one_that_goes_change_what_depends_on_them_and_nothing_else(project):
-    """What its return restores is in graph/test_graph_changes.py and test_changing_files.py."""
+    """What its return restores is in graph/scenarios/test_graph_changes.py and test_changing_files.py."""
     before = versions(project)
     write_jsonl(project.root / "landing" / "cooking.jsonl", sentences("algebra", 60, 9))
     (project.root / "landing" / "sailing.jsonl").unlink()

@@ -1,7 +1,7 @@
 """Dagster's UI: a selection is materialized by clicking, a dropped file is selected from.
 
 On a home whose scores are made, as far as the documents of the file (a smoke test: what sensors ask for after
-them is in graph/test_graph_runs.py), and on an empty one, where sensors prepare them, to the end.
+them is in graph/scenarios/test_graph_runs.py), and on an empty one, where sensors prepare them, to the end.
 """
 
 import os

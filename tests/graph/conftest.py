@@ -44,11 +44,11 @@ def once_in_a_worker() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def pages_stubbed(request, monkeypatch) -> None:
-    """Write a page of nothing, and none that leads to it, in tests that declare that they look at neither.
+    """Write an empty page, and no index, in tests that do not declare that they look at one (`with_pages`).
 
-    They are about a tenth of a run of the small graph, by a profile. The mark is `without_pages`.
+    They are about a tenth of a run of the small graph, by a profile.
     """
-    if request.node.get_closest_marker("without_pages"):
+    if request.node.get_closest_marker("with_pages") is None:
         monkeypatch.setattr("tamis.platform.assets.selection.selection_plot_png", lambda _report: b"")
         monkeypatch.setattr("tamis.platform.assets.selection.selection_page", lambda *_: "a page")
         monkeypatch.setattr("tamis.runtime.checks.write_index", lambda *_: False)

@@ -26,8 +26,6 @@ from tamis.scaling.stage import law_trials
 from tamis.training.failures import failure_noted, failures_of, forget_failures, note_failure
 from tamis.verbs.status import read_status
 
-pytestmark = pytest.mark.without_pages
-
 SEARCHED = """
 [[base_model]]
 name = "middle"

@@ -7,8 +7,6 @@ from projects import QUIET, SmallProject, lines, texts, write
 
 from tamis.runtime.runs import register_partitions
 
-pytestmark = pytest.mark.without_pages
-
 MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
 BACKFILL = {"dagster/backfill": "all"}
 PAIR = ("decisions", "selected_subset")

@@ -15,8 +15,6 @@ from tamis.retention.held_back import held_back
 from tamis.verbs.plan import plan_lines, read_plan
 from tamis.verbs.status import read_status
 
-pytestmark = pytest.mark.without_pages
-
 DOCUMENTS = ("documents", "occurrences", VECTORS, "scores_density", "near_duplicate_bands")
 
 

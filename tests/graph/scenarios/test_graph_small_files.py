@@ -17,8 +17,6 @@ from tamis.retention.held_back import held_back
 from tamis.runtime import step
 from tamis.scan.sources import scan
 
-pytestmark = pytest.mark.without_pages
-
 MADE = frozenset({"raw_shards", "documents"})
 NOTES = texts("cooking", 12, 40)
 MORE = "a file that has just come and is long enough to be a document of the corpus, too"

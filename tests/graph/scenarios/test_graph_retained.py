@@ -18,8 +18,6 @@ from tamis.store.retained import retained_tables
 from tamis.verbs.status import read_status
 from tamis.withdrawal.verifying import verify
 
-pytestmark = pytest.mark.without_pages
-
 JUDGED = SCORED | {"judge_sample", "judge_scores"}
 LEAVING = {document_id(text) for text in COOKING} - {document_id(REPEATED)}
 EXPENSIVE = (VECTORS, "scores_judge", "scores_judge_again")

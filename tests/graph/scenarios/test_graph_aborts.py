@@ -15,8 +15,6 @@ from tamis.runtime.driver import materialize
 from tamis.runtime.running import Wanted
 from tamis.verbs.status import read_status
 
-pytestmark = pytest.mark.without_pages
-
 MADE = frozenset({"raw_shards", "documents", "embeddings"})
 BAD, GOOD = "web__bad.jsonl", ("web__a.jsonl", "web__z.jsonl")
 

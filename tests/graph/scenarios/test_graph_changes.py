@@ -26,8 +26,6 @@ from tamis.records.manifest import ManifestFolder
 from tamis.retention.reconciled import find_gone
 from tamis.scan.sources import scan_files
 
-pytestmark = pytest.mark.without_pages
-
 MORE = [*texts("sailing", 6, 9), f"{SAILING[2]} certainly", COOKING[5]]
 
 

@@ -21,6 +21,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 CODE_VERSIONS = TESTS / "graph" / "test_graph_code_versions.py"
+PRODUCT = ("assets", "dbt_like_sql", "definitions.py", "resources", "sensors", "tamis")
 LEFT_OUT = pytest.StashKey[dict[Path, str]]()
 
 
@@ -59,9 +60,9 @@ GROUPS = (
         changed=changed_methods,
     ),
     Group(
-        places=("tests/graph/scenarios",),
+        places=("tests/graph/scenarios", "tests/end_to_end/test_user_interface.py"),
         target="test-scenarios",
-        about=("assets", "dbt_like_sql", "definitions.py", "resources", "sensors", "tamis", "tests/graph"),
+        about=(*PRODUCT, "tests/graph", "tests/end_to_end"),
         otherwise="no file of the product changed",
     ),
     Group(

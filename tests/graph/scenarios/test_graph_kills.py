@@ -42,7 +42,7 @@ MOMENTS = {
     "orphans are retained, not yet deleted": Moment(intake, "retain", after=True),
     "the orphans of one table are deleted": Moment(Store, "delete", 2, after=True),
     "near-duplicates are decided, their index is not": Moment(repeats, "_write_index"),
-    "half of the vectors are stored": Moment(embedding, "_rows", 2),
+    "half of the vectors are stored": Moment(embedding, "vector_column", 2),
     "vectors are stored, not yet in the index": Moment(step, "write_current_values", 4),
     "density is stored, not yet in the index": Moment(coverage, "score_density", after=True),
 }

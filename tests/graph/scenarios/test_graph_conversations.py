@@ -76,6 +76,7 @@ def below_the_prompt(number: int) -> str:
     return json.dumps({"messages": [system, *turns]})
 
 
+@pytest.mark.with_pages
 def test_chats_below_one_prompt_are_kept_and_a_file_of_copies_is_named(tmp_path, nowhere):
     """The prompt has 420 words, question and answer have four."""
     root = tmp_path / "project"

@@ -77,6 +77,7 @@ def test_they_agree_on_a_file_that_changes_and_goes(graph):
     assert agreed(graph) == before
 
 
+@pytest.mark.with_pages
 def test_a_page_leads_to_all_others_and_says_which_are_out_of_date(graph):
     graph.home.reports.mkdir(exist_ok=True)
     (graph.home.reports / "sql_mart_reasons.html").write_text("<table>")

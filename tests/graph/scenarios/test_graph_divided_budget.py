@@ -79,6 +79,7 @@ def test_other_selections_know_nothing_of_it(divided):
     assert decisions(divided, "thin")["budget_group"].count() == 0
 
 
+@pytest.mark.with_pages
 def test_a_version_with_groups_is_compared_and_restored(divided):
     before = decisions(divided, "near")
     changed = (

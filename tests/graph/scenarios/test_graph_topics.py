@@ -100,6 +100,7 @@ def test_nothing_is_due_again_and_an_arrival_moves_no_other_document(project):
     project.assert_sound(MADE)
 
 
+@pytest.mark.with_pages
 def test_a_withdrawal_erases_rows_and_words_at_once_and_removes_the_pages_that_show_them(project):
     names = read_names(project.store)
     topic, words = next(iter(names.words.items()))

@@ -67,13 +67,16 @@ def json_texts(values: Sequence[Any]) -> list[str | None]:
 def clash(values: Sequence[Any]) -> bool:
     """Return whether a column has values that polars finds no common type for, such as lists and numbers.
 
-    Numbers go together, and texts with any one other kind.
+    Numbers go together, and texts with any one other kind, though not with lists where both are in a list.
     """
     found: dict[str, set[str]] = {}
     for value in values:
         for path, kind, _leaf in kinds_of(value):
             found.setdefault(path, set()).add(NUMBER if kind in (INTEGER, FLOAT) else kind)
-    return any(len(kinds) > 1 + (TEXT in kinds) for kinds in found.values())
+    return any(
+        len(kinds) > 1 + (TEXT in kinds) or (path.endswith("[]") and kinds == {TEXT, LIST})
+        for path, kinds in found.items()
+    )
 
 
 def arranged(columns: Mapping[str, Sequence[Any]]) -> tuple[list[int], int]:

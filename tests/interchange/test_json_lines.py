@@ -7,7 +7,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tamis.interchange.json_lines import LOOKED_AT, arranged, clash, json_lines, json_texts, kinds_of
@@ -104,6 +104,9 @@ def test_objects_with_keys_of_their_own_leave_the_order(tmp_path):
         ([{"a": 1}, {"a": "x", "b": [1, 2.5]}], False),
         ([1, True], True),
         ([1, [1]], True),
+        ([[1], "x"], False),
+        ([[[], "x"]], True),
+        ([{"a": ["", [1]]}], True),
         ([{"a": 1}, {"a": [1]}], True),
         ([[1], [{"a": 1}]], True),
         ([{"a": 1}, [1], "one"], True),
@@ -122,6 +125,7 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.tuples(VALUES, st.integers(0, SIZE - 1)), max_size=4), VALUES)
+@example([], [[], ""])
 @settings(deadline=None, max_examples=80)
 def test_polars_reads_whatever_rows_hold(tmp_path_factory, found, usual):
     values = [usual] * SIZE

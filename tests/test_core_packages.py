@@ -155,14 +155,9 @@ def undeclared(file: str, tree: ast.Module) -> list[str]:
 
 @cache
 def commands_named() -> set[str]:
-    """Extras whose installing command is named by a MissingPackageError of the product."""
-    found = set()
-    for tree in product().values():
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        for text in (ast.unparse(node) for node in functions):
-            if "raise MissingPackageError(" in text:
-                found |= set(re.findall(r"pip install [^\"]*'\.\[([\w-]+)\]'", text))
-    return found
+    """Extras whose installing command stands in a module that raises MissingPackageError."""
+    texts = [text for text in map(ast.unparse, product().values()) if "raise MissingPackageError(" in text]
+    return {extra for text in texts for extra in re.findall(r"pip install [^\"]*'\.\[([\w-]+)\]'", text)}
 
 
 def test_the_product_imports_what_its_requirements_name_and_nothing_else():

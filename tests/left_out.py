@@ -60,9 +60,9 @@ GROUPS = (
         changed=changed_methods,
     ),
     Group(
-        places=("tests/graph/scenarios", "tests/end_to_end/test_user_interface.py"),
+        places=("tests/graph/scenarios", "tests/end_to_end/test_user_interface.py", "tests/homes"),
         target="test-scenarios",
-        about=(*PRODUCT, "tests/graph", "tests/end_to_end"),
+        about=(*PRODUCT, "tests/graph", "tests/end_to_end", "tests/homes"),
         otherwise="no file of the product changed",
     ),
     Group(

@@ -20,7 +20,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 GOLDENS := $(patsubst %,tests/golden/test_golden_%.py,demo mixed wide)
-SCENARIOS := tests/graph/scenarios tests/end_to_end/test_user_interface.py tests/homes
+SCENARIOS := tests/graph/scenarios tests/end_to_end/test_user_interface.py tests/homes \
+  tests/runtime/test_aborts.py tests/test_interrupts.py
 PROGRAMS := tests/benchmarks tests/deploy
 
 # Every test process compiles what another has compiled where byte code is not kept.

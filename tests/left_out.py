@@ -60,9 +60,15 @@ GROUPS = (
         changed=changed_methods,
     ),
     Group(
-        places=("tests/graph/scenarios", "tests/end_to_end/test_user_interface.py", "tests/homes"),
+        places=(
+            "tests/graph/scenarios",
+            "tests/end_to_end/test_user_interface.py",
+            "tests/homes",
+            "tests/runtime/test_aborts.py",
+            "tests/test_interrupts.py",
+        ),
         target="test-scenarios",
-        about=(*PRODUCT, "tests/graph", "tests/end_to_end", "tests/homes"),
+        about=(*PRODUCT, "tests/graph", "tests/end_to_end", "tests/homes", "tests/runtime"),
         otherwise="no file of the product changed",
     ),
     Group(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from itertools import product
 
 import psutil
@@ -181,6 +182,10 @@ def test_processes_that_a_command_started_end_with_it(tmp_path):
     process = started(tmp_path, STUCK_COMMAND.replace("; hashlib", f"{begun}hashlib"))
     assert process.stdout is not None
     child = psutil.Process(int(process.stdout.readline()))
+    own = psutil.Process(process.pid)
+    begun_at = own.cpu_times().user
+    while own.cpu_times().user < begun_at + 0.2:  # before it is stuck, it would end by itself at the signal
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -104,13 +104,16 @@ def test_every_group_is_there_and_has_a_target_of_the_makefile_that_ci_runs(grou
 
 
 OF_RUN = {"golden", "graph", "end_to_end", "homes", "deploy", "benchmarks", "conftest.py"}
+OF_RUN |= {"runtime", "test_interrupts.py"}
 
 
 def test_a_run_with_workers_says_what_it_left_out_and_why():
     """Of a folder with little else."""
     others = [path for path in (CHECKOUT / "tests").iterdir() if path.name not in OF_RUN]
     ignored = [f"--ignore={path}" for path in others]
-    ignored += [f"--ignore-glob={CHECKOUT}/tests/{part}/test_[!u]*.py" for part in ("graph", "end_to_end")]
+    ignored += [
+        f"--ignore-glob={CHECKOUT}/tests/{part}/test_[!u]*.py" for part in ("graph", "end_to_end", "runtime")
+    ]
     command = ["pytest", "-n", "2", "--leave-out", "all", "-k", "nothing_like_it", *ignored, "tests"]
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=CHECKOUT, capture_output=True, text=True, check=False

@@ -216,16 +216,21 @@ def _refitted() -> tuple[str, ...]:
 def _purge_tables(store: Store, doc_ids: Sequence[str], purged: Purged) -> list[VersionsLeftError]:
     """Erase in every table; return what was left of some, since the others must not wait for these."""
     left: list[VersionsLeftError] = []
-    of_documents = tables_of_documents(store)
-    for table in (*of_documents, *tables_of_excerpts(store)):
-        if table in of_documents and (removed := erase_rows(store, table, "doc_id", doc_ids)):
+    for table in tables_of_documents(store):
+        if removed := erase_rows(store, table, "doc_id", doc_ids):
             purged.rows[table] = removed
-        try:
-            if forget_versions(store, table):
-                purged.bare.append(table)
-        except VersionsLeftError as error:
-            left.append(error)
+        _leave_one_version(store, table, purged, left)
+    for table in tables_of_excerpts(store):
+        _leave_one_version(store, table, purged, left)
     return left
+
+
+def _leave_one_version(store: Store, table: str, purged: Purged, left: list[VersionsLeftError]) -> None:
+    try:
+        if forget_versions(store, table):
+            purged.bare.append(table)
+    except VersionsLeftError as error:
+        left.append(error)
 
 
 def has_old_versions(store: Store) -> bool:

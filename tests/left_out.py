@@ -22,6 +22,7 @@ TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 CODE_VERSIONS = TESTS / "graph" / "test_graph_code_versions.py"
 PRODUCT = ("assets", "dbt_like_sql", "definitions.py", "resources", "sensors", "tamis")
+LIBRARIES = ("constraints.txt", "pyproject.toml")
 LEFT_OUT = pytest.StashKey[dict[Path, str]]()
 
 
@@ -55,7 +56,7 @@ GROUPS = (
     Group(
         places=tuple(f"tests/golden/test_golden_{name}.py" for name in ("demo", "mixed", "wide")),
         target="test-goldens",
-        about=("tests/golden",),
+        about=("tests/golden", *LIBRARIES),
         otherwise="every method's code is what tests/graph/code_digests.json notes",
         changed=changed_methods,
     ),
@@ -68,7 +69,17 @@ GROUPS = (
             "tests/test_interrupts.py",
         ),
         target="test-scenarios",
-        about=(*PRODUCT, "tests/graph", "tests/end_to_end", "tests/homes", "tests/runtime"),
+        about=(
+            *PRODUCT,
+            *LIBRARIES,
+            "tests/conftest.py",
+            "tests/projects.py",
+            "tests/graph",
+            "tests/end_to_end",
+            "tests/homes",
+            "tests/runtime",
+            "tests/test_interrupts.py",
+        ),
         otherwise="no file of the product changed",
     ),
     Group(

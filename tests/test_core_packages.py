@@ -155,7 +155,7 @@ def undeclared(file: str, tree: ast.Module) -> list[str]:
 
 @cache
 def commands_named() -> set[str]:
-    """Extras whose installing command stands in a module that raises MissingPackageError."""
+    """Extras whose installing command is in a module that raises MissingPackageError."""
     texts = [text for text in map(ast.unparse, product().values()) if "raise MissingPackageError(" in text]
     return {extra for text in texts for extra in re.findall(r"pip install [^\"]*'\.\[([\w-]+)\]'", text)}
 

@@ -45,7 +45,7 @@ python_logs:
 _SLOWER = ON_SQLITE.replace("run_queue:\n  dequeue_interval_seconds: 2\n", "")
 _LOGS = _SLOWER.index("python_logs:")
 EARLIER = {_SLOWER, _SLOWER[:_LOGS], _SLOWER[:_LOGS].replace("  pools:\n    granularity: run\n", "")}
-"""What earlier versions wrote: it is replaced, unless somebody has changed it."""
+"""The text that earlier versions wrote: replaced, unless somebody has changed it."""
 WRITTEN_ON_POSTGRES = frozenset(
     {
         "e410ada3a0bbcfb775c82ef5a1e5fb89a157dc462c1f938469ceb83027f453f2",

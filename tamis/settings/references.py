@@ -128,7 +128,7 @@ def _check_contrast(selection: SelectionSection, targets: set[str]) -> None:
 
 
 def _check_followers(settings: "Settings") -> None:
-    """What selections that follow [mixture] ask of it, and of their own keys."""
+    """Require of [mixture] what the selections that follow it need, and of their own keys."""
     for selection in settings.selection:
         where = f"[[selection]] {selection.name}"
         refuse(
@@ -154,7 +154,7 @@ def _check_followers(settings: "Settings") -> None:
 
 
 def _check_mixture(settings: "Settings") -> None:
-    """What [mixture] asks of the other tables."""
+    """Require of the other tables what [mixture] needs."""
     section = settings.mixture
     if section is None:
         return

@@ -292,15 +292,14 @@ class Store:
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
         # Stamped before it is read: a write in between leaves another stamp, so the next call reads again.
-        at = stamp_of_versions(self.folder, f"{table}.lance")
+        stamp = stamp_of_versions(self.folder, f"{table}.lance")
         with reading(table):
-            if at is None:
-                opened = self._opened(table, version)
-                at = opened.version
+            opened = self._opened(table, version) if stamp is None else None
+            at = stamp if opened is None else opened.version
             key = (table, at, version, tuple(columns or ()), where)
             if (known := self._memory.get(key)) is not None:
                 return known
-            opened = self._opened(table, version)
+            opened = opened or self._opened(table, version)
         batches = list(stream_rows(opened, table, columns, where))
         schema = batches[0].schema if batches else self._selected(opened, table, columns)
         rows = pa.Table.from_batches(batches, schema=schema)
@@ -433,8 +432,8 @@ class Store:
             if at is not None or self._alone:
                 self._latest[table] = at, opened
         if version and version != opened.version:
-            opened = self._connect().open_table(table)
             with reading(table):
+                opened = self._connect().open_table(table)
                 opened.checkout(version)
         return opened
 

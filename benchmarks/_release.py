@@ -53,6 +53,7 @@ RELEASE = (
     Entry(name="training", minutes=3),
     Entry(name="start_up", minutes=3),
     Entry(name="size", minutes=0.1),
+    Entry(name="reads", minutes=0.2),
     Entry(name="way", minutes=2),
     Entry(name="map", minutes=4),
     Entry(name="gaps", minutes=4),

@@ -21,13 +21,16 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loa
 
 GOLDENS := $(patsubst %,tests/golden/test_golden_%.py,demo mixed wide)
 SCENARIOS := tests/graph/scenarios tests/end_to_end/test_user_interface.py tests/homes \
-  tests/runtime/test_aborts.py tests/test_interrupts.py
+  tests/audit/test_audit_records.py tests/quality/test_endpoint_server.py tests/runtime/test_aborts.py \
+  tests/sensors/test_reselection.py tests/training/test_training_retention.py tests/test_interrupts.py
+CHECKOUT := tests/golden/test_golden_accept.py tests/golden/test_golden_faults.py $(patsubst %,tests/test_%.py, \
+  core_packages cpu_time import_names import_places left_out packaging)
 PROGRAMS := tests/benchmarks tests/deploy
 
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-goldens test-scenarios test-programs test-left-out test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-goldens test-scenarios test-checkout test-programs test-left-out test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -39,8 +42,8 @@ demo: $(CORE)
 ui: $(CORE)
 	@trap : INT; $(BIN)/tamis ui $(UI_ARGS) || [ $$? -eq 130 ]
 
-# Without the goldens, the scenarios of the graph and the tests of benchmarks/ and deploy/ where no change calls for
-# them; the end of a run says what was left out (tests/left_out.py). The targets below are these, whatever changed.
+# Without the goldens, the scenarios of the graph and the tests of the checkout, benchmarks/ and deploy/ where no change
+# calls for them; the end of a run says what was left out (tests/left_out.py). The targets below are these.
 test: $(STAMP)
 	$(PYTEST) -m "not slow" --leave-out unchanged $(PYTEST_ARGS)
 
@@ -50,12 +53,15 @@ test-goldens: $(STAMP)
 test-scenarios: $(STAMP)
 	$(PYTEST) -m "not slow" $(SCENARIOS) $(PYTEST_ARGS)
 
+test-checkout: $(STAMP)
+	$(PYTEST) -m "not slow" $(CHECKOUT) $(PYTEST_ARGS)
+
 test-programs: $(STAMP)
 	$(PYTEST) -m "not slow" $(PROGRAMS) $(PYTEST_ARGS)
 
-# All three in one session, as CI runs them: its workers import everything once.
+# All of them in one session, as CI runs them: its workers import everything once.
 test-left-out: $(STAMP)
-	$(PYTEST) -m "not slow" $(GOLDENS) $(SCENARIOS) $(PROGRAMS) $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(GOLDENS) $(SCENARIOS) $(CHECKOUT) $(PROGRAMS) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)

@@ -1,10 +1,11 @@
 """A pytest plugin: groups of tests that `make test` leaves out where nothing of theirs changed.
 
 The goldens build whole projects, the scenarios of the graph go through several runs each, and the tests of
-benchmarks/ and deploy/ are about programs next to the product. So `make test` (`--leave-out unchanged`) has
-them where a change calls for them, and says at its end what it left out and why; CI and `make test-all`
-always run them (docs/decisions/0037). What is named on the command line is never left out. What is left out
-is not collected, so no worker imports it.
+benchmarks/ and deploy/ are about programs next to the product, others about the checkout itself: what it
+packs and imports, and what its tests do. So `make test` (`--leave-out unchanged`) has them where a change
+calls for them, and says at its end what it left out and why; CI and `make test-all` always run them
+(docs/decisions/0037). What is named on the command line is never left out. What is left out is not
+collected, so no worker imports it.
 """
 
 import importlib
@@ -30,7 +31,7 @@ LEFT_OUT = pytest.StashKey[dict[Path, str]]()
 class Group:
     """Tests that are left out together: their files or folders, and how to run them.
 
-    about: what they test, next to themselves; they are due where a file of it changed.
+    about: what they test, next to themselves; they are due where a file of either changed.
     changed: says what else calls for them, "" for nothing.
     otherwise: why they are not due where nothing does.
     """
@@ -65,33 +66,42 @@ GROUPS = (
             "tests/graph/scenarios",
             "tests/end_to_end/test_user_interface.py",
             "tests/homes",
+            "tests/audit/test_audit_records.py",
+            "tests/quality/test_endpoint_server.py",
             "tests/runtime/test_aborts.py",
+            "tests/sensors/test_reselection.py",
+            "tests/training/test_training_retention.py",
             "tests/test_interrupts.py",
         ),
         target="test-scenarios",
-        about=(
-            *PRODUCT,
-            *LIBRARIES,
-            "tests/conftest.py",
-            "tests/projects.py",
-            "tests/graph",
-            "tests/end_to_end",
-            "tests/homes",
-            "tests/runtime",
-            "tests/test_interrupts.py",
-        ),
+        about=(*PRODUCT, *LIBRARIES, "tests/conftest.py", "tests/projects.py", "tests/graph"),
         otherwise="no file of the product changed",
+    ),
+    Group(
+        places=(
+            "tests/golden/test_golden_accept.py",
+            "tests/golden/test_golden_faults.py",
+            "tests/test_core_packages.py",
+            "tests/test_cpu_time.py",
+            "tests/test_import_names.py",
+            "tests/test_import_places.py",
+            "tests/test_left_out.py",
+            "tests/test_packaging.py",
+        ),
+        target="test-checkout",
+        about=(*PRODUCT, *LIBRARIES, "Makefile", "benchmarks", "tests"),
+        otherwise="no file of the product or of its tests changed",
     ),
     Group(
         places=("tests/benchmarks",),
         target="test-programs",
-        about=("benchmarks", "tests/benchmarks"),
+        about=("benchmarks",),
         otherwise="no file of benchmarks/ changed",
     ),
     Group(
         places=("tests/deploy",),
         target="test-programs",
-        about=("deploy", "tests/deploy"),
+        about=("deploy",),
         otherwise="no file of deploy/ changed",
     ),
 )
@@ -120,7 +130,7 @@ def _git(checkout: Path, *arguments: str) -> list[str] | None:
 
 def is_due(group: Group, checkout: Path = CHECKOUT) -> bool:
     """Return whether a change calls for a group; True where git cannot tell."""
-    return changed_files(group.about, checkout) != [] or group.changed() != ""
+    return changed_files((*group.about, *group.places), checkout) != [] or group.changed() != ""
 
 
 def left_out(mode: str, named: Iterable[Path], groups: Iterable[Group] = GROUPS) -> dict[Path, str]:
@@ -141,7 +151,7 @@ def left_out(mode: str, named: Iterable[Path], groups: Iterable[Group] = GROUPS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "of goldens, scenarios and tests of benchmarks/ and deploy/ what no change calls for, or all"
+    what = "of the groups of tests/left_out.py those that no change calls for, or all"
     parser.addoption("--leave-out", choices=("nothing", "unchanged", "all"), default="nothing", help=what)
 
 

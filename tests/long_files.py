@@ -13,7 +13,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "end_to_end/test_user_interface.py": 60,  # a browser, a webserver and sensors
     "graph/scenarios/test_graph_held_back.py": 42,  # scenarios of several materializations each
     "graph/scenarios/test_graph_changes.py": 30,
-    "graph/test_graph_marks.py": 35,
+    "graph/scenarios/test_graph_marks.py": 35,
     "graph/scenarios/test_graph_withdrawal.py": 26,  # the whole graph, and audits of all of it
 }
 """Files that may take more CPU time than the others (cpu_time.py), and how much."""
@@ -40,7 +40,7 @@ SECONDS: dict[str, int] = {
     "end_to_end/test_smoke.py": 229,
     "engine/test_ray_results.py": 90,  # in the long suite
     "engine/test_ray_engine.py": 90,
-    "graph/test_graph_marks.py": 90,
+    "graph/scenarios/test_graph_marks.py": 90,
     "graph/scenarios/test_graph_held_back.py": 80,
     "graph/scenarios/test_graph_changes.py": 80,
     "graph/scenarios/test_graph_small_files.py": 60,
@@ -54,7 +54,7 @@ SECONDS: dict[str, int] = {
     "graph/scenarios/test_graph_current_checks.py": 50,
     "graph/scenarios/test_graph_runs.py": 50,
     "graph/scenarios/test_graph_retained.py": 50,
-    "graph/test_graph_search.py": 50,
+    "graph/scenarios/test_graph_search.py": 50,
     "test_command_line.py": 50,
     "training/test_training_retention.py": 50,
     "graph/scenarios/test_graph_aborts.py": 45,

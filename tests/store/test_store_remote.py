@@ -56,7 +56,7 @@ def test_writes_reads_and_versions_are_those_of_a_folder(store, tmp_path):
 
 
 def test_data_without_a_version_waits_and_is_then_moved_aside(store):
-    """As in a folder (tests/graph/test_graph_repair.py): the store says when an object came."""
+    """As in a folder (tests/graph/scenarios/test_graph_repair.py): the store says when an object came."""
     answer = {"doc_id": "a" * 32, "margin": 1.0, "by_server": True, "fingerprint": "judge"}
     store.append("scores_judge", rows_of("scores_judge", [answer]))
     listed = sorted(store.folder.listed("scores_judge.lance/data/"))

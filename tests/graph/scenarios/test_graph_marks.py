@@ -222,6 +222,7 @@ def test_the_one_list_of_places_holds_every_table_that_shows_raw_input(tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.with_pages
 def test_marked_rows_are_only_where_they_are_named_and_nowhere_once_withdrawn(new_durable):
     graph = new_durable(GRAPH + TARGETS)
     write_marks(graph.root)

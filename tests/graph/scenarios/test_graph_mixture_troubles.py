@@ -117,6 +117,7 @@ def test_equal_losses_recommend_nothing_and_say_why(by_rows, capsys, monkeypatch
     assert not [line for line in shown if "trains these runs" in line]
 
 
+@pytest.mark.with_pages
 def test_sources_are_those_that_rows_name(by_rows):
     project = by_rows
     assert set(project.rows("mixture_sources")["source"]) == {"algebra", "forums"}
@@ -148,6 +149,7 @@ def test_a_source_without_usable_documents_is_left_out_and_one_source_is_too_few
     assert "Traceback" not in said
 
 
+@pytest.mark.with_pages
 def test_a_budget_beyond_all_passes_is_an_error_of_the_mixture_and_a_shortfall_of_a_selection(project):
     project.reconfigure("train_tokens = 4_000", "train_tokens = 400_000_000")
     said = project.try_making(DESIGN).failed["mixture_design"]

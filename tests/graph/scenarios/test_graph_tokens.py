@@ -151,6 +151,7 @@ def test_a_plan_says_the_budgets_and_what_counts_them(counted):
 
 
 @pytest.mark.slow
+@pytest.mark.with_pages
 def test_another_tokenizer_counts_again_and_none_gives_the_estimated_choice_back(counted, estimated):
     train_tokenizer(["e e e"] * 3, counted.root / "words", vocabulary=260)
     assert {"token_counts", "selected_subset"} <= {one["asset"] for one in read_plan(counted.project)}

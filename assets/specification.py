@@ -25,6 +25,10 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 """All partitions of a backfill are one run; of trials each is one, since each takes long."""
 BEFORE_REPORTS = {"dagster/priority": "1"}
 """Of the steps of a run that could go on, those of selections do: people wait for them."""
+GIVEN = ("encoder", "judge", "tracker")
+"""Resources that the function of a stage is given where it has a parameter of that name."""
+GIVEN_TOGETHER = ("encoder",)
+"""Those of a stage that is made together with others."""
 Check = tuple[str, str, bool]
 Make = Callable[..., Iterator[Any]]
 
@@ -54,7 +58,9 @@ def per_partition(make: Make) -> Make:
     """Return the function that makes each partition of a step by itself: an error holds no other one back.
 
     `make`: takes the work, the key of the partition, and resources as the function of an asset does.
+    Raises `TypeError` where it takes anything else.
     """
+    parameters = _require_parameters(make, ("work", "key"), GIVEN)
 
     @functools.wraps(make)
     def made(work: Work, **resources: Any) -> Iterator[Any]:
@@ -62,6 +68,8 @@ def per_partition(make: Make) -> Make:
             with work.apart(key):
                 yield from make(work, key, **resources)
 
+    own = [one for one in parameters if one.name != "key"]
+    made.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
     return made
 
 
@@ -76,12 +84,15 @@ def step(
 
     Of several, a run may name one alone, so that the UI asks for no consent; the step makes the others too.
     Where nothing of them is due it makes nothing, and what comes after it in the run goes on. `pooled`: it
-    computes on an accelerator, though its kinds do not say so. `engine`: as in `asset`.
+    computes on an accelerator, though its kinds do not say so. `engine`: as in `asset`. Raises `TypeError`
+    where the function takes anything but the work and what it can be given.
     """
     accelerated = pooled or any(ACCELERATED.intersection(spec.kinds) for spec in specs)
     partitions, chosen_by = specs[0].partitions_def, ancestors(SELECTION_STAGE.name)
 
     def decorated(make: Make) -> dg.AssetsDefinition:
+        _require_parameters(make, ("work",), GIVEN)
+
         @dg.multi_asset(
             name=name,
             description=inspect.getdoc(make),
@@ -116,8 +127,13 @@ class Part:
 
 
 def part(name: str, kinds: Sequence[str], checks: Sequence[Check] = ()) -> Callable[[Make], Part]:
-    """Return a decorator of the function that makes a stage; arguments as those of `asset`."""
-    return lambda make: Part(name=name, kinds=kinds, checks=checks, make=make)
+    """Return a decorator of the function that makes a stage; arguments and errors as those of `asset`."""
+
+    def decorated(make: Make) -> Part:
+        _require_parameters(make, ("work",), GIVEN_TOGETHER)
+        return Part(name=name, kinds=kinds, checks=checks, make=make)
+
+    return decorated
 
 
 def together(step: str, *parts: Part) -> dg.AssetsDefinition:
@@ -134,7 +150,7 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
         check_specs=[check for one in parts for check in _checks(one.name, one.checks)],
         partitions_def=PARTITION_SETS[first.partitions],
         can_subset=True,
-        required_resource_keys={"store", "encoder", "engine"},
+        required_resource_keys={"store", "engine", *GIVEN_TOGETHER},
         pool=ACCELERATOR_POOL if any(ACCELERATED.intersection(one.kinds) for one in parts) else None,
         backfill_policy=SINGLE_RUN,
     )
@@ -156,9 +172,34 @@ def together(step: str, *parts: Part) -> dg.AssetsDefinition:
     return made
 
 
+def _require_parameters(
+    make: Make, first: Sequence[str], given: Sequence[str]
+) -> Sequence[inspect.Parameter]:
+    """Return the parameters of the function of a stage; raises `TypeError` unless a step can call it.
+
+    first: what it is called with by position. given: the resources that it may ask for.
+    """
+    parameters = list(inspect.signature(make).parameters.values())
+    names = [one.name for one in parameters]
+    wrong = [one for one in names[len(first) :] if one not in given]
+    starred = [one for one in parameters if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    if names[: len(first)] == list(first) and not wrong and not starred:
+        return parameters
+    hint = (
+        "; @per_partition belongs directly above a function that takes a key"
+        if "key" in (*first, *names)
+        else ""
+    )
+    called, own = getattr(make, "__qualname__", make), ", ".join(map(str, parameters))
+    raise TypeError(
+        f"{called} takes ({own}), but the function of a stage takes {' and '.join(first)} first, then at "
+        f"most {', '.join(given)} by their names{hint}"
+    )
+
+
 def _resources_of(make: Make) -> set[str]:
-    """Return the resources that the function of a stage takes besides the work and a key."""
-    return {*inspect.signature(make).parameters}.difference(("work", "key"))
+    """Return the resources that the function of a stage takes besides the work."""
+    return {*inspect.signature(make).parameters} - {"work"}
 
 
 def _made(
@@ -197,7 +238,9 @@ def _checks(name: str, checks: Sequence[Check]) -> list[dg.AssetCheckSpec]:
 
 
 def specified(name: str, kinds: Sequence[str], description: str) -> dg.AssetSpec:
-    """Return the specification of the asset of a stage."""
+    """Return the specification of the asset of a stage; raises `LookupError` where none is declared."""
+    if name not in stages():
+        raise LookupError(f"no stage named {name!r} is in the STAGES of any stage.py")
     stage = stages()[name]
     return dg.AssetSpec(
         name,

@@ -1,5 +1,6 @@
 """What `make test` leaves out: only what no change calls for, and never in silence."""
 
+import ast
 import importlib
 import json
 import os
@@ -65,6 +66,92 @@ def test_without_an_upstream_branch_the_last_commit_counts(checkout):
     assert is_due(PROGRAMS, checkout)
 
 
+def committed(checkout: Path, name: str = "programs/one.py") -> None:
+    (checkout / name).write_text("changed = True\n")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "change it")
+
+
+@pytest.mark.parametrize(
+    "state", ["new branch", "detached", "upstream gone", "worktree", "shallow", "renamed"]
+)
+def test_a_commit_that_no_remote_has_calls_for_them(checkout, tmp_path, state):
+    if state == "new branch":
+        git(checkout, "switch", "-q", "-c", "next", "--no-track")
+    elif state == "detached":
+        git(checkout, "switch", "-q", "--detach")
+    elif state == "upstream gone":
+        git(checkout, "push", "-q", "origin", "HEAD:refs/heads/next")
+        git(checkout, "switch", "-q", "-c", "next", "--track", "origin/next")
+        git(checkout, "push", "-q", "origin", ":next")
+    elif state == "worktree":
+        git(checkout, "worktree", "add", "-q", "-b", "next", str(tmp_path / "beside"))
+        checkout = tmp_path / "beside"
+    elif state == "shallow":
+        committed(tmp_path / "origin", "product.py")
+        git(tmp_path, "clone", "-q", "--depth", "1", f"file://{tmp_path / 'origin'}", "shallow")
+        checkout = tmp_path / "shallow"
+        git(checkout, "switch", "-q", "-c", "next", "--no-track")
+    assert not is_due(PROGRAMS, checkout)
+    if state == "renamed":
+        git(checkout, "mv", "programs/one.py", "moved.py")
+        git(checkout, "commit", "-q", "-m", "move it")
+    else:
+        committed(checkout)
+    committed(checkout, "product.py")
+    assert is_due(PROGRAMS, checkout)
+
+
+def test_where_the_remote_has_another_history_they_are_due(checkout, tmp_path):
+    """As in a shallow clone whose upstream was written anew."""
+    git(checkout, "switch", "-q", "--orphan", "other")
+    (checkout / "programs").mkdir()
+    committed(checkout)
+    assert changed_files(ABOUT, checkout) is None
+    assert is_due(PROGRAMS, checkout)
+
+
+def test_what_only_a_person_ignores_calls_for_them(checkout):
+    (checkout / ".gitignore").write_text("*.pyc\n")
+    (checkout / ".git" / "info" / "exclude").write_text("own*\n")
+    (checkout / "programs" / "one.pyc").write_text("")
+    assert not is_due(PROGRAMS, checkout)
+    (checkout / "programs" / "own.py").write_text("")
+    assert changed_files(ABOUT, checkout) == ["programs/own.py"]
+
+
+def _own_imports(files: list[Path]) -> set[str]:
+    """The files of tests/ that these import by themselves or through others, each by its bare name."""
+    known = {path.stem: path for path in (CHECKOUT / "tests").rglob("*.py")}
+    found: set[Path] = set()
+    waiting = list(files)
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            new = {known[name] for name in names if name in known} - found
+            found |= new
+            waiting += new
+    return {str(file.relative_to(CHECKOUT)) for file in found}
+
+
+def test_what_scenarios_and_tests_of_the_checkout_import_calls_for_them():
+    for group in GROUPS[1:3]:
+        files = [CHECKOUT / "tests" / "conftest.py"]
+        for place in (CHECKOUT / one for one in group.places):
+            files += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        imported = _own_imports(files)
+        assert "tests/projects.py" in imported
+        known = [Path(one) for one in (*group.about, *group.places)]
+        assert [one for one in imported if not any(Path(one).is_relative_to(place) for place in known)] == []
+
+
+def test_all_that_the_platform_links_to_is_of_the_product():
+    links = [path for path in (CHECKOUT / "tamis" / "platform").rglob("*") if path.is_symlink()]
+    targets = {str(path.resolve().relative_to(CHECKOUT)) for path in links}
+    assert targets == set(plugin.LINKED)
+
+
 def test_where_git_knows_nothing_they_are_due(tmp_path, monkeypatch):
     assert changed_files(ABOUT, tmp_path) is None
     assert is_due(PROGRAMS, tmp_path)
@@ -82,6 +169,22 @@ def test_a_method_whose_code_was_not_accepted_calls_for_the_goldens(monkeypatch)
         monkeypatch.setattr(versions, "digest_of", lambda _, found=digest: found)
         assert plugin.changed_methods() == changed
         assert is_due(GROUPS[0]) is bool(changed)
+
+
+@pytest.mark.parametrize("error", [SyntaxError, AssertionError])
+def test_a_method_whose_code_cannot_be_read_calls_for_the_goldens(error, monkeypatch):
+    """As in the middle of a change: a file that is no Python yet, or a function by another name."""
+    monkeypatch.setattr(plugin, "changed_files", lambda *_: [])
+    monkeypatch.syspath_prepend(plugin.CODE_VERSIONS.parent)
+    versions = importlib.import_module(plugin.CODE_VERSIONS.stem)
+    monkeypatch.setattr(versions, "METHODS", {"gaps": versions.METHODS["gaps"]})
+
+    def unread(_method):
+        raise error
+
+    monkeypatch.setattr(versions, "digest_of", unread)
+    assert plugin.changed_methods() == "gaps"
+    assert is_due(GROUPS[0])
 
 
 def test_what_is_named_on_the_command_line_is_never_left_out():

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -62,6 +63,52 @@ def test_a_wheel_has_the_files_of_the_platform(product, tmp_path):
     assert wanted - packed == set()
     assert len(wanted) > 60
     assert {name.partition("/")[0] for name in packed if ".dist-info/" not in name} == {"tamis"}
+
+
+def test_an_sdist_has_what_a_wheel_is_built_from(product, tmp_path):
+    """A wheel from it, in a folder without links, has what one from the checkout has, and works elsewhere."""
+    code = "from setuptools import build_meta; build_meta.build_{0}({1!r})"
+    wheels = []
+    for folder, kind in ((product, "sdist"), (product, "wheel"), (tmp_path / "unpacked", "wheel")):
+        made = tmp_path / f"{kind}{len(wheels)}"
+        built = run(sys.executable, "-c", code.format(kind, str(made)), folder=folder)
+        assert built.returncode == 0, built.stderr
+        (packed,) = made.iterdir()
+        if kind == "sdist":
+            with tarfile.open(packed) as archive:
+                assert not [one.name for one in archive if one.issym() or one.islnk()]
+                archive.extractall(tmp_path, filter="data")
+            (tmp_path / packed.name.removesuffix(".tar.gz")).rename(tmp_path / "unpacked")
+        else:
+            wheels.append(packed)
+    first, second = (set(zipfile.ZipFile(wheel).namelist()) for wheel in wheels)
+    assert first == second
+    zipfile.ZipFile(wheels[1]).extractall(tmp_path / "installed")
+    for name in BARE:  # as the folders of somebody's project may be called
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+    check = "import tamis.platform.definitions as found; print(found.__file__)"
+    done = run(
+        sys.executable, "-c", check, folder=tmp_path / "elsewhere", PYTHONPATH=str(tmp_path / "installed")
+    )
+    assert done.stdout.strip() == str(tmp_path / "installed" / "tamis" / "platform" / "definitions.py"), (
+        done.stderr
+    )
+
+
+def test_a_copy_that_lost_its_links_says_so(product, tmp_path):
+    """As git writes them where it may make no links: files that hold the address."""
+    copy = tmp_path / "copy"
+    shutil.copytree(product / "tamis", copy / "tamis", symlinks=True)
+    for link in [path for path in (copy / "tamis" / "platform").rglob("*") if path.is_symlink()]:
+        address = os.readlink(link)
+        link.unlink()
+        link.write_text(address)
+    done = run(
+        sys.executable, "-c", "import tamis.platform.definitions", folder=tmp_path, PYTHONPATH=str(copy)
+    )
+    assert done.returncode == 1
+    assert "ImportError: the links in " in done.stderr
+    assert "install Tamis as a wheel" in done.stderr
 
 
 @pytest.mark.parametrize("first", ["foreign", "ours"])

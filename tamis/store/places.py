@@ -12,6 +12,8 @@ from tamis.base.files import flush_one
 from tamis.store.remote.objects import ObjectFolder, lance_options
 
 Place = Path | ObjectFolder
+ENDING = ".manifest"
+"""Of the files that are versions of a table."""
 
 
 def connection_options(place: Place) -> tuple[str, dict[str, str] | None]:
@@ -53,16 +55,24 @@ def stamp_of_versions(place: Place, name: str) -> Hashable | None:
     """Return a stamp that changes with each version of a table; None where it would cost a request.
 
     Each version is a file that comes whole into one folder. The names count, since two may come within a tick
-    of the clock that dates the folder. None, too, where there is no table.
+    of the clock that dates the folder, and the latest version's file, since another table that is copied over
+    this one may have as many versions. None, too, where there is no table.
     """
     if isinstance(place, ObjectFolder):
         return None
+    path = os.path.join(place, name, "_versions")
     try:
-        folder = os.stat(place / name / "_versions")
-        names = os.listdir(place / name / "_versions")
+        folder, names = os.stat(path), os.listdir(path)
+        # Named by the versions that are left up to 2**64, so that the latest comes first.
+        latest = os.stat(os.path.join(path, min((one for one in names if one.endswith(ENDING)), default="")))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return folder.st_ino, folder.st_ctime_ns, hash(frozenset(names))
+    return _changed(folder), hash(frozenset(names)), _changed(latest)
+
+
+def _changed(status: os.stat_result) -> tuple[int, ...]:
+    """Return what differs once a file was altered or replaced, whatever date it was given."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def names_of_files(place: Place, name: str) -> list[str]:
@@ -102,7 +112,7 @@ def remove_named(place: Place, names: Sequence[str]) -> None:
 
 def stamp_of_files(folder: Path, name: str) -> Hashable:
     """Return what differs once a file anywhere under `name` came, went or was altered (.3 ms for 100)."""
-    found: list[tuple[str, int, int, int]] = []
+    found: list[tuple[str, tuple[int, ...]]] = []
     unseen = [os.fspath(folder / name)]
     while unseen:
         try:
@@ -111,8 +121,7 @@ def stamp_of_files(folder: Path, name: str) -> Hashable:
                     if entry.is_dir(follow_symlinks=False):
                         unseen.append(entry.path)
                     else:
-                        stat = entry.stat()
-                        found.append((entry.path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                        found.append((entry.path, _changed(entry.stat())))
         except FileNotFoundError:  # another process removed it: the next stamp differs
             continue
     return frozenset(found)

@@ -292,18 +292,18 @@ class Store:
                 schema if columns is None else pa.schema([schema.field(c) for c in columns])
             ).empty_table()
         # Stamped before it is read: a write in between leaves another stamp, so the next call reads again.
-        stamp = stamp_of_versions(self.folder, f"{table}.lance")
+        stamp, memory = stamp_of_versions(self.folder, f"{table}.lance"), self._memory
         with reading(table):
             opened = self._opened(table, version) if stamp is None else None
             at = stamp if opened is None else opened.version
             key = (table, at, version, tuple(columns or ()), where)
-            if (known := self._memory.get(key)) is not None:
+            if (known := memory.get(key)) is not None:
                 return known
             opened = opened or self._opened(table, version)
         batches = list(stream_rows(opened, table, columns, where))
         schema = batches[0].schema if batches else self._selected(opened, table, columns)
         rows = pa.Table.from_batches(batches, schema=schema)
-        self._memory.put(key, rows)
+        memory.put(key, rows)  # of another name by now, where files were to be read afresh meanwhile
         return rows
 
     def _selected(self, opened: Any, table: str, columns: Sequence[str] | None) -> pa.Schema:
@@ -397,7 +397,7 @@ class Store:
         """
         self._connection = None
         self._latest.clear()
-        self._memory.clear()
+        self._memory = Remembered()
 
     def open(self, table: str) -> Any:
         """The storage layer's own table, at its latest version; raises `UnknownTableError`.
@@ -445,7 +445,7 @@ class Store:
     def _forget(self, table: str) -> None:
         self._seen.discard(table)
         self.changed(table)
-        self._memory.clear()
+        self._memory = Remembered()
 
     def move_aside(self, table: str) -> str:
         """Move the files of a damaged table to where no table is looked for, and return that place."""

@@ -30,15 +30,23 @@ SCOPES = (
     ast.GeneratorExp,
 )
 SAID = "say"
+CHOICE = "import of "
+"""Before the name whose import a definition chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """A module's statements by the name that they define, and what its names import, inside functions too."""
+    """A module's statements by the name that they define, and what its names import, inside functions too.
+
+    imported: every meaning of a name, where functions or branches import it from different places; the last
+        one first.
+    choosing: statements that choose, by a condition or an error, what a name is imported from.
+    """
 
     path: Path
     defined: dict[str, list[ast.stmt]]
-    imported: dict[str, tuple[str, str]]
+    imported: dict[str, list[tuple[str, str]]]
+    choosing: dict[str, list[ast.stmt]]
 
 
 class Code:
@@ -56,21 +64,24 @@ class Code:
 
     def find(self, module: str, name: str) -> Definition | None:
         """Find the definition, or the whole module, that a name means; None outside the checkout."""
+        return next(iter(self.meanings(module, name)), None)
+
+    def meanings(self, module: str, name: str) -> list[Definition]:
+        """Return all that a name may mean in the checkout, the likeliest first."""
         here = self.module(module)
-        if name in here.defined:
-            return module, name
-        if name not in here.imported:
-            return None
-        origin, inner = here.imported[name]
-        whole = f"{origin}.{inner}" if inner else origin
-        if whole in self.files:
-            return whole, ""
-        return self.find(origin, inner) if origin in self.files and inner else None
+        found = [(module, name)] if name in here.defined else []
+        for origin, inner in here.imported.get(name, ()):
+            whole = f"{origin}.{inner}" if inner else origin
+            if whole in self.files:
+                found.append((whole, ""))
+            elif origin in self.files and inner:
+                found += self.meanings(origin, inner)
+        return list(dict.fromkeys(found))
 
     def outside(self, module: str, name: str) -> str | None:
         """Return the whole name of what a name imports from other packages."""
-        found = self.module(module).imported.get(name)
-        return ".".join(part for part in found if part) if found else None
+        found = self.module(module).imported.get(name, ())
+        return " or ".join(".".join(part for part in one if part) for one in found) or None
 
 
 @cache
@@ -92,17 +103,35 @@ def parsed(path: Path) -> Module:
     for statement in tree.body:
         for name in _names_defined(statement):
             defined.setdefault(name, []).append(statement)
-    imported: dict[str, tuple[str, str]] = {}
+    for statement in tree.body:
+        for name in _names_called(statement) & defined.keys() - _names_defined(statement):
+            defined[name].append(statement)
+    imported: dict[str, list[tuple[str, str]]] = {}
+    for name, meaning in _imports(tree):
+        if meaning not in imported.setdefault(name, []):
+            imported[name].insert(0, meaning)
+    choosing: dict[str, list[ast.stmt]] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.If | ast.Try) and not _is_for_types(statement):
+            for name in {name for name, _meaning in _imports(statement)}:
+                if len(imported[name]) > 1 or name in defined:
+                    choosing.setdefault(name, []).append(statement)
+    return Module(path=path, defined=defined, imported=imported, choosing=choosing)
+
+
+def _is_for_types(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test)
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the names that are imported anywhere below, each with its module and its name there."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                imported[alias.asname or alias.name.partition(".")[0]] = (
-                    alias.name if alias.asname else alias.name.partition(".")[0],
-                    "",
-                )
+                whole = alias.name if alias.asname else alias.name.partition(".")[0]
+                yield alias.asname or whole, (whole, "")
         elif isinstance(node, ast.ImportFrom) and node.module:
-            imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-    return Module(path=path, defined=defined, imported=imported)
+            yield from ((alias.asname or alias.name, (node.module, alias.name)) for alias in node.names)
 
 
 def _names_defined(statement: ast.stmt) -> set[str]:
@@ -118,6 +147,17 @@ def _names_defined(statement: ast.stmt) -> set[str]:
         if isinstance(node.value, ast.Name) and not isinstance(node.ctx, ast.Load)
     }
     return changed | _bound(ast.Module(body=[statement], type_ignores=[])).bound
+
+
+def _names_called(statement: ast.stmt) -> set[str]:
+    """Return the names whose values a statement may change by a call, as `RULES.update(...)` does."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    calls = [one.value for one in ast.walk(statement) if isinstance(one, ast.Expr)]
+    called = [one.func for one in calls if isinstance(one, ast.Call)]
+    return {
+        one.value.id for one in called if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)
+    }
 
 
 @dataclass
@@ -203,11 +243,19 @@ class _Reading(ast.NodeTransformer):
         scope = self._scope_of(node.id)
         if scope is not None:
             return ast.Name(id=self._local(scope, node.id), ctx=node.ctx)
-        found = self.code.find(self.module, node.id)
-        if found is None:
+        found = self._chosen(node.id)
+        if not found:
             return ast.Name(id=self.code.outside(self.module, node.id) or node.id, ctx=node.ctx)
-        self.references.add(found)
-        return ast.Name(id=f"@{found[1] or found[0].rpartition('.')[2]}", ctx=node.ctx)
+        names = dict.fromkeys(one[1] or one[0].rpartition(".")[2] for one in found)
+        return ast.Name(id=f"@{' or '.join(names)}", ctx=node.ctx)
+
+    def _chosen(self, name: str) -> list[Definition]:
+        """Return all that a name of the module may mean, followed, and so is what chooses among them."""
+        found = self.code.meanings(self.module, name)
+        self.references.update(found)
+        if name in self.code.module(self.module).choosing:
+            self.references.add((self.module, f"{CHOICE}{name}"))
+        return found
 
     def _attribute(self, node: ast.Attribute) -> ast.AST:
         found = self._meant(node)
@@ -377,8 +425,9 @@ def _read(code: Code, found: Definition) -> tuple[str, frozenset[Definition], fr
         inner = frozenset((module, one) for one in code.module(module).defined)
         return "", inner, frozenset()
     reading = _Reading(code, module)
-    dumps = []
-    for statement in code.module(module).defined[name]:
+    dumps, here = [], code.module(module)
+    chosen = here.choosing[name.removeprefix(CHOICE)] if name.startswith(CHOICE) else here.defined[name]
+    for statement in chosen:
         dumps.append(ast.dump(reading.visit(copy.deepcopy(statement))))
     return "\n".join(dumps), frozenset(reading.references), frozenset(reading.files)
 

@@ -173,3 +173,57 @@ def test_a_data_file_counts_by_its_bytes(tmp_path):
 def test_what_is_in_a_module_left_out_is_not_followed(tmp_path):
     written = code(tmp_path, BEFORE)
     assert {module for module, _name in reached(written, [(LEFT, "entry")], frozenset({RIGHT}))} == {LEFT}
+
+
+@pytest.mark.parametrize("call", ["RULES.update(c=RATE)", "RULES.setdefault('c', RATE)"])
+@pytest.mark.parametrize("around", ["", "for each in (): ", "if RATE: "])
+def test_what_a_call_adds_to_a_table_counts(tmp_path, call, around):
+    added = f"{BEFORE[LEFT].rstrip()}\n        {around}{call}"
+    assert digest_of(tmp_path, {**BEFORE, LEFT: added}) != digest_of(tmp_path, BEFORE)
+
+
+CHOSEN = """
+        import os
+        WORDS = 3
+        if os.cpu_count() > WORDS:
+            from tamis.right import scaled
+        else:
+            from tamis.third import scaled
+        def entry(): return scaled(1)
+"""
+TRIED = CHOSEN.replace("if os.cpu_count() > WORDS:", "try:").replace("else:", "except ImportError:")
+IN_FUNCTIONS = """
+        def entry(): return first() + second()
+        def first():
+            from tamis.right import scaled
+            return scaled(1)
+        def second():
+            from tamis.third import scaled
+            return scaled(1)
+"""
+
+
+@pytest.mark.parametrize("left", [CHOSEN, TRIED, IN_FUNCTIONS], ids=["a condition", "an error", "functions"])
+@pytest.mark.parametrize("changed", [RIGHT, "tamis.third"])
+def test_a_name_with_two_origins_means_both(tmp_path, left, changed):
+    texts = {
+        LEFT: left,
+        RIGHT: "        def scaled(value): return value * 3",
+        "tamis.third": "        def scaled(value): return value * 5",
+    }
+    before = digest_of(tmp_path, texts)
+    assert digest_of(tmp_path, {**texts, changed: texts[changed].replace("value *", "value +")}) != before
+
+
+@pytest.mark.parametrize(("old", "new"), [("WORDS = 3", "WORDS = 4"), ("cpu_count() >", "cpu_count() <")])
+def test_what_chooses_an_import_counts(tmp_path, old, new):
+    texts = {
+        LEFT: CHOSEN,
+        RIGHT: "        def scaled(value): return value * 3",
+        "tamis.third": "        def scaled(value): return value * 5",
+    }
+    before = digest_of(tmp_path, texts)
+    assert digest_of(tmp_path, {**texts, LEFT: CHOSEN.replace(old, new)}) != before
+    outside = CHOSEN.replace("tamis.right", "math").replace("tamis.third", "numpy").replace("scaled", "sqrt")
+    before = digest_of(tmp_path, {LEFT: outside})
+    assert digest_of(tmp_path, {LEFT: outside.replace(old, new)}) != before

@@ -88,7 +88,7 @@ def test_a_commit_that_no_remote_has_calls_for_them(checkout, tmp_path, state):
         git(checkout, "worktree", "add", "-q", "-b", "next", str(tmp_path / "beside"))
         checkout = tmp_path / "beside"
     elif state == "shallow":
-        committed(tmp_path / "origin", "product.py")
+        committed(tmp_path / "origin", "other.py")
         git(tmp_path, "clone", "-q", "--depth", "1", f"file://{tmp_path / 'origin'}", "shallow")
         checkout = tmp_path / "shallow"
         git(checkout, "switch", "-q", "-c", "next", "--no-track")

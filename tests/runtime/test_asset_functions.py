@@ -91,6 +91,7 @@ def test_each_partition_is_made_apart_with_what_it_asks_for(count):
 
     class Apart(nullcontext):
         def __init__(self, key):
+            super().__init__()
             self.key = key
 
         def __exit__(self, _kind, error, _trace):

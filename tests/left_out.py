@@ -31,7 +31,7 @@ LINKED = (
     "sensors",
     "workspace.yaml",
 )
-"""What tamis/platform links to (tests/test_import_names.py)."""
+"""Targets of the links in tamis/platform (tests/test_import_names.py)."""
 PRODUCT = (*LINKED, "tamis")
 LIBRARIES = ("constraints.txt", "pyproject.toml")
 HELPERS = tuple(

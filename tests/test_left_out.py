@@ -85,8 +85,8 @@ def test_a_commit_that_no_remote_has_calls_for_them(checkout, tmp_path, state):
         git(checkout, "switch", "-q", "-c", "next", "--track", "origin/next")
         git(checkout, "push", "-q", "origin", ":next")
     elif state == "worktree":
-        git(checkout, "worktree", "add", "-q", "-b", "next", str(tmp_path / "beside"))
-        checkout = tmp_path / "beside"
+        git(checkout, "worktree", "add", "-q", "-b", "next", str(tmp_path / "other_folder"))
+        checkout = tmp_path / "other_folder"
     elif state == "shallow":
         committed(tmp_path / "origin", "other.py")
         git(tmp_path, "clone", "-q", "--depth", "1", f"file://{tmp_path / 'origin'}", "shallow")
@@ -103,7 +103,7 @@ def test_a_commit_that_no_remote_has_calls_for_them(checkout, tmp_path, state):
 
 
 def test_where_the_remote_has_another_history_they_are_due(checkout, tmp_path):
-    """As in a shallow clone whose upstream was written anew."""
+    """As in a shallow clone whose upstream was written again."""
     git(checkout, "switch", "-q", "--orphan", "other")
     (checkout / "programs").mkdir()
     committed(checkout)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 LARGEST_BYTES, MOST_BYTES = 4 << 20, 64 << 20
 BYTES_OF_EACH = 8 << 10
-"""What is taken for each read besides its rows and its key: a sensor reads for months, mostly nothing."""
+"""Bytes counted for each read on top of its rows and its key: a sensor reads for months, mostly nothing."""
 
 
 class Remembered:

@@ -303,7 +303,7 @@ class Store:
         batches = list(stream_rows(opened, table, columns, where))
         schema = batches[0].schema if batches else self._selected(opened, table, columns)
         rows = pa.Table.from_batches(batches, schema=schema)
-        memory.put(key, rows)  # of another name by now, where files were to be read afresh meanwhile
+        memory.put(key, rows)  # discarded by now where `read_afresh` came in between
         return rows
 
     def _selected(self, opened: Any, table: str, columns: Sequence[str] | None) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""What the function of a stage may take: a mistake is named where it is made, not in the middle of a run."""
+"""Parameters of the function of a stage: a mistake is named where it is made, not in the middle of a run."""
 
 import inspect
 from contextlib import nullcontext

@@ -193,7 +193,7 @@ def test_whoever_looks_for_damage_reads_files_again_that_were_read_before(tmp_pa
 
 
 def test_damage_that_keeps_size_and_date_is_found_by_a_second_look(tmp_path):
-    """As of a file that a repair of the file system, or rsync, wrote anew."""
+    """As of a file that a repair of the file system, or rsync, wrote again."""
     store = Home(tmp_path).store
     store.merge("judge_sample", sample("train"))
     assert unreadable_tables(store) == []

@@ -22,17 +22,9 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 CODE_VERSIONS = TESTS / "graph" / "test_graph_code_versions.py"
-LINKED = (
-    "assets",
-    "dbt_like_sql",
-    "definitions.py",
-    "deploy/dagster.yaml",
-    "resources",
-    "sensors",
-    "workspace.yaml",
-)
-"""Targets of the links in tamis/platform (tests/test_import_names.py)."""
-PRODUCT = (*LINKED, "tamis")
+LINKS = sorted(path for path in (CHECKOUT / "tamis" / "platform").rglob("*") if path.is_symlink())
+PRODUCT = ("tamis", *(str(link.resolve().relative_to(CHECKOUT)) for link in LINKS))
+"""The package and what its platform links to, such as assets/ and workspace.yaml."""
 LIBRARIES = ("constraints.txt", "pyproject.toml")
 HELPERS = tuple(
     f"tests/{path.name}" for path in sorted(TESTS.glob("*.py")) if not path.name.startswith("test_")
@@ -159,10 +151,8 @@ def published(checkout: Path = CHECKOUT) -> str | None:
     """
     if base := _git(checkout, "merge-base", "HEAD", "@{upstream}"):
         return base[0]
-    if not _git(checkout, "for-each-ref", "--count=1", "refs/remotes"):
-        own: list[str] | None = []
-    else:
-        own = _git(checkout, "rev-list", "--topo-order", "HEAD", "--not", "--remotes")
+    has_remotes = _git(checkout, "for-each-ref", "--count=1", "refs/remotes")
+    own = _git(checkout, "rev-list", "--topo-order", "HEAD", "--not", "--remotes") if has_remotes else []
     if own is None:
         return None
     # Of a shallow clone the first of these may have no parent here.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import left_out as plugin
 import pytest
+from import_scan import imports
 from left_out import CHECKOUT, GROUPS, Group, changed_files, is_due, left_out
 
 ABOUT = ("programs", "tests/programs")
@@ -126,12 +127,10 @@ def _own_imports(files: list[Path]) -> set[str]:
     found: set[Path] = set()
     waiting = list(files)
     while waiting:
-        for node in ast.walk(ast.parse(waiting.pop().read_text())):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            new = {known[name] for name in names if name in known} - found
-            found |= new
-            waiting += new
+        names = {name for name, _inside in imports(ast.parse(waiting.pop().read_text()))}
+        new = {known[name] for name in names & known.keys()} - found
+        found |= new
+        waiting += new
     return {str(file.relative_to(CHECKOUT)) for file in found}
 
 
@@ -147,9 +146,8 @@ def test_what_scenarios_and_tests_of_the_checkout_import_calls_for_them():
 
 
 def test_all_that_the_platform_links_to_is_of_the_product():
-    links = [path for path in (CHECKOUT / "tamis" / "platform").rglob("*") if path.is_symlink()]
-    targets = {str(path.resolve().relative_to(CHECKOUT)) for path in links}
-    assert targets == set(plugin.LINKED)
+    named = {"tamis", "assets", "dbt_like_sql", "definitions.py", "resources", "sensors", "workspace.yaml"}
+    assert named < set(plugin.PRODUCT)
 
 
 def test_where_git_knows_nothing_they_are_due(tmp_path, monkeypatch):
@@ -159,30 +157,32 @@ def test_where_git_knows_nothing_they_are_due(tmp_path, monkeypatch):
     assert is_due(PROGRAMS, tmp_path)
 
 
-def test_a_method_whose_code_was_not_accepted_calls_for_the_goldens(monkeypatch):
+@pytest.fixture
+def one_method(monkeypatch):
+    """The module of the digests with one method, and nothing else that calls for the goldens."""
     monkeypatch.setattr(plugin, "changed_files", lambda *_: [])
     monkeypatch.syspath_prepend(plugin.CODE_VERSIONS.parent)
     versions = importlib.import_module(plugin.CODE_VERSIONS.stem)
     monkeypatch.setattr(versions, "METHODS", {"gaps": versions.METHODS["gaps"]})
-    noted = json.loads(versions.NOTED.read_text())["gaps"]["digest"]
+    return versions
+
+
+def test_a_method_whose_code_was_not_accepted_calls_for_the_goldens(one_method, monkeypatch):
+    noted = json.loads(one_method.NOTED.read_text())["gaps"]["digest"]
     for digest, changed in ((noted, ""), ("another", "gaps")):
-        monkeypatch.setattr(versions, "digest_of", lambda _, found=digest: found)
+        monkeypatch.setattr(one_method, "digest_of", lambda _, digest=digest: digest)
         assert plugin.changed_methods() == changed
         assert is_due(GROUPS[0]) is bool(changed)
 
 
 @pytest.mark.parametrize("error", [SyntaxError, AssertionError])
-def test_a_method_whose_code_cannot_be_read_calls_for_the_goldens(error, monkeypatch):
+def test_a_method_whose_code_cannot_be_read_calls_for_the_goldens(error, one_method, monkeypatch):
     """As in the middle of a change: a file that is no Python yet, or a function by another name."""
-    monkeypatch.setattr(plugin, "changed_files", lambda *_: [])
-    monkeypatch.syspath_prepend(plugin.CODE_VERSIONS.parent)
-    versions = importlib.import_module(plugin.CODE_VERSIONS.stem)
-    monkeypatch.setattr(versions, "METHODS", {"gaps": versions.METHODS["gaps"]})
 
     def unread(_method):
         raise error
 
-    monkeypatch.setattr(versions, "digest_of", unread)
+    monkeypatch.setattr(one_method, "digest_of", unread)
     assert plugin.changed_methods() == "gaps"
     assert is_due(GROUPS[0])
 

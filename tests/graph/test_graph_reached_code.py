@@ -192,6 +192,10 @@ CHOSEN = """
         def entry(): return scaled(1)
 """
 TRIED = CHOSEN.replace("if os.cpu_count() > WORDS:", "try:").replace("else:", "except ImportError:")
+ORIGINS = {
+    RIGHT: "        def scaled(value): return value * 3",
+    "tamis.third": "        def scaled(value): return value * 5",
+}
 IN_FUNCTIONS = """
         def entry(): return first() + second()
         def first():
@@ -206,24 +210,15 @@ IN_FUNCTIONS = """
 @pytest.mark.parametrize("left", [CHOSEN, TRIED, IN_FUNCTIONS], ids=["a condition", "an error", "functions"])
 @pytest.mark.parametrize("changed", [RIGHT, "tamis.third"])
 def test_a_name_with_two_origins_means_both(tmp_path, left, changed):
-    texts = {
-        LEFT: left,
-        RIGHT: "        def scaled(value): return value * 3",
-        "tamis.third": "        def scaled(value): return value * 5",
-    }
+    texts = {LEFT: left, **ORIGINS}
     before = digest_of(tmp_path, texts)
     assert digest_of(tmp_path, {**texts, changed: texts[changed].replace("value *", "value +")}) != before
 
 
 @pytest.mark.parametrize(("old", "new"), [("WORDS = 3", "WORDS = 4"), ("cpu_count() >", "cpu_count() <")])
 def test_what_chooses_an_import_counts(tmp_path, old, new):
-    texts = {
-        LEFT: CHOSEN,
-        RIGHT: "        def scaled(value): return value * 3",
-        "tamis.third": "        def scaled(value): return value * 5",
-    }
-    before = digest_of(tmp_path, texts)
-    assert digest_of(tmp_path, {**texts, LEFT: CHOSEN.replace(old, new)}) != before
+    before = digest_of(tmp_path, {LEFT: CHOSEN, **ORIGINS})
+    assert digest_of(tmp_path, {**ORIGINS, LEFT: CHOSEN.replace(old, new)}) != before
     outside = CHOSEN.replace("tamis.right", "math").replace("tamis.third", "numpy").replace("scaled", "sqrt")
     before = digest_of(tmp_path, {LEFT: outside})
     assert digest_of(tmp_path, {LEFT: outside.replace(old, new)}) != before

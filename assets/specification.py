@@ -44,7 +44,7 @@ def asset(
 
     Its inputs are those that the stage declares. The function takes the work, and `encoder`, `judge` or
     `tracker` where it has a parameter of that name. The description is the docstring, where none is given.
-    `engine`: the work goes through blocks on the project's engine.
+    `engine`: the work goes through blocks on the project's engine. Raises as `step` and `specified`.
     """
 
     def decorated(make: Make) -> dg.AssetsDefinition:
@@ -181,9 +181,8 @@ def _require_parameters(
     """
     parameters = list(inspect.signature(make).parameters.values())
     names = [one.name for one in parameters]
-    wrong = [one for one in names[len(first) :] if one not in given]
-    starred = [one for one in parameters if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    if names[: len(first)] == list(first) and not wrong and not starred:
+    is_starred = any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters)
+    if names[: len(first)] == [*first] and {*names[len(first) :]} <= {*given} and not is_starred:
         return parameters
     hint = (
         "; @per_partition belongs directly above a function that takes a key"

@@ -43,7 +43,7 @@ ui: $(CORE)
 	@trap : INT; $(BIN)/tamis ui $(UI_ARGS) || [ $$? -eq 130 ]
 
 # Without the goldens, the scenarios of the graph and the tests of the checkout, benchmarks/ and deploy/ where no change
-# calls for them; the end of a run says what was left out (tests/left_out.py). The targets below are these.
+# calls for them; the end of a run says what was left out (tests/left_out.py). The targets below run these always.
 test: $(STAMP)
 	$(PYTEST) -m "not slow" --leave-out unchanged $(PYTEST_ARGS)
 

@@ -41,15 +41,15 @@ def main() -> int:
         for number in range(flags.commits):
             begin_attempt(store, [("documents", f"shard {number}")])
 
-        def read_anew() -> None:
+        def read_files() -> None:
             store.read_afresh()
             read_attempts(store)
 
         def compact() -> None:
             store.open("attempts").optimize()
 
-        ways = {"small files": (read_anew, TURNS), "no commit since": (lambda: read_attempts(store), TURNS)}
-        ways |= {"compacting them": (compact, 1), "one file": (read_anew, TURNS)}
+        ways = {"small files": (read_files, TURNS), "no commit since": (lambda: read_attempts(store), TURNS)}
+        ways |= {"compacting them": (compact, 1), "one file": (read_files, TURNS)}
         for way, (act, turns) in ways.items():
             print(json.dumps({"way": way, "commits": flags.commits} | milliseconds(act, turns)))
     return 0

@@ -299,7 +299,8 @@ class Store:
             key = (table, at, version, tuple(columns or ()), where)
             if (known := memory.get(key)) is not None:
                 return known
-            opened = opened or self._opened(table, version)
+            if opened is None:  # the truth of a table is its number of rows, which would be counted
+                opened = self._opened(table, version)
         batches = list(stream_rows(opened, table, columns, where))
         schema = batches[0].schema if batches else self._selected(opened, table, columns)
         rows = pa.Table.from_batches(batches, schema=schema)

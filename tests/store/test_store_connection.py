@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import lancedb
 import pyarrow as pa
 import pytest
+from lancedb.table import LanceTable
 
 from tamis.graph.repair import unreadable_tables
 from tamis.store import remembered, tables
@@ -148,6 +149,19 @@ def test_what_was_read_before_files_are_read_afresh_is_not_remembered_after(tmp_
     monkeypatch.setattr(tables, "stream_rows", stream)
     assert store.read_arrow("judge_sample") is not first
     assert store.read_arrow("judge_sample") is store.read_arrow("judge_sample")
+
+
+def test_a_read_that_has_no_stamp_opens_its_table_once_and_counts_no_rows(tmp_path, monkeypatch):
+    """As of an object store, where each costs a request."""
+    store, opened = Home(tmp_path).store, []
+    store.merge("judge_sample", sample("train"))
+    monkeypatch.setattr(tables, "stamp_of_versions", lambda *_: None)
+    monkeypatch.setattr(
+        Store, "open", lambda self, name, open_it=Store.open: (opened.append(name), open_it(self, name))[1]
+    )
+    monkeypatch.setattr(LanceTable, "__len__", lambda _self: pytest.fail("rows were counted"))
+    assert store.read("judge_sample")["part"].to_list() == ["train"]
+    assert opened == ["judge_sample"]
 
 
 def test_threads_share_the_connection_from_the_first_reading_on(tmp_path):

@@ -7,8 +7,8 @@ epsilon log(N) / 2 everywhere and says nothing of the pool's density (decision 0
 its own neighbour: plans of OT(a, a) have an empty diagonal, as a U-statistic does. `itself=True` gives the
 divergence of Feydy et al.
 
-p is solved on a sample of the pool, densely in float64; one c-transform extends it to any document. That costs
-N x S x d products: with S = 1,000, as many as scores by 1,000 examples.
+p is solved on a sample of the pool, densely in float64; one c-transform extends it to any document. That
+costs N x S x d products: with S = 1,000, as many as scores by 1,000 examples.
 """
 
 import json
@@ -45,8 +45,9 @@ class PoolPotential:
 
     sample: the sampled points [S, d] with p [S], not shifted: T(p) = p fixes the constant. Of its fields,
     marginal_error is the L1 distance of the plan's marginals to the masses; error_estimate bounds
-    max |p - p*| to first order; gap_bound is the product of both; passes counts steps. ids [S]: of the sampled
-    documents. itself: whether a document counts as its own neighbour. pool_rows: documents in the pool.
+    max |p - p*| to first order; gap_bound is the product of both; passes counts steps. ids [S]: of the
+    sampled documents. itself: whether a document counts as its own neighbour. pool_rows: documents in the
+    pool.
     """
 
     sample: TargetPotential

@@ -28,6 +28,8 @@ from tamis.topics.storing import read_names
 SCORE_WORDS: dict[str, str] = {
     "got-d": "how much farther from the target the whole pool would be if it contained more of this "
     "document: documents like the target's examples have small scores, which can be below 0",
+    "got-d-debiased": "how much farther from the target the pool would be with more of this document, minus "
+    "how far the document is from other documents of the pool: texts that are all alike have large scores",
     "got-d-quality": "how much farther from the target the pool would be with more of this document, plus a "
     "penalty that rises as the quality of the document falls",
     "got-d-contrast": "how much farther from the target the pool would be with more of this document, minus "

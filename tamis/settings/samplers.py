@@ -27,6 +27,8 @@ Options = Mapping[str, float]
 METHOD_SCORE = "method_score"
 AWAY_SCORE = "gradient_away"
 """The transport gradient of the target that a selection is to keep away from."""
+DEBIASED_SCORE = "debiased_gradient"
+"""The transport gradient less the pool's own potential."""
 DEFAULT_OPTIONS: Options = MappingProxyType(
     {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
 )
@@ -35,7 +37,15 @@ PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
 READS_TEXTS = frozenset({"dsir", "classifier"})
 """Methods that score texts by their words; the others, but for models that read them, look at vectors."""
 VECTOR_SCORES = frozenset(
-    {"transport_gradient", AWAY_SCORE, "nearest_cost", "density", "judge_margin_predicted", "quality"}
+    {
+        "transport_gradient",
+        DEBIASED_SCORE,
+        AWAY_SCORE,
+        "nearest_cost",
+        "density",
+        "judge_margin_predicted",
+        "quality",
+    }
 )
 """Scores that are computed from vectors."""
 FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL"'
@@ -158,6 +168,16 @@ _ALL = (
         needs_target=True,
         description="Smallest gradient of the optimal transport distance to the target with respect to "
         "the document's mass (arXiv 2405.02774).",
+    ),
+    Sampler(
+        name="got-d-debiased",
+        rule="top_k",
+        direction="lowest",
+        score_columns=(DEBIASED_SCORE,),
+        needs_target=True,
+        formula="transport gradient - the pool's own potential",
+        description="Smallest gradient of the debiased transport divergence: near the target, and not merely "
+        "where the pool is crowded (arXiv 1810.08278).",
     ),
     Sampler(
         name="got-d-quality",

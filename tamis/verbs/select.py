@@ -27,12 +27,13 @@ from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import are_one
 from tamis.embedding.unknown import SAMPLE, unknown_texts
 from tamis.readers.text import normalise_text, normalised_id, without_surrogates
+from tamis.samplers.debiased import debiased_scores
 from tamis.samplers.methods import METHODS, MethodProblem
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
 from tamis.selection.pool import estimated_tokens
 from tamis.settings.budget import Budget
-from tamis.settings.samplers import METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
+from tamis.settings.samplers import DEBIASED_SCORE, METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
 from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
 from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
@@ -108,6 +109,11 @@ class _Scoring:
         options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
         return solve_and_score(self.goal_md, self.vectors_nd, seed=self.seed, **options)[1]
 
+    def debiased(self) -> npt.NDArray[Any]:
+        options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
+        ids = self.pool["doc_id"].to_list()
+        return debiased_scores(self.goal_md, self.vectors_nd, ids=ids, seed=self.seed, **options)[2]
+
     def nearest(self) -> npt.NDArray[Any]:
         return nearest_cost(self.goal_md, self.vectors_nd)
 
@@ -141,6 +147,7 @@ class _Scoring:
 
 SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
     "transport_gradient": _Scoring.gradient,
+    DEBIASED_SCORE: _Scoring.debiased,
     "nearest_cost": _Scoring.nearest,
     "density": _Scoring.density,
     METHOD_SCORE: _Scoring.method,

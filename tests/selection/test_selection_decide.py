@@ -62,7 +62,7 @@ def chosen(decisions):
 
 def test_the_names_of_the_samplers():
     stored = {"random", "got-d", "got-d-quality", "ask-llm", "density", "knn", "perplexity"}
-    stored |= {"got-d-contrast", "quality-diversity", "rank-ensemble"}
+    stored |= {"got-d-debiased", "got-d-contrast", "quality-diversity", "rank-ensemble"}
     computed = {"got-d-rounds", "got-d-quality-rounds", "round-robin", "dsir", "classifier"}
     computed |= {"tsds", "unbalanced"}
     free = {"semdedup", "prototypes"}

@@ -1,4 +1,4 @@
-"""The pool's own potential: that of a dense solve, its gradient that of POT's values, in any order of rows."""
+"""The pool's own potential: that of a dense solve, its gradient that of POT's values, in any order."""
 
 import json
 import warnings

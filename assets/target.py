@@ -48,10 +48,12 @@ from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
+from tamis.transport.debiased import PoolPotential
 from tamis.transport.gaps import FEWEST, Gaps, find_gaps
-from tamis.transport.scoring import PoolScoring, score_pool, score_range
+from tamis.transport.scoring import OwnScoring, PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
+    current_pool_potential,
     current_potential,
     load_potential,
     potential_facts,
@@ -314,6 +316,55 @@ def transport_scores(work: Work, key: str) -> Iterator[Any]:
     facts = {"scored": scored, "smallest_gradient": smallest, "largest_gradient": largest}
     rows = [Rows(table=f"transport_{key}")]
     yield from work.record(Output(partition=key, rows=rows, row_count=count, metadata=facts))
+
+
+@asset("pool_potential", ["scipy"])
+@per_partition
+def pool_potential(work: Work, key: str) -> Iterator[Any]:
+    """The pool's own potential on a sample of the pool, in the geometry of the target's potential."""
+    entry = ("pool_potential", key)
+    usable = not work.refits and entry in work.current
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        work.progress(f"own potential of the pool for {key}"),
+    ):
+        warnings.simplefilter("always")
+        found = current_pool_potential(
+            work.store,
+            current_table(work.project),
+            load_potential(work.upstream("target_potential", key)),
+            seed=work.project.seed,
+            before=work.upstream(*entry)
+            if usable and work.differs_only_in(key, {"embeddings", "target_potential"})
+            else None,
+        )
+    for warning in caught:
+        work.context.log.warning(str(warning.message))
+    folder = work.fitted(key)
+    found.own.save(folder)
+    version: dict[str, Any] = {"settled": not found.kept}
+    if found.kept:  # scores of documents that were here stay
+        before = work.current[entry].data_version
+        version = {"settled": before == work.key(key), "data_version": before}
+    yield from work.record(
+        Output(partition=key, files=[folder], row_count=len(found.own.ids), metadata=found.facts, **version)
+    )
+
+
+@asset("pool_potential_scores", ["lancedb", "torch"], engine=True)
+@per_partition
+def pool_potential_scores(work: Work, key: str) -> Iterator[Any]:
+    """The pool's own potential at each document: small where the pool is crowded."""
+    scoring = OwnScoring(
+        own=PoolPotential.load(work.upstream("pool_potential", key)),
+        target=key,
+        fingerprint=work.current[("pool_potential", key)].data_version[:32],
+    )
+    count = work.store.count(current_table(work.project))
+    with work.progress(f"own potential of the pool for {key}", count) as progress:
+        scored = score_pool(work.store, scoring, current_table(work.project), progress.advance)
+    rows = [Rows(table=scoring.table)]
+    yield from work.record(Output(partition=key, rows=rows, row_count=count, metadata={"scored": scored}))
 
 
 @asset("target_gaps", ["lancedb", "torch"])

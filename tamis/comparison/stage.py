@@ -24,6 +24,7 @@ from tamis.stage import (
 from tamis.store.columns import Table, integer, many, moment, real, text
 from tamis.training.planned import model_section
 from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on_pool, with_twins
+from tamis.transport.stage import POOL_STAGE, debiased_wanted
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _SAMPLER_TRIAL = (
@@ -172,6 +173,7 @@ SAMPLER_TRIALS_STAGE = Stage(
     edges=(
         *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _target)),
+        edge("pool_potential_scores", _when_scored(POOL_STAGE, _target)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
@@ -195,6 +197,7 @@ COMPARISON_STAGE = Stage(
     edges=(
         *pool_edges(),
         edge("transport_scores", every("targets")),
+        edge("pool_potential_scores", when(debiased_wanted, every("targets"))),
         edge("quality_scores", when(quality_wanted, every("shards"))),
         edge("density_scores"),
         edge("perplexity_scores", when(perplexity_wanted, every("shards"))),

@@ -36,6 +36,7 @@ from tamis.stage import (
 from tamis.store.columns import DOC_ID, Table, flag, integer, real, text
 from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
+from tamis.transport.stage import POOL_STAGE
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
 _PLANNED = (
@@ -397,6 +398,7 @@ DESIGN_STAGE = Stage(
     edges=(
         *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _first_target)),
+        edge("pool_potential_scores", _when_scored(POOL_STAGE, _first_target)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),

@@ -17,6 +17,30 @@ from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.solve import solve_and_score
 
 
+def pool_potential(
+    potential: TargetPotential,
+    pool: Rows,
+    *,
+    ids: Sequence[str],
+    sample: int = SAMPLE,
+    itself: bool = False,
+    seed: int = 0,
+) -> PoolPotential:
+    """The own potential of a pool [n, d], in the geometry of a potential solved on it, from a sample of it.
+
+    A hash of (seed, id) draws the sample, so that the order of the rows changes nothing. Raises as
+    `solve_pool_potential`.
+    """
+    drawn_s = draw_sample(ids, sample, seed)
+    return solve_pool_potential(
+        rows_at(RowSource(pool, "pool").rows, drawn_s),
+        potential,
+        ids=[ids[row] for row in drawn_s],
+        pool_rows=len(ids),
+        itself=itself,
+    )
+
+
 def debiased_scores(
     target: Matrix,
     candidates: Rows,
@@ -30,21 +54,13 @@ def debiased_scores(
 ) -> tuple[TargetPotential, PoolPotential, Float32s]:
     """Both potentials and the scores [n], f_ab - p_aa, of the candidates [n, d] as the pool, smallest first.
 
-    sample: documents that p_aa is solved on; a hash of (seed, id) draws them, so that the order of the rows
-    changes nothing (without ids their positions are hashed). itself: whether a document counts as its own
-    neighbour, as in the divergence of Feydy et al. `solver`: other arguments of `solve_potential`, which
-    raises; f_ab is the score of got-d.
+    sample: documents that p_aa is solved on, drawn by ids, or by positions without them. itself: whether a
+    document counts as its own neighbour, as in the divergence of Feydy et al. `solver`: other
+    arguments of `solve_potential`, which raises; f_ab is the score of got-d.
     """
     potential, toward_n = solve_and_score(target, candidates, seed=seed, advance=advance, **solver)
     named = [str(row) for row in range(len(toward_n))] if ids is None else list(ids)
-    drawn_s = draw_sample(named, sample, seed)
-    own = solve_pool_potential(
-        rows_at(RowSource(candidates, "candidates").rows, drawn_s),
-        potential,
-        ids=[named[row] for row in drawn_s],
-        pool_rows=len(named),
-        itself=itself,
-    )
+    own = pool_potential(potential, candidates, ids=named, sample=sample, itself=itself, seed=seed)
     device = solver.get("device", "auto")
     return potential, own, toward_n - own.gradient(candidates, ids=named, device=device, advance=advance)
 

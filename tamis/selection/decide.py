@@ -30,8 +30,8 @@ _EMPTY = {"doc_id": pl.String, "reason": pl.String, "duplicate_of": pl.String, "
 SCORES: dict[str, str] = {
     "transport_gradient": "How much the optimal transport distance between the pool and the target grows "
     "when this document gets more weight; no unit, smaller is better.",
-    "debiased_gradient": "How much the debiased transport divergence between the pool and the target grows "
-    "when this document gets more weight; no unit, smaller is better.",
+    "pool_potential": "How far the document is from other documents of the pool, the nearest counting most; "
+    "no unit, small where the pool is crowded.",
     "gradient_away": "How much the optimal transport distance between the pool and the target to keep away "
     "from grows when this document gets more weight; no unit, larger is better.",
     "quality": "Quality from 0 (worst) to 1 (best); rises with the predicted log odds that the judge calls "

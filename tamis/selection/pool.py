@@ -26,7 +26,7 @@ from tamis.store.tables import Store
 from tamis.tokens.stage import TOKEN_COUNTS
 from tamis.topics.storing import read_topics
 from tamis.training.stage import PERPLEXITY_STAGE
-from tamis.transport.stage import TRANSPORT
+from tamis.transport.stage import POOL_POTENTIAL, TRANSPORT
 
 UNKNOWN = "unknown"
 """The group of documents of which nothing says where they belong."""
@@ -58,7 +58,8 @@ def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> p
     pool = token_sizes(store)
     for column in columns:
         stage = _SCORES.get(column)
-        table = stage.tables[0].name if stage else f"{TRANSPORT.name}_{target}"
+        of_target = POOL_POTENTIAL if column in POOL_POTENTIAL.scores else TRANSPORT
+        table = stage.tables[0].name if stage else f"{of_target.name}_{target}"
         if store.exists(table):
             scores = store.read(table, ["doc_id", column]).with_columns(pl.col(column).cast(pl.Float64))
             pool = pool.join(scores, on="doc_id", how="left")

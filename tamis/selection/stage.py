@@ -34,8 +34,8 @@ from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.topics.stage import TOPICS_STAGE
 from tamis.training.stage import PERPLEXITY_STAGE, with_twins
 from tamis.transport import GAPS_CODE_VERSION
+from tamis.transport.stage import POOL_STAGE, TARGET_GAPS
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
-from tamis.transport.stage import TARGET_GAPS
 
 CONTAMINATION = Table(
     name="contamination",
@@ -104,6 +104,11 @@ DECISIONS = Table(
             "transport_gradient",
             "gradient of the optimal transport distance between the pool and the target with respect to the "
             "document's mass; null if the sampler did not use this score",
+        ),
+        real(
+            "pool_potential",
+            "the pool's own potential at the document, which is small where the pool is crowded; null if the "
+            "sampler did not use this score",
         ),
         real(
             "gradient_away",
@@ -195,7 +200,7 @@ MIXTURE = "mixture"
 """Stage and table of `tamis.mixture`: how much of each source is best."""
 TABLES = (SCORES_BY_MODEL,)
 (FLAGS_STAGE,) = FILTER_STAGES
-SCORED = (TRANSPORT_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
+SCORED = (TRANSPORT_STAGE, POOL_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
 """Stages whose scores samplers rank by."""
 
 
@@ -376,6 +381,7 @@ def _edges() -> tuple[Edge, ...]:
     inputs = (
         *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
+        edge("pool_potential_scores", _when_scored(POOL_STAGE, _target_of_selection)),
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),

@@ -27,8 +27,8 @@ Options = Mapping[str, float]
 METHOD_SCORE = "method_score"
 AWAY_SCORE = "gradient_away"
 """The transport gradient of the target that a selection is to keep away from."""
-DEBIASED_SCORE = "debiased_gradient"
-"""The transport gradient less the pool's own potential."""
+POOL_SCORE = "pool_potential"
+"""The pool's own potential: small where the pool is crowded."""
 DEFAULT_OPTIONS: Options = MappingProxyType(
     {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
 )
@@ -39,7 +39,7 @@ READS_TEXTS = frozenset({"dsir", "classifier"})
 VECTOR_SCORES = frozenset(
     {
         "transport_gradient",
-        DEBIASED_SCORE,
+        POOL_SCORE,
         AWAY_SCORE,
         "nearest_cost",
         "density",
@@ -121,6 +121,11 @@ def _gradient_and_quality(options: Options) -> pl.Expr:
     return pl.col("transport_gradient") + options["quality_weight"] * (1.0 - pl.col("quality"))
 
 
+def _gradient_debiased(options: Options) -> pl.Expr:
+    # Gradient of OT(pool, target) - OT(pool, pool) / 2 with respect to the mass of a document.
+    return pl.col("transport_gradient") - pl.col(POOL_SCORE)
+
+
 def _gradient_and_contrast(options: Options) -> pl.Expr:
     # Gradient of OT(pool, target) - w OT(pool, away) with respect to the mass of a document.
     return pl.col("transport_gradient") - options["away_weight"] * pl.col(AWAY_SCORE)
@@ -173,11 +178,12 @@ _ALL = (
         name="got-d-debiased",
         rule="top_k",
         direction="lowest",
-        score_columns=(DEBIASED_SCORE,),
+        score_columns=("transport_gradient", POOL_SCORE),
         needs_target=True,
+        combine=_gradient_debiased,
         formula="transport gradient - the pool's own potential",
-        description="Smallest gradient of the debiased transport divergence: near the target, and not merely "
-        "where the pool is crowded (arXiv 1810.08278).",
+        description="Smallest value of transport gradient - the pool's own potential: near the target, and "
+        "not merely where the pool is crowded (debiased transport divergence, arXiv 1810.08278).",
     ),
     Sampler(
         name="got-d-quality",

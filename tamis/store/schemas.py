@@ -41,6 +41,7 @@ UNHASHED_COLUMNS = frozenset(
 LATER_COLUMNS = frozenset(
     {
         "held_out_low",
+        "pool_potential",
         "held_out_high",
         "warm_up_bits_per_byte",
         "held_out_loss",

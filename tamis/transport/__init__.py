@@ -29,11 +29,13 @@ from tamis.transport.shards import (
 from tamis.transport.solve import NotConverged, solve_and_score, solve_potential
 
 CODE_VERSION = "5"
+POOL_CODE_VERSION = "1"
 GAPS_CODE_VERSION = "2"
 
 __all__ = [
     "CODE_VERSION",
     "GAPS_CODE_VERSION",
+    "POOL_CODE_VERSION",
     "BadShapeError",
     "BadVectorError",
     "EstimatedTopK",

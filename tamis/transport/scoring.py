@@ -1,7 +1,7 @@
 """Scores of a target, of documents that its potential has not scored yet; cost of the nearest point."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from tamis.transport.cost import (
     target_points,
     whole_tiles,
 )
+from tamis.transport.debiased import PoolPotential
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, explicit_center
 from tamis.transport.sinkhorn import chunk_rows, exact_products
@@ -71,6 +72,21 @@ def nearest_cost(
     return np.concatenate([np.zeros(0, dtype=np.float32), *costs])
 
 
+class Scoring(Protocol):
+    """What computes the rows of a table, one for each document of the pool."""
+
+    @property
+    def table(self) -> str:
+        """The table that the rows are of."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The version that the rows will carry."""
+
+    def rows(self, ids: list[str], vectors_nd: np.ndarray) -> pa.Table:
+        """Rows of the table for some documents."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoolScoring:
     """What scores a pool: the potential, the target's vectors [M, d], and the version the rows will carry."""
@@ -80,19 +96,44 @@ class PoolScoring:
     target: str
     fingerprint: str
 
+    @property
+    def table(self) -> str:
+        """The table of the target's scores."""
+        return f"transport_{self.target}"
+
     def rows(self, ids: list[str], vectors_nd: np.ndarray) -> pa.Table:
         """Rows of the table `transport_<target>` for some documents."""
         gradient_n = self.potential.gradient(vectors_nd).astype(np.float64)
         nearest_n = nearest_cost(self.target_md, vectors_nd, center=self.potential.center).astype(np.float64)
         return pa.table(
             [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)],
-            schema=schema_of(f"transport_{self.target}"),
+            schema=schema_of(self.table),
         )
 
 
-def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Advance = ignore) -> int:
-    """Bring gradient and nearest cost of every document up to date; returns how many were computed."""
-    table = f"transport_{scoring.target}"
+@dataclass(frozen=True, kw_only=True)
+class OwnScoring:
+    """What scores a pool by its own potential, for a target, and the version the rows will carry."""
+
+    own: PoolPotential
+    target: str
+    fingerprint: str
+
+    @property
+    def table(self) -> str:
+        """The table of the pool's own potential."""
+        return f"pool_potential_{self.target}"
+
+    def rows(self, ids: list[str], vectors_nd: np.ndarray) -> pa.Table:
+        """Rows of the table `pool_potential_<target>` for some documents."""
+        own_n = self.own.gradient(vectors_nd, ids=ids).astype(np.float64)
+        columns = [[self.target] * len(ids), ids, own_n, [self.fingerprint] * len(ids)]
+        return pa.table(columns, schema=schema_of(self.table))
+
+
+def score_pool(store: Store, scoring: Scoring, pool_table: str, advance: Advance = ignore) -> int:
+    """Bring the rows of every document up to date; returns how many were computed."""
+    table = scoring.table
     pool = store.read(pool_table, ["doc_id"])
     current = store.read(table, ["doc_id"], f"fingerprint = {quoted(scoring.fingerprint)}")
     missing = pool.join(current, on="doc_id", how="anti")["doc_id"].sort().to_list()
@@ -111,15 +152,13 @@ def score_pool(store: Store, scoring: PoolScoring, pool_table: str, advance: Adv
     return len(missing)
 
 
-def _rows_of_block(scoring: PoolScoring, block: pa.Table, advance: Advance) -> pa.Table:
+def _rows_of_block(scoring: Scoring, block: pa.Table, advance: Advance) -> pa.Table:
     rows = scoring.rows(block["doc_id"].to_pylist(), matrix_of(block["vector"]))
     advance(block.num_rows)
     return rows
 
 
-def _rows_of_span(
-    state: tuple[PoolScoring, VectorBlocks], span: tuple[int, int], advance: Advance
-) -> pa.Table:
+def _rows_of_span(state: tuple[Scoring, VectorBlocks], span: tuple[int, int], advance: Advance) -> pa.Table:
     scoring, vectors = state
     parts = []
     for ids, vectors_nd in vectors.within(span).with_ids():

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from tamis.settings.samplers import POOL_SCORE, find_sampler
 from tamis.stage import Learning, Snapshot, Stage, edge, every, precision_settings, same
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, flag, real, text
-from tamis.transport import CODE_VERSION
+from tamis.transport import CODE_VERSION, POOL_CODE_VERSION
 
 TRANSPORT = Table(
     name="transport",
@@ -24,6 +25,26 @@ TRANSPORT = Table(
             "document's mass, no unit; smaller is better",
         ),
         real("nearest_cost", "transport cost from the document to the nearest target example, no unit"),
+        FINGERPRINT,
+    ),
+)
+POOL_POTENTIAL = Table(
+    name="pool_potential",
+    rewritten=True,
+    key=("doc_id",),
+    text=(),
+    many=True,
+    partition="target",
+    source="pool_potential_scores",
+    scores=(POOL_SCORE,),
+    columns=(
+        text("target", "name of the target"),
+        DOC_ID,
+        real(
+            POOL_SCORE,
+            "the pool's own potential at the document, in the geometry of the target's; no unit, small where "
+            "the pool is crowded",
+        ),
         FINGERPRINT,
     ),
 )
@@ -57,6 +78,26 @@ SCORES_STAGE = Stage(
 )
 
 
+def debiased_wanted(snapshot: Snapshot) -> bool:
+    """Return whether a configured sampler reads the pool's own potential."""
+    settings = snapshot.project.settings
+    used = [chosen.sampler for chosen in settings.selection]
+    used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    used += [settings.mixture.sampler] if settings.mixture else []
+    return any(POOL_SCORE in find_sampler(name).score_columns for name in used)
+
+
+POOL_STAGE = Stage(
+    name="pool_potential_scores",
+    group="target",
+    partitions="targets",
+    code_version=POOL_CODE_VERSION,
+    active=debiased_wanted,
+    edges=(edge("pool_potential", same), edge("embeddings", every("shards"))),
+    tables=(POOL_POTENTIAL,),
+)
+
+
 def _potential_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     return snapshot.project.settings.transport.model_dump() | precision_settings(snapshot)
 
@@ -73,4 +114,15 @@ STAGES = (
         learning=Learning.FITTED,
     ),
     SCORES_STAGE,
+    Stage(
+        name="pool_potential",
+        group="target",
+        partitions="targets",
+        code_version=POOL_CODE_VERSION,
+        active=debiased_wanted,
+        edges=(edge("target_potential", same), edge("embeddings", every("shards"))),
+        files="fitted",
+        learning=Learning.FITTED,
+    ),
+    POOL_STAGE,
 )

@@ -9,6 +9,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,22 @@ from tamis.embedding import encode_each, load_encoder
 from tamis.embedding.storing import are_one
 from tamis.embedding.unknown import SAMPLE, unknown_texts
 from tamis.readers.text import normalise_text, normalised_id, without_surrogates
-from tamis.samplers.debiased import debiased_scores
+from tamis.samplers.debiased import pool_potential
 from tamis.samplers.methods import METHODS, MethodProblem
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
 from tamis.selection.pool import estimated_tokens
 from tamis.settings.budget import Budget
-from tamis.settings.samplers import DEBIASED_SCORE, METHOD_SCORE, READS_TEXTS, SAMPLERS, Sampler
+from tamis.settings.samplers import (
+    METHOD_SCORE,
+    POOL_SCORE,
+    READS_TEXTS,
+    SAMPLERS,
+    Sampler,
+    complete_options,
+)
 from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
-from tamis.transport import FewTargetPoints, nearest_cost, solve_and_score
+from tamis.transport import FewTargetPoints, TargetPotential, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
@@ -105,14 +113,19 @@ class _Scoring:
     vectors_nd: npt.NDArray[np.float32]
     goal_md: npt.NDArray[np.float32]
 
-    def gradient(self) -> npt.NDArray[Any]:
+    @cached_property
+    def solved(self) -> tuple[TargetPotential, npt.NDArray[Any]]:
+        """The potential of the goal, and the scores that it gives."""
         options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
-        return solve_and_score(self.goal_md, self.vectors_nd, seed=self.seed, **options)[1]
+        return solve_and_score(self.goal_md, self.vectors_nd, seed=self.seed, **options)
 
-    def debiased(self) -> npt.NDArray[Any]:
-        options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
+    def gradient(self) -> npt.NDArray[Any]:
+        return self.solved[1]
+
+    def pool_potential(self) -> npt.NDArray[Any]:
         ids = self.pool["doc_id"].to_list()
-        return debiased_scores(self.goal_md, self.vectors_nd, ids=ids, seed=self.seed, **options)[2]
+        own = pool_potential(self.solved[0], self.vectors_nd, ids=ids, seed=self.seed)
+        return own.gradient(self.vectors_nd, ids=ids)
 
     def nearest(self) -> npt.NDArray[Any]:
         return nearest_cost(self.goal_md, self.vectors_nd)
@@ -147,7 +160,7 @@ class _Scoring:
 
 SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
     "transport_gradient": _Scoring.gradient,
-    DEBIASED_SCORE: _Scoring.debiased,
+    POOL_SCORE: _Scoring.pool_potential,
     "nearest_cost": _Scoring.nearest,
     "density": _Scoring.density,
     METHOD_SCORE: _Scoring.method,
@@ -208,7 +221,8 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
             else "no text is eligible; the column reason says why"
         )
         warnings.warn(NothingSelected(f"nothing was selected: {why}"), stacklevel=3)
-    score = pl.col(*sampler.score_columns) if sampler.score_columns else pl.lit(None, dtype=pl.Float64)
+    ranked = bool(sampler.score_columns)
+    score = sampler.score(complete_options(None)) if ranked else pl.lit(None, dtype=pl.Float64)
     without = pl.col("reason") == Reason.NO_SCORE.value
     return (
         given.join(decided, on="doc_id", how="left")
@@ -275,7 +289,6 @@ def _scored(
     refused = pl.DataFrame(schema={"doc_id": pl.String, "why": pl.String})
     if not sampler.score_columns:
         return pool.select("doc_id"), refused
-    (column,) = sampler.score_columns
     goal = goal if sampler.needs_target else goal.clear()
     if sampler.method in READS_TEXTS:
         vectors = pl.DataFrame(schema={"doc_id": pl.String, "vector": pl.Array(pl.Float32, 1)})
@@ -297,7 +310,7 @@ def _scored(
     )
     # Where nothing sets the texts apart, each is zero once they are centred.
     if len(pool) < 2 if sampler.method in READS_TEXTS else are_one(scoring.vectors_nd):
-        score_n: npt.NDArray[Any] = np.zeros(len(pool))
+        score_cn = [np.zeros(len(pool))] * len(sampler.score_columns)
         if len(pool) > 1:
             warnings.warn(
                 f"the encoder {choosing.encoder} gives all {len(pool):,} different texts the same vector, so "
@@ -308,8 +321,10 @@ def _scored(
     else:
         with computing_in(FLOAT32), warnings.catch_warnings():
             warnings.simplefilter("ignore", FewTargetPoints)
-            score_n = SCORES[column](scoring)
-    return pool.select("doc_id", pl.Series(column, score_n, dtype=pl.Float64)), refused
+            score_cn = [SCORES[column](scoring) for column in sampler.score_columns]
+    scores = zip(sampler.score_columns, score_cn, strict=True)
+    columns = [pl.Series(column, score_n, dtype=pl.Float64) for column, score_n in scores]
+    return pool.select("doc_id", *columns), refused
 
 
 def _vectors(documents: pl.DataFrame, choosing: Choosing) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -36,6 +36,7 @@ SCORES = (
     "nearest_cost",
     "bits_per_byte",
     "gradient_away",
+    "pool_potential",
 )
 
 
@@ -72,6 +73,7 @@ def test_the_names_of_the_samplers():
     assert {name for name, sampler in SAMPLERS.items() if sampler.needs_target} == {
         "got-d",
         "got-d-contrast",
+        "got-d-debiased",
         "got-d-quality",
         "rank-ensemble",
         "knn",
@@ -83,6 +85,7 @@ def test_the_names_of_the_samplers():
     ("sampler", "key"),
     [
         ("got-d", lambda row: row["transport_gradient"]),
+        ("got-d-debiased", lambda row: row["transport_gradient"] - row["pool_potential"]),
         ("got-d-contrast", lambda row: row["transport_gradient"] - row["gradient_away"]),
         ("got-d-quality", lambda row: row["transport_gradient"] + (1 - row["quality"])),
         ("ask-llm", lambda row: -row["judge_margin_predicted"]),

@@ -38,6 +38,7 @@ from tamis.retention.held_back import keep_values
 from tamis.retention.losses import forget_shrunken, note_shrunken
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
+from tamis.samplers.pool_potential import OwnScoring, PoolPotential, current_pool_potential
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.selection.pool import exclusions
 from tamis.settings.references import named
@@ -48,12 +49,10 @@ from tamis.store.tables import quoted, vector_column
 from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
-from tamis.transport.debiased import PoolPotential
 from tamis.transport.gaps import FEWEST, Gaps, find_gaps
-from tamis.transport.scoring import OwnScoring, PoolScoring, score_pool, score_range
+from tamis.transport.scoring import PoolScoring, score_pool, score_range
 from tamis.transport.storing import (
     CurrentPotential,
-    current_pool_potential,
     current_potential,
     load_potential,
     potential_facts,

@@ -10,9 +10,9 @@ from typing import Any
 
 from tamis.base.progress import Advance, ignore
 from tamis.samplers.choice import Choice, choose
+from tamis.samplers.pool_potential import SAMPLE, PoolPotential, draw_sample, solve_pool_potential
 from tamis.samplers.rounds import rows_at
 from tamis.transport.cost import Matrix, Rows, RowSource
-from tamis.transport.debiased import SAMPLE, PoolPotential, draw_sample, solve_pool_potential
 from tamis.transport.potential import Float32s, TargetPotential
 from tamis.transport.solve import solve_and_score
 

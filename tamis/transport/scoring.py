@@ -22,7 +22,6 @@ from tamis.transport.cost import (
     target_points,
     whole_tiles,
 )
-from tamis.transport.debiased import PoolPotential
 from tamis.transport.potential import Float32s, TargetPotential, resolve_device
 from tamis.transport.prepare import READING_WIDTH, explicit_center
 from tamis.transport.sinkhorn import chunk_rows, exact_products
@@ -109,26 +108,6 @@ class PoolScoring:
             [[self.target] * len(ids), ids, gradient_n, nearest_n, [self.fingerprint] * len(ids)],
             schema=schema_of(self.table),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnScoring:
-    """What scores a pool by its own potential, for a target, and the version the rows will carry."""
-
-    own: PoolPotential
-    target: str
-    fingerprint: str
-
-    @property
-    def table(self) -> str:
-        """The table of the pool's own potential."""
-        return f"pool_potential_{self.target}"
-
-    def rows(self, ids: list[str], vectors_nd: np.ndarray) -> pa.Table:
-        """Rows of the table `pool_potential_<target>` for some documents."""
-        own_n = self.own.gradient(vectors_nd, ids=ids).astype(np.float64)
-        columns = [[self.target] * len(ids), ids, own_n, [self.fingerprint] * len(ids)]
-        return pa.table(columns, schema=schema_of(self.table))
 
 
 def score_pool(store: Store, scoring: Scoring, pool_table: str, advance: Advance = ignore) -> int:

@@ -15,8 +15,7 @@ from tamis.corpus.stage import TARGET_EXAMPLES
 from tamis.settings.config import TransportSection
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.store.vectors import VectorBlocks, require_documents
-from tamis.transport.certificate import ACCEPT_BELOW, UnionCertificate, estimated_top_k
-from tamis.transport.debiased import SAMPLE, PoolPotential, draw_sample, solve_pool_potential
+from tamis.transport.certificate import UnionCertificate, estimated_top_k
 from tamis.transport.exact import ExactCheck, check_exactly
 from tamis.transport.gaps import Gaps, Stability, bootstrap_stability, spread_rows
 from tamis.transport.potential import TargetPotential
@@ -190,63 +189,6 @@ def current_potential(
         exact=exact,
         stability=stability,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurrentPool:
-    """The pool's own potential as the pool is: solved (`kept` False), or that of an earlier pool.
-
-    change: L1 distance, in [0, 2], of the sample's masses to those of a draw from the pool as it is.
-    """
-
-    own: PoolPotential
-    kept: bool
-    change: float
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Figures for the event log."""
-        sample = self.own.sample
-        return {
-            "done": "accept" if self.kept else "solved from nothing",
-            "change_of_sample": self.change,
-            "marginal_error": sample.marginal_error,
-            "score_error_estimate": sample.error_estimate,
-            "epsilon": sample.epsilon,
-            "steps": sample.passes,
-            "pool_rows": self.own.pool_rows,
-        }
-
-
-def current_pool_potential(
-    store: Store,
-    pool_table: str,
-    potential: TargetPotential,
-    *,
-    seed: int,
-    before: Path | None = None,
-    sample: int = SAMPLE,
-) -> CurrentPool:
-    """The own potential of the stored pool in the geometry of `potential`: solved, or that in `before`.
-
-    That one stays while all documents of its sample are in the pool and a new draw differs from it by less
-    than a certificate accepts: `ACCEPT_BELOW`, in L1 distance. A solve on 1,000 documents takes a second, so
-    nothing is refined. Raises `PoolTooSmallError`.
-    """
-    require_documents(store, pool_table, 2)
-    ids = store.read(pool_table, ["doc_id"])["doc_id"].to_list()
-    drawn = [ids[row] for row in draw_sample(ids, sample, seed)]
-    if before is not None:
-        own = PoolPotential.load(before)
-        change = own.change(drawn)
-        if own.fits(potential) and change < ACCEPT_BELOW and {*own.ids} <= {*ids}:
-            return CurrentPool(own=own, kept=True, change=change)
-    blocks = [*store.by_ids(pool_table, drawn, ["doc_id", "vector"])]
-    place = {doc_id: row for row, doc_id in enumerate(drawn)}
-    found = [place[doc_id] for block in blocks for doc_id in block["doc_id"].to_pylist()]
-    vectors_sd = np.concatenate([matrix_of(block["vector"]) for block in blocks])[np.argsort(found)]
-    own = solve_pool_potential(vectors_sd, potential, ids=drawn, pool_rows=len(ids))
-    return CurrentPool(own=own, kept=False, change=0.0)
 
 
 def save_potential(folder: Path, found: CurrentPotential) -> None:

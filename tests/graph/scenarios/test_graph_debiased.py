@@ -8,7 +8,7 @@ import pytest
 from projects import CHOSEN, GRAPH, SmallProject, make_project, selection, sentences, write_jsonl
 
 from tamis.graph.used_stages import used_by
-from tamis.transport.debiased import PoolPotential
+from tamis.samplers.pool_potential import PoolPotential
 
 POOL_STAGES = {"pool_potential", "pool_potential_scores"}
 MADE = CHOSEN | POOL_STAGES

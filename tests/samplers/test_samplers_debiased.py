@@ -12,9 +12,9 @@ from transport_problems import RAW, Blocks, centred, clustered
 
 from tamis.base.errors import PermanentError
 from tamis.samplers.debiased import debiased, debiased_scores
+from tamis.samplers.pool_potential import PoolPotential, draw_sample, solve_pool_potential
 from tamis.transport import NotConverged, solve_and_score, solve_potential
 from tamis.transport.cost import BadShapeError
-from tamis.transport.debiased import PoolPotential, draw_sample, solve_pool_potential
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints"),
@@ -261,14 +261,14 @@ def test_the_error_is_within_the_estimate(itself, monkeypatch):
     problem = clustered(8, n=70, m=10)
     like = solve_potential(problem.y, problem.x, relative_epsilon=0.05)
     exact = solve_pool_potential(problem.x, like, ids=names(70), itself=itself)
-    monkeypatch.setattr("tamis.transport.debiased.MOST_STEPS", 40)
-    monkeypatch.setattr("tamis.transport.debiased.FIRST_STEPS", 99)
+    monkeypatch.setattr("tamis.samplers.pool_potential.MOST_STEPS", 40)
+    monkeypatch.setattr("tamis.samplers.pool_potential.FIRST_STEPS", 99)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConverged)
         rough = solve_pool_potential(problem.x, like, ids=names(70), itself=itself)
     off = np.abs(rough.sample.potential - exact.sample.potential).max()
     assert off <= rough.sample.error_estimate * 1.1 + 1e-9
-    monkeypatch.setattr("tamis.transport.debiased.MOST_STEPS", 1)
+    monkeypatch.setattr("tamis.samplers.pool_potential.MOST_STEPS", 1)
     with pytest.warns(NotConverged, match="after 1 steps"):
         assert not solve_pool_potential(problem.x, like, ids=names(70), itself=itself).sample.converged
 

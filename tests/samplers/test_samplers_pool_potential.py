@@ -4,12 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tamis.samplers.pool_potential import OwnScoring, PoolPotential, current_pool_potential
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, vector_column
 from tamis.transport import TargetPotential, solve_potential
-from tamis.transport.debiased import PoolPotential
-from tamis.transport.scoring import OwnScoring, score_pool
-from tamis.transport.storing import current_pool_potential
+from tamis.transport.scoring import score_pool
 
 POOL, TABLE, DIMENSION = "embeddings_x", "pool_potential_goal", 6
 pytestmark = pytest.mark.filterwarnings("ignore::tamis.transport.FewTargetPoints")

@@ -67,9 +67,13 @@ METHODS = {
     ),
     "transport": (
         "tamis.transport:CODE_VERSION",
-        "RIVALS calibrate contrast counts_by_estimate current_potential distances_to exact_coupling "
-        "find_gaps join leave nearest_domains read_gaps save_potential score_pool score_range "
+        "PoolScoring RIVALS calibrate contrast counts_by_estimate current_potential distances_to "
+        "exact_coupling find_gaps join leave nearest_domains read_gaps save_potential score_pool score_range "
         "select_in_rounds solve_and_score target_vectors",
+    ),
+    "pool_potential": (
+        "tamis.transport:POOL_CODE_VERSION",
+        "OwnScoring current_pool_potential debiased_scores",
     ),
     "gaps": ("tamis.transport:GAPS_CODE_VERSION", "find_gaps"),
     "coverage": (
@@ -134,6 +138,7 @@ NOT_REACHED = {
     "__all__": "says what is public",
     "CODE_VERSION": "noted next to the digest",
     "GAPS_CODE_VERSION": "likewise",
+    "POOL_CODE_VERSION": "likewise",
     "GRADER_CODE_VERSION": "likewise",
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",

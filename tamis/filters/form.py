@@ -1,0 +1,582 @@
+"""Statistics of form: how a text is written, whatever it says.
+
+Of a block of texts every statistic is a sum over its characters, words or lines divided by their number, so
+all are numpy passes over the block's code points; no loop runs over texts. What is compared with a table (how
+usual a character is after three others, a word after a word, and which words are frequent) is compared with
+tables counted from texts whose licences allow it (`python -m benchmarks._form_tables`), which hold no text.
+Texts are looked at up to `LONGEST` characters.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+TABLES = Path(__file__).with_name("form_tables.npz")
+LONGEST = 5_000
+"""Characters of a text that are looked at."""
+BLOCK = 250
+"""Characters that are compared with the rest of their text."""
+STEP = 8.0  # of the tables' whole numbers, per natural logarithm
+WORD_LIST = 6_000
+"""Frequent words that the tables hold; the first `FUNCTION_WORDS` stand for themselves in pairs."""
+FUNCTION_WORDS = 200
+_AT_ONCE = 1_000_000  # characters; numpy's temporaries then fit into the cache or nearly so
+_SLOTS = 1 << 18  # of the hash tables of words
+_SEEN = 1 << 11  # of the sketch of different sequences of four characters
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Hashes = npt.NDArray[np.uint64]
+
+# Classes of characters.
+_CLASSES = (
+    *("edge", "space", "newline", "digit", "lower", "upper", "accented", "foreign", "stop", "comma"),
+    *("quote", "apostrophe", "open", "close", "less", "greater", "dash", "slash", "bar", "equals"),
+    *("mark", "bullet", "control", "latin", "symbol", "single"),
+)
+_CLASS = {name: number for number, name in enumerate(_CLASSES)}
+_N = len(_CLASSES)
+_LETTERS = ("lower", "upper", "accented", "foreign", "single")
+_BMP = 0x10000
+# Symbols of sequences: 0 what is no letter, 1 to 26 letters, 27 apostrophe, 28 digit, 29 accented, 30 foreign.
+SYMBOLS = 32
+_ASCII = {
+    "space": " \t\u00a0",
+    "newline": "\n\r\v\f\u0085\u2028\u2029",
+    "digit": "0123456789",
+    "stop": ".!?…",
+    "comma": ",;:",
+    "quote": '"“”„«»‘`',
+    "apostrophe": "'’",
+    "open": "([{",
+    "close": ")]}",
+    "less": "<",
+    "greater": ">",
+    "dash": "-–—",
+    "slash": "/\\",
+    "bar": "|",
+    "equals": "=_",
+    "mark": "#*+~^&%$@",
+    "bullet": "•·‣●◦▪",
+}
+
+
+@cache
+def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint16], Hashes]:
+    """Class, symbol, lower case and random number of each code point under 65,536."""
+    import unicodedata
+
+    class_c, symbol_c = np.zeros(_BMP, np.uint8), np.zeros(_BMP, np.uint8)
+    lower_c = np.arange(_BMP, dtype=np.uint16)
+    for point in range(_BMP):
+        one = chr(point)
+        category = unicodedata.category(one)
+        low = one.lower()
+        if len(low) == 1 and ord(low) < _BMP:
+            lower_c[point] = ord(low)
+        name = "symbol"
+        if category[0] == "L":
+            if point < 0x80:
+                name = "upper" if one.isupper() else "lower"
+            elif point < 0x250 or 0x1E00 <= point < 0x1F00:
+                name = "accented"
+            else:
+                spaceless = 0xE00 <= point < 0x1000 or 0x1000 <= point < 0x10A0 or 0x1780 <= point < 0x1800
+                name = "single" if spaceless or 0x2E80 <= point < 0xA000 else "foreign"
+        elif category[0] == "M":
+            name = "foreign"
+        elif category in ("Cc", "Cn", "Co", "Cs") or point == 0xFFFD:
+            name = "control"
+        elif category == "Zs":
+            name = "space"
+        elif category == "Nd":
+            name = "digit"
+        elif 0xA0 <= point < 0x180:
+            name = "latin"
+        class_c[point] = _CLASS[name]
+    for name, ones in _ASCII.items():
+        for one in ones:
+            class_c[ord(one)] = _CLASS[name]
+    for place, one in enumerate("abcdefghijklmnopqrstuvwxyz"):
+        symbol_c[[ord(one), ord(one.upper())]] = place + 1
+    symbol_c[[ord("'"), ord("’")]] = 27
+    symbol_c[class_c == _CLASS["digit"]] = 28
+    symbol_c[class_c == _CLASS["accented"]] = 29
+    symbol_c[(class_c == _CLASS["foreign"]) | (class_c == _CLASS["single"])] = 30
+    lower_c[ord("’")] = ord("'")
+    random_c = np.random.default_rng(0).integers(0, 2**64, _BMP, dtype=np.uint64)
+    return class_c, symbol_c, lower_c, random_c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """What statistics compare with. Ratios and logarithms are natural, times `STEP`, as int8.
+
+    grams: log P(symbol | three before) by their number [32**4]. pairs: log of observed over chance of two
+    classes of words [c, c]; `endings` [1024]: class of a word by its last two symbols. usual: log P(class of
+    character | class before) [26, 26]. words: hashes of frequent words by their rank; languages: names, with
+    `language_words` (hash) and `language_of` (place in languages), other than English.
+    """
+
+    grams: npt.NDArray[np.int8]
+    pairs: npt.NDArray[np.int8]
+    usual: npt.NDArray[np.int8]
+    endings: npt.NDArray[np.int16]
+    words: Hashes
+    languages: tuple[str, ...]
+    language_words: Hashes
+    language_of: npt.NDArray[np.int16]
+
+
+@cache
+def tables() -> Tables:
+    """Return the tables that are part of the package."""
+    with np.load(TABLES) as held:
+        return Tables(
+            languages=tuple(held["languages"].tolist()),
+            **{name: held[name] for name in Tables.__dataclass_fields__ if name != "languages"},
+        )
+
+
+@cache
+def tables_digest() -> str:
+    """Return the digest of the tables."""
+    return hashlib.sha256(TABLES.read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """A block of texts as code points [c], each text after an edge: text, class and symbol of each.
+
+    first: where each text's edge is [n]; place: of a character in its text.
+    """
+
+    text_c: Ints
+    class_c: npt.NDArray[np.uint8]
+    symbol_c: npt.NDArray[np.uint8]
+    mixed_c: Hashes
+    first_n: Ints
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The words of a block [w]: text, first character, length, hash, and whether one space precedes them."""
+
+    text_w: Ints
+    start_w: Ints
+    length_w: Ints
+    hash_w: Hashes
+    after_space_w: npt.NDArray[np.bool_]
+
+
+def points_of(texts: list[str]) -> Points:
+    """Return a block of texts as code points."""
+    joined = "\0" + "\0".join(text.replace("\0", "\x01")[:LONGEST] for text in texts)
+    code_c = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
+    first_n = np.flatnonzero(code_c == 0)
+    class_p, symbol_p, lower_p, random_p = _characters()
+    narrow_c = np.minimum(code_c, _BMP - 1).astype(np.uint16)
+    class_c = class_p[narrow_c]
+    class_c[code_c >= _BMP] = _CLASS["symbol"]
+    class_c[first_n] = _CLASS["edge"]
+    length_n = np.diff(first_n, append=len(code_c))
+    return Points(
+        text_c=np.repeat(np.arange(len(texts)), length_n),
+        class_c=class_c,
+        symbol_c=symbol_p[narrow_c],
+        mixed_c=random_p[lower_p[narrow_c]],
+        first_n=first_n,
+        count=len(texts),
+    )
+
+
+_WORD_CLASSES = np.zeros(_N, bool)
+_WORD_CLASSES[[_CLASS[name] for name in _LETTERS]] = True
+_ODD = np.random.default_rng(1).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def words_of(points: Points) -> Words:
+    """Return the runs of letters, with apostrophes between letters; a letter of a script without spaces is one."""
+    letter_c = _WORD_CLASSES[points.class_c]
+    apostrophe = points.class_c == _CLASS["apostrophe"]
+    within = np.zeros(len(letter_c), bool)
+    within[1:-1] = apostrophe[1:-1] & letter_c[:-2] & letter_c[2:]
+    letter_c = letter_c | within
+    single = points.class_c == _CLASS["single"]
+    start = letter_c.copy()
+    start[1:] &= ~letter_c[:-1] | single[1:] | single[:-1]
+    start_w = np.flatnonzero(start)
+    if not len(start_w):
+        empty = np.zeros(0, np.int64)
+        return Words(
+            text_w=empty, start_w=empty, length_w=empty, hash_w=empty.astype(np.uint64), after_space_w=empty > 0
+        )
+    inner_c = np.flatnonzero(letter_c)
+    word_c = np.cumsum(start[inner_c]) - 1
+    place_c = inner_c - start_w[word_c]
+    parts_c = points.mixed_c[inner_c] * _ODD[place_c & 63]
+    begins_w = np.flatnonzero(start[inner_c])
+    hash_w = np.add.reduceat(parts_c, begins_w)
+    hash_w ^= hash_w >> np.uint64(31)
+    length_w = np.diff(begins_w, append=len(inner_c))
+    before = points.class_c[start_w - 1]
+    follows = np.zeros(len(start_w), bool)
+    follows[1:] = (start_w[1:] - start_w[:-1] - length_w[:-1]) == 1
+    return Words(
+        text_w=points.text_c[start_w],
+        start_w=start_w,
+        length_w=length_w,
+        hash_w=hash_w,
+        after_space_w=follows & (before == _CLASS["space"]),
+    )
+
+
+def grams_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """Return characters [g] that belong to a word or end one, and the number of each with the three before."""
+    symbol = points.symbol_c.astype(np.int32)
+    gram = symbol.copy()
+    for back in (1, 2, 3):
+        gram[back:] |= symbol[:-back] << (5 * back)
+    word = (symbol > 0) & (symbol != 28)
+    counts = word.copy()
+    counts[1:] |= word[:-1]
+    counts[points.first_n] = False
+    counts[:3] = False
+    place_g = np.flatnonzero(counts)
+    return place_g, gram[place_g]
+
+
+def word_classes(words: Words, points: Points, held: Tables) -> tuple[Ints, Ints]:
+    """Return rank [w] of each word among the frequent ones (`WORD_LIST` if none) and its class in pairs."""
+    rank_w = _looked_up(held.words, words.hash_w, WORD_LIST)
+    end_w = words.start_w + words.length_w - 1
+    last = points.symbol_c[end_w].astype(np.int64)
+    before = np.where(words.length_w > 1, points.symbol_c[end_w - 1], 0)
+    class_w = np.where(
+        rank_w < FUNCTION_WORDS, rank_w, held.endings[before * SYMBOLS + last].astype(np.int64)
+    )
+    return rank_w, class_w
+
+
+_slots: dict[int, tuple[Hashes, npt.NDArray[np.int32]]] = {}
+
+
+def _looked_up(known: Hashes, hash_w: Hashes, missing: int) -> Ints:
+    """Return the place of each hash in `known`, or `missing`; of two that share a slot the earlier is kept."""
+    kept = _slots.get(id(known))
+    if kept is None:
+        place, held = np.full(_SLOTS, missing, np.int32), np.zeros(_SLOTS, np.uint64)
+        slot = (known & np.uint64(_SLOTS - 1)).astype(np.int64)[::-1]
+        place[slot], held[slot] = np.arange(len(known))[::-1], known[::-1]
+        kept = _slots[id(known)] = (held, place)
+    slot_w = (hash_w & np.uint64(_SLOTS - 1)).astype(np.int64)
+    return np.where(kept[0][slot_w] == hash_w, kept[1][slot_w], missing).astype(np.int64)
+
+
+BREAK = FUNCTION_WORDS  # the class of what stands between words that no single space parts
+
+
+def sequence_of(words: Words, class_w: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the pairs of classes that follow each other: text, first and second [p]; a break between others."""
+    same = np.zeros(len(class_w), bool)
+    same[1:] = words.text_w[1:] == words.text_w[:-1]
+    joined = same & words.after_space_w
+    apart = same & ~words.after_space_w
+    before = np.roll(class_w, 1)
+    text = np.concatenate([words.text_w[joined], words.text_w[apart], words.text_w[apart]])
+    gap = np.full(int(apart.sum()), BREAK)
+    return (
+        text,
+        np.concatenate([before[joined], before[apart], gap]),
+        np.concatenate([class_w[joined], gap, class_w[apart]]),
+    )
+
+
+def form(texts: pl.Series) -> pl.DataFrame:
+    """Return the statistics of each text in order, and what says whether the model has seen its language.
+
+    Columns: `n` (characters that are no blanks), a float each of `NAMES`, `language` ("eng", another one of
+    the tables, "other" for letters of no known language, "none" under five words).
+    """
+    frames = [_block(block) for block in _blocks(texts.to_list())]
+    return pl.concat(frames) if frames else _block([""]).clear()
+
+
+def _blocks(texts: list[str]) -> Iterator[list[str]]:
+    start, size = 0, 0
+    for place, text in enumerate(texts):
+        size += min(len(text), LONGEST)
+        if size >= _AT_ONCE:
+            yield texts[start : place + 1]
+            start, size = place + 1, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _block(texts: list[str]) -> pl.DataFrame:
+    held, points = tables(), points_of(texts)
+    words = words_of(points)
+    rank_w, class_w = word_classes(words, points, held)
+    counts_nk = np.bincount(points.text_c * _N + points.class_c, minlength=points.count * _N)
+    counts_nk = counts_nk.reshape(points.count, _N).astype(np.float64)
+    found = _by_characters(points, counts_nk, held)
+    found |= _by_grams(points, held)
+    found |= _by_words(points, words, rank_w, counts_nk)
+    found |= _by_pairs(words, class_w, held, points.count)
+    found |= _by_lines(points, counts_nk)
+    shown_n = counts_nk.sum(1) - counts_nk[:, [_CLASS["edge"], _CLASS["space"], _CLASS["newline"]]].sum(1)
+    return pl.DataFrame({"n": shown_n, **found, "language": _language(words, rank_w, counts_nk, held)})
+
+
+def _share(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
+    return np.asarray(part, np.float64) / np.maximum(np.asarray(whole, np.float64), 1.0)
+
+
+def _total(text: Ints, weight: npt.ArrayLike | None, count: int) -> Floats:
+    weights = None if weight is None else np.asarray(weight, np.float64)
+    return np.bincount(text, weights, minlength=count).astype(np.float64)
+
+
+def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str, Floats]:
+    """Shares of kinds of characters and of what follows what."""
+    take = {name: counts_nk[:, number] for name, number in _CLASS.items()}
+    shown = counts_nk.sum(1) - take["edge"] - take["space"] - take["newline"]
+    whole = counts_nk.sum(1) - take["edge"]
+    letters = sum((take[name] for name in _LETTERS), np.zeros(len(shown)))
+    found = {
+        "letters": _share(letters, shown),
+        "spaces": _share(take["space"], whole),
+        "capitals": _share(take["upper"], letters),
+        "accented": _share(take["accented"] + take["latin"], shown),
+        "quotes": _share(take["quote"] + take["apostrophe"], shown),
+        "unbalanced": _share(np.abs(take["open"] - take["close"]) + np.abs(take["less"] - take["greater"]), shown),
+    }
+    for name in ("digit", "foreign", "stop", "comma", "dash", "slash", "bar", "equals", "mark", "bullet"):
+        found[name] = _share(take[name], shown)
+    found["odd"] = _share(take["control"], shown)
+    found["symbols"] = _share(take["symbol"], shown)
+    found["brackets"] = _share(take["open"] + take["close"], shown)
+    found["angles"] = _share(take["less"] + take["greater"], shown)
+    share_nk = counts_nk[:, 1:] / np.maximum(whole, 1)[:, None]
+    found["class_entropy"] = -(share_nk * np.log(np.maximum(share_nk, 1e-9))).sum(1)
+    pair_c = points.class_c[:-1].astype(np.int64) * _N + points.class_c[1:]
+    inner = points.class_c[1:] != _CLASS["edge"]
+    text = points.text_c[1:]
+    count_n = _total(text, inner, points.count)
+    found["usual"] = _share(_total(text, held.usual.ravel()[pair_c] * inner, points.count) / STEP, count_n)
+    rare = np.array(held.usual.ravel() < -5.0 * STEP) & (np.arange(_N * _N) % _N != 0)
+    found["rare_pairs"] = _share(_total(text, rare[pair_c], points.count), count_n)
+
+    def follow(first: tuple[str, ...], second: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        table = np.zeros((_N, _N), bool)
+        table[np.ix_([_CLASS[one] for one in first], [_CLASS[one] for one in second])] = True
+        return table.ravel()
+
+    letter = ("lower", "upper", "accented")
+    kinds = {
+        "case_changes": (follow(("lower",), ("upper",)), letters),
+        "letter_digit": (follow(letter, ("digit",)) | follow(("digit",), letter), letters),
+        "mark_within": (
+            follow(letter, ("mark", "bar", "equals", "slash", "symbol", "control", "latin")),
+            letters,
+        ),
+        "stop_letter": (follow(("stop", "comma"), letter), take["stop"] + take["comma"]),
+        "space_stop": (follow(("space", "newline"), ("stop", "comma")), take["stop"] + take["comma"]),
+        "spaces_twice": (follow(("space",), ("space",)), whole),
+        "marks_twice": (
+            follow(("mark", "bar", "equals", "slash", "symbol"), ("mark", "bar", "equals", "slash", "symbol")),
+            shown,
+        ),
+        "tags": (follow(("less",), ("lower", "upper", "slash", "mark", "stop")), shown),
+        "calls": (follow(("lower", "close", "quote"), ("open", "close", "comma")), shown),
+    }
+    code_c = np.zeros(_N * _N, np.int64)  # each pair counts for at most a few kinds: one pass for all of these
+    for place, (pairs, _) in enumerate(kinds.values()):
+        code_c |= pairs.astype(np.int64) << place
+    marked = np.flatnonzero(code_c[pair_c] > 0)
+    bits, at = code_c[pair_c[marked]], text[marked]
+    for place, (name, (_, base)) in enumerate(kinds.items()):
+        found[name] = _share(_total(at[(bits >> place) & 1 == 1], None, points.count), base)
+    third = points.class_c[2:]
+    opens = (points.class_c[:-2] == _CLASS["stop"]) & (points.class_c[1:-1] == _CLASS["space"])
+    begun = opens & (third == _CLASS["lower"])
+    found["small_after_stop"] = _share(
+        _total(points.text_c[2:][begun], None, points.count),
+        _total(points.text_c[2:][opens], None, points.count) + 1,
+    )
+    return found
+
+
+def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
+    """How usual characters are after three others: in all, at worst, and how it differs within the text."""
+    place_g, gram_g = grams_of(points)
+    text_g = points.text_c[place_g]
+    log_g = held.grams[gram_g].astype(np.float64) / STEP
+    count_n = _total(text_g, None, points.count)
+    mean_n = _share(_total(text_g, log_g, points.count), count_n)
+    most = int(np.diff(points.first_n, append=len(points.text_c)).max()) // BLOCK + 1
+    block_g = text_g * most + (place_g - points.first_n[text_g]) // BLOCK
+    in_block = np.bincount(block_g, minlength=points.count * most).astype(np.float64)
+    sums = np.bincount(block_g, log_g, minlength=points.count * most)
+    means = np.where(in_block >= BLOCK // 4, sums / np.maximum(in_block, 1), np.nan).reshape(-1, most)
+    low = np.where(np.isnan(means), np.inf, means).min(1)
+    high = np.where(np.isnan(means), -np.inf, means).max(1)
+    seen = np.zeros((points.count, _SEEN), bool)
+    seen[text_g, (gram_g * 40503 >> 7) & (_SEEN - 1)] = True
+    different = -_SEEN * np.log(np.maximum(1 - seen.mean(1), 1 / _SEEN))
+    return {
+        "grams": mean_n,
+        "unlikely_grams": _share(_total(text_g, log_g < -5.5, points.count), count_n),
+        "lowest_block": np.where(np.isfinite(low), low, mean_n),
+        "block_range": np.where(np.isfinite(low), high - low, 0.0),
+        "different_grams": _share(different, np.minimum(count_n, 4 * _SEEN)),
+        "letter_runs": _share(count_n, np.diff(points.first_n, append=len(points.text_c))),
+    }
+
+
+def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> dict[str, Floats]:
+    """Lengths, frequent words, capitals and repetition of words."""
+    text, count = words.text_w, points.count
+    n_words = _total(text, None, count)
+    length = words.length_w.astype(np.float64)
+    mean = _share(_total(text, length, count), n_words)
+    first_class = points.class_c[words.start_w] if len(text) else np.zeros(0, np.uint8)
+    upper = first_class == _CLASS["upper"]
+    digits_or_letters = counts_nk[:, [_CLASS["digit"], _CLASS["lower"], _CLASS["upper"]]].sum(1)
+    again = np.zeros(len(text), bool)
+    near = np.zeros(len(text), bool)
+    for lag in (1, 2, 3, 4, 6, 8, 12):
+        same = (words.hash_w[lag:] == words.hash_w[:-lag]) & (text[lag:] == text[:-lag])
+        if lag == 1:
+            near[lag:] |= same
+        again[lag:] |= same & (length[lag:] > 3)
+    triple = words.hash_w.copy()
+    for lag in (1, 2):
+        triple[lag:] = triple[lag:] * np.uint64(0x9E3779B97F4A7C15) + words.hash_w[:-lag]
+    triple = (triple ^ text.astype(np.uint64)) * np.uint64(0xD6E8FEB86659FD93)
+    repeated = _repeats(triple)
+    repeated_one = _repeats((words.hash_w ^ text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
+    rare = rank_w >= WORD_LIST
+    return {
+        "word_length": mean,
+        "word_length_spread": np.sqrt(np.maximum(_share(_total(text, length**2, count), n_words) - mean**2, 0)),
+        "long_words": _share(_total(text, length > 15, count), n_words),
+        "single_letters": _share(
+            _total(text, (length == 1) & (rank_w >= FUNCTION_WORDS), count), n_words
+        ),
+        "short_words": _share(_total(text, (length <= 3) & (rank_w >= 1000), count), n_words),
+        "function_words": _share(_total(text, rank_w < FUNCTION_WORDS, count), n_words),
+        "unknown_words": _share(_total(text, rare, count), n_words),
+        "unknown_small_words": _share(_total(text, rare & ~upper, count), _total(text, ~upper, count)),
+        "capital_words": _share(_total(text, upper, count), n_words),
+        "capital_function_words": _share(
+            _total(text, upper & (rank_w < FUNCTION_WORDS), count), n_words
+        ),
+        "after_space": _share(_total(text, words.after_space_w, count), n_words),
+        "word_again": _share(_total(text, again, count), n_words),
+        "word_twice": _share(_total(text, near, count), n_words),
+        "repeated_triples": _share(_total(text, repeated, count), n_words),
+        "repeated_words": _share(_total(text, repeated_one, count), n_words),
+        "letters_a_word": _share(digits_or_letters, n_words),
+    }
+
+
+def _repeats(key_w: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which keys occur earlier in the block."""
+    return (~pl.Series(key_w).is_first_distinct()).to_numpy()
+
+
+def _by_pairs(words: Words, class_w: Ints, held: Tables, count: int) -> dict[str, Floats]:
+    """How usual words are after words, next to words that are further apart."""
+    text, first, second = sequence_of(words, class_w)
+    ratio = held.pairs[first, second].astype(np.float64) / STEP
+    number = _total(text, None, count)
+    near = _share(_total(text, ratio, count), number)
+    far_sum, far_number = np.zeros(count), np.zeros(count)
+    for lag in (4, 7):
+        same = words.text_w[lag:] == words.text_w[:-lag]
+        far = held.pairs[class_w[:-lag][same], class_w[lag:][same]].astype(np.float64) / STEP
+        far_sum += _total(words.text_w[lag:][same], far, count)
+        far_number += _total(words.text_w[lag:][same], None, count)
+    back = _share(_total(text, held.pairs[second, first].astype(np.float64) / STEP, count), number)
+    return {
+        "word_pairs": near,
+        "word_order": np.where(far_number > 3, near - _share(far_sum, far_number), 0.6),
+        "word_direction": near - back,
+        "unlikely_pairs": _share(_total(text, ratio < -1.5, count), number),
+    }
+
+
+def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
+    """Lengths and ends of lines and of what full stops and other marks part."""
+    count = points.count
+    newline = points.class_c == _CLASS["newline"]
+    ends = newline | (points.class_c == _CLASS["edge"])
+    at = np.append(np.flatnonzero(ends), len(ends))
+    length = np.diff(at) - 1
+    filled = length > 0
+    start, end = at[:-1][filled] + 1, at[1:][filled] - 1
+    text, length = points.text_c[start], length[filled].astype(np.float64)
+    lines = _total(text, None, count)
+    first, last = points.class_c[start], points.class_c[end]
+    mean = _share(_total(text, length, count), lines)
+    characters = counts_nk[:, 1:].sum(1)
+    breaks = counts_nk[:, [_CLASS[name] for name in ("stop", "comma")]].sum(1)
+    sum_c = np.cumsum(points.mixed_c * _ODD[np.arange(len(ends)) & 0])
+    key = (sum_c[end] - sum_c[start]) ^ (text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    repeated = _repeats(key) & (length > 1)
+    return {
+        "line_length": np.log1p(mean),
+        "line_spread": _share(
+            np.sqrt(np.maximum(_share(_total(text, length**2, count), lines) - mean**2, 0)), mean
+        ),
+        "short_lines": _share(_total(text, (length < 30) * length, count), characters) * (lines > 1),
+        "ended_lines": _share(_total(text, (last == _CLASS["stop"]) * length, count), characters),
+        "small_lines": _share(_total(text, first == _CLASS["lower"], count), lines),
+        "indented_lines": _share(_total(text, first == _CLASS["space"], count), lines),
+        "marked_lines": _share(
+            _total(text, ~np.isin(first, [_CLASS[one] for one in (*_LETTERS, "digit", "space")]), count), lines
+        ),
+        "repeated_lines": _share(_total(text, repeated * length, count), characters),
+        "newlines": _share(_total(points.text_c, newline, count), characters),
+        "sentence_length": np.log1p(_share(characters, counts_nk[:, _CLASS["stop"]] + 1)),
+        "part_length": np.log1p(_share(characters, breaks + 1)),
+    }
+
+
+def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> list[str]:
+    """Return the language whose frequent words a text has most of, English unless another has clearly more."""
+    count = len(counts_nk)
+    n_words = _total(words.text_w, None, count)
+    english = _share(_total(words.text_w, rank_w < FUNCTION_WORDS, count), n_words)
+    doubtful = (english < 0.25) & (n_words >= 5)
+    names = np.where(n_words >= 5, "eng", "none").astype(object)
+    if doubtful.any():
+        kept = doubtful[words.text_w]
+        text, hashed = words.text_w[kept], words.hash_w[kept]
+        low = np.searchsorted(held.language_words, hashed, "left")
+        times = np.searchsorted(held.language_words, hashed, "right") - low
+        row = np.repeat(np.arange(len(hashed)), times)
+        offset = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+        which = held.language_of[low[row] + offset]
+        languages = len(held.languages)
+        place = np.unique(text, return_inverse=True)
+        hits = np.bincount(place[1][row] * languages + which, minlength=len(place[0]) * languages)
+        share = hits.reshape(-1, languages) / n_words[place[0]][:, None]
+        best = share.argmax(1)
+        best_share, own = share.max(1), english[place[0]]
+        is_other = (best_share >= 0.2) & (best_share > 1.5 * own)
+        chosen = np.array(held.languages, dtype=object)[best]
+        names[place[0][is_other]] = chosen[is_other]
+    return names.tolist()
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the statistics, in their order."""
+    return tuple(name for name in form(pl.Series([""], dtype=pl.String)).columns if name not in ("n", "language"))

@@ -330,6 +330,7 @@ def _block(texts: list[str]) -> pl.DataFrame:
     found |= _by_words(points, words, rank_w, counts_nk)
     found |= _by_pairs(words, class_w, held, points.count)
     found |= _by_lines(points, counts_nk)
+    found |= _at_line_ends(points, words, rank_w, class_w, held)
     shown_n = counts_nk.sum(1) - counts_nk[:, [_CLASS["edge"], _CLASS["space"], _CLASS["newline"]]].sum(1)
     return pl.DataFrame({"n": shown_n, **found, "language": _language(words, rank_w, counts_nk, held)})
 
@@ -380,7 +381,6 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
 
     letter = ("lower", "upper", "accented")
     kinds = {
-        "case_changes": (follow(("lower",), ("upper",)), letters),
         "letter_digit": (follow(letter, ("digit",)) | follow(("digit",), letter), letters),
         "mark_within": (
             follow(letter, ("mark", "bar", "equals", "slash", "symbol", "control", "latin")),
@@ -404,6 +404,10 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     for place, (name, (_, base)) in enumerate(kinds.items()):
         found[name] = _share(_total(at[(bits >> place) & 1 == 1], None, points.count), base)
     third = points.class_c[2:]
+    rises = (points.class_c[1:-2] == _CLASS["lower"]) & (third[:-1] == _CLASS["upper"])
+    hump = rises & (points.class_c[:-3] == _CLASS["lower"]) & (points.class_c[3:] == _CLASS["lower"])
+    found["case_changes"] = _share(_total(points.text_c[2:-1][rises & ~hump], None, points.count), letters)
+    found["humps"] = _share(_total(points.text_c[2:-1][hump], None, points.count), letters)
     opens = (points.class_c[:-2] == _CLASS["stop"]) & (points.class_c[1:-1] == _CLASS["space"])
     begun = opens & (third == _CLASS["lower"])
     found["small_after_stop"] = _share(
@@ -547,6 +551,37 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
         "newlines": _share(_total(points.text_c, newline, count), characters),
         "sentence_length": np.log1p(_share(characters, counts_nk[:, _CLASS["stop"]] + 1)),
         "part_length": np.log1p(_share(characters, breaks + 1)),
+    }
+
+
+def _at_line_ends(
+    points: Points, words: Words, rank_w: Ints, class_w: Ints, held: Tables
+) -> dict[str, Floats]:
+    """How usual words are beside line breaks: lines that were cut or put side by side end within words."""
+    count, text = points.count, words.text_w
+    if not len(text):
+        return {"cut_words": np.zeros(count), "line_pairs": np.zeros(count), "dashed_lines": np.zeros(count)}
+    follows, ends = words.start_w + words.length_w, np.zeros(len(text), bool)
+    last = follows < len(points.class_c)
+    ends[last] = points.class_c[follows[last]] == _CLASS["newline"]
+    begins = points.class_c[words.start_w - 1] == _CLASS["newline"]
+    rare = rank_w >= WORD_LIST
+    beside = ends | begins
+    n_beside, n_inner = _total(text[beside], None, count), _total(text[~beside], None, count)
+    cut = _share(_total(text[beside & rare], None, count) , n_beside) - _share(
+        _total(text[~beside & rare], None, count), n_inner
+    )
+    over = np.flatnonzero(ends[:-1] & begins[1:] & (text[1:] == text[:-1]))
+    ratio = held.pairs[class_w[over], class_w[over + 1]].astype(np.float64) / STEP
+    n_over = _total(text[over], None, count)
+    newline = np.flatnonzero(points.class_c == _CLASS["newline"])
+    dashed = newline[(newline > 0) & (points.class_c[newline - 1] == _CLASS["dash"])]
+    return {
+        "cut_words": np.where((n_beside > 3) & (n_inner > 3), cut, 0.0),
+        "line_pairs": _total(text[over], ratio, count) / (n_over + 3),
+        "dashed_lines": _share(
+            _total(points.text_c[dashed], None, count), _total(points.text_c[newline], None, count) + 3
+        ),
     }
 
 

@@ -21,6 +21,7 @@ from tamis.filters.form import (
     WORD_LIST,
     Floats,
     Tables,
+    stored_grams,
     _blocks,
     grams_of,
     points_of,
@@ -33,7 +34,9 @@ SOURCES = ("p_mixed_free", "p_law", "t_goemotions", "t_intent")
 MOST = 3_000_000
 """Characters of a source that are counted."""
 LANGUAGES = "q_nonenglish_udhr"
-WORDS_A_LANGUAGE, ENDINGS = 40, 60
+WORDS_A_LANGUAGE, ENDINGS = 25, 60
+LEAST_OF_A_CONTEXT, COARSE = 60, 4
+"""Contexts of three symbols that are counted for themselves; steps of their logarithms."""
 
 
 def texts_of(source: str) -> list[str]:
@@ -44,7 +47,8 @@ def texts_of(source: str) -> list[str]:
 
 def logs(counts: Floats, prior: Floats, weight: float) -> Floats:
     """Return log probabilities [contexts, outcomes], each context mixed with this weight of a prior."""
-    return np.log((counts + weight * prior) / (counts.sum(-1, keepdims=True) + weight))
+    with np.errstate(divide="ignore"):
+        return np.log((counts + weight * prior) / (counts.sum(-1, keepdims=True) + weight))
 
 
 def whole(values: Floats) -> np.ndarray:
@@ -61,7 +65,12 @@ def gram_table(blocks: list[list[str]]) -> np.ndarray:
     for length in (1, 2, 3, 4):
         shorter = count.reshape(-1, SYMBOLS**length).sum(0).reshape(-1, SYMBOLS)
         prior = np.exp(logs(shorter, np.tile(prior, (len(shorter) // len(prior), 1)), 4.0))
-    return whole(np.maximum(np.log(prior.ravel()), -9.0))
+        few = np.repeat(shorter.sum(1) < LEAST_OF_A_CONTEXT, SYMBOLS).reshape(-1, SYMBOLS)
+        if length == 4:  # a context that is rare says what the shorter one says, and takes no space
+            prior = np.where(few, three, prior)
+        three = np.tile(prior, (SYMBOLS, 1))
+    coarse = np.round(np.maximum(np.log(prior.ravel()), -8.0) * STEP / COARSE) * COARSE
+    return stored_grams(coarse.astype(np.int8))
 
 
 def frequent(hashes: list[np.ndarray], count: int) -> np.ndarray:
@@ -77,7 +86,8 @@ def language_table() -> tuple[list[str], np.ndarray, np.ndarray]:
     for (label,), texts in rows.group_by(["label"], maintain_order=True):
         if not str(label)[:1].isalpha() or str(label).startswith(("eng", "pcm", "sco")):
             continue
-        hashes = frequent([words_of(points_of(texts["text"].to_list())).hash_w], WORDS_A_LANGUAGE)
+        found = words_of(points_of(texts["text"].to_list()))
+        hashes = frequent([found.hash_w[(found.length_w > 1) | found.single_w]], WORDS_A_LANGUAGE)
         words.append(hashes)
         of.append(np.full(len(hashes), len(names), np.int16))
         names.append(str(label))
@@ -137,9 +147,9 @@ def main() -> None:
         pairs=pairs,
         usual=whole(np.maximum(logs(usual, prior, 20.0), -9.0)),
         endings=endings,
-        words=words,
+        words=words.astype(np.uint32),
         languages=languages,
-        language_words=language_words,
+        language_words=language_words.astype(np.uint32),
         language_of=language_of,
     )
     print(f"{TABLES}: {TABLES.stat().st_size:,} bytes, {len(languages)} languages, {BREAK} function words")

@@ -10,7 +10,7 @@ Texts are looked at up to `LONGEST` characters.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,14 @@ class Tables:
     language_words: Hashes
     language_of: npt.NDArray[np.int16]
 
+    @cached_property
+    def slots(self) -> tuple[Hashes, npt.NDArray[np.int32]]:
+        """Hash and rank of the word in each slot of a hash table; of two words the more frequent is kept."""
+        known, rank = np.zeros(_SLOTS, np.uint64), np.full(_SLOTS, WORD_LIST, np.int32)
+        slot = (self.words & np.uint64(_SLOTS - 1)).astype(np.int64)[::-1]
+        known[slot], rank[slot] = self.words[::-1], np.arange(len(self.words))[::-1]
+        return known, rank
+
 
 @cache
 def tables() -> Tables:
@@ -139,8 +147,19 @@ def tables() -> Tables:
     with np.load(TABLES) as held:
         return Tables(
             languages=tuple(held["languages"].tolist()),
-            **{name: held[name] for name in Tables.__dataclass_fields__ if name != "languages"},
+            grams=stored_grams(held["grams"]),
+            words=held["words"].astype(np.uint64),
+            language_words=held["language_words"].astype(np.uint64),
+            **{name: held[name] for name in ("pairs", "usual", "endings", "language_of")},
         )
+
+
+def stored_grams(gram_g: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Turn the table of four symbols into the order in which it compresses best, and back.
+
+    Contexts that differ in their first symbol alone often hold the same row: they are stored side by side.
+    """
+    return gram_g.reshape((SYMBOLS,) * 4).swapaxes(0, 2).ravel()
 
 
 @cache
@@ -166,13 +185,16 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """The words of a block [w]: text, first character, length, hash, and whether one space precedes them."""
+    """The words of a block [w]: text, first character, length, hash, whether one space precedes them, and
+    whether they are a character of a script without spaces.
+    """
 
     text_w: Ints
     start_w: Ints
     length_w: Ints
     hash_w: Hashes
     after_space_w: npt.NDArray[np.bool_]
+    single_w: npt.NDArray[np.bool_]
 
 
 def points_of(texts: list[str]) -> Points:
@@ -215,7 +237,12 @@ def words_of(points: Points) -> Words:
     if not len(start_w):
         empty = np.zeros(0, np.int64)
         return Words(
-            text_w=empty, start_w=empty, length_w=empty, hash_w=empty.astype(np.uint64), after_space_w=empty > 0
+            text_w=empty,
+            start_w=empty,
+            length_w=empty,
+            hash_w=empty.astype(np.uint64),
+            after_space_w=empty > 0,
+            single_w=empty > 0,
         )
     inner_c = np.flatnonzero(letter_c)
     word_c = np.cumsum(start[inner_c]) - 1
@@ -223,7 +250,7 @@ def words_of(points: Points) -> Words:
     parts_c = points.mixed_c[inner_c] * _ODD[place_c & 63]
     begins_w = np.flatnonzero(start[inner_c])
     hash_w = np.add.reduceat(parts_c, begins_w)
-    hash_w ^= hash_w >> np.uint64(31)
+    hash_w = (hash_w ^ (hash_w << np.uint64(23))) >> np.uint64(32)  # 32 bits, as the tables hold them
     length_w = np.diff(begins_w, append=len(inner_c))
     before = points.class_c[start_w - 1]
     follows = np.zeros(len(start_w), bool)
@@ -234,6 +261,7 @@ def words_of(points: Points) -> Words:
         length_w=length_w,
         hash_w=hash_w,
         after_space_w=follows & (before == _CLASS["space"]),
+        single_w=single[start_w],
     )
 
 
@@ -254,7 +282,7 @@ def grams_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
 
 def word_classes(words: Words, points: Points, held: Tables) -> tuple[Ints, Ints]:
     """Return rank [w] of each word among the frequent ones (`WORD_LIST` if none) and its class in pairs."""
-    rank_w = _looked_up(held.words, words.hash_w, WORD_LIST)
+    rank_w = _looked_up(held, words.hash_w)
     end_w = words.start_w + words.length_w - 1
     last = points.symbol_c[end_w].astype(np.int64)
     before = np.where(words.length_w > 1, points.symbol_c[end_w - 1], 0)
@@ -264,19 +292,11 @@ def word_classes(words: Words, points: Points, held: Tables) -> tuple[Ints, Ints
     return rank_w, class_w
 
 
-_slots: dict[int, tuple[Hashes, npt.NDArray[np.int32]]] = {}
-
-
-def _looked_up(known: Hashes, hash_w: Hashes, missing: int) -> Ints:
-    """Return the place of each hash in `known`, or `missing`; of two that share a slot the earlier is kept."""
-    kept = _slots.get(id(known))
-    if kept is None:
-        place, held = np.full(_SLOTS, missing, np.int32), np.zeros(_SLOTS, np.uint64)
-        slot = (known & np.uint64(_SLOTS - 1)).astype(np.int64)[::-1]
-        place[slot], held[slot] = np.arange(len(known))[::-1], known[::-1]
-        kept = _slots[id(known)] = (held, place)
+def _looked_up(held: Tables, hash_w: Hashes) -> Ints:
+    """Return the rank of each hash among the frequent words, or `WORD_LIST`."""
+    known, rank = held.slots
     slot_w = (hash_w & np.uint64(_SLOTS - 1)).astype(np.int64)
-    return np.where(kept[0][slot_w] == hash_w, kept[1][slot_w], missing).astype(np.int64)
+    return np.where(known[slot_w] == hash_w, rank[slot_w], WORD_LIST).astype(np.int64)
 
 
 BREAK = FUNCTION_WORDS  # the class of what stands between words that no single space parts
@@ -593,7 +613,7 @@ def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> li
     doubtful = (english < 0.25) & (n_words >= 5)
     names = np.where(n_words >= 5, "eng", "none").astype(object)
     if doubtful.any():
-        kept = doubtful[words.text_w]
+        kept = doubtful[words.text_w] & ((words.length_w > 1) | words.single_w)
         text, hashed = words.text_w[kept], words.hash_w[kept]
         low = np.searchsorted(held.language_words, hashed, "left")
         times = np.searchsorted(held.language_words, hashed, "right") - low

@@ -1,10 +1,10 @@
 """A model of form: how much a text is written like sound texts rather than like the same texts damaged.
 
-Each statistic of tamis/filters/form.py is compared with what sound texts of its length show: the distance from
-their median above and below, in units of their spread, and how far it lies beyond nearly all of them. A
-logistic regression weighs these (Newton's method, ridge; deterministic). Its ridge pulls towards a small
-positive weight for what lies beyond nearly all sound texts, so that what no kind of damage has shown counts a
-little, too. `limit` is the logit that one in a hundred sound texts of kinds that the fit has not seen exceeds.
+Each statistic of tamis/filters/form.py is compared with what sound texts of its length show: its distance from
+their median, in units of their spread, by its logarithm and sign. A small network (one layer of tanh, full
+batches of Adam, inputs dropped out at random, seeded) weighs these: damage often shows in what goes together,
+such as words without function words in long lines, which no sum of single statistics tells from titles.
+`limit` is the logit that one in a hundred sound texts of kinds that the fit has not seen exceeds.
 """
 
 import json
@@ -26,15 +26,17 @@ DROPPED = 0.01
 """Share of sound texts of unseen kinds over the limit."""
 MOST_OF_A_GOAL = 0.005
 """Share of a target's training examples that may fall."""
-RIDGE, PRIOR, FOLDS = 1e-3, 0.05, 5
+FOLDS, LEAST_OF_A_LANGUAGE = 3, 0.05
+HIDDEN, STEPS, RATE, DECAY, DROPOUT = 32, 300, 0.02, 0.03, 0.3
 _QUANTILES, _BANDWIDTH = (0.02, 0.5, 0.98), 0.5
-_NEWTON_STEPS = 25
 MEASURES = ("form_logit", "form_reasons")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormModel:
-    """A fitted model: medians and spreads by length [knots][f], weights [4 f], bias, limit of the logit.
+    """A fitted model: medians and spreads by length [knots][f], the network, limit of the logit.
+
+    inner: weights [f + 2][hidden] of statistics, length and bias; outer: weights [hidden + 1], the last a bias.
 
     languages: those of the sound texts, by tamis/filters/form.py; it says nothing about texts in others.
     fitted_on: a sentence about the texts.
@@ -44,8 +46,8 @@ class FormModel:
     centre: tuple[tuple[float, ...], ...]
     above: tuple[tuple[float, ...], ...]
     below: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
-    bias: float
+    inner: tuple[tuple[float, ...], ...]
+    outer: tuple[float, ...]
     limit: float
     languages: tuple[str, ...]
     fitted_on: str
@@ -56,7 +58,7 @@ class FormModel:
         path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
     def parts(self, stats: pl.DataFrame) -> Floats:
-        """Return what the weights multiply [n, 4 f], of a frame that `form` made."""
+        """Return the network's inputs [n, f + 1] of a frame that `form` made: statistics, then length."""
         x_nf = stats.select(self.names).to_numpy().astype(np.float64)
         length_n = np.clip(np.log1p(stats["n"].to_numpy()), KNOTS[0], KNOTS[-1])
         knot_n = np.clip(np.searchsorted(KNOTS, length_n) - 1, 0, len(KNOTS) - 2)
@@ -69,11 +71,9 @@ class FormModel:
             return between
 
         away_nf = x_nf - at(self.centre)
-        high_nf = np.maximum(away_nf, 0) / at(self.above)
-        low_nf = np.maximum(-away_nf, 0) / at(self.below)
-        return np.log1p(
-            np.hstack([high_nf, low_nf, np.maximum(high_nf - 1, 0), np.maximum(low_nf - 1, 0)])
-        )
+        away_nf /= np.where(away_nf > 0, at(self.above), at(self.below))
+        scaled_nf = np.sign(away_nf) * np.log1p(np.abs(away_nf))
+        return np.hstack([scaled_nf, (length_n[:, None] - 5.5) / 2])
 
     def seen(self, stats: pl.DataFrame) -> pl.Series:
         """Return whether the model knows the language of each text; texts without words are in any."""
@@ -82,21 +82,35 @@ class FormModel:
     def judge(self, stats: pl.DataFrame) -> pl.DataFrame:
         """Return `MEASURES` of each row: the logit of being damaged, and the three statistics that decided.
 
-        A statistic is named with what was unusual: "digit high" or "function_words low". Both are null where
-        the model abstains, since it has not seen the language.
+        A statistic is named with what was unusual: "digit high" or "function_words low", for texts over the
+        limit. Both are null where the model abstains, since it has not seen the language.
         """
-        parts = self.parts(stats) * np.array(self.weights)
-        logit = pl.Series(parts.sum(1) + self.bias)
-        size = len(self.names)
-        sides = parts.reshape(len(parts), 2, 2 * size).sum(1)  # distance and what lies beyond nearly all
-        top = np.argsort(-sides, axis=1, kind="stable")[:, :3]
-        labels = np.array([f"{name} {side}" for side in ("high", "low") for name in self.names])
-        reasons = pl.DataFrame(labels[top], schema=["a", "b", "c"], orient="row")
-        named = reasons.select(pl.concat_str("a", "b", "c", separator=", ")).to_series()
+        parts, inner, outer = self.parts(stats), np.array(self.inner), np.array(self.outer)
+        before = parts @ inner[:-1] + inner[-1]
+        logit = np.tanh(before) @ outer[:-1] + outer[-1]
+        over = np.flatnonzero(logit > self.limit)
+        labels = self._reasons(parts[over], before[over])
+        named = np.full(len(logit), None, dtype=object)
+        named[over] = labels
         seen = self.seen(stats)
-        return pl.DataFrame({"form_logit": logit, "form_reasons": named}).select(
-            pl.when(seen).then(pl.col(name)).alias(name) for name in MEASURES
+        found = {"form_logit": pl.Series(logit), "form_reasons": pl.Series(named.tolist(), dtype=pl.String)}
+        return pl.DataFrame(found).select(pl.when(seen).then(pl.col(name)).alias(name) for name in MEASURES)
+
+    def _reasons(self, parts: Floats, before: Floats) -> list[str]:
+        """Name the three statistics whose return to the median would lower the logit most."""
+        inner, outer, size = np.array(self.inner), np.array(self.outer), len(self.names)
+        now = np.tanh(before) @ outer[:-1]
+        lowered = np.stack(
+            [
+                now - np.tanh(before - parts[:, [place]] * inner[[place]]) @ outer[:-1]
+                for place in range(size)
+            ],
+            axis=1,
         )
+        top = np.argsort(-lowered, axis=1, kind="stable")[:, :3]
+        side = np.where(np.take_along_axis(parts, top, 1) > 0, " high", " low")
+        names = np.char.add(np.array(self.names)[top], side)
+        return [", ".join(row) for row in names.tolist()]
 
 
 @cache
@@ -108,10 +122,10 @@ def default_model() -> FormModel:
 def read(path: Path) -> FormModel:
     """Read a model that `FormModel.write` wrote."""
     held = json.loads(path.read_text(encoding="utf-8"))
-    tables = ("centre", "above", "below")
+    tables = ("centre", "above", "below", "inner")
     return FormModel(
         **{name: tuple(map(tuple, held.pop(name))) for name in tables},
-        **{name: tuple(held.pop(name)) for name in ("names", "weights", "languages")},
+        **{name: tuple(held.pop(name)) for name in ("names", "outer", "languages")},
         **held,
     )
 
@@ -126,7 +140,7 @@ def limit_for(model: FormModel, goal: pl.DataFrame) -> float:
     return max(model.limit, float(scores[may_fall])) if len(scores) > may_fall else model.limit
 
 
-def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, least_of_a_language: float = 0.05) -> FormModel:
+def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) -> FormModel:
     """Fit a model on sound texts and damaged ones.
 
     good: statistics of `form` and a column `kind`; kinds count alike, and the limit is fitted on kinds that
@@ -137,11 +151,11 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, least_of_a_langua
     model = FormModel(
         names=names,
         **_spreads(good, names),
-        weights=(),
-        bias=0.0,
+        inner=(),
+        outer=(),
         limit=0.0,
         languages=tuple(
-            languages.filter(pl.col("proportion") >= least_of_a_language).sort("language")["language"]
+            languages.filter(pl.col("proportion") > LEAST_OF_A_LANGUAGE).sort("language")["language"]
         ),
         fitted_on=fitted_on,
     )
@@ -149,17 +163,20 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, least_of_a_langua
     good_parts, bad_parts = model.parts(seen), model.parts(bad_seen)
     kinds, bad_weight = seen["kind"].to_numpy(), _even(bad_seen["kind"].to_numpy())
     weight_n = _even(kinds)
-    beta = _newton(good_parts, bad_parts, weight_n, bad_weight)
+    inner, outer = _trained(good_parts, bad_parts, weight_n, bad_weight, seed)
     held_out = np.zeros(len(seen))
-    different = sorted(set(kinds.tolist()))
+    different = np.random.default_rng(seed).permutation(sorted(set(kinds.tolist()))).tolist()
     for fold in range(min(FOLDS, len(different))):
         out = np.isin(kinds, different[fold::FOLDS])
-        part = _newton(good_parts[~out], bad_parts, _even(kinds[~out]), bad_weight, beta)
-        held_out[out] = good_parts[out] @ part[:-1] + part[-1]
+        part = _trained(good_parts[~out], bad_parts, _even(kinds[~out]), bad_weight, seed)
+        held_out[out] = _logits(good_parts[out], *part)
     order = np.argsort(-held_out, kind="stable")
     limit = held_out[order][int(np.searchsorted(np.cumsum(weight_n[order]), DROPPED))]
     return replace(
-        model, weights=tuple(np.round(beta[:-1], 5).tolist()), bias=float(beta[-1]), limit=float(limit)
+        model,
+        inner=tuple(map(tuple, np.round(inner, 5).tolist())),
+        outer=tuple(np.round(outer, 5).tolist()),
+        limit=round(float(limit), 5),
     )
 
 
@@ -195,32 +212,36 @@ def _even(kinds: np.ndarray) -> Floats:
     return np.asarray(1.0 / count[place] / len(count), np.float64)
 
 
-def _newton(
-    good: Floats, bad: Floats, good_weight: Floats, bad_weight: Floats, start: Floats | None = None
-) -> Floats:
-    """Return weights and bias [d + 1] of a logistic regression with a ridge around the prior."""
-    x = np.vstack([good, bad])
-    x = np.hstack([x, np.ones((len(x), 1))])
-    sign = np.r_[-np.ones(len(good)), np.ones(len(bad))]
-    weight = np.r_[good_weight, bad_weight] / 2
-    size = good.shape[1]
-    prior = np.r_[np.zeros(size // 2), np.full(size // 2, PRIOR), 0.0]
-    ridge = np.r_[np.full(size, RIDGE), 1e-9]
-    beta = prior.copy() if start is None else start.copy()
+def _logits(parts: Floats, inner: Floats, outer: Floats) -> Floats:
+    logits: Floats = np.tanh(parts @ inner[:-1] + inner[-1]) @ outer[:-1] + outer[-1]
+    return logits
 
-    def loss(at: Floats) -> float:
-        return float(weight @ np.logaddexp(0, -sign * (x @ at)) + 0.5 * ridge @ (at - prior) ** 2)
 
-    now = loss(beta)
-    for _ in range(_NEWTON_STEPS):
-        wrong = 1 / (1 + np.exp(np.clip(sign * (x @ beta), -50, 50)))
-        slope = -x.T @ (weight * sign * wrong) + ridge * (beta - prior)
-        curve = (x * (weight * wrong * (1 - wrong))[:, None]).T @ x + np.diag(ridge)
-        step, size_of_step = np.linalg.solve(curve, slope), 1.0
-        while (after := loss(beta - size_of_step * step)) > now and size_of_step > 1e-4:
-            size_of_step /= 2
-        beta -= size_of_step * step
-        if now - after < 1e-7:
-            break
-        now = after
-    return beta
+def _trained(
+    good: Floats, bad: Floats, good_weight: Floats, bad_weight: Floats, seed: int
+) -> tuple[Floats, Floats]:
+    """Return the network that tells bad from good: inner [d + 1, hidden], outer [hidden + 1]."""
+    generator = np.random.default_rng(seed)
+    x = np.vstack([good, bad]).astype(np.float32)
+    x = np.hstack([x, np.ones((len(x), 1), np.float32)])
+    sign = np.r_[-np.ones(len(good)), np.ones(len(bad))].astype(np.float32)
+    weight = (np.r_[good_weight, bad_weight] / 2).astype(np.float32)
+    inner = generator.normal(0, x.shape[1] ** -0.5, (x.shape[1], HIDDEN)).astype(np.float32)
+    outer = np.r_[generator.normal(0, HIDDEN**-0.5, HIDDEN), 0.0].astype(np.float32)
+    values, first, second = [inner, outer], [0.0 * inner, 0.0 * outer], [0.0 * inner, 0.0 * outer]
+    for step in range(1, STEPS + 1):
+        shown = generator.random(x.shape, np.float32) > DROPOUT
+        shown[:, -1] = True
+        given = x * shown
+        hidden = np.tanh(given @ values[0])
+        logit = hidden @ values[1][:-1] + values[1][-1]
+        slope = -weight * sign / (1 + np.exp(np.clip(sign * logit, -50, 50)))
+        back = (slope[:, None] * values[1][:-1]) * (1 - hidden**2)
+        gradients = [given.T @ back, np.r_[hidden.T @ slope, slope.sum()]]
+        rate = RATE * (1 - (step - 1) / STEPS)
+        for place, gradient in enumerate(gradients):
+            first[place] = 0.9 * first[place] + 0.1 * gradient
+            second[place] = 0.999 * second[place] + 0.001 * gradient**2
+            change = (first[place] / (1 - 0.9**step)) / (np.sqrt(second[place] / (1 - 0.999**step)) + 1e-8)
+            values[place] = values[place] - rate * (change + DECAY * values[place])
+    return values[0].astype(np.float64), values[1].astype(np.float64)

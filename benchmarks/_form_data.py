@@ -21,6 +21,7 @@ from tamis.filters.form import form
 
 SHORTEST_DAMAGED = 60
 _FREE = re.compile(r"MIT|BSD|Apache")
+_MARKUP = re.compile(r"</?[a-zA-Z!]|!\[|\]\(|\|.*\|.*\|")  # parts that are markup rather than text
 _FICTION = ("fiction", "mystery", "adventure", "romance", "science_fiction")
 Kinds = dict[str, list[str]]
 
@@ -84,7 +85,7 @@ def readmes(count: int, of_each_four: tuple[int, ...]) -> list[str]:
         )
         if _FREE.search(licences) and sum(map(ord, about["Name"])) % 4 in of_each_four:
             found += paragraphs(str(about.get("Description") or about.get_payload() or ""))
-    return _drawn(found, count, 0)
+    return _drawn((part for part in found if not _MARKUP.search(part)), count, 0)
 
 
 def to_fit(count: int) -> Kinds:

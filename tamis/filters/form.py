@@ -271,11 +271,13 @@ def grams_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
     gram = symbol.copy()
     for back in (1, 2, 3):
         gram[back:] |= symbol[:-back] << (5 * back)
+    for after, bits in ((1, 5), (2, 10)):  # nothing of the text before
+        start = points.first_n + after
+        gram[start[start < len(gram)]] &= (1 << bits) - 1
     word = (symbol > 0) & (symbol != 28)
     counts = word.copy()
     counts[1:] |= word[:-1]
     counts[points.first_n] = False
-    counts[:3] = False
     place_g = np.flatnonzero(counts)
     return place_g, gram[place_g]
 
@@ -364,6 +366,16 @@ def _total(text: Ints, weight: npt.ArrayLike | None, count: int) -> Floats:
     return np.bincount(text, weights, minlength=count).astype(np.float64)
 
 
+def _sums(values: npt.NDArray[np.generic], points: Points, start: int = 0) -> Floats:
+    """Sum whole numbers by text: `values` are of the block's characters from `start` on."""
+    sums_c = np.zeros(len(points.text_c) + 1, np.int64)
+    np.cumsum(values, out=sums_c[start + 1 : start + 1 + len(values)])
+    sums_c[start + 1 + len(values) :] = sums_c[start + len(values)]
+    bounds = np.append(points.first_n, len(points.text_c))
+    total: Floats = np.diff(sums_c[bounds]).astype(np.float64)
+    return total
+
+
 def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str, Floats]:
     """Shares of kinds of characters and of what follows what."""
     take = {name: counts_nk[:, number] for name, number in _CLASS.items()}
@@ -386,13 +398,13 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     found["angles"] = _share(take["less"] + take["greater"], shown)
     share_nk = counts_nk[:, 1:] / np.maximum(whole, 1)[:, None]
     found["class_entropy"] = -(share_nk * np.log(np.maximum(share_nk, 1e-9))).sum(1)
-    pair_c = points.class_c[:-1].astype(np.int64) * _N + points.class_c[1:]
-    inner = points.class_c[1:] != _CLASS["edge"]
+    pair_c = points.class_c[:-1].astype(np.int32) * _N + points.class_c[1:]
     text = points.text_c[1:]
-    count_n = _total(text, inner, points.count)
-    found["usual"] = _share(_total(text, held.usual.ravel()[pair_c] * inner, points.count) / STEP, count_n)
-    rare = np.array(held.usual.ravel() < -5.0 * STEP) & (np.arange(_N * _N) % _N != 0)
-    found["rare_pairs"] = _share(_total(text, rare[pair_c], points.count), count_n)
+    to_edge = np.arange(_N * _N) % _N == _CLASS["edge"]
+    usual = np.where(to_edge, 0, held.usual.ravel()).astype(np.int8)
+    found["usual"] = _share(_sums(usual[pair_c], points, 1) / STEP, whole)
+    rare = np.array(held.usual.ravel() < -5.0 * STEP) & ~to_edge
+    found["rare_pairs"] = _share(_sums(rare[pair_c], points, 1), whole)
 
     def follow(first: tuple[str, ...], second: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         table = np.zeros((_N, _N), bool)
@@ -416,18 +428,20 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
         "tags": (follow(("less",), ("lower", "upper", "slash", "mark", "stop")), shown),
         "calls": (follow(("lower", "close", "quote"), ("open", "close", "comma")), shown),
     }
-    code_c = np.zeros(_N * _N, np.int64)  # each pair counts for at most a few kinds: one pass for all of these
+    code_c = np.zeros(_N * _N, np.int16)  # each pair counts for at most a few kinds: one pass for all of these
     for place, (pairs, _) in enumerate(kinds.values()):
-        code_c |= pairs.astype(np.int64) << place
-    marked = np.flatnonzero(code_c[pair_c] > 0)
-    bits, at = code_c[pair_c[marked]], text[marked]
+        code_c |= pairs.astype(np.int16) << place
+    code = code_c[pair_c]
+    marked = np.flatnonzero(code)
+    bits, at = code[marked], text[marked]
     for place, (name, (_, base)) in enumerate(kinds.items()):
         found[name] = _share(_total(at[(bits >> place) & 1 == 1], None, points.count), base)
+    padded = np.append(points.class_c, _CLASS["edge"])
     third = points.class_c[2:]
-    rises = (points.class_c[1:-2] == _CLASS["lower"]) & (third[:-1] == _CLASS["upper"])
-    hump = rises & (points.class_c[:-3] == _CLASS["lower"]) & (points.class_c[3:] == _CLASS["lower"])
-    found["case_changes"] = _share(_total(points.text_c[2:-1][rises & ~hump], None, points.count), letters)
-    found["humps"] = _share(_total(points.text_c[2:-1][hump], None, points.count), letters)
+    rises = (padded[1:-2] == _CLASS["lower"]) & (padded[2:-1] == _CLASS["upper"])
+    hump = rises & (padded[:-3] == _CLASS["lower"]) & (padded[3:] == _CLASS["lower"])
+    found["case_changes"] = _share(_total(points.text_c[2:][rises & ~hump], None, points.count), letters)
+    found["humps"] = _share(_total(points.text_c[2:][hump], None, points.count), letters)
     opens = (points.class_c[:-2] == _CLASS["stop"]) & (points.class_c[1:-1] == _CLASS["space"])
     begun = opens & (third == _CLASS["lower"])
     found["small_after_stop"] = _share(
@@ -441,7 +455,8 @@ def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
     """How usual characters are after three others: in all, at worst, and how it differs within the text."""
     place_g, gram_g = grams_of(points)
     text_g = points.text_c[place_g]
-    log_g = held.grams[gram_g].astype(np.float64) / STEP
+    whole_g = held.grams[gram_g]
+    log_g = whole_g.astype(np.float64) / STEP
     count_n = _total(text_g, None, points.count)
     mean_n = _share(_total(text_g, log_g, points.count), count_n)
     most = int(np.diff(points.first_n, append=len(points.text_c)).max()) // BLOCK + 1
@@ -552,7 +567,7 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
     mean = _share(_total(text, length, count), lines)
     characters = counts_nk[:, 1:].sum(1)
     breaks = counts_nk[:, [_CLASS[name] for name in ("stop", "comma")]].sum(1)
-    sum_c = np.cumsum(points.mixed_c * _ODD[np.arange(len(ends)) & 0])
+    sum_c = np.cumsum(points.mixed_c)
     key = (sum_c[end] - sum_c[start]) ^ (text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     repeated = _repeats(key) & (length > 1)
     return {
@@ -568,7 +583,7 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
             _total(text, ~np.isin(first, [_CLASS[one] for one in (*_LETTERS, "digit", "space")]), count), lines
         ),
         "repeated_lines": _share(_total(text, repeated * length, count), characters),
-        "newlines": _share(_total(points.text_c, newline, count), characters),
+        "newlines": _share(_sums(newline, points), characters),
         "sentence_length": np.log1p(_share(characters, counts_nk[:, _CLASS["stop"]] + 1)),
         "part_length": np.log1p(_share(characters, breaks + 1)),
     }

@@ -1,0 +1,119 @@
+"""Statistics of form, next to counting character by character; damage; the model, its limit and abstention."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.filters.damage import MAKERS, damaged, varied
+from tamis.filters.form import LONGEST, form, names
+from tamis.filters.form_model import MOST_OF_A_GOAL, default_model, fit, limit_for, read
+
+PROSE = (
+    "The committee met on Tuesday to hear what the engineers had found. After an hour of questions it was "
+    "clear that the bridge could be repaired before the winter, although nobody knew who would pay for it. "
+)
+GERMAN = (
+    "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind mit Vernunft und Gewissen "
+    "begabt und sollen einander im Geist der Brüderlichkeit begegnen. Jeder hat das Recht auf Leben."
+)
+ODD = ["", " ", "a", "\n\n", "\0", "\0\0a", "''''", "!" * 50, "\U0001f600" * 9, "a" * 9_000, "日本語の文章です。", "x\n" * 400]
+
+
+def of(text: str) -> dict[str, float]:
+    return form(pl.Series([text])).to_dicts()[0]
+
+
+@pytest.mark.parametrize("text", [PROSE, "Call 555-0199 (now)!\nCall 555-0199 (now)!\nUPPER lower 12 a1b2.", GERMAN])
+def test_statistics_are_what_counting_one_by_one_gives(text: str) -> None:
+    found = of(text)
+    shown = [one for one in text if not one.isspace()]
+    letters = [one for one in text if one.isalpha()]
+    words = re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text)
+    assert found["n"] == len(shown)
+    assert found["digit"] == pytest.approx(sum(one.isdigit() for one in shown) / len(shown))
+    assert found["letters"] == pytest.approx(len(letters) / len(shown))
+    assert found["capitals"] == pytest.approx(sum(one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for one in text) / len(letters))
+    assert found["word_length"] == pytest.approx(np.mean([len(word) for word in words]))
+    assert found["newlines"] == pytest.approx(text.count("\n") / len(text))
+    lines = text.split("\n")
+    again = sum(len(line) for place, line in enumerate(lines) if line in lines[:place])
+    assert found["repeated_lines"] == pytest.approx(again / len(text))
+
+
+def test_a_text_has_the_same_statistics_in_any_company() -> None:
+    texts = [PROSE, *ODD, GERMAN, PROSE * 3, *damaged([PROSE] * 1, seed=1)["text"]]
+    together = form(pl.Series(texts))
+    alone = pl.concat([form(pl.Series([text])) for text in texts])
+    assert together["language"].to_list() == alone["language"].to_list()
+    np.testing.assert_allclose(
+        together.select(names()).to_numpy(), alone.select(names()).to_numpy(), rtol=1e-9, atol=1e-9
+    )
+    assert np.isfinite(together.select(names()).to_numpy()).all()
+
+
+def test_what_is_beyond_the_longest_changes_nothing() -> None:
+    long = PROSE * (LONGEST // len(PROSE) + 2)
+    assert of(long) == of(long[:LONGEST])
+
+
+def test_no_texts_have_no_statistics() -> None:
+    assert form(pl.Series([], dtype=pl.String)).height == 0
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_kind_of_damage_is_seeded_and_survives_any_text(kind: str) -> None:
+    texts = [PROSE, *ODD, GERMAN]
+    first, again = damaged(texts, [kind], 3), damaged(texts[::-1], [kind], 3)
+    assert first["text"].to_list() == again["text"].to_list()[::-1]
+    assert first["text"][0] != PROSE
+
+
+def test_harmless_changes_keep_most_words() -> None:
+    for seed in range(8):
+        (changed,) = varied([PROSE], seed)
+        kept = set(re.findall(r"\w+", changed.lower()))
+        assert len(kept - set(re.findall(r"\w+", PROSE.lower()))) <= 3
+
+
+def test_the_model_finds_noise_keeps_prose_and_names_what_decided() -> None:
+    model = default_model()
+    noise = damaged([PROSE * 2 + str(place) for place in range(20)], ["mash", "numbers", "html"], 0)
+    found = model.judge(form(pl.concat([pl.Series([PROSE * 2]), noise["text"]])))
+    assert found["form_logit"][0] < model.limit
+    assert found["form_reasons"][0] is None
+    over = found[1:].filter(pl.col("form_logit") > model.limit)
+    assert over.height >= 18
+    assert all(len(reasons.split(", ")) == 3 for reasons in over["form_reasons"])
+
+
+def test_the_model_abstains_in_a_language_it_has_not_seen() -> None:
+    texts = pl.Series([GERMAN, "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 3])
+    assert default_model().judge(form(texts))["form_logit"].to_list() == [None, None]
+
+
+def test_the_limit_lets_hardly_any_example_of_a_target_fall() -> None:
+    model = default_model()
+    tables = damaged([PROSE + str(place) for place in range(400)], ["data_dump"], 5)["text"]
+    goal = form(tables)
+    limit = limit_for(model, goal)
+    fallen = (model.judge(goal)["form_logit"] > limit).fill_null(False)
+    assert limit > model.limit
+    assert fallen.sum() <= MOST_OF_A_GOAL * len(goal)
+    assert limit_for(model, form(pl.Series([PROSE] * 10))) == model.limit
+
+
+def test_a_fit_is_the_same_each_time_and_can_be_stored(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    words = np.array(PROSE.split())
+    texts = [" ".join([PROSE, *generator.choice(words, 9)]) for _ in range(60)]
+    good = form(pl.Series(texts)).with_columns(kind=pl.Series(["a", "b", "c"] * 20))
+    bad_texts = damaged(texts, ["mash", "html", "numbers"], 0)
+    bad = form(bad_texts["text"]).with_columns(kind=bad_texts["kind"])
+    model = fit(good, bad, "a test")
+    assert model == fit(good, bad, "a test")
+    model.write(tmp_path / "model.json")
+    assert read(tmp_path / "model.json") == model
+    assert model.languages == ("eng",)

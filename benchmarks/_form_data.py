@@ -169,11 +169,11 @@ def _documentation(folder: Path, count: int) -> Kinds:
 
 
 def measured_kinds(kinds: Kinds, changed: bool = False, seed: int = 0) -> pl.DataFrame:
-    """Return `kind` and the statistics of texts; changed: also of each text changed harmlessly."""
-    rows = [(kind, text) for kind, texts in kinds.items() for text in texts]
+    """Return `kind`, `changed` and the statistics of texts; changed: also of each text changed harmlessly."""
+    rows = [(kind, text, False) for kind, texts in kinds.items() for text in texts]
     if changed:
-        rows += [(kind, text) for kind, texts in kinds.items() for text in varied(texts, seed)]
-    frame = pl.DataFrame(rows, schema=["kind", "text"], orient="row")
+        rows += [(kind, text, True) for kind, texts in kinds.items() for text in varied(texts, seed)]
+    frame = pl.DataFrame(rows, schema=["kind", "text", "changed"], orient="row")
     return frame.hstack(form(frame["text"]))
 
 

@@ -144,9 +144,10 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
     """Fit a model on sound texts and damaged ones.
 
     good: statistics of `form` and a column `kind`; kinds count alike, and the limit is fitted on kinds that
-    were left out. bad: the same of damaged texts, whose kinds count alike, too.
+    were left out. A column `changed`, if any, says which rows are harmless variants: the limit is fitted on the
+    others. bad: the same of damaged texts, whose kinds count alike, too.
     """
-    names = tuple(one for one in good.columns if one not in ("n", "language", "kind", "text"))
+    names = tuple(one for one in good.columns if one not in ("n", "language", "kind", "text", "changed"))
     languages = good.filter(pl.col("language") != "none")["language"].value_counts(normalize=True)
     model = FormModel(
         names=names,
@@ -170,8 +171,10 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
         out = np.isin(kinds, different[fold::FOLDS])
         part = _trained(good_parts[~out], bad_parts, _even(kinds[~out]), bad_weight, seed)
         held_out[out] = _logits(good_parts[out], *part)
+    as_is = ~seen["changed"].to_numpy() if "changed" in seen.columns else np.ones(len(seen), bool)
+    held_out, even = held_out[as_is], _even(kinds[as_is])
     order = np.argsort(-held_out, kind="stable")
-    limit = held_out[order][int(np.searchsorted(np.cumsum(weight_n[order]), DROPPED))]
+    limit = held_out[order][int(np.searchsorted(np.cumsum(even[order]), DROPPED))]
     return replace(
         model,
         inner=tuple(map(tuple, np.round(inner, 5).tolist())),

@@ -42,7 +42,9 @@ def over(model: FormModel, stats: pl.DataFrame) -> pl.DataFrame:
 
 def by_kind(rows: pl.DataFrame) -> dict[str, float]:
     """Return the share of each kind that is out."""
-    return {kind: round(share, 4) for kind, share in rows.group_by("kind").agg(pl.mean("out")).sort("kind").rows()}
+    return {
+        kind: round(share, 4) for kind, share in rows.group_by("kind").agg(pl.mean("out")).sort("kind").rows()
+    }
 
 
 def bench_unseen(
@@ -96,7 +98,9 @@ def bench_rivals(damage: pl.DataFrame, sound: pl.DataFrame, report: Report) -> N
             out = out | pl.col("doc_id").is_in(pages.implode())
         found = flags.select("kind", "good", out=out)
         caught = by_kind(found.filter(~pl.col("good")))
-        report.line("form_rival", None, rules=rival, recall=sum(caught.values()) / len(caught), by_kind=caught)
+        report.line(
+            "form_rival", None, rules=rival, recall=sum(caught.values()) / len(caught), by_kind=caught
+        )
         report_sound(f"form_rival_sound {rival}", by_kind(found.filter(pl.col("good"))), report, judged=False)
 
 

@@ -276,7 +276,18 @@ def _data_dump(text: str, generator: Generator) -> str:
 
 
 def _entities(text: str, generator: Generator) -> str:
-    marks = ("&nbsp;", "&amp;", "&quot;", "&lt;br&gt;", "&#39;", "&#8217;", "<br/>", "\\n", "[edit]", "&amp;nbsp;")
+    marks = (
+        "&nbsp;",
+        "&amp;",
+        "&quot;",
+        "&lt;br&gt;",
+        "&#39;",
+        "&#8217;",
+        "<br/>",
+        "\\n",
+        "[edit]",
+        "&amp;nbsp;",
+    )
     share = _some(generator, 0.15, 0.7)
     return re.sub(" ", lambda match: _pick(generator, marks) if generator.random() < share else " ", text)
 
@@ -288,9 +299,13 @@ def _macros(text: str, generator: Generator) -> str:
         if generator.random() >= share:
             out.append(word)
         elif wiki:
-            out.append(_pick(generator, (f"[[{word}|{word}]]", f"{{{{{word}}}}}", f"'''{word}'''", f"|{word}=")))
+            out.append(
+                _pick(generator, (f"[[{word}|{word}]]", f"{{{{{word}}}}}", f"'''{word}'''", f"|{word}="))
+            )
         else:
-            out.append(_pick(generator, (f"\\textbf{{{word}}}", f"\\{word}", f"{{\\b {word}}}", f"\\par {word}")))
+            out.append(
+                _pick(generator, (f"\\textbf{{{word}}}", f"\\{word}", f"{{\\b {word}}}", f"\\par {word}"))
+            )
     return " ".join(out)
 
 
@@ -449,7 +464,9 @@ def _identifiers(text: str, generator: Generator) -> str:
 
 
 def _template(text: str, generator: Generator) -> str:
-    left, right = (("{{ ", " }}"), ("<%= ", " %>"), ("${", "}"), ("[", "]"), ("%(", ")s"))[int(generator.integers(5))]
+    left, right = (("{{ ", " }}"), ("<%= ", " %>"), ("${", "}"), ("[", "]"), ("%(", ")s"))[
+        int(generator.integers(5))
+    ]
     share = _some(generator, 0.2, 0.7)
     return " ".join(
         f"{left}{word.lower()}_{int(generator.integers(99))}{right}" if generator.random() < share else word
@@ -476,7 +493,11 @@ def _trace(text: str, generator: Generator) -> str:
         line = int(generator.integers(1, 2000))
         kind = int(generator.integers(2))
         python = f'  File "/{package.lower()}/{name.lower()}.py", line {line}, in {method.lower()}'
-        out.append(python if kind else f"\tat com.{package.lower()}.{name.title()}.{method.lower()}({name.title()}.java:{line})")
+        out.append(
+            python
+            if kind
+            else f"\tat com.{package.lower()}.{name.title()}.{method.lower()}({name.title()}.java:{line})"
+        )
     return "\n".join(out)
 
 

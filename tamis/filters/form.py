@@ -388,7 +388,9 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
         "capitals": _share(take["upper"], letters),
         "accented": _share(take["accented"] + take["latin"], shown),
         "quotes": _share(take["quote"] + take["apostrophe"], shown),
-        "unbalanced": _share(np.abs(take["open"] - take["close"]) + np.abs(take["less"] - take["greater"]), shown),
+        "unbalanced": _share(
+            np.abs(take["open"] - take["close"]) + np.abs(take["less"] - take["greater"]), shown
+        ),
     }
     for name in ("digit", "foreign", "stop", "comma", "dash", "slash", "bar", "equals", "mark", "bullet"):
         found[name] = _share(take[name], shown)
@@ -422,13 +424,17 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
         "space_stop": (follow(("space", "newline"), ("stop", "comma")), take["stop"] + take["comma"]),
         "spaces_twice": (follow(("space",), ("space",)), whole),
         "marks_twice": (
-            follow(("mark", "bar", "equals", "slash", "symbol"), ("mark", "bar", "equals", "slash", "symbol")),
+            follow(
+                ("mark", "bar", "equals", "slash", "symbol"), ("mark", "bar", "equals", "slash", "symbol")
+            ),
             shown,
         ),
         "tags": (follow(("less",), ("lower", "upper", "slash", "mark", "stop")), shown),
         "calls": (follow(("lower", "close", "quote"), ("open", "close", "comma")), shown),
     }
-    code_c = np.zeros(_N * _N, np.int16)  # each pair counts for at most a few kinds: one pass for all of these
+    code_c = np.zeros(
+        _N * _N, np.int16
+    )  # each pair counts for at most a few kinds: one pass for all of these
     for place, (pairs, _) in enumerate(kinds.values()):
         code_c |= pairs.astype(np.int16) << place
     code = code_c[pair_c]
@@ -504,19 +510,17 @@ def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> 
     rare = rank_w >= WORD_LIST
     return {
         "word_length": mean,
-        "word_length_spread": np.sqrt(np.maximum(_share(_total(text, length**2, count), n_words) - mean**2, 0)),
-        "long_words": _share(_total(text, length > 15, count), n_words),
-        "single_letters": _share(
-            _total(text, (length == 1) & (rank_w >= FUNCTION_WORDS), count), n_words
+        "word_length_spread": np.sqrt(
+            np.maximum(_share(_total(text, length**2, count), n_words) - mean**2, 0)
         ),
+        "long_words": _share(_total(text, length > 15, count), n_words),
+        "single_letters": _share(_total(text, (length == 1) & (rank_w >= FUNCTION_WORDS), count), n_words),
         "short_words": _share(_total(text, (length <= 3) & (rank_w >= 1000), count), n_words),
         "function_words": _share(_total(text, rank_w < FUNCTION_WORDS, count), n_words),
         "unknown_words": _share(_total(text, rare, count), n_words),
         "unknown_small_words": _share(_total(text, rare & ~upper, count), _total(text, ~upper, count)),
         "capital_words": _share(_total(text, upper, count), n_words),
-        "capital_function_words": _share(
-            _total(text, upper & (rank_w < FUNCTION_WORDS), count), n_words
-        ),
+        "capital_function_words": _share(_total(text, upper & (rank_w < FUNCTION_WORDS), count), n_words),
         "after_space": _share(_total(text, words.after_space_w, count), n_words),
         "word_again": _share(_total(text, again, count), n_words),
         "word_twice": _share(_total(text, near, count), n_words),
@@ -580,7 +584,8 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
         "small_lines": _share(_total(text, first == _CLASS["lower"], count), lines),
         "indented_lines": _share(_total(text, first == _CLASS["space"], count), lines),
         "marked_lines": _share(
-            _total(text, ~np.isin(first, [_CLASS[one] for one in (*_LETTERS, "digit", "space")]), count), lines
+            _total(text, ~np.isin(first, [_CLASS[one] for one in (*_LETTERS, "digit", "space")]), count),
+            lines,
         ),
         "repeated_lines": _share(_total(text, repeated * length, count), characters),
         "newlines": _share(_sums(newline, points), characters),
@@ -603,7 +608,7 @@ def _at_line_ends(
     rare = rank_w >= WORD_LIST
     beside = ends | begins
     n_beside, n_inner = _total(text[beside], None, count), _total(text[~beside], None, count)
-    cut = _share(_total(text[beside & rare], None, count) , n_beside) - _share(
+    cut = _share(_total(text[beside & rare], None, count), n_beside) - _share(
         _total(text[~beside & rare], None, count), n_inner
     )
     over = np.flatnonzero(ends[:-1] & begins[1:] & (text[1:] == text[:-1]))
@@ -649,4 +654,6 @@ def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> li
 
 def names() -> tuple[str, ...]:
     """Return the names of the statistics, in their order."""
-    return tuple(name for name in form(pl.Series([""], dtype=pl.String)).columns if name not in ("n", "language"))
+    return tuple(
+        name for name in form(pl.Series([""], dtype=pl.String)).columns if name not in ("n", "language")
+    )

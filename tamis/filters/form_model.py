@@ -24,6 +24,8 @@ KNOTS = tuple(float(np.log1p(n)) for n in (10, 25, 60, 130, 280, 600, 1300, 3000
 """log(1 + characters) at which medians and spreads are stored; in between they are interpolated."""
 DROPPED = 0.01
 """Share of sound texts of unseen kinds over the limit."""
+PECULIAR = 0.1
+"""Share of kinds that the limit is not fitted on."""
 MOST_OF_A_GOAL = 0.005
 """Share of a target's training examples that may fall."""
 FOLDS, LEAST_OF_A_LANGUAGE = 3, 0.05
@@ -172,15 +174,25 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
         part = _trained(good_parts[~out], bad_parts, _even(kinds[~out]), bad_weight, seed)
         held_out[out] = _logits(good_parts[out], *part)
     as_is = ~seen["changed"].to_numpy() if "changed" in seen.columns else np.ones(len(seen), bool)
-    held_out, even = held_out[as_is], _even(kinds[as_is])
-    order = np.argsort(-held_out, kind="stable")
-    limit = held_out[order][int(np.searchsorted(np.cumsum(even[order]), DROPPED))]
+    limit = _limit(held_out[as_is], kinds[as_is])
     return replace(
         model,
         inner=tuple(map(tuple, np.round(inner, 5).tolist())),
         outer=tuple(np.round(outer, 5).tolist()),
-        limit=round(float(limit), 5),
+        limit=round(limit, 5),
     )
+
+
+def _limit(logit_n: Floats, kinds: np.ndarray) -> float:
+    """Return the least logit that `DROPPED` of the texts exceed, on average over kinds.
+
+    The kinds that most often exceed it are left out, `PECULIAR` of all: they were judged without their like.
+    """
+    grid = np.quantile(logit_n, np.linspace(0.8, 1.0, 2_001))
+    shares_kg = np.stack([(logit_n[kinds == kind][:, None] > grid).mean(0) for kind in np.unique(kinds)])
+    kept = len(shares_kg) - int(PECULIAR * len(shares_kg))
+    mean_g = np.sort(shares_kg, axis=0)[:kept].mean(0)
+    return float(grid[int(np.argmax(mean_g <= DROPPED))])
 
 
 def _spreads(good: pl.DataFrame, names: Sequence[str]) -> dict[str, tuple[tuple[float, ...], ...]]:

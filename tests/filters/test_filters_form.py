@@ -19,14 +19,29 @@ GERMAN = (
     "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind mit Vernunft und Gewissen "
     "begabt und sollen einander im Geist der Brüderlichkeit begegnen. Jeder hat das Recht auf Leben."
 )
-ODD = ["", " ", "a", "\n\n", "\0", "\0\0a", "''''", "!" * 50, "\U0001f600" * 9, "a" * 9_000, "日本語の文章です。", "x\n" * 400]
+ODD = [
+    "",
+    " ",
+    "a",
+    "\n\n",
+    "\0",
+    "\0\0a",
+    "''''",
+    "!" * 50,
+    "\U0001f600" * 9,
+    "a" * 9_000,
+    "日本語の文章です。",
+    "x\n" * 400,
+]
 
 
 def of(text: str) -> dict[str, float]:
     return form(pl.Series([text])).to_dicts()[0]
 
 
-@pytest.mark.parametrize("text", [PROSE, "Call 555-0199 (now)!\nCall 555-0199 (now)!\nUPPER lower 12 a1b2.", GERMAN])
+@pytest.mark.parametrize(
+    "text", [PROSE, "Call 555-0199 (now)!\nCall 555-0199 (now)!\nUPPER lower 12 a1b2.", GERMAN]
+)
 def test_statistics_are_what_counting_one_by_one_gives(text: str) -> None:
     found = of(text)
     shown = [one for one in text if not one.isspace()]
@@ -35,7 +50,9 @@ def test_statistics_are_what_counting_one_by_one_gives(text: str) -> None:
     assert found["n"] == len(shown)
     assert found["digit"] == pytest.approx(sum(one.isdigit() for one in shown) / len(shown))
     assert found["letters"] == pytest.approx(len(letters) / len(shown))
-    assert found["capitals"] == pytest.approx(sum(one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for one in text) / len(letters))
+    assert found["capitals"] == pytest.approx(
+        sum(one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for one in text) / len(letters)
+    )
     assert found["word_length"] == pytest.approx(np.mean([len(word) for word in words]))
     assert found["newlines"] == pytest.approx(text.count("\n") / len(text))
     lines = text.split("\n")
@@ -90,7 +107,9 @@ def test_the_model_finds_noise_keeps_prose_and_names_what_decided() -> None:
 
 
 def test_the_model_abstains_in_a_language_it_has_not_seen() -> None:
-    texts = pl.Series([GERMAN, "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 3])
+    texts = pl.Series(
+        [GERMAN, "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 3]
+    )
     assert default_model().judge(form(texts))["form_logit"].to_list() == [None, None]
 
 

@@ -21,11 +21,11 @@ from tamis.filters.form import (
     WORD_LIST,
     Floats,
     Tables,
-    stored_grams,
     _blocks,
     grams_of,
     points_of,
     sequence_of,
+    stored_grams,
     word_classes,
     words_of,
 )

@@ -506,7 +506,7 @@ def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> 
         triple[lag:] = triple[lag:] * np.uint64(0x9E3779B97F4A7C15) + words.hash_w[:-lag]
     triple = (triple ^ text.astype(np.uint64)) * np.uint64(0xD6E8FEB86659FD93)
     repeated = _repeats(triple)
-    repeated_one = _repeats((words.hash_w ^ text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
+    repeated_one = _repeats(words.hash_w ^ text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     rare = rank_w >= WORD_LIST
     return {
         "word_length": mean,

@@ -1,14 +1,17 @@
 """Sound texts by kind for tamis/filters/form_model.py: those that the default is fitted on, and others.
 
-What is fitted on may be used for anything: texts in the public domain, under CC0, CC BY, Apache 2.0, MIT or BSD
-(DATA.md). No source of the judged texts is among those of the fitted ones but statutes, which are other acts.
+What is fitted on may be used for anything: texts in the public domain, under CC0, CC BY, Apache 2.0, MIT or
+BSD (DATA.md). No source of the judged texts is among those of the fitted ones but statutes,
+which are other acts.
 """
 
 import ast
 import gzip
+import html
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -16,14 +19,16 @@ import numpy as np
 import polars as pl
 
 from benchmarks._texts import data_folder, read_texts
-from tamis.filters.damage import MAKERS, damaged, varied
+from tamis.filters.damage import KINDS, damaged, varied
 from tamis.filters.form import form
 
 SHORTEST_DAMAGED = 60
 _FREE = re.compile(r"MIT|BSD|Apache")
 _MARKUP = re.compile(r"</?[a-zA-Z!]|!\[|\]\(|\|.*\|.*\|")  # parts that are markup rather than text
+_FOREIGN = re.compile(r"/(pt-br|fr|de|es|ja|ko|tr|zh-cn|ru|da)/|\.(fr|de|es|ja|ko|tr)\.")
 _FICTION = ("fiction", "mystery", "adventure", "romance", "science_fiction")
 Kinds = dict[str, list[str]]
+_OF_FIT = ("numpy", "scipy", "sklearn", "torch", "pandas", "dagster", "polars")
 
 
 def _drawn(texts: Iterable[str], count: int, seed: int) -> list[str]:
@@ -41,23 +46,94 @@ def _from(*sources: str) -> pl.Expr:
     return pl.col("source").is_in(sources)
 
 
-def docstrings(packages: Sequence[str], count: int) -> list[str]:
-    """Draw docstrings of over 80 characters of installed packages."""
+@cache
+def sources(packages: tuple[str, ...]) -> list[str]:
+    """Return the Python files of installed packages, without tests."""
     found = []
     for package in packages:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted(Path(folder).rglob("*.py")):
-                if "test" in str(path):
-                    continue
-                try:
-                    tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
-                except SyntaxError:  # of a later Python
-                    continue
-                for node in ast.walk(tree):
-                    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-                        found.append(ast.get_docstring(node) or "")
+            paths = (path for path in sorted(Path(folder).rglob("*.py")) if "test" not in str(path))
+            found += [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+    return found
+
+
+def docstrings(packages: tuple[str, ...], count: int, summaries: bool = False) -> list[str]:
+    """Draw docstrings of over 80 characters of installed packages, or the first lines of docstrings."""
+    found = []
+    for source in sources(packages):
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:  # of a later Python
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                found.append(ast.get_docstring(node) or "")
+    if summaries:
+        return _drawn((one.split("\n")[0].rstrip(".") for one in found if len(one) > 20), count, 0)
     return _drawn((one for one in found if len(one) > 80), count, 0)
+
+
+def comments(packages: tuple[str, ...], count: int) -> list[str]:
+    """Draw comments of two lines or more of installed packages."""
+    found = []
+    for source in sources(packages):
+        for match in re.finditer(r"(?:^[ \t]*# [^\n]*[a-z]{3}[^\n]*\n){2,}", source, re.MULTILINE):
+            found.append(re.sub(r"(?m)^[ \t]*# ?", "", match.group()).strip())
+    return _drawn(found, count, 0)
+
+
+def errors(packages: tuple[str, ...], count: int) -> list[str]:
+    """Draw messages of exceptions of installed packages."""
+    found = []
+    for source in sources(packages):
+        found += re.findall(r"raise \w+\(\s*\"([^\"{}\\]{20,})\"", source)
+    return _drawn(found, count, 0)
+
+
+def pages(folder: Path) -> list[str]:
+    """Return the English pages of HTML under a folder."""
+    paths = sorted((*folder.rglob("*.html"), *folder.rglob("*.html.en")))
+    paths = [path for path in paths if path.is_file() and not _FOREIGN.search(str(path))]
+    return [path.read_text(encoding="utf-8", errors="ignore") for path in paths]
+
+
+def main_texts(html_pages: Sequence[str], count: int) -> list[str]:
+    """Draw paragraphs of pages as text, up to 1,200 characters a page."""
+    found = []
+    for page in html_pages:
+        parts = [_plain(part) for part in re.findall(r"(?s)<p\b[^>]*>(.*?)(?=</p>|<p\b|<h\d|<div)", page)]
+        text = "\n\n".join([part for part in parts if len(part) > 80][:6])
+        if text:
+            found.append(text[:1_200])
+    return _drawn(found, count, 0)
+
+
+def _plain(markup: str) -> str:
+    return " ".join(html.unescape(re.sub("<[^>]+>", "", markup)).split())
+
+
+def raw_pages(html_pages: Sequence[str], count: int, seed: int) -> Kinds:
+    """Draw pieces of pages: markup, navigation, and the head or foot of what they show."""
+    generator = np.random.default_rng(seed)
+    kinds: Kinds = {"page markup": [], "page navigation": [], "page notices": []}
+    for place in generator.permutation(len(html_pages)).tolist():
+        page, width = html_pages[place], int(generator.integers(200, 1_500))
+        at = int(generator.integers(0, max(len(page) - width, 1)))
+        kinds["page markup"].append(page[at : at + width])
+        items = [
+            _plain(one) for one in re.findall(r"(?s)<(?:a|li|dt|h\d)\b[^>]*>(.*?)</(?:a|li|dt|h\d)>", page)
+        ]
+        items = [item for item in items if 0 < len(item) < 60]
+        if len(items) > 12:
+            first, between = int(generator.integers(0, len(items) - 10)), ("\n", " ", " | ", "\n\n", " > ")
+            joined = between[int(generator.integers(len(between)))].join(items[first : first + 60])
+            kinds["page navigation"].append(joined[:width])
+        text = re.sub("(?s)<(script|style)[^>]*>.*?</\\1>|<!--.*?-->", "", page)
+        lines = [" ".join(line.split()) for line in html.unescape(re.sub("<[^>]+>", "\n", text)).split("\n")]
+        shown = "\n".join(line for line in lines if line)
+        kinds["page notices"].append(shown[:300] if place % 2 else shown[-300:])
+    return {kind: texts[:count] for kind, texts in kinds.items()}
 
 
 def paragraphs(text: str, least: int = 300, most: int = 1_200) -> list[str]:
@@ -88,8 +164,12 @@ def readmes(count: int, of_each_four: tuple[int, ...]) -> list[str]:
     return _drawn((part for part in found if not _MARKUP.search(part)), count, 0)
 
 
-def to_fit(count: int) -> Kinds:
-    """Return texts to fit on, by kind: up to `count` each."""
+def to_fit(count: int, manuals: Path | None) -> Kinds:
+    """Return texts to fit on, by kind: up to `count` each.
+
+    manuals: a folder into which the packages sqlite3-doc (public domain) and apache2-doc (Apache 2.0) of
+    Debian were unpacked.
+    """
     mixed = read_texts("p_mixed_free", "source", "label")
     genres = mixed.filter(_from("masc"))["label"].str.split("/").list.first()
     kinds: Kinds = {
@@ -102,19 +182,26 @@ def to_fit(count: int) -> Kinds:
             "p_mixed_free", count // 2, _from("masc") & pl.col("label").str.starts_with(genre)
         )
     arguments = pl.read_parquet(data_folder("quality") / "ukpconvarg1_args.parquet")["text"]
-    return kinds | {
-        "code of law": _texts("p_law", count, _from("dc_code")),
-        "acts": _texts("p_law", count, _from("dc_acts")),
-        "comments": _texts("t_goemotions", count),
-        "questions": _texts("t_intent", count),
-        "headlines": _texts("q_clickbait_headlines", count),
-        "messages": _texts("q_sms_spam", count, pl.col("label") == "ham"),
-        "abstracts": _texts("p_arxiv_a", count, seed=77),
-        "arguments": _drawn(arguments, count, 0),
-        "docstrings a": docstrings(("numpy", "scipy", "sklearn"), count),
-        "docstrings b": docstrings(("torch", "pandas", "dagster", "polars"), count),
-        "readmes": readmes(count, (1, 2, 3)),
-    }
+    return (
+        kinds
+        | {
+            "code of law": _texts("p_law", count, _from("dc_code")),
+            "acts": _texts("p_law", count, _from("dc_acts")),
+            "comments": _texts("t_goemotions", count),
+            "questions": _texts("t_intent", count),
+            "headlines": _texts("q_clickbait_headlines", count),
+            "messages": _texts("q_sms_spam", count, pl.col("label") == "ham"),
+            "abstracts": _texts("p_arxiv_a", count, seed=77),
+            "arguments": _drawn(arguments, count, 0),
+            "docstrings a": docstrings(("numpy", "scipy", "sklearn"), count),
+            "docstrings b": docstrings(("torch", "pandas", "dagster", "polars"), count),
+            "readmes": readmes(count, (1, 2, 3)),
+            "comments of code": comments(_OF_FIT, count),
+            "messages of errors": errors(_OF_FIT, count),
+            "summaries": docstrings(_OF_FIT, count, summaries=True),
+        }
+        | ({"manuals": main_texts(pages(manuals), count)} if manuals else {})
+    )
 
 
 def to_judge(count: int, documentation: Path | None) -> Kinds:
@@ -143,7 +230,7 @@ def to_judge(count: int, documentation: Path | None) -> Kinds:
 
 
 def _documentation(folder: Path, count: int) -> Kinds:
-    """Return kinds of the packages fortunes, debian-reference-en, jargon-text and vim-doc, as far as there."""
+    """Return kinds of the packages fortunes, debian-reference-en, jargon-text and vim-doc, if present."""
 
     def read(path: Path) -> str:
         raw = path.read_bytes()
@@ -168,25 +255,38 @@ def _documentation(folder: Path, count: int) -> Kinds:
     return {kind: _drawn(texts, count, 0) for kind, texts in found.items() if texts}
 
 
-def measured_kinds(kinds: Kinds, changed: bool = False, seed: int = 0) -> pl.DataFrame:
-    """Return `kind`, `changed` and the statistics of texts; changed: also of each text changed harmlessly."""
+def measured_kinds(kinds: Kinds, changed: int = 0) -> pl.DataFrame:
+    """Return `kind`, `changed` and the statistics of texts, and of as many harmless changes of each."""
     rows = [(kind, text, False) for kind, texts in kinds.items() for text in texts]
-    if changed:
+    for seed in range(changed):
         rows += [(kind, text, True) for kind, texts in kinds.items() for text in varied(texts, seed)]
     frame = pl.DataFrame(rows, schema=["kind", "text", "changed"], orient="row")
     return frame.hstack(form(frame["text"]))
 
 
-def measured_damage(kinds: Kinds, count: int, seed: int, least: int = SHORTEST_DAMAGED) -> pl.DataFrame:
-    """Return `kind` (of damage), `text` and the statistics of `count` texts damaged in each of the kinds."""
+def measured_damage(
+    kinds: Kinds, count: int, seed: int, least: int = SHORTEST_DAMAGED, others: Kinds | None = None
+) -> pl.DataFrame:
+    """Return `kind`, `parts`, `text` and the statistics of `count` texts damaged in each of the kinds.
+
+    others: broken texts by kind, as they are.
+    """
     generator = np.random.default_rng(seed)
     long = {kind: [text for text in texts if len(text) >= least] for kind, texts in kinds.items()}
-    sources = [kind for kind, texts in long.items() if texts]
+    named = [kind for kind, texts in long.items() if texts]
     frames = []
-    for damage in MAKERS:
-        drawn = [long[sources[place]] for place in generator.integers(0, len(sources), count)]
+    for damage in KINDS:
+        drawn = [long[named[place]] for place in generator.integers(0, len(named), count)]
         frames.append(
             damaged([texts[int(generator.integers(len(texts)))] for texts in drawn], [damage], seed)
         )
-    frame = pl.concat(frames)
+    rows = [(text, kind, [kind]) for kind, texts in (others or {}).items() for text in texts]
+    frame = pl.concat([*frames, pl.DataFrame(rows, schema=frames[0].schema, orient="row")])
     return frame.hstack(form(frame["text"]))
+
+
+def texts_to_fit(count: int, damaged_count: int, manuals: Path | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the statistics of sound and of broken texts that the default model is fitted on."""
+    texts = to_fit(count, manuals)
+    broken = raw_pages(pages(manuals), damaged_count, 0) if manuals else None
+    return measured_kinds(texts, changed=2), measured_damage(texts, damaged_count, 0, others=broken)

@@ -61,7 +61,7 @@ def gram_table(blocks: list[list[str]]) -> np.ndarray:
     count = np.zeros(SYMBOLS**4)
     for block in blocks:
         count += np.bincount(grams_of(points_of(block))[1], minlength=SYMBOLS**4)
-    prior = np.full((1, SYMBOLS), 1 / 31)
+    prior = three = np.full((1, SYMBOLS), 1 / 31)
     for length in (1, 2, 3, 4):
         shorter = count.reshape(-1, SYMBOLS**length).sum(0).reshape(-1, SYMBOLS)
         prior = np.exp(logs(shorter, np.tile(prior, (len(shorter) // len(prior), 1)), 4.0))

@@ -34,6 +34,41 @@ _ROT = str.maketrans(
 )
 _ACCENTS = str.maketrans({"a": "á", "e": "é", "o": "ö", "u": "ü", "i": "ï", "'": "’", '"': "“", "-": "–"})
 _ROWS_OF_KEYS = ("qwertyuiop", "asdfghjkl;", "zxcvbnm,.")
+_ONSETS = ("b", "br", "c", "d", "f", "gl", "h", "j", "l", "m", "n", "p", "qu", "r", "s", "st", "t", "v", "")
+_HOMOGLYPHS = dict(
+    zip(
+        "aceopxyiABEHKMOPTXn",
+        (
+            "аα",
+            "сϲ",
+            "еє",
+            "оο",
+            "рρ",
+            "х",
+            "у",
+            "іι",
+            "АΑ",
+            "ВΒ",
+            "ЕΕ",
+            "НΗ",
+            "КΚ",
+            "МΜ",
+            "ОΟ",
+            "РΡ",
+            "ТΤ",
+            "ХΧ",
+            "η",
+        ),
+        strict=True,
+    )
+)
+_ACCENTED = dict(
+    zip(
+        "aceinouyAEO",
+        ("áàâä", "çč", "éèêë", "íìîï", "ñň", "óòôö", "úùûü", "ýÿ", "ÁÀÂ", "ÉÈÊ", "ÓÒÔ"),
+        strict=True,
+    )
+)
 _TAGS = ("div", "span", "li", "td", "p", "a", "section", "b", "tr", "h3", "em", "ul")
 _ATTRIBUTES = ("class", "id", "href", "style", "data-id", "title", "onclick", "src")
 
@@ -135,7 +170,54 @@ def _rotated(text: str, generator: Generator) -> str:
     return text.translate(_ROT)
 
 
+def _homoglyphs(text: str, generator: Generator) -> str:
+    """Latin letters as Greek, Cyrillic or accented letters that look like them."""
+    table = _HOMOGLYPHS if generator.random() < 0.6 else _ACCENTED
+    share = _some(generator, 0.15, 1.0)
+    return _at_characters(text, share, lambda one: _pick(generator, table.get(one, (one,))), generator)
+
+
+def _sprinkled_marks(text: str, generator: Generator) -> str:
+    among = tuple(".,;:!?'\"()") if generator.random() < 0.5 else tuple("|/\\*~^#@+=<>{}[]_")
+    share, gap = _some(generator, 0.2, 0.8), _pick(generator, ("", " "))
+    words = text.split()
+    return " ".join(
+        f"{word}{gap}{_pick(generator, among)}" if generator.random() < share else word for word in words
+    )
+
+
+def _beside_on_keys(text: str, generator: Generator) -> str:
+    """Hands one key off their place, for all or a part of the words."""
+    away = 1 if generator.random() < 0.5 else -1
+    rows = [row + row.upper() for row in _ROWS_OF_KEYS]
+    table = {one: row[(at + away) % len(row)] for row in rows for at, one in enumerate(row)}
+    share = generator.uniform(0.4, 1.0)
+    return " ".join(
+        "".join(table.get(one, one) for one in word) if generator.random() < share else word
+        for word in text.split()
+    )
+
+
 # Words
+
+
+def _swapped_neighbours(text: str, generator: Generator) -> str:
+    words, share = text.split(), generator.uniform(0.5, 1.0)
+    for at in range(0, len(words) - 1, 2):
+        if generator.random() < share:
+            words[at], words[at + 1] = words[at + 1], words[at]
+    return " ".join(words)
+
+
+def _made_up_words(text: str, generator: Generator) -> str:
+    """Words of drawn syllables in the place of all or most words."""
+    share = generator.uniform(0.5, 1.0)
+
+    def made(word: str) -> str:
+        parts = (_pick(generator, _ONSETS) + _pick(generator, "aeiou") for _ in range(len(word) // 3 + 1))
+        return "".join(parts) + _pick(generator, ("", "s", "n", "m", "t"))
+
+    return " ".join(made(word) if generator.random() < share else word for word in text.split())
 
 
 def _shuffled_words(text: str, generator: Generator) -> str:
@@ -222,7 +304,58 @@ def _cut_lines(text: str, generator: Generator) -> str:
     return _pick(generator, ("\n", "...\n", " ... ", "\n\n", " … ")).join(pieces)
 
 
+def _wide_gaps(text: str, generator: Generator) -> str:
+    """Gaps of several blanks, as of a table or a justified page that was read wrong."""
+    share, tab = generator.uniform(0.3, 1.0), generator.random() < 0.3
+    width = int(generator.integers(2, 12))
+
+    def gap() -> str:
+        return "\t" if tab else " " * int(generator.integers(2, width + 1))
+
+    return re.sub(r"\s+", lambda match: gap() if generator.random() < share else match.group(), text)
+
+
+def _page_marks(text: str, generator: Generator) -> str:
+    """Numbers, heads and rules between pieces of lines, as of pages that were read wrong."""
+    head = " ".join(text.split()[: int(generator.integers(1, 5))]).upper()
+    shapes = ("{}", "- {} -", "Page {}", "[{}]", "{} " + head, "______", "* * * {}", "| {} |", head)
+    chosen = [shapes[place] for place in generator.permutation(len(shapes))[:3]]
+    runs = _word_lengths(text.split(), generator, 2, int(generator.integers(3, 12)))
+    start, lines = int(generator.integers(1, 400)), []
+    for at, run in enumerate(runs):
+        lines += [" ".join(run), _pick(generator, chosen).format(start + at)]
+    return "\n".join(lines)
+
+
+def _grid(text: str, generator: Generator) -> str:
+    """Words in the cells of a drawn table."""
+    side, rule = ("|", "-"), ("+", "=")
+    (bar, line), wide = (side, rule)[int(generator.integers(2))], int(generator.integers(2, 7))
+    cells = [" ".join(run)[:18] for run in _word_lengths(text.split(), generator, 1, 2)]
+    rows = [cells[at : at + wide] for at in range(0, len(cells), wide)]
+    out = []
+    for row in rows:
+        out.append(bar + bar.join(f" {cell:<{int(generator.integers(6, 20))}} " for cell in row) + bar)
+        if generator.random() < 0.4:
+            out.append(bar + bar.join(line * 12 for _ in row) + bar)
+    return "\n".join(out)
+
+
 # Markup
+
+
+def _linked(text: str, generator: Generator) -> str:
+    """Links without end: an address after every few words."""
+    runs = _word_lengths(text.split(), generator, 1, int(generator.integers(2, 6)))
+    shape = _pick(
+        generator, ("[{}]({})", "{} <{}>", "[[{1}|{0}]]", "{} ({})", "[url={1}]{0}[/url]", "{}: {}")
+    )
+    between = _pick(generator, (" ", "\n", " | ", "\n* "))
+    address = _pick(generator, ("https://www.{}.com/{}", "/{}/{}.html", "http://{}.org/?id={}"))
+    return between.join(
+        shape.format(" ".join(run), address.format(_code(generator, 4, 10), _code(generator, 3, 14)))
+        for run in runs
+    )
 
 
 def _attributes(generator: Generator) -> str:
@@ -382,13 +515,6 @@ def _interleaved(text: str, generator: Generator) -> str:
     return " ".join(" ".join(left + right) for left, right in pairs)
 
 
-def _half_noise(text: str, generator: Generator) -> str:
-    """A part of the text followed by another kind of damage."""
-    other = _pick(generator, tuple(kind for kind in MAKERS if kind not in ("half_noise", "stitched")))
-    at = int(len(text) * generator.uniform(0.1, 0.5))
-    return text[:at] + _pick(generator, (" ", "\n")) + MAKERS[other](text[at:], generator)
-
-
 def _stitched(text: str, generator: Generator) -> str:
     """Short pieces from all over the text, cut within words."""
     width = int(generator.integers(8, 30))
@@ -428,6 +554,32 @@ def _repeated_words(text: str, generator: Generator) -> str:
     )
 
 
+def _stuttered(text: str, generator: Generator) -> str:
+    """Runs of some words that are said two to four times each."""
+    runs = _word_lengths(text.split(), generator, 2, int(generator.integers(3, 15)))
+    times = int(generator.integers(2, 5))
+    between = _pick(generator, (" ", "\n", ", ", " "))
+    return between.join(between.join([" ".join(run)] * times) for run in runs)[: max(len(text), 80)]
+
+
+def _looped(text: str, generator: Generator) -> str:
+    """A text that goes into a loop and does not come out."""
+    words = text.split() or ["a"]
+    at = int(len(words) * generator.uniform(0.1, 0.6)) + 1
+    loop = words[max(at - int(generator.integers(1, 12)), 0) : at]
+    return " ".join(words[:at] + loop * max((len(words) - at) // max(len(loop), 1), 4))
+
+
+def _character_runs(text: str, generator: Generator) -> str:
+    """Runs of one mark, as of forms and tables of contents, between words."""
+    marks = _pick(generator, ("._", "-=", "*#", "._-", "~", "x0", " ."))
+    runs = _word_lengths(text.split(), generator, 1, int(generator.integers(2, 6)))
+    longest, end = int(generator.integers(6, 50)), _pick(generator, (" ", "\n", " 12\n"))
+    return end.join(
+        " ".join(run) + _pick(generator, marks) * int(generator.integers(3, longest)) for run in runs
+    )
+
+
 def _stretched(text: str, generator: Generator) -> str:
     share = _some(generator, 0.08, 0.4)
     return _at_characters(text, share, lambda one: one * int(generator.integers(2, 5)), generator)
@@ -448,7 +600,8 @@ def _numbers(text: str, generator: Generator) -> str:
 def _log(text: str, generator: Generator) -> str:
     words, out = text.split(), []
     for run in _word_lengths(words, generator, 2, 6):
-        stamp = f"2{int(generator.integers(1000)):03d}-0{int(generator.integers(1, 9))}-1{int(generator.integers(9))}"
+        year, month, day = (int(generator.integers(*span)) for span in ((2000, 2030), (1, 9), (10, 19)))
+        stamp = f"{year}-0{month}-{day}"
         clock = ":".join(f"{int(one):02d}" for one in generator.integers(0, 60, 3))
         level = _pick(generator, ("INFO", "ERROR", "warn", "[debug]", f"[{int(generator.integers(9999))}]"))
         out.append(f"{stamp} {clock} {level} {_code(generator, 4, 12)}: {'_'.join(run).lower()}")
@@ -486,6 +639,39 @@ def _babble(text: str, generator: Generator) -> str:
     return out
 
 
+def _hex_dump(text: str, generator: Generator) -> str:
+    raw, wide, out = text.encode(), int(generator.integers(1, 4)) * 8, []
+    for at in range(0, len(raw), wide):
+        row = raw[at : at + wide]
+        shown = "".join(chr(one) if 32 <= one < 127 else "." for one in row)
+        out.append(f"{at:08x}  {row.hex(' ', int(generator.integers(1, 3)))}  |{shown}|")
+    return "\n".join(out)
+
+
+def _patch(text: str, generator: Generator) -> str:
+    """Lines of a comparison of two versions."""
+    runs, out = _word_lengths(text.split(), generator, 2, 9), []
+    for run in runs:
+        if generator.random() < 0.2:
+            one, two = (int(number) for number in generator.integers(1, 900, 2))
+            out.append(f"@@ -{one},{two % 30} +{two},{one % 30} @@ {run[0]}")
+        out.append(_pick(generator, ("+", "-", " ", "+    ", "-    ")) + " ".join(run))
+    return "\n".join(out)
+
+
+def _prices(text: str, generator: Generator) -> str:
+    """Names with amounts and dates, as of lists of goods, tables of results or bank statements."""
+    runs, out = _word_lengths(text.split(), generator, 1, int(generator.integers(2, 5))), []
+    unit = _pick(generator, ("$", "EUR ", "", "%", "£"))
+    gap, end = _pick(generator, (" ", "\t", "; ", " - ")), _pick(generator, ("\n", "\n", " "))
+    for run in runs:
+        values = [f"{unit}{value:.2f}" for value in generator.lognormal(3, 2, int(generator.integers(1, 4)))]
+        if generator.random() < 0.4:
+            values.append("/".join(f"{int(one):02d}" for one in generator.integers(1, 29, 3)))
+        out.append(gap.join([" ".join(run), *values]))
+    return end.join(out)
+
+
 def _trace(text: str, generator: Generator) -> str:
     words, out = re.findall(r"[A-Za-z]+", text) or ["a"], []
     for start in range(0, len(words), 4):
@@ -513,6 +699,9 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "no_vowels": _no_vowels,
         "mash": _mash,
         "rotated": _rotated,
+        "homoglyphs": _homoglyphs,
+        "sprinkled_marks": _sprinkled_marks,
+        "beside_on_keys": _beside_on_keys,
     },
     "words": {
         "shuffled_words": _shuffled_words,
@@ -522,6 +711,8 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "split_words": _split_words,
         "reversed_words": _reversed_words,
         "keywords": _keywords,
+        "swapped_neighbours": _swapped_neighbours,
+        "made_up_words": _made_up_words,
     },
     "lines": {
         "broken_lines": _broken_lines,
@@ -529,6 +720,9 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "menu": _menu,
         "columns": _columns,
         "cut_lines": _cut_lines,
+        "wide_gaps": _wide_gaps,
+        "page_marks": _page_marks,
+        "grid": _grid,
     },
     "markup": {
         "html": _html,
@@ -536,6 +730,7 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "data_dump": _data_dump,
         "entities": _entities,
         "macros": _macros,
+        "linked": _linked,
     },
     "encoding": {
         "mistaken": _mistaken,
@@ -549,12 +744,15 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "reversed_order": _reversed_order,
         "shuffled_letters": _shuffled_letters,
     },
-    "mixing": {"interleaved": _interleaved, "half_noise": _half_noise, "stitched": _stitched},
+    "mixing": {"interleaved": _interleaved, "stitched": _stitched},
     "cutting": {"cut_words": _cut_words, "lost_words": _lost_words},
     "repetition": {
         "repeated_phrase": _repeated_phrase,
         "repeated_words": _repeated_words,
         "stretched": _stretched,
+        "stuttered": _stuttered,
+        "looped": _looped,
+        "character_runs": _character_runs,
     },
     "machine": {
         "numbers": _numbers,
@@ -563,9 +761,39 @@ FAMILIES: dict[str, dict[str, Maker]] = {
         "template": _template,
         "babble": _babble,
         "trace": _trace,
+        "hex_dump": _hex_dump,
+        "patch": _patch,
+        "prices": _prices,
     },
 }
 MAKERS: dict[str, Maker] = {kind: maker for kinds in FAMILIES.values() for kind, maker in kinds.items()}
+
+
+def _half_noise(text: str, generator: Generator, makers: Sequence[Maker]) -> str:
+    """A part of the text followed by the rest, damaged."""
+    at = int(len(text) * generator.uniform(0.1, 0.5))
+    return text[:at] + _pick(generator, (" ", "\n")) + makers[0](text[at:], generator)
+
+
+def _patches(text: str, generator: Generator, makers: Sequence[Maker]) -> str:
+    """Damaged pieces between sound ones."""
+    cuts = np.sort(generator.integers(0, len(text) + 1, int(generator.integers(2, 6)))).tolist()
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    return " ".join(makers[0](one, generator) if at % 2 else one for at, one in enumerate(pieces) if one)
+
+
+def _two_kinds(text: str, generator: Generator, makers: Sequence[Maker]) -> str:
+    """One kind of damage after another."""
+    return makers[1](makers[0](text, generator)[:LONGEST], generator)
+
+
+MIXTURES: dict[str, Callable[[str, Generator, Sequence[Maker]], str]] = {
+    "half_noise": _half_noise,
+    "patches": _patches,
+    "two_kinds": _two_kinds,
+}
+"""Kinds that are made of two others, of which some take only the first."""
+KINDS = (*MAKERS, *MIXTURES)
 
 
 def _wrapped(text: str, generator: Generator) -> str:
@@ -606,6 +834,140 @@ def _headed(text: str, generator: Generator) -> str:
     return shape.format(head.upper() if generator.random() < 0.5 else head.title()) + "\n" + text
 
 
+def _sentences(text: str) -> list[str]:
+    return [part for part in re.split(r"(?<=[.!?])\s+", text) if part]
+
+
+def _title(text: str, generator: Generator) -> str:
+    """Some words of a sentence as a title, a subject or a short question."""
+    words = _pick(generator, _sentences(text) or [text]).split()[: int(generator.integers(3, 16))]
+    head = " ".join(words).rstrip(".,;:")
+    shape = ("{0}", "{0}", "{0}?", "[{1}] {0}", "Re: {0}", "{1}: {0}", "{0} ({1})", "#{2} {0}")[
+        int(generator.integers(8))
+    ]
+    titled = head.title() if generator.random() < 0.2 else head
+    return shape.format(titled, _pick(generator, text.split() or ["a"]), int(generator.integers(9999)))
+
+
+def _quoted(text: str, generator: Generator) -> str:
+    """As in answers to messages."""
+    parts = _sentences(text)
+    at = int(generator.integers(len(parts) + 1))
+    said = "\n".join("> " + line for line in textwrap.wrap(" ".join(parts[:at]), 70))
+    return "\n\n".join(part for part in (said, " ".join(parts[at:])) if part)
+
+
+def _verse(text: str, generator: Generator) -> str:
+    lines = [
+        " ".join(run) for run in _word_lengths(text.split(), generator, 3, int(generator.integers(4, 10)))
+    ]
+    if generator.random() < 0.7:
+        lines = [line[:1].upper() + line[1:] for line in lines]
+    stanza = int(generator.integers(3, 9))
+    indent = "  " if generator.random() < 0.3 else ""
+    lines = [indent * (at % 2) + line for at, line in enumerate(lines)]
+    return "\n\n".join("\n".join(lines[at : at + stanza]) for at in range(0, len(lines), stanza))
+
+
+def _dialogue(text: str, generator: Generator) -> str:
+    words = re.findall(r"[A-Za-z]{3,}", text) or ["You"]
+    names = [_pick(generator, words) for _ in range(2)]
+    names = [name.upper() if generator.random() < 0.5 else name.title() for name in names]
+    shape = _pick(generator, ("{}: {}", "{}. {}", "<{}> {}", "{}\n{}\n", "- {1}"))
+    return "\n".join(shape.format(names[at % 2], said) for at, said in enumerate(_sentences(text)))
+
+
+def _sections(text: str, generator: Generator) -> str:
+    """As in laws and contracts."""
+    mark = _pick(generator, ("({letter}) ", "({number}) ", "§ {number}. ", "{number}. ", "Sec. {number}. "))
+    first, out = int(generator.integers(1, 300)), []
+    for at, sentence in enumerate(_sentences(text)):
+        indent = "    " * int(generator.integers(0, 2))
+        out.append(indent + mark.format(letter=_LETTERS[at % 26], number=first + at) + sentence)
+    return "\n".join(out)
+
+
+def _with_table(text: str, generator: Generator) -> str:
+    """A table of some rows, after or before sentences."""
+    words, wide = text.split() or ["a"], int(generator.integers(1, 5))
+    places, rows = int(generator.integers(0, 3)), []
+    for _ in range(int(generator.integers(3, 10))):
+        label = " ".join(
+            _pick(generator, words).strip(".,;:()") for _ in range(int(generator.integers(1, 4)))
+        )
+        values = (f"{value:,.{places}f}" for value in generator.lognormal(3, 2, wide))
+        rows.append(label[:24].ljust(26) + "  ".join(value.rjust(9) for value in values))
+    table = "\n".join(rows)
+    return f"{text}\n\n{table}" if generator.random() < 0.6 else f"{table}\n\n{text}"
+
+
+def _ingredients(text: str, generator: Generator) -> str:
+    """A list of amounts, then what to do."""
+    words = [word.lower() for word in re.findall(r"[A-Za-z]{3,}", text)] or ["rice"]
+    units = ("cups", "tsp", "tbsp", "g", "oz", "lb", "", "pieces of", "ml", "cans")
+    amounts = ("1", "2", "1/2", "3", "1 1/2", "100", "250", "12", "3/4")
+    lines = []
+    for _ in range(int(generator.integers(3, 10))):
+        thing = " ".join(_pick(generator, words) for _ in range(int(generator.integers(1, 4))))
+        lines.append(" ".join(f"{_pick(generator, amounts)} {_pick(generator, units)} {thing}".split()))
+    return "\n".join(lines) + "\n\n" + text
+
+
+def _letter(text: str, generator: Generator) -> str:
+    names = re.findall(r"\b[A-Z][a-z]+\b", text) or ["Madam"]
+    greeting = _pick(generator, ("Dear {},", "Hi {},", "Hello {}!", "{},", "My dear {}:"))
+    end = _pick(generator, ("Yours sincerely,", "Best,", "Thanks", "Yours truly,", "Regards,", "Love"))
+    return "\n\n".join([greeting.format(_pick(generator, names)), text, f"{end}\n{_pick(generator, names)}"])
+
+
+def _formulas(text: str, generator: Generator) -> str:
+    """With symbols and formulas here and there, as in papers."""
+    share, greek = _some(generator, 0.02, 0.15), ("alpha", "beta", "lambda", "mu", "sigma", "phi")
+
+    def formula() -> str:
+        name, other = _pick(generator, _LETTERS), _pick(generator, _LETTERS + _LETTERS.upper())
+        number = int(generator.integers(1, 30))
+        shapes = (f"${name}$", f"${name}_{number}$", f"$\\{_pick(generator, greek)}$", f"{name} = {number}")
+        more = (f"${name}^{{{number}}} \\to {other}$", f"{other}({name})", f"{name} < {number / 100}")
+        return _pick(generator, (*shapes, *more, f"(n = {number}, p < 0.0{number % 9 + 1})"))
+
+    return re.sub(" ", lambda match: f" {formula()} " if generator.random() < share else " ", text)
+
+
+def _technical(text: str, generator: Generator) -> str:
+    """With names of code, versions and paths here and there."""
+    share, words = _some(generator, 0.02, 0.15), re.findall(r"\b[a-z]{2,}\b", text) or ["a"]
+
+    def name() -> str:
+        one, two = _pick(generator, words), _pick(generator, words)
+        number = int(generator.integers(0, 20))
+        dotted, versions = (
+            (f"{one}_{two}", f"{one}.{two}()", f"{one}{two.title()}"),
+            (f"{number}.{number % 7}",),
+        )
+        paths = (f"/{one}/{two}", f"--{one}-{two}", f"`{one}`", f"{one.title()}{two.title()}", f"{one}.{two}")
+        return _pick(generator, (*dotted, *versions, *paths))
+
+    return re.sub(" ", lambda match: f" {name()} " if generator.random() < share else " ", text)
+
+
+def _emphatic(text: str, generator: Generator) -> str:
+    """As in forums: dots, exclamations, faces, words in capitals, an address."""
+    marks, share = ("...", "!!!", "!", "??", " :)", " lol", "..", " :-(", " ;)"), generator.uniform(0.2, 0.9)
+    out = [
+        sentence.rstrip(".!?") + _pick(generator, marks) if generator.random() < share else sentence
+        for sentence in _sentences(text.lower() if generator.random() < 0.5 else text)
+    ]
+    words = [word.upper() if generator.random() < 0.03 else word for word in " ".join(out).split()]
+    if generator.random() < 0.2:
+        words.append(f"http://www.{_code(generator, 4, 9)}.com/{_code(generator, 3, 9)}")
+    return " ".join(words)
+
+
+def _capitals(text: str, generator: Generator) -> str:
+    return text.upper()
+
+
 HARMLESS: dict[str, Maker] = {
     "as it is": lambda text, generator: text,
     "wrapped": _wrapped,
@@ -613,8 +975,20 @@ HARMLESS: dict[str, Maker] = {
     "chatty": _chatty,
     "part": _part,
     "headed": _headed,
+    "title": _title,
+    "quoted": _quoted,
+    "verse": _verse,
+    "dialogue": _dialogue,
+    "sections": _sections,
+    "with table": _with_table,
+    "ingredients": _ingredients,
+    "letter": _letter,
+    "formulas": _formulas,
+    "technical": _technical,
+    "emphatic": _emphatic,
+    "capitals": _capitals,
 }
-"""Changes that leave a text sound: a model that sees them calls neither short lines nor small letters broken."""
+"""Changes that leave a text sound: a model that sees them takes short lines for no damage."""
 
 
 def varied(texts: Sequence[str], seed: int = 0) -> list[str]:
@@ -632,11 +1006,23 @@ def _generator(text: str, *seeds: int) -> Generator:
     return np.random.default_rng([*seeds, mark])
 
 
-def damaged(texts: Sequence[str], kinds: Sequence[str] = tuple(MAKERS), seed: int = 0) -> pl.DataFrame:
-    """`text` and `kind`: each text damaged in one of these kinds, drawn evenly by the text and the seed."""
+def damaged(texts: Sequence[str], kinds: Sequence[str] = KINDS, seed: int = 0) -> pl.DataFrame:
+    """`text`, `kind` and `parts`: each text damaged in a kind drawn evenly by the text and the seed.
+
+    parts: kinds that the damage is made of, more than one where the kind is a mixture.
+    """
     rows = []
     for text in texts:
         generator = _generator(text, seed, 0)
         kind = _pick(generator, kinds)
-        rows.append((MAKERS[kind](text[:LONGEST], generator) or text[:1], kind))
-    return pl.DataFrame(rows, schema={"text": pl.String, "kind": pl.String}, orient="row")
+        damage, parts = _damage(text[:LONGEST], kind, generator)
+        rows.append((damage or text[:1], kind, parts))
+    schema = {"text": pl.String, "kind": pl.String, "parts": pl.List(pl.String)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _damage(text: str, kind: str, generator: Generator) -> tuple[str, list[str]]:
+    if kind in MAKERS:
+        return MAKERS[kind](text, generator), [kind]
+    parts = [_pick(generator, tuple(MAKERS)) for _ in range(2 if kind == "two_kinds" else 1)]
+    return MIXTURES[kind](text, generator, [MAKERS[part] for part in parts]), [kind, *parts]

@@ -26,7 +26,7 @@ STEP = 8.0  # of the tables' whole numbers, per natural logarithm
 WORD_LIST = 6_000
 """Frequent words that the tables hold; the first `FUNCTION_WORDS` stand for themselves in pairs."""
 FUNCTION_WORDS = 200
-_AT_ONCE = 1_000_000  # characters; numpy's temporaries then fit into the cache or nearly so
+_AT_ONCE = 300_000  # characters; numpy's temporaries then fit into the cache or nearly so
 _SLOTS = 1 << 18  # of the hash tables of words
 _SEEN = 1 << 11  # of the sketch of different sequences of four characters
 Ints = npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ _CLASS = {name: number for number, name in enumerate(_CLASSES)}
 _N = len(_CLASSES)
 _LETTERS = ("lower", "upper", "accented", "foreign", "single")
 _BMP = 0x10000
-# Symbols of sequences: 0 what is no letter, 1 to 26 letters, 27 apostrophe, 28 digit, 29 accented, 30 foreign.
+# Symbols of sequences: 0 no letter, 1 to 26 letters, 27 apostrophe, 28 digit, 29 accented, 30 foreign.
 SYMBOLS = 32
 _ASCII = {
     "space": " \t\u00a0",
@@ -67,8 +67,8 @@ _ASCII = {
 
 
 @cache
-def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint16], Hashes]:
-    """Class, symbol, lower case and random number of each code point under 65,536."""
+def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Hashes]:
+    """Class, symbol and random number, by its lower case, of each code point under 65,536."""
     import unicodedata
 
     class_c, symbol_c = np.zeros(_BMP, np.uint8), np.zeros(_BMP, np.uint8)
@@ -110,7 +110,7 @@ def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDA
     symbol_c[(class_c == _CLASS["foreign"]) | (class_c == _CLASS["single"])] = 30
     lower_c[ord("’")] = ord("'")
     random_c = np.random.default_rng(0).integers(0, 2**64, _BMP, dtype=np.uint64)
-    return class_c, symbol_c, lower_c, random_c
+    return class_c, symbol_c, random_c[lower_c]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ def points_of(texts: list[str]) -> Points:
     joined = "\0" + "\0".join(text.replace("\0", "\x01")[:LONGEST] for text in texts)
     code_c = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
     first_n = np.flatnonzero(code_c == 0)
-    class_p, symbol_p, lower_p, random_p = _characters()
+    class_p, symbol_p, random_p = _characters()
     narrow_c = np.minimum(code_c, _BMP - 1).astype(np.uint16)
     class_c = class_p[narrow_c]
     class_c[code_c >= _BMP] = _CLASS["symbol"]
@@ -212,7 +212,7 @@ def points_of(texts: list[str]) -> Points:
         text_c=np.repeat(np.arange(len(texts)), length_n),
         class_c=class_c,
         symbol_c=symbol_p[narrow_c],
-        mixed_c=random_p[lower_p[narrow_c]],
+        mixed_c=random_p[narrow_c],
         first_n=first_n,
         count=len(texts),
     )
@@ -220,11 +220,14 @@ def points_of(texts: list[str]) -> Points:
 
 _WORD_CLASSES = np.zeros(_N, bool)
 _WORD_CLASSES[[_CLASS[name] for name in _LETTERS]] = True
+_MARKS = ~_WORD_CLASSES
+_MARKS[[_CLASS[name] for name in ("edge", "space", "newline", "apostrophe")]] = False
+_MARK_CODES = np.random.default_rng(2).integers(0, 2**63, _N, dtype=np.uint64)
 _ODD = np.random.default_rng(1).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def words_of(points: Points) -> Words:
-    """Return the runs of letters, with apostrophes between letters; a letter of a script without spaces is one."""
+    """Return the runs of letters and inner apostrophes; a letter of a script without spaces is a word."""
     letter_c = _WORD_CLASSES[points.class_c]
     apostrophe = points.class_c == _CLASS["apostrophe"]
     within = np.zeros(len(letter_c), bool)
@@ -245,13 +248,11 @@ def words_of(points: Points) -> Words:
             single_w=empty > 0,
         )
     inner_c = np.flatnonzero(letter_c)
-    word_c = np.cumsum(start[inner_c]) - 1
-    place_c = inner_c - start_w[word_c]
-    parts_c = points.mixed_c[inner_c] * _ODD[place_c & 63]
-    begins_w = np.flatnonzero(start[inner_c])
-    hash_w = np.add.reduceat(parts_c, begins_w)
-    hash_w = (hash_w ^ (hash_w << np.uint64(23))) >> np.uint64(32)  # 32 bits, as the tables hold them
+    begins_w = np.searchsorted(inner_c, start_w)
     length_w = np.diff(begins_w, append=len(inner_c))
+    place_c = inner_c - np.repeat(start_w, length_w)
+    hash_w = np.add.reduceat(points.mixed_c[inner_c] * _ODD[place_c & 63], begins_w)
+    hash_w = (hash_w ^ (hash_w << np.uint64(23))) >> np.uint64(32)  # 32 bits, as the tables hold them
     before = points.class_c[start_w - 1]
     follows = np.zeros(len(start_w), bool)
     follows[1:] = (start_w[1:] - start_w[:-1] - length_w[:-1]) == 1
@@ -266,7 +267,7 @@ def words_of(points: Points) -> Words:
 
 
 def grams_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
-    """Return characters [g] that belong to a word or end one, and the number of each with the three before."""
+    """Return characters [g] within a word or at its end, and the number of each with the three before."""
     symbol = points.symbol_c.astype(np.int32)
     gram = symbol.copy()
     for back in (1, 2, 3):
@@ -305,7 +306,7 @@ BREAK = FUNCTION_WORDS  # the class of what stands between words that no single 
 
 
 def sequence_of(words: Words, class_w: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return the pairs of classes that follow each other: text, first and second [p]; a break between others."""
+    """Return pairs of classes that follow each other: text, first and second [p]; a break between others."""
     same = np.zeros(len(class_w), bool)
     same[1:] = words.text_w[1:] == words.text_w[:-1]
     joined = same & words.after_space_w
@@ -366,14 +367,13 @@ def _total(text: Ints, weight: npt.ArrayLike | None, count: int) -> Floats:
     return np.bincount(text, weights, minlength=count).astype(np.float64)
 
 
-def _sums(values: npt.NDArray[np.generic], points: Points, start: int = 0) -> Floats:
+def _sums(values: npt.NDArray[np.generic], points: Points, start: int = 0) -> Ints:
     """Sum whole numbers by text: `values` are of the block's characters from `start` on."""
     sums_c = np.zeros(len(points.text_c) + 1, np.int64)
     np.cumsum(values, out=sums_c[start + 1 : start + 1 + len(values)])
     sums_c[start + 1 + len(values) :] = sums_c[start + len(values)]
     bounds = np.append(points.first_n, len(points.text_c))
-    total: Floats = np.diff(sums_c[bounds]).astype(np.float64)
-    return total
+    return np.diff(sums_c[bounds])
 
 
 def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str, Floats]:
@@ -403,10 +403,12 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     pair_c = points.class_c[:-1].astype(np.int32) * _N + points.class_c[1:]
     text = points.text_c[1:]
     to_edge = np.arange(_N * _N) % _N == _CLASS["edge"]
-    usual = np.where(to_edge, 0, held.usual.ravel()).astype(np.int8)
-    found["usual"] = _share(_sums(usual[pair_c], points, 1) / STEP, whole)
-    rare = np.array(held.usual.ravel() < -5.0 * STEP) & ~to_edge
-    found["rare_pairs"] = _share(_sums(rare[pair_c], points, 1), whole)
+    usual = np.where(to_edge, 0, held.usual.ravel()).astype(np.int64)
+    rare = usual < -5.0 * STEP
+    both = _sums((usual + (rare.astype(np.int64) << 32))[pair_c], points, 1)  # two sums in one pass
+    rare_n = (both + (1 << 31)) >> 32
+    found["usual"] = _share((both - (rare_n << 32)) / STEP, whole)
+    found["rare_pairs"] = _share(rare_n, whole)
 
     def follow(first: tuple[str, ...], second: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         table = np.zeros((_N, _N), bool)
@@ -431,6 +433,8 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
         ),
         "tags": (follow(("less",), ("lower", "upper", "slash", "mark", "stop")), shown),
         "calls": (follow(("lower", "close", "quote"), ("open", "close", "comma")), shown),
+        "rises": (follow(("lower",), ("upper",)), letters),
+        "opens": (follow(("stop",), ("space",)), shown),
     }
     code_c = np.zeros(
         _N * _N, np.int16
@@ -442,46 +446,61 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     bits, at = code[marked], text[marked]
     for place, (name, (_, base)) in enumerate(kinds.items()):
         found[name] = _share(_total(at[(bits >> place) & 1 == 1], None, points.count), base)
-    padded = np.append(points.class_c, _CLASS["edge"])
-    third = points.class_c[2:]
-    rises = (padded[1:-2] == _CLASS["lower"]) & (padded[2:-1] == _CLASS["upper"])
-    hump = rises & (padded[:-3] == _CLASS["lower"]) & (padded[3:] == _CLASS["lower"])
-    found["case_changes"] = _share(_total(points.text_c[2:][rises & ~hump], None, points.count), letters)
-    found["humps"] = _share(_total(points.text_c[2:][hump], None, points.count), letters)
-    opens = (points.class_c[:-2] == _CLASS["stop"]) & (points.class_c[1:-1] == _CLASS["space"])
-    begun = opens & (third == _CLASS["lower"])
+
+    def total_of(kind: str) -> tuple[Ints, Ints]:
+        place = marked[(bits >> list(kinds).index(kind)) & 1 == 1]
+        return place, points.text_c[place + 1]
+
+    padded = np.append(points.class_c, [_CLASS["edge"]] * 2)
+    place, of = total_of("rises")
+    hump = (padded[place - 1] == _CLASS["lower"]) & (padded[place + 2] == _CLASS["lower"])
+    found["case_changes"] = _share(_total(of[~hump], None, points.count), letters)
+    found["humps"] = _share(_total(of[hump], None, points.count), letters)
+    place, of = total_of("opens")
+    followed, begun = padded[place + 2] != _CLASS["edge"], padded[place + 2] == _CLASS["lower"]
     found["small_after_stop"] = _share(
-        _total(points.text_c[2:][begun], None, points.count),
-        _total(points.text_c[2:][opens], None, points.count) + 1,
+        _total(of[begun], None, points.count), _total(of[followed], None, points.count) + 1
     )
+    del found["rises"], found["opens"]
     return found
 
 
 def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
     """How usual characters are after three others: in all, at worst, and how it differs within the text."""
     place_g, gram_g = grams_of(points)
-    text_g = points.text_c[place_g]
     whole_g = held.grams[gram_g]
-    log_g = whole_g.astype(np.float64) / STEP
-    count_n = _total(text_g, None, points.count)
-    mean_n = _share(_total(text_g, log_g, points.count), count_n)
-    most = int(np.diff(points.first_n, append=len(points.text_c)).max()) // BLOCK + 1
-    block_g = text_g * most + (place_g - points.first_n[text_g]) // BLOCK
-    in_block = np.bincount(block_g, minlength=points.count * most).astype(np.float64)
-    sums = np.bincount(block_g, log_g, minlength=points.count * most)
-    means = np.where(in_block >= BLOCK // 4, sums / np.maximum(in_block, 1), np.nan).reshape(-1, most)
-    low = np.where(np.isnan(means), np.inf, means).min(1)
-    high = np.where(np.isnan(means), -np.inf, means).max(1)
+    bounds = np.searchsorted(place_g, np.append(points.first_n, len(points.text_c)))
+    sums_g = np.zeros(len(place_g) + 1, np.int64)
+    np.cumsum(whole_g, out=sums_g[1:])
+    count_n = np.diff(bounds)
+    text_g = np.repeat(np.arange(points.count), count_n)
+    mean_n = _share(np.diff(sums_g[bounds]) / STEP, count_n)
+    length_n = np.diff(points.first_n, append=len(points.text_c))
+    blocks_n = length_n // BLOCK + 1
+    first_b = np.cumsum(blocks_n) - blocks_n
+    start_b = np.repeat(points.first_n - first_b * BLOCK, blocks_n) + np.arange(blocks_n.sum()) * BLOCK
+    bound_b = np.append(np.searchsorted(place_g, start_b), len(place_g))
+    in_block = np.diff(bound_b)
+    means = np.diff(sums_g[bound_b]) / STEP / np.maximum(in_block, 1)
+    low = np.minimum.reduceat(np.where(in_block >= BLOCK // 4, means, np.inf), first_b)
+    high = np.maximum.reduceat(np.where(in_block >= BLOCK // 4, means, -np.inf), first_b)
     seen = np.zeros((points.count, _SEEN), bool)
     seen[text_g, (gram_g * 40503 >> 7) & (_SEEN - 1)] = True
     different = -_SEEN * np.log(np.maximum(1 - seen.mean(1), 1 / _SEEN))
+    end_e = np.flatnonzero(points.symbol_c[place_g] == 0)
+    log_e, text_e = whole_g[end_e] / STEP, text_g[end_e]
+    at_break = points.class_c[place_g[end_e]] == _CLASS["newline"]
+    n_break = _total(text_e[at_break], None, points.count)
+    break_n = _share(_total(text_e[at_break], log_e[at_break], points.count), n_break)
+    end_n = _share(_total(text_e, log_e, points.count), _total(text_e, None, points.count))
     return {
+        "line_end_grams": np.where(n_break > 1, break_n - end_n, 0.0),
         "grams": mean_n,
-        "unlikely_grams": _share(_total(text_g, log_g < -5.5, points.count), count_n),
+        "unlikely_grams": _share(_total(text_g[whole_g < -5.5 * STEP], None, points.count), count_n),
         "lowest_block": np.where(np.isfinite(low), low, mean_n),
         "block_range": np.where(np.isfinite(low), high - low, 0.0),
         "different_grams": _share(different, np.minimum(count_n, 4 * _SEEN)),
-        "letter_runs": _share(count_n, np.diff(points.first_n, append=len(points.text_c))),
+        "letter_runs": _share(count_n, length_n),
     }
 
 
@@ -506,6 +525,8 @@ def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> 
         triple[lag:] = triple[lag:] * np.uint64(0x9E3779B97F4A7C15) + words.hash_w[:-lag]
     triple = (triple ^ text.astype(np.uint64)) * np.uint64(0xD6E8FEB86659FD93)
     repeated = _repeats(triple)
+    repeated[:2] = False
+    repeated[2:] &= text[2:] == text[:-2]
     repeated_one = _repeats(words.hash_w ^ text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     rare = rank_w >= WORD_LIST
     return {
@@ -574,6 +595,7 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
     sum_c = np.cumsum(points.mixed_c)
     key = (sum_c[end] - sum_c[start]) ^ (text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     repeated = _repeats(key) & (length > 1)
+    marks, alike = _shapes(points, at)
     return {
         "line_length": np.log1p(mean),
         "line_spread": _share(
@@ -588,10 +610,31 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
             lines,
         ),
         "repeated_lines": _share(_total(text, repeated * length, count), characters),
-        "newlines": _share(_sums(newline, points), characters),
+        "repeated_shapes": _share(_total(text, (alike & (marks > 1))[filled] * length, count), characters),
+        "newlines": _share(counts_nk[:, _CLASS["newline"]], characters),
         "sentence_length": np.log1p(_share(characters, counts_nk[:, _CLASS["stop"]] + 1)),
         "part_length": np.log1p(_share(characters, breaks + 1)),
     }
+
+
+def _shapes(points: Points, at: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Return of each line its number of marks, and whether an earlier line of the text has the same sequence.
+
+    at: where lines end, as edges and newlines, and the end of the block. A run of digits is one mark.
+    """
+    is_mark = _MARKS[points.class_c]
+    digit = points.class_c == _CLASS["digit"]
+    is_mark[1:] &= ~(digit[1:] & digit[:-1])
+    mark_m = np.flatnonzero(is_mark)
+    first_l = np.searchsorted(mark_m, at)
+    marks = np.diff(first_l)
+    line_m = np.repeat(np.arange(len(marks)), marks)
+    place_m = np.arange(len(mark_m)) - first_l[line_m]
+    sum_m = np.zeros(len(mark_m) + 1, np.uint64)
+    np.cumsum(_MARK_CODES[points.class_c[mark_m]] * _ODD[place_m & 63], out=sum_m[1:])
+    text = points.text_c[at[:-1]].astype(np.uint64)
+    key = (sum_m[first_l[1:]] - sum_m[first_l[:-1]]) ^ (text * np.uint64(0x9E3779B97F4A7C15))
+    return marks, _repeats(key)
 
 
 def _at_line_ends(
@@ -602,9 +645,10 @@ def _at_line_ends(
     if not len(text):
         return {"cut_words": np.zeros(count), "line_pairs": np.zeros(count), "dashed_lines": np.zeros(count)}
     follows, ends = words.start_w + words.length_w, np.zeros(len(text), bool)
-    last = follows < len(points.class_c)
-    ends[last] = points.class_c[follows[last]] == _CLASS["newline"]
-    begins = points.class_c[words.start_w - 1] == _CLASS["newline"]
+    gap = _gaps(points)
+    last = follows < len(gap)
+    ends[last] = gap[follows[last]]
+    begins = gap[words.start_w - 1]
     rare = rank_w >= WORD_LIST
     beside = ends | begins
     n_beside, n_inner = _total(text[beside], None, count), _total(text[~beside], None, count)
@@ -625,8 +669,20 @@ def _at_line_ends(
     }
 
 
+def _gaps(points: Points) -> npt.NDArray[np.bool_]:
+    """Return which characters are line breaks or belong to rows of dots, or are the blanks beside these."""
+    stop, blank = points.class_c == _CLASS["stop"], points.class_c == _CLASS["space"]
+    dots = np.flatnonzero(stop[:-1] & stop[1:])
+    gap = points.class_c == _CLASS["newline"]
+    gap[dots] = gap[dots + 1] = True
+    before, after = np.maximum(dots - 1, 0), np.minimum(dots + 2, len(gap) - 1)
+    gap[before[blank[before]]] = True
+    gap[after[blank[after]]] = True
+    return gap
+
+
 def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> list[str]:
-    """Return the language whose frequent words a text has most of, English unless another has clearly more."""
+    """Return the language with most frequent words in a text, English unless another has clearly more."""
     count = len(counts_nk)
     n_words = _total(words.text_w, None, count)
     english = _share(_total(words.text_w, rank_w < FUNCTION_WORDS, count), n_words)

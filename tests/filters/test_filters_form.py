@@ -1,13 +1,14 @@
-"""Statistics of form, next to counting character by character; damage; the model, its limit and abstention."""
+"""Statistics of form, next to counting character by character; damage; the model, its limit, abstention."""
 
 import re
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tamis.filters.damage import MAKERS, damaged, varied
+from tamis.filters.damage import HARMLESS, KINDS, MAKERS, damaged
 from tamis.filters.form import LONGEST, form, names
 from tamis.filters.form_model import MOST_OF_A_GOAL, default_model, fit, limit_for, read
 
@@ -80,7 +81,7 @@ def test_no_texts_have_no_statistics() -> None:
     assert form(pl.Series([], dtype=pl.String)).height == 0
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_damage_is_seeded_and_survives_any_text(kind: str) -> None:
     texts = [PROSE, *ODD, GERMAN]
     first, again = damaged(texts, [kind], 3), damaged(texts[::-1], [kind], 3)
@@ -88,11 +89,23 @@ def test_every_kind_of_damage_is_seeded_and_survives_any_text(kind: str) -> None
     assert first["text"][0] != PROSE
 
 
-def test_harmless_changes_keep_most_words() -> None:
+@pytest.mark.parametrize("kind", sorted(set(HARMLESS) - {"part", "title"}))
+def test_harmless_changes_keep_nearly_all_words_in_their_order(kind: str) -> None:
+    def words(text: str) -> list[str]:
+        return re.findall(r"[a-z]+", text.lower())
+
     for seed in range(8):
-        (changed,) = varied([PROSE], seed)
-        kept = set(re.findall(r"\w+", changed.lower()))
-        assert len(kept - set(re.findall(r"\w+", PROSE.lower()))) <= 3
+        changed = words(HARMLESS[kind](PROSE, np.random.default_rng(seed)))
+        kept = SequenceMatcher(None, words(PROSE), changed, autojunk=False).get_matching_blocks()
+        assert sum(block.size for block in kept) >= 0.9 * len(words(PROSE))
+
+
+def test_a_mixture_says_what_it_is_made_of() -> None:
+    found = damaged([PROSE + str(place) for place in range(40)], ["two_kinds", "html"], 2)
+    for kind, parts in found.select("kind", "parts").rows():
+        assert parts[0] == kind
+        assert len(parts) == (3 if kind == "two_kinds" else 1)
+        assert set(parts[1:]) <= set(MAKERS)
 
 
 def test_the_model_finds_noise_keeps_prose_and_names_what_decided() -> None:

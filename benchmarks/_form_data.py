@@ -114,9 +114,9 @@ def _plain(markup: str) -> str:
 
 
 def raw_pages(html_pages: Sequence[str], count: int, seed: int) -> Kinds:
-    """Draw pieces of pages: markup, navigation, and the head or foot of what they show."""
+    """Draw pieces of pages: their markup, and their links and headings without it."""
     generator = np.random.default_rng(seed)
-    kinds: Kinds = {"page markup": [], "page navigation": [], "page notices": []}
+    kinds: Kinds = {"page markup": [], "page navigation": []}
     for place in generator.permutation(len(html_pages)).tolist():
         page, width = html_pages[place], int(generator.integers(200, 1_500))
         at = int(generator.integers(0, max(len(page) - width, 1)))
@@ -129,10 +129,6 @@ def raw_pages(html_pages: Sequence[str], count: int, seed: int) -> Kinds:
             first, between = int(generator.integers(0, len(items) - 10)), ("\n", " ", " | ", "\n\n", " > ")
             joined = between[int(generator.integers(len(between)))].join(items[first : first + 60])
             kinds["page navigation"].append(joined[:width])
-        text = re.sub("(?s)<(script|style)[^>]*>.*?</\\1>|<!--.*?-->", "", page)
-        lines = [" ".join(line.split()) for line in html.unescape(re.sub("<[^>]+>", "\n", text)).split("\n")]
-        shown = "\n".join(line for line in lines if line)
-        kinds["page notices"].append(shown[:300] if place % 2 else shown[-300:])
     return {kind: texts[:count] for kind, texts in kinds.items()}
 
 

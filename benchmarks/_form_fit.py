@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks._form_data import texts_to_fit
 from tamis.filters.form_model import MODEL, fit
 
-TEXTS, DAMAGED = 300, 150
+TEXTS, DAMAGED = 400, 300
 FITTED_ON = (
     "English texts in the public domain or under CC0, CC BY, Apache 2.0, MIT or BSD: p_mixed_free, p_law, "
     "p_arxiv_a, t_goemotions, t_intent, q_clickbait_headlines, q_sms_spam and ukpconvarg1_args of "

@@ -151,10 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--texts", type=at_least(20), default=300, help="of a kind, to fit")
-    parser.add_argument("--damaged", type=at_least(10), default=150, help="of a kind, to fit")
+    parser.add_argument("--texts", type=at_least(20), default=400, help="of a kind, to fit")
+    parser.add_argument("--damaged", type=at_least(10), default=300, help="of a kind, to fit")
     parser.add_argument("--judged", type=at_least(10), default=400, help="of a kind, to judge")
-    parser.add_argument("--fits", type=at_least(2), default=len(KINDS) + 3, help="each leaves out some kinds")
+    parser.add_argument("--fits", type=at_least(2), default=len(KINDS) + 2, help="each leaves out some kinds")
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--documentation", type=Path)
     parser.add_argument("--manuals", type=Path)
@@ -173,8 +173,8 @@ def main() -> None:
     if not flags.no_rivals:
         bench_rivals(damage, sound, report)
     good, bad = texts_to_fit(flags.texts, flags.damaged, flags.manuals)
-    bench_kinds(good, bad, 6, report)
     bench_unseen(good, bad, damage, flags.fits, report)
+    bench_kinds(good, bad, 6, report)
     print(*report.missed, sep="\n", end="\n" if report.missed else "", file=sys.stderr)
     sys.exit(bool(report.missed))
 

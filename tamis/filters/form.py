@@ -529,7 +529,11 @@ def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> 
     repeated[2:] &= text[2:] == text[:-2]
     repeated_one = _repeats(words.hash_w ^ text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     rare = rank_w >= WORD_LIST
+    is_upper = points.class_c == _CLASS["upper"]
+    rises = np.flatnonzero((points.class_c[:-1] == _CLASS["lower"]) & is_upper[1:])
+    mixed = np.unique(np.searchsorted(words.start_w, rises, "right") - 1)
     return {
+        "mixed_words": _share(_total(text[mixed], None, count), n_words),
         "word_length": mean,
         "word_length_spread": np.sqrt(
             np.maximum(_share(_total(text, length**2, count), n_words) - mean**2, 0)

@@ -30,7 +30,7 @@ KNOTS = tuple(float(np.log1p(n)) for n in (10, 25, 60, 130, 280, 600, 1300, 3000
 """log(1 + characters) at which medians and spreads are stored; in between they are interpolated."""
 DROPPED = 0.01
 """Share of sound texts of unseen kinds over the limit."""
-PECULIAR = 0.1
+PECULIAR = 0.05
 """Share of kinds that the limit is not fitted on."""
 MOST_OF_A_GOAL = 0.005
 """Share of a target's training examples that may fall."""

@@ -58,10 +58,10 @@ def sources(packages: tuple[str, ...]) -> list[str]:
     return found
 
 
-def docstrings(packages: tuple[str, ...], count: int, summaries: bool = False) -> list[str]:
-    """Draw docstrings of over 80 characters of installed packages, or the first lines of docstrings."""
+@cache
+def _docstrings(package: str) -> tuple[str, ...]:
     found = []
-    for source in sources(packages):
+    for source in sources((package,)):
         try:
             tree = ast.parse(source)
         except SyntaxError:  # of a later Python
@@ -69,9 +69,15 @@ def docstrings(packages: tuple[str, ...], count: int, summaries: bool = False) -
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
                 found.append(ast.get_docstring(node) or "")
+    return tuple(found)
+
+
+def docstrings(packages: tuple[str, ...], count: int, summaries: bool = False) -> list[str]:
+    """Draw docstrings of over 80 characters of installed packages, or the first lines of docstrings."""
+    found = [text for package in packages for text in _docstrings(package)]
     if summaries:
-        return _drawn((one.split("\n")[0].rstrip(".") for one in found if len(one) > 20), count, 0)
-    return _drawn((one for one in found if len(one) > 80), count, 0)
+        return _drawn((text.split("\n")[0].rstrip(".") for text in found if len(text) > 20), count, 0)
+    return _drawn((text for text in found if len(text) > 80), count, 0)
 
 
 def comments(packages: tuple[str, ...], count: int) -> list[str]:

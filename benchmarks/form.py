@@ -25,6 +25,7 @@ import polars as pl
 
 from benchmarks._flags import at_least, begin
 from benchmarks._form_data import (
+    Kinds,
     main_texts,
     measured_damage,
     measured_kinds,
@@ -65,7 +66,7 @@ def bench_unseen(
 
     With fewer fits than kinds, several are left out at once, and recall is a lower bound.
     """
-    kinds, recall = sorted(set(judged["kind"])), {}
+    kinds, recall = sorted(set(judged["kind"])), dict[str, float]()
     for fold in range(min(fits, len(kinds))):
         out = kinds[fold::fits]
         mixed = pl.any_horizontal(pl.col("parts").list.contains(kind) for kind in out)
@@ -161,7 +162,7 @@ def main() -> None:
     flags = begin(parser)
     report = Report()
     others = to_judge(flags.judged, flags.documentation)
-    broken = {}
+    broken: Kinds = {}
     if flags.documentation:
         documents = pages(flags.documentation)
         others |= {"manuals as text": main_texts(documents, flags.judged)}

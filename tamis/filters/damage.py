@@ -1017,8 +1017,9 @@ def damaged(texts: Sequence[str], kinds: Sequence[str] = KINDS, seed: int = 0) -
         kind = _pick(generator, kinds)
         damage, parts = _damage(text[:LONGEST], kind, generator)
         rows.append((damage or text[:1], kind, parts))
-    schema = {"text": pl.String, "kind": pl.String, "parts": pl.List(pl.String)}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(
+        rows, schema={"text": pl.String, "kind": pl.String, "parts": pl.List(pl.String)}, orient="row"
+    )
 
 
 def _damage(text: str, kind: str, generator: Generator) -> tuple[str, list[str]]:

@@ -346,8 +346,8 @@ def _block(texts: list[str]) -> pl.DataFrame:
     held, points = tables(), points_of(texts)
     words = words_of(points)
     rank_w, class_w = word_classes(words, points, held)
-    counts_nk = np.bincount(points.text_c * _N + points.class_c, minlength=points.count * _N)
-    counts_nk = counts_nk.reshape(points.count, _N).astype(np.float64)
+    number = np.bincount(points.text_c * _N + points.class_c, minlength=points.count * _N)
+    counts_nk = number.reshape(points.count, _N).astype(np.float64)
     found = _by_characters(points, counts_nk, held)
     found |= _by_grams(points, held)
     found |= _by_words(points, words, rank_w, counts_nk)
@@ -448,16 +448,16 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
         found[name] = _share(_total(at[(bits >> place) & 1 == 1], None, points.count), base)
 
     def total_of(kind: str) -> tuple[Ints, Ints]:
-        place = marked[(bits >> list(kinds).index(kind)) & 1 == 1]
-        return place, points.text_c[place + 1]
+        first = marked[(bits >> list(kinds).index(kind)) & 1 == 1]
+        return first, points.text_c[first + 1]
 
     padded = np.append(points.class_c, [_CLASS["edge"]] * 2)
-    place, of = total_of("rises")
-    hump = (padded[place - 1] == _CLASS["lower"]) & (padded[place + 2] == _CLASS["lower"])
+    rise, of = total_of("rises")
+    hump = (padded[rise - 1] == _CLASS["lower"]) & (padded[rise + 2] == _CLASS["lower"])
     found["case_changes"] = _share(_total(of[~hump], None, points.count), letters)
     found["humps"] = _share(_total(of[hump], None, points.count), letters)
-    place, of = total_of("opens")
-    followed, begun = padded[place + 2] != _CLASS["edge"], padded[place + 2] == _CLASS["lower"]
+    stop, of = total_of("opens")
+    followed, begun = padded[stop + 2] != _CLASS["edge"], padded[stop + 2] == _CLASS["lower"]
     found["small_after_stop"] = _share(
         _total(of[begun], None, points.count), _total(of[followed], None, points.count) + 1
     )

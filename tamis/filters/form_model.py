@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,16 +145,12 @@ def default_model() -> FormModel:
 
 def read(path: Path) -> FormModel:
     """Read a model that `FormModel.write` wrote."""
-    held = json.loads(path.read_text(encoding="utf-8"))
-    tables = ("centre", "above", "below", "precision", "inner")
-    return FormModel(
-        **{name: tuple(map(tuple, held.pop(name))) for name in tables},
-        **{
-            name: tuple(held.pop(name))
-            for name in ("names", "mean", "lowest", "highest", "outer", "excess", "lowered", "languages")
-        },
-        **held,
-    )
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("centre", "above", "below", "precision", "inner"):
+        held[name] = tuple(map(tuple, held[name]))
+    for name in ("names", "mean", "lowest", "highest", "outer", "excess", "lowered", "languages"):
+        held[name] = tuple(held[name])
+    return FormModel(**held)
 
 
 def limit_for(model: FormModel, goal: pl.DataFrame) -> float:
@@ -176,11 +173,12 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
     names = tuple(name for name in good.columns if name not in _NO_STATISTICS)
     languages = good.filter(pl.col("language") != "none")["language"].value_counts(normalize=True)
     common = languages.filter(pl.col("proportion") > LEAST_OF_A_LANGUAGE).sort("language")["language"]
+    unfitted: dict[str, Any] = {one.name: () for one in fields(Network)}
     spreads = _spreads(good, names)
     model = FormModel(
         **spreads,
         names=names,
-        **{one.name: () for one in fields(Network)},
+        **unfitted,
         lowered=(0.0,) * len(KNOTS),
         limit=0.0,
         languages=tuple(common),
@@ -225,7 +223,7 @@ def _limit(logit_n: Floats, kinds: np.ndarray) -> float:
     return float(grid[int(np.argmax(mean_g <= DROPPED))])
 
 
-def _spreads(good: pl.DataFrame, names: Sequence[str]) -> dict[str, tuple[tuple[float, ...], ...]]:
+def _spreads(good: pl.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """Return medians and distances to the quantiles by length, weighted by a kernel of length."""
     x_nf = good.select(names).to_numpy().astype(np.float64)
     length_n, even_n = np.log1p(good["n"].to_numpy()), _even(good["kind"].to_numpy())
@@ -271,7 +269,7 @@ class Network:
     outer: Singles
     excess: Singles
 
-    def stored(self) -> dict[str, tuple[object, ...]]:
+    def stored(self) -> dict[str, Any]:
         """Return the arrays as they are stored, with five digits."""
         return {
             one.name: tuple(map(_rounded, array)) if array.ndim == 2 else _rounded(array)
@@ -279,7 +277,7 @@ class Network:
             for array in [getattr(self, one.name)]
         }
 
-    def logits(self, parts: Floats) -> Floats:
+    def logits(self, parts: npt.NDArray[np.floating[Any]]) -> Floats:
         """Return the logits [n] of rows of `FormModel.parts`, not yet lowered by length."""
         given, beyond = self.given(parts.astype(np.float32))
         hidden = np.tanh(given @ self.inner)
@@ -362,7 +360,8 @@ def _pushed(rows: Singles, network: Network, correlation: Floats, generator: np.
     hit = key.argsort(1).argsort(1) < most
     sign = np.where(generator.random((count, size)) < 0.7, 1, -1)
     sign[together] = np.where(correlation[first[together]] < 0, -1, 1) * sign[together][:, :1]
-    by = np.exp(generator.uniform(*np.log(PUSHED_BY), (count, 1)))
+    least, furthest = PUSHED_BY
+    by = np.exp(generator.uniform(float(np.log(least)), float(np.log(furthest)), (count, 1)))
     value = np.where(sign > 0, network.highest, network.lowest) + sign * by
     rows[:, :-1][hit] = value[hit]
     return hit
@@ -403,5 +402,5 @@ def _trained(good: Rows, bad: Rows, seed: int) -> Network:
     return replace(network, inner=values[0], outer=values[1], excess=values[2])
 
 
-def _rounded(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
+def _rounded(values: npt.NDArray[np.floating[Any]]) -> tuple[float, ...]:
     return tuple(float(f"{value:.5g}") for value in values.tolist())

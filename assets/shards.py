@@ -6,6 +6,7 @@ import dagster as dg
 
 from tamis.platform.assets.corpus import documents, raw_shards, token_counts
 from tamis.platform.assets.embedding import embeddings
+from tamis.platform.assets.form import form_scores
 from tamis.platform.assets.quality import document_flags, perplexity_scores, quality_scores
 from tamis.platform.assets.specification import together
 
@@ -15,6 +16,7 @@ PARTS = (
     token_counts,
     embeddings,
     document_flags,
+    form_scores,
     perplexity_scores,
     quality_scores,
 )

@@ -157,7 +157,7 @@ EVERYTHING = small_settings(
     TRAINED,
     "[near_duplicates]\ncosine = 0.9\n",
     '[perplexity]\nmodel = "small"\n',
-    '[filters]\nheuristics = ["gopher"]\n',
+    '[filters]\nheuristics = ["gopher", "form"]\n',
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
     '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',

@@ -237,7 +237,7 @@ WRONG = {
     ),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",
-        ["filters.heuristics[0]", "'c4'", "'word_order', 'noise' or 'boilerplate'"],
+        ["filters.heuristics[0]", "'c4'", "'noise', 'boilerplate' or 'form'"],
     ),
     "heuristics without brackets": (
         CORPUS + "[filters]\nheuristics = 'gopher'\n",
@@ -459,7 +459,7 @@ def test_the_template_loads_as_it_is():
     settings = load_settings(TEMPLATE)
     assert {entry.sampler for entry in settings.selection} == {"got-d", "random"}
     assert settings.base_model == ()
-    assert settings.filters.heuristics == ("noise", "boilerplate")
+    assert settings.filters.heuristics == ("noise", "boilerplate", "form")
 
 
 def reference() -> str:

@@ -4,8 +4,10 @@
 limits that may change without a text being read again.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import polars as pl
@@ -13,6 +15,9 @@ import polars as pl
 from tamis.base.arguments import as_frame
 from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
+from tamis.filters.form import form, tables_digest
+from tamis.filters.form_model import MEASURES as FORM_MEASURES
+from tamis.filters.form_model import MODEL, FormModel, default_model
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, KINDS, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
@@ -20,12 +25,22 @@ from tamis.filters.rule import Rule, broken_rules, with_units
 from tamis.filters.word_order import table_digest
 from tamis.settings.language_codes import counted_as
 
+FORM = "form"
+"""The family that a model judges; its limit follows the targets of a project."""
+IMPLAUSIBLE = Rule(
+    name="form_implausible",
+    column="form_logit",
+    allowed="at most the limit for the targets",
+    broken=pl.col("form_logit") > pl.col("form_limit"),
+    of_pool=True,
+)
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "gopher": (*gopher.RULES, *repetition.RULES),
     "fineweb": fineweb.RULES,
     "word_order": word_order.RULES,
     "noise": noise.RULES,
     "boilerplate": boilerplate.RULES,
+    FORM: (IMPLAUSIBLE,),
 }
 MEASURES: dict[str, tuple[str, ...]] = {
     "gopher": (*gopher.MEASURES, *repetition.MEASURES),
@@ -33,6 +48,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "word_order": tuple(word_order.MEASURES),
     "noise": noise.MEASURES,
     "boilerplate": boilerplate.MEASURES,
+    FORM: FORM_MEASURES,
 }
 _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "gopher": lambda units: units.select(**gopher.MEASURES).hstack(repetition.repetition(units)),
@@ -40,6 +56,7 @@ _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "word_order": lambda units: units.select(**word_order.MEASURES),
     "noise": noise.noise,
     "boilerplate": boilerplate.units_of,
+    FORM: lambda units: judged(default_model(), form(units["text"])),
 }
 LanguageSource = Literal["stated", "detected"]
 __all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]
@@ -65,6 +82,8 @@ class Plan:
         table: dict[str, object] = {"word_pairs": table_digest()} if "noise" in self.heuristics else {}
         if "boilerplate" in self.heuristics:
             table["units"] = boilerplate.UNITS_VERSION
+        if FORM in self.heuristics:
+            table["form"] = shipped_form()
         return table | {
             "heuristics": sorted(set(self.heuristics)),
             "language": identifier_version() if self.language else None,
@@ -72,12 +91,27 @@ class Plan:
         }
 
 
+def judged(model: FormModel, stats: pl.DataFrame) -> pl.DataFrame:
+    """Return what a model of form says of texts: `FORM_MEASURES`, a row each of the statistics.
+
+    The logit is rounded, since its last digits depend on the texts that are judged together.
+    """
+    return model.judge(stats).with_columns(pl.col("form_logit").round(6))
+
+
+@cache
+def shipped_form() -> str:
+    """Return the digest of the model of form that ships with Tamis, and of the tables that it reads."""
+    return f"{tables_digest()} {hashlib.sha256(MODEL.read_bytes()).hexdigest()[:16]}"
+
+
 def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """The measures and broken rules of a frame with a column text, a row per text in order.
 
-    Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `broken`,
-    `detected_language`, `language_confidence`. Raises `BadArgumentError` for a plan that asks for nothing,
-    `UnknownNameError` for a family that is none.
+    Columns, as far as the plan asks for them: those of `MEASURES` and `COUNTS`, `detected_language`,
+    `language_confidence`, and `broken`, without rules whose verdict depends on the pool or the targets. The
+    measures of `form` are by the model that ships with Tamis; its own limit is `default_model().limit`.
+    Raises `BadArgumentError` for a plan that asks for nothing, `UnknownNameError` for a family that is none.
     """
     if not (isinstance(plan, Plan) and plan):
         raise BadArgumentError(

@@ -1,9 +1,21 @@
 """The stage of filters: what is measured of each document, whatever limits a selection applies."""
 
-from tamis.filters import CODE_VERSION, COUNTS, Plan
+from tamis.filters import CODE_VERSION, COUNTS, FORM, FORM_CODE_VERSION, Plan
+from tamis.filters.flags import shipped_form
 from tamis.settings.sections import FiltersSection
-from tamis.stage import Stage, edge, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, hash64, many, single, text, unsigned
+from tamis.stage import Growth, Learning, Snapshot, Stage, edge, every, same
+from tamis.store.columns import (
+    DOC_ID,
+    FINGERPRINT,
+    Table,
+    hash64,
+    integer,
+    many,
+    real,
+    single,
+    text,
+    unsigned,
+)
 
 _MEASURES = {
     "n_words": "number of words that contain a letter or digit",
@@ -123,27 +135,111 @@ DOCUMENT_FLAGS = Table(
     ),
 )
 
+FORM_MODEL = Table(
+    name="form_model",
+    key=("fingerprint",),
+    text=(),
+    emptied=True,
+    columns=(
+        FINGERPRINT,
+        text("model", "the model of form, as JSON: weights, and what sound texts of each length show"),
+        text("note", "which model it is, and why"),
+        integer("pool", "number of documents in the pool when the model was chosen"),
+        text("method", "code, seed and tables that the model was chosen with"),
+    ),
+)
+FORM_LIMITS = Table(
+    name="form_limits",
+    key=("target",),
+    text=(),
+    emptied=True,
+    columns=(
+        text("target", "name of the target"),
+        real(
+            "limit",
+            "log odds of being damaged that at most .5 % of the target's training examples exceed; never "
+            "below the model's own limit",
+        ),
+        integer("examples", "number of the target's training examples"),
+        integer("over", "number of these that exceed the model's own limit"),
+        integer("unseen", "number of these in a language that the model has not seen"),
+    ),
+)
+FORM_SCORES = Table(
+    name="form_scores",
+    key=("doc_id",),
+    text=(),
+    per_document=True,
+    emptied=True,
+    scores=("form_logit",),
+    columns=(
+        DOC_ID,
+        real(
+            "form_logit",
+            "log odds that the text is damaged rather than sound, by how it is written; null if the model "
+            "has not seen its language",
+        ),
+        text(
+            "form_reasons",
+            "the three statistics that decided, most decisive first; null unless the model's own limit is "
+            "exceeded",
+        ),
+        text(
+            "form_language",
+            "ISO 639-3 code of the language by frequent words; other if there are too few of them in any "
+            "language, none if the text has under five words",
+        ),
+        FINGERPRINT,
+    ),
+)
+
 
 def plan_of(filters: FiltersSection) -> Plan:
-    """Return what has to be measured of every document for these filters."""
+    """Return what has to be measured of every document for these filters; `form` has a stage of its own."""
     return Plan(
-        heuristics=filters.heuristics,
+        heuristics=tuple(family for family in filters.heuristics if family != FORM),
         language=filters.language_from if filters.languages else None,
         personal_data=filters.personal_data != "off",
         phone_regions=filters.phone_regions,
     )
 
 
-STAGES = (
-    Stage(
-        name="document_flags",
-        group="quality",
-        partitions="shards",
-        step="shards",
-        code_version=CODE_VERSION,
-        active=lambda snapshot: bool(plan_of(snapshot.project.settings.filters)),
-        edges=(edge("documents", same),),
-        settings=lambda snapshot, key: plan_of(snapshot.project.settings.filters).identity(),
-        tables=(DOCUMENT_FLAGS,),
-    ),
+def form_wanted(snapshot: Snapshot) -> bool:
+    """Return whether the project judges documents by their form."""
+    return FORM in snapshot.project.settings.filters.heuristics
+
+
+FORM_MODEL_STAGE = Stage(
+    name="form_model",
+    group="quality",
+    code_version=FORM_CODE_VERSION,
+    active=form_wanted,
+    by_content=True,
+    edges=(edge("documents", every("shards")), edge("target_examples", every("targets"))),
+    settings=lambda snapshot, key: {"shipped": shipped_form()},
+    tables=(FORM_MODEL, FORM_LIMITS),
+    learning=Learning.FITTED,
+    growth=Growth.NOTHING,
 )
+FORM_SCORES_STAGE = Stage(
+    name="form_scores",
+    group="quality",
+    partitions="shards",
+    step="shards",
+    code_version=FORM_CODE_VERSION,
+    active=form_wanted,
+    edges=(edge("documents", same), edge("form_model")),
+    tables=(FORM_SCORES,),
+)
+FLAGS_STAGE = Stage(
+    name="document_flags",
+    group="quality",
+    partitions="shards",
+    step="shards",
+    code_version=CODE_VERSION,
+    active=lambda snapshot: bool(plan_of(snapshot.project.settings.filters)),
+    edges=(edge("documents", same),),
+    settings=lambda snapshot, key: plan_of(snapshot.project.settings.filters).identity(),
+    tables=(DOCUMENT_FLAGS,),
+)
+STAGES = (FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE)

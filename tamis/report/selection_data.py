@@ -17,7 +17,7 @@ from tamis.report.seen import heads
 from tamis.selection import find_sampler
 from tamis.selection.allocation import group_shares
 from tamis.selection.decide import DecidingScore, deciding_score, used_score_columns
-from tamis.selection.filtering import files_lost
+from tamis.selection.filtering import corpora_lost, files_lost, form_lines
 from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
@@ -146,8 +146,8 @@ class SelectionReport:
 
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
-    `files_lost`: lines about files that lose most of their documents to one reason. `warnings`: why the
-    ranking may mean little.
+    `files_lost`: lines about files and corpora that lose many documents to one reason or rule, and about what
+    a rule says nothing of. `warnings`: why the ranking may mean little.
     """
 
     name: str
@@ -186,7 +186,11 @@ def selection_report(
         tokens=tokens_of(sizes, decisions.filter(pl.col("verdict") == "selected")),
         baseline=random_baseline(store, decisions, sources.select("doc_id", "source"), score, filters),
         divided=_divided(store, section, decisions, sizes, division) if division else None,
-        files_lost=files_lost(store, decisions),
+        files_lost=[
+            *files_lost(store, decisions),
+            *corpora_lost(store, decisions),
+            *form_lines(store, filters),
+        ],
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from tamis.base.numbers import percent
 from tamis.coverage.sampling import keyed_hash
 from tamis.embedding.layout import Floats
-from tamis.filters import FAMILIES
+from tamis.filters.boilerplate import REPEATED
 from tamis.history.explain import decision_line
 from tamis.history.finding import short_id
 from tamis.report.rendering import AMBER, BLUE, GREY, as_json, render, script, script_policy
@@ -36,7 +36,7 @@ CHOSEN, DROPPED = "chosen", "dropped"
 NEXT_TO_CUT, OF_A_REASON, MISTAKES = 25, 15, 10
 NEAR_CUT_SHARE, NEAR_CUT_LEAST = 0.1, 50
 """Of the chosen documents, as many on each side of the cut count as just in or just out."""
-OF_POOL = {rule.name for rules in FAMILIES.values() for rule in rules if rule.of_pool}
+OF_POOL = {REPEATED.name}
 """Rules whose measure takes a look at the whole pool: `tamis explain` has it."""
 
 

@@ -127,7 +127,7 @@ SENTENCES: dict[str, str] = {
     },
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
     Reason.HEURISTIC: "Breaks a rule of form: it reads as noise (numbers, menus, random keys), "
-    "boilerplate or repetition.",
+    "boilerplate, repetition or a damaged text.",
     Reason.LANGUAGE: "Is not in one of the wanted languages.",
     Reason.PERSONAL_DATA: "Contains more personal data (such as e-mail addresses and phone numbers) than "
     "allowed.",

@@ -12,9 +12,17 @@ from tamis.corpus.sources import NOTES, with_corpora
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
 from tamis.filters import COUNTS, FAMILIES, forbidden_by_licence, forbidden_by_source, source_rule
 from tamis.filters.boilerplate import MEASURES, REPEATED, repeated_share
-from tamis.filters.flags import broken_heuristic, too_much_personal_data, wrong_language
+from tamis.filters.flags import (
+    FORM,
+    IMPLAUSIBLE,
+    broken_heuristic,
+    too_much_personal_data,
+    wrong_language,
+)
+from tamis.filters.form_storing import raised_lines, read_form
 from tamis.filters.language import stated_code
 from tamis.filters.licences import DENIED, NOT_ALLOWED
+from tamis.filters.stage import FORM_SCORES
 from tamis.filters.storing import TABLE
 from tamis.selection.decide import Reason
 from tamis.settings.config import Settings
@@ -27,9 +35,15 @@ _FLAGS = ["doc_id", "broken", "detected_language", "language_confidence", *COUNT
 Evidence = dict[str, Any]
 _RULES = {rule.name: rule for rules in FAMILIES.values() for rule in rules}
 LONGEST_SHOWN, VALUES_SHOWN = 30, 5
+_LOOK = (
+    "look at some of them on the selection's page of documents, and if they are sound, set "
+    'heuristics_off = ["{rule}"] in [filters]'
+)
 FILES_LOST = "files_lost"
 """Name of the lines in the event and the manifest of a selection."""
 LEAST_DOCUMENTS = 20
+MUCH_OF_A_CORPUS = 0.2
+"""Share of a corpus from which it is said that one rule drops it, or says nothing about it."""
 LOST_AS: dict[str, tuple[str, str]] = {
     Reason.NEAR_DUPLICATE: (
         "near-duplicates of other documents",
@@ -61,6 +75,13 @@ LOST_AS: dict[str, tuple[str, str]] = {
 """What documents with a reason are, and what to do; none for what somebody asked to leave out by name."""
 
 
+_CURES = {
+    Reason.HEURISTIC: _LOOK,
+    **{reason: LOST_AS[reason][1] for reason in (Reason.LANGUAGE, Reason.PERSONAL_DATA)},
+}
+"""What to do where one rule drops much of a corpus."""
+
+
 def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:
     """The settings by which stored flags exclude documents; empty when none is excluded by them."""
     kept: set[str] = set()
@@ -89,6 +110,11 @@ def rules_of_sources(filters: FiltersSection) -> dict[str, Any]:
     return filters.model_dump(include={"sources_allowed", "sources_denied"}) if restricted else {}
 
 
+def form_excludes(filters: FiltersSection) -> bool:
+    """Return whether documents are kept out by the model of form."""
+    return FORM in filters.heuristics and IMPLAUSIBLE.name not in filters.heuristics_off
+
+
 def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     """doc_id, reason and detail (the rule) of every document that a filter excludes, once for each reason."""
     found = [pl.DataFrame(schema=_EMPTY)]
@@ -111,7 +137,24 @@ def filtered(store: Store, filters: FiltersSection) -> pl.DataFrame:
     if "boilerplate" in filters.heuristics and REPEATED.name not in filters.heuristics_off:
         broken = pl.when(REPEATED.broken).then(pl.lit(REPEATED.name))
         found.append(_excluded(repeated(store), Reason.HEURISTIC, broken))
+    if form_excludes(filters):  # a rule that says what it found comes before the model
+        named = pl.concat(found).filter(reason=str(Reason.HEURISTIC))
+        found.append(
+            _excluded(
+                implausible(store).join(named, on="doc_id", how="anti"),
+                Reason.HEURISTIC,
+                pl.lit(IMPLAUSIBLE.name),
+            )
+        )
     return pl.concat(found)
+
+
+def implausible(store: Store) -> pl.DataFrame:
+    """Return doc_id of documents whose form is less plausible than the limit of the project's targets."""
+    known = read_form(store)
+    scores = store.read(FORM_SCORES.name, ["doc_id", "form_logit"])
+    limit = pl.lit(None if known is None else known.limit, dtype=pl.Float64)
+    return scores.with_columns(form_limit=limit).filter(IMPLAUSIBLE.broken).select("doc_id")
 
 
 def repeated(store: Store) -> pl.DataFrame:
@@ -192,10 +235,25 @@ def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSect
     found = _RULES.get(str(rule))
     if found is None:
         return None
+    if found is IMPLAUSIBLE:
+        return _form(store, doc_id)
     if found.of_pool:
         shares = dict(repeated(store).filter(pl.col("doc_id") == doc_id).iter_rows())
         return {"measured": {found.column: shares.get(doc_id)}, "allowed": found.allowed}
     return {"measured": {found.column: _flags(store, doc_id).get(found.column)}, "allowed": found.allowed}
+
+
+def _form(store: Store, doc_id: str) -> Evidence:
+    rows = store.read(FORM_SCORES.name, ["form_logit", "form_reasons"], f"doc_id = {quoted(doc_id)}")
+    row, known = next(iter(rows.to_dicts()), {}), read_form(store)
+    reasons = row.get("form_reasons")
+    return {
+        "measured": {
+            "form_logit": row.get("form_logit"),
+            "unusual": reasons.split(", ") if reasons else [],
+        },
+        "allowed": f"at most {known.limit_in_words}" if known else IMPLAUSIBLE.allowed,
+    }
 
 
 def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
@@ -308,6 +366,61 @@ def files_lost(store: Store, decided: pl.DataFrame) -> list[str]:
         f"{names[part]}: {count:,} of its {of:,} documents are {LOST_AS[reason][0]}; {LOST_AS[reason][1]}"
         for part, reason, of, count in most.select("part", "reason", "of", "len").iter_rows()
     ]
+
+
+def corpora_lost(store: Store, decided: pl.DataFrame) -> list[str]:
+    """Return a line for each corpus that loses over a fifth of its documents to one rule of the filters.
+
+    decided: doc_id, reason and detail of the documents of the pool.
+    """
+    by_rule = pl.col("reason").is_in([*_CURES]) & pl.col("detail").is_not_null()
+    if decided.filter(by_rule).is_empty():
+        return []
+    held = _by_corpus(store).join(decided.select("doc_id", "reason", "detail"), on="doc_id")
+    return [
+        f"corpus {corpus}: {count:,} of its {of:,} documents are dropped by the rule {rule}; "
+        + _CURES[reason].format(rule=rule)
+        for corpus, reason, rule, of, count in _large_parts(held, by_rule, "reason", "detail").iter_rows()
+    ]
+
+
+def _by_corpus(store: Store) -> pl.DataFrame:
+    """Return doc_id and corpus of every document, once for each corpus that holds it."""
+    places = with_corpora(store, store.read(OCCURRENCES.name, ["doc_id", "shard"]))
+    return places.select("doc_id", "corpus").unique()
+
+
+def _large_parts(held: pl.DataFrame, where: pl.Expr, *kinds: str) -> pl.DataFrame:
+    """Return corpus, kinds, documents of the corpus and of the kind, of kinds over a fifth of a corpus."""
+    counts = (
+        held.with_columns(of=pl.len().over("corpus")).filter(where).group_by("corpus", *kinds, "of").len()
+    )
+    large = (pl.col("of") >= LEAST_DOCUMENTS) & (pl.col("len") > MUCH_OF_A_CORPUS * pl.col("of"))
+    return counts.filter(large).sort("corpus", *kinds)
+
+
+def form_lines(store: Store, filters: FiltersSection) -> list[str]:
+    """Return what a person should know of the rule `form_implausible`, in sentences.
+
+    These are targets that raise its limit much, and corpora of which it says nothing about over a fifth.
+    """
+    known = read_form(store) if form_excludes(filters) else None
+    if known is None:
+        return []
+    scores = store.read(FORM_SCORES.name, ["doc_id", "form_logit", "form_language"])
+    held, unseen = _by_corpus(store).join(scores, on="doc_id"), pl.col("form_logit").is_null()
+    lines = raised_lines(known)
+    for corpus, of, count in _large_parts(held, unseen).iter_rows():
+        languages = held.filter(unseen, pl.col("corpus") == corpus)["form_language"].value_counts(
+            name="count"
+        )
+        languages = languages.rename({"form_language": "language"})
+        shown = _shown_codes(languages.sort("count", "language", descending=[True, False]))
+        lines.append(
+            f"corpus {corpus}: {IMPLAUSIBLE.name} says nothing about {count:,} of its {of:,} documents, "
+            f"since its model has not seen their language: {shown}"
+        )
+    return lines
 
 
 def _names(store: Store, shards: Iterable[str]) -> dict[str, str]:

@@ -7,10 +7,15 @@ from tamis.corpus.shards import is_said_by_keys
 from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
-from tamis.filters.stage import STAGES as FILTER_STAGES
+from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
 from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
-from tamis.selection.filtering import rules_of_flags, rules_of_licences, rules_of_sources
+from tamis.selection.filtering import (
+    form_excludes,
+    rules_of_flags,
+    rules_of_licences,
+    rules_of_sources,
+)
 from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
 from tamis.settings.references import named
 from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
@@ -199,7 +204,6 @@ SCORES_BY_MODEL = Table(
 MIXTURE = "mixture"
 """Stage and table of `tamis.mixture`: how much of each source is best."""
 TABLES = (SCORES_BY_MODEL,)
-(FLAGS_STAGE,) = FILTER_STAGES
 SCORED = (TRANSPORT_STAGE, POOL_STAGE, QUALITY_STAGE, DENSITY_STAGE, PERPLEXITY_STAGE)
 """Stages whose scores samplers rank by."""
 
@@ -229,6 +233,8 @@ def eligible_edges() -> tuple[Edge, ...]:
         edge("contamination", every("targets")),
         # Personal data that is only flagged keeps no document out.
         edge("document_flags", when(_flags_exclude, every("shards"))),
+        edge(FORM_MODEL_STAGE.name, when(_form_excludes, only)),
+        edge(FORM_SCORES_STAGE.name, when(_form_excludes, every("shards"))),
     )
 
 
@@ -241,7 +247,12 @@ def pool_edges() -> tuple[Edge, ...]:
 
 
 def _flags_exclude(snapshot: Snapshot) -> bool:
-    return bool(rules_of_flags(snapshot.project.settings.filters))
+    filters = snapshot.project.settings.filters
+    return bool(rules_of_flags(filters) and plan_of(filters))
+
+
+def _form_excludes(snapshot: Snapshot) -> bool:
+    return form_excludes(snapshot.project.settings.filters)
 
 
 def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
@@ -460,6 +471,8 @@ PAGES_STAGE = Stage(
         edge("decisions", same),
         edge("documents", every("shards")),
         edge(FLAGS_STAGE.name, all_made(FLAGS_STAGE)),
+        edge(FORM_MODEL_STAGE.name, all_made(FORM_MODEL_STAGE)),
+        edge(FORM_SCORES_STAGE.name, all_made(FORM_SCORES_STAGE)),
         edge("embeddings", every("shards")),
         edge("target_embeddings", _target_of_selection),
         edge("target_gaps", _with_target(only)),

@@ -323,7 +323,7 @@ class DecontaminationSection(Section):
 class FiltersSection(Section):
     """Which documents no selection may choose: by rules of form, language, personal data, origin."""
 
-    heuristics: tuple[Literal["gopher", "fineweb", "word_order", "noise", "boilerplate"], ...] = ()
+    heuristics: tuple[Literal["gopher", "fineweb", "word_order", "noise", "boilerplate", "form"], ...] = ()
     heuristics_off: tuple[RuleName, ...] = ()
     languages: tuple[Language, ...] = ()
     language_from: Literal["stated", "detected"] = "stated"

@@ -40,6 +40,7 @@ RULE_NAMES = (
     "noise_labels",
     "noise_word_order",
     "boilerplate_repeated",
+    "form_implausible",
 )
 """Names of the heuristics of form that can be switched off (`tamis.filters.FAMILIES` has the rules)."""
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"

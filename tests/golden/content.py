@@ -117,6 +117,13 @@ TABLES = {
         score=MEASURES,
         optional=True,
     ),
+    "form_model": Table(store="form_model", key="fingerprint", exact="pool note", optional=True),
+    "form_limits": Table(
+        store="form_limits", key="target", exact="examples over unseen", score="limit", optional=True
+    ),
+    "form_scores": Table(
+        store="form_scores", key="doc_id", exact="form_language", score="form_logit", optional=True
+    ),
     "target_examples": Table(
         store="target_examples", key="target doc_id", exact="split source", digest="text"
     ),
@@ -379,6 +386,8 @@ FIELDS_NOT_READ = {
     "peak_memory_bytes receipt seal seconds evaluation_seconds withdrawn_at found_at failed_at",
     "documents": "first_seen",
     "quarantine": "rows_lost",  # in the answers of status
+    "form_model": "model method",  # numbers of a fit, which the scores say; digests of files of the package
+    "form_scores": "form_reasons",
     "trial_failures": "reason spent_seconds",  # the reason names a path of this machine; a clock
     "step_failures": "reason",  # likewise
     "removals": "removal begun_at ended_at",  # a random name, clocks

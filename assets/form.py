@@ -28,10 +28,10 @@ def form_model(work: Work) -> Iterator[Any]:
     A pool of 5,000 documents or more gets one of its own, fitted on a sample; otherwise it is the model that
     ships with Tamis. It is chosen again when the pool has grown by half, or the seed or the method changes.
     """
-    before = work.current.get(("form_model", ""))
+    before, earlier = work.current.get(("form_model", "")), read_form(work.store)
     with work.progress("form", 3 * SAMPLE) as progress:
         known, reason = update_form_model(work.store, work.project.seed, progress.advance)
-    if reason and before is not None:
+    if earlier is not None and earlier.fingerprint != known.fingerprint:
         say(f"the model of form was chosen again, since {reason}: {known.note}")
     for line in raised_lines(known):
         say(line)

@@ -38,8 +38,11 @@ PARTS = 9
 LEAST_DAMAGED = 60
 """Characters of the shortest texts that are damaged: of shorter ones damage cannot be told from words."""
 BATCH = 2_000
+ROUNDING = 1e-6
+"""Above a limit that an example gives: scores are rounded, and an equal document stays."""
 MUCH = 0.05
 """Share of a target's examples over the model's own limit, from which it is said."""
+Goals = dict[str, pl.DataFrame]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +90,8 @@ def update_form_model(store: Store, seed: int, advance: Advance = ignore) -> tup
 
     The reason is a clause, "" where the stored model stays.
     """
-    there, mark = store.count(DOCUMENTS.name), _mark(seed)
     goals = _goals(store)
+    there, mark = store.count(DOCUMENTS.name), _mark(seed, goals)
     reason = _reason_to_choose(store, there, mark)
     if reason:
         model, note = _chosen(store, goals, there, seed, advance)
@@ -139,8 +142,8 @@ def unseen_among(store: Store, doc_ids: Sequence[str]) -> int:
     return sum(block["form_logit"].null_count for block in blocks)
 
 
-def _mark(seed: int) -> str:
-    return f"{FORM_CODE_VERSION}|{seed}|{shipped_form()}"
+def _mark(seed: int, goals: Goals) -> str:
+    return f"{FORM_CODE_VERSION}|{seed}|{shipped_form()}|{','.join(goals)}"
 
 
 def _fingerprint(model: FormModel) -> str:
@@ -165,22 +168,20 @@ def _reason_to_choose(store: Store, there: int, mark: str) -> str:
         return "there was no model yet"
     ((before, chosen),) = rows
     if chosen != mark:
-        return "the seed, the method or the model that ships with Tamis changed"
+        return "the targets, the seed, the method or the model that ships with Tamis changed"
     enough = there >= LEAST_POOL and (before < LEAST_POOL or there >= GROWTH * before)
     return f"the pool grew from {before:,} to {there:,} documents" if enough else ""
 
 
-def _chosen(
-    store: Store, goals: dict[str, pl.DataFrame], there: int, seed: int, advance: Advance
-) -> tuple[FormModel, str]:
+def _chosen(store: Store, goals: Goals, there: int, seed: int, advance: Advance) -> tuple[FormModel, str]:
     """Return the model for the pool, and a sentence that says which it is and why."""
     shipped, ships = default_model(), "the model that ships with Tamis"
     if there < LEAST_POOL:
         return shipped, f"{ships}: the pool has {counted(there, 'document')}, a fit needs {LEAST_POOL:,}"
     texts = _sampled(store, seed)
     stats = _measured(texts["text"], advance)
-    limit = max([shipped.limit, *(limit_for(shipped, goal) for goal in goals.values())])
-    logits = shipped.judge(stats)["form_logit"]
+    limit = max([shipped.limit, *(_limit(shipped, name, goal).limit for name, goal in goals.items())])
+    logits = judged(shipped, stats)["form_logit"]
     sound = (logits <= limit).fill_null(False)
     if int(sound.sum()) < LEAST_SOUND:
         unseen, over = int(logits.null_count()), int((logits > limit).sum())
@@ -188,25 +189,33 @@ def _chosen(
             f"{ships}: of a sample of {counted(len(texts), 'document')} {over:,} are written like damaged "
             f"texts and {unseen:,} in languages that it has not seen; a fit needs {LEAST_SOUND:,} others"
         )
-    model = _fitted(texts.filter(sound), stats.filter(sound), there, seed, advance)
+    model = _fitted(texts.filter(sound).hstack(stats.filter(sound)), goals, there, seed, advance)
     return model, model.fitted_on
 
 
-def _fitted(texts: pl.DataFrame, stats: pl.DataFrame, there: int, seed: int, advance: Advance) -> FormModel:
-    """Fit a model on sound texts [n] with their statistics, changed harmlessly and damaged."""
-    part = pl.int_range(pl.len()) % PARTS  # the order of the sample is drawn
-    kinds = texts.select(kind=pl.format("part {}", part))
-    changed = _measured(pl.Series(varied(texts["text"].to_list(), seed), dtype=pl.String), advance)
-    good = pl.concat(
-        kinds.hstack(frame).with_columns(changed=pl.lit(name))
-        for frame, name in ((stats, False), (changed, True))
-    )
-    long = texts.filter(pl.col("text").str.len_chars() >= LEAST_DAMAGED)
-    rows = damaged((texts if long.is_empty() else long)["text"].to_list(), tuple(MAKERS), seed)
+def _fitted(sound: pl.DataFrame, goals: Goals, there: int, seed: int, advance: Advance) -> FormModel:
+    """Fit a model on sound texts and examples of targets, as they are, changed harmlessly, and damaged.
+
+    sound: doc_id, text and statistics of documents, in the order of the sample, which is drawn. Examples
+    count as sound, or a kind of text that the pool has not would raise the limit for all; the model's own
+    limit is that for the documents.
+    """
+    part = pl.format("part {}", pl.int_range(pl.len()) % PARTS)
+    frames = [sound.drop("doc_id").with_columns(kind=part, changed=pl.lit(False))]
+    for target, goal in goals.items():
+        known = goal.filter(default_model().seen(goal)).head(SAMPLE)
+        frames.append(known.with_columns(kind=pl.lit(f"target {target}"), changed=pl.lit(True)))
+    good = pl.concat(frames)
+    texts = good["text"]
+    changed = _measured(pl.Series(varied(texts.to_list(), seed), dtype=pl.String), advance)
+    changed = changed.with_columns(good["kind"], changed=pl.lit(True))
+    long = texts.filter(texts.str.len_chars() >= LEAST_DAMAGED)
+    rows = damaged((texts if long.is_empty() else long).to_list(), tuple(MAKERS), seed)
     bad = rows.select("kind").hstack(_measured(rows["text"], advance))
+    good = pl.concat([good.drop("text"), changed])
     fitted_on = (
-        f"{len(texts):,} documents drawn from a pool of {there:,}, which the model that ships with Tamis "
-        "lets pass, and the same damaged"
+        f"{len(sound):,} documents drawn from a pool of {there:,}, which the model that ships with Tamis "
+        "lets pass, examples of the targets, and the same damaged"
     )
     return fit(good, bad, fitted_on, seed)
 
@@ -247,20 +256,19 @@ def _heads(store: Store, doc_ids: Sequence[str]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String}), *texts])
 
 
-def _goals(store: Store) -> dict[str, pl.DataFrame]:
-    """Return the statistics of the training examples of each target, by name."""
+def _goals(store: Store) -> Goals:
+    """Return the text and statistics of the training examples of each target, by name."""
     rows = store.read(TARGET_EXAMPLES.name, ["target", "doc_id", "text"], "split = 'train'")
-    heads = rows.select("target", pl.col("text").str.slice(0, LONGEST)).sort("target")
-    return {
-        str(target): form(part["text"]) for (target,), part in heads.group_by("target", maintain_order=True)
-    }
+    heads = rows.sort("target", "doc_id").select("target", pl.col("text").str.slice(0, LONGEST))
+    parts = heads.group_by("target", maintain_order=True)
+    return {str(target): part.select("text").hstack(form(part["text"])) for (target,), part in parts}
 
 
 def _limit(model: FormModel, target: str, goal: pl.DataFrame) -> TargetLimit:
-    logits = model.judge(goal)["form_logit"]
+    logits, limit = judged(model, goal)["form_logit"], limit_for(model, goal)
     return TargetLimit(
         target=target,
-        limit=limit_for(model, goal),
+        limit=limit if limit == model.limit else round(limit + ROUNDING, 6),
         examples=len(goal),
         over=int((logits > model.limit).sum()),
         unseen=logits.null_count(),

@@ -165,7 +165,7 @@ def test_a_model_stays_after_more_data_until_there_is_a_reason(tmp_path, small_s
     assert grown.fingerprint != own.fingerprint
     assert update_form_model(store, 0) == (grown, "")
     _seeded, reason = update_form_model(store, 7)
-    assert reason == "the seed, the method or the model that ships with Tamis changed"
+    assert reason == "the targets, the seed, the method or the model that ships with Tamis changed"
 
 
 def test_a_fit_does_not_depend_on_the_order_of_the_documents(tmp_path, small_sizes):

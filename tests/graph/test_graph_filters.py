@@ -57,3 +57,22 @@ def test_a_new_shard_is_flagged_alone(imagined):
     imagined.contents["web__c"] = "1"
     made = imagined.materialize()
     assert [key for asset, key in made if asset == "document_flags"] == ["web__c"]
+
+
+def test_form_is_judged_by_itself_and_switching_the_rule_off_judges_nothing_again(imagined):
+    configure(imagined, heuristics=["form"])
+    made = {asset for asset, _key in imagined.materialize()}
+    assert {"form_model", "form_scores", "selected_subset"} <= made
+    assert "document_flags" not in made
+    configure(imagined, heuristics=["form"], heuristics_off=["form_implausible"])
+    made = {asset for asset, _key in imagined.materialize()}
+    assert "selected_subset" in made
+    assert not made & {"form_model", "form_scores"}
+
+
+def test_a_new_shard_alone_is_judged_while_the_model_stays(imagined):
+    configure(imagined, heuristics=["form"])
+    imagined.materialize()
+    imagined.contents["web__c"] = "1"
+    made = imagined.materialize()
+    assert [key for asset, key in made if asset == "form_scores"] == ["web__c"]

@@ -1,11 +1,13 @@
-"""Files that lose over half of their documents to one reason are named, with what to do."""
+"""Files and corpora that lose many documents to one reason or rule are named, with what to do."""
 
 import polars as pl
 import pytest
 from projects import corpus, plain_project, rows_of, settings
 
+from tamis.filters.form_storing import update_form_model
 from tamis.selection.decide import Reason
-from tamis.selection.filtering import LOST_AS, files_lost
+from tamis.selection.filtering import LOST_AS, corpora_lost, files_lost, form_lines
+from tamis.settings.sections import FiltersSection
 
 
 @pytest.fixture
@@ -76,3 +78,28 @@ def test_small_files_count_as_their_shard_and_a_document_of_two_files_in_both(st
     assert line.startswith("shard web:notes: 30 of its 30 documents are contaminated")
     more = decided((notes + chats[:1], Reason.CONTAMINATED), (chats[1:], Reason.OVER_BUDGET))
     assert len(files_lost(store, more)) == 2
+
+
+def test_a_corpus_is_named_of_which_one_rule_drops_over_a_fifth(store):
+    ids, few = put(store, "web__a.jsonl", 100), put(store, "small__a.jsonl", 10)
+    rules = ["form_implausible"] * 21 + ["noise_items"] * 20 + [None] * 59 + ["form_implausible"] * 10
+    found = pl.DataFrame({"doc_id": [*ids, *few], "detail": rules})
+    reason = pl.when(pl.col("detail").is_null()).then(pl.lit("over_budget")).otherwise(pl.lit("heuristic"))
+    found = found.with_columns(reason=reason)
+    (line,) = corpora_lost(store, found)
+    assert line.startswith("corpus web: 21 of its 100 documents are dropped by the rule form_implausible; ")
+    assert 'heuristics_off = ["form_implausible"]' in line
+    assert corpora_lost(store, found.with_columns(reason=pl.lit("source"))) == []
+
+
+def test_a_corpus_is_named_of_which_the_model_of_form_says_nothing(store):
+    ids = put(store, "web__a.jsonl", 40)
+    update_form_model(store, 0)
+    unseen = [{"doc_id": one, "form_language": "deu" if n % 3 else "jpn"} for n, one in enumerate(ids[:9])]
+    seen = [{"doc_id": one, "form_logit": -2.0, "form_language": "eng"} for one in ids[9:]]
+    store.append("form_scores", rows_of("form_scores", [*unseen, *seen]))
+    (line,) = form_lines(store, FiltersSection(heuristics=("form",)))
+    what = "form_implausible says nothing about 9 of its 40 documents, since its model has not seen their"
+    assert line == f'corpus web: {what} language: "deu" (6), "jpn" (3)'
+    off = FiltersSection(heuristics=("form",), heuristics_off=("form_implausible",))
+    assert form_lines(store, off) == form_lines(store, FiltersSection(heuristics=("noise",))) == []

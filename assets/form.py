@@ -33,6 +33,8 @@ def form_model(work: Work) -> Iterator[Any]:
         known, reason = update_form_model(work.store, work.project.seed, progress.advance)
     if earlier is not None and earlier.fingerprint != known.fingerprint:
         say(f"the model of form was chosen again, since {reason}: {known.note}")
+    elif reason and known.own_was_refused:
+        say(f"form is judged by {known.note}")
     for line in raised_lines(known):
         say(line)
     yield from work.record(

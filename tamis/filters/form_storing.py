@@ -71,6 +71,11 @@ class StoredForm:
     limits: tuple[TargetLimit, ...]
 
     @property
+    def own_was_refused(self) -> bool:
+        """Whether a pool that is large enough got no model of its own."""
+        return self.pool >= LEAST_POOL and self.model == default_model()
+
+    @property
     def limit(self) -> float:
         """The limit for the documents: the highest of the targets, or the model's own without any."""
         return max([self.model.limit, *(one.limit for one in self.limits)])

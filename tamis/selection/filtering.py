@@ -371,10 +371,10 @@ def files_lost(store: Store, decided: pl.DataFrame) -> list[str]:
 def corpora_lost(store: Store, decided: pl.DataFrame) -> list[str]:
     """Return a line for each corpus that loses over a fifth of its documents to one rule of the filters.
 
-    decided: doc_id, reason and detail of the documents of the pool.
+    decided: doc_id, reason and maybe detail of the documents of the pool.
     """
     by_rule = pl.col("reason").is_in([*_CURES]) & pl.col("detail").is_not_null()
-    if decided.filter(by_rule).is_empty():
+    if "detail" not in decided.columns or decided.filter(by_rule).is_empty():
         return []
     held = _by_corpus(store).join(decided.select("doc_id", "reason", "detail"), on="doc_id")
     return [
@@ -402,14 +402,16 @@ def _large_parts(held: pl.DataFrame, where: pl.Expr, *kinds: str) -> pl.DataFram
 def form_lines(store: Store, filters: FiltersSection) -> list[str]:
     """Return what a person should know of the rule `form_implausible`, in sentences.
 
-    These are targets that raise its limit much, and corpora of which it says nothing about over a fifth.
+    These are why a large pool has no model of its own, targets that raise the limit much, and corpora with
+    over a fifth of documents that the rule says nothing about.
     """
     known = read_form(store) if form_excludes(filters) else None
     if known is None:
         return []
     scores = store.read(FORM_SCORES.name, ["doc_id", "form_logit", "form_language"])
     held, unseen = _by_corpus(store).join(scores, on="doc_id"), pl.col("form_logit").is_null()
-    lines = raised_lines(known)
+    lines = [f"{IMPLAUSIBLE.name} is decided by {known.note}"] if known.own_was_refused else []
+    lines += raised_lines(known)
     for corpus, of, count in _large_parts(held, unseen).iter_rows():
         languages = held.filter(unseen, pl.col("corpus") == corpus)["form_language"].value_counts(
             name="count"

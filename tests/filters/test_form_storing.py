@@ -207,6 +207,7 @@ def test_strange_pools_get_a_model_a_sentence_and_a_score_each(tmp_path, small_s
     if kind == "chinese":
         assert rows["form_logit"].null_count() == 320
         assert "200 in languages that it has not seen" in known.note
+        assert known.own_was_refused
     assert len(fallen(store)) <= 16  # the goal is of the same kind
 
 

@@ -68,11 +68,3 @@ def test_form_is_judged_by_itself_and_switching_the_rule_off_judges_nothing_agai
     made = {asset for asset, _key in imagined.materialize()}
     assert "selected_subset" in made
     assert not made & {"form_model", "form_scores"}
-
-
-def test_a_new_shard_alone_is_judged_while_the_model_stays(imagined):
-    configure(imagined, heuristics=["form"])
-    imagined.materialize()
-    imagined.contents["web__c"] = "1"
-    made = imagined.materialize()
-    assert [key for asset, key in made if asset == "form_scores"] == ["web__c"]

@@ -21,8 +21,8 @@ NAMES = {
 }
 OF_DOCUMENTS = {
     "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "document_flags", "form_scores",
-    "scores_by_model", "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity", "scores_quality",
-    "set_aside", "token_counts", "topic_words", "topics",
+    "scores_by_model", "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity",
+    "scores_quality", "set_aside", "token_counts", "topic_words", "topics",
 }  # fmt: skip
 RETAINED_KINDS = {name for name, table in tables().items() if table.retained}
 RETAINED_TABLES = {f"{RETAINED}{kind}" for kind in RETAINED_KINDS}

@@ -82,7 +82,8 @@ def test_a_stage_that_needs_no_model_comes_first_in_any_order_of_declaration():
 
 
 SCORED = CHOSEN | {
-    "near_copies", "topics", "document_flags", "form_model", "form_scores", "target_gaps", "served_examples", "selection_pages",
+    "near_copies", "topics", "document_flags", "form_model", "form_scores", "target_gaps",
+    "served_examples", "selection_pages",
 }  # fmt: skip
 SCORING = (
     '[near_duplicates]\ncosine = 0.9\n[topics]\ncount = 2\n[filters]\nlanguages = ["en"]\n'

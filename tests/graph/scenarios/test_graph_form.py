@@ -96,12 +96,14 @@ def test_broken_documents_fall_are_explained_and_said(made):
 def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
     assert not project.make(MADE).made
     before, known = project.rows("form_scores").sort("doc_id"), read_form(project.store)
+    values = {entry: value for entry, value in project.current.items() if entry[0] == "form_scores"}
     write_jsonl(project.landing / "later.jsonl", prose(20, 600))
     project.make(MADE)
     now = project.rows("form_scores").sort("doc_id")
     assert len(now) == len(before) + 20
     assert now.join(before, on=now.columns, how="semi", nulls_equal=True).equals(before)
     assert dataclasses.asdict(read_form(project.store)) == dataclasses.asdict(known)
+    assert {entry: project.current[entry] for entry in values} == values
     project.assert_sound(MADE)
 
 

@@ -8,7 +8,7 @@ from tamis.corpus.intake import count_documents
 from tamis.filters.form_storing import (
     SAMPLE,
     StoredForm,
-    raised_lines,
+    broken_goal_lines,
     read_form,
     score_form,
     unseen_among,
@@ -35,7 +35,7 @@ def form_model(work: Work) -> Iterator[Any]:
         say(f"the model of form was chosen again, since {reason}: {known.note}")
     elif reason and known.own_was_refused:
         say(f"form is judged by {known.note}")
-    for line in raised_lines(known):
+    for line in broken_goal_lines(known):
         say(line)
     yield from work.record(
         Output(
@@ -56,9 +56,9 @@ def _facts(known: StoredForm) -> dict[str, Any]:
     }
     for one in known.limits:
         facts[f"limit_of_{one.target}"] = one.limit
-        facts[f"examples_over_own_limit_of_{one.target}"] = one.over
-    if raised := raised_lines(known):
-        facts["limit_raised"] = "; ".join(raised)
+        facts[f"examples_like_damaged_of_{one.target}"] = one.over
+    if broken := broken_goal_lines(known):
+        facts["examples_like_damaged"] = "; ".join(broken)
     return facts
 
 

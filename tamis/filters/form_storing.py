@@ -41,7 +41,7 @@ BATCH = 2_000
 ROUNDING = 1e-6
 """Above a limit that an example gives: scores are rounded, and an equal document stays."""
 MUCH = 0.05
-"""Share of a target's examples over the model's own limit, from which it is said."""
+"""Share of a target's examples that are written like damaged texts, from which it is said."""
 Goals = dict[str, pl.DataFrame]
 
 
@@ -49,8 +49,8 @@ Goals = dict[str, pl.DataFrame]
 class TargetLimit:
     """The limit for a target.
 
-    examples: its training examples; over: of these, beyond the model's own limit; unseen: in a language that
-    the model has not seen.
+    examples: its training examples; over: of these, beyond the limit of the model that ships with Tamis,
+    whichever is used; unseen: in a language that the model has not seen.
     """
 
     target: str
@@ -270,23 +270,22 @@ def _goals(store: Store) -> Goals:
 
 
 def _limit(model: FormModel, target: str, goal: pl.DataFrame) -> TargetLimit:
-    logits, limit = judged(model, goal)["form_logit"], limit_for(model, goal)
+    limit, shipped = limit_for(model, goal), default_model()
     return TargetLimit(
         target=target,
         limit=limit if limit == model.limit else round(limit + ROUNDING, 6),
         examples=len(goal),
-        over=int((logits > model.limit).sum()),
-        unseen=logits.null_count(),
+        over=int((judged(shipped, goal)["form_logit"] > shipped.limit).sum()),
+        unseen=int((~model.seen(goal)).sum()),
     )
 
 
-def raised_lines(known: StoredForm) -> list[str]:
-    """Return a line for each target many of whose examples are over the model's own limit."""
+def broken_goal_lines(known: StoredForm) -> list[str]:
+    """Return a line for each target many of whose examples are written like damaged texts."""
     return [
         f"target {one.target}: {percent(one.over / one.examples)} of its {one.examples:,} training examples "
-        f"are written like damaged texts (form_logit over {known.model.limit:.4g}), so form_implausible "
-        f"allows up to {one.limit:.4g} and drops fewer documents; if the examples are not meant to be like "
-        "this, mend them"
+        "are written like damaged texts, so form_implausible keeps documents like them (form_logit up to "
+        f"{one.limit:.4g}); if the examples are not meant to be like this, mend them"
         for one in known.limits
         if one.over > MUCH * one.examples
     ]

@@ -161,7 +161,7 @@ FORM_LIMITS = Table(
             "below the model's own limit",
         ),
         integer("examples", "number of the target's training examples"),
-        integer("over", "number of these that exceed the model's own limit"),
+        integer("over", "number of these that the model that ships with Tamis would drop"),
         integer("unseen", "number of these in a language that the model has not seen"),
     ),
 )

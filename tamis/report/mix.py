@@ -59,8 +59,8 @@ class RandomBaseline:
         return (
             f"the rules for noise and boilerplate would drop {100 * chosen / of_chosen:.3g} % of the choice "
             f"({chosen} of {of_chosen} texts checked) and {100 * drawn / of_drawn:.3g} % of a second "
-            "choice, drawn at random, but these rules are off; to turn them on, set "
-            'heuristics = ["noise", "boilerplate"] in [filters]'
+            "choice, drawn at random, but these rules are off; to turn them on, add "
+            '"noise" and "boilerplate" to heuristics in [filters]'
         )
 
 

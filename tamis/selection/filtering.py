@@ -19,7 +19,7 @@ from tamis.filters.flags import (
     too_much_personal_data,
     wrong_language,
 )
-from tamis.filters.form_storing import raised_lines, read_form
+from tamis.filters.form_storing import broken_goal_lines, read_form
 from tamis.filters.language import stated_code
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.stage import FORM_SCORES
@@ -402,7 +402,7 @@ def _large_parts(held: pl.DataFrame, where: pl.Expr, *kinds: str) -> pl.DataFram
 def form_lines(store: Store, filters: FiltersSection) -> list[str]:
     """Return what a person should know of the rule `form_implausible`, in sentences.
 
-    These are why a large pool has no model of its own, targets that raise the limit much, and corpora with
+    These are why a large pool has no model of its own, targets with broken examples, and corpora with
     over a fifth of documents that the rule says nothing about.
     """
     known = read_form(store) if form_excludes(filters) else None
@@ -411,7 +411,7 @@ def form_lines(store: Store, filters: FiltersSection) -> list[str]:
     scores = store.read(FORM_SCORES.name, ["doc_id", "form_logit", "form_language"])
     held, unseen = _by_corpus(store).join(scores, on="doc_id"), pl.col("form_logit").is_null()
     lines = [f"{IMPLAUSIBLE.name} is decided by {known.note}"] if known.own_was_refused else []
-    lines += raised_lines(known)
+    lines += broken_goal_lines(known)
     for corpus, of, count in _large_parts(held, unseen).iter_rows():
         languages = held.filter(unseen, pl.col("corpus") == corpus)["form_language"].value_counts(
             name="count"

@@ -12,7 +12,7 @@ from tamis.filters import form_storing
 from tamis.filters.damage import damaged
 from tamis.filters.form import form
 from tamis.filters.form_model import default_model
-from tamis.filters.form_storing import raised_lines, read_form, score_form, update_form_model
+from tamis.filters.form_storing import broken_goal_lines, read_form, score_form, update_form_model
 from tamis.selection.filtering import evidence_of, filtered, in_words
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of
@@ -115,7 +115,7 @@ def test_the_highest_limit_of_the_targets_counts_and_says_which(tmp_path):
     assert limits["pages"].over == 300
     assert known.limit_in_words == f"{known.limit:.4g}, the highest of the targets', of pages"
     assert fallen(store) == set()
-    (line,) = raised_lines(known)
+    (line,) = broken_goal_lines(known)
     assert line.startswith("target pages: 100.0 % of its 300 training examples are written like damaged")
     store.delete("target_examples", "target = 'pages'")
     update_form_model(store, 0)
@@ -221,3 +221,12 @@ def test_examples_without_a_language_that_is_known_leave_the_limit(tmp_path):
     known, _ = update_form_model(store, 0)
     (goal,) = known.limits
     assert (goal.unseen, goal.over, goal.limit) == (30, 0, default_model().limit)
+
+
+def test_a_broken_goal_is_said_with_a_model_of_its_own_too(tmp_path, small_sizes):
+    goal = damaged(prose(60, 4), ("html",), 2)["text"].to_list()
+    store = stored(tmp_path, prose(340), goal=goal)
+    known, _ = update_form_model(store, 0)
+    assert known.model != default_model()
+    (line,) = broken_goal_lines(known)
+    assert line.startswith("target goal: ")

@@ -14,7 +14,7 @@ from tamis.filters.form_storing import (
     unseen_among,
     update_form_model,
 )
-from tamis.filters.stage import FORM_SCORES
+from tamis.filters.stage import FORM_SCORES, kept_away
 from tamis.graph.plan import reference
 from tamis.platform.assets.specification import asset, part
 from tamis.runtime.record import Output
@@ -29,8 +29,9 @@ def form_model(work: Work) -> Iterator[Any]:
     ships with Tamis. It is chosen again when the pool has grown by half, or the seed or the method changes.
     """
     before, earlier = work.current.get(("form_model", "")), read_form(work.store)
+    away = kept_away(work.project.settings)
     with work.progress("form", 3 * SAMPLE) as progress:
-        known, reason = update_form_model(work.store, work.project.seed, progress.advance)
+        known, reason = update_form_model(work.store, work.project.seed, away, progress.advance)
     if earlier is not None and earlier.fingerprint != known.fingerprint:
         say(f"the model of form was chosen again, since {reason}: {known.note}")
     elif reason and known.own_was_refused:

@@ -9,7 +9,7 @@ choose again; limits follow the targets as they are.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,12 +90,15 @@ class StoredForm:
         return f"{self.limit:.4g}, the {'limit' if len(self.limits) == 1 else 'highest'} of {which}"
 
 
-def update_form_model(store: Store, seed: int, advance: Advance = ignore) -> tuple[StoredForm, str]:
+def update_form_model(
+    store: Store, seed: int, kept_away: Collection[str] = (), advance: Advance = ignore
+) -> tuple[StoredForm, str]:
     """Write the model and the limits of targets as they are now; return them, and why a model was chosen.
 
-    The reason is a clause, "" where the stored model stays.
+    The reason is a clause, "" where the stored model stays. kept_away: targets that are no goals, so that
+    documents like their examples need not stay.
     """
-    goals = _goals(store)
+    goals = {name: goal for name, goal in _goals(store).items() if name not in kept_away}
     there, mark = store.count(DOCUMENTS.name), _mark(seed, goals)
     reason = _reason_to_choose(store, there, mark)
     if reason:

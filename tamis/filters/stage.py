@@ -1,7 +1,10 @@
 """The stage of filters: what is measured of each document, whatever limits a selection applies."""
 
+from typing import Any
+
 from tamis.filters import CODE_VERSION, COUNTS, FORM, FORM_CODE_VERSION, Plan
 from tamis.filters.flags import shipped_form
+from tamis.settings.config import Settings
 from tamis.settings.sections import FiltersSection
 from tamis.stage import Growth, Learning, Snapshot, Stage, edge, every, same
 from tamis.store.columns import (
@@ -209,6 +212,17 @@ def form_wanted(snapshot: Snapshot) -> bool:
     return FORM in snapshot.project.settings.filters.heuristics
 
 
+def kept_away(settings: Settings) -> list[str]:
+    """Return the targets that a selection keeps away from and none aims at: they raise no limit of form."""
+    aims = {one.target for one in settings.selection}
+    return sorted({one.away_from for one in settings.selection if one.away_from} - aims)
+
+
+def _form_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    away = kept_away(snapshot.project.settings)
+    return {"shipped": shipped_form()} | ({"kept_away": away} if away else {})
+
+
 FORM_MODEL_STAGE = Stage(
     name="form_model",
     group="quality",
@@ -216,7 +230,7 @@ FORM_MODEL_STAGE = Stage(
     active=form_wanted,
     by_content=True,
     edges=(edge("documents", every("shards")), edge("target_examples", every("targets"))),
-    settings=lambda snapshot, key: {"shipped": shipped_form()},
+    settings=_form_settings,
     tables=(FORM_MODEL, FORM_LIMITS),
     learning=Learning.FITTED,
     growth=Growth.NOTHING,

@@ -117,6 +117,8 @@ def test_the_highest_limit_of_the_targets_counts_and_says_which(tmp_path):
     assert fallen(store) == set()
     (line,) = broken_goal_lines(known)
     assert line.startswith("target pages: 100.0 % of its 300 training examples are written like damaged")
+    update_form_model(store, 0, kept_away=["pages"])
+    assert fallen(store) == {doc_id(HTML * 3)}
     store.delete("target_examples", "target = 'pages'")
     update_form_model(store, 0)
     assert fallen(store) == {doc_id(HTML * 3)}

@@ -54,6 +54,7 @@ RELEASE = (
     Entry(name="start_up", minutes=3),
     Entry(name="size", minutes=0.1),
     Entry(name="reads", minutes=0.2),
+    Entry(name="web", minutes=2),
     Entry(name="way", minutes=2),
     Entry(name="map", minutes=4),
     Entry(name="gaps", minutes=4),

@@ -28,7 +28,7 @@ from tamis.corpus.small_files import (
     rows_of_files,
 )
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
-from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.rows import LEFT_OUT, WHOLE_SHARD
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.retained import retain
 from tamis.store.rows_files import records_of_groups
@@ -55,6 +55,8 @@ class Intake:
     skipped: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     odd_values: int = 0
+    left_out: int = 0
+    """Records of a web archive that are no page."""
     records: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     near_repeats: dict[str, str] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Intake:
             refused
             | ({} if self.files is None else {"files_read": self.files})
             | ({"odd_values": self.odd_values} if self.odd_values else {})
+            | ({"records_left_out": self.left_out} if self.left_out else {})
             | {
                 "documents": len(self.doc_ids),
                 "new_documents": self.new_documents,
@@ -239,7 +242,8 @@ class _Group:
         of_shard = pl.lit(shard).alias("shard")
         for batch in batches:
             intake.skipped += batch.skipped
-            intake.odd_values += sum(batch.odd.values())
+            intake.odd_values += sum(count for key, count in batch.odd.items() if key[0] != LEFT_OUT)
+            intake.left_out += sum(count for key, count in batch.odd.items() if key[0] == LEFT_OUT)
             documents, refused = self.barred.documents(batch.documents)
             if group is None:
                 documents, shown = self.barred.columns(documents)

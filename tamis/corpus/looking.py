@@ -17,7 +17,7 @@ from tamis.readers import arrow_rows, parquet_rows
 from tamis.readers.files import is_readable, raw_items
 from tamis.readers.parquet_rows import UsableColumns, usable_columns
 from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, with_texts
-from tamis.readers.streams import COLUMNAR, TEXTS, Content, ending_of, rows_told
+from tamis.readers.streams import COLUMNAR, SINGLE, Content, ending_of, rows_told
 from tamis.readers.text_columns import may_hold, type_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import AUTO_COLUMN
@@ -29,7 +29,7 @@ OF_SINGLE_ROWS = (Reason.EMPTY_TEXT, Reason.GIANT_ROW)
 
 def is_looked_at(file: Shard) -> bool:
     """Return whether a look at a file tells anything: one on this disk that holds rows."""
-    return file.kind == "file" and is_readable(file.name) and ending_of(file.name) not in TEXTS
+    return file.kind == "file" and is_readable(file.name) and ending_of(file.name) not in SINGLE
 
 
 def look_at(file: Shard, corpus: CorpusSection) -> Defect | None:

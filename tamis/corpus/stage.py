@@ -4,6 +4,8 @@ from typing import Any
 
 from tamis.corpus import CODE_VERSION
 from tamis.duplicates import near_duplicates
+from tamis.readers import pages
+from tamis.readers.streams import holds_pages
 from tamis.settings.references import named
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, integer, moment, single, text, unsigned
@@ -193,9 +195,11 @@ def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
     )
     # What is as it always was is no setting, so the keys of homes from before hold.
-    later = section.model_dump(include={"keep_columns", "format"}, exclude_defaults=True)
+    later = section.model_dump(include={"keep_columns", "format", "extract"}, exclude_defaults=True)
     if section.format != "text":
         later["system_turns"] = "noted"
+    if section.extract or any(map(holds_pages, (file.name for file in snapshot.shards[partition].files))):
+        later["pages"] = pages.identity()
     return read | later | refused(snapshot, DOCUMENTS_STAGE.name, partition)
 
 

@@ -1,4 +1,7 @@
-"""Rows of a file by its extension: text, JSON, CSV, Arrow and Parquet, the first three also .gz or .zst."""
+"""Rows of a file by its extension: text, web pages and archives of them, JSON, CSV, Arrow and Parquet.
+
+All but the last two are read compressed, too (.gz or .zst).
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,6 +11,7 @@ from pathlib import Path
 from tamis.readers.arrow_rows import read_arrow
 from tamis.readers.delimited import TAB, read_csv
 from tamis.readers.json_rows import read_json, read_json_lines
+from tamis.readers.pages import extracted, read_html
 from tamis.readers.parquet_rows import read_parquet
 from tamis.readers.rows import (
     UNKNOWN,
@@ -21,8 +25,9 @@ from tamis.readers.rows import (
     with_texts,
     wrong_encoding,
 )
-from tamis.readers.streams import Content, ending_of, rows_told
+from tamis.readers.streams import PAGES, Content, ending_of, holds_pages, rows_told
 from tamis.readers.text_columns import usual_place
+from tamis.readers.warc import read_warc
 from tamis.settings.config import CorpusSection
 
 COMPRESSIONS = ("", ".gz", ".zst")
@@ -48,12 +53,15 @@ def read_text(content: Content, corpus: CorpusSection) -> Iterator[Item]:
 
 READERS: dict[str, Callable[[Content, CorpusSection], Iterator[Item]]] = {
     ".csv": read_csv,
+    ".htm": read_html,
+    ".html": read_html,
     ".json": read_json,
     ".jsonl": read_json_lines,
     ".md": read_text,
     ".ndjson": read_json_lines,
     ".tsv": partial(read_csv, delimiter=TAB),
     ".txt": read_text,
+    ".warc": read_warc,
 }
 
 
@@ -67,7 +75,10 @@ def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
 
     Of a file that cannot be read the defect says how many rows it has, as far as the file tells.
     """
-    for item in _items(path, corpus):
+    items = _items(path, corpus)
+    if corpus.extract and not holds_pages(path.name):
+        items = extracted(items, corpus)
+    for item in items:
         if isinstance(item, Defect) and item.row == WHOLE_SHARD and item.rows is UNKNOWN:
             yield replace(item, rows=rows_told(path))
         else:
@@ -107,7 +118,7 @@ def raw_items(content: Content, path: Path, corpus: CorpusSection) -> Iterator[I
     if content.format:
         problem = f"the file is {content.format}, whatever its name says: unpack it, or rename it"
         yield Defect(row=WHOLE_SHARD, reason=Reason.MALFORMED_FILE, detail=problem, rows=UNKNOWN)
-    elif content.encoding_problem:
+    elif content.encoding_problem and ending_of(path.name) not in PAGES:
         yield wrong_encoding(WHOLE_SHARD, f"the file is {content.encoding_problem}", content.stream.peek(64))
     elif content.empty and content.broken:
         yield broken_stream(WHOLE_SHARD, content.broken, b"")

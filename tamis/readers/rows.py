@@ -37,6 +37,8 @@ RETURNS_ALONE = "lines end in a carriage return alone; convert the file to lines
 NAME_IT = "name the right one in tamis.toml, in a section of its own if other files differ"
 UNKNOWN = None
 """Number of rows lost by a defect, where nothing tells it: at least one."""
+LEFT_OUT = "WARC records"
+"""In place of a column, in notes on records of a web archive that are no page."""
 QUARANTINE_SCHEMA = {
     "row": pl.Int64,
     "reason": pl.Utf8,

@@ -59,6 +59,9 @@ FORMATS = {
 ENDS_EARLY = "the file ends before its end-of-stream marker (half-written or truncated)"
 SECONDS, LINE_FEED = 60, 0x0A
 LINES, HEADED, TEXTS = (".jsonl", ".ndjson", ".csv", ".tsv"), (".csv", ".tsv"), (".txt", ".md")
+PAGES, ARCHIVES = (".html", ".htm"), (".warc",)
+SINGLE = (*TEXTS, *PAGES)
+"""Files of one document each."""
 COLUMNAR = (".parquet", ".arrow")
 
 
@@ -296,10 +299,15 @@ def ending_of(name: str) -> str:
     return Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
 
 
+def holds_pages(name: str) -> bool:
+    """Return whether a file of this name holds web pages."""
+    return ending_of(name) in (*PAGES, *ARCHIVES)
+
+
 def rows_told(path: Path) -> int | None:
     """Return how many rows a file tells that it has, Parquet and Arrow under any name; None if nothing."""
     ending = ending_of(path.name)
-    if ending in TEXTS:
+    if ending in SINGLE:
         return 1
     with contextlib.suppress(OSError, ValueError, pa.ArrowException), Content(path) as content:
         if content.format == PARQUET:

@@ -32,9 +32,11 @@ from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
+from tamis.readers import pages
 from tamis.readers.files import is_readable, read_file
-from tamis.readers.streams import LINES, TEXTS
+from tamis.readers.streams import LINES, PAGES, SINGLE, ending_of, holds_pages
 from tamis.records.current_values import CurrentValues
+from tamis.scan.markup import markup_lines
 from tamis.scan.quarantine import quarantine_lines
 from tamis.scan.remedies import among, lost_files, lost_lines, unread_of
 from tamis.scan.unread_rows import (
@@ -124,9 +126,14 @@ def _readable(project: Project, folder: Path, whole: bool) -> Iterator[Path]:
     with contextlib.suppress(ListingError):  # reading says so
         for name in islice(files_below(folder, whole=whole), MOST_LOOKED_AT):
             path = folder / name
-            is_read = is_readable(name) and not (of_project and is_one_text(name))
+            is_read = is_readable(name) and not (of_project and _is_for_people(name))
             if is_read and not path.is_relative_to(home):
                 yield path
+
+
+def _is_for_people(name: str) -> bool:
+    """Return whether a file in the folder of a project is a note or a page, such as a report, not a corpus."""
+    return is_one_text(name) or ending_of(name) in PAGES
 
 
 def _covers(section: CorpusSection | TargetSection, place: Path, path: Path) -> bool:
@@ -229,6 +236,8 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         unread = unread_of(corpus, lost, due_files, snapshot)
         warnings += [*unread.unsupported_lines(), *lost_lines(lost, unread)]
     warnings += [
+        *_unread_pages(shards),
+        *markup_lines(project.settings.corpus, shards),
         *uncovered_lines(project),
         *_not_understood(project, shards, {name: rows.examples for name, rows in read.items()}),
         *_budgets_above(snapshot, current, shards),
@@ -369,7 +378,7 @@ def _tokens_at_most(snapshot: ProjectSnapshot, due: Sequence[Shard], documents: 
     if not due:
         return found
     names = [Path(shard.name.lower()).suffix for shard in due if is_readable(shard.name)]
-    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *TEXTS)):
+    if counting_tokenizer(snapshot.project.settings) or not {*names}.issubset((*LINES, *SINGLE)):
         return None
     new = math.ceil(sum(_size(shard.path) for shard in due) / BYTES_PER_TOKEN) + documents
     return Tokens(tokens=found.tokens + new, documents=documents, estimated=documents)
@@ -394,7 +403,7 @@ def _rows_at_most(shards: Sequence[Shard]) -> Iterator[int | None]:
             elif ending == ".parquet":
                 yield pq.read_metadata(shard.path).num_rows
             else:
-                yield 1 if ending in TEXTS else None
+                yield 1 if ending in SINGLE else None
         except (OSError, ValueError, pa.ArrowException):
             yield None
 
@@ -406,6 +415,14 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _unread_pages(shards: Sequence[Shard]) -> Iterator[str]:
+    """Yield at most one line: the files of web pages that are not read without the package for them."""
+    names = [shard.name for shard in shards if holds_pages(shard.name)]
+    if names and not pages.is_installed():
+        files = f"{counted(len(names), 'file')} of web pages ({named(names, SHOWN)})"
+        yield f"{files} would not be read: {pages.not_installed().detail}"
+
+
 def missing_packages(project: Project) -> Iterator[str]:
     """Yield the optional packages that tamis.toml asks for and that are not installed, with the command."""
     settings = project.settings
@@ -413,6 +430,7 @@ def missing_packages(project: Project) -> Iterator[str]:
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
+        pages.PACKAGE: (any(one.extract for one in settings.corpus), 'extract = "html"', pages.INSTALL),
         "obstore": (
             storage_url(settings) is not None
             or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),

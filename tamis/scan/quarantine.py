@@ -15,7 +15,7 @@ from tamis.corpus.targets import files_of_target, place_in_target, target_of_pla
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.readers.delimited import NAMES, usual_delimiter
 from tamis.readers.kept_columns import Heading, read_heading
-from tamis.readers.rows import WHOLE_SHARD, Reason
+from tamis.readers.rows import LEFT_OUT, WHOLE_SHARD, Reason
 from tamis.readers.text_columns import Sample, names_of
 from tamis.scan.remedies import FILES_LOOKED_AT, Unread, among, without_advice
 from tamis.scan.unread_rows import READ_AGAIN, NextReading
@@ -28,7 +28,10 @@ SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 
 
 def odd_value_lines(store: Store) -> Iterator[str]:
-    """Yield a line for each corpus, column and what was done to its values; they were counted when read."""
+    """Yield a line for each corpus, column and what was done to its values; they were counted when read.
+
+    And one for each corpus with web archives: how many of their records hold no page.
+    """
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
     rows = store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").sort("shard")
     odd = {shard: read_heading(content).odd for shard, content in rows.iter_rows() if '"odd": ' in content}
@@ -37,9 +40,19 @@ def odd_value_lines(store: Store) -> Iterator[str]:
         name = shard.removeprefix(f"{corpora[shard]}{SEPARATOR}")
         for (column, problem), count in counts.items():
             found[corpora[shard], column, problem][name] = count
+    left_out: dict[str, dict[str, int]] = {
+        corpus: {} for corpus, column, _what in found if column == LEFT_OUT
+    }
     for (corpus, column, problem), files in sorted(found.items()):
+        if column == LEFT_OUT:
+            left_out[corpus][problem] = sum(files.values())
+            continue
         values = counted(sum(files.values()), "value")
         yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}"
+    for corpus, kinds in left_out.items():
+        most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+        shown = named([f"{count:,} {kind}" for kind, count in most], COLUMNS_SHOWN)
+        yield f"corpus {corpus}: {counted(sum(kinds.values()), 'record')} that hold no page: {shown}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:

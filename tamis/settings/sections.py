@@ -125,6 +125,7 @@ class CorpusSection(Section):
     packages: tuple[str, ...] = ()
     format: RowFormat = "text"
     text_column: TextColumns = "text"
+    extract: Literal["html"] | None = None
     include: tuple[Glob, ...] = ("**/*",)
     exclude: tuple[Glob, ...] = ()
     follow_links: bool = False
@@ -145,6 +146,12 @@ class CorpusSection(Section):
                 "format",
                 self.format,
                 'no value, since kind = "python-docs"',
+            ),
+            (
+                self.extract and (self.format != "text" or self.kind == "python-docs"),
+                "extract",
+                self.extract,
+                "no value, since these rows are no pages",
             ),
             (
                 self.kind == "files" and not self.path,

@@ -1,0 +1,92 @@
+"""Say before a run which corpora hold markup that would be read as it is."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tamis.corpus.shards import Shard
+from tamis.readers import pages
+from tamis.readers.files import is_readable, read_file
+from tamis.readers.markup import is_code, kind_of
+from tamis.readers.rows import Row
+from tamis.readers.streams import holds_pages
+from tamis.readers.text_columns import usual_place
+from tamis.scan.remedies import among
+from tamis.settings.config import CorpusSection
+
+FILES, CHARACTERS = 200, 32_000_000
+"""Files of a corpus that are looked at, and characters of their texts in all: some two seconds."""
+JUDGED, CODE_CHARACTERS = 20_000, 2_000
+"""Characters of a text that are judged, as markup and as code."""
+EACH_JUDGED, CODE_EVERY = 500, 16
+"""Texts that are each judged as code; of those that follow, one in so many is."""
+LEAST_TEXTS, LEAST_SHARE = 3, 0.005
+CODE_BASE = 0.2
+"""Share of code from which a corpus is a code base, whose pages are texts like its other files."""
+
+
+def markup_lines(corpora: Sequence[CorpusSection], shards: Sequence[Shard]) -> Iterator[str]:
+    """Yield a line for each corpus with texts that are markup, of the files that are about to be read.
+
+    Nothing is said of a corpus that is read as main text, of conversations, and of a code base.
+    """
+    for corpus in corpora:
+        if corpus.extract or corpus.format != "text" or corpus.kind == "python-docs":
+            continue
+        own = [one for one in shards if one.corpus == corpus.name and _is_looked_at(one)]
+        line = _line_of(corpus, among(own, FILES), len(own) > FILES)
+        if line:
+            yield line
+
+
+def _is_looked_at(file: Shard) -> bool:
+    is_local = file.kind == "file" and file.remote is None
+    return is_local and is_readable(file.name) and not holds_pages(file.name)
+
+
+def _line_of(corpus: CorpusSection, files: Sequence[Shard], is_cut: bool) -> str:
+    """Return the line on a corpus; `is_cut`: it has more files than these."""
+    counts = Counter[str]()
+    for file in files:
+        left = CHARACTERS // len(files)
+        with contextlib.suppress(Exception):  # said by the step that reads it
+            for text in _texts(file, corpus):
+                left -= len(text)
+                if left < 0:
+                    is_cut = True
+                    break
+                _count(text, counts)
+    markup, texts = counts["markup"], counts["texts"]
+    if markup < max(LEAST_TEXTS, LEAST_SHARE * texts) or _is_code_base(counts):
+        return ""
+    looked_at = " that were looked at" if is_cut else ""
+    package = "" if pages.is_installed() else f" (install the package for it: {pages.INSTALL})"
+    return (
+        f"{markup:,} of {texts:,} texts of {corpus.name}{looked_at} are markup: "
+        f'set extract = "html" in [[corpus]] {corpus.name} to read their main text{package}'
+    )
+
+
+def _texts(file: Shard, corpus: CorpusSection) -> Iterator[str]:
+    for item in read_file(file.path, corpus):
+        if isinstance(item, Row):
+            text = item.values[(item.text or usual_place(corpus)).name]
+            if isinstance(text, str) and text.strip():
+                yield text
+
+
+def _count(text: str, counts: Counter[str]) -> None:
+    """Count a text, and whether it is markup; some that are none are judged as code."""
+    counts["texts"] += 1
+    kind = kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else ""
+    if not kind and (counts["texts"] <= EACH_JUDGED or counts["texts"] % CODE_EVERY == 0):
+        kind = "code" if is_code(text[:CODE_CHARACTERS]) else "prose"
+    counts[kind] += 1
+
+
+def _is_code_base(counts: Counter[str]) -> bool:
+    """Return whether a fifth of the texts is code, or more than is markup, by those that were judged."""
+    others = counts["texts"] - counts["markup"]
+    judged = max(1, counts["code"] + counts["prose"])
+    code = others * counts["code"] / judged
+    return code >= CODE_BASE * counts["texts"] or code > counts["markup"]

@@ -31,6 +31,7 @@ from tamis.readers.conversations import (
 )
 from tamis.readers.files import read_file
 from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
+from tamis.readers.repair import MISTAKEN, is_mistaken
 from tamis.readers.rows import (
     LEFT_OUT,
     UNKNOWN,
@@ -43,7 +44,7 @@ from tamis.readers.rows import (
     quarantine_frame,
 )
 from tamis.readers.streams import rows_told
-from tamis.readers.text import excerpt, normalise_text, without_surrogates
+from tamis.readers.text import ORIGINAL, excerpt, normalise_text, without_surrogates
 from tamis.readers.text_columns import TextPlace, is_plain_name, lowered, usual_place
 from tamis.settings.config import CorpusSection
 
@@ -361,6 +362,8 @@ class _Checks:
             return Defect(row=item.row, reason=Reason.EMPTY_TEXT, detail=detail, excerpt="")
         if len(text) < self.corpus.minimum_characters:
             return None
+        if is_mistaken(text):
+            self.odd[place.name, MISTAKEN] += 1
         doc_id = hashlib.sha256(data).hexdigest()[:32]
         turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
         return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)
@@ -427,7 +430,7 @@ def short_metadata(values: Mapping[str, Any], stored: Container[str]) -> str:
     """
     kept: dict[str, Any] = {}
     length = 0
-    for name in sorted(values):
+    for name in sorted(values, key=lambda name: (name != ORIGINAL, name)):  # which a withdrawal looks for
         value = _short_value(values[name], name in stored)
         length += len(name) + len(str(value)) + 6
         if length > METADATA_CHARACTERS:

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.nesting import on_own_stack, with_leaves
-from tamis.readers.text import document_id, loose_id
+from tamis.readers.text import ORIGINAL, document_id, loose_id
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
 from tamis.store.withdrawn import read_withdrawals
@@ -149,9 +149,19 @@ class Refusal:
     loose_ids: Mapping[str, str] = field(default_factory=dict)
 
     def documents(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others."""
-        refused = pl.col("doc_id").is_in(self.doc_ids.implode())
-        return found.filter(~refused), _places(found.filter(refused))
+        """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others.
+
+        A text that was mended or extracted on reading is refused if the one in its file is withdrawn.
+        """
+        withdrawn = self.doc_ids.implode()
+        refused = pl.col("doc_id").is_in(withdrawn)
+        left, places = found.filter(~refused), _places(found.filter(refused))
+        if not len(self.doc_ids) or not left["metadata"].str.contains(f'"{ORIGINAL}": ', literal=True).any():
+            return left, places
+        left = left.with_columns(pl.col("metadata").str.json_path_match(f"$.{ORIGINAL}").alias(ORIGINAL))
+        changed = pl.col(ORIGINAL).is_in(withdrawn).fill_null(False)
+        others = _places(left.filter(changed).with_columns(doc_id=pl.col(ORIGINAL)))
+        return left.filter(~changed).drop(ORIGINAL), pl.concat([places, others])
 
     def columns(self, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Documents of which no other column holds what is withdrawn, and the places of those that did."""

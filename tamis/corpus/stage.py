@@ -4,7 +4,7 @@ from typing import Any
 
 from tamis.corpus import CODE_VERSION
 from tamis.duplicates import near_duplicates
-from tamis.readers import pages
+from tamis.readers import pages, repair
 from tamis.readers.streams import holds_pages
 from tamis.settings.references import named
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
@@ -195,11 +195,13 @@ def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         include={"kind", "text_column", "licence", "language", "minimum_characters", "maximum_row_bytes"}
     )
     # What is as it always was is no setting, so the keys of homes from before hold.
-    later = section.model_dump(include={"keep_columns", "format", "extract"}, exclude_defaults=True)
+    later = section.model_dump(include={"keep_columns", "format", "extract", "repair"}, exclude_defaults=True)
     if section.format != "text":
         later["system_turns"] = "noted"
     if section.extract or any(map(holds_pages, (file.name for file in snapshot.shards[partition].files))):
         later["pages"] = pages.identity()
+    if section.repair:
+        later["repaired_by"] = repair.identity()
     return read | later | refused(snapshot, DOCUMENTS_STAGE.name, partition)
 
 

@@ -13,6 +13,7 @@ from tamis.readers.delimited import TAB, read_csv
 from tamis.readers.json_rows import read_json, read_json_lines
 from tamis.readers.pages import extracted, read_html
 from tamis.readers.parquet_rows import read_parquet
+from tamis.readers.repair import mended
 from tamis.readers.rows import (
     UNKNOWN,
     WHOLE_SHARD,
@@ -78,6 +79,8 @@ def read_file(path: Path, corpus: CorpusSection) -> Iterator[Item]:
     items = _items(path, corpus)
     if corpus.extract and not holds_pages(path.name):
         items = extracted(items, corpus)
+    if corpus.repair:
+        items = mended(items, corpus)
     for item in items:
         if isinstance(item, Defect) and item.row == WHOLE_SHARD and item.rows is UNKNOWN:
             yield replace(item, rows=rows_told(path))

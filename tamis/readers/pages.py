@@ -20,7 +20,7 @@ from tamis.base.errors import MissingPackageError
 from tamis.readers.markup import is_markup
 from tamis.readers.rows import WHOLE_SHARD, Defect, Item, Reason, Row, broken_stream, giant_row, malformed
 from tamis.readers.streams import Content
-from tamis.readers.text import excerpt, without_surrogates
+from tamis.readers.text import ORIGINAL, document_id, excerpt, without_surrogates
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
@@ -248,4 +248,5 @@ def _extracted(item: Row, corpus: CorpusSection) -> Item:
     if not page.text:
         return _without_text(item.row, "", raw)
     added = {key: value for key, value in page.columns.items() if key not in item.columns}
-    return replace(item, values=item.values | {name: page.text} | _in_order(added, corpus))
+    values = {ORIGINAL: document_id(raw)} | item.values | {name: page.text} | _in_order(added, corpus)
+    return replace(item, values=values)

@@ -23,7 +23,7 @@ from tamis.report.summary import model_lines, pool_line, selection_lines
 from tamis.retention.held_back import held_back
 from tamis.scaling.stage import CHOICE_STAGE, REPORT_STAGE
 from tamis.scan.precheck import uncovered_lines
-from tamis.scan.quarantine import reading_notes
+from tamis.scan.quarantine import encoding_lines, reading_notes
 from tamis.scan.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
 from tamis.settings.config import Settings
@@ -88,7 +88,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
         project=settings.project.name,
         unread=unread,
         held=held,
-        reading=reading,
+        reading=[*reading, *encoding_lines(home.store)],  # not compared: a tick must stay cheap
         pool=pool_line(home.store),
         state=state,
         selections=[

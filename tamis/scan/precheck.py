@@ -32,7 +32,7 @@ from tamis.graph.plan import Due
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
-from tamis.readers import pages
+from tamis.readers import pages, repair
 from tamis.readers.files import is_readable, read_file
 from tamis.readers.streams import LINES, PAGES, SINGLE, ending_of, holds_pages
 from tamis.records.current_values import CurrentValues
@@ -132,7 +132,7 @@ def _readable(project: Project, folder: Path, whole: bool) -> Iterator[Path]:
 
 
 def _is_for_people(name: str) -> bool:
-    """Return whether a file in the folder of a project is a note or a page, such as a report, not a corpus."""
+    """Return whether a file in the folder of a project is a note or a report, and no corpus."""
     return is_one_text(name) or ending_of(name) in PAGES
 
 
@@ -431,6 +431,7 @@ def missing_packages(project: Project) -> Iterator[str]:
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
         pages.PACKAGE: (any(one.extract for one in settings.corpus), 'extract = "html"', pages.INSTALL),
+        repair.PACKAGE: (any(one.repair for one in settings.corpus), 'repair = "ftfy"', repair.INSTALL),
         "obstore": (
             storage_url(settings) is not None
             or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),

@@ -15,6 +15,7 @@ from tamis.corpus.targets import files_of_target, place_in_target, target_of_pla
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.readers.delimited import NAMES, usual_delimiter
 from tamis.readers.kept_columns import Heading, read_heading
+from tamis.readers.repair import MENDED, MISTAKEN
 from tamis.readers.rows import LEFT_OUT, WHOLE_SHARD, Reason
 from tamis.readers.text_columns import Sample, names_of
 from tamis.scan.remedies import FILES_LOOKED_AT, Unread, among, without_advice
@@ -25,6 +26,11 @@ from tamis.store.tables import Store
 MOST_NAMED = 3
 UNSUPPORTED, NO_COLUMN = Reason.UNSUPPORTED_FORMAT, Reason.MISSING_TEXT_COLUMN
 SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
+
+
+def encoding_lines(store: Store) -> list[str]:
+    """Return the lines on texts whose encoding was mistaken, and on those that were mended."""
+    return [line for line in odd_value_lines(store) if MISTAKEN in line or MENDED in line]
 
 
 def odd_value_lines(store: Store) -> Iterator[str]:
@@ -48,7 +54,8 @@ def odd_value_lines(store: Store) -> Iterator[str]:
             left_out[corpus][problem] = sum(files.values())
             continue
         values = counted(sum(files.values()), "value")
-        yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}"
+        to_do = f'; to mend them, set repair = "ftfy" in [[corpus]] {corpus}' if problem == MISTAKEN else ""
+        yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}{to_do}"
     for corpus, kinds in left_out.items():
         most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
         shown = named([f"{count:,} {kind}" for kind, count in most], COLUMNS_SHOWN)

@@ -126,6 +126,7 @@ class CorpusSection(Section):
     format: RowFormat = "text"
     text_column: TextColumns = "text"
     extract: Literal["html"] | None = None
+    repair: Literal["ftfy"] | None = None
     include: tuple[Glob, ...] = ("**/*",)
     exclude: tuple[Glob, ...] = ()
     follow_links: bool = False
@@ -152,6 +153,12 @@ class CorpusSection(Section):
                 "extract",
                 self.extract,
                 "no value, since these rows are no pages",
+            ),
+            (
+                self.repair and (self.format != "text" or self.kind == "python-docs"),
+                "repair",
+                self.repair,
+                "no value, since only plain texts are mended",
             ),
             (
                 self.kind == "files" and not self.path,

@@ -1,0 +1,115 @@
+"""Texts whose encoding was mistaken: counted, mended, and refused by the id of the text as it was."""
+
+import json
+
+import polars as pl
+import pytest
+from projects import corpus, plain_project, settings, texts, write
+
+from tamis.base.errors import MissingPackageError
+from tamis.corpus import read_shard
+from tamis.corpus.intake import store_shards
+from tamis.corpus.refusing import Refusal
+from tamis.readers.files import read_file
+from tamis.readers.repair import MENDED, is_mistaken
+from tamis.readers.text import document_id
+from tamis.scan.quarantine import encoding_lines
+from tamis.scan.sources import scan
+from tamis.settings.config import CorpusSection
+
+MENDING = CorpusSection(name="web", kind="files", path="web", repair="ftfy")
+RIGHT = {
+    "French": "L'été dernier, la rivière a débordé à côté de la forêt.",
+    "German": "Die Flüsse führen Sand über die Ebene, größer als früher.",
+    "Russian": "Река несёт песок и камни с гор к морю.",
+    "Greek": "Ο ποταμός μεταφέρει άμμο προς τη θάλασσα.",
+    "Japanese": "川は砂と石を海へ運び、毎年春に岸を新しく作る。",
+    "quotes": "“So it is”, she said – and left…",
+    "an emoji": "The river 🌊 carries sand.",
+    "capitals": "CAFÉ À LA RIVIÈRE, ÉTÉ, Â, Ã, ÃO, SÃO PAULO, “É”",
+    "signs": "5 °C ± 2 µm × 3, £ 4, ½ § 7, naïve – “yes”",
+    "ASCII": "The river carries sand.",
+    "nothing": "",
+}
+
+
+def read_as(text: str, encoding: str) -> str:
+    """A text in UTF-8 as somebody has read it; bytes that Windows-1252 lacks are those of Latin-1."""
+    return "".join(bytes([byte]).decode(encoding, "ignore") or chr(byte) for byte in text.encode())
+
+
+@pytest.mark.parametrize("language", RIGHT)
+def test_right_texts_are_no_mistakes(language):
+    assert not is_mistaken(RIGHT[language])
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+@pytest.mark.parametrize("language", sorted(set(RIGHT) - {"ASCII", "nothing"}))
+def test_mistaken_ones_are_found(language, encoding):
+    assert is_mistaken(read_as(RIGHT[language], encoding))
+
+
+def read(path, rows, section=MENDING):
+    write(path, [json.dumps(row) for row in rows])
+    return list(read_file(path, section))
+
+
+def test_they_are_mended_on_reading_with_the_digest_of_the_original(tmp_path):
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    bad = read_as(RIGHT["German"], "cp1252")
+    rows = [{"text": bad, "id": 1}, {"text": RIGHT["German"]}, {"text": None}, {"text": 7}]
+    first, *others = read(tmp_path / "a.jsonl", rows)
+    assert first.values == {"text": RIGHT["German"], "id": 1, "original_id": document_id(bad)}
+    assert [(note.column, note.problem, note.values) for note in first.notes] == [("text", MENDED, 1)]
+    assert [item.values for item in others] == rows[1:]
+
+
+def test_nothing_but_the_encoding_is_changed(tmp_path):
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    odd = "ﬁne “quotes”,\r\n\u2028 &amp; \x07 ａ full width e\u0301"
+    (row,) = read(tmp_path / "a.jsonl", [{"text": odd}])
+    assert row.values == {"text": odd}
+
+
+def test_without_the_extra_one_sentence_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"repair = \"ftfy\" needs .*'ftfy'.*\[repair\]"):
+        read(tmp_path / "a.jsonl", [{"text": "x"}])
+
+
+def test_repair_is_for_plain_texts():
+    with pytest.raises(ValueError, match="only plain texts are mended"):
+        CorpusSection(name="web", kind="files", path="web", format="messages", repair="ftfy")
+
+
+def test_they_are_counted_and_a_withdrawn_original_is_refused(tmp_path):
+    bad = [read_as(f"{number}. {RIGHT['French']}", "cp1252") for number in range(3)]
+    write(
+        tmp_path / "documents" / "a.jsonl",
+        [json.dumps({"text": one}) for one in [*bad, *texts("algebra", 4)]],
+    )
+
+    def stored(**more):
+        project = plain_project(tmp_path, settings(corpus(**more)), {}).project
+        section = project.settings.corpus[0]
+        shards = [(one.key, read_shard(one, section)) for one in scan(project).files.values()]
+        list(store_shards(project.home.store, shards))
+        return project.home.store, [
+            batch for one in scan(project).files.values() for batch in read_shard(one, section)
+        ]
+
+    store, _batches = stored()
+    assert encoding_lines(store) == [
+        "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another); "
+        'to mend them, set repair = "ftfy" in [[corpus]] web'
+    ]
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    store, (batch,) = stored(repair="ftfy")
+    assert encoding_lines(store) == [
+        "corpus web: column text of a.jsonl: 3 values with a mistaken encoding, mended by ftfy"
+    ]
+    withdrawn = [document_id(bad[1]), document_id("another")]
+    left, places = Refusal(doc_ids=pl.Series(withdrawn)).documents(batch.documents)
+    assert left.columns == batch.documents.columns
+    assert left["row"].to_list() == [0, 2, 3, 4, 5, 6]
+    assert places.rows() == [(1, withdrawn[0])]

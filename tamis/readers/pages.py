@@ -5,6 +5,7 @@ of 52 kB a CPU second (`benchmarks.web`). A page gives the same text with the sa
 which is a setting of what is read by it.
 """
 
+import codecs
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -34,8 +35,8 @@ HEAD_BYTES, LABEL_CHARACTERS = 4_096, 1_000
 FEW_UNDECODED = 1_000
 """One character in so many may be undecodable before another encoding than the stated one is tried."""
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-ESCAPED = frozenset({"iso-2022-jp", "utf-16le", "utf-16be", "utf-16", "utf-7", "hz-gb-2312", "replacement"})
-"""Encodings whose bytes may pass for UTF-8."""
+ESCAPED = ("iso2022", "utf-16", "utf-32", "utf-7", "hz")
+"""Beginnings of the names, as Python has them, of encodings whose bytes may pass for UTF-8."""
 _STATED = re.compile(
     rb"""<(?:meta[^>]+?charset|\?xml[^>]+?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
@@ -155,7 +156,7 @@ def decode_page(data: bytes, stated: str | None = None) -> str:
     named = _STATED.search(data[:HEAD_BYTES])
     stated = stated or (named[1].decode("ascii", "replace") if named else None)
     stated = map_encoding_to_html5(stated, fallback_utf8=False) if stated else None
-    if stated not in ESCAPED:
+    if not _name_of(stated).startswith(ESCAPED):
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError:
@@ -165,6 +166,13 @@ def decode_page(data: bytes, stated: str | None = None) -> str:
         other = _decoded(data, detect_encoding(data) or "cp1252")
         text = min(text, other, key=lambda one: one.count("\ufffd"))
     return text
+
+
+def _name_of(encoding: str | None) -> str:
+    """Return the name that Python has for an encoding, "" where it knows none."""
+    with contextlib.suppress(LookupError):
+        return codecs.lookup(encoding or "").name
+    return ""
 
 
 def _decoded(data: bytes, encoding: str) -> str:

@@ -11,6 +11,7 @@ from tamis.readers import pages
 from tamis.readers.files import is_readable, read_file
 from tamis.readers.pages import MOST_NESTED, UnreadablePageError, decode_page, identity, read_page
 from tamis.readers.rows import WHOLE_SHARD, Defect, Reason, Row
+from tamis.readers.text import document_id
 from tamis.settings.config import CorpusSection
 
 needs_library = pytest.mark.skipif(not pages.is_installed(), reason="the extra web is not installed")
@@ -177,7 +178,10 @@ def test_a_column_of_html_is_read_as_main_text(tmp_path, name):
     assert items[2].values["text"] == WORDS
     assert (items[3].reason, items[3].detail) == (Reason.EMPTY_TEXT, "the page has no main text")
     assert [item.values["text"] for item in items[4:]] == [row["text"] for row in rows[4:]]
+    assert items[0].values["original_id"] == document_id(PAGE)
+    assert "original_id" not in items[1].values
     if name.endswith("jsonl"):
+        del items[0].values["original_id"]
         assert items[0].values | {"text": ""} == {
             "id": 1,
             "text": "",

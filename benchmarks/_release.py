@@ -76,6 +76,7 @@ RELEASE = (
     Entry(name="quality", minutes=10),
     Entry(name="samplers", minutes=10),
     Entry(name="exact_transport", minutes=15),
+    Entry(name="junk", minutes=30, keeps_home=True),
     Entry(name="token_budgets", minutes=15),
     Entry(name="transport", minutes=20),
     Entry(name="scale", minutes=30),

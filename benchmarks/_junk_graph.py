@@ -57,9 +57,6 @@ name = "{encoder}"
 
 [filters]
 heuristics = {rules}
-
-[judge]
-sample = 200
 """
 TARGET = """
 [[target]]

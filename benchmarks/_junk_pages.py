@@ -104,11 +104,10 @@ def _in_order(folder: Path, kind: str, seed: int) -> Iterator[Path]:
     ]
     while queues:
         for queue in list(queues):
-            path = next(queue, None)
-            if path is None:
+            try:
+                yield next(queue)
+            except StopIteration:
                 queues.remove(queue)
-            else:
-                yield path
 
 
 def pieces(folder: Path | None, kind: str, count: int, seed: int) -> list[str]:

@@ -22,9 +22,10 @@ class Interval:
         """Whether a difference, of which less is better, lies above 0 as a whole."""
         return self.low > 0
 
-    def figures(self) -> list[float]:
-        """Return mean and ends, rounded."""
-        return [round(value, 4) for value in (self.mean, self.low, self.high)]
+    def figures(self) -> list[float | None]:
+        """Return mean and ends, rounded; an open end is None."""
+        ends = (self.mean, self.low, self.high)
+        return [round(value, 4) if np.isfinite(value) else None for value in ends]
 
 
 def over_seeds(values_s: Sequence[float]) -> Interval:

@@ -245,8 +245,11 @@ class Summary:
         return over_seeds(gaps)
 
     def bits(self, arm: tuple[str, str], part: str, goals: Sequence[str] | None = None) -> Interval | None:
-        """Return the difference to today's default over seeds and held-out texts; None without all runs."""
-        whole = [seed for seed in self.seeds if _is_whole(seed, arm) and _is_whole(seed, DEFAULT)]
+        """Return the difference to today's default over seeds and held-out texts.
+
+        A seed counts once all of its runs are made, so that arms are compared on the same; None without any.
+        """
+        whole = [seed for seed in self.seeds if _is_whole(seed)]
         if not whole:
             return None
         both = []
@@ -278,9 +281,8 @@ class Summary:
         )
 
 
-def _is_whole(seed: Seed, arm: tuple[str, str]) -> bool:
-    goals = {key[0] for key in seed.choices}
-    counts = {len(seed.trained.get((goal, *arm), ())) for goal in goals}
+def _is_whole(seed: Seed) -> bool:
+    counts = {len(seed.trained.get(key, ())) for key in seed.choices if key[2] in ARMS_TRAINED}
     return len(counts) == 1 and counts != {0}
 
 

@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 
 from benchmarks import _junk_pool as pool
-from benchmarks._junk_graph import OFF, SHIPPED, UNSEEN, kept_by
+from benchmarks._junk_graph import OFF, SHIPPED, UNSEEN, Study, kept_by
 from benchmarks._junk_pages import BODY, MARKUP, NAVIGATION, pieces, split_page
 from benchmarks._junk_pool import GOALS, SOUND, Sizes, control, examples, held_out, pool_rows
+from benchmarks._junk_runs import Recipe, Trained, read_result, result_path, train_on
 from benchmarks._junk_verdict import Arm, Interval, over_seeds, verdict
-from benchmarks.junk import Choice
+from benchmarks.junk import Choice, Seed, Summary
 from tamis.filters.form_model import default_model
+from tamis.training.results import Outcomes
 
 PAGE = """<html><head><title>Out</title><style>p {{}}</style></head><body>
 <nav><a href="/">Home of all the pages</a> <a href="/about">About the people of this place</a></nav>
@@ -182,3 +184,62 @@ def test_without_an_arm_that_meets_the_aims_the_judge_is_asked_and_then_the_leas
     none = verdict([dirty, cleaner, clean_but_far])
     assert none.winner is not None
     assert (none.winner.name, none.meets) == ("knn with form", False)
+
+
+def test_a_run_is_made_once_for_a_choice_whatever_its_order(tmp_path, texts):
+    rows, _ = pool_rows(SIZES, None, seed=3)
+    rows.write_parquet(tmp_path / "truth.parquet")
+    study = Study(folder=tmp_path, sizes=SIZES, pages=None, seed=3, samplers=("random",))
+    ids, recipe = rows["doc_id"].to_list()[:40], Recipe(tokens=1_500)
+    path = result_path(study, recipe, "news", ids, 0)
+    assert path == result_path(study, recipe, "news", ids[::-1], 0)
+    others = [result_path(study, recipe, goal, ids, seed) for goal, seed in (("titles", 0), ("news", 1))]
+    assert len({path, *others, result_path(study, replace(recipe, tokens=9), "news", ids, 0)}) == 4
+    train_on(study, recipe, "news", ids, 0, path)
+    found = read_result(path)
+    assert (len(found.goal.bits), len(found.control.bits)) == (SIZES.held_out, len(control(SIZES)))
+    assert found.goal.n_bytes == [len(text.encode()) for text in held_out("news", SIZES)]
+    train_on(study, recipe, "news", ids[::-1], 0, path)
+    assert read_result(path).goal == found.goal
+
+
+def chosen(junk: int, distance: float, count: int = 20) -> Choice:
+    return Choice(
+        ids=tuple(map(str, range(count))),
+        is_junk=np.arange(count) >= count - junk,
+        kinds=np.where(np.arange(count) >= count - junk, MARKUP, "papers"),
+        distance={"static": np.linspace(distance, 2 * distance, count)},
+        covered={"static": distance},
+    )
+
+
+def learned(bits: float) -> list[Trained]:
+    outcomes = Outcomes(bits=(bits + np.linspace(0, 0.1, 50)).tolist(), n_bytes=[1] * 50)
+    return [Trained(goal=outcomes, control=outcomes, epochs=1.0, seconds=1.0)]
+
+
+def test_arms_are_compared_with_todays_default_seed_by_seed_at_equal_depth():
+    seeds = []
+    for number in range(3):
+        choices, trained = {}, {}
+        for goal in ("titles", "news"):
+            choices[goal, "random", OFF] = chosen(4, 0.9)
+            choices[goal, "got-d", OFF] = chosen(10, 0.5 + 0.1 * number)
+            choices[goal, "knn", OFF] = chosen(1, 0.5 + 0.1 * number)
+            trained[goal, "random", OFF] = learned(3.2 + number)
+            trained[goal, "got-d", OFF] = learned(3.0 + number)
+            trained[goal, "knn", OFF] = learned(2.9 + number + 0.01 * number)
+        seeds.append(Seed(study=None, choices=choices, trained=trained))  # type: ignore[arg-type]
+    summary = Summary(seeds, ["titles", "news"], "static")
+    assert summary.junk(("knn", OFF)) == {"titles": 0.05, "news": 0.05}
+    assert summary.distance(("knn", OFF), "static").mean == pytest.approx(0)
+    assert summary.distance(("knn", OFF), "static", matched=False).mean > 0  # more of it is sound
+    gap = summary.bits(("knn", OFF), "goal")
+    assert gap is not None
+    assert gap.mean == pytest.approx(-0.09)
+    assert gap.low < -0.09 < gap.high < 0
+    assert summary.arm(("knn", OFF)).failures() == ["5.0% junk on average"]
+    assert summary.arm(("got-d", OFF)).failures()[0] == "50.0% junk on average"
+    for seed in seeds:
+        del seed.trained["news", "random", OFF]
+    assert summary.bits(("knn", OFF), "goal") is None  # no seed has all of its runs

@@ -36,6 +36,8 @@ Winner: of the arms that meet all aims and ask no judge, the one with the fewest
 if there is none, the same among those that ask the judge; if there is none, no arm meets the aims, and the
 arm with the least junk of those that are no worse in distance and bits is named. `unseen` is reported beside
 `shipped` and decides nothing, but where its junk misses an aim that `shipped` meets, the verdict says so.
+Where the model of form changes, the same command gives the verdict for the new one: choices are made
+again, and models are trained on those that changed.
 
 With --home an interrupted benchmark goes on; --minutes ends it before a training that would begin later.
 Exits 0 whatever comes out: these are findings.

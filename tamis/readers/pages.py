@@ -196,7 +196,7 @@ def page_item(row: int, data: bytes, corpus: CorpusSection, known: Mapping[str, 
     if not page.text:
         return _without_text(row, where, data)
     asked = {name: known[name] for name in ("url", "date") if known.get(name)}
-    columns = asked | page.columns | {name: value for name, value in asked.items() if name == "url"}
+    columns = {**asked, **page.columns, **{name: value for name, value in asked.items() if name == "url"}}
     return Row(row=row, values={usual_place(corpus).name: page.text} | _in_order(columns, corpus))
 
 

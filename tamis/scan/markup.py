@@ -78,7 +78,7 @@ def _texts(file: Shard, corpus: CorpusSection) -> Iterator[str]:
 def _count(text: str, counts: Counter[str]) -> None:
     """Count a text, and whether it is markup; some that are none are judged as code."""
     counts["texts"] += 1
-    kind = kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else ""
+    kind: str = kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else ""
     if not kind and (counts["texts"] <= EACH_JUDGED or counts["texts"] % CODE_EVERY == 0):
         kind = "code" if is_code(text[:CODE_CHARACTERS]) else "prose"
     counts[kind] += 1

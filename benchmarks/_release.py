@@ -77,6 +77,7 @@ RELEASE = (
     Entry(name="samplers", minutes=10),
     Entry(name="exact_transport", minutes=15),
     Entry(name="junk", minutes=30, keeps_home=True),
+    Entry(name="form", minutes=30),
     Entry(name="token_budgets", minutes=15),
     Entry(name="transport", minutes=20),
     Entry(name="scale", minutes=30),

@@ -244,7 +244,7 @@ class Verdicts:
         paths = [self.cache / f"form-{self.identity}-{fold}.json" for fold in range(FITS)]
         if not all(path.is_file() for path in paths):
             self.cache.mkdir(parents=True, exist_ok=True)
-            texts = to_fit(300)
+            texts = to_fit(300, None)
             good, bad = measured_kinds(texts, changed=True), measured_damage(texts, 150, 0)
             for fold, path in enumerate(paths):
                 left = ~pl.col("kind").is_in(kinds[fold::FITS])

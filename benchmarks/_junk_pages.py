@@ -30,6 +30,8 @@ VOID = frozenset(
 LONGEST, SHORTEST, MOST_BYTES = 1_500, 60, 500_000
 """Characters of a piece, and bytes of a page."""
 BODY, MARKUP, NAVIGATION = "bodies of pages", "markup", "navigation"
+FITTED_ON = frozenset({"apache2-doc", "sqlite3-doc", "sqlite3"})
+"""Packages that the model of form in the package is fitted on."""
 
 
 class _Split(HTMLParser):
@@ -89,11 +91,16 @@ def piece_of(page: str, kind: str, generator: np.random.Generator) -> str:
 
 
 def _in_order(folder: Path, kind: str, seed: int) -> Iterator[Path]:
-    """Yield the pages below a folder, packages by turns, those of a package in an order by hash."""
+    """Yield pages below a folder, packages by turns, those of a package in an order by hash.
+
+    Pages that the model of form has seen are left out.
+    """
     packages: dict[str, list[Path]] = defaultdict(list)
     for path in folder.rglob("*.html"):
         parts = path.relative_to(folder).parts
-        packages[parts[parts.index("doc") + 1] if "doc" in parts[:-2] else parts[0]].append(path)
+        package = parts[parts.index("doc") + 1] if "doc" in parts[:-2] else parts[0]
+        if FITTED_ON.isdisjoint(parts):
+            packages[package].append(path)
     queues = [
         iter(
             sorted(

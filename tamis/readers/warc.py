@@ -30,10 +30,13 @@ from tamis.settings.config import CorpusSection
 LINE_BYTES, HEADER_BYTES, HTTP_HEAD_BYTES = 1 << 16, 1 << 18, 1 << 16
 HTML = ("text/html", "application/xhtml+xml")
 KIND_CHARACTERS = 40
+MOST_HELD = 1_000
+"""Rows and defects that are held at once; beyond it, what follows the last page may go uncounted."""
 ENDS = (b"\r\n\r\n", b"\n\n")
 _BEGINS = re.compile(rb"WARC/[01]\.\d+\s*$")
 _NEXT = re.compile(rb"\n(?=WARC/[01]\.\d+\r?\n)")
 _PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
 
 
@@ -61,35 +64,39 @@ class _Record:
 
 
 def read_warc(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per page, by the number of its record; the last one notes how many records are no page."""
+    """Yield a row per page, by the number of its record; notes count the records that are no page."""
     if not is_installed():
         yield not_installed()
         return
     left_out, records = Counter[str](), 0
-    held: list[Item] = []
+    held: list[Item] = []  # the last row, which takes the notes on what follows it, and the defects after it
     for row, record in enumerate(_Records(content, corpus.maximum_row_bytes)):
         records += 1
         if record.kind:
             left_out[record.kind] += 1
             continue
         item = _item(row, record, corpus)
-        if isinstance(item, Row):
-            yield from held
-            held = [item]
-        elif held:
-            held.append(item)
-        else:
-            yield item
-    if left_out and held and isinstance(held[0], Row):
-        counts = sorted(left_out.items())
-        notes = tuple(Note(column=LEFT_OUT, problem=kind, values=count) for kind, count in counts)
-        held[0] = replace(held[0], notes=notes)
-    yield from held
+        if isinstance(item, Row) or len(held) == MOST_HELD:
+            yield from _noted(held, left_out)
+            held = []
+        held.append(item)
+    yield from _noted(held, left_out)
     if content.broken:
         yield broken_stream(records, content.broken, b"")
     elif left_out.total() == records > 0:
         shown = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common())
         yield Defect(row=WHOLE_SHARD, reason=Reason.EMPTY_FILE, detail=f"no record holds a page: {shown}")
+
+
+def _noted(held: list[Item], left_out: Counter[str]) -> Iterator[Item]:
+    """Yield these items; a row at their head takes the counts of records left out, which begin again."""
+    for item in held:
+        if isinstance(item, Row) and left_out:
+            counts = sorted(left_out.items())
+            notes = (Note(column=LEFT_OUT, problem=kind, values=count) for kind, count in counts)
+            item = replace(item, notes=tuple(notes))
+            left_out.clear()
+        yield item
 
 
 def _item(row: int, record: _Record, corpus: CorpusSection) -> Item:
@@ -125,7 +132,9 @@ class _Records:
             at = self._at - len(line)
             if not _BEGINS.match(line):
                 yield self._garbage(at, line)
-            elif (fields := self._fields()) is None or not fields.get("content-length", "").isdecimal():
+            elif (fields := self._fields()) is None or not _LENGTH.fullmatch(
+                fields.get("content-length", "")
+            ):
                 yield _Record(at=at, fields=fields or {}, problem=self._headless(fields))
             else:
                 record = self._body(at, fields, int(fields["content-length"]))
@@ -147,8 +156,12 @@ class _Records:
         return line
 
     def _put_back(self, data: bytes) -> None:
-        self._again = io.BytesIO(data + self._again.read())
         self._at -= len(data)
+        start = self._again.tell() - len(data)
+        if start >= 0 and self._again.getbuffer()[start : start + len(data)] == data:
+            self._again.seek(start)  # the line came from there: no copy of what follows it
+        else:
+            self._again = io.BytesIO(data + self._again.read())
 
     def _next_line(self) -> bytes:
         """Return the next line that is not blank, b"" at the end."""
@@ -181,7 +194,8 @@ class _Records:
     def _headless(self, fields: Mapping[str, str] | None) -> str:
         if fields is None:
             return "the header of this record does not end"
-        return f"the Content-Length of this record is {fields.get('content-length') or 'missing'}"
+        length = fields.get("content-length", "")[:KIND_CHARACTERS]
+        return f"the Content-Length of this record is {length or 'missing'}"
 
     def _body(self, at: int, fields: Mapping[str, str], length: int) -> _Record:
         """Read the body of a record if it is a page, else pass over it; see that another record follows."""
@@ -195,7 +209,8 @@ class _Records:
             left, whole = left - len(block), False
         gap, line = b"", self._line()
         while line and not line.strip():
-            gap, line = gap + line, self._line()
+            gap += line[: LINE_BYTES - len(gap)]
+            line = self._line()
         self._put_back(line)
         if not left and (not line or _BEGINS.match(line) or gap.startswith(ENDS)):
             return record  # what follows is no part of it, whatever it is

@@ -4,6 +4,9 @@ import json
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import settings as drawn
+from hypothesis import strategies as st
 from projects import corpus, plain_project, settings, texts, write
 
 from tamis.base.errors import MissingPackageError
@@ -11,7 +14,8 @@ from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.corpus.refusing import Refusal
 from tamis.readers.files import read_file
-from tamis.readers.repair import MENDED, is_mistaken
+from tamis.readers.repair import MENDED, is_mistaken, mended
+from tamis.readers.rows import Row
 from tamis.readers.text import document_id
 from tamis.scan.quarantine import encoding_lines
 from tamis.scan.sources import scan
@@ -69,6 +73,32 @@ def test_nothing_but_the_encoding_is_changed(tmp_path):
     odd = "ﬁne “quotes”,\r\n\u2028 &amp; \x07 ａ full width e\u0301"
     (row,) = read(tmp_path / "a.jsonl", [{"text": odd}])
     assert row.values == {"text": odd}
+
+
+SENTENCES = st.lists(st.sampled_from(sorted(RIGHT.values())), min_size=1, max_size=4)
+
+
+@given(SENTENCES)
+@drawn(deadline=None)
+def test_sound_texts_stay_byte_for_byte(sentences):
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    rows = [Row(row=0, values={"text": " ".join(sentences)})]
+    assert list(mended(iter(rows), MENDING)) == rows
+
+
+@given(SENTENCES, SENTENCES, st.sampled_from(["cp1252", "latin-1"]))
+@drawn(deadline=None)
+def test_of_a_text_half_mistaken_the_sound_half_stays(sound, broken, encoding):
+    """And all of it is as ftfy alone mends it."""
+    ftfy = pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    first, second = "\n".join(sound), read_as("\n".join(broken), encoding)
+    (row,) = mended(iter([Row(row=0, values={"text": f"{first}\n{second}"})]), MENDING)
+    assert row.values["text"] == ftfy.fix_encoding(f"{first}\n{second}")
+    assert row.values["text"].startswith(first)
+    if is_mistaken(f"{first}\n{second}"):
+        assert row.notes, "what is counted can be mended"
+    (row,) = mended(iter([Row(row=0, values={"text": second})]), MENDING)
+    assert row.values["text"] == "\n".join(broken)
 
 
 def test_without_the_extra_one_sentence_names_the_command(tmp_path, monkeypatch):

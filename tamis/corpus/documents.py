@@ -31,7 +31,7 @@ from tamis.readers.conversations import (
 )
 from tamis.readers.files import read_file
 from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
-from tamis.readers.repair import MISTAKEN, is_mistaken
+from tamis.readers.repair import MISTAKEN, UNMENDED, is_mistaken
 from tamis.readers.rows import (
     LEFT_OUT,
     UNKNOWN,
@@ -363,7 +363,7 @@ class _Checks:
         if len(text) < self.corpus.minimum_characters:
             return None
         if is_mistaken(text):
-            self.odd[place.name, MISTAKEN] += 1
+            self.odd[place.name, UNMENDED if self.corpus.repair else MISTAKEN] += 1
         doc_id = hashlib.sha256(data).hexdigest()[:32]
         turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
         return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)

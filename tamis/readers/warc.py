@@ -1,8 +1,8 @@
-"""Web archives (WARC 1.0 and 1.1, ISO 28500): a row per page that a server answered with, in a stream.
+"""Stream web archives (WARC 1.0 and 1.1, ISO 28500): one row per HTML page that a server returned.
 
-Records are framed here, since a broken one must cost itself only, where fastwarc ends: after it the next line
-that begins a record is looked for. What is no page (requests, images, redirects, errors) is passed over in
-blocks and counted. Bodies that are chunked or compressed are decoded by fastwarc, which resiliparse brings.
+Records are framed here and not by fastwarc, which gives up the rest of a file after a broken record; this
+reader goes on at the next line that begins a record. Other records (requests, images, redirects, errors) are
+skipped in blocks and counted. fastwarc decodes chunked and compressed bodies; resiliparse depends on it.
 """
 
 import io
@@ -31,7 +31,7 @@ LINE_BYTES, HEADER_BYTES, HTTP_HEAD_BYTES = 1 << 16, 1 << 18, 1 << 16
 HTML = ("text/html", "application/xhtml+xml")
 KIND_CHARACTERS = 40
 MOST_HELD = 1_000
-"""Rows and defects that are held at once; beyond it, what follows the last page may go uncounted."""
+"""Items in memory; after so many defects in a row, other records up to the next page may go uncounted."""
 ENDS = (b"\r\n\r\n", b"\n\n")
 _BEGINS = re.compile(rb"WARC/[01]\.\d+\s*$")
 _NEXT = re.compile(rb"\n(?=WARC/[01]\.\d+\r?\n)")
@@ -42,10 +42,10 @@ _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
 
 @dataclass(frozen=True, kw_only=True)
 class _Record:
-    """A record: byte at which it begins, its fields in lower case, its body as far as that is read.
+    """A record: the byte at which it begins, and its fields, named in lower case.
 
-    `kind`: what it is instead of a page, "" of a page. `problem`: why it is unusable. `content`: the HTTP
-    message of a page, of a giant one the beginning; `http`: the fields of its header.
+    `kind`: why it is no page, "" for a page. `problem`: why it is unusable. `content`: the HTTP message of a
+    page, only its beginning if `giant`; `http`: the fields of the message's header.
     """
 
     at: int
@@ -58,13 +58,13 @@ class _Record:
 
     @property
     def where(self) -> str:
-        """Where a person finds the record again."""
+        """Position and address of the record, for messages."""
         address = self.fields.get("warc-target-uri", "").strip("<>")
         return f" (byte {self.at:,} of the unpacked file{', ' if address else ''}{address[:200]})"
 
 
 def read_warc(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """Yield a row per page, by the number of its record; notes count the records that are no page."""
+    """Yield one row per page, at the number of its record; notes count the records that are no page."""
     if not is_installed():
         yield not_installed()
         return
@@ -89,7 +89,7 @@ def read_warc(content: Content, corpus: CorpusSection) -> Iterator[Item]:
 
 
 def _noted(held: list[Item], left_out: Counter[str]) -> Iterator[Item]:
-    """Yield these items; a row at their head takes the counts of records left out, which begin again."""
+    """Yield the items; their first row takes the counts of records left out, which are reset."""
     for item in held:
         if isinstance(item, Row) and left_out:
             counts = sorted(left_out.items())
@@ -120,7 +120,7 @@ def _item(row: int, record: _Record, corpus: CorpusSection) -> Item:
 
 
 class _Records:
-    """Iterates over the records of a stream, with at most one body in memory."""
+    """Iterate over the records of a stream with at most one body in memory."""
 
     def __init__(self, content: Content, limit: int) -> None:
         self._content, self._stream, self._limit = content, content.stream, limit
@@ -164,13 +164,13 @@ class _Records:
             self._again = io.BytesIO(data + self._again.read())
 
     def _next_line(self) -> bytes:
-        """Return the next line that is not blank, b"" at the end."""
+        """Return the next line that is not blank, b"" at the end of the stream."""
         while (line := self._line()) and not line.strip():
             pass
         return line
 
     def _garbage(self, at: int, line: bytes) -> _Record:
-        """Pass over what is no record, up to the line that begins the next."""
+        """Skip bytes that belong to no record, up to the line that begins the next record."""
         first, whole = line, line.endswith(b"\n")
         while line := self._line():
             if whole and _BEGINS.match(line):
@@ -181,7 +181,7 @@ class _Records:
         return _Record(at=at, fields={}, problem=problem, content=first)
 
     def _fields(self) -> dict[str, str] | None:
-        """Return the named fields of a record up to the blank line; None where they do not end."""
+        """Return the fields of a record's header; None if no blank line ends it."""
         lines, size = [], 0
         while (line := self._line()).strip():
             size += len(line)
@@ -198,7 +198,7 @@ class _Records:
         return f"the Content-Length of this record is {length or 'missing'}"
 
     def _body(self, at: int, fields: Mapping[str, str], length: int) -> _Record:
-        """Read the body of a record if it is a page, else pass over it; see that another record follows."""
+        """Read the body of a page, skip that of other records, and check that another record follows."""
         head = self._read(min(length, HTTP_HEAD_BYTES))
         record = _answer(_Record(at=at, fields=fields), head)
         if not record.kind and len(head) < min(length, self._limit + HTTP_HEAD_BYTES):
@@ -213,7 +213,7 @@ class _Records:
             line = self._line()
         self._put_back(line)
         if not left and (not line or _BEGINS.match(line) or gap.startswith(ENDS)):
-            return record  # what follows is no part of it, whatever it is
+            return record  # complete, even if garbage follows
         ends = f"no record follows after {length:,} bytes, its Content-Length"
         problem = "the file ends within this record" if left else ends
         if (whole or left) and (cut := _NEXT.search(head)) is not None:
@@ -223,7 +223,7 @@ class _Records:
 
 
 def _parsed(lines: bytes) -> dict[str, str]:
-    """Return fields by their names in lower case, the first of each name; folded lines are joined."""
+    """Return the first field of each name, in lower case; folded lines are joined."""
     fields: dict[str, str] = {}
     unfolded = re.sub(rb"\r?\n[ \t]+", b" ", lines).decode("utf-8", "replace")
     for line in unfolded.splitlines():
@@ -234,7 +234,10 @@ def _parsed(lines: bytes) -> dict[str, str]:
 
 
 def _answer(record: _Record, head: bytes) -> _Record:
-    """Return a record whose body begins so with its HTTP header if it is a page, else with what it is."""
+    """Return the record with its HTTP header if it is a page, else with its `kind` or `problem`.
+
+    `head`: the first bytes of its body.
+    """
     fields = record.fields
     if fields.get("warc-type", "").lower() != "response":
         return replace(record, kind=f"of type {fields.get('warc-type', 'unknown')[:KIND_CHARACTERS]}")
@@ -256,9 +259,9 @@ def _answer(record: _Record, head: bytes) -> _Record:
 
 
 def _decoded(message: bytes, limit: int) -> bytes:
-    """Return the body of an HTTP message without its encodings, of which some archives keep the name alone.
+    """Return at most `limit` + 1 bytes of the decoded body of an HTTP message; raises `OSError`.
 
-    Raises `OSError`; of a longer body `limit` + 1 bytes are returned.
+    Some archives store decoded bodies under the original header, so weaker decodings are tried, too.
     """
     from fastwarc.warc import WarcRecord
 

@@ -97,6 +97,9 @@ SHOWN = "Größe – naïve café"
         ("\ufeff".encode("utf-16-le") + SHOWN.encode("utf-16-le"), None),
         ("\ufeff".encode("utf-16-be") + SHOWN.encode("utf-16-be"), "utf-8"),
         (SHOWN.encode("cp1252"), "no-such-encoding"),
+        (b"<meta charset=utf-16>" + SHOWN.encode(), None),  # in ASCII, so it is not
+        (b"<meta charset=utf-16>" + SHOWN.encode("cp1252"), None),
+        (f"<p>{SHOWN}".encode("utf-16-le"), "utf-16"),
     ],
 )
 def test_pages_in_usual_encodings(data, stated):

@@ -128,11 +128,12 @@ def test_they_are_counted_and_a_withdrawn_original_is_refused(tmp_path):
             batch for one in scan(project).files.values() for batch in read_shard(one, section)
         ]
 
-    store, _batches = stored()
-    assert encoding_lines(store) == [
-        "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another); "
-        'to mend them, set repair = "ftfy" in [[corpus]] web'
-    ]
+    for more in ({}, {"keep_columns": False}):
+        store, _batches = stored(**more)
+        assert encoding_lines(store) == [
+            "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another)"
+            '; to mend them, set repair = "ftfy" in [[corpus]] web'
+        ]
     pytest.importorskip("ftfy", reason="the extra repair is not installed")
     store, (batch,) = stored(repair="ftfy")
     assert encoding_lines(store) == [

@@ -247,5 +247,6 @@ def _extracted(item: Row, corpus: CorpusSection) -> Item:
     if not page.text:
         return _without_text(item.row, "", raw)
     added = {key: value for key, value in page.columns.items() if key not in item.columns}
-    values = {ORIGINAL: document_id(raw)} | item.values | {name: page.text} | _in_order(added, corpus)
+    changed = {ORIGINAL: document_id(raw), name: page.text}
+    values = item.values | _in_order(added, corpus) | changed
     return replace(item, values=values)

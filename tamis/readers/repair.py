@@ -68,7 +68,8 @@ def mended(items: Iterator[Item], corpus: CorpusSection) -> Iterator[Item]:
             name = (item.text or usual_place(corpus)).name
             raw = item.values.get(name)
             if isinstance(raw, str) and (text := fix_encoding(raw)) != raw:
+                earlier = f"{item.values[ORIGINAL]} " if corpus.extract and ORIGINAL in item.values else ""
+                changed = {ORIGINAL: earlier + document_id(raw), name: text}
                 notes = (*item.notes, Note(column=name, problem=MENDED))
-                values = {ORIGINAL: document_id(raw)} | item.values | {name: text}
-                item = replace(item, values=values, notes=notes)
+                item = replace(item, values=item.values | changed, notes=notes)
         yield item

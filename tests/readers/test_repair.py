@@ -16,7 +16,7 @@ from tamis.corpus.refusing import Refusal
 from tamis.readers.files import read_file
 from tamis.readers.repair import MENDED, is_mistaken, mended
 from tamis.readers.rows import Row
-from tamis.readers.text import document_id
+from tamis.readers.text import ORIGINAL, document_id
 from tamis.scan.quarantine import encoding_lines
 from tamis.scan.sources import scan
 from tamis.settings.config import CorpusSection
@@ -63,9 +63,25 @@ def test_they_are_mended_on_reading_with_the_digest_of_the_original(tmp_path):
     bad = read_as(RIGHT["German"], "cp1252")
     rows = [{"text": bad, "id": 1}, {"text": RIGHT["German"]}, {"text": None}, {"text": 7}]
     first, *others = read(tmp_path / "a.jsonl", rows)
-    assert first.values == {"text": RIGHT["German"], "id": 1, "original_id": document_id(bad)}
+    assert first.values == {"text": RIGHT["German"], "id": 1, "id_in_file": document_id(bad)}
     assert [(note.column, note.problem, note.values) for note in first.notes] == [("text", MENDED, 1)]
     assert [item.values for item in others] == rows[1:]
+
+
+def test_an_extracted_and_mended_text_is_refused_by_each_of_its_ids(tmp_path):
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    pytest.importorskip("resiliparse", reason="the extra web is not installed")
+    bad = read_as(RIGHT["German"], "cp1252")
+    page = f"<main><p>{bad}</p></main>"
+    section = MENDING.model_copy(update={"extract": "html"})
+    (row,) = read(tmp_path / "a.jsonl", [{"text": page, ORIGINAL: "of the file"}], section)
+    assert row.values == {"text": RIGHT["German"], ORIGINAL: f"{document_id(page)} {document_id(bad)}"}
+    metadata = json.dumps({ORIGINAL: row.values[ORIGINAL]})
+    document = pl.DataFrame({"row": [0, 1], "doc_id": ["new", "other"], "metadata": [metadata, "{}"]})
+    for withdrawn in (document_id(page), document_id(bad), "new"):
+        left, places = Refusal(doc_ids=pl.Series([withdrawn])).documents(document)
+        assert (left["row"].to_list(), places.rows()) == ([1], [(0, withdrawn)])
+    assert Refusal(doc_ids=pl.Series(["another"])).documents(document)[0].equals(document)
 
 
 def test_nothing_but_the_encoding_is_changed(tmp_path):

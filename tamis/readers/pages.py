@@ -19,7 +19,7 @@ from typing import Any
 from tamis.base.errors import MissingPackageError
 from tamis.readers.markup import is_markup
 from tamis.readers.rows import WHOLE_SHARD, Defect, Item, Reason, Row, broken_stream, giant_row, malformed
-from tamis.readers.streams import Content
+from tamis.readers.streams import Content, format_of
 from tamis.readers.text import ORIGINAL, document_id, excerpt, without_surrogates
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
@@ -31,6 +31,8 @@ RECIPE = 1
 MOST_NESTED = 1_000
 """Elements inside one another; a browser stops at 512, and the time of extraction grows with the square."""
 HEAD_BYTES, LABEL_CHARACTERS = 4_096, 1_000
+MOST_BINARY = 0.02
+"""Share of control characters in the head of a page beyond which it is no text."""
 FEW_UNDECODED = 1_000
 """One character in so many may be undecodable before another encoding than the stated one is tried."""
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -39,6 +41,7 @@ ESCAPED = ("iso2022_jp", "utf-16-le", "utf-16-be")
 _STATED = re.compile(
     rb"""<(?:meta[^>]+?charset|\?xml[^>]+?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
+_BINARY = re.compile("[\\0-\\x08\\x0b\\x0e-\\x1a\\x1c-\\x1f]")  # binary data bytes of WHATWG's MIME Sniffing
 _NESTING = re.compile(
     r"<(/?)(?:div|section|article|main|aside|center|span|font|ul|ol|dl|table|blockquote)\b", re.IGNORECASE
 )
@@ -181,14 +184,24 @@ def page_item(row: int, data: bytes, corpus: CorpusSection, known: Mapping[str, 
     takes precedence over the page's, the page's date over the request's. `where`: position in the file, for
     the detail of a defect.
     """
+    html = decode_page(data, known.get("encoding"))
+    if other := _other_than_html(data, html):
+        return malformed(row, f"the page is {other}, not HTML{where}", data)
     try:
-        page = read_page(decode_page(data, known.get("encoding")))
+        page = read_page(html)
     except UnreadablePageError as error:
         return malformed(row, f"{error}{where}", data)
     if not page.text:
         return _without_text(row, where, data)
     columns = {**known, **page.columns, "url": known.get("url") or page.columns.get("url", "")}
     return Row(row=row, values={usual_place(corpus).name: page.text} | _in_order(columns, corpus))
+
+
+def _other_than_html(data: bytes, html: str) -> str:
+    """Return what a page is instead of HTML, "" if nothing shows it. `html`: the same, decoded."""
+    head = html[:HEAD_BYTES]
+    is_binary = len(_BINARY.findall(head)) > MOST_BINARY * len(head)
+    return format_of(data[:HEAD_BYTES]) or ("binary data" if is_binary else "")
 
 
 def _in_order(columns: Mapping[str, str], corpus: CorpusSection) -> dict[str, str]:

@@ -60,7 +60,7 @@ def odd_value_lines(store: Store) -> Iterator[str]:
     for corpus, kinds in left_out.items():
         most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
         shown = named([f"{count:,} {kind}" for kind, count in most], COLUMNS_SHOWN)
-        yield f"corpus {corpus}: {counted(sum(kinds.values()), 'record')} that hold no page: {shown}"
+        yield f"corpus {corpus}: {counted(sum(kinds.values()), 'record')} without a page: {shown}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:

@@ -179,6 +179,21 @@ def test_bodies_are_decoded_as_far_as_they_are_encoded(tmp_path, body, fields):
     assert WORDS.strip() in item.values["text"]
 
 
+OTHERS = {
+    "a PDF": b"%PDF-1.4 \x00\x01",
+    "compressed by gzip": gzip.compress(page(4).encode()),
+    "binary data": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_only_claims_to_be_html_is_quarantined(tmp_path, what):
+    items = read(tmp_path, record(http(OTHERS[what])) + answer(2))
+    assert (items[0].row, items[0].reason) == (0, Reason.MALFORMED_ROW)
+    assert items[0].detail.startswith(f"the page is {what}, not HTML (byte 0 of")
+    assert titles(items) == ["Page 2"]
+
+
 def test_the_encoding_that_the_server_states_counts(tmp_path):
     text = f"<html><body><main><p>Die Flüsse führen Sand. {WORDS * 2}</p></main></body></html>"
     (item,) = read(tmp_path, record(http(text.encode("cp1252"), "text/html; charset=iso-8859-1")))

@@ -45,14 +45,14 @@ def write_archive(path: Path, pages: Sequence[bytes], megabytes: int) -> int:
 def read_in_child(path: Path) -> dict[str, Any]:
     """Return the figures of `main`, from a process that did nothing else."""
     command = [sys.executable, "-m", "benchmarks._web_archive", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main(path: Path) -> None:
     """Read an archive; print its rows, CPU seconds, and resident memory early and at its peak, in MiB."""
     rows = others = 0
     early, began = 0.0, time.process_time()
-    for item in read_file(path, CorpusSection(name="web", kind="files", path=path.parent)):
+    for item in read_file(path, CorpusSection(name="web", kind="files", path=str(path.parent))):
         if not isinstance(item, Row):
             others += 1
             continue

@@ -41,7 +41,7 @@ ESCAPED = ("iso2022_jp", "utf-16-le", "utf-16-be")
 _STATED = re.compile(
     rb"""<(?:meta[^>]+?charset|\?xml[^>]+?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
-_BINARY = re.compile("[\\0-\\x08\\x0b\\x0e-\\x1a\\x1c-\\x1f]")  # binary data bytes of WHATWG's MIME Sniffing
+_BINARY = re.compile(r"[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # binary data bytes of WHATWG's MIME Sniffing
 _NESTING = re.compile(
     r"<(/?)(?:div|section|article|main|aside|center|span|font|ul|ol|dl|table|blockquote)\b", re.IGNORECASE
 )

@@ -1,6 +1,6 @@
 """Main text of web pages: F1 and pages a CPU second of extractors, as JSON lines on stdout.
 
-    python -m benchmarks.web [FOLDER] [--pages 60] [--seed 0]
+    python -m benchmarks.web [FOLDER] [--pages 60] [--seed 0] [--archive 200]
 
 Real pages whose main text is known, below FOLDER (default /usr/share/doc): HTML of Debian's documentation
 packages, unpacked there by `apt-get download NAME` and `dpkg -x NAME*.deb FOLDER`. Measured with
@@ -17,22 +17,27 @@ main text of a page is known in two ways:
 A page counts by its words, in lower case, as a multiset: precision, recall and F1, averaged over pages; a
 page without text counts 0. Up to --pages of each package and way, drawn by --seed. `all_text` is every
 visible word. Times are CPU seconds of one process, from the decoded page to the text. A library that is not
-installed is named on stderr, and its lines are missing. Without pages, the benchmark says so and ends. No
-claim. Two minutes.
+installed is named on stderr, and its lines are missing. Without pages, the benchmark says so and ends.
+
+Then the reader of Tamis reads a web archive (`.warc.gz`) of --archive MB unpacked, written to a temporary
+folder from the same pages in turn, each with a number: pages a CPU second from bytes to rows, and the
+resident memory of its process after 200 pages and at its peak. No claim. Two minutes.
 """
 
 import argparse
 import re
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
 from benchmarks._flags import at_least, begin
 from benchmarks._quality_data import Report
+from benchmarks._web_archive import read_in_child, write_archive
 
 MAIN = re.compile(
     r'role="main"|id="(main|main-content|page-content|docs-body|content)"|class="(refentry|sect1|chapter)"'
@@ -157,20 +162,21 @@ def extractors() -> dict[str, Extractor]:
 
 
 def main() -> None:
-    """Measure every extractor on every page."""
+    """Measure every extractor on every page, and the reader of archives on one that is made of them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("/usr/share/doc"))
     parser.add_argument("--pages", type=at_least(1), default=60, help="of each package and way")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--archive", type=at_least(1), default=200, help="MB of a web archive, unpacked")
     flags = begin(parser)
     pages = list(known_pages(flags.folder, flags.pages, flags.seed))
     if not pages:
         print(f"skipped: no page below {flags.folder} has a known main text", file=sys.stderr)
         return
-    report = Report()
-    for name, extract in extractors().items():
+    report, found = Report(), extractors()
+    for name, extract in found.items():
         extract(pages[0][2])  # what it loads at its first page
         figures: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
         seconds = characters = 0.0
@@ -187,6 +193,19 @@ def main() -> None:
         rate = len(pages) / seconds
         report.line(
             "web_speed", extractor=name, pages_per_cpu_second=rate, characters=characters / len(pages)
+        )
+    if "resiliparse" in found:
+        measure_archive(report, [page.encode() for _, _, page, _ in pages], flags.archive)
+
+
+def measure_archive(report: Report, pages: Sequence[bytes], megabytes: int) -> None:
+    """Report how fast and in how much memory a web archive of that size is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "crawl.warc.gz"
+        written = write_archive(path, pages, megabytes)
+        figures = read_in_child(path)
+        report.line(
+            "web_archive", megabytes=megabytes, bytes_packed=path.stat().st_size, pages=written, **figures
         )
 
 

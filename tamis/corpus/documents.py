@@ -30,19 +30,9 @@ from tamis.readers.conversations import (
     system_turn_end,
 )
 from tamis.readers.files import read_file
-from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, kept_row
-from tamis.readers.repair import MISTAKEN, is_mistaken
-from tamis.readers.rows import (
-    LEFT_OUT,
-    UNKNOWN,
-    WHOLE_SHARD,
-    Defect,
-    Item,
-    Reason,
-    Row,
-    giant_row,
-    quarantine_frame,
-)
+from tamis.readers.kept_columns import KEPT_BYTES, has_columns, heading_of, is_kept, is_told, kept_row
+from tamis.readers.repair import MISTAKEN, UNMENDED, is_mistaken
+from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, giant_row, quarantine_frame
 from tamis.readers.streams import rows_told
 from tamis.readers.text import ORIGINAL, excerpt, normalise_text, without_surrogates
 from tamis.readers.text_columns import TextPlace, is_plain_name, lowered, usual_place
@@ -149,8 +139,8 @@ def _headed(
         yield last
         last = batch
     odd, heading = dict(checks.odd), None
-    left_out = any(column == LEFT_OUT for column, _what in odd)
-    if has_columns(shard.name) and (corpus.keep_columns or checks.taken is not None or left_out):
+    has_notes = any(is_told(corpus, *key) for key in odd)
+    if has_columns(shard.name) and (corpus.keep_columns or checks.taken is not None or has_notes):
         heading = heading_of(path, corpus, checks.main, checks.taken, odd)
     yield replace(last, odd=odd, heading=heading)
 
@@ -363,7 +353,7 @@ class _Checks:
         if len(text) < self.corpus.minimum_characters:
             return None
         if is_mistaken(text):
-            self.odd[place.name, MISTAKEN] += 1
+            self.odd[place.name, UNMENDED if self.corpus.repair else MISTAKEN] += 1
         doc_id = hashlib.sha256(data).hexdigest()[:32]
         turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
         return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)

@@ -158,10 +158,11 @@ class Refusal:
         left, places = found.filter(~refused), _places(found.filter(refused))
         if not len(self.doc_ids) or not left["metadata"].str.contains(f'"{ORIGINAL}": ', literal=True).any():
             return left, places
-        left = left.with_columns(pl.col("metadata").str.json_path_match(f"$.{ORIGINAL}").alias(ORIGINAL))
-        changed = pl.col(ORIGINAL).is_in(withdrawn).fill_null(False)
-        others = _places(left.filter(changed).with_columns(doc_id=pl.col(ORIGINAL)))
-        return left.filter(~changed).drop(ORIGINAL), pl.concat([places, others])
+        ids = pl.col("metadata").str.json_path_match(f"$.{ORIGINAL}").str.split(" ")
+        known = (pl.when(one.is_in(withdrawn)).then(one) for one in (ids.list.first(), ids.list.last()))
+        left = left.with_columns(pl.coalesce(*known).alias(ORIGINAL))
+        others = _places(left.drop_nulls(ORIGINAL).with_columns(doc_id=pl.col(ORIGINAL)))
+        return left.filter(pl.col(ORIGINAL).is_null()).drop(ORIGINAL), pl.concat([places, others])
 
     def columns(self, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Documents of which no other column holds what is withdrawn, and the places of those that did."""

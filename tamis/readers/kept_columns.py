@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tamis.readers.arrow_values import kept_type, open_arrow
 from tamis.readers.delimited import dialect_of
+from tamis.readers.repair import MENDED, MISTAKEN, UNMENDED
 from tamis.readers.rows import LEFT_OUT
 from tamis.readers.streams import TEXTS
 from tamis.readers.text import is_unicode, without_surrogates
@@ -46,9 +47,9 @@ def is_kept(corpus: CorpusSection, column: str) -> bool:
     return kept if isinstance(kept, bool) else column in kept
 
 
-def _is_told(corpus: CorpusSection, column: str) -> bool:
-    """Return whether notes on a column are kept; those on records of a web archive are of no column."""
-    return column == LEFT_OUT or is_kept(corpus, column)
+def is_told(corpus: CorpusSection, column: str, problem: str) -> bool:
+    """Return whether notes on a problem are kept: on columns that are kept, on texts, on web archives."""
+    return column == LEFT_OUT or problem in (MISTAKEN, MENDED, UNMENDED) or is_kept(corpus, column)
 
 
 def kept_row(
@@ -138,7 +139,7 @@ def heading_of(
         stated["taken"] = Counter()
         for place, count in taken.items():
             stated["taken"][place.name] += count
-    if kept := [[*key, count] for key, count in sorted(odd.items()) if _is_told(corpus, key[0])]:
+    if kept := [[*key, count] for key, count in sorted(odd.items()) if is_told(corpus, *key)]:
         stated[ODD] = kept
     return json.dumps(stated | dialect_of(path, corpus))
 

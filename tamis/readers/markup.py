@@ -1,8 +1,8 @@
-"""Texts that are markup: pages in HTML or parts of them, told from prose and from code by their shape.
+"""Tell markup (pages in HTML or parts of them) from prose and code by the shape of a text.
 
-One tag says nothing: prose names tags, code writes them, generics look like them. What counts is how dense
-tags of HTML are, how many kinds there are, over which parts of a text they are spread, whether elements are
-closed, and whether what stands between them is code.
+A single tag proves nothing: prose names tags, code writes them, generics look like them. The density of HTML
+tags counts, their kinds, their spread over the text, whether elements are closed, and whether the text
+between the tags is code.
 """
 
 import re
@@ -18,15 +18,15 @@ tr tt u ul var video
 """
 _FREE = "br col hr img input link meta source p li dd dt td th tr option tbody thead"
 TAGS, UNCLOSED = frozenset(re.findall(r"\w+", _NAMES)), frozenset(re.findall(r"\w+", _FREE))
-"""Elements of HTML; those that have no end tag, or need none."""
+"""Elements of HTML, and those of them without an end tag or with an optional one."""
 LEAST_ELEMENTS, LEAST_KINDS = 2, 2
-"""Elements with an end tag, and kinds of tags; two of those that need none count as one element."""
+"""Closed elements, and kinds of tags; two elements that need no end tag count as a closed one."""
 LEAST_DENSITY = 0.002
 """Tags a character, two in a thousand: a page of long paragraphs has more."""
 LEAST_CLOSED = 0.4
-"""Of the elements that need one, the share that has an end tag."""
+"""Share of the elements that need an end tag and have it."""
 BLOCKS, LEAST_BLOCKS = 8, 0.5
-"""Equal parts of a text, and the share of them that has a tag: less is a quotation in prose."""
+"""Equal parts of a text, and the least share of them with a tag; fewer are a quotation in prose."""
 MOST_CODE_SIGNS, MOST_CODE_LINES = 0.045, 0.5
 LOOKED_AT = 50_000
 """Characters of a text that are judged."""
@@ -40,14 +40,14 @@ Kind = Literal["markup", "code", ""]
 
 
 def is_markup(text: str, stated: bool = False) -> bool:
-    """Return whether a text is HTML; of a column `stated` to hold it, a tag at the beginning will do."""
+    """Return whether a text is HTML; where tamis.toml has `stated` so, a tag at its beginning suffices."""
     if stated and (_BEGINS.match(text) or ((first := _FIRST.match(text)) and first[1].lower() in TAGS)):
         return True
     return kind_of(text, code=not stated) == "markup"
 
 
 def kind_of(text: str, code: bool = True) -> Kind:
-    """Return whether a text is markup or code, "" of prose. `code`: whether markup among code is code."""
+    """Return "markup", "code", or "" for prose. `code`: whether to look for code, which may hold markup."""
     text = text[:LOOKED_AT]
     between = _SILENT.sub(" ", text)
     tags = [match for match in _TAG.finditer(between) if match[2].lower() in TAGS]
@@ -58,7 +58,7 @@ def kind_of(text: str, code: bool = True) -> Kind:
 
 
 def _is_tagged(tags: list[re.Match[str]], characters: int) -> bool:
-    """Return whether these tags of a text of so many characters are those of a page."""
+    """Return whether the tags of a text of that length are dense, various, spread and closed enough."""
     names = [tag[2].lower() for tag in tags]
     if len(tags) < LEAST_DENSITY * characters or len(set(names)) < LEAST_KINDS:
         return False
@@ -78,7 +78,7 @@ def _is_tagged(tags: list[re.Match[str]], characters: int) -> bool:
 
 
 def is_code(text: str) -> bool:
-    """Return whether the lines of a text end like code, and it has its signs."""
+    """Return whether the lines of a text end like code and have the signs of code."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return False

@@ -1,11 +1,10 @@
 """Web pages: their main text by resiliparse, and the title, address and date that they state.
 
 Bevendorff et al. 2018, "Elastic ChatNoir" (resiliparse, Apache-2.0): rules on the tree of a page, 500 pages
-of 52 kB a CPU second (`benchmarks.web`). A page gives the same text with the same version of the library,
-which is a setting of what is read by it.
+of 52 kB per CPU second (`benchmarks.web`). The text of a page depends on the version of the library, so the
+version is a setting of the documents that are read with it.
 """
 
-import codecs
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -20,7 +19,7 @@ from typing import Any
 from tamis.base.errors import MissingPackageError
 from tamis.readers.markup import is_markup
 from tamis.readers.rows import WHOLE_SHARD, Defect, Item, Reason, Row, broken_stream, giant_row, malformed
-from tamis.readers.streams import Content
+from tamis.readers.streams import Content, format_of
 from tamis.readers.text import ORIGINAL, document_id, excerpt, without_surrogates
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
@@ -28,18 +27,21 @@ from tamis.settings.config import CorpusSection
 PACKAGE = "resiliparse"
 INSTALL = "pip install -c constraints.txt -e '.[web]'"
 RECIPE = 1
-"""Raised when the same page gives another text, or other columns, with the same version of the library."""
+"""Raise when a page gives another text, or other columns, with the same version of the library."""
 MOST_NESTED = 1_000
 """Elements inside one another; a browser stops at 512, and the time of extraction grows with the square."""
 HEAD_BYTES, LABEL_CHARACTERS = 4_096, 1_000
+MOST_BINARY = 0.02
+"""Share of control characters in the head of a page beyond which it is no text."""
 FEW_UNDECODED = 1_000
 """One character in so many may be undecodable before another encoding than the stated one is tried."""
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-ESCAPED = ("iso2022", "utf-16", "utf-32", "utf-7", "hz")
-"""Beginnings of the names, as Python has them, of encodings whose bytes may pass for UTF-8."""
+ESCAPED = ("iso2022_jp", "utf-16-le", "utf-16-be")
+"""Encodings whose bytes may be valid UTF-8, by their names in resiliparse."""
 _STATED = re.compile(
     rb"""<(?:meta[^>]+?charset|\?xml[^>]+?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
+_BINARY = re.compile(r"[\0-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # binary data bytes of WHATWG's MIME Sniffing
 _NESTING = re.compile(
     r"<(/?)(?:div|section|article|main|aside|center|span|font|ul|ol|dl|table|blockquote)\b", re.IGNORECASE
 )
@@ -58,14 +60,14 @@ _TITLES = (("meta[property='og:title']", "content"),)
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The main text of a page, "" without any, and its columns `title`, `url` and `date` as far as stated."""
+    """Main text of a page, "" if it has none, and the columns `title`, `url` and `date` that it states."""
 
     text: str
     columns: Mapping[str, str]
 
 
 class UnreadablePageError(Exception):
-    """Why the tree of a page cannot be built."""
+    """Raised for a page whose tree cannot be built; the message says why."""
 
 
 def is_installed() -> bool:
@@ -81,7 +83,7 @@ def require_installed(needed_for: str) -> None:
 
 @cache
 def identity() -> str:
-    """Return what main texts depend on besides the page: library, version and our own recipe."""
+    """Return the library, its version and our recipe: main texts depend on these besides the page."""
     version = importlib.metadata.version(PACKAGE) if is_installed() else "absent"
     return f"{PACKAGE} {version} {RECIPE}"
 
@@ -105,7 +107,7 @@ def read_page(html: str) -> Page:
 
 
 def _nesting(html: str) -> int:
-    """Return how many block elements are open at once at most; 0 where they are too few to matter."""
+    """Return the depth of nested block elements; 0 for a page with too few to exceed the limit."""
     found = _NESTING.findall(html)
     deepest = depth = 0
     for closes in found if len(found) > MOST_NESTED else ():
@@ -115,7 +117,7 @@ def _nesting(html: str) -> int:
 
 
 def _columns(tree: Any) -> dict[str, str]:
-    """Return title, address and date of a page; a date that is none is left out."""
+    """Return the title, address and date that a page states; a date that does not parse is left out."""
     date = next(filter(None, map(_as_date, _attributes(tree, _DATES))), None)
     found = {
         "title": " ".join((tree.title or "").split()) or next(_attributes(tree, _TITLES), None),
@@ -133,7 +135,7 @@ def _attributes(tree: Any, places: tuple[tuple[str, str], ...]) -> Iterator[str]
 
 
 def _as_date(stated: str) -> str | None:
-    """Return a date, or a time with its date, in ISO 8601; None of what is neither."""
+    """Return a date or date and time in ISO 8601; None if it is neither ISO 8601 nor RFC 5322."""
     with contextlib.suppress(ValueError):
         datetime.fromisoformat(stated)
         return stated
@@ -143,10 +145,10 @@ def _as_date(stated: str) -> str | None:
 
 
 def decode_page(data: bytes, stated: str | None = None) -> str:
-    """Return the text of a page's bytes; `stated`: the encoding that a server named.
+    """Decode a page; `stated`: the encoding that the server named.
 
-    Bytes that are UTF-8 are read as such whatever is stated, since hardly any text in another encoding is.
-    Else the stated encoding counts, of the server before that of the page; then what the bytes look like.
+    Valid UTF-8 is decoded as such whatever is stated, since text in another encoding is hardly ever valid.
+    Otherwise the server's encoding counts before the page's, and detection by the bytes comes last.
     """
     from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
@@ -156,23 +158,16 @@ def decode_page(data: bytes, stated: str | None = None) -> str:
     named = _STATED.search(data[:HEAD_BYTES])
     stated = stated or (named[1].decode("ascii", "replace") if named else None)
     stated = map_encoding_to_html5(stated, fallback_utf8=False) if stated else None
-    if not _name_of(stated).startswith(ESCAPED):
-        try:
+    if (stated or "").startswith("utf-16") and b"\0" not in data:
+        stated = None  # no tag is without a zero byte there
+    if stated not in ESCAPED:
+        with contextlib.suppress(UnicodeDecodeError):
             return data.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
     text = _decoded(data, stated or detect_encoding(data) or "cp1252")
     if FEW_UNDECODED * text.count("\ufffd") > len(text):
         other = _decoded(data, detect_encoding(data) or "cp1252")
         text = min(text, other, key=lambda one: one.count("\ufffd"))
     return text
-
-
-def _name_of(encoding: str | None) -> str:
-    """Return the name that Python has for an encoding, "" where it knows none."""
-    with contextlib.suppress(LookupError):
-        return codecs.lookup(encoding or "").name
-    return ""
 
 
 def _decoded(data: bytes, encoding: str) -> str:
@@ -183,26 +178,35 @@ def _decoded(data: bytes, encoding: str) -> str:
 
 
 def page_item(row: int, data: bytes, corpus: CorpusSection, known: Mapping[str, str], where: str) -> Item:
-    """Return the row of a page, or the defect of one that has no main text or cannot be parsed.
+    """Return the row of a page, or a defect if it has no main text or cannot be parsed.
 
-    `known`: `url` and `date` of the request, and `encoding` as the server stated it. The address of the
-    request comes before that of the page, the date of the page before that of the request. `where`: where to
-    find the page in its file, for a defect.
+    `known`: `url` and `date` of the request, and the `encoding` that the server stated. The request's address
+    takes precedence over the page's, the page's date over the request's. `where`: position in the file, for
+    the detail of a defect.
     """
+    html = decode_page(data, known.get("encoding"))
+    if other := _other_than_html(data, html):
+        return malformed(row, f"the page is {other}, not HTML{where}", data)
     try:
-        page = read_page(decode_page(data, known.get("encoding")))
+        page = read_page(html)
     except UnreadablePageError as error:
         return malformed(row, f"{error}{where}", data)
     if not page.text:
         return _without_text(row, where, data)
-    asked = {name: known[name] for name in ("url", "date") if known.get(name)}
-    columns = {**asked, **page.columns, **{name: value for name, value in asked.items() if name == "url"}}
+    columns = {**known, **page.columns, "url": known.get("url") or page.columns.get("url", "")}
     return Row(row=row, values={usual_place(corpus).name: page.text} | _in_order(columns, corpus))
+
+
+def _other_than_html(data: bytes, html: str) -> str:
+    """Return what a page is instead of HTML, "" if nothing shows it. `html`: the same, decoded."""
+    head = html[:HEAD_BYTES]
+    is_binary = len(_BINARY.findall(head)) > MOST_BINARY * len(head)
+    return format_of(data[:HEAD_BYTES]) or ("binary data" if is_binary else "")
 
 
 def _in_order(columns: Mapping[str, str], corpus: CorpusSection) -> dict[str, str]:
     names = (name for name in ("title", "url", "date") if name != usual_place(corpus).name)
-    return {name: columns[name] for name in names if name in columns}
+    return {name: columns[name] for name in names if columns.get(name)}
 
 
 def _without_text(row: int, where: str, content: bytes | str) -> Defect:
@@ -211,7 +215,7 @@ def _without_text(row: int, where: str, content: bytes | str) -> Defect:
 
 
 def read_html(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """The whole file as one page."""
+    """Yield the whole file as one page."""
     if not is_installed():
         yield not_installed()
         return
@@ -226,18 +230,18 @@ def read_html(content: Content, corpus: CorpusSection) -> Iterator[Item]:
 
 
 def not_installed() -> Defect:
-    """The defect of a file of pages that is not read since the library is absent.
+    """Return the defect of a file of pages that cannot be read without the library.
 
-    No error, since a folder may hold a stray page; where `extract` asks for the library it is one.
+    A stray page in a folder must not stop a corpus; `extract`, which asks for the library, raises instead.
     """
     detail = str(MissingPackageError(PACKAGE, "a web page", INSTALL))
     return Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=detail)
 
 
 def extracted(items: Iterator[Item], corpus: CorpusSection) -> Iterator[Item]:
-    """Yield rows whose text is HTML with its main text instead; other texts of the column stay as they are.
+    """Replace each text that is HTML by its main text; other texts of the column stay unchanged.
 
-    What a page states of itself is added as columns that the row does not have. Raises `MissingPackageError`.
+    Title, address and date of the page become columns unless the row has them. Raises `MissingPackageError`.
     """
     require_installed('extract = "html"')
     for item in items:
@@ -256,5 +260,6 @@ def _extracted(item: Row, corpus: CorpusSection) -> Item:
     if not page.text:
         return _without_text(item.row, "", raw)
     added = {key: value for key, value in page.columns.items() if key not in item.columns}
-    values = {ORIGINAL: document_id(raw)} | item.values | {name: page.text} | _in_order(added, corpus)
+    changed = {ORIGINAL: document_id(raw), name: page.text}
+    values = item.values | _in_order(added, corpus) | changed
     return replace(item, values=values)

@@ -1,7 +1,7 @@
-"""Texts whose encoding was mistaken, such as UTF-8 that was read as Windows-1252: found, and mended by ftfy.
+"""Find mojibake, such as UTF-8 that was decoded as Windows-1252, and repair it with ftfy.
 
-Speer 2019 (ftfy, Apache-2.0). They are found without it, by what they hold: the bytes of UTF-8, each as a
-letter of Windows-1252 or Latin-1. Other mistakes (UTF-8 read as Windows-1251 or Mac Roman) only ftfy knows.
+Speer 2019 (ftfy, Apache-2.0). `is_mistaken` needs no library: it looks for bytes of UTF-8, each shown as a
+letter of Windows-1252 or Latin-1. Only ftfy knows other mistakes (UTF-8 as Windows-1251 or Mac Roman).
 """
 
 import contextlib
@@ -22,8 +22,9 @@ PACKAGE = "ftfy"
 INSTALL = "pip install -c constraints.txt -e '.[repair]'"
 MISTAKEN = "whose encoding was mistaken (UTF-8 read as another)"
 MENDED = "with a mistaken encoding, mended by ftfy"
+UNMENDED = "whose encoding was mistaken, and which ftfy does not mend"
 LEAST_SHARE = 0.5
-"""Of the letters beyond ASCII, the share that must be bytes of UTF-8 in another encoding."""
+"""Least share of the characters beyond ASCII that are bytes of UTF-8 in another encoding."""
 _HIGH = {bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)}
 _HIGH |= {chr(byte): byte for byte in range(0x80, 0x100)}
 _NEXT = f"[{re.escape(''.join(letter for letter, byte in _HIGH.items() if byte < 0xC0))}]"
@@ -31,7 +32,7 @@ _RUN = re.compile(f"[\xc2-\xdf]{_NEXT}|[\xe0-\xef]{_NEXT}{{2}}|[\xf0-\xf4]{_NEXT
 
 
 def is_mistaken(text: str) -> bool:
-    """Return whether most letters of a text beyond ASCII are bytes of UTF-8, read as another encoding."""
+    """Return whether most characters beyond ASCII are bytes of UTF-8, decoded as another encoding."""
     if text.isascii():
         return False
     beyond = len(text) - len(text.encode("ascii", "ignore"))
@@ -48,13 +49,13 @@ def _is_utf_8(letters: str) -> bool:
 
 @cache
 def identity() -> str:
-    """Return what mended texts depend on: library and version."""
+    """Return the library and its version, on which mended texts depend."""
     is_installed = importlib.util.find_spec(PACKAGE) is not None
     return f"{PACKAGE} {importlib.metadata.version(PACKAGE) if is_installed else 'absent'}"
 
 
 def mended(items: Iterator[Item], corpus: CorpusSection) -> Iterator[Item]:
-    """Yield rows with their texts mended, and `ORIGINAL` beside those that changed.
+    """Yield rows with mended texts, and the column `ORIGINAL` where a text changed.
 
     Raises `MissingPackageError`.
     """
@@ -63,10 +64,12 @@ def mended(items: Iterator[Item], corpus: CorpusSection) -> Iterator[Item]:
     from ftfy import fix_encoding
 
     for item in items:
-        name = (item.text or usual_place(corpus)).name if isinstance(item, Row) else ""
-        raw = item.values.get(name) if isinstance(item, Row) else None
-        if isinstance(item, Row) and isinstance(raw, str) and (text := fix_encoding(raw)) != raw:
-            notes = (*item.notes, Note(column=name, problem=MENDED))
-            values = {ORIGINAL: document_id(raw)} | item.values | {name: text}
-            item = replace(item, values=values, notes=notes)
+        if isinstance(item, Row):
+            name = (item.text or usual_place(corpus)).name
+            raw = item.values.get(name)
+            if isinstance(raw, str) and (text := fix_encoding(raw)) != raw:
+                earlier = f"{item.values[ORIGINAL]} " if corpus.extract and ORIGINAL in item.values else ""
+                changed = {ORIGINAL: earlier + document_id(raw), name: text}
+                notes = (*item.notes, Note(column=name, problem=MENDED))
+                item = replace(item, values=item.values | changed, notes=notes)
         yield item

@@ -11,8 +11,11 @@ import re
 import unicodedata
 
 EXCERPT_CHARACTERS = 200
-ORIGINAL = "original_id"
-"""Column of a row whose text is another than in its file: the id that the text there would have."""
+ORIGINAL = "id_in_file"
+"""Column of a row whose text differs from its file's: the id of the file's text.
+
+Of a text that was extracted and then mended, two ids: that of the page, and that of its main text.
+"""
 UNDECODED_BYTES = re.compile(r"[\udc80-\udcff]")
 """Surrogates in place of bytes that are not UTF-8, as `surrogateescape` decodes them."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")

@@ -1,8 +1,8 @@
-"""Web archives (WARC 1.0 and 1.1, ISO 28500): a row per page that a server answered with, in a stream.
+"""Stream web archives (WARC 1.0 and 1.1, ISO 28500): one row per HTML page that a server returned.
 
-Records are framed here, since a broken one must cost itself only, where fastwarc ends: after it the next line
-that begins a record is looked for. What is no page (requests, images, redirects, errors) is passed over in
-blocks and counted. Bodies that are chunked or compressed are decoded by fastwarc, which resiliparse brings.
+Records are framed here and not by fastwarc, which gives up the rest of a file after a broken record; this
+reader goes on at the next line that begins a record. Other records (requests, images, redirects, errors) are
+skipped in blocks and counted. fastwarc decodes chunked and compressed bodies; resiliparse depends on it.
 """
 
 import io
@@ -30,19 +30,22 @@ from tamis.settings.config import CorpusSection
 LINE_BYTES, HEADER_BYTES, HTTP_HEAD_BYTES = 1 << 16, 1 << 18, 1 << 16
 HTML = ("text/html", "application/xhtml+xml")
 KIND_CHARACTERS = 40
+MOST_HELD = 1_000
+"""Items in memory; after so many defects in a row, other records up to the next page may go uncounted."""
 ENDS = (b"\r\n\r\n", b"\n\n")
 _BEGINS = re.compile(rb"WARC/[01]\.\d+\s*$")
 _NEXT = re.compile(rb"\n(?=WARC/[01]\.\d+\r?\n)")
 _PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Record:
-    """A record: byte at which it begins, its fields in lower case, its body as far as that is read.
+    """A record: the byte at which it begins, and its fields, named in lower case.
 
-    `kind`: what it is instead of a page, "" of a page. `problem`: why it is unusable. `content`: the HTTP
-    message of a page, of a giant one the beginning; `http`: the fields of its header.
+    `kind`: why it is no page, "" for a page. `problem`: why it is unusable. `content`: the HTTP message of a
+    page, only its beginning if `giant`; `http`: the fields of the message's header.
     """
 
     at: int
@@ -55,41 +58,45 @@ class _Record:
 
     @property
     def where(self) -> str:
-        """Where a person finds the record again."""
+        """Position and address of the record, for messages."""
         address = self.fields.get("warc-target-uri", "").strip("<>")
         return f" (byte {self.at:,} of the unpacked file{', ' if address else ''}{address[:200]})"
 
 
 def read_warc(content: Content, corpus: CorpusSection) -> Iterator[Item]:
-    """A row per page, by the number of its record; the last one notes how many records are no page."""
+    """Yield one row per page, at the number of its record; notes count the records that are no page."""
     if not is_installed():
         yield not_installed()
         return
     left_out, records = Counter[str](), 0
-    held: list[Item] = []
+    held: list[Item] = []  # the last row, which takes the notes on what follows it, and the defects after it
     for row, record in enumerate(_Records(content, corpus.maximum_row_bytes)):
         records += 1
         if record.kind:
             left_out[record.kind] += 1
             continue
         item = _item(row, record, corpus)
-        if isinstance(item, Row):
-            yield from held
-            held = [item]
-        elif held:
-            held.append(item)
-        else:
-            yield item
-    if left_out and held and isinstance(held[0], Row):
-        counts = sorted(left_out.items())
-        notes = tuple(Note(column=LEFT_OUT, problem=kind, values=count) for kind, count in counts)
-        held[0] = replace(held[0], notes=notes)
-    yield from held
+        if isinstance(item, Row) or len(held) == MOST_HELD:
+            yield from _noted(held, left_out)
+            held = []
+        held.append(item)
+    yield from _noted(held, left_out)
     if content.broken:
         yield broken_stream(records, content.broken, b"")
     elif left_out.total() == records > 0:
         shown = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common())
         yield Defect(row=WHOLE_SHARD, reason=Reason.EMPTY_FILE, detail=f"no record holds a page: {shown}")
+
+
+def _noted(held: list[Item], left_out: Counter[str]) -> Iterator[Item]:
+    """Yield the items; their first row takes the counts of records left out, which are reset."""
+    for item in held:
+        if isinstance(item, Row) and left_out:
+            counts = sorted(left_out.items())
+            notes = (Note(column=LEFT_OUT, problem=kind, values=count) for kind, count in counts)
+            item = replace(item, notes=tuple(notes))
+            left_out.clear()
+        yield item
 
 
 def _item(row: int, record: _Record, corpus: CorpusSection) -> Item:
@@ -113,7 +120,7 @@ def _item(row: int, record: _Record, corpus: CorpusSection) -> Item:
 
 
 class _Records:
-    """Iterates over the records of a stream, with at most one body in memory."""
+    """Iterate over the records of a stream with at most one body in memory."""
 
     def __init__(self, content: Content, limit: int) -> None:
         self._content, self._stream, self._limit = content, content.stream, limit
@@ -125,7 +132,9 @@ class _Records:
             at = self._at - len(line)
             if not _BEGINS.match(line):
                 yield self._garbage(at, line)
-            elif (fields := self._fields()) is None or not fields.get("content-length", "").isdecimal():
+            elif (fields := self._fields()) is None or not _LENGTH.fullmatch(
+                fields.get("content-length", "")
+            ):
                 yield _Record(at=at, fields=fields or {}, problem=self._headless(fields))
             else:
                 record = self._body(at, fields, int(fields["content-length"]))
@@ -147,17 +156,21 @@ class _Records:
         return line
 
     def _put_back(self, data: bytes) -> None:
-        self._again = io.BytesIO(data + self._again.read())
         self._at -= len(data)
+        start = self._again.tell() - len(data)
+        if start >= 0 and self._again.getbuffer()[start : start + len(data)] == data:
+            self._again.seek(start)  # the line came from there: no copy of what follows it
+        else:
+            self._again = io.BytesIO(data + self._again.read())
 
     def _next_line(self) -> bytes:
-        """Return the next line that is not blank, b"" at the end."""
+        """Return the next line that is not blank, b"" at the end of the stream."""
         while (line := self._line()) and not line.strip():
             pass
         return line
 
     def _garbage(self, at: int, line: bytes) -> _Record:
-        """Pass over what is no record, up to the line that begins the next."""
+        """Skip bytes that belong to no record, up to the line that begins the next record."""
         first, whole = line, line.endswith(b"\n")
         while line := self._line():
             if whole and _BEGINS.match(line):
@@ -168,7 +181,7 @@ class _Records:
         return _Record(at=at, fields={}, problem=problem, content=first)
 
     def _fields(self) -> dict[str, str] | None:
-        """Return the named fields of a record up to the blank line; None where they do not end."""
+        """Return the fields of a record's header; None if no blank line ends it."""
         lines, size = [], 0
         while (line := self._line()).strip():
             size += len(line)
@@ -181,10 +194,11 @@ class _Records:
     def _headless(self, fields: Mapping[str, str] | None) -> str:
         if fields is None:
             return "the header of this record does not end"
-        return f"the Content-Length of this record is {fields.get('content-length') or 'missing'}"
+        length = fields.get("content-length", "")[:KIND_CHARACTERS]
+        return f"the Content-Length of this record is {length or 'missing'}"
 
     def _body(self, at: int, fields: Mapping[str, str], length: int) -> _Record:
-        """Read the body of a record if it is a page, else pass over it; see that another record follows."""
+        """Read the body of a page, skip that of other records, and check that another record follows."""
         head = self._read(min(length, HTTP_HEAD_BYTES))
         record = _answer(_Record(at=at, fields=fields), head)
         if not record.kind and len(head) < min(length, self._limit + HTTP_HEAD_BYTES):
@@ -195,10 +209,11 @@ class _Records:
             left, whole = left - len(block), False
         gap, line = b"", self._line()
         while line and not line.strip():
-            gap, line = gap + line, self._line()
+            gap += line[: LINE_BYTES - len(gap)]
+            line = self._line()
         self._put_back(line)
         if not left and (not line or _BEGINS.match(line) or gap.startswith(ENDS)):
-            return record  # what follows is no part of it, whatever it is
+            return record  # complete, even if garbage follows
         ends = f"no record follows after {length:,} bytes, its Content-Length"
         problem = "the file ends within this record" if left else ends
         if (whole or left) and (cut := _NEXT.search(head)) is not None:
@@ -208,7 +223,7 @@ class _Records:
 
 
 def _parsed(lines: bytes) -> dict[str, str]:
-    """Return fields by their names in lower case, the first of each name; folded lines are joined."""
+    """Return the first field of each name, in lower case; folded lines are joined."""
     fields: dict[str, str] = {}
     unfolded = re.sub(rb"\r?\n[ \t]+", b" ", lines).decode("utf-8", "replace")
     for line in unfolded.splitlines():
@@ -219,7 +234,10 @@ def _parsed(lines: bytes) -> dict[str, str]:
 
 
 def _answer(record: _Record, head: bytes) -> _Record:
-    """Return a record whose body begins so with its HTTP header if it is a page, else with what it is."""
+    """Return the record with its HTTP header if it is a page, else with its `kind` or `problem`.
+
+    `head`: the first bytes of its body.
+    """
     fields = record.fields
     if fields.get("warc-type", "").lower() != "response":
         return replace(record, kind=f"of type {fields.get('warc-type', 'unknown')[:KIND_CHARACTERS]}")
@@ -241,9 +259,9 @@ def _answer(record: _Record, head: bytes) -> _Record:
 
 
 def _decoded(message: bytes, limit: int) -> bytes:
-    """Return the body of an HTTP message without its encodings, of which some archives keep the name alone.
+    """Return at most `limit` + 1 bytes of the decoded body of an HTTP message; raises `OSError`.
 
-    Raises `OSError`; of a longer body `limit` + 1 bytes are returned.
+    Some archives store decoded bodies under the original header, so weaker decodings are tried, too.
     """
     from fastwarc.warc import WarcRecord
 

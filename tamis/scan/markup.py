@@ -1,4 +1,4 @@
-"""Say before a run which corpora hold markup that would be read as it is."""
+"""Warn before a run about corpora with markup that would become documents with all its tags."""
 
 import contextlib
 from collections import Counter
@@ -15,20 +15,20 @@ from tamis.scan.remedies import among
 from tamis.settings.config import CorpusSection
 
 FILES, CHARACTERS = 200, 32_000_000
-"""Files of a corpus that are looked at, and characters of their texts in all: some two seconds."""
+"""Files of a corpus that are read, and characters of their texts in total: about two seconds."""
 JUDGED, CODE_CHARACTERS = 20_000, 2_000
-"""Characters of a text that are judged, as markup and as code."""
+"""Leading characters of a text that are judged as markup, and as code."""
 EACH_JUDGED, CODE_EVERY = 500, 16
-"""Texts that are each judged as code; of those that follow, one in so many is."""
+"""Number of texts judged as code each; of the texts after them, every sixteenth is."""
 LEAST_TEXTS, LEAST_SHARE = 3, 0.005
 CODE_BASE = 0.2
-"""Share of code from which a corpus is a code base, whose pages are texts like its other files."""
+"""Share of code from which a corpus is a code base; its pages are texts like its other files."""
 
 
 def markup_lines(corpora: Sequence[CorpusSection], shards: Sequence[Shard]) -> Iterator[str]:
-    """Yield a line for each corpus with texts that are markup, of the files that are about to be read.
+    """Yield a line for each corpus with markup among the texts of the files that are about to be read.
 
-    Nothing is said of a corpus that is read as main text, of conversations, and of a code base.
+    Corpora with `extract`, conversations and code bases get no line.
     """
     for corpus in corpora:
         if corpus.extract or corpus.format != "text" or corpus.kind == "python-docs":
@@ -45,7 +45,7 @@ def _is_looked_at(file: Shard) -> bool:
 
 
 def _line_of(corpus: CorpusSection, files: Sequence[Shard], is_cut: bool) -> str:
-    """Return the line on a corpus; `is_cut`: it has more files than these."""
+    """Return the line on a corpus, "" without markup to name; `is_cut`: it has more files."""
     counts = Counter[str]()
     for file in files:
         left = CHARACTERS // len(files)
@@ -76,7 +76,7 @@ def _texts(file: Shard, corpus: CorpusSection) -> Iterator[str]:
 
 
 def _count(text: str, counts: Counter[str]) -> None:
-    """Count a text, and whether it is markup; some that are none are judged as code."""
+    """Count a text, and whether it is markup; a sample of the other texts is judged as code."""
     counts["texts"] += 1
     kind: str = kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else ""
     if not kind and (counts["texts"] <= EACH_JUDGED or counts["texts"] % CODE_EVERY == 0):
@@ -85,7 +85,7 @@ def _count(text: str, counts: Counter[str]) -> None:
 
 
 def _is_code_base(counts: Counter[str]) -> bool:
-    """Return whether a fifth of the texts is code, or more than is markup, by those that were judged."""
+    """Return whether code is a fifth of the texts, or outnumbers markup, by the sample that was judged."""
     others = counts["texts"] - counts["markup"]
     judged = max(1, counts["code"] + counts["prose"])
     code = others * counts["code"] / judged

@@ -15,7 +15,7 @@ from tamis.corpus.targets import files_of_target, place_in_target, target_of_pla
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.readers.delimited import NAMES, usual_delimiter
 from tamis.readers.kept_columns import Heading, read_heading
-from tamis.readers.repair import MENDED, MISTAKEN
+from tamis.readers.repair import MENDED, MISTAKEN, UNMENDED
 from tamis.readers.rows import LEFT_OUT, WHOLE_SHARD, Reason
 from tamis.readers.text_columns import Sample, names_of
 from tamis.scan.remedies import FILES_LOOKED_AT, Unread, among, without_advice
@@ -29,8 +29,9 @@ SHOWN, COLUMNS_SHOWN, LOOKED_AT = 3, 10, 20
 
 
 def encoding_lines(store: Store) -> list[str]:
-    """Return the lines on texts whose encoding was mistaken, and on those that were mended."""
-    return [line for line in odd_value_lines(store) if MISTAKEN in line or MENDED in line]
+    """Return the lines on texts whose encoding was mistaken, mended or not."""
+    said = MISTAKEN, MENDED, UNMENDED
+    return [line for line in odd_value_lines(store) if any(problem in line for problem in said)]
 
 
 def odd_value_lines(store: Store) -> Iterator[str]:
@@ -59,7 +60,7 @@ def odd_value_lines(store: Store) -> Iterator[str]:
     for corpus, kinds in left_out.items():
         most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
         shown = named([f"{count:,} {kind}" for kind, count in most], COLUMNS_SHOWN)
-        yield f"corpus {corpus}: {counted(sum(kinds.values()), 'record')} that hold no page: {shown}"
+        yield f"corpus {corpus}: {counted(sum(kinds.values()), 'record')} without a page: {shown}"
 
 
 def reading_notes(snapshot: ProjectSnapshot) -> list[str]:

@@ -125,7 +125,7 @@ def test_columns_of_pages_are_kept_and_other_records_counted(tmp_path):
         {"title": "Page 2", "url": "https://example.org/2", "date": "2026-01-02T03:04:05Z"},
     ]
     assert list(odd_value_lines(project.home.store)) == [
-        "corpus web: 2 records that hold no page: 1 of type request, 1 of type warcinfo"
+        "corpus web: 2 records without a page: 1 of type request, 1 of type warcinfo"
     ]
     assert [one.metadata().get("records_left_out", 0) for one in sorted(made, key=lambda one: one.shard)] == [
         0,

@@ -97,6 +97,9 @@ SHOWN = "Größe – naïve café"
         ("\ufeff".encode("utf-16-le") + SHOWN.encode("utf-16-le"), None),
         ("\ufeff".encode("utf-16-be") + SHOWN.encode("utf-16-be"), "utf-8"),
         (SHOWN.encode("cp1252"), "no-such-encoding"),
+        (b"<meta charset=utf-16>" + SHOWN.encode(), None),  # in ASCII, so it is not
+        (b"<meta charset=utf-16>" + SHOWN.encode("cp1252"), None),
+        (f"<p>{SHOWN}".encode("utf-16-le"), "utf-16"),
     ],
 )
 def test_pages_in_usual_encodings(data, stated):
@@ -178,10 +181,10 @@ def test_a_column_of_html_is_read_as_main_text(tmp_path, name):
     assert items[2].values["text"] == WORDS
     assert (items[3].reason, items[3].detail) == (Reason.EMPTY_TEXT, "the page has no main text")
     assert [item.values["text"] for item in items[4:]] == [row["text"] for row in rows[4:]]
-    assert items[0].values["original_id"] == document_id(PAGE)
-    assert "original_id" not in items[1].values
+    assert items[0].values["id_in_file"] == document_id(PAGE)
+    assert "id_in_file" not in items[1].values
     if name.endswith("jsonl"):
-        del items[0].values["original_id"]
+        del items[0].values["id_in_file"]
         assert items[0].values | {"text": ""} == {
             "id": 1,
             "text": "",

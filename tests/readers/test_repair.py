@@ -4,6 +4,9 @@ import json
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import settings as drawn
+from hypothesis import strategies as st
 from projects import corpus, plain_project, settings, texts, write
 
 from tamis.base.errors import MissingPackageError
@@ -11,8 +14,9 @@ from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.corpus.refusing import Refusal
 from tamis.readers.files import read_file
-from tamis.readers.repair import MENDED, is_mistaken
-from tamis.readers.text import document_id
+from tamis.readers.repair import MENDED, is_mistaken, mended
+from tamis.readers.rows import Row
+from tamis.readers.text import ORIGINAL, document_id
 from tamis.scan.quarantine import encoding_lines
 from tamis.scan.sources import scan
 from tamis.settings.config import CorpusSection
@@ -59,9 +63,25 @@ def test_they_are_mended_on_reading_with_the_digest_of_the_original(tmp_path):
     bad = read_as(RIGHT["German"], "cp1252")
     rows = [{"text": bad, "id": 1}, {"text": RIGHT["German"]}, {"text": None}, {"text": 7}]
     first, *others = read(tmp_path / "a.jsonl", rows)
-    assert first.values == {"text": RIGHT["German"], "id": 1, "original_id": document_id(bad)}
+    assert first.values == {"text": RIGHT["German"], "id": 1, "id_in_file": document_id(bad)}
     assert [(note.column, note.problem, note.values) for note in first.notes] == [("text", MENDED, 1)]
     assert [item.values for item in others] == rows[1:]
+
+
+def test_an_extracted_and_mended_text_is_refused_by_each_of_its_ids(tmp_path):
+    pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    pytest.importorskip("resiliparse", reason="the extra web is not installed")
+    bad = read_as(RIGHT["German"], "cp1252")
+    page = f"<main><p>{bad}</p></main>"
+    section = MENDING.model_copy(update={"extract": "html"})
+    (row,) = read(tmp_path / "a.jsonl", [{"text": page, ORIGINAL: "of the file"}], section)
+    assert row.values == {"text": RIGHT["German"], ORIGINAL: f"{document_id(page)} {document_id(bad)}"}
+    metadata = json.dumps({ORIGINAL: row.values[ORIGINAL]})
+    document = pl.DataFrame({"row": [0, 1], "doc_id": ["new", "other"], "metadata": [metadata, "{}"]})
+    for withdrawn in (document_id(page), document_id(bad), "new"):
+        left, places = Refusal(doc_ids=pl.Series([withdrawn])).documents(document)
+        assert (left["row"].to_list(), places.rows()) == ([1], [(0, withdrawn)])
+    assert Refusal(doc_ids=pl.Series(["another"])).documents(document)[0].equals(document)
 
 
 def test_nothing_but_the_encoding_is_changed(tmp_path):
@@ -69,6 +89,27 @@ def test_nothing_but_the_encoding_is_changed(tmp_path):
     odd = "ﬁne “quotes”,\r\n\u2028 &amp; \x07 ａ full width e\u0301"
     (row,) = read(tmp_path / "a.jsonl", [{"text": odd}])
     assert row.values == {"text": odd}
+
+
+SENTENCES = st.lists(st.sampled_from(sorted(RIGHT.values())), min_size=1, max_size=4)
+
+
+@given(SENTENCES, SENTENCES, st.sampled_from(["cp1252", "latin-1"]))
+@drawn(deadline=None)
+def test_texts_sound_mistaken_and_half_mistaken_are_as_ftfy_has_them(sound, broken, encoding):
+    ftfy = pytest.importorskip("ftfy", reason="the extra repair is not installed")
+    first, second = " ".join(sound), read_as(" ".join(broken), encoding)
+    given_rows = [
+        Row(row=place, values={"text": text}) for place, text in enumerate((first, second, first + second))
+    ]
+    for row, out in zip(given_rows, mended(iter(given_rows), MENDING), strict=True):
+        text = row.values["text"]
+        assert out.values["text"] == ftfy.fix_encoding(text)
+        if out.values["text"] == text:
+            assert out is row, "a text that ftfy leaves alone has no other column and no note"
+        else:
+            assert out.values[ORIGINAL] == document_id(text)
+            assert [note.problem for note in out.notes] == [MENDED]
 
 
 def test_without_the_extra_one_sentence_names_the_command(tmp_path, monkeypatch):
@@ -98,11 +139,12 @@ def test_they_are_counted_and_a_withdrawn_original_is_refused(tmp_path):
             batch for one in scan(project).files.values() for batch in read_shard(one, section)
         ]
 
-    store, _batches = stored()
-    assert encoding_lines(store) == [
-        "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another); "
-        'to mend them, set repair = "ftfy" in [[corpus]] web'
-    ]
+    for more in ({}, {"keep_columns": False}):
+        store, _batches = stored(**more)
+        assert encoding_lines(store) == [
+            "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another)"
+            '; to mend them, set repair = "ftfy" in [[corpus]] web'
+        ]
     pytest.importorskip("ftfy", reason="the extra repair is not installed")
     store, (batch,) = stored(repair="ftfy")
     assert encoding_lines(store) == [

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import time
 import tracemalloc
 import zlib
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +33,12 @@ def titles(items) -> list[str]:
     return [item.values["title"] for item in items if isinstance(item, Row)]
 
 
+def left_out(items) -> Counter[str]:
+    notes = [note for item in items if isinstance(item, Row) for note in item.notes]
+    assert {note.column for note in notes} <= {LEFT_OUT}
+    return sum((Counter({note.problem: note.values}) for note in notes), Counter())
+
+
 @pytest.mark.parametrize(
     ("name", "pack"),
     [
@@ -55,11 +63,11 @@ def test_each_answer_in_html_is_a_row_with_its_columns(tmp_path, name, pack):
         "url": "https://example.org/1",
         "date": "2026-01-02T03:04:05Z",
     }
-    assert {(note.column, note.problem): note.values for note in second.notes} == {
-        (LEFT_OUT, "of type request"): 2,
-        (LEFT_OUT, "of type warcinfo"): 1,
-        (LEFT_OUT, "with a body of image/png"): 1,
-        (LEFT_OUT, "with the HTTP status 404"): 1,
+    assert left_out(items) == {
+        "of type request": 2,
+        "of type warcinfo": 1,
+        "with a body of image/png": 1,
+        "with the HTTP status 404": 1,
     }
 
 
@@ -69,6 +77,9 @@ BROKEN = {
     "a length that reaches into the next record": answer(9, length=len(http(page(9).encode())) + 500),
     "a length that reaches beyond the file": answer(9, length=1_000_000),
     "a length that is none": answer(9).replace(b"Content-Length: ", b"Content-Length: x"),
+    "a length of thousands of digits": answer(9).replace(
+        b"Content-Length: ", b"Content-Length: " + b"9" * 5_000
+    ),
     "no length": record(b"").replace(b"Content-Length: 0\r\n", b""),
     "no answer": record(b"nothing of HTTP"),
     "a header that does not end": b"WARC/1.0\r\nWARC-Type: response\r\n",
@@ -120,6 +131,24 @@ def test_a_file_without_a_page_says_what_it_holds(tmp_path):
     assert "2 of type request, 1 of type warcinfo" in item.detail
 
 
+def test_pages_without_text_are_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("tamis.readers.warc.MOST_HELD", 3)
+    empty, request = record(http(b"<html></html>")), record(b"x", "request")
+    items = read(tmp_path, request + answer(1) + (empty + request) * 9 + answer(2) + request)
+    assert [item.row for item in items] == [1, *range(2, 20, 2), 20]
+    assert left_out(items) == {"of type request": 11}
+
+
+def test_blank_lines_and_broken_records_are_passed_over_in_linear_time(tmp_path):
+    reaching = answer(9, length=9_000_000)
+    began = time.process_time()
+    items = read(
+        tmp_path, answer(1) + b"\r\n" * 1_000_000 + reaching + record(b"x" * 300, "request") * 10_000
+    )
+    assert titles(items) == ["Page 1"]
+    assert time.process_time() - began < 20
+
+
 def test_what_is_no_archive_is_a_defect(tmp_path):
     (item,) = read(tmp_path, b"just some text\n" * 100)
     assert isinstance(item, Defect)
@@ -148,6 +177,21 @@ def test_bodies_are_decoded_as_far_as_they_are_encoded(tmp_path, body, fields):
     (item,) = read(tmp_path, record(http(body, fields=fields)))
     assert isinstance(item, Row), item
     assert WORDS.strip() in item.values["text"]
+
+
+OTHERS = {
+    "a PDF": b"%PDF-1.4 \x00\x01",
+    "compressed by gzip": gzip.compress(page(4).encode()),
+    "binary data": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_only_claims_to_be_html_is_quarantined(tmp_path, what):
+    items = read(tmp_path, record(http(OTHERS[what])) + answer(2))
+    assert (items[0].row, items[0].reason) == (0, Reason.MALFORMED_ROW)
+    assert items[0].detail.startswith(f"the page is {what}, not HTML (byte 0 of")
+    assert titles(items) == ["Page 2"]
 
 
 def test_the_encoding_that_the_server_states_counts(tmp_path):

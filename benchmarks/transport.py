@@ -18,8 +18,8 @@ with or without scores, the fastest of the other solvers takes 1.3 times as long
 of the top tenth is undecided by the estimated error, at 50,000 x 2,000 and 200,000 x 5,000 (where vectors are
 fewer: resampled with noise), next to the rivals' times to the same marginal error. Figure e: CPU seconds of
 the graph's stages of got-d, and of those that got-d-debiased adds, on --debiased-rows made-up vectors of the
-static encoder's width (claim: at most 1.5 times got-d's at a million). Every ratio line says what is wanted and
-whether it is reached; exit code 1 when a claim is missed.
+static encoder's width (claim: at most 1.5 times got-d's at a million). Every ratio line says what is wanted
+and whether it is reached; exit code 1 when a claim is missed.
 """
 
 import argparse

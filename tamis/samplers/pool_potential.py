@@ -43,6 +43,8 @@ TOLERANCE = 1e-9
 MOST_STEPS, FIRST_STEPS = 500, 5
 # Two documents far from all others leave the difference of their potentials open, up to rounding.
 RIDGE = 1e-10
+# First plans of a document far from all others overflow: infinity times a mass of zero would be no number.
+LARGEST_LOG = 300.0
 POTENTIAL_FILE, FACTS_FILE = "pool_potential.npz", "pool_potential.json"
 
 
@@ -283,8 +285,7 @@ def _marginals(log_kernel_ss: Floats, scale_s: Floats) -> tuple[Floats, Floats]:
     largest_s = log_plan_ss.max(1)
     plan_ss = np.exp(log_plan_ss - largest_s[:, None])
     sum_s = plan_ss.sum(1)
-    with np.errstate(over="ignore"):
-        plan_ss *= np.exp(largest_s)[:, None]
+    plan_ss *= np.exp(np.minimum(largest_s, LARGEST_LOG))[:, None]
     return np.log(sum_s) + largest_s, plan_ss
 
 
@@ -293,8 +294,6 @@ def _newton_step(plan_ss: Floats) -> Floats | None:
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     sum_s = plan_ss.sum(1)
-    if not np.isfinite(sum_s).all():
-        return None
     matrix_ss = plan_ss.copy()
     matrix_ss[np.diag_indices(len(sum_s))] += sum_s + RIDGE
     try:

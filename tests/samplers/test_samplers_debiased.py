@@ -258,6 +258,7 @@ def hard_pools():
 
 
 @both
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("raw", [False, True], ids=["unit", "raw"])
 @pytest.mark.parametrize("name", hard_pools())
 def test_hard_pools_are_scored_or_the_error_says_what_is_wrong(itself, raw, name):
@@ -280,7 +281,7 @@ def test_zero_vectors_are_named():
     like = solve_potential(problem.y, problem.x, center=False)
     rows = problem.x.copy()
     rows[7] = 0
-    with pytest.raises(PermanentError, match="candidates row 7"):
+    with pytest.raises(PermanentError, match="reference row 7: a zero vector"):
         debiased_scores(problem.y, rows, center=False)
     with pytest.raises(PermanentError, match="sample row 7"):
         solve_pool_potential(rows, like, ids=names(50))

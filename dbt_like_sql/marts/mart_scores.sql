@@ -21,6 +21,9 @@ with scores as (
     union all
     select 'nearest_cost' as scorer, target, nearest_cost as score
     from {{ ref('stg_transport_scores') }}
+    union all
+    select 'pool_potential' as scorer, target, pool_potential as score
+    from {{ source('lake', 'pool_potential_scores') }}
 ),
 
 pool as (

@@ -42,6 +42,8 @@ _DECISION = [
     *("selection", "verdict", "reason", "detail", "rank", "margin", "duplicate_of"),
     *("budget_group", "training_count"),
 ]
+_DEBIASED = ["transport_gradient", "pool_potential"]
+"""Scores that got-d-debiased subtracts; other samplers leave the second null."""
 _SPLITS = {"train": "for training", "held_out": "held out", "unused": "not used"}
 READERS = 4
 Paths = Mapping[tuple[str, str], str]
@@ -62,7 +64,7 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     A withdrawn document has the key `withdrawn`, too, an example of a target `examples`, and one that a stage
     could not process `set_aside`; where the project keeps topics, `topic` is that of the document, with words
     that name it. A decision made by a filter has `evidence`: the measured value, and the
-    limit in the settings of that decision.
+    limit in the settings of that decision; one by got-d-debiased has `debiased`: the score and its two parts.
     """
     store, manifests, where = home.store, ManifestFolder.of(home), f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
@@ -142,7 +144,10 @@ def _decisions(
     for found in all_published(current, manifests):
         # The filters of that decision: those in tamis.toml may have changed since.
         filters = FiltersSection.model_validate(manifests.read(found.decisions).config.get("filters", {}))
-        for row in read_decisions(store, manifests, found, _DECISION, doc_id).to_pylist():
+        for row in read_decisions(store, manifests, found, [*_DECISION, *_DEBIASED], doc_id).to_pylist():
+            parts = {name: row.pop(name) for name in _DEBIASED}
+            if None not in parts.values():
+                row["debiased"] = {"score": parts["transport_gradient"] - parts["pool_potential"], **parts}
             evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
             # Tables have null for a document that is in the training set once.
             count = row["training_count"] or int(row["verdict"] == "selected")
@@ -283,6 +288,9 @@ def decision_line(row: dict[str, Any], named: Callable[[str], str] = str) -> str
         line += f", rank {row['rank']:,}"
     if row["margin"] is not None:
         line += f", {abs(row['margin']):.5g} {'inside' if row['margin'] >= 0 else 'outside'} the cut"
+    if parts := row.get("debiased"):
+        toward, own = (f"{name} {parts[name]:.5g}" for name in _DEBIASED)
+        line += f", debiased score {parts['score']:.5g} ({toward} less {own})"
     return line + (f", duplicate of {named(row['duplicate_of'])}" if row["duplicate_of"] else "")
 
 

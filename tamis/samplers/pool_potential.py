@@ -24,6 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.coverage.sampling import keyed_hash
 from tamis.store.schemas import schema_of
@@ -42,6 +43,8 @@ TOLERANCE = 1e-9
 MOST_STEPS, FIRST_STEPS = 500, 5
 # Two documents far from all others leave the difference of their potentials open, up to rounding.
 RIDGE = 1e-10
+# First plans of a document far from all others overflow: infinity times a mass of zero would be no number.
+LARGEST_LOG = 300.0
 POTENTIAL_FILE, FACTS_FILE = "pool_potential.npz", "pool_potential.json"
 
 
@@ -282,8 +285,7 @@ def _marginals(log_kernel_ss: Floats, scale_s: Floats) -> tuple[Floats, Floats]:
     largest_s = log_plan_ss.max(1)
     plan_ss = np.exp(log_plan_ss - largest_s[:, None])
     sum_s = plan_ss.sum(1)
-    with np.errstate(over="ignore"):
-        plan_ss *= np.exp(largest_s)[:, None]
+    plan_ss *= np.exp(np.minimum(largest_s, LARGEST_LOG))[:, None]
     return np.log(sum_s) + largest_s, plan_ss
 
 
@@ -292,8 +294,6 @@ def _newton_step(plan_ss: Floats) -> Floats | None:
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     sum_s = plan_ss.sum(1)
-    if not np.isfinite(sum_s).all():
-        return None
     matrix_ss = plan_ss.copy()
     matrix_ss[np.diag_indices(len(sum_s))] += sum_s + RIDGE
     try:
@@ -338,12 +338,14 @@ class OwnScoring:
 class CurrentPool:
     """The pool's own potential as the pool is: solved (`kept` False), or that of an earlier pool.
 
-    change: L1 distance, in [0, 2], of the sample's masses to those of a draw from the pool as it is.
+    change: L1 distance, in [0, 2], of the sample's masses to those of a draw from the pool as it is. why:
+    why an earlier potential was not kept; empty where there was none, or it was.
     """
 
     own: PoolPotential
     kept: bool
     change: float
+    why: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -357,7 +359,7 @@ class CurrentPool:
             "epsilon": sample.epsilon,
             "steps": sample.passes,
             "pool_rows": self.own.pool_rows,
-        }
+        } | ({"why": self.why} if self.why else {})
 
 
 def current_pool_potential(
@@ -378,14 +380,27 @@ def current_pool_potential(
     require_documents(store, pool_table, 2)
     ids = store.read(pool_table, ["doc_id"])["doc_id"].to_list()
     drawn = [ids[row] for row in draw_sample(ids, sample, seed)]
+    why, change = "", 0.0
     if before is not None:
         own = PoolPotential.load(before)
         change = own.change(drawn)
-        if own.fits(potential) and change < ACCEPT_BELOW and {*own.ids} <= {*ids}:
+        why = _why_again(own, potential, change, {*ids})
+        if not why:
             return CurrentPool(own=own, kept=True, change=change)
     blocks = [*store.by_ids(pool_table, drawn, ["doc_id", "vector"])]
     place = {doc_id: row for row, doc_id in enumerate(drawn)}
     found = [place[doc_id] for block in blocks for doc_id in block["doc_id"].to_pylist()]
     vectors_sd = np.concatenate([matrix_of(block["vector"]) for block in blocks])[np.argsort(found)]
     own = solve_pool_potential(vectors_sd, potential, ids=drawn, pool_rows=len(ids))
-    return CurrentPool(own=own, kept=False, change=0.0)
+    return CurrentPool(own=own, kept=False, change=change, why=why)
+
+
+def _why_again(own: PoolPotential, potential: TargetPotential, change: float, ids: set[str]) -> str:
+    """Return why a potential is solved again for a pool of these documents; empty where it stays."""
+    if not own.fits(potential):
+        return "the target's potential has another epsilon, centre or norm"
+    if gone := {*own.ids} - ids:
+        return f"{counted(len(gone), 'document')} of its sample left the pool"
+    if change >= ACCEPT_BELOW:
+        return f"a new sample of the pool is at a distance of {change:.2g} from it, at least {ACCEPT_BELOW}"
+    return ""

@@ -17,6 +17,7 @@ from tamis.engine.ray_engine import RayEngine
 from tamis.quality import AskLLM, Endpoint
 from tamis.quality.endpoint import MissingKeyError
 from tamis.quality.storing import RememberingJudge, judge_documents
+from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
 from tamis.settings.config import DensitySection
 from tamis.settings.sections import EngineSection
 from tamis.store.schemas import schema_of
@@ -91,13 +92,17 @@ def test_a_potential_its_sums_and_its_scores_agree(vectors, ray_engine):
         return solve_potential(goal, VectorBlocks(vectors, TABLE, dtype=np.float16), tolerance=1e-3, memory=0)
 
     def scored(potential):
-        scoring = PoolScoring(potential=potential, target_md=goal, target="aim", fingerprint="v1")
-        vectors.delete("transport_aim", "true")
-        score_pool(vectors, scoring, TABLE)
-        return vectors.read("transport_aim").sort("doc_id")
+        own = current_pool_potential(vectors, TABLE, potential, seed=0).own
+        toward = PoolScoring(potential=potential, target_md=goal, target="aim", fingerprint="v1")
+        for scoring in (toward, OwnScoring(own=own, target="aim", fingerprint="v1")):
+            vectors.delete(scoring.table, "true")
+            score_pool(vectors, scoring, TABLE)
+        both = vectors.read("transport_aim").join(vectors.read("pool_potential_aim"), on="doc_id")
+        return both.sort("doc_id")
 
     local = solved()
     local_scores, local_sums = scored(local), sums_of_pool(vectors, local, TABLE)
+    assert len(local_scores) == 30_000
     passes: list[int] = []
     with using(ray_engine):
         ray_map = ray_engine.map
@@ -109,7 +114,7 @@ def test_a_potential_its_sums_and_its_scores_agree(vectors, ray_engine):
     assert spread.passes == pytest.approx(local.passes)
     assert spread.epsilon == local.epsilon
     assert np.abs(spread.potential - local.potential).max() < 1e-6 * local.epsilon
-    for name in ("transport_gradient", "nearest_cost"):
+    for name in ("transport_gradient", "nearest_cost", "pool_potential"):
         assert np.abs(spread_scores[name].to_numpy() - local_scores[name].to_numpy()).max() < 1e-5
     assert spread_scores["doc_id"].equals(local_scores["doc_id"])
     for name, sum_m in local_sums.sums.items():

@@ -70,7 +70,8 @@ class Table:
 
 
 DECISION_SCORES = (
-    "transport_gradient gradient_away quality judge_margin_predicted nearest_cost bits_per_byte method_score"
+    "transport_gradient pool_potential gradient_away quality judge_margin_predicted nearest_cost "
+    "bits_per_byte method_score"
 )
 TRIAL_EXACT = "kind model data size seed seeds steps tokens parameters trainable_parameters"
 TRIAL_LOSSES = (
@@ -148,6 +149,9 @@ TABLES = {
     "perplexity": Table(store="scores_perplexity", key="doc_id", score="bits_per_byte", optional=True),
     "quality": Table(store="scores_quality", key="doc_id", score="judge_margin_predicted quality"),
     "transport": Table(store="transport_*", key="target doc_id", score="transport_gradient nearest_cost"),
+    "pool_potential": Table(
+        store="pool_potential_*", key="target doc_id", score="pool_potential", optional=True
+    ),
     "decisions": Table(
         store="decisions",
         key="selection doc_id",

@@ -243,6 +243,53 @@ def test_equal_vectors_have_equal_scores(itself):
         debiased_scores(goal, rows, itself=itself)
 
 
+def hard_pools():
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(400, 8)).astype(np.float32)
+    return {
+        "fifty": (drawn[:50], drawn[50:60]),
+        "one": (drawn[:1], drawn[50:60]),
+        "copies by thousands": (np.concatenate([np.repeat(drawn[:3], 1_000, 0), drawn[3:]]), drawn[50:60]),
+        "nothing but copies of two": (np.repeat(drawn[:2], 500, 0), drawn[50:60]),
+        "the goal": (drawn, drawn),
+        "one far from all": (np.concatenate([drawn[:60], 1e4 + drawn[:1]]), drawn[50:60]),
+        "16 bits": (drawn.astype(np.float16), drawn[50:60]),
+    }
+
+
+@both
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("raw", [False, True], ids=["unit", "raw"])
+@pytest.mark.parametrize("name", hard_pools())
+def test_hard_pools_are_scored_or_the_error_says_what_is_wrong(itself, raw, name):
+    pool, goal = hard_pools()[name]
+    options = {"sample": 300, "itself": itself, **(RAW if raw else {})}
+    if name == "one" and not raw:
+        with pytest.raises(PermanentError, match="row 0"):
+            debiased_scores(goal, pool, **options)
+        return
+    _, own, scores = debiased_scores(goal, pool, **options)
+    assert np.isfinite(scores).all()
+    assert np.isfinite(own.sample.potential).all()
+    assert own.sample.marginal_error < 1e-8
+    assert len(own.ids) == min(300, len(pool))
+    assert len(debiased(goal, pool, len(pool), **options).chosen) == len(pool)
+
+
+def test_zero_vectors_are_named():
+    problem = clustered(1, n=50, m=10)
+    like = solve_potential(problem.y, problem.x, center=False)
+    rows = problem.x.copy()
+    rows[7] = 0
+    with pytest.raises(PermanentError, match="reference row 7: a zero vector"):
+        debiased_scores(problem.y, rows, center=False)
+    with pytest.raises(PermanentError, match="sample row 7"):
+        solve_pool_potential(rows, like, ids=names(50))
+    rows[7] = np.nan
+    with pytest.raises(PermanentError, match="sample row 7"):
+        solve_pool_potential(rows, like, ids=names(50))
+
+
 @pytest.mark.parametrize("relative", [0.003, 0.01])
 def test_far_groups_and_pairs_at_a_small_epsilon_are_solved(relative):
     rng = np.random.default_rng(0)

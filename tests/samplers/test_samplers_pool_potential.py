@@ -55,7 +55,7 @@ def test_documents_that_come_are_scored_by_the_potential_that_is_kept(store, pot
 
     put(store, [*range(99, -1, -1), 100])
     later = current_pool_potential(store, POOL, potential, seed=0, sample=60, before=tmp_path / "first")
-    assert later.kept
+    assert (later.kept, later.why) == (True, "")
     assert later.own.ids == first.own.ids
     assert score_pool(store, scoring, POOL) == 1, "only what is new is computed"
     assert_scores(store, first.own, range(101))
@@ -68,6 +68,8 @@ def test_a_pool_that_changed_is_solved_again_as_if_it_had_always_been_so(store, 
     put(store, range(150))
     later = current_pool_potential(store, POOL, potential, seed=0, sample=60, before=tmp_path / "first")
     assert not later.kept
+    assert later.change >= 0.05
+    assert "a new sample of the pool" in later.facts["why"]
     put(store, list(range(149, -1, -1)))
     fresh = current_pool_potential(store, POOL, potential, seed=0, sample=60)
     assert fresh.own.ids == later.own.ids
@@ -81,7 +83,7 @@ def test_no_vector_of_a_document_that_left_stays(store, potential, tmp_path):
     gone = int(first.own.ids[0][1:])
     put(store, [number for number in range(1_000) if number != gone])
     later = current_pool_potential(store, POOL, potential, seed=0, sample=60, before=tmp_path / "first")
-    assert not later.kept
+    assert (later.kept, later.why) == (False, "1 document of its sample left the pool")
     assert f"d{gone:03}" not in later.own.ids
 
 
@@ -92,5 +94,5 @@ def test_another_geometry_is_solved_again(store, potential, tmp_path):
     goal = np.stack([vector(1_000 + number) for number in range(30)])
     other = solve_potential(goal, np.stack([vector(number) for number in range(100)]), epsilon=0.2)
     later = current_pool_potential(store, POOL, other, seed=0, sample=60, before=tmp_path / "first")
-    assert not later.kept
+    assert (later.kept, later.why) == (False, "the target's potential has another epsilon, centre or norm")
     assert later.own.sample.epsilon == 0.2

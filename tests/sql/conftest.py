@@ -58,6 +58,11 @@ SCHEMAS = {
         "transport_gradient": pa.float64(),
         "nearest_cost": pa.float64(),
     },
+    "pool_potential_scores": {
+        "target": pa.string(),
+        "doc_id": pa.string(),
+        "pool_potential": pa.float64(),
+    },
     "target_examples": {
         "target": pa.string(),
         "doc_id": pa.string(),
@@ -156,6 +161,9 @@ ROWS = {
         {"target": target, "doc_id": f"d{i}", "transport_gradient": sign * i, "nearest_cost": i / 10}
         for target, sign in (("stats", 1.0), ("law", -1.0))
         for i in range(1, 7)
+    ],
+    "pool_potential_scores": [
+        {"target": "law", "doc_id": f"d{i}", "pool_potential": -i / 10} for i in range(1, 7)
     ],
     "decisions": [
         {"selection": "core", "doc_id": "d1", "verdict": "selected", "reason": "under_the_cut", "rank": 1},

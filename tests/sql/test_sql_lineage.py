@@ -59,7 +59,7 @@ def test_schemas_extend_what_a_star_means(write_project):
         ("mart_documents", "n_bytes", {("documents", "n_bytes")}),
         ("mart_selection_mix", "selected_bytes", {("decisions", "verdict"), ("documents", "n_bytes")}),
         ("mart_trials", "improvement", {("trials", c + "_bits_per_byte") for c in ("zero_shot", "held_out")}),
-        ("mart_scores", "target", {("transport_scores", "target")}),
+        ("mart_scores", "target", {("transport_scores", "target"), ("pool_potential_scores", "target")}),
     ],
 )
 def test_lineage_of_the_platform_models(project, model, column, leaves):

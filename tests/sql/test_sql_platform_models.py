@@ -98,7 +98,7 @@ def row(shard, licence, documents, near_duplicates, n_bytes, byte_share):
 def test_scores_mart_describes_each_scorer_and_target(project, world):
     table = world.run(project, "mart_scores").table
     rows = {(r["scorer"], r["target"]): r for r in table.to_pylist()}
-    assert len(rows) == 5 + 2 * 2
+    assert len(rows) == 5 + 2 * 2 + 1
     density = rows["density", None]
     values = np.arange(1.0, 7.0)
     assert (density["documents"], density["missing"]) == (6, 0)
@@ -109,6 +109,7 @@ def test_scores_mart_describes_each_scorer_and_target(project, world):
     assert (rows["judge_margin", None]["documents"], rows["judge_margin", None]["missing"]) == (2, 4)
     assert rows["transport_gradient", "law"]["maximum"] == -1.0
     assert rows["transport_gradient", "stats"]["maximum"] == 6.0
+    assert rows["pool_potential", "law"]["minimum"] == -0.6
 
 
 def test_scores_take_the_best_target_of_each_document(project, world):
@@ -460,6 +461,9 @@ def test_marts_do_not_depend_on_row_order_or_threads(project):
                 "transport_gradient": values[4],
                 "nearest_cost": values[4],
             }
+        ),
+        "pool_potential_scores": pa.table(
+            {"target": pa.array(["law"] * n), "doc_id": ids, "pool_potential": values[4]}
         ),
     }
     shuffled = {name: table.take(generator.permutation(table.num_rows)) for name, table in tables.items()}

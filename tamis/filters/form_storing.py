@@ -117,8 +117,10 @@ def update_form_model(
 
 
 def read_form(store: Store) -> StoredForm | None:
-    """Return the stored model with its limits, None where there is none yet."""
+    """Return the stored model with its limits, None where there is none yet, or one of another version."""
     for row in store.read(FORM_MODEL.name).to_dicts():
+        if json.loads(row["model"]).keys() != FormModel.__dataclass_fields__.keys():
+            return None
         limits = store.read(FORM_LIMITS.name).sort("target").to_dicts()
         return StoredForm(
             model=_from_json(row["model"]),

@@ -95,10 +95,11 @@ def broken_texts(
     eligible = decisions.filter(pl.col("rank").is_not_null())
     reference = drawn_of(eligible, REFERENCE if REPEATED.name in off else 0)
     kinds = _kinds(store, ids["doc_id"].unique(), reference, off)
-    rules = decisions.filter(pl.col("reason") == "heuristic") if "detail" in decisions.columns else None
-    counts = [] if rules is None else rules["detail"].drop_nulls().value_counts(name="n", sort=True).rows()
+    detail = pl.col("detail") if "detail" in decisions.columns else pl.lit(None, dtype=pl.String)
+    by_rule = decisions.select(rule=pl.when(pl.col("reason") == "heuristic").then(detail)).drop_nulls()
+    counts = by_rule.group_by("rule").len().sort("len", "rule", descending=[True, False])
     return BrokenTexts(
-        dropped={rule: count / len(decisions) for rule, count in counts},
+        dropped={rule: count / len(decisions) for rule, count in counts.iter_rows()},
         looked_at=ids.join(kinds, on="doc_id"),
     )
 

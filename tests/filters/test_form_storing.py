@@ -172,6 +172,18 @@ def test_a_model_stays_after_more_data_until_there_is_a_reason(tmp_path, small_s
     assert reason == "the targets, the seed, the method or the model that ships with Tamis changed"
 
 
+def test_a_stored_model_of_another_version_is_none_until_one_is_chosen_again(tmp_path):
+    store = stored(tmp_path, prose(3))
+    now, _ = update_form_model(store, 0)
+    row = store.read("form_model").to_dicts()[0]
+    store.overwrite_values("form_model", [row | {"model": '{"slope": 1.0, "version": 1}', "method": "1|0"}])
+    assert read_form(store) is None
+    assert filtered(store, ON).is_empty()
+    assert form_lines(store, ON) == []
+    again, reason = update_form_model(store, 0)
+    assert (again, bool(reason)) == (now, True)
+
+
 def test_a_fit_does_not_depend_on_the_order_of_the_documents(tmp_path, small_sizes):
     pool = prose(320)
     one, _ = update_form_model(stored(tmp_path / "a", pool), 0)

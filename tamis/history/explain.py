@@ -18,6 +18,7 @@ from tamis.corpus.quarantine import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
+from tamis.filters.flags import IMPLAUSIBLE
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
@@ -247,7 +248,8 @@ def explanation_lines(
         f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})"
         for score in found["scores"]
     ]
-    if form := found.get("form"):
+    fell = any(row["detail"] == IMPLAUSIBLE.name for row in found["decisions"])  # the decision says it
+    if (form := found.get("form")) and not fell:
         lines.append(f"  form: {_form_in_words(form)}")
     lines += [f"  {decision_line(row, with_text)}" for row in found["decisions"]]
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):

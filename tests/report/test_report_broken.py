@@ -14,6 +14,7 @@ from tamis.filters.form import form
 from tamis.filters.form_model import default_model
 from tamis.filters.form_storing import score_form, update_form_model
 from tamis.readers.markup import is_markup
+from tamis.report import broken
 from tamis.report.broken import AT_BORDER, border_of_form, broken_texts, drawn_of
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
@@ -87,7 +88,8 @@ def test_the_nearest_documents_on_each_side_of_the_limit_are_shown_with_three_st
     assert border_of_form(store, decisions.drop("detail"), ON) is None
 
 
-def test_the_page_names_and_escapes_the_documents_at_the_border(store, read_page):
+def test_the_page_names_and_escapes_the_documents_at_the_border(store, read_page, monkeypatch):
+    monkeypatch.setattr(broken, "AT_BORDER", 60)  # pages among them
     decisions = decisions_of(store, ON)
     border = border_of_form(store, decisions, ON)
     page = selection_page(selection_report(store, SECTION, decisions, ON))

@@ -120,7 +120,7 @@ def _kinds(store: Store, doc_ids: pl.Series, reference: pl.Series, off: Sequence
     wanted = pl.concat([doc_ids, reference]).unique().sort()
     texts = heads(store, wanted.to_list(), None)
     checked = texts.filter(pl.col("doc_id").is_in(doc_ids.implode()))
-    kinds = []
+    kinds: list[pl.Series] = []
     if noise and len(checked):
         broken = measured(checked, Plan(heuristics=("noise",)))["broken"].str.split(",")
         kinds.append(broken.list.eval(pl.element().filter(pl.element().is_in(noise))).list.first())

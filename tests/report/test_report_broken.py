@@ -105,7 +105,7 @@ def test_the_page_names_and_escapes_the_documents_at_the_border(store, read_page
     assert f"form_implausible {percent(count / 130)} 0.0 % 0.0 %" in text
 
 
-@pytest.mark.parametrize(("on", "kind"), [((), "noise_letters"), (("noise",), "form_implausible")])
+@pytest.mark.parametrize(("on", "kind"), [((), "noise_random_letters"), (("noise",), "form_implausible")])
 def test_what_no_rule_drops_is_looked_for_in_each_side(store, read_page, on, kind):
     filters = RULE_OFF.model_copy(update={"heuristics": (*on, *RULE_OFF.heuristics)})
     decisions = decisions_of(store, filters)

@@ -9,8 +9,9 @@ choose again; limits follow the targets as they are.
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,10 @@ def update_form_model(
 
 
 def read_form(store: Store) -> StoredForm | None:
-    """Return the stored model with its limits, None where there is none yet."""
+    """Return the stored model with its limits, None where there is none yet, or one of another version."""
     for row in store.read(FORM_MODEL.name).to_dicts():
+        if json.loads(row["model"]).keys() != FormModel.__dataclass_fields__.keys():
+            return None
         limits = store.read(FORM_LIMITS.name).sort("target").to_dicts()
         return StoredForm(
             model=_from_json(row["model"]),
@@ -142,6 +145,13 @@ def score_form(store: Store, known: StoredForm, doc_ids: Sequence[str], advance:
         store.put(FORM_SCORES.name, rows)
         advance(len(texts))
     return len(missing)
+
+
+def unusual_statistics(store: Store, known: StoredForm, doc_ids: Sequence[str]) -> pl.DataFrame:
+    """Return doc_id and form_reasons of documents, whatever the limit; null in unseen languages."""
+    texts = _heads(store, doc_ids)
+    every = judged(replace(known.model, limit=-math.inf), form(texts["text"]))
+    return texts.select("doc_id").hstack(every.select("form_reasons"))
 
 
 def unseen_among(store: Store, doc_ids: Sequence[str]) -> int:

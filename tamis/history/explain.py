@@ -18,6 +18,7 @@ from tamis.corpus.quarantine import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
+from tamis.filters.flags import IMPLAUSIBLE
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
@@ -25,7 +26,7 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.retention.superseded import superseded_checkpoints
 from tamis.selection.decide import OVER_GROUP
-from tamis.selection.filtering import evidence_of, in_words
+from tamis.selection.filtering import Evidence, evidence_of, in_words, judged_form
 from tamis.selection.stage import SERVED_EXAMPLES
 from tamis.settings.sections import CorpusSection, FiltersSection
 from tamis.stage import Learning
@@ -63,8 +64,9 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
 
     A withdrawn document has the key `withdrawn`, too, an example of a target `examples`, and one that a stage
     could not process `set_aside`; where the project keeps topics, `topic` is that of the document, with words
-    that name it. A decision made by a filter has `evidence`: the measured value, and the
-    limit in the settings of that decision; one by got-d-debiased has `debiased`: the score and its two parts.
+    that name it; where it judges the form of documents, `form` is what the model says. A decision made by a
+    filter has `evidence`: the measured value, and the limit in the settings of that decision; one by
+    got-d-debiased has `debiased`: the score and its two parts.
     """
     store, manifests, where = home.store, ManifestFolder.of(home), f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
@@ -82,6 +84,7 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
         | ({"examples": examples} if examples else {})
         | ({"set_aside": aside} if aside else {})
         | ({"topic": named} if named else {})
+        | ({"form": judged} if (judged := judged_form(store, doc_id)) else {})
         | {
             "doc_id": doc_id,
             "occurrences": _named_in_groups(store, [places])[0],
@@ -251,6 +254,9 @@ def explanation_lines(
         f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})"
         for score in found["scores"]
     ]
+    fell = any(row["detail"] == IMPLAUSIBLE.name for row in found["decisions"])  # the decision says it
+    if (form := found.get("form")) and not fell:
+        lines.append(f"  form: {_form_in_words(form)}")
     lines += [f"  {decision_line(row, with_text)}" for row in found["decisions"]]
     for selection in dict.fromkeys(row["selection"] for row in found["serves"]):
         served = [row for row in found["serves"] if row["selection"] == selection]
@@ -273,6 +279,13 @@ def explanation_lines(
     if not found["checkpoints"] and not found.get("superseded"):
         lines.append("  no checkpoint was trained on this document")
     return lines
+
+
+def _form_in_words(form: Evidence) -> str:
+    """Return what `judged_form` found as part of a line."""
+    if form["unseen"]:
+        return f"not judged, since the model has not seen the language of the text ({form['unseen']})"
+    return in_words(form)
 
 
 def decision_line(row: dict[str, Any], named: Callable[[str], str] = str) -> str:

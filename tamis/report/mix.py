@@ -1,6 +1,6 @@
 """Effect of a choice on the mix: by source, topic, language, length and licence, next to a random choice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +10,16 @@ import polars as pl
 from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted, percent, significant
 from tamis.corpus.stage import DOCUMENTS
-from tamis.filters import Plan, measured
-from tamis.filters.boilerplate import REPEATED, repeated_share
+from tamis.filters import FAMILIES
 from tamis.history.versions import decisions_of, read_versions
+from tamis.report.broken import CHOSEN, DRAWN, BrokenTexts, broken_texts, drawn_of
 from tamis.report.rendering import render
-from tamis.report.seen import LENGTHS, LONGEST, Seen, clean, heads
+from tamis.report.seen import LENGTHS, LONGEST, Seen, clean
 from tamis.settings.sections import FiltersSection
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.topics.storing import NO_VECTOR
 
-LOOKED_AT = 200
-"""Texts of each that are measured: a share is right to a few percent, in a fifth of a second."""
-REFERENCE = 2_000
-"""Texts of the pool among which boilerplate is looked for: a notice has to be on ten pages of these."""
 NOISY_SHARE, NOISY_LEAST = 0.02, 3
 _RULES = ("noise", "boilerplate")
 SHOWN_GROUPS, SHOWN_SHIFTS, LEAST_SHIFT = 8, 5, 0.02
@@ -42,11 +38,13 @@ SIDES = {
 class RandomBaseline:
     """Compared figures, as they are shown: a name, the value of the choice, that of the random one.
 
-    `looked_at`: how many texts of each were measured for noise and boilerplate; `noisy`: those of them that
-    the rules would drop; nothing is measured where the rules are on.
+    `broken`: kinds of broken texts in pool, random choice and choice, None where nothing was chosen;
+    `looked_at`: how many texts of choice and random choice were measured for noise and boilerplate; `noisy`:
+    those of them that the rules would drop; nothing is measured where the rules are on.
     """
 
     rows: list[tuple[str, str, str]]
+    broken: BrokenTexts | None = None
     looked_at: tuple[int, int] = (0, 0)
     noisy: tuple[int, int] = (0, 0)
 
@@ -72,10 +70,10 @@ def random_baseline(
     sources: doc_id and source. score: the column to compare, or None.
     """
     chosen = decisions.filter(pl.col("verdict") == "selected").sort("rank")
-    shuffled = decisions.filter(pl.col("rank").is_not_null()).sort(pl.col("doc_id").str.slice(16), "doc_id")
-    drawn = shuffled.head(len(chosen))
+    drawn = drawn_of(decisions.filter(pl.col("rank").is_not_null()), len(chosen))
     known = store.read(DOCUMENTS.name, ["doc_id", "n_chars"]).join(sources, on="doc_id", how="left")
-    ours, random = (side.join(known, on="doc_id", how="left") for side in (chosen, drawn))
+    random = decisions.filter(pl.col("doc_id").is_in(drawn.implode())).join(known, on="doc_id", how="left")
+    ours = chosen.join(known, on="doc_id", how="left")
 
     def compared(name: str, of: Callable[[pl.DataFrame], Any]) -> tuple[str, str, str]:
         return name, significant(of(ours)), significant(of(random))
@@ -87,39 +85,17 @@ def random_baseline(
     ]
     if score:
         rows.append(compared(f"{score.replace('_', ' ')}, mean", lambda side: side[score].mean()))
-    off = tuple(rule for rule in _RULES if rule not in filters.heuristics)
-    if not off or chosen.is_empty():
+    if chosen.is_empty():
         return RandomBaseline(rows=rows)
-    # Of the chosen some of every rank: the first ones alone would be too good.
-    spread = chosen.gather_every(max(len(chosen) // LOOKED_AT, 1)).head(LOOKED_AT)
-    sides = [side["doc_id"].head(LOOKED_AT) for side in (spread, drawn)]
-    checked = _checked(store, pl.concat(sides), shuffled["doc_id"].head(REFERENCE), off)
-    of_chosen, of_drawn = (checked.filter(pl.col("doc_id").is_in(side.implode())) for side in sides)
-    looked_at = (len(of_chosen), len(of_drawn))
-    noisy = (int(of_chosen["is_dropped"].sum()), int(of_drawn["is_dropped"].sum()))
-    if all(looked_at):
-        ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
-        rows.append(("share of checked texts that these rules would drop", ours_noisy, random_noisy))
-    return RandomBaseline(rows=rows, looked_at=looked_at, noisy=noisy)
-
-
-def _checked(store: Store, doc_ids: pl.Series, reference: pl.Series, rules: Sequence[str]) -> pl.DataFrame:
-    """Return doc_id and is_dropped of those documents whose text is stored.
-
-    reference: documents of the pool among which pages of boilerplate are counted, with the others.
-    """
-    counted = "boilerplate" in rules
-    wanted = pl.concat([doc_ids, reference] if counted else [doc_ids]).unique().sort()
-    texts = heads(store, wanted.to_list(), None)
-    checked = texts.filter(pl.col("doc_id").is_in(doc_ids.implode()))
-    dropped = pl.lit(False)
-    if "noise" in rules and len(checked):
-        dropped |= measured(checked, Plan(heuristics=("noise",)))["broken"] != ""
-    if counted and len(texts):
-        flags = texts.hstack(measured(texts, Plan(heuristics=("boilerplate",))))
-        pages = repeated_share(flags.with_columns(n_chars=pl.col("text").str.len_chars()))
-        dropped |= pl.col("doc_id").is_in(pages.filter(REPEATED.broken)["doc_id"].implode())
-    return checked.select("doc_id", is_dropped=dropped)
+    broken = broken_texts(store, decisions, drawn, filters)
+    off = [rule.name for one in _RULES if one not in filters.heuristics for rule in FAMILIES[one]]
+    if not off or not broken.count(CHOSEN) or not broken.count(DRAWN):
+        return RandomBaseline(rows=rows, broken=broken)
+    looked_at = (broken.count(CHOSEN), broken.count(DRAWN))
+    noisy = (broken.count(CHOSEN, off), broken.count(DRAWN, off))
+    ours_noisy, random_noisy = (percent(bad / seen) for bad, seen in zip(noisy, looked_at, strict=True))
+    rows.append(("share of checked texts that these rules would drop", ours_noisy, random_noisy))
+    return RandomBaseline(rows=rows, broken=broken, looked_at=looked_at, noisy=noisy)
 
 
 @dataclass(frozen=True, kw_only=True)

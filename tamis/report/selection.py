@@ -63,7 +63,8 @@ class SelectionPage:
 
     `words`: what score and margin mean. `several`: how many of the chosen are in more than one source.
     `served`: the file of the page about its target, "" without one.
-    `parts`: heading, what to look for, and rows of decisions with their sources and excerpt.
+    `parts`: heading, what to look for, and rows of decisions with their sources and excerpt; `border`:
+    heading and rows likewise, of documents at the limit of `form`, which is `limit` in words.
     """
 
     name: str
@@ -89,6 +90,8 @@ class SelectionPage:
     files_lost: Sequence[str]
     served: str
     warnings: Sequence[str]
+    border: list[tuple[str, list[dict[str, Any]]]]
+    limit: str
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -123,6 +126,8 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
             files_lost=report.files_lost,
             served=served_page_name(report.name) if report.target else "",
             warnings=report.warnings,
+            border=_border(report),
+            limit=report.border.limit if report.border else "",
         ),
     )
 
@@ -139,9 +144,21 @@ def _parts(
     report: SelectionReport, parts: Mapping[str, tuple[str, str]]
 ) -> list[tuple[str, str, list[dict[str, Any]]]]:
     """Return the documents that are shown; parts without a document, but for the ends, are left out."""
-    texts = report.documents.unique("doc_id", keep="first", maintain_order=True)
     return [
-        (*parts[part], rows.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts())
+        (*parts[part], _with_texts(report, rows))
         for part, rows in shown_documents(report.decisions).items()
         if len(rows) or part in (BEST, MISSED)
     ]
+
+
+def _border(report: SelectionReport) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the documents at the limit of `form`, nothing where none fell."""
+    if report.border is None or report.border.fell.is_empty():
+        return []
+    sides = {"Stayed": report.border.stayed, "Fell": report.border.fell}
+    return [(heading, _with_texts(report, rows)) for heading, rows in sides.items()]
+
+
+def _with_texts(report: SelectionReport, rows: pl.DataFrame) -> list[dict[str, Any]]:
+    texts = report.documents.unique("doc_id", keep="first", maintain_order=True)
+    return rows.join(texts, on="doc_id", how="left", maintain_order="left").to_dicts()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import OCCURRENCES
+from tamis.report.broken import FormBorder, border_of_form
 from tamis.report.mix import RandomBaseline, random_baseline
 from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
 from tamis.report.seen import heads
@@ -147,7 +148,8 @@ class SelectionReport:
     documents: doc_id, source, more (the other sources of one that is in several), excerpt. `tokens`: of the
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
     `files_lost`: lines about files and corpora that lose many documents to one reason or rule, and about what
-    a rule says nothing of. `warnings`: why the ranking may mean little.
+    a rule says nothing of. `warnings`: why the ranking may mean little. `border`: documents at the limit of
+    `form`.
     """
 
     name: str
@@ -160,6 +162,7 @@ class SelectionReport:
     divided: DividedBudget | None = None
     files_lost: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    border: FormBorder | None = None
 
 
 def selection_report(
@@ -171,7 +174,9 @@ def selection_report(
 ) -> SelectionReport:
     """Return one selection's report; texts are read only for the documents that are shown."""
     sources = stored_sources(store, store.read(OCCURRENCES.name, ["doc_id", "shard", "source"]))
-    shown = pl.concat(shown_documents(decisions).values())["doc_id"].to_list()
+    border = border_of_form(store, decisions, filters)
+    parts = [*shown_documents(decisions).values(), *([border.stayed, border.fell] if border else [])]
+    shown = pl.concat([part.select("doc_id") for part in parts])["doc_id"].unique().to_list()
     excerpts = heads(store, shown, EXCERPT_CHARACTERS).rename({"text": "excerpt"})
     unused = find_sampler(section.sampler).ignored | (set() if section.mixture else {"mixture"})
     used = section.model_dump(exclude=unused, exclude_none=True)
@@ -191,6 +196,7 @@ def selection_report(
             *corpora_lost(store, decisions),
             *form_lines(store, filters),
         ],
+        border=border,
     )
 
 

@@ -19,7 +19,7 @@ from tamis.filters.flags import (
     too_much_personal_data,
     wrong_language,
 )
-from tamis.filters.form_storing import broken_goal_lines, read_form
+from tamis.filters.form_storing import broken_goal_lines, read_form, unusual_statistics
 from tamis.filters.language import stated_code
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.stage import FORM_SCORES
@@ -246,14 +246,30 @@ def _heuristic(store: Store, doc_id: str, rule: str | None, filters: FiltersSect
 def _form(store: Store, doc_id: str) -> Evidence:
     rows = store.read(FORM_SCORES.name, ["form_logit", "form_reasons"], f"doc_id = {quoted(doc_id)}")
     row, known = next(iter(rows.to_dicts()), {}), read_form(store)
-    reasons = row.get("form_reasons")
     return {
-        "measured": {
-            "form_logit": row.get("form_logit"),
-            "unusual": reasons.split(", ") if reasons else [],
-        },
+        "measured": {"form_logit": row.get("form_logit"), "unusual": _listed(row.get("form_reasons"))},
         "allowed": f"at most {known.limit_in_words}" if known else IMPLAUSIBLE.allowed,
     }
+
+
+def _listed(reasons: str | None) -> list[str]:
+    return reasons.split(", ") if reasons else []
+
+
+def judged_form(store: Store, doc_id: str) -> Evidence | None:
+    """Return what the model of form says of a document, as evidence, None where nothing was judged.
+
+    The statistics are there for a document under the limit, too. `unseen`: its language, where the model has
+    not seen it and says nothing.
+    """
+    rows = store.read(FORM_SCORES.name, ["form_logit", "form_language"], f"doc_id = {quoted(doc_id)}")
+    known = read_form(store)
+    if rows.is_empty() or known is None:
+        return None
+    unusual = unusual_statistics(store, known, [doc_id])["form_reasons"].to_list()
+    found = _form(store, doc_id)
+    found["measured"]["unusual"] = _listed(next(iter(unusual), None))
+    return found | {"unseen": None if rows["form_logit"][0] is not None else rows["form_language"][0]}
 
 
 def _licence(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:

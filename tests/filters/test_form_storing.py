@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.filters import form_storing
+from tamis.filters import form_model, form_storing
 from tamis.filters.damage import damaged
-from tamis.filters.form import form
+from tamis.filters.form import LONGEST, form
 from tamis.filters.form_model import default_model
 from tamis.filters.form_storing import broken_goal_lines, read_form, score_form, update_form_model
-from tamis.selection.filtering import evidence_of, filtered, in_words
+from tamis.selection.filtering import corpora_lost, evidence_of, filtered, form_lines, in_words
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
@@ -141,9 +141,11 @@ def test_a_small_pool_gets_the_model_that_ships_and_nothing_is_scored_twice(tmp_
 
 @pytest.fixture
 def small_sizes(monkeypatch):
-    """Fits of a few hundred documents."""
+    """Fits of a few hundred documents, in a second each."""
     for name, size in {"LEAST_POOL": 300, "SAMPLE": 200, "LEAST_SOUND": 150}.items():
         monkeypatch.setattr(form_storing, name, size)
+    monkeypatch.setattr(form_model, "STEPS", 100)
+    monkeypatch.setattr(form_model, "BATCH", 256)
 
 
 def test_a_model_stays_after_more_data_until_there_is_a_reason(tmp_path, small_sizes):
@@ -170,6 +172,18 @@ def test_a_model_stays_after_more_data_until_there_is_a_reason(tmp_path, small_s
     assert reason == "the targets, the seed, the method or the model that ships with Tamis changed"
 
 
+def test_a_stored_model_of_another_version_is_none_until_one_is_chosen_again(tmp_path):
+    store = stored(tmp_path, prose(3))
+    now, _ = update_form_model(store, 0)
+    row = store.read("form_model").to_dicts()[0]
+    store.overwrite_values("form_model", [row | {"model": '{"slope": 1.0, "version": 1}', "method": "1|0"}])
+    assert read_form(store) is None
+    assert filtered(store, ON).is_empty()
+    assert form_lines(store, ON) == []
+    again, reason = update_form_model(store, 0)
+    assert (again, bool(reason)) == (now, True)
+
+
 def test_a_fit_does_not_depend_on_the_order_of_the_documents(tmp_path, small_sizes):
     pool = prose(320)
     one, _ = update_form_model(stored(tmp_path / "a", pool), 0)
@@ -193,17 +207,22 @@ STRANGE = {
     "chinese": [f"{CHINESE * 2}{number}" for number in range(320)],
     "one line": [" ".join(prose(320)) + str(number) for number in range(320)],
     "letters": [chr(0x61 + number % 26) * (1 + number // 26) for number in range(320)],
-    "blank": [" " * (number + 1) for number in range(320)],
+    "blank": [" " * number for number in range(320)],
     "numbers": [str(number) for number in range(320)],
+    "unknown": [
+        f"Zorvex qualtan brimo steldu vark{number} ponti grelm uvaxi tornu beldrak" for number in range(320)
+    ],
+    "fifty": [HTML * 3 + str(number) for number in range(50)],
 }
 
 
 @pytest.mark.parametrize("kind", STRANGE)
 def test_strange_pools_get_a_model_a_sentence_and_a_score_each(tmp_path, small_sizes, kind):
-    store = stored(tmp_path, STRANGE[kind], goal=STRANGE[kind][::8])
+    pool = STRANGE[kind]
+    store = stored(tmp_path, pool, goal=pool[::8])
     rows = judged(store)
     known = read_form(store)
-    assert len(rows) == 320
+    assert len(rows) == len(pool)
     assert known.note
     assert np.isfinite(rows["form_logit"].drop_nulls().to_numpy()).all()
     if kind == "chinese":
@@ -213,9 +232,72 @@ def test_strange_pools_get_a_model_a_sentence_and_a_score_each(tmp_path, small_s
     assert len(fallen(store)) <= 16  # the goal is of the same kind
 
 
+@pytest.mark.parametrize("kind", STRANGE)
+def test_no_strange_pool_is_dropped_in_silence_for_a_goal_of_prose(tmp_path, kind):
+    pool = STRANGE[kind]
+    store = stored(tmp_path, pool, goal=prose(40))
+    rows, gone = judged(store), fallen(store)
+    places = {"doc_id": [*map(doc_id, pool)], "shard": ["web__a"] * len(pool), "row": [*range(len(pool))]}
+    put(store, "occurrences", places)
+    rule = pl.when(pl.col("doc_id").is_in(gone)).then(pl.lit("form_implausible"))
+    reason = pl.when(rule.is_null()).then(pl.lit("within_budget")).otherwise(pl.lit("heuristic"))
+    lines = corpora_lost(store, rows.select("doc_id", detail=rule, reason=reason))
+    count = f"{len(gone):,} of its {len(pool):,} documents are dropped by the rule form_implausible"
+    assert [count in line for line in lines] == [True] * (len(gone) > 0.2 * len(pool))
+    unseen = rows["form_logit"].null_count()
+    said = [line for line in form_lines(store, ON) if f"says nothing about {unseen} of its" in line]
+    assert len(said) == (unseen > 0.2 * len(pool))
+    if kind in ("html", "fifty"):
+        assert len(gone) > 0.9 * len(pool)
+    if kind == "chinese":
+        assert (unseen, gone) == (320, set())
+
+
 def test_a_text_of_megabytes_is_scored_by_its_beginning(tmp_path):
-    store = stored(tmp_path, ["the " * 500_000, "x" * 2_000_000, ""])
-    assert len(judged(store)) == 3
+    texts = ["the " * 500_000, "x" * 2_000_000, "\n" * 3_000_000, ""]
+    store = stored(tmp_path, texts)
+    rows = judged(store)
+    assert len(rows) == 4
+    heads = stored(tmp_path / "heads", [text[:LONGEST] for text in texts])
+    assert sorted(judged(heads)["form_logit"]) == sorted(rows["form_logit"])
+
+
+GOALS = {
+    "code": [
+        CODE.replace("values", name).replace("limit", limit)
+        for name in ("rows", "items", "cells", "nodes")
+        for limit in ("most", "least", "size", "bound", "end")
+    ],
+    "tables": [
+        "\n".join(f"| {year + row} | {row * share:.1f} | {word} |" for row in range(9))
+        for year in (1900, 1950, 2000)
+        for share in (1.1, 3.7, 12.9)
+        for word in ("north", "south")
+    ],
+    "chats": [
+        f"A: {one}\nB: {two}" for one in ("hi", "where r u", "lol ok") for two in ("k", "brb", "no idea")
+    ],
+    "html": [HTML * size for size in (1, 2, 3, 5, 9)],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", GOALS)
+def test_a_goal_keeps_its_kind(tmp_path, kind, seed):
+    """At most .5 % of drawn examples are over the limit, whatever is among them."""
+    generator = np.random.default_rng(seed)
+    count = int(generator.choice([1, 3, 199, 200, 201, 450, 1_001]))
+    sound = prose(count, seed)
+    drawn = generator.random(count) < generator.choice([0.02, 0.5, 1.0])
+    goal = [
+        f"{GOALS[kind][int(generator.integers(len(GOALS[kind])))]}\n{number}" if is_drawn else sound[number]
+        for number, is_drawn in enumerate(drawn)
+    ]
+    store = stored(tmp_path, goal, goal=goal)
+    rows = judged(store)
+    limit = read_form(store).limit
+    assert sum(logit > limit for logit in rows["form_logit"].drop_nulls()) <= 0.005 * count
+    assert len(fallen(store)) <= 0.005 * count
 
 
 def test_examples_without_a_language_that_is_known_leave_the_limit(tmp_path):
@@ -223,6 +305,14 @@ def test_examples_without_a_language_that_is_known_leave_the_limit(tmp_path):
     known, _ = update_form_model(store, 0)
     (goal,) = known.limits
     assert (goal.unseen, goal.over, goal.limit) == (30, 0, default_model().limit)
+
+
+def test_a_goal_of_broken_text_keeps_its_kind_with_a_model_of_the_pool_too(tmp_path, small_sizes):
+    pages = [f"{HTML * (1 + number % 4)}{number}" for number in range(250)]
+    store = stored(tmp_path, [*prose(340), *pages], goal=pages)
+    assert judged(store)["form_logit"].null_count() == 0
+    assert read_form(store).model != default_model()
+    assert len(fallen(store) & set(map(doc_id, pages))) <= 1
 
 
 def test_a_broken_goal_is_said_with_a_model_of_its_own_too(tmp_path, small_sizes):

@@ -9,7 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tamis.report.mix import LOOKED_AT, random_baseline
+from tamis.report.broken import LOOKED_AT
+from tamis.report.mix import random_baseline
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import selection_report
 from tamis.selection import select

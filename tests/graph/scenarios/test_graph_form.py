@@ -16,6 +16,7 @@ from projects import (
     write_jsonl,
 )
 
+from tamis.filters import form_model, form_storing
 from tamis.filters.damage import damaged
 from tamis.filters.form_storing import read_form
 from tamis.graph.plan import full_plan
@@ -91,6 +92,22 @@ def test_broken_documents_fall_are_explained_and_said(made):
     assert any(line.startswith(said) for line in warnings)
     page = (made.home.reports / "selection_some.html").read_text()
     assert said in page
+    assert "At the border of form" in page
+    assert "<td>form_implausible</td>" in page
+
+
+def test_a_document_that_stays_is_explained_too(made):
+    one = made.rows("decisions").filter(verdict="selected")["doc_id"][0]
+    (row,) = made.store.read("form_scores", where=f"doc_id = '{one}'").to_dicts()
+    assert row["form_reasons"] is None
+    explained = explain_document(made.home, one)
+    unusual = explained["form"]["measured"]["unusual"]
+    assert len(unusual) == 3
+    said = f"  form: form_logit = {row['form_logit']:.4g}, unusual = {', '.join(unusual)}; allowed: at most "
+    assert any(line.startswith(said) for line in explanation_lines(explained))
+    unseen = explained | {"form": explained["form"] | {"unseen": "deu"}}
+    said = "  form: not judged, since the model has not seen the language of the text (deu)"
+    assert said in explanation_lines(unseen)
 
 
 def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
@@ -120,10 +137,21 @@ def test_off_nothing_falls_and_without_the_family_all_rows_leave(project):
     assert not {"form_model", "form_scores"} & {asset for asset, _key in project.current}
 
 
-def test_a_withdrawn_document_leaves_no_score(project):
+def test_a_withdrawn_document_leaves_no_score_and_the_model_of_its_sample_stays(project, monkeypatch):
+    for name, size in {"LEAST_POOL": 110, "SAMPLE": 200, "LEAST_SOUND": 40}.items():
+        monkeypatch.setattr(form_storing, name, size)
+    monkeypatch.setattr(form_model, "STEPS", 50)
+    write_jsonl(project.landing / "later.jsonl", prose(20, 600))
+    project.make(MADE)
+    fitted = read_form(project.store)
+    assert fitted.note.startswith("8")
+    assert "drawn from a pool of 120" in fitted.note  # all of them
     gone = project.rows("documents")["doc_id"][:3].to_list()
     project.withdraw(gone)
     assert set(project.rows("form_scores")["doc_id"]).isdisjoint(gone)
+    project.make(MADE)
+    assert read_form(project.store) == fitted
+    project.assert_sound(MADE)
 
 
 def test_a_project_without_the_family_has_none_in_its_plan(new_graph):

@@ -15,6 +15,7 @@ from tamis.filters.form import (
     _N,
     BREAK,
     FUNCTION_WORDS,
+    SHAPES,
     STEP,
     SYMBOLS,
     TABLES,
@@ -25,6 +26,7 @@ from tamis.filters.form import (
     grams_of,
     points_of,
     sequence_of,
+    shapes_of,
     stored_grams,
     word_classes,
     words_of,
@@ -73,6 +75,19 @@ def gram_table(blocks: list[list[str]]) -> np.ndarray:
     return stored_grams(coarse.astype(np.int8))
 
 
+def shape_table(blocks: list[list[str]]) -> np.ndarray:
+    """Count three shapes of runs in a row: log P of the last, interpolated with shorter ones."""
+    count = np.zeros(SHAPES**3)
+    for block in blocks:
+        coded = shapes_of(points_of(block))[1]
+        count += np.bincount(coded[coded % SHAPES > 0], minlength=SHAPES**3)
+    prior = np.full((1, SHAPES), 1 / SHAPES)
+    for length in (1, 2, 3):
+        shorter = count.reshape(-1, SHAPES**length).sum(0).reshape(-1, SHAPES)
+        prior = np.exp(logs(shorter, np.tile(prior, (len(shorter) // len(prior), 1)), 8.0))
+    return whole(np.maximum(np.round(np.log(prior.ravel()) * 2) / 2, -12.0))
+
+
 def frequent(hashes: list[np.ndarray], count: int) -> np.ndarray:
     """Return the most frequent hashes, most frequent first."""
     one, number = np.unique(np.concatenate(hashes), return_counts=True)
@@ -115,6 +130,7 @@ def pair_table(blocks: list[list[str]], words: np.ndarray) -> tuple[np.ndarray, 
         grams=empty,
         pairs=empty,
         usual=empty,
+        shapes=empty,
         endings=endings,
         words=words,
         languages=(),
@@ -146,6 +162,7 @@ def main() -> None:
         grams=gram_table(blocks),
         pairs=pairs,
         usual=whole(np.maximum(logs(usual, prior, 20.0), -9.0)),
+        shapes=shape_table(blocks),
         endings=endings,
         words=words.astype(np.uint32),
         languages=languages,

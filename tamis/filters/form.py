@@ -22,6 +22,8 @@ LONGEST = 5_000
 """Characters of a text that are looked at."""
 BLOCK = 250
 """Characters that are compared with the rest of their text."""
+WINDOW = 75
+"""Characters, about twelve words, of the least likely window."""
 STEP = 8.0  # of the tables' whole numbers, per natural logarithm
 WORD_LIST = 6_000
 """Frequent words that the tables hold; the first `FUNCTION_WORDS` stand for themselves in pairs."""
@@ -119,13 +121,15 @@ class Tables:
 
     grams: log P(symbol | three before) by their number [32**4]. pairs: log of observed over chance of two
     classes of words [c, c]; `endings` [1024]: class of a word by its last two symbols. usual: log P(class of
-    character | class before) [26, 26]. words: hashes of frequent words by their rank; languages: names, with
-    `language_words` (hash) and `language_of` (place in languages), other than English.
+    character | class before) [26, 26]. shapes: log P(shape of a run | two before) [SHAPES**3].
+    words: hashes of frequent words by their rank; languages: names, with `language_words` (hash) and
+    `language_of` (place in languages), other than English.
     """
 
     grams: npt.NDArray[np.int8]
     pairs: npt.NDArray[np.int8]
     usual: npt.NDArray[np.int8]
+    shapes: npt.NDArray[np.int8]
     endings: npt.NDArray[np.int16]
     words: Hashes
     languages: tuple[str, ...]
@@ -150,7 +154,7 @@ def tables() -> Tables:
             grams=stored_grams(held["grams"]),
             words=held["words"].astype(np.uint64),
             language_words=held["language_words"].astype(np.uint64),
-            **{name: held[name] for name in ("pairs", "usual", "endings", "language_of")},
+            **{name: held[name] for name in ("pairs", "usual", "shapes", "endings", "language_of")},
         )
 
 
@@ -170,7 +174,7 @@ def tables_digest() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """A block of texts as code points [c], each text after an edge: text, class and symbol of each.
+    """A block of texts as code points [c], each text after an edge: text, class, symbol and group of each.
 
     first: where each text's edge is [n]; place: of a character in its text.
     """
@@ -178,6 +182,7 @@ class Points:
     text_c: Ints
     class_c: npt.NDArray[np.uint8]
     symbol_c: npt.NDArray[np.uint8]
+    group_c: npt.NDArray[np.uint8]
     mixed_c: Hashes
     first_n: Ints
     count: int
@@ -197,6 +202,30 @@ class Words:
     single_w: npt.NDArray[np.bool_]
 
 
+_MARKED = ".,;:!?\"'“”‘’()[]{}<>-–—/\\|=_#*+~&%$@…`•·"
+_NUMBER, _GAP, _WORD, _ACCENTED, _SIGN = 1, 5, 11, 19, 20
+SHAPES = 64
+"""Shapes of runs: 0 an edge, numbers by their length, gaps, words by their capitals, marks by kind."""
+
+
+@cache
+def _groups() -> npt.NDArray[np.uint8]:
+    """Group of each code point under 65,536: characters of one group that follow each other are a run."""
+    class_c, _, _ = _characters()
+    group_c = np.full(_BMP, SHAPES - 3, np.uint8)
+    group_c[class_c == _CLASS["control"]] = SHAPES - 2
+    for group, names in (
+        (_WORD, ("lower", "upper")),
+        (_ACCENTED, ("accented", "foreign", "single")),
+        (_NUMBER, ("digit",)),
+        (_GAP, ("space", "newline")),
+    ):
+        group_c[np.isin(class_c, [_CLASS[name] for name in names])] = group
+    for place, mark in enumerate(_MARKED):
+        group_c[ord(mark)] = _SIGN + place
+    return group_c
+
+
 def points_of(texts: list[str]) -> Points:
     """Return a block of texts as code points."""
     joined = "\0" + "\0".join(text.replace("\0", "\x01")[:LONGEST] for text in texts)
@@ -207,11 +236,15 @@ def points_of(texts: list[str]) -> Points:
     class_c = class_p[narrow_c]
     class_c[code_c >= _BMP] = _CLASS["symbol"]
     class_c[first_n] = _CLASS["edge"]
+    group_c = _groups()[narrow_c]
+    group_c[code_c >= _BMP] = SHAPES - 3
+    group_c[first_n] = 0
     length_n = np.diff(first_n, append=len(code_c))
     return Points(
         text_c=np.repeat(np.arange(len(texts)), length_n),
         class_c=class_c,
         symbol_c=symbol_p[narrow_c],
+        group_c=group_c,
         mixed_c=random_p[narrow_c],
         first_n=first_n,
         count=len(texts),
@@ -283,6 +316,44 @@ def grams_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
     return place_g, gram[place_g]
 
 
+def shapes_of(points: Points) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """Return the first character of each run [r], and its shape with the two before, as one number.
+
+    Runs are of letters, digits, blanks or of one mark. Texts' edges are runs, too.
+    """
+    group_c = points.group_c
+    start_r = np.flatnonzero(np.append(True, group_c[1:] != group_c[:-1]))
+    length_r = np.diff(start_r, append=len(group_c))
+    shape_r = group_c[start_r].astype(np.int32)
+    at = np.flatnonzero(shape_r == _NUMBER)
+    shape_r[at] += np.minimum(length_r[at] - 1, 3).astype(np.int32)
+    large_c, line_c = points.class_c == _CLASS["upper"], points.class_c == _CLASS["newline"]
+    at = np.flatnonzero(shape_r == _WORD)  # small, letter, capital first, capital alone, all, within, mixed
+    large = _within(large_c, start_r, at)
+    first, alone = large_c[start_r[at]], length_r[at] == 1
+    kind = np.where(large > 1, np.where(large == length_r[at], 4, 6), np.where(first, 2, 5) * large)
+    shape_r[at] += np.where(alone, 1 + 2 * first, kind).astype(np.int32)
+    at = np.flatnonzero(shape_r == _GAP)  # one blank, two, more; a line, more, an indented one
+    lines, ends = _within(line_c, start_r, at), line_c[start_r[at] + length_r[at] - 1]
+    shape_r[at] += np.where(
+        lines == 0, np.minimum(length_r[at] - 1, 2), np.where(ends, 3 + (lines > 1), 5)
+    ).astype(np.int32)
+    shape_r[(shape_r >= _SIGN) & (length_r > 1)] = SHAPES - 1
+    coded_r = shape_r.copy()
+    coded_r[1:] |= shape_r[:-1] << 6
+    coded_r[2:] |= shape_r[:-2] << 12
+    after = np.flatnonzero(shape_r == 0) + 1
+    coded_r[after[after < len(coded_r)]] &= (1 << 12) - 1  # nothing of the text before
+    return start_r, coded_r
+
+
+def _within(marked_c: npt.NDArray[np.bool_], start_r: Ints, at: Ints) -> Ints:
+    """Count marked characters in some of the runs."""
+    sums_c = np.append(0, np.cumsum(marked_c, dtype=np.int32))
+    bound_r = np.append(start_r, len(marked_c))
+    return sums_c[bound_r[at + 1]] - sums_c[start_r[at]]
+
+
 def word_classes(words: Words, points: Points, held: Tables) -> tuple[Ints, Ints]:
     """Return rank [w] of each word among the frequent ones (`WORD_LIST` if none) and its class in pairs."""
     rank_w = _looked_up(held, words.hash_w)
@@ -350,6 +421,7 @@ def _block(texts: list[str]) -> pl.DataFrame:
     counts_nk = number.reshape(points.count, _N).astype(np.float64)
     found = _by_characters(points, counts_nk, held)
     found |= _by_grams(points, held)
+    found |= _by_shapes(points, held)
     found |= _by_words(points, words, rank_w, counts_nk)
     found |= _by_pairs(words, class_w, held, points.count)
     found |= _by_lines(points, counts_nk)
@@ -475,15 +547,9 @@ def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
     count_n = np.diff(bounds)
     text_g = np.repeat(np.arange(points.count), count_n)
     mean_n = _share(np.diff(sums_g[bounds]) / STEP, count_n)
+    low_n, high_n = _extremes(place_g, sums_g, points, BLOCK)
+    lowest_n, _ = _extremes(place_g, sums_g, points, WINDOW)
     length_n = np.diff(points.first_n, append=len(points.text_c))
-    blocks_n = length_n // BLOCK + 1
-    first_b = np.cumsum(blocks_n) - blocks_n
-    start_b = np.repeat(points.first_n - first_b * BLOCK, blocks_n) + np.arange(blocks_n.sum()) * BLOCK
-    bound_b = np.append(np.searchsorted(place_g, start_b), len(place_g))
-    in_block = np.diff(bound_b)
-    means = np.diff(sums_g[bound_b]) / STEP / np.maximum(in_block, 1)
-    low = np.minimum.reduceat(np.where(in_block >= BLOCK // 4, means, np.inf), first_b)
-    high = np.maximum.reduceat(np.where(in_block >= BLOCK // 4, means, -np.inf), first_b)
     seen = np.zeros((points.count, _SEEN), bool)
     seen[text_g, (gram_g * 40503 >> 7) & (_SEEN - 1)] = True
     different = -_SEEN * np.log(np.maximum(1 - seen.mean(1), 1 / _SEEN))
@@ -497,11 +563,83 @@ def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
         "line_end_grams": np.where(n_break > 1, break_n - end_n, 0.0),
         "grams": mean_n,
         "unlikely_grams": _share(_total(text_g[whole_g < -5.5 * STEP], None, points.count), count_n),
-        "lowest_block": np.where(np.isfinite(low), low, mean_n),
-        "block_range": np.where(np.isfinite(low), high - low, 0.0),
+        "lowest_block": np.where(np.isfinite(low_n), low_n, mean_n),
+        "lowest_window": np.where(np.isfinite(lowest_n), lowest_n, mean_n),
+        "block_range": np.where(np.isfinite(low_n), high_n - low_n, 0.0),
         "different_grams": _share(different, np.minimum(count_n, 4 * _SEEN)),
         "letter_runs": _share(count_n, length_n),
     }
+
+
+def _windows(points: Points, size: int) -> tuple[Ints, Ints]:
+    """Return the first characters of each text's windows of `size` characters, and its first window [n]."""
+    windows_n = np.diff(points.first_n, append=len(points.text_c)) // size + 1
+    first_n = np.cumsum(windows_n) - windows_n
+    start_b = np.repeat(points.first_n - first_n * size, windows_n) + np.arange(windows_n.sum()) * size
+    return start_b, first_n
+
+
+def _extremes(place_g: Ints, sums_g: Ints, points: Points, size: int) -> tuple[Floats, Floats]:
+    """Return the lowest and the highest mean value of each text's windows, infinite without any.
+
+    place_g: characters with values; sums_g: of the values before each, and of all. Windows with values at
+    under a quarter of their characters are left out.
+    """
+    start_b, first_n = _windows(points, size)
+    bound_b = np.append(np.searchsorted(place_g, start_b), len(place_g))
+    number_b = np.diff(bound_b)
+    mean_b = np.diff(sums_g[bound_b]) / STEP / np.maximum(number_b, 1)
+    enough_b = number_b >= size // 4
+    low_n = np.minimum.reduceat(np.where(enough_b, mean_b, np.inf), first_n)
+    return low_n, np.maximum.reduceat(np.where(enough_b, mean_b, -np.inf), first_n)
+
+
+def _by_shapes(points: Points, held: Tables) -> dict[str, Floats]:
+    """How usual runs of letters, digits, blanks and marks are after two others; markup; wide gaps."""
+    count = points.count
+    start_r, coded_r = shapes_of(points)
+    kept = np.flatnonzero(coded_r & (SHAPES - 1))  # no edges
+    start_r, coded_r = start_r[kept], coded_r[kept]
+    text_r, whole_r = points.text_c[start_r], held.shapes[coded_r]
+    runs = _total(text_r, None, count)
+    log_n = _total(text_r, whole_r, count) / STEP
+    length_n = np.diff(points.first_n, append=len(points.text_c)) - 1
+    start_b, first_n = _windows(points, BLOCK)
+    bound_b = np.append(np.searchsorted(start_r, start_b), len(start_r))
+    log_b = np.diff(np.append(0, np.cumsum(whole_r, dtype=np.int64))[bound_b]) / STEP
+    last, middle, first = coded_r & 63, coded_r >> 6 & 63, coded_r >> 12
+    less, slash, ampersand, semicolon, number = (_SIGN + _MARKED.index(mark) for mark in "</&;#")
+    tag = (middle == less) & (_lettered(last) | (last == slash))
+    entity = (last == semicolon) & (
+        ((first == ampersand) & _lettered(middle)) | ((first == number) & (middle < _GAP))
+    )
+    gap = (middle == _GAP + 1) | (middle == _GAP + 2)
+    wide = gap & _lettered(first) & ((last == _WORD) | (last == _WORD + 1))
+    return {
+        "shapes": _share(log_n, runs),
+        "shapes_a_character": _share(log_n, length_n),
+        "unlikely_shapes": _share(_total(text_r[whole_r < -5 * STEP], None, count), runs),
+        "lowest_shapes": np.minimum.reduceat(log_b / np.maximum(np.diff(bound_b), 8), first_n),
+        "lowest_shapes_a_character": np.minimum.reduceat(log_b, first_n) / BLOCK,
+        "runs": _share(runs, length_n),
+        "markup": np.log1p(_total(text_r[tag], None, count)),
+        "entities": np.log1p(_total(text_r[entity], None, count)),
+        "wide_gaps": _share(_total(text_r[wide], None, count), runs),
+    }
+
+
+def _lettered(shape_r: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    return (shape_r >= _WORD) & (shape_r <= _ACCENTED)
+
+
+def _longest(at: Ints, whole: int, text: Ints, count: int) -> Floats:
+    """Return the logarithm of the longest distance from a place to the next, by text."""
+    longest_n = np.zeros(count)
+    if len(at):
+        of = text[at]
+        first = np.flatnonzero(np.append(True, of[1:] != of[:-1]))
+        longest_n[of[first]] = np.maximum.reduceat(np.diff(at, append=whole), first)
+    return np.log1p(longest_n)
 
 
 def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> dict[str, Floats]:
@@ -532,7 +670,13 @@ def _by_words(points: Points, words: Words, rank_w: Ints, counts_nk: Floats) -> 
     is_upper = points.class_c == _CLASS["upper"]
     rises = np.flatnonzero((points.class_c[:-1] == _CLASS["lower"]) & is_upper[1:])
     mixed = np.unique(np.searchsorted(words.start_w, rises, "right") - 1)
+    begins = np.append(True, text[1:] != text[:-1])[: len(text)]
     return {
+        "longest_content": _longest(
+            np.flatnonzero(begins | (rank_w < FUNCTION_WORDS)), len(text), text, count
+        ),
+        "longest_title": _longest(np.flatnonzero(begins | ~upper), len(text), text, count),
+        "longest_rare": _longest(np.flatnonzero(begins | ~rare), len(text), text, count),
         "mixed_words": _share(_total(text[mixed], None, count), n_words),
         "word_length": mean,
         "word_length_spread": np.sqrt(
@@ -600,7 +744,9 @@ def _by_lines(points: Points, counts_nk: Floats) -> dict[str, Floats]:
     key = (sum_c[end] - sum_c[start]) ^ (text.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     repeated = _repeats(key) & (length > 1)
     marks, alike = _shapes(points, at)
+    stops = (points.class_c == _CLASS["stop"]) | (points.class_c == _CLASS["edge"])
     return {
+        "longest_unstopped": _longest(np.flatnonzero(stops), len(stops), points.text_c, count),
         "line_length": np.log1p(mean),
         "line_spread": _share(
             np.sqrt(np.maximum(_share(_total(text, length**2, count), lines) - mean**2, 0)), mean

@@ -4,7 +4,8 @@ Each statistic of tamis/filters/form.py is compared with what sound texts of its
 from their median, in units of their spread, by its logarithm and sign. The logit of damage is the sum of
 - a small network (one layer of tanh) of these and of sums that name no statistic, so that damage of unknown
   kinds counts, too: norms of distances and of excesses, and the Mahalanobis distance from sound texts;
-- weights, none negative, of the excesses: how far a statistic is beyond what nearly all sound texts show.
+- weights, none under `LEAST_WEIGHT`, of the excesses: how far a statistic is beyond what nearly all sound
+  texts show. The network itself sees little of what lies beyond, so that it cannot learn to excuse it.
 It is fitted (batches of Adam, statistics hidden at random, seeded) on sound texts, on damaged ones, and on
 sound ones of which some statistics, drawn at random or by their correlation, were pushed beyond extremes,
 which is outlier exposure (arXiv 1812.04606) in the space of statistics.
@@ -26,7 +27,7 @@ import polars as pl
 from tamis.filters.form import Floats
 
 MODEL = Path(__file__).with_name("form_model.json")
-FORMAT = 2
+FORMAT = 3
 KNOTS = tuple(float(np.log1p(n)) for n in (10, 25, 60, 130, 280, 600, 1300, 3000))
 """log(1 + characters) at which medians and spreads are stored; in between they are interpolated."""
 DROPPED = 0.01
@@ -39,6 +40,8 @@ FOLDS, LEAST_OF_A_LANGUAGE = 4, 0.05
 HIDDEN, STEPS, BATCH, RATE, DECAY, DROPOUT = 32, 500, 1024, 0.02, 0.03, 0.1
 PUSHED, PUSHED_BY, MOST_PUSHED = 0.2, (0.3, 2.5), 10
 """Share of damaged rows that are made up; how far beyond the extremes; how many statistics at most."""
+LEAST_WEIGHT, BEYOND = 0.5, 0.3
+"""Least weight of an excess; how far beyond the extremes the network sees a statistic."""
 SHRINKAGE = 0.1
 """Share of the variances that is added to the diagonal of the covariance."""
 _QUANTILES, _BANDWIDTH = (0.02, 0.5, 0.98), 0.5
@@ -298,7 +301,8 @@ class Network:
             np.sqrt((beyond**2).sum(1)),
             np.log(np.maximum(distance, 1e-3)) - np.float32(np.log(size.shape[1])),
         )
-        return np.column_stack([parts, *sums, np.ones(len(parts), np.float32)]), beyond
+        near = np.clip(scaled, self.lowest - np.float32(BEYOND), self.highest + np.float32(BEYOND))
+        return np.column_stack([near, parts[:, -1], *sums, np.ones(len(parts), np.float32)]), beyond
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,7 +345,7 @@ def _untrained(good: Rows, generator: np.random.Generator) -> Network:
         "highest": np.maximum(highest, _LEAST_EXTREME),
         "inner": generator.normal(0, width**-0.5, (width, HIDDEN)),
         "outer": np.r_[generator.normal(0, HIDDEN**-0.5, HIDDEN), 0.0],
-        "excess": np.full(size, 0.3),
+        "excess": np.full(size, LEAST_WEIGHT),
     }
     return Network(**{name: array.astype(np.float32) for name, array in arrays.items()})
 
@@ -398,7 +402,7 @@ def _trained(good: Rows, bad: Rows, seed: int) -> Network:
             second[place] = 0.999 * second[place] + 0.001 * gradient**2
             change = (first[place] / (1 - 0.9**step)) / (np.sqrt(second[place] / (1 - 0.999**step)) + 1e-8)
             values[place] = (values[place] - rate * (change + DECAY * values[place])).astype(np.float32)
-        values[2] = np.maximum(values[2], 0)
+        values[2] = np.maximum(values[2], np.float32(LEAST_WEIGHT))
     return replace(network, inner=values[0], outer=values[1], excess=values[2])
 
 

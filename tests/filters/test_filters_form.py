@@ -59,6 +59,17 @@ def test_statistics_are_what_counting_one_by_one_gives(text: str) -> None:
     lines = text.split("\n")
     again = sum(len(line) for place, line in enumerate(lines) if line in lines[:place])
     assert found["repeated_lines"] == pytest.approx(again / len(text))
+    runs = list(re.finditer(r"[a-zA-Z]+|[\u00c0-\u024f]+|\d+|\s+|([^\w\s])\1*", text))
+    assert found["runs"] == pytest.approx(len(runs) / len(text))
+    assert found["longest_unstopped"] == pytest.approx(np.log1p(1 + max(map(len, re.split("[.!?]", text)))))
+
+
+def test_tags_entities_and_wide_gaps_are_counted() -> None:
+    found = of("<p>Salt &amp; water</p> and&#160;oil  or\twater")
+    assert found["markup"] == pytest.approx(np.log1p(2))
+    assert found["entities"] == pytest.approx(np.log1p(2))
+    assert found["wide_gaps"] > 0
+    assert of(PROSE)["wide_gaps"] == of(PROSE)["markup"] == of(PROSE)["entities"] == 0
 
 
 def test_a_text_has_the_same_statistics_in_any_company() -> None:

@@ -76,17 +76,19 @@ def _texts(file: Shard, corpus: CorpusSection) -> Iterator[str]:
 
 
 def _count(text: str, counts: Counter[str]) -> None:
-    """Count a text, and whether it is markup; a sample of the other texts is judged as code."""
+    """Count a text, and whether it is markup or code; of texts without tags a sample is judged as code."""
     counts["texts"] += 1
-    kind: str = kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else ""
-    if not kind and (counts["texts"] <= EACH_JUDGED or counts["texts"] % CODE_EVERY == 0):
-        kind = "code" if is_code(text[:CODE_CHARACTERS]) else "prose"
-    counts[kind] += 1
+    if kind := kind_of(text[:JUDGED]) if text.count("<", 0, JUDGED) > 1 else "":
+        counts[kind] += 1
+        return
+    counts["others"] += 1
+    if counts["others"] <= EACH_JUDGED or counts["others"] % CODE_EVERY == 0:
+        counts["code in the sample" if is_code(text[:CODE_CHARACTERS]) else "prose in the sample"] += 1
 
 
 def _is_code_base(counts: Counter[str]) -> bool:
     """Return whether code is a fifth of the texts, or outnumbers markup, by the sample that was judged."""
-    others = counts["texts"] - counts["markup"]
-    judged = max(1, counts["code"] + counts["prose"])
-    code = others * counts["code"] / judged
+    sampled = counts["code in the sample"]
+    share = sampled / max(1, sampled + counts["prose in the sample"])
+    code = counts["code"] + counts["others"] * share
     return code >= CODE_BASE * counts["texts"] or code > counts["markup"]

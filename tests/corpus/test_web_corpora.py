@@ -57,6 +57,13 @@ def test_plan_counts_the_texts_that_are_markup(tmp_path):
     assert line.startswith('41 of 501 texts of web are markup: set extract = "html" in [[corpus]] web')
 
 
+def test_code_with_signs_of_tags_counts_for_itself(tmp_path):
+    loop = "for (i = 0; i < n; i++) { a[i] = b[i] << 2; }\n" * 12
+    rows = [*prose(2_000), *map(page, range(60)), *(f"{loop}{number};" for number in range(40))]
+    (line,) = markup_lines([CORPUS], files(tmp_path, a=rows))
+    assert line.startswith("60 of 2,100 texts of web are markup")
+
+
 def test_plan_names_the_command_where_the_extra_is_absent(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "is_installed", lambda: False)
     (line,) = markup_lines([CORPUS], files(tmp_path, a=list(map(page, range(9)))))

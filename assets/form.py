@@ -65,7 +65,7 @@ def _facts(known: StoredForm) -> dict[str, Any]:
 
 @part("form_scores", ["lancedb", "polars"])
 def form_scores(work: Work) -> Iterator[Any]:
-    """Log odds that each document is damaged, and the statistics that decided; none in unseen languages."""
+    """Log odds that each document is damaged, and what decided; null of short and foreign ones."""
     known = read_form(work.store)
     assert known is not None
     scored = f"fingerprint = '{known.fingerprint}'"

@@ -24,6 +24,8 @@ BLOCK = 250
 """Characters that are compared with the rest of their text."""
 WINDOW = 75
 """Characters, about twelve words, of the least likely window."""
+LEAST = 60
+"""Characters, blanks left out, under which a text tells too little to be judged."""
 STEP = 8.0  # of the tables' whole numbers, per natural logarithm
 WORD_LIST = 6_000
 """Frequent words that the tables hold; the first `FUNCTION_WORDS` stand for themselves in pairs."""
@@ -396,7 +398,7 @@ def form(texts: pl.Series) -> pl.DataFrame:
     """Return the statistics of each text in order, and what says whether the model has seen its language.
 
     Columns: `n` (characters that are no blanks), a float each of `NAMES`, `language` ("eng", another one of
-    the tables, "other" for letters of no known language, "none" under five words).
+    the tables, "other" for another script, "none" under five words, "short" under `LEAST` characters).
     """
     frames = [_block(block) for block in _blocks(texts.to_list())]
     return pl.concat(frames) if frames else _block([""]).clear()
@@ -427,7 +429,9 @@ def _block(texts: list[str]) -> pl.DataFrame:
     found |= _by_lines(points, counts_nk)
     found |= _at_line_ends(points, words, rank_w, class_w, held)
     shown_n = counts_nk.sum(1) - counts_nk[:, [_CLASS["edge"], _CLASS["space"], _CLASS["newline"]]].sum(1)
-    return pl.DataFrame({"n": shown_n, **found, "language": _language(words, rank_w, counts_nk, held)})
+    return pl.DataFrame(
+        {"n": shown_n, **found, "language": _language(words, rank_w, counts_nk, shown_n, held)}
+    )
 
 
 def _share(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
@@ -831,7 +835,7 @@ def _gaps(points: Points) -> npt.NDArray[np.bool_]:
     return gap
 
 
-def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> list[str]:
+def _language(words: Words, rank_w: Ints, counts_nk: Floats, shown_n: Floats, held: Tables) -> list[str]:
     """Return the language with most frequent words in a text, English unless another has clearly more."""
     count = len(counts_nk)
     n_words = _total(words.text_w, None, count)
@@ -855,6 +859,10 @@ def _language(words: Words, rank_w: Ints, counts_nk: Floats, held: Tables) -> li
         is_other = (best_share >= 0.2) & (best_share > 1.5 * own)
         chosen = np.array(held.languages, dtype=object)[best]
         names[place[0][is_other]] = chosen[is_other]
+    letters_n = counts_nk[:, [_CLASS[name] for name in _LETTERS]].sum(1)
+    foreign = counts_nk[:, [_CLASS["foreign"], _CLASS["single"]]].sum(1) > letters_n / 2
+    names[foreign & np.isin(names, ("eng", "none"))] = "other"
+    names[shown_n < LEAST] = "short"
     return names.tolist()
 
 

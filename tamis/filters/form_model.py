@@ -30,8 +30,8 @@ MODEL = Path(__file__).with_name("form_model.json")
 FORMAT = 3
 KNOTS = tuple(float(np.log1p(n)) for n in (10, 25, 60, 130, 280, 600, 1300, 3000))
 """log(1 + characters) at which medians and spreads are stored; in between they are interpolated."""
-DROPPED = 0.008
-"""Share of sound texts of unseen kinds over the limit: under one in a hundred, as other sources lose more."""
+DROPPED = 0.01
+"""Share of sound texts of unseen kinds over the limit."""
 PECULIAR = 0.05
 """Share of kinds that the limit is not fitted on."""
 MOST_OF_A_GOAL = 0.005
@@ -109,14 +109,14 @@ class FormModel:
         return Network(**{one.name: np.array(getattr(self, one.name), np.float32) for one in fields(Network)})
 
     def seen(self, stats: pl.DataFrame) -> pl.Series:
-        """Return whether the model knows the language of each text; texts without words are in any."""
+        """Return whether the model knows each language; texts without words have any, short ones none."""
         return stats["language"].is_in([*self.languages, "none"])
 
     def judge(self, stats: pl.DataFrame) -> pl.DataFrame:
         """Return `MEASURES` of each row: the logit of being damaged, and the three statistics that decided.
 
         A statistic is named with what was unusual: "digit high" or "function_words low", for texts over the
-        limit. Both are null where the model abstains, since it has not seen the language.
+        limit. Both are null where the model abstains.
         """
         parts = self.parts(stats)
         logit = (self.network.logits(parts) - np.interp(_length(stats), KNOTS, self.lowered)).round(6)
@@ -174,7 +174,8 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
     bad: the same of damaged texts, whose kinds count alike, too.
     """
     names = tuple(name for name in good.columns if name not in _NO_STATISTICS)
-    languages = good.filter(pl.col("language") != "none")["language"].value_counts(normalize=True)
+    told = good.filter(~pl.col("language").is_in(["none", "short"]))["language"]
+    languages = told.value_counts(normalize=True)
     common = languages.filter(pl.col("proportion") > LEAST_OF_A_LANGUAGE).sort("language")["language"]
     unfitted: dict[str, Any] = {one.name: () for one in fields(Network)}
     spreads = _spreads(good, names)

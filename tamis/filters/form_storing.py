@@ -51,7 +51,7 @@ class TargetLimit:
     """The limit for a target.
 
     examples: its training examples; over: of these, beyond the limit of the model that ships with Tamis,
-    whichever is used; unseen: in a language that the model has not seen.
+    whichever is used; unseen: short, or in a language that the model has not seen.
     """
 
     target: str
@@ -148,14 +148,14 @@ def score_form(store: Store, known: StoredForm, doc_ids: Sequence[str], advance:
 
 
 def unusual_statistics(store: Store, known: StoredForm, doc_ids: Sequence[str]) -> pl.DataFrame:
-    """Return doc_id and form_reasons of documents, whatever the limit; null in unseen languages."""
+    """Return doc_id and form_reasons of documents, whatever the limit; null where the model abstains."""
     texts = _heads(store, doc_ids)
     every = judged(replace(known.model, limit=-math.inf), form(texts["text"]))
     return texts.select("doc_id").hstack(every.select("form_reasons"))
 
 
 def unseen_among(store: Store, doc_ids: Sequence[str]) -> int:
-    """Count the documents of which the model says nothing, since it has not seen their language."""
+    """Count the documents of which the model says nothing: short, or in a language that it has not seen."""
     blocks = store.by_ids(FORM_SCORES.name, doc_ids, ["doc_id", "form_logit"])
     return sum(block["form_logit"].null_count for block in blocks)
 
@@ -205,7 +205,8 @@ def _chosen(store: Store, goals: Goals, there: int, seed: int, advance: Advance)
         unseen, over = int(logits.null_count()), int((logits > limit).sum())
         return shipped, (
             f"{ships}: of a sample of {counted(len(texts), 'document')} {over:,} are written like damaged "
-            f"texts and {unseen:,} in languages that it has not seen; a fit needs {LEAST_SOUND:,} others"
+            f"texts and {unseen:,} short or in languages that it has not seen; a fit needs {LEAST_SOUND:,} "
+            "others"
         )
     model = _fitted(texts.filter(sound).hstack(stats.filter(sound)), goals, there, seed, advance)
     return model, model.fitted_on
@@ -297,8 +298,8 @@ def broken_goal_lines(known: StoredForm) -> list[str]:
     """Return a line for each target many of whose examples are written like damaged texts."""
     return [
         f"target {one.target}: {percent(one.over / one.examples)} of its {one.examples:,} training examples "
-        "are written like damaged texts, so form_implausible keeps documents like them (form_logit up to "
-        f"{one.limit:.4g}); if the examples are not meant to be like this, mend them"
+        "are written like damaged texts, so form_implausible keeps documents like them for all selections "
+        f"(form_logit up to {one.limit:.4g}); if the examples are not meant to be like this, mend them"
         for one in known.limits
         if one.over > MUCH * one.examples
     ]

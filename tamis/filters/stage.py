@@ -165,7 +165,7 @@ FORM_LIMITS = Table(
         ),
         integer("examples", "number of the target's training examples"),
         integer("over", "number of these that the model that ships with Tamis would drop"),
-        integer("unseen", "number of these in a language that the model has not seen"),
+        integer("unseen", "number of these that are short or in a language that the model has not seen"),
     ),
 )
 FORM_SCORES = Table(

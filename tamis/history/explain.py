@@ -19,6 +19,7 @@ from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.filters.flags import IMPLAUSIBLE
+from tamis.filters.form import LEAST
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
@@ -283,6 +284,8 @@ def explanation_lines(
 
 def _form_in_words(form: Evidence) -> str:
     """Return what `judged_form` found as part of a line."""
+    if form["unseen"] == "short":
+        return f"not judged, since the text has under {LEAST} characters"
     if form["unseen"]:
         return f"not judged, since the model has not seen the language of the text ({form['unseen']})"
     return in_words(form)

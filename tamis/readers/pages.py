@@ -194,7 +194,8 @@ def page_item(row: int, data: bytes, corpus: CorpusSection, known: Mapping[str, 
     if not page.text:
         return _without_text(row, where, data)
     columns = {**known, **page.columns, "url": known.get("url") or page.columns.get("url", "")}
-    return Row(row=row, values={usual_place(corpus).name: page.text} | _in_order(columns, corpus))
+    values = {usual_place(corpus).name: page.text, ORIGINAL: document_id(html)}
+    return Row(row=row, values=values | _in_order(columns, corpus))
 
 
 def _other_than_html(data: bytes, html: str) -> str:

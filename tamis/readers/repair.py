@@ -14,7 +14,7 @@ from functools import cache
 
 from tamis.base.errors import MissingPackageError
 from tamis.readers.rows import Item, Note, Row
-from tamis.readers.text import ORIGINAL, document_id
+from tamis.readers.text import ORIGINAL, document_id, is_document_id
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
@@ -68,7 +68,8 @@ def mended(items: Iterator[Item], corpus: CorpusSection) -> Iterator[Item]:
             name = (item.text or usual_place(corpus)).name
             raw = item.values.get(name)
             if isinstance(raw, str) and (text := fix_encoding(raw)) != raw:
-                earlier = f"{item.values[ORIGINAL]} " if corpus.extract and ORIGINAL in item.values else ""
+                page = str(item.values.get(ORIGINAL))  # a column of the user's own may be called so
+                earlier = f"{page} " if is_document_id(page) else ""
                 changed = {ORIGINAL: earlier + document_id(raw), name: text}
                 notes = (*item.notes, Note(column=name, problem=MENDED))
                 item = replace(item, values=item.values | changed, notes=notes)

@@ -43,6 +43,11 @@ def document_id(text: str) -> str:
     return normalised_id(normalise_text(text))
 
 
+def is_document_id(value: str) -> bool:
+    """Return whether a string has the form of an id."""
+    return len(value) == 32 and not set(value) - set("0123456789abcdef")
+
+
 def loose_id(text: str) -> str:
     """Id of a text whatever its case, and with any run of white space taken for one space."""
     return normalised_id(" ".join(normalise_text(text).casefold().split()))

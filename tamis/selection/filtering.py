@@ -260,7 +260,7 @@ def judged_form(store: Store, doc_id: str) -> Evidence | None:
     """Return what the model of form says of a document, as evidence, None where nothing was judged.
 
     The statistics are there for a document under the limit, too. `unseen`: its language, where the model has
-    not seen it and says nothing.
+    not seen it and says nothing, "short" for a short text.
     """
     rows = store.read(FORM_SCORES.name, ["form_logit", "form_language"], f"doc_id = {quoted(doc_id)}")
     known = read_form(store)
@@ -419,13 +419,14 @@ def form_lines(store: Store, filters: FiltersSection) -> list[str]:
     """Return what a person should know of the rule `form_implausible`, in sentences.
 
     These are why a large pool has no model of its own, targets with broken examples, and corpora with
-    over a fifth of documents that the rule says nothing about.
+    over a fifth of documents in languages that the rule says nothing about.
     """
     known = read_form(store) if form_excludes(filters) else None
     if known is None:
         return []
     scores = store.read(FORM_SCORES.name, ["doc_id", "form_logit", "form_language"])
     held, unseen = _by_corpus(store).join(scores, on="doc_id"), pl.col("form_logit").is_null()
+    unseen &= pl.col("form_language") != "short"
     lines = [f"{IMPLAUSIBLE.name} is decided by {known.note}"] if known.own_was_refused else []
     lines += broken_goal_lines(known)
     for corpus, of, count in _large_parts(held, unseen).iter_rows():

@@ -15,7 +15,7 @@ from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.history.finding import ID_DIGITS, resolve_document
-from tamis.readers.text import normalise_text, normalised_id
+from tamis.readers.text import ORIGINAL, normalise_text, normalised_id
 from tamis.retention.removals import removed_values
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
@@ -205,6 +205,7 @@ class Asking:
         """What was asked for; raises `NothingAskedError`."""
         if not (self.scopes or self.shards or self.named):
             raise NothingAskedError
+        self._read_from()
         return Asked(
             scopes=self.scopes,
             texts=self.texts,
@@ -216,6 +217,14 @@ class Asking:
     def _add(self, doc_ids: Iterable[str], scope: str) -> None:
         for doc_id in doc_ids:
             self.scopes.setdefault(doc_id, scope)
+
+    def _read_from(self) -> None:
+        """Add the documents whose text was extracted or mended on reading from one that is asked for."""
+        rows = self.store.read(OCCURRENCES.name, ["doc_id", "metadata"], f"metadata LIKE '%{ORIGINAL}%'")
+        given = pl.col("metadata").str.json_path_match(f"$.{ORIGINAL}").str.split(" ")
+        for doc_id, earlier in rows.select("doc_id", given).explode("metadata").drop_nulls().iter_rows():
+            if earlier in self.scopes:
+                self._add([doc_id], self.scopes[earlier])
 
     def _of_files(self, files: Sequence[str]) -> list[str]:
         rows = rows_of_files(self.store, OCCURRENCES.name, ["doc_id"], files)

@@ -13,12 +13,15 @@ from tamis.corpus.intake import store_shards
 from tamis.corpus.shards import Shard
 from tamis.corpus.stage import DOCUMENTS_STAGE
 from tamis.readers import pages
+from tamis.readers.text import document_id
 from tamis.scan.markup import markup_lines
 from tamis.scan.precheck import missing_packages
 from tamis.scan.quarantine import odd_value_lines
 from tamis.scan.sources import scan
 from tamis.settings.config import CorpusSection
 from tamis.verbs.plan import checked_plan
+from tamis.withdrawal.asking import Asking
+from tamis.withdrawal.withdrawing import WithdrawalReason, withdraw
 
 needs_library = pytest.mark.skipif(not pages.is_installed(), reason="the extra web is not installed")
 WORDS = "The river carries sand and stones from the hills to the sea, and builds its banks anew each spring."
@@ -128,8 +131,13 @@ def test_columns_of_pages_are_kept_and_other_records_counted(tmp_path):
     kept = project.home.store.read("kept_rows", ["shard", "row", "content"]).sort("shard", "row")
     rows = [json.loads(content) for row, content in kept.select("row", "content").iter_rows() if row >= 0]
     assert rows == [
-        {"title": "Page 1"},
-        {"title": "Page 2", "url": "https://example.org/2", "date": "2026-01-02T03:04:05Z"},
+        {"title": "Page 1", "id_in_file": document_id(page(1))},
+        {
+            "title": "Page 2",
+            "url": "https://example.org/2",
+            "date": "2026-01-02T03:04:05Z",
+            "id_in_file": rows[1]["id_in_file"],
+        },
     ]
     assert list(odd_value_lines(project.home.store)) == [
         "corpus web: 2 records without a page: 1 of type request, 1 of type warcinfo"
@@ -138,6 +146,23 @@ def test_columns_of_pages_are_kept_and_other_records_counted(tmp_path):
         0,
         2,
     ]
+
+
+@needs_library
+def test_a_page_is_withdrawn_by_the_text_in_its_file(tmp_path):
+    folder = tmp_path / "documents"
+    write(folder / "a.html", [page(1)])
+    write(folder / "b.html", [page(2)])
+    project = plain_project(tmp_path, settings(corpus()), {}).project
+    stored(project)
+    asking = Asking(store=project.home.store)
+    asking.text((folder / "a.html").read_text(), "a.html")
+    withdraw(project.home, asking.done(), WithdrawalReason.MISTAKE)
+    texts = project.home.store.read("documents", ["text"])["text"].to_list()
+    assert ["Page 2" in text for text in texts] == [True]
+    write(folder / "c.html", [page(1)])
+    stored(project)
+    assert project.home.store.read("documents", ["text"])["text"].to_list() == texts
 
 
 @needs_library

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tamis.filters.damage import HARMLESS, KINDS, MAKERS, damaged
-from tamis.filters.form import LONGEST, form, names
+from tamis.filters.form import LEAST, LONGEST, form, names
 from tamis.filters.form_model import MOST_OF_A_GOAL, default_model, fit, limit_for, read
 
 PROSE = (
@@ -160,3 +162,16 @@ def test_a_fit_is_the_same_each_time_and_can_be_stored(tmp_path: Path) -> None:
     model.write(tmp_path / "model.json")
     assert read(tmp_path / "model.json") == model
     assert model.languages == ("eng",)
+
+
+@given(st.lists(st.text(max_size=LEAST - 1), min_size=1, max_size=5))
+def test_nothing_is_said_of_short_texts(texts: list[str]) -> None:
+    assert default_model().judge(form(pl.Series(texts)))["form_logit"].is_null().all()
+
+
+@pytest.mark.parametrize(
+    "text", ["Все люди рождаются свободными. " * 4, "人人生而自由在尊嚴和權利上一律平等 " * 9]
+)
+def test_nothing_is_said_of_other_scripts(text: str) -> None:
+    assert of(text)["language"] not in ("eng", "none")
+    assert default_model().judge(form(pl.Series([text])))["form_logit"].is_null().all()

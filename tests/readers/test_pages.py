@@ -46,6 +46,7 @@ def test_a_file_is_its_main_text_with_what_it_states_of_itself(tmp_path, name):
         "title": "Of rivers",
         "url": "https://example.org/rivers",
         "date": "2025-04-03T02:01:00+02:00",
+        "id_in_file": document_id(PAGE),
     }
     assert is_readable(name)
 
@@ -54,7 +55,7 @@ def test_a_file_is_its_main_text_with_what_it_states_of_itself(tmp_path, name):
 def test_the_text_goes_into_the_column_that_the_section_names(tmp_path):
     (row,) = read(tmp_path / "a.html", PAGE.encode(), CORPUS.model_copy(update={"text_column": "title"}))
     assert WORDS in row.values["title"]
-    assert set(row.values) == {"title", "url", "date"}
+    assert set(row.values) == {"title", "url", "date", "id_in_file"}
     (row,) = read(tmp_path / "a.html", PAGE.encode(), CORPUS.model_copy(update={"text_column": "auto"}))
     assert row.text.name == "text"
 

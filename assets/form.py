@@ -5,7 +5,7 @@ from typing import Any
 
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
-from tamis.filters.form_storing import (
+from tamis.filters.form.storing import (
     SAMPLE,
     StoredForm,
     broken_goal_lines,

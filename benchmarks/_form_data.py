@@ -1,4 +1,4 @@
-"""Sound texts by kind for tamis/filters/form_model.py: those that the default is fitted on, and others.
+"""Sound texts by kind for tamis/filters/form/model.py: those that the default is fitted on, and others.
 
 What is fitted on may be used for anything: texts in the public domain, under CC0, CC BY, Apache 2.0, MIT or
 BSD (DATA.md). No source of the judged texts is among those of the fitted ones but statutes,
@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks._texts import data_folder, read_texts
-from tamis.filters.damage import KINDS, damaged, varied
-from tamis.filters.form import form
+from tamis.filters.form.damage import KINDS, damaged, varied
+from tamis.filters.form.statistics import form
 
 SHORTEST_DAMAGED = 60
 _FREE = re.compile(r"MIT|BSD|Apache")
@@ -183,7 +183,7 @@ def to_fit(count: int, manuals: Path | None) -> Kinds:
         kinds[f"masc {genre}"] = _texts(
             "p_mixed_free", count // 2, _from("masc") & pl.col("label").str.starts_with(genre)
         )
-    arguments = pl.read_parquet(data_folder("quality") / "ukpconvarg1_args.parquet")["text"]
+    arguments = read_texts(data_folder("quality") / "ukpconvarg1_args.parquet")["text"]
     return (
         kinds
         | {

@@ -1,4 +1,4 @@
-"""Fits the model of form that is part of the package, tamis/filters/form_model.json.
+"""Fits the model of form that is part of the package, tamis/filters/form/model.json.
 
     python -m benchmarks._form_fit MANUALS
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks._form_data import texts_to_fit
-from tamis.filters.form_model import MODEL, fit
+from tamis.filters.form.model import MODEL, fit
 
 TEXTS, DAMAGED = 400, 300
 FITTED_ON = (
@@ -19,7 +19,7 @@ FITTED_ON = (
     "p_arxiv_a, t_goemotions, t_intent, q_clickbait_headlines, q_sms_spam and ukpconvarg1_args of "
     "benchmarks/DATA.md, docstrings, comments and messages of numpy, scipy, scikit-learn, torch, pandas, "
     "dagster and polars, descriptions of installed packages, manuals of SQLite and Apache httpd and their "
-    "pages of HTML; the same texts changed harmlessly, and damaged by tamis/filters/damage.py"
+    "pages of HTML; the same texts changed harmlessly, and damaged by tamis/filters/form/damage.py"
 )
 
 

@@ -1,9 +1,9 @@
-"""Counts the tables that tamis/filters/form.py compares texts with.
+"""Counts the tables that tamis/filters/form/statistics.py compares texts with.
 
     python -m benchmarks._form_tables
 
 Reads texts in the public domain, under CC BY 4.0, CC BY 3.0 or Apache 2.0, or free for any use (DATA.md) and
-writes tamis/filters/form_tables.npz: numbers and hashes, no text. Raise CODE_VERSION in tamis/filters when it
+writes tamis/filters/tables.npz: numbers and hashes, no text. Raise CODE_VERSION in tamis/filters when it
 changes.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks._texts import read_texts
-from tamis.filters.form import (
+from tamis.filters.form.statistics import (
     _N,
     BREAK,
     FUNCTION_WORDS,

@@ -22,9 +22,9 @@ from benchmarks._junk_pool import DAMAGE, GOALS, Sizes, examples, held_out, pool
 from benchmarks._project import made_once, materialize
 from tamis.base.files import write_atomically
 from tamis.embedding import load_encoder
-from tamis.filters.damage import MAKERS
-from tamis.filters.form import form
-from tamis.filters.form_model import MODEL, FormModel, default_model, fit, limit_for, read
+from tamis.filters.form.damage import MAKERS
+from tamis.filters.form.model import MODEL, FormModel, default_model, fit, limit_for, read
+from tamis.filters.form.statistics import form
 from tamis.selection import SAMPLERS, select
 from tamis.selection.pool import with_scores
 from tamis.store.home import Home
@@ -234,7 +234,7 @@ class Verdicts:
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
-        code = MODEL.with_name("form.py").read_bytes()
+        code = MODEL.with_name("statistics.py").read_bytes()
         shipped = json.dumps(asdict(default_model()), sort_keys=True)
         self.identity = hashlib.sha256(code + shipped.encode()).hexdigest()[:12]
 

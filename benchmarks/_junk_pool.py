@@ -15,7 +15,7 @@ from benchmarks._junk_pages import BODY, MARKUP, NAVIGATION, pieces
 from benchmarks._noise import HELD_OUT, NAMED_NOTICES, noise_of, pages_of_notices
 from benchmarks._real_tasks import hashes
 from benchmarks._texts import enough, read_texts
-from tamis.filters.damage import damaged
+from tamis.filters.form.damage import damaged
 from tamis.readers.text import document_id, normalise_text
 
 RESEARCH = "p_mixed_research"

@@ -37,9 +37,9 @@ from benchmarks._form_data import (
 from benchmarks._quality_data import Report
 from tamis.filters import Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share
-from tamis.filters.damage import KINDS
-from tamis.filters.form import form
-from tamis.filters.form_model import FormModel, default_model, fit
+from tamis.filters.form.damage import KINDS
+from tamis.filters.form.model import FormModel, default_model, fit
+from tamis.filters.form.statistics import form
 
 RIVALS = {"noise and boilerplate": ("noise", "boilerplate"), "gopher": ("gopher",), "fineweb": ("fineweb",)}
 LEAST_LENGTH = 150

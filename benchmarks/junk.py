@@ -11,8 +11,8 @@ python3.11-doc, rust-doc. Pages that the model of form is fitted on (apache2-doc
 What is absent is said in a line, and other damage takes its place.
 
 **Pool.** Sound texts of eleven kinds, evenly, and 5 % main text of pages; 15 % junk: raw markup of pages (3),
-their navigation and notices (3.5), damage of tamis/filters/damage.py (5.5, each kind alike), noise by makers
-that were written apart from any rule (2), pages of notices (1). A seed draws pool, damage and examples.
+their navigation and notices (3.5), damage of tamis/filters/form/damage.py (5.5, each kind alike), noise by
+makers that were written apart from any rule (2), pages of notices (1). A seed draws pool, damage, examples.
 **Goals.** Titles of problem reports of two programming projects, news of an agency, scientific abstracts,
 leaflets that come with medicines (shared/data has no trials): 300 examples to choose by, 1,000 held out, the
 same for all seeds. The pool has no texts of the sources of titles, news and leaflets.

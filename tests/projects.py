@@ -160,6 +160,7 @@ EVERYTHING = small_settings(
     '[filters]\nheuristics = ["gopher", "form"]\n',
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
+    selection("uncrowded", "got-d-debiased", 5, target="algebra"),
     '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',
 ).replace("[project]\n", '[project]\ntokenizer = "small"\n', 1)
 """Settings that use every stage."""

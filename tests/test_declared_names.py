@@ -8,6 +8,8 @@ from tamis.base.declared import declaring_modules
 CHECKOUT = Path(__file__).resolve().parents[1]
 SECTIONS = {"sampler_trials"}
 """Sections of tamis.toml that are called as a stage is."""
+SCORES = {"pool_potential"}
+"""Scores that are called as their table is."""
 
 
 def declared_names() -> dict[str, str]:
@@ -18,7 +20,7 @@ def declared_names() -> dict[str, str]:
         tables = [table for stage in module.STAGES for table in stage.tables]
         for one in (*module.STAGES, *tables, *getattr(module, "TABLES", ())):
             found[one.name] = package
-    return {name: package for name, package in found.items() if "_" in name and name not in SECTIONS}
+    return {name: package for name, package in found.items() if "_" in name and name not in SECTIONS | SCORES}
 
 
 def test_no_string_names_a_stage_or_a_table_of_another_package():

@@ -15,9 +15,9 @@ import polars as pl
 from tamis.base.arguments import as_frame
 from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
-from tamis.filters.form import form, tables_digest
-from tamis.filters.form_model import MEASURES as FORM_MEASURES
-from tamis.filters.form_model import MODEL, FormModel, default_model
+from tamis.filters.form.model import MEASURES as FORM_MEASURES
+from tamis.filters.form.model import MODEL, FormModel, default_model
+from tamis.filters.form.statistics import form, tables_digest
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, KINDS, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version

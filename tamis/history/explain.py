@@ -19,7 +19,7 @@ from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.filters.flags import IMPLAUSIBLE
-from tamis.filters.form import LEAST
+from tamis.filters.form.statistics import LEAST
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing

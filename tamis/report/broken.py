@@ -13,9 +13,9 @@ from tamis.base.numbers import percent
 from tamis.filters import FAMILIES, Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share
 from tamis.filters.flags import FORM, IMPLAUSIBLE, judged
-from tamis.filters.form import form
-from tamis.filters.form_model import default_model
-from tamis.filters.form_storing import StoredForm, read_form, unusual_statistics
+from tamis.filters.form.model import default_model
+from tamis.filters.form.statistics import form
+from tamis.filters.form.storing import StoredForm, read_form, unusual_statistics
 from tamis.filters.stage import FORM_SCORES
 from tamis.readers.markup import is_markup
 from tamis.readers.repair import is_mistaken

@@ -19,7 +19,7 @@ from tamis.filters.flags import (
     too_much_personal_data,
     wrong_language,
 )
-from tamis.filters.form_storing import broken_goal_lines, read_form, unusual_statistics
+from tamis.filters.form.storing import broken_goal_lines, read_form, unusual_statistics
 from tamis.filters.language import stated_code
 from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.stage import FORM_SCORES

@@ -14,7 +14,7 @@ from benchmarks._junk_pool import GOALS, SOUND, Sizes, control, examples, held_o
 from benchmarks._junk_runs import Recipe, Trained, read_result, result_path, train_on
 from benchmarks._junk_verdict import Arm, Interval, over_seeds, verdict
 from benchmarks.junk import Choice, Seed, Summary
-from tamis.filters.form_model import default_model
+from tamis.filters.form.model import default_model
 from tamis.training.results import Outcomes
 
 PAGE = """<html><head><title>Out</title><style>p {{}}</style></head><body>

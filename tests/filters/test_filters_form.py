@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.filters.damage import HARMLESS, KINDS, MAKERS, damaged
-from tamis.filters.form import LEAST, LONGEST, form, names
-from tamis.filters.form_model import MOST_OF_A_GOAL, default_model, fit, limit_for, read
+from tamis.filters.form.damage import HARMLESS, KINDS, MAKERS, damaged
+from tamis.filters.form.model import MOST_OF_A_GOAL, default_model, fit, limit_for, read
+from tamis.filters.form.statistics import LEAST, LONGEST, form, names
 
 PROSE = (
     "The committee met on Tuesday to hear what the engineers had found. After an hour of questions it was "

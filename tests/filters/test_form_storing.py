@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.filters import form_model, form_storing
-from tamis.filters.damage import damaged
-from tamis.filters.form import LONGEST, form
-from tamis.filters.form_model import default_model
-from tamis.filters.form_storing import broken_goal_lines, read_form, score_form, update_form_model
+from tamis.filters.form import model as form_model
+from tamis.filters.form import storing as form_storing
+from tamis.filters.form.damage import damaged
+from tamis.filters.form.model import default_model
+from tamis.filters.form.statistics import LONGEST, form
+from tamis.filters.form.storing import broken_goal_lines, read_form, score_form, update_form_model
 from tamis.selection.filtering import corpora_lost, evidence_of, filtered, form_lines, in_words
 from tamis.settings.sections import FiltersSection
 from tamis.store.schemas import schema_of

@@ -98,10 +98,14 @@ METHODS = {
         "broken_heuristic flag_documents forbidden_by_licence forbidden_by_source repeated_share "
         "too_much_personal_data wrong_language",
     ),
+    "form": (
+        "tamis.filters:FORM_CODE_VERSION",
+        "broken_goal_lines read_form score_form unseen_among unusual_statistics update_form_model",
+    ),
     "selection": (
         "tamis.selection:CODE_VERSION",
-        "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers deciding_score "
-        "evidence_of files_lost group_shares in_words judge_scorer leaking mean_margin method_scores "
+        "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers corpora_lost "
+        "deciding_score evidence_of files_lost form_lines group_shares in_words judge_scorer judged_form leaking mean_margin method_scores "
         "name_set_aside perplexity_scorer changes.repeated pool.candidates pool.groups pool.with_texts "
         "selection_digest serving_of stored_count tokens_of training_order unknown_language_lines "
         "update_contamination",
@@ -139,6 +143,7 @@ NOT_REACHED = {
     "CODE_VERSION": "noted next to the digest",
     "GAPS_CODE_VERSION": "likewise",
     "POOL_CODE_VERSION": "likewise",
+    "FORM_CODE_VERSION": "likewise",
     "GRADER_CODE_VERSION": "likewise",
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",

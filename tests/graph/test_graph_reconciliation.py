@@ -27,10 +27,10 @@ OF_DOCUMENTS = {
 RETAINED_KINDS = {name for name, table in tables().items() if table.retained}
 RETAINED_TABLES = {f"{RETAINED}{kind}" for kind in RETAINED_KINDS}
 OF_OTHERS = {
-    "near_duplicates", "near_copies", "judge_sample", "transport", "selected_subset", "decisions",
-    "served_examples", "target_gaps", "target_examples", "target_answers", "target_embeddings",
-    "contamination", "contamination_runs", "mixture_documents", "trained_on", "withdrawals",
-    "withdrawn_places", *RETAINED_TABLES,
+    "near_duplicates", "near_copies", "judge_sample", "transport", "pool_potential",
+    "selected_subset", "decisions", "served_examples", "target_gaps", "target_examples",
+    "target_answers", "target_embeddings", "contamination", "contamination_runs",
+    "mixture_documents", "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
 }  # fmt: skip
 """Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""
 OF_PARTITIONS = {

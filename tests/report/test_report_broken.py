@@ -8,10 +8,10 @@ import pytest
 
 from tamis.base.numbers import percent
 from tamis.filters import Plan, measured
-from tamis.filters.damage import damaged
-from tamis.filters.form import form
-from tamis.filters.form_model import default_model
-from tamis.filters.form_storing import score_form, update_form_model
+from tamis.filters.form.damage import damaged
+from tamis.filters.form.model import default_model
+from tamis.filters.form.statistics import form
+from tamis.filters.form.storing import score_form, update_form_model
 from tamis.readers.markup import is_markup
 from tamis.report import broken
 from tamis.report.broken import AT_BORDER, border_of_form, broken_texts, drawn_of

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from projects import corpus, plain_project, rows_of, settings
 
-from tamis.filters.form_storing import update_form_model
+from tamis.filters.form.storing import update_form_model
 from tamis.selection.decide import Reason
 from tamis.selection.filtering import LOST_AS, corpora_lost, files_lost, form_lines
 from tamis.settings.sections import FiltersSection

@@ -16,9 +16,10 @@ from projects import (
     write_jsonl,
 )
 
-from tamis.filters import form_model, form_storing
-from tamis.filters.damage import damaged
-from tamis.filters.form_storing import read_form
+from tamis.filters.form import model as form_model
+from tamis.filters.form import storing as form_storing
+from tamis.filters.form.damage import damaged
+from tamis.filters.form.storing import read_form
 from tamis.graph.plan import full_plan
 from tamis.history.explain import explain_document, explanation_lines
 from tamis.verbs.status import read_status

@@ -1,6 +1,6 @@
 """A model of form: how much a text is written like sound texts rather than like the same texts damaged.
 
-Each statistic of tamis/filters/form.py is compared with what sound texts of its length show: its distance
+Each of the statistics (statistics.py) is compared with what sound texts of its length show: its distance
 from their median, in units of their spread, by its logarithm and sign. The logit of damage is the sum of
 - a small network (one layer of tanh) of these and of sums that name no statistic, so that damage of unknown
   kinds counts, too: norms of distances and of excesses, and the Mahalanobis distance from sound texts;
@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.filters.form import Floats
+from tamis.filters.form.statistics import Floats
 
-MODEL = Path(__file__).with_name("form_model.json")
+MODEL = Path(__file__).with_name("model.json")
 FORMAT = 3
 KNOTS = tuple(float(np.log1p(n)) for n in (10, 25, 60, 130, 280, 600, 1300, 3000))
 """log(1 + characters) at which medians and spreads are stored; in between they are interpolated."""
@@ -60,7 +60,7 @@ class FormModel:
     mean, precision: of scaled statistics [f], [f][f]; lowest, highest: of nearly all sound texts [f].
     inner: weights [f + 9][hidden] of statistics, length, sums and bias; outer: [hidden + 1], the last a bias;
     excess: weights [f]. lowered: what the logit is lowered by, by length [knots].
-    languages: those of the sound texts, by tamis/filters/form.py; it abstains for texts in others.
+    languages: those of the sound texts, by tamis/filters/form/statistics.py; it abstains for texts in others.
     fitted_on: a sentence about the texts.
     """
 

@@ -8,6 +8,7 @@ Texts are looked at up to `LONGEST` characters.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-TABLES = Path(__file__).with_name("form_tables.npz")
+TABLES = Path(__file__).with_name("tables.npz")
 LONGEST = 5_000
 """Characters of a text that are looked at."""
 BLOCK = 250
@@ -30,6 +31,7 @@ STEP = 8.0  # of the tables' whole numbers, per natural logarithm
 WORD_LIST = 6_000
 """Frequent words that the tables hold; the first `FUNCTION_WORDS` stand for themselves in pairs."""
 FUNCTION_WORDS = 200
+BREAK = FUNCTION_WORDS  # the class of what stands between words that no single space parts
 _AT_ONCE = 300_000  # characters; numpy's temporaries then fit into the cache or nearly so
 _SLOTS = 1 << 18  # of the hash tables of words
 _SEEN = 1 << 11  # of the sketch of different sequences of four characters
@@ -68,13 +70,21 @@ _ASCII = {
     "mark": "#*+~^&%$@",
     "bullet": "•·‣●◦▪",
 }
+_MARKED = ".,;:!?\"'“”‘’()[]{}<>-–—/\\|=_#*+~&%$@…`•·"
+_NUMBER, _GAP, _WORD, _ACCENTED, _SIGN = 1, 5, 11, 19, 20
+SHAPES = 64
+"""Shapes of runs: 0 an edge, numbers by their length, gaps, words by their capitals, marks by kind."""
+_WORD_CLASSES = np.zeros(_N, bool)
+_WORD_CLASSES[[_CLASS[name] for name in _LETTERS]] = True
+_MARKS = ~_WORD_CLASSES
+_MARKS[[_CLASS[name] for name in ("edge", "space", "newline", "apostrophe")]] = False
+_MARK_CODES = np.random.default_rng(2).integers(0, 2**63, _N, dtype=np.uint64)
+_ODD = np.random.default_rng(1).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 @cache
 def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Hashes]:
     """Class, symbol and random number, by its lower case, of each code point under 65,536."""
-    import unicodedata
-
     class_c, symbol_c = np.zeros(_BMP, np.uint8), np.zeros(_BMP, np.uint8)
     lower_c = np.arange(_BMP, dtype=np.uint16)
     for point in range(_BMP):
@@ -204,12 +214,6 @@ class Words:
     single_w: npt.NDArray[np.bool_]
 
 
-_MARKED = ".,;:!?\"'“”‘’()[]{}<>-–—/\\|=_#*+~&%$@…`•·"
-_NUMBER, _GAP, _WORD, _ACCENTED, _SIGN = 1, 5, 11, 19, 20
-SHAPES = 64
-"""Shapes of runs: 0 an edge, numbers by their length, gaps, words by their capitals, marks by kind."""
-
-
 @cache
 def _groups() -> npt.NDArray[np.uint8]:
     """Group of each code point under 65,536: characters of one group that follow each other are a run."""
@@ -251,14 +255,6 @@ def points_of(texts: list[str]) -> Points:
         first_n=first_n,
         count=len(texts),
     )
-
-
-_WORD_CLASSES = np.zeros(_N, bool)
-_WORD_CLASSES[[_CLASS[name] for name in _LETTERS]] = True
-_MARKS = ~_WORD_CLASSES
-_MARKS[[_CLASS[name] for name in ("edge", "space", "newline", "apostrophe")]] = False
-_MARK_CODES = np.random.default_rng(2).integers(0, 2**63, _N, dtype=np.uint64)
-_ODD = np.random.default_rng(1).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def words_of(points: Points) -> Words:
@@ -373,9 +369,6 @@ def _looked_up(held: Tables, hash_w: Hashes) -> Ints:
     known, rank = held.slots
     slot_w = (hash_w & np.uint64(_SLOTS - 1)).astype(np.int64)
     return np.where(known[slot_w] == hash_w, rank[slot_w], WORD_LIST).astype(np.int64)
-
-
-BREAK = FUNCTION_WORDS  # the class of what stands between words that no single space parts
 
 
 def sequence_of(words: Words, class_w: Ints) -> tuple[Ints, Ints, Ints]:

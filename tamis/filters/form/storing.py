@@ -21,10 +21,10 @@ from tamis.base.numbers import counted, percent
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.filters import FORM_CODE_VERSION
-from tamis.filters.damage import MAKERS, damaged, varied
 from tamis.filters.flags import judged, shipped_form
-from tamis.filters.form import LONGEST, form
-from tamis.filters.form_model import FormModel, default_model, fit, limit_for
+from tamis.filters.form.damage import MAKERS, damaged, varied
+from tamis.filters.form.model import FormModel, default_model, fit, limit_for
+from tamis.filters.form.statistics import LONGEST, form
 from tamis.filters.stage import FORM_LIMITS, FORM_MODEL, FORM_SCORES
 from tamis.store.tables import ALL, Store
 

@@ -143,7 +143,6 @@ NOT_REACHED = {
     "CODE_VERSION": "noted next to the digest",
     "GAPS_CODE_VERSION": "likewise",
     "POOL_CODE_VERSION": "likewise",
-    "FORM_CODE_VERSION": "likewise",
     "GRADER_CODE_VERSION": "likewise",
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",

@@ -68,7 +68,7 @@ def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other(
     assert found == {
         "raw_shards", "documents", "token_counts", "embeddings", "document_flags", "form_scores",
         "perplexity_scores", "quality_scores", "target_embeddings", "target_potential",
-        "target_gaps", "transport_scores",
+        "target_gaps", "transport_scores", "pool_potential_scores",
         "judge_scores",
         "base_models", "trials", "sampler_trials", "selected_subset", "decisions",
         "mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses",

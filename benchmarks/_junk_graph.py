@@ -20,6 +20,7 @@ import polars as pl
 from benchmarks._form_data import measured_damage, measured_kinds, to_fit
 from benchmarks._junk_pool import DAMAGE, GOALS, Sizes, examples, held_out, pool_rows
 from benchmarks._project import made_once, materialize
+from benchmarks._real_graph import SELECTION
 from tamis.base.files import write_atomically
 from tamis.embedding import load_encoder
 from tamis.filters.form.damage import MAKERS
@@ -66,12 +67,6 @@ path = "target/{name}.parquet"
 text_column = "text"
 train = {train}
 held_out = 50
-"""
-SELECTION = """
-[[selection]]
-name = "{name}"
-sampler = "{sampler}"
-budget = "{budget}"
 """
 
 

@@ -73,7 +73,7 @@ with medicines, for want of trials."""
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How many texts there are of what; `control`: sound texts that are in no pool."""
+    """Numbers of texts by purpose; `control`: sound texts that are in no pool."""
 
     documents: int
     train: int = 300

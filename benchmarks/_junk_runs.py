@@ -26,7 +26,7 @@ from tamis.training.tokenizer import load_tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How every model is trained: fresh weights, one number of tokens, whatever the length of a choice."""
+    """Recipe of every training: fresh weights, one number of tokens, whatever the length of a choice."""
 
     preset: str = "llama-0.8m"
     tokens: int = 300_000

@@ -1,4 +1,4 @@
-"""Which arm is to be the default: the rule of `benchmarks.junk`, applied to figures."""
+"""Choice of the arm that is to be the default: the rule of `benchmarks.junk`, applied to figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

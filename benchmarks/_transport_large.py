@@ -18,7 +18,7 @@ from benchmarks._transport_solvers import PeakMemory, overlap
 
 STATIC_WIDTH, CENTRES, BLOCK = 256, 200, 20_000
 MOST_TIMES = 1.5
-"""What got-d-debiased may cost, in times of got-d."""
+"""Most that got-d-debiased may cost, in times of got-d."""
 
 
 def table(flags: argparse.Namespace, cache: Path) -> None:

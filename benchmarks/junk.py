@@ -94,7 +94,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """What was chosen in one pool, and what was learned from it as far as it is trained."""
+    """Choices in one pool, and what was learned from it as far as it is trained."""
 
     study: Study
     choices: dict[Key, Choice]

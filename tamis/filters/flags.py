@@ -16,7 +16,7 @@ from tamis.base.arguments import as_frame
 from tamis.base.errors import BadArgumentError, UnknownNameError
 from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_order
 from tamis.filters.form.model import MEASURES as FORM_MEASURES
-from tamis.filters.form.model import MODEL, FormModel, default_model
+from tamis.filters.form.model import MODEL, default_model
 from tamis.filters.form.statistics import form, tables_digest
 from tamis.filters.language import identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, KINDS, personal_data
@@ -56,7 +56,7 @@ _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "word_order": lambda units: units.select(**word_order.MEASURES),
     "noise": noise.noise,
     "boilerplate": boilerplate.units_of,
-    FORM: lambda units: judged(default_model(), form(units["text"])),
+    FORM: lambda units: default_model().judge(form(units["text"])),
 }
 LanguageSource = Literal["stated", "detected"]
 __all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]
@@ -89,14 +89,6 @@ class Plan:
             "language": identifier_version() if self.language else None,
             "personal_data": phone_rules_version(self.phone_regions) if self.personal_data else False,
         }
-
-
-def judged(model: FormModel, stats: pl.DataFrame) -> pl.DataFrame:
-    """Return what a model of form says of texts: `FORM_MEASURES`, a row each of the statistics.
-
-    The logit is rounded, since its last digits depend on the texts that are judged together.
-    """
-    return model.judge(stats).with_columns(pl.col("form_logit").round(6))
 
 
 @cache

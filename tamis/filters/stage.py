@@ -179,8 +179,8 @@ FORM_SCORES = Table(
         DOC_ID,
         real(
             "form_logit",
-            "log odds that the text is damaged rather than sound, by how it is written; null if the model "
-            "has not seen its language",
+            "log odds that the text is damaged rather than sound, by how it is written; null if it is "
+            "short, or in a language that the model has not seen",
         ),
         text(
             "form_reasons",
@@ -189,8 +189,8 @@ FORM_SCORES = Table(
         ),
         text(
             "form_language",
-            "ISO 639-3 code of the language by frequent words; other if there are too few of them in any "
-            "language, none if the text has under five words",
+            "ISO 639-3 code of the language by frequent words; other for another script, none for under five "
+            "words, short for under 60 characters",
         ),
         FINGERPRINT,
     ),

@@ -12,7 +12,7 @@ import polars as pl
 from tamis.base.numbers import percent
 from tamis.filters import FAMILIES, Plan, measured
 from tamis.filters.boilerplate import REPEATED, repeated_share
-from tamis.filters.flags import FORM, IMPLAUSIBLE, judged
+from tamis.filters.flags import FORM, IMPLAUSIBLE
 from tamis.filters.form.model import default_model
 from tamis.filters.form.statistics import form
 from tamis.filters.form.storing import StoredForm, read_form, unusual_statistics
@@ -135,7 +135,7 @@ def _kinds(store: Store, doc_ids: pl.Series, reference: pl.Series, off: Sequence
     if IMPLAUSIBLE.name in off:
         known = read_form(store)
         model, limit = (known.model, known.limit) if known else (default_model(), default_model().limit)
-        over = judged(model, form(checked["text"]))["form_logit"] > limit
+        over = model.judge(form(checked["text"]))["form_logit"] > limit
         kinds.append(pl.select(pl.when(over).then(pl.lit(IMPLAUSIBLE.name))).to_series())
     return checked.select("doc_id", kind=pl.coalesce(kinds))
 

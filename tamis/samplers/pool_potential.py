@@ -316,7 +316,7 @@ def _contraction(plan_ss: Floats) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnScoring:
-    """What scores a pool by its own potential, for a target, and the version the rows will carry."""
+    """Scoring of a pool by its own potential, for a target, and the version the rows will carry."""
 
     own: PoolPotential
     target: str

@@ -79,7 +79,7 @@ _CURES = {
     Reason.HEURISTIC: _LOOK,
     **{reason: LOST_AS[reason][1] for reason in (Reason.LANGUAGE, Reason.PERSONAL_DATA)},
 }
-"""What to do where one rule drops much of a corpus."""
+"""Advice where one rule drops much of a corpus."""
 
 
 def rules_of_flags(filters: FiltersSection) -> dict[str, Any]:

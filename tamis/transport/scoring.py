@@ -72,7 +72,7 @@ def nearest_cost(
 
 
 class Scoring(Protocol):
-    """What computes the rows of a table, one for each document of the pool."""
+    """A computation of the rows of a table, one for each document of the pool."""
 
     @property
     def table(self) -> str:

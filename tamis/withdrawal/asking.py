@@ -14,8 +14,8 @@ from tamis.corpus.shards import corpus_of_key, is_group_key, shard_key
 from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
-from tamis.history.finding import ID_DIGITS, resolve_document
-from tamis.readers.text import ORIGINAL, normalise_text, normalised_id
+from tamis.history.finding import resolve_document
+from tamis.readers.text import ORIGINAL, is_document_id, normalise_text, normalised_id
 from tamis.retention.removals import removed_values
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
@@ -125,8 +125,7 @@ class Asking:
         Raises `UnknownDocumentError` or `ShortIdError`.
         """
         for one in given:
-            whole = len(one) == ID_DIGITS and not set(one.lower()) - set("0123456789abcdef")
-            found = one.lower() if whole else resolve_document(self.store, one)
+            found = one.lower() if is_document_id(one.lower()) else resolve_document(self.store, one)
             if len(one) < FEWEST_DIGITS:
                 raise ShortIdError(one, found)
             self._add([found], DOCUMENT)

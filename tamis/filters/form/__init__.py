@@ -1,1 +1,1 @@
-"""How plausible a text is as text, whatever it says: statistics, damage, a model, its tables."""
+"""Plausibility of a text as text, whatever it says: statistics, damage, a model, its tables."""

@@ -5,7 +5,7 @@ from their median, in units of their spread, by its logarithm and sign. The logi
 - a small network (one layer of tanh) of these and of sums that name no statistic, so that damage of unknown
   kinds counts, too: norms of distances and of excesses, and the Mahalanobis distance from sound texts;
 - weights, none under `LEAST_WEIGHT`, of the excesses: how far a statistic is beyond what nearly all sound
-  texts show. The network itself sees little of what lies beyond, so that it cannot learn to excuse it.
+  texts show. The network itself sees little of what is beyond, so that it cannot learn to excuse it.
 It is fitted (batches of Adam, statistics hidden at random, seeded) on sound texts, on damaged ones, and on
 sound ones of which some statistics, drawn at random or by their correlation, were pushed beyond extremes,
 which is outlier exposure (arXiv 1812.04606) in the space of statistics.
@@ -46,7 +46,7 @@ SHRINKAGE = 0.1
 """Share of the variances that is added to the diagonal of the covariance."""
 _QUANTILES, _BANDWIDTH = (0.02, 0.5, 0.98), 0.5
 _EXTREMES, _LEAST_EXTREME = (0.005, 0.995), 0.3
-_SUMS = 7  # beside the statistics
+_SUMS = 7  # next to the statistics
 Singles = npt.NDArray[np.float32]
 Hits = npt.NDArray[np.bool_]
 _NO_STATISTICS = ("n", "language", "kind", "text", "changed", "parts")
@@ -116,7 +116,8 @@ class FormModel:
         """Return `MEASURES` of each row: the logit of being damaged, and the three statistics that decided.
 
         A statistic is named with what was unusual: "digit high" or "function_words low", for texts over the
-        limit. Both are null where the model abstains.
+        limit. Both are null where the model abstains. The logit is rounded, since its last digits depend on
+        the texts that are judged together.
         """
         parts = self.parts(stats)
         logit = (self.network.logits(parts) - np.interp(_length(stats), KNOTS, self.lowered)).round(6)
@@ -174,8 +175,8 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
     bad: the same of damaged texts, whose kinds count alike, too.
     """
     names = tuple(name for name in good.columns if name not in _NO_STATISTICS)
-    told = good.filter(~pl.col("language").is_in(["none", "short"]))["language"]
-    languages = told.value_counts(normalize=True)
+    known = good.filter(~pl.col("language").is_in(["none", "short"]))["language"]
+    languages = known.value_counts(normalize=True)
     common = languages.filter(pl.col("proportion") > LEAST_OF_A_LANGUAGE).sort("language")["language"]
     unfitted: dict[str, Any] = {one.name: () for one in fields(Network)}
     spreads = _spreads(good, names)

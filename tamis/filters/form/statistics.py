@@ -129,7 +129,7 @@ def _characters() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Hashes]
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """What statistics compare with. Ratios and logarithms are natural, times `STEP`, as int8.
+    """Tables that statistics compare with. Ratios and logarithms are natural, times `STEP`, as int8.
 
     grams: log P(symbol | three before) by their number [32**4]. pairs: log of observed over chance of two
     classes of words [c, c]; `endings` [1024]: class of a word by its last two symbols. usual: log P(class of
@@ -451,6 +451,7 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     shown = counts_nk.sum(1) - take["edge"] - take["space"] - take["newline"]
     whole = counts_nk.sum(1) - take["edge"]
     letters = sum((take[name] for name in _LETTERS), np.zeros(len(shown)))
+    stops = take["stop"] + take["comma"]
     found = {
         "letters": _share(letters, shown),
         "spaces": _share(take["space"], whole),
@@ -469,6 +470,13 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     found["angles"] = _share(take["less"] + take["greater"], shown)
     share_nk = counts_nk[:, 1:] / np.maximum(whole, 1)[:, None]
     found["class_entropy"] = -(share_nk * np.log(np.maximum(share_nk, 1e-9))).sum(1)
+    return found | _by_neighbours(points, held, letters=letters, shown=shown, whole=whole, stops=stops)
+
+
+def _by_neighbours(
+    points: Points, held: Tables, *, letters: Floats, shown: Floats, whole: Floats, stops: Floats
+) -> dict[str, Floats]:
+    """Log P of classes of characters after each other, and shares of pairs that sound texts have few of."""
     pair_c = points.class_c[:-1].astype(np.int32) * _N + points.class_c[1:]
     text = points.text_c[1:]
     to_edge = np.arange(_N * _N) % _N == _CLASS["edge"]
@@ -476,38 +484,30 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
     rare = usual < -5.0 * STEP
     both = _sums((usual + (rare.astype(np.int64) << 32))[pair_c], points, 1)  # two sums in one pass
     rare_n = (both + (1 << 31)) >> 32
-    found["usual"] = _share((both - (rare_n << 32)) / STEP, whole)
-    found["rare_pairs"] = _share(rare_n, whole)
+    found = {
+        "usual": _share((both - (rare_n << 32)) / STEP, whole),
+        "rare_pairs": _share(rare_n, whole),
+    }
 
     def follow(first: tuple[str, ...], second: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         table = np.zeros((_N, _N), bool)
         table[np.ix_([_CLASS[one] for one in first], [_CLASS[one] for one in second])] = True
         return table.ravel()
 
-    letter = ("lower", "upper", "accented")
+    letter, marks = ("lower", "upper", "accented"), ("mark", "bar", "equals", "slash", "symbol")
     kinds = {
         "letter_digit": (follow(letter, ("digit",)) | follow(("digit",), letter), letters),
-        "mark_within": (
-            follow(letter, ("mark", "bar", "equals", "slash", "symbol", "control", "latin")),
-            letters,
-        ),
-        "stop_letter": (follow(("stop", "comma"), letter), take["stop"] + take["comma"]),
-        "space_stop": (follow(("space", "newline"), ("stop", "comma")), take["stop"] + take["comma"]),
+        "mark_within": (follow(letter, (*marks, "control", "latin")), letters),
+        "stop_letter": (follow(("stop", "comma"), letter), stops),
+        "space_stop": (follow(("space", "newline"), ("stop", "comma")), stops),
         "spaces_twice": (follow(("space",), ("space",)), whole),
-        "marks_twice": (
-            follow(
-                ("mark", "bar", "equals", "slash", "symbol"), ("mark", "bar", "equals", "slash", "symbol")
-            ),
-            shown,
-        ),
+        "marks_twice": (follow(marks, marks), shown),
         "tags": (follow(("less",), ("lower", "upper", "slash", "mark", "stop")), shown),
         "calls": (follow(("lower", "close", "quote"), ("open", "close", "comma")), shown),
         "rises": (follow(("lower",), ("upper",)), letters),
         "opens": (follow(("stop",), ("space",)), shown),
     }
-    code_c = np.zeros(
-        _N * _N, np.int16
-    )  # each pair counts for at most a few kinds: one pass for all of these
+    code_c = np.zeros(_N * _N, np.int16)  # a pair counts for a few kinds at most: one pass for all of these
     for place, (pairs, _) in enumerate(kinds.values()):
         code_c |= pairs.astype(np.int16) << place
     code = code_c[pair_c]
@@ -535,7 +535,7 @@ def _by_characters(points: Points, counts_nk: Floats, held: Tables) -> dict[str,
 
 
 def _by_grams(points: Points, held: Tables) -> dict[str, Floats]:
-    """How usual characters are after three others: in all, at worst, and how it differs within the text."""
+    """Log P of characters after three others: in all, at worst, and its range within the text."""
     place_g, gram_g = grams_of(points)
     whole_g = held.grams[gram_g]
     bounds = np.searchsorted(place_g, np.append(points.first_n, len(points.text_c)))
@@ -592,7 +592,7 @@ def _extremes(place_g: Ints, sums_g: Ints, points: Points, size: int) -> tuple[F
 
 
 def _by_shapes(points: Points, held: Tables) -> dict[str, Floats]:
-    """How usual runs of letters, digits, blanks and marks are after two others; markup; wide gaps."""
+    """Log P of runs of letters, digits, blanks and marks after two others; markup; wide gaps."""
     count = points.count
     start_r, coded_r = shapes_of(points)
     kept = np.flatnonzero(coded_r & (SHAPES - 1))  # no edges
@@ -702,7 +702,7 @@ def _repeats(key_w: Hashes) -> npt.NDArray[np.bool_]:
 
 
 def _by_pairs(words: Words, class_w: Ints, held: Tables, count: int) -> dict[str, Floats]:
-    """How usual words are after words, next to words that are further apart."""
+    """Ratios of observed to chance pairs of words, next to those of words that are further apart."""
     text, first, second = sequence_of(words, class_w)
     ratio = held.pairs[first, second].astype(np.float64) / STEP
     number = _total(text, None, count)
@@ -787,7 +787,7 @@ def _shapes(points: Points, at: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
 def _at_line_ends(
     points: Points, words: Words, rank_w: Ints, class_w: Ints, held: Tables
 ) -> dict[str, Floats]:
-    """How usual words are beside line breaks: lines that were cut or put side by side end within words."""
+    """Statistics of words next to line breaks: lines that were cut or put side by side end within words."""
     count, text = points.count, words.text_w
     if not len(text):
         return {"cut_words": np.zeros(count), "line_pairs": np.zeros(count), "dashed_lines": np.zeros(count)}
@@ -817,7 +817,7 @@ def _at_line_ends(
 
 
 def _gaps(points: Points) -> npt.NDArray[np.bool_]:
-    """Return which characters are line breaks or belong to rows of dots, or are the blanks beside these."""
+    """Return which characters are line breaks or belong to rows of dots, or are the blanks next to these."""
     stop, blank = points.class_c == _CLASS["stop"], points.class_c == _CLASS["space"]
     dots = np.flatnonzero(stop[:-1] & stop[1:])
     gap = points.class_c == _CLASS["newline"]

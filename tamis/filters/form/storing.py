@@ -21,7 +21,7 @@ from tamis.base.numbers import counted, percent
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.filters import FORM_CODE_VERSION
-from tamis.filters.flags import judged, shipped_form
+from tamis.filters.flags import shipped_form
 from tamis.filters.form.damage import MAKERS, damaged, varied
 from tamis.filters.form.model import FormModel, default_model, fit, limit_for
 from tamis.filters.form.statistics import LONGEST, form
@@ -39,8 +39,6 @@ PARTS = 9
 LEAST_DAMAGED = 60
 """Characters of the shortest texts that are damaged: of shorter ones damage cannot be told from words."""
 BATCH = 2_000
-ROUNDING = 1e-6
-"""Above a limit that an example gives: scores are rounded, and an equal document stays."""
 MUCH = 0.05
 """Share of a target's examples that are written like damaged texts, from which it is said."""
 Goals = dict[str, pl.DataFrame]
@@ -140,7 +138,7 @@ def score_form(store: Store, known: StoredForm, doc_ids: Sequence[str], advance:
     for start in range(0, len(missing), BATCH):
         texts = _heads(store, missing[start : start + BATCH])
         stats = form(texts["text"])
-        rows = texts.select("doc_id").hstack(judged(known.model, stats)).hstack([stats["language"]])
+        rows = texts.select("doc_id").hstack(known.model.judge(stats)).hstack([stats["language"]])
         rows = rows.rename({"language": "form_language"}).with_columns(fingerprint=pl.lit(known.fingerprint))
         store.put(FORM_SCORES.name, rows)
         advance(len(texts))
@@ -150,7 +148,7 @@ def score_form(store: Store, known: StoredForm, doc_ids: Sequence[str], advance:
 def unusual_statistics(store: Store, known: StoredForm, doc_ids: Sequence[str]) -> pl.DataFrame:
     """Return doc_id and form_reasons of documents, whatever the limit; null where the model abstains."""
     texts = _heads(store, doc_ids)
-    every = judged(replace(known.model, limit=-math.inf), form(texts["text"]))
+    every = replace(known.model, limit=-math.inf).judge(form(texts["text"]))
     return texts.select("doc_id").hstack(every.select("form_reasons"))
 
 
@@ -199,7 +197,7 @@ def _chosen(store: Store, goals: Goals, there: int, seed: int, advance: Advance)
     texts = _sampled(store, seed)
     stats = _measured(texts["text"], advance)
     limit = max([shipped.limit, *(_limit(shipped, name, goal).limit for name, goal in goals.items())])
-    logits = judged(shipped, stats)["form_logit"]
+    logits = shipped.judge(stats)["form_logit"]
     sound = (logits <= limit).fill_null(False)
     if int(sound.sum()) < LEAST_SOUND:
         unseen, over = int(logits.null_count()), int((logits > limit).sum())
@@ -284,12 +282,12 @@ def _goals(store: Store) -> Goals:
 
 
 def _limit(model: FormModel, target: str, goal: pl.DataFrame) -> TargetLimit:
-    limit, shipped = limit_for(model, goal), default_model()
+    shipped = default_model()
     return TargetLimit(
         target=target,
-        limit=limit if limit == model.limit else round(limit + ROUNDING, 6),
+        limit=limit_for(model, goal),
         examples=len(goal),
-        over=int((judged(shipped, goal)["form_logit"] > shipped.limit).sum()),
+        over=int((shipped.judge(goal)["form_logit"] > shipped.limit).sum()),
         unseen=int((~model.seen(goal)).sum()),
     )
 

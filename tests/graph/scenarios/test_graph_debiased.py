@@ -86,7 +86,7 @@ def test_an_explanation_names_the_score_and_its_parts(made):
 
 
 def facts(project: SmallProject) -> dict[str, object]:
-    """What the event log says of the last potential of the pool."""
+    """Return facts of the event log about the last potential of the pool."""
     of_goal = dg.AssetRecordsFilter(dg.AssetKey("pool_potential"), asset_partitions=["goal"])
     (record,) = project.instance.fetch_materializations(of_goal, limit=1).records
     return {name: value.value for name, value in record.asset_materialization.metadata.items()}

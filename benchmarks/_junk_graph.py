@@ -252,9 +252,8 @@ class Verdicts:
         stats, blind, shipped = form(truth["text"]), self.blind(), default_model()
         over = shipped.judge(stats)["form_logit"] - shipped.limit
         rows = truth.select("doc_id", "kind").with_columns(over.alias(SHIPPED)).with_row_index()
-        parts = [
-            rows.filter(~pl.col("kind").str.starts_with(DAMAGE)).with_columns(pl.col(SHIPPED).alias(UNSEEN))
-        ]
+        drawn = pl.col("kind").is_in([f"{DAMAGE}: {kind}" for kind in blind])
+        parts = [rows.filter(~drawn).with_columns(pl.col(SHIPPED).alias(UNSEEN))]
         for kind, model in blind.items():
             part = rows.filter(kind=f"{DAMAGE}: {kind}")
             if len(part):

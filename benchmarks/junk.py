@@ -18,8 +18,8 @@ leaflets that come with medicines (shared/data has no trials): 300 examples to c
 same for all seeds. The pool has no texts of the sources of titles, news and leaflets.
 **Choices.** The project of `tamis init`: rules noise and boilerplate, 10 %. form: `off`; `shipped`, the
 model of the package with the goal's limit; `unseen`, each kind of drawn damage judged by a model that was
-fitted without it and a quarter of the others (mixtures of kinds by the package's, which is fitted on none). --judge adds the samplers that ask the judge; its minutes are
-its own line.
+fitted without it and a quarter of the others (mixtures of kinds by the package's, which is fitted on none).
+--judge adds the samplers that ask the judge; its minutes are its own line.
 **Measured.** Junk in the choice, in all and by kind. Distance (2 - 2 cos) of the sound part of the choice to
 the nearest held-out example; `matched`: at equal depth, of as many sound documents, best first, as today's
 choice has or this one, if that has fewer. Bits per byte of held-out examples and of a control (500 sound

@@ -8,12 +8,13 @@ import pytest
 from scipy import stats
 
 from benchmarks import _junk_pool as pool
-from benchmarks._junk_graph import OFF, SHIPPED, UNSEEN, Study, kept_by
+from benchmarks._junk_graph import OFF, SHIPPED, UNSEEN, Study, Verdicts, kept_by
 from benchmarks._junk_pages import BODY, MARKUP, NAVIGATION, pieces, split_page
 from benchmarks._junk_pool import GOALS, SOUND, Sizes, control, examples, held_out, pool_rows
 from benchmarks._junk_runs import Recipe, Trained, read_result, result_path, train_on
 from benchmarks._junk_verdict import Arm, Interval, over_seeds, verdict
 from benchmarks.junk import Choice, Seed, Summary
+from tamis.filters.form.damage import KINDS, MAKERS
 from tamis.filters.form.model import default_model
 from tamis.training.results import Outcomes
 
@@ -109,6 +110,23 @@ def test_documents_stay_within_a_raised_limit_and_where_the_model_abstains():
     assert kept_by(judged, SHIPPED, own)["doc_id"].to_list() == ["a", "d"]
     assert kept_by(judged, SHIPPED, own + 1)["doc_id"].to_list() == ["a", "b", "d"]
     assert kept_by(judged, UNSEEN, own)["doc_id"].to_list() == ["b", "d"]
+
+
+def test_every_text_is_judged_and_damage_by_the_model_without_it(monkeypatch, tmp_path):
+    shipped = default_model()
+    strict = replace(shipped, limit=shipped.limit - 50)
+    monkeypatch.setattr(Verdicts, "blind", lambda self: dict.fromkeys(MAKERS, strict))
+    kinds = [*(f"damage: {kind}" for kind in KINDS), "prose"]
+    text = "The river rises in spring, when the snow of the hills has melted, and floods the meadows below."
+    truth = pl.DataFrame(
+        {"doc_id": [f"{place:02}" for place in range(len(kinds))], "kind": kinds, "text": [text] * len(kinds)}
+    )
+    judged = Verdicts(tmp_path).of_pool(truth).join(truth, on="doc_id", validate="1:1")
+    assert len(judged) == len(kinds)
+    without = pl.col("kind").is_in([f"damage: {kind}" for kind in MAKERS])
+    gap = judged.select("kind", without=without, gap=pl.col(UNSEEN) - pl.col(SHIPPED))
+    assert gap.filter("without")["gap"].to_numpy() == pytest.approx(50)
+    assert gap.filter(~pl.col("without"))["gap"].to_list() == [0] * (len(KINDS) - len(MAKERS) + 1)
 
 
 def test_distance_at_equal_depth_counts_the_first_sound_documents():

@@ -278,7 +278,7 @@ TABLES |= {
         store="contamination_runs", key="target doc_id", exact="left_out_mark", digest="runs"
     ),
     "target_gaps": Table(
-        store="target_gaps", key="target doc_id", score="supply", exact="is_gap", optional=True
+        store="target_gaps", key="target doc_id", score="supply", exact="is_gap", optional=True, alike=True
     ),
     "served_examples": Table(
         store="served_examples",

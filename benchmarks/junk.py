@@ -37,6 +37,8 @@ Winner: of the arms that meet all aims and ask no judge, the one with the fewest
 if there is none, the same among those that ask the judge; if there is none, no arm meets the aims, and the
 arm with the least junk of those that are no worse in distance and bits is named. `unseen` is reported beside
 `shipped` and decides nothing, but where its junk misses an aim that `shipped` meets, the verdict says so.
+An arm that is worse in distance cannot win whatever its bits, so it is trained after the others. Bits are
+over the seeds whose trainings of the arm and of today's default are made.
 Where the model of form changes, the same command gives the verdict for the new one: choices are made
 again, and models are trained on those that changed.
 
@@ -175,18 +177,22 @@ def print_choices(seed: Seed) -> None:
         report(NAME, "choice", **about, **figures, kinds=kinds)
 
 
-def units(seeds: Sequence[Seed], recipe: Recipe) -> Iterator[tuple[Seed, Key, int, Path]]:
-    """Yield each training: seed by seed, so that what ends early is whole for some."""
-    for seed in seeds:
-        for key, choice in seed.choices.items():
-            for number in range(recipe.training_seeds) if key[2] in ARMS_TRAINED else ():
-                yield seed, key, number, result_path(seed.study, recipe, key[0], choice.ids, number)
+def units(summary: "Summary", recipe: Recipe) -> Iterator[tuple[Seed, Key, int, Path]]:
+    """Yield each training: first of the arms that are not worse in distance, which alone can win."""
+    worse = {arm for arm in summary.arms if summary.distance(arm, summary.encoder).is_worse}
+    for excluded in (False, True):
+        for seed in summary.seeds:
+            for key, choice in seed.choices.items():
+                if key[2] not in ARMS_TRAINED or (key[1:] in worse) is not excluded:
+                    continue
+                for number in range(recipe.training_seeds):
+                    yield seed, key, number, result_path(seed.study, recipe, key[0], choice.ids, number)
 
 
-def print_trained(seeds: Sequence[Seed], recipe: Recipe, until: float) -> int:
+def print_trained(summary: "Summary", recipe: Recipe, until: float) -> int:
     """Make the runs that have no result, note and print all; return how many are left."""
     left = 0
-    for seed, key, number, path in units(seeds, recipe):
+    for seed, key, number, path in units(summary, recipe):
         if not path.is_file():
             if time.monotonic() > until:
                 left += 1
@@ -248,11 +254,12 @@ class Summary:
         return over_seeds(gaps)
 
     def bits(self, arm: tuple[str, str], part: str, goals: Sequence[str] | None = None) -> Interval | None:
-        """Return the difference to today's default over seeds and held-out texts.
+        """Return the difference to today's default over held-out texts and the seeds that trained both.
 
-        A seed counts once all of its runs are made, so that arms are compared on the same; None without any.
+        None without any.
         """
-        whole = [seed for seed in self.seeds if _is_whole(seed)]
+        keys = [(goal, *own) for goal in self.goals for own in (arm, DEFAULT)]
+        whole = [seed for seed in self.seeds if all(key in seed.trained for key in keys)]
         if not whole:
             return None
         both = []
@@ -282,11 +289,6 @@ class Summary:
             goal_bits=self.bits(arm, "goal") if rules in ARMS_TRAINED else None,
             control_bits=self.bits(arm, "control") if rules in ARMS_TRAINED else None,
         )
-
-
-def _is_whole(seed: Seed) -> bool:
-    counts = {len(seed.trained.get(key, ())) for key in seed.choices if key[2] in ARMS_TRAINED}
-    return len(counts) == 1 and counts != {0}
 
 
 def print_kinds(summary: Summary) -> None:
@@ -369,7 +371,7 @@ def run(flags: argparse.Namespace, folder: Path) -> None:
     print_kinds(summary)
     if flags.part != "choices":
         recipe = Recipe(preset=flags.model, tokens=flags.tokens, training_seeds=flags.training_seeds)
-        left = print_trained(seeds, recipe, until)
+        left = print_trained(summary, recipe, until)
     print_summary(summary, encoders)
     print_verdict(summary, left)
     if left:

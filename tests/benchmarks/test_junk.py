@@ -1,6 +1,7 @@
 """Parts of the benchmark of junk in a choice, where the answer is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from benchmarks._junk_pages import BODY, MARKUP, NAVIGATION, pieces, split_page
 from benchmarks._junk_pool import GOALS, SOUND, Sizes, control, examples, held_out, pool_rows
 from benchmarks._junk_runs import Recipe, Trained, read_result, result_path, train_on
 from benchmarks._junk_verdict import Arm, Interval, over_seeds, verdict
-from benchmarks.junk import Choice, Seed, Summary
+from benchmarks.junk import Choice, Seed, Summary, units
 from tamis.filters.form.damage import KINDS, MAKERS
 from tamis.filters.form.model import default_model
 from tamis.training.results import Outcomes
@@ -236,7 +237,7 @@ def learned(bits: float) -> list[Trained]:
     return [Trained(goal=outcomes, control=outcomes, epochs=1.0, seconds=1.0)]
 
 
-def test_arms_are_compared_with_todays_default_seed_by_seed_at_equal_depth():
+def test_arms_are_compared_with_todays_default_seed_by_seed_at_equal_depth(monkeypatch):
     seeds = []
     for number in range(3):
         choices, trained = {}, {}
@@ -260,4 +261,10 @@ def test_arms_are_compared_with_todays_default_seed_by_seed_at_equal_depth():
     assert summary.arm(("got-d", OFF)).failures()[0] == "50.0% junk on average"
     for seed in seeds:
         del seed.trained["news", "random", OFF]
-    assert summary.bits(("knn", OFF), "goal") is None  # no seed has all of its runs
+    assert summary.bits(("knn", OFF), "goal") == gap
+    assert summary.bits(("random", OFF), "goal") is None  # no seed has all of its runs
+    assert summary.distance(("random", OFF), "static").is_worse
+    monkeypatch.setattr("benchmarks.junk.result_path", lambda *_: Path())
+    order = [(seed.choices is seeds[0].choices, key[1]) for seed, key, *_ in units(summary, Recipe())]
+    assert {sampler for _, sampler in order[:12]} == {"got-d", "knn"}
+    assert order[12:] == [(number == 0, "random") for number in range(3) for _ in range(2)]

@@ -111,6 +111,16 @@ def test_a_document_that_stays_is_explained_too(made):
     assert said in explanation_lines(unseen)
 
 
+def test_shards_made_together_share_the_time_by_their_rows(made):
+    clock = {
+        key: made.manifest("form_scores", key).beside["partition_seconds"]
+        for key in ("web__sound.jsonl", "web__broken.jsonl")
+    }
+    rows = {key: made.manifest("form_scores", key).row_count for key in clock}
+    sound, broken = (clock[key] / rows[key] for key in clock)
+    assert sound == pytest.approx(broken, rel=0.05)
+
+
 def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
     assert not project.make(MADE).made
     before, known = project.rows("form_scores").sort("doc_id"), read_form(project.store)

@@ -37,6 +37,7 @@ from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.scan.precheck import uncovered_lines, unmet_targets
 from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
+from tamis.scan.stored_texts import stored_text_lines
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
 from tamis.selection.filtering import unknown_language_lines
 from tamis.selection.pool import token_sizes, tokens_of
@@ -293,6 +294,7 @@ def read_status(project: Project) -> Status:
             *unknown_language_lines(store, project.settings),
             *unknown_lines(project),
             *odd_value_lines(store),
+            *stored_text_lines(store, project.settings.corpus),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),

@@ -18,8 +18,10 @@ from tamis.scan.markup import markup_lines
 from tamis.scan.precheck import missing_packages
 from tamis.scan.quarantine import odd_value_lines
 from tamis.scan.sources import scan
+from tamis.scan.stored_texts import stored_text_lines
 from tamis.settings.config import CorpusSection
 from tamis.verbs.plan import checked_plan
+from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.withdrawing import WithdrawalReason, withdraw
 
@@ -119,6 +121,21 @@ def stored(project):
     section = {one.name: one for one in project.settings.corpus}
     shards = [(one.key, read_shard(one, section[one.corpus])) for one in scan(project).files.values()]
     return [intake for group in store_shards(project.home.store, shards) for intake in group]
+
+
+def test_the_status_says_it_of_what_is_stored(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "documents" / "a.jsonl", [*prose(30), *map(page, range(10))])
+    write_jsonl(tmp_path / "sound" / "b.jsonl", prose(30))
+    text = settings(corpus(), corpus("sound", "sound"))
+    project = plain_project(tmp_path, text, {}).project
+    said = next(line for line in checked_plan(project)[1].warnings if "markup" in line)
+    stored(project)
+    assert [line for line in read_status(project).warnings if "markup" in line] == [said]
+    extracting = plain_project(tmp_path, settings(corpus(extract="html")), {}).project
+    assert not [line for line in read_status(extracting).warnings if "markup" in line]
+    monkeypatch.setattr("tamis.scan.stored_texts.LOOKED_AT", 35)
+    (line,) = stored_text_lines(project.home.store, project.settings.corpus)
+    assert " of 35 texts of web that were looked at are markup: " in line
 
 
 @needs_library

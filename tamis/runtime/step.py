@@ -41,6 +41,7 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import (
+    NOT_LEARNT_FROM,
     REPLACES,
     InputReference,
     Manifest,
@@ -82,6 +83,7 @@ COSTS = (
     NEAR_REPEATS,
     ROWS_READ,
     FILES_LOST,
+    NOT_LEARNT_FROM,
 )
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 MOST_TRANSIENT = 3

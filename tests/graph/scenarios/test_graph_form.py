@@ -135,6 +135,13 @@ def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
     project.assert_sound(MADE)
 
 
+def test_the_model_that_ships_is_not_tainted_by_what_it_never_saw(project):
+    done = project.withdraw(project.rows("documents")["doc_id"][:1].to_list())
+    assert "form_model" not in {one.name for one in done.tainted}
+    project.make(MADE)
+    assert not [line for line in read_status(project.project).lines() if "tainted: form_model" in line]
+
+
 @pytest.mark.slow
 def test_off_nothing_falls_and_without_the_family_all_rows_leave(project):
     project.reconfigure(
@@ -158,7 +165,8 @@ def test_a_withdrawn_document_leaves_no_score_and_the_model_of_its_sample_stays(
     assert fitted.note.startswith("8")
     assert "drawn from a pool of 120" in fitted.note  # all of them
     gone = project.rows("documents")["doc_id"][:3].to_list()
-    project.withdraw(gone)
+    tainted = project.withdraw(gone).tainted
+    assert "form_model" in {one.name for one in tainted if one.current}, "its sample held them"
     assert set(project.rows("form_scores")["doc_id"]).isdisjoint(gone)
     project.make(MADE)
     assert read_form(project.store) == fitted

@@ -447,7 +447,11 @@ def missing_packages(project: Project) -> Iterator[str]:
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
-        pages.PACKAGE: (any(one.extract for one in settings.corpus), 'extract = "html"', pages.INSTALL),
+        pages.PACKAGE: (
+            any(one.extract for one in settings.corpus) or any(one.extract for one in settings.target),
+            'extract = "html"',
+            pages.INSTALL,
+        ),
         repair.PACKAGE: (any(one.repair for one in settings.corpus), 'repair = "ftfy"', repair.INSTALL),
         "obstore": (
             storage_url(settings) is not None

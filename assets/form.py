@@ -5,6 +5,7 @@ from typing import Any
 
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
+from tamis.filters.form.model import default_model
 from tamis.filters.form.storing import (
     SAMPLE,
     StoredForm,
@@ -17,6 +18,7 @@ from tamis.filters.form.storing import (
 from tamis.filters.stage import FORM_SCORES, kept_away
 from tamis.graph.plan import reference
 from tamis.platform.assets.specification import asset, part
+from tamis.records.manifest import NOT_LEARNT_FROM
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 
@@ -41,7 +43,9 @@ def form_model(work: Work) -> Iterator[Any]:
     yield from work.record(
         Output(
             row_count=1 + len(known.limits),
-            metadata=_facts(known) | ({"chosen_since": reason} if reason else {}),
+            metadata=_facts(known)
+            | ({"chosen_since": reason} if reason else {})
+            | ({NOT_LEARNT_FROM: ["documents"]} if known.model == default_model() else {}),
             origins=[reference(before)] if before is not None and not reason else [],
         )
     )

@@ -101,7 +101,13 @@ def target_examples(work: Work) -> Iterator[Any]:
             bad = _quarantine(work, key, barred, refused, quarantined)
             groups = near_groups(examples, work.project.settings.near_duplicates.threshold)
             split = split_target(
-                examples, groups, section.train, section.held_out, work.project.seed, sum(bad.values())
+                examples,
+                groups,
+                section.train,
+                section.held_out,
+                work.project.seed,
+                sum(bad.values()),
+                read.files,
             )
             if section.label_column:
                 require_labels(split)

@@ -137,6 +137,8 @@ class Stage:
     `edges`: its inputs. `settings`: the settings that its value depends on, as JSON values, by partition.
     `active`: whether the project uses it.
     `frozen`: inputs are recorded but do not enter the input key, so arrivals never make it out of date.
+    `steady`: its content usually stays when its inputs change, so plans leave out the values that only it
+    could make out of date, until its content has changed.
     `by_content`: the data version is a digest of the content; otherwise it is the input key.
     `plans`: the set of partitions that its rows decide; what reads those comes in later runs.
     `made_with`: the stage whose step makes this one, too. `step`: the step that makes it together with other
@@ -155,6 +157,7 @@ class Stage:
     settings: Settings = field(default=lambda snapshot, partition: {})
     active: Callable[[Snapshot], bool] = field(default=lambda snapshot: True)
     frozen: bool = False
+    steady: bool = False
     by_content: bool = False
     plans: PartitionSet | None = None
     made_with: str | None = None

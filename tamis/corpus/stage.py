@@ -172,9 +172,8 @@ RAW_STAGE = Stage(
 def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     target = named(snapshot.project.settings.target, partition)
     # Columns that a target does not have are no settings of it, so the key of a target without them holds.
-    lacking = {
-        key for key in ("prompt_column", "response_column", "label_column") if getattr(target, key) is None
-    }
+    optional = ("prompt_column", "response_column", "label_column", "extract")
+    lacking = {key for key in optional if getattr(target, key) is None}
     templates = {}
     if target.format == "text":
         lacking |= {"format"}
@@ -185,6 +184,7 @@ def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         "bytes": snapshot.target_fingerprints[partition],
         "near_duplicates": snapshot.project.settings.near_duplicates.threshold,
         **templates,
+        **({"pages": pages.identity()} if target.extract else {}),
         **refused(snapshot, EXAMPLES_STAGE.name, partition),
     }
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from tamis.base.arguments import as_frame, as_whole
 from tamis.base.errors import PermanentError
-from tamis.base.numbers import counted
+from tamis.base.numbers import counted, named
 from tamis.base.progress import Advance, ignore
 from tamis.corpus.docstrings import documented_files, read_package
 from tamis.corpus.documents import Reading, ShardBatch, all_documents, batches_of, read_shard
@@ -46,6 +46,7 @@ ROWS_READ = "rows_read"
 """Key of the number of rows of a target's files, in the manifest of its examples."""
 PREFIX = "target/"
 BATCH_ROWS = 2_000
+SHOWN = 3
 
 
 def few_examples(store: Store) -> list[str]:
@@ -138,16 +139,28 @@ def quarantine_of_target(store: Store, target: str, found: pl.DataFrame) -> dict
 class TooFewExamplesError(PermanentError):
     """A target has fewer distinct examples than its split needs; says which sizes would do.
 
-    `groups`: sizes of its groups of near-duplicates, in the order in which they are held out.
+    `groups`: sizes of its groups of near-duplicates, in the order in which they are held out. `files`: names
+    of its files, for a target without any example.
     """
 
     def __init__(
-        self, groups: Sequence[int], train: int, held_out: int, left_for_train: int, quarantined: int = 0
+        self,
+        groups: Sequence[int],
+        train: int,
+        held_out: int,
+        left_for_train: int,
+        quarantined: int = 0,
+        files: Sequence[str] = (),
     ) -> None:
         self.available, self.train, self.held_out = sum(groups), train, held_out
         bad = f" (rows in quarantine: {quarantined})" if quarantined else ""
-        if not self.available and quarantined:
-            super().__init__("no row of the target's files could be read")
+        if not self.available and (quarantined or files):
+            place = named(files, SHOWN) if files else "the target's files"
+            super().__init__(
+                f"no row of {place} could be read"
+                if quarantined
+                else f"no example in {place}; {train + held_out:,} are needed"
+            )
             return
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
@@ -194,12 +207,13 @@ class TargetRows:
     examples: distinct ones by doc_id, columns as in `DOCUMENT_SCHEMA`, and shard: `target/NAME/FILE`, which
     no shard of a corpus can be; of a target with pairs or labels also response_at and label
     (`tamis.readers.conversations`). quarantine: the rows that cannot be used. rows: how many there are, with
-    these.
+    these. files: names of the files.
     """
 
     examples: pl.DataFrame
     quarantine: pl.DataFrame
     rows: int
+    files: tuple[str, ...]
 
 
 def read_target(
@@ -233,7 +247,8 @@ def read_target_rows(target: TargetSection, root: Path, *, advance: Advance = ig
     kept = ordered.unique("doc_id", keep="first", maintain_order=True)
     if target.label_column:
         quarantine.append(_contradicting(ordered, kept))
-    return TargetRows(examples=kept, quarantine=pl.concat(quarantine), rows=rows)
+    files = tuple(shard.name for shard in shards)
+    return TargetRows(examples=kept, quarantine=pl.concat(quarantine), rows=rows, files=files)
 
 
 def _contradicting(ordered: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
@@ -271,11 +286,13 @@ def split_target(
     held_out: int,
     seed: int,
     quarantined: int = 0,
+    files: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return the examples with a column `split`: exactly `held_out` and `train` of them, the others "unused".
 
     groups: doc_id and group, for near-duplicates; an example without one is a group of its own. No group
-    has examples in both parts. Raises `TooFewExamplesError`, which tells how many rows are quarantined.
+    has examples in both parts. Raises `TooFewExamplesError`, which tells how many rows are quarantined, and
+    the names of `files` if there is no example.
     """
     examples = as_frame("examples", examples)
     train, held_out = as_whole("train", train, 0), as_whole("held_out", held_out, 0)
@@ -287,7 +304,7 @@ def split_target(
     left = len(placed) - placed["training_place"].null_count()
     if len(placed) < held_out or left < train:
         sizes = placed.group_by("group", maintain_order=True).len()["len"].to_list()
-        raise TooFewExamplesError(sizes, train, held_out, left, quarantined)
+        raise TooFewExamplesError(sizes, train, held_out, left, quarantined, files)
     split = (
         pl.when(pl.col("place") < held_out)
         .then(pl.lit("held_out"))

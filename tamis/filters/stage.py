@@ -229,6 +229,7 @@ FORM_MODEL_STAGE = Stage(
     code_version=FORM_CODE_VERSION,
     active=form_wanted,
     by_content=True,
+    steady=True,
     edges=(edge("documents", every("shards")), edge("target_examples", every("targets"))),
     settings=_form_settings,
     tables=(FORM_MODEL, FORM_LIMITS),

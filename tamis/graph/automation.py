@@ -220,7 +220,7 @@ def _waiting(
     without: AbstractSet[tuple[str, str]],
 ) -> set[tuple[str, str]]:
     """Return what is to be made, now or after its inputs, with what is made in the same step."""
-    due = {(found.asset, found.partition) for found in full_plan(snapshot, current, refit)}
+    due = {(found.asset, found.partition) for found in full_plan(snapshot, current, refit, possible=True)}
     due = (due if wanted is None else due & wanted) - without
     together = {(other.name, other.made_with) for other in stages().values() if other.made_with}
     return due | {(name, key) for name, maker in together for asset, key in due if asset == maker}

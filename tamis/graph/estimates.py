@@ -2,13 +2,17 @@
 
 Time is proportional to the rows of a shard, or to the size of the pool where a stage reads all of it; the
 rows of a new or changed file are proportional to its bytes, at the rate of its corpus. Where nothing was
-measured before, an estimate is None. At most twenty manifests a stage are read, so that a plan stays quick.
+measured before, or of under a hundredth of the rows, an estimate is None. The manifests of the twenty largest
+shards a stage are read, so that a plan stays quick: what a shard with a single page takes is mostly not the
+time of its row.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
+from itertools import accumulate
 
 import polars as pl
 
@@ -24,6 +28,8 @@ from tamis.records.manifest import Manifest, ManifestError, ManifestFolder
 from tamis.stage import Growth, Price, Stage
 
 SAMPLED = 20
+REACH = 100
+"""Times the rows of a measurement, the most rows that are estimated from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +61,16 @@ class _Past:
     ) -> None:
         self.project, self.snapshot, self.current = project, snapshot, current
         self._folder = ManifestFolder.of(project.home)
-        self._rates: dict[str, float | None] = {}
+        self._rates: dict[str, tuple[float, float] | None] = {}
         self._rereads = {due.partition for due in plan if stages()[due.asset].from_files}
 
     def estimate(self, due: Due) -> Estimate:
         stage = stages()[due.asset]
         if stage.partitions == "shards":
             rows, rate = self.rows_of(due.partition), self._rate(due.asset)
-            seconds = rate * rows if rate is not None and rows is not None else None
-            return Estimate(rows=rows, seconds=_rounded(seconds))
+            if rate is None or rows is None or rows > REACH * rate[1]:
+                return Estimate(rows=rows)
+            return Estimate(rows=rows, seconds=_rounded(rate[0] * rows))
         value = self.current.get((due.asset, due.partition))
         before = self._manifest(value.manifest) if value else None
         pool = _reads_the_pool(stage, self.snapshot, due.partition)
@@ -118,18 +125,21 @@ class _Past:
         now = sum(self._stored.values())
         return self._pool / now if now and self._pool is not None else None
 
-    def _rate(self, asset: str) -> float | None:
-        """Return the seconds a row: a median over shards, since the first of a run also loads the model."""
+    def _rate(self, asset: str) -> tuple[float, float] | None:
+        """Return the seconds a row, and the number of rows measured.
+
+        The rate is a median over rows, since the first shard of a run also loads the model.
+        """
         if asset not in self._rates:
-            current = [value for (name, _key), value in self.current.items() if name == asset]
-            sample = current[:: max(1, len(current) // SAMPLED)][:SAMPLED]
-            rates = [
-                float(one.beside["partition_seconds"]) / one.row_count
-                for one in (self._manifest(value.manifest) for value in sample)
+            known = ((key, value) for (name, key), value in self.current.items() if name == asset)
+            largest = sorted(known, key=lambda entry: (-self._stored.get(entry[0], 0), entry[0]))[:SAMPLED]
+            measured = [
+                (float(one.beside["partition_seconds"]) / one.row_count, one.row_count)
+                for one in (self._manifest(value.manifest) for _key, value in largest)
                 if one and one.row_count and "partition_seconds" in one.beside
             ]
             no_time = stages()[asset].growth == Growth.NO_TIME
-            self._rates[asset] = 0.0 if no_time else median(rates) if rates else None
+            self._rates[asset] = (0.0, math.inf) if no_time else _median(measured)
         return self._rates[asset]
 
     def _cost(self, before: Manifest, price: Price | None) -> float | None:
@@ -152,6 +162,15 @@ class _Past:
             return self._folder.read(manifest)
         except ManifestError:
             return None
+
+
+def _median(measured: Sequence[tuple[float, int]]) -> tuple[float, int] | None:
+    """Return the median of rates over the rows that they were measured on, and the number of these rows."""
+    ordered = sorted(measured)
+    sums = list(accumulate(rows for _rate, rows in ordered))
+    if not sums:
+        return None
+    return ordered[bisect_left(sums, sums[-1] / 2)][0], sums[-1]
 
 
 def _bytes_of(file: Shard) -> int | None:

@@ -18,6 +18,9 @@ from tamis.stage import Edge, Stage
 from tamis.store.digests import canonical_digest
 
 INTERRUPTED = "interrupted"
+INPUT_CHANGES = "an input changes"
+STEADY = "an input changes; what was made with it stays unless its content changes"
+IF_CHANGED = "a steady input may change"
 SHOWN = 3
 REASONS = {
     "new": "not materialized yet",
@@ -152,10 +155,13 @@ def _difference(
     return "new" if value is None else "changed"
 
 
-def full_plan(snapshot: ProjectSnapshot, current: CurrentValues, refit: bool = True) -> list[Due]:
+def full_plan(
+    snapshot: ProjectSnapshot, current: CurrentValues, refit: bool = True, possible: bool = False
+) -> list[Due]:
     """Return everything that is out of date, in order of execution, with what waits for another entry.
 
-    Trials that wait for a request are left out. `refit` as in `due_partitions`.
+    Trials that wait for a request are left out. `refit` as in `due_partitions`. `possible`: include
+    the values that are out of date only if the content of a steady input changes.
     """
     plan: list[Due] = []
     pending: set[tuple[str, str]] = set()
@@ -166,10 +172,11 @@ def full_plan(snapshot: ProjectSnapshot, current: CurrentValues, refit: bool = T
             if snapshot.waits_for_request(stage.partitions, partition):
                 continue
             due = _due(stage, partition, snapshot, current, pending, refit)
-            if due is not None:
-                pending.add((stage.name, partition))
-                if stage.made_with is None or (stage.made_with, partition) not in pending:
-                    plan.append(due if stage.made_with is None else replace(due, asset=stage.made_with))
+            if due is None or (due.reason == IF_CHANGED and not possible):
+                continue
+            pending.add((stage.name, partition))
+            if stage.made_with is None or (stage.made_with, partition) not in pending:
+                plan.append(due if stage.made_with is None else replace(due, asset=stage.made_with))
     return plan
 
 
@@ -187,10 +194,13 @@ def _due(
         cut = stage.partitions == "shards" and value is not None and not value.finished
         return Due(asset=stage.name, partition=partition, reason=INTERRUPTED) if cut else None
     inputs = ((edge.asset, key) for edge in stage.edges for key in edge.partitions(snapshot, partition))
-    waits_for = next((label(*one) for one in inputs if one in pending), None) if pending else None
+    waiting = (one for one in inputs if one in pending)
+    waits_for = next(waiting, None) if pending else None
     if waits_for and not (stage.frozen and value):
-        reason = "new" if value is None else "an input changes"
-        return Due(asset=stage.name, partition=partition, reason=reason, waits_for=waits_for)
+        reason = "new" if value is None else STEADY if stage.steady else INPUT_CHANGES
+        if value and all(stages()[asset].steady for asset, _key in (waits_for, *waiting)):
+            reason = reason if _difference(stage, partition, snapshot, current, refit) else IF_CHANGED
+        return Due(asset=stage.name, partition=partition, reason=reason, waits_for=label(*waits_for))
     if difference := _difference(stage, partition, snapshot, current, refit):
         return Due(asset=stage.name, partition=partition, reason=difference)
     if value is not None:

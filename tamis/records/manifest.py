@@ -25,6 +25,8 @@ FORM = 2
 """2: the event of a manifest carries a digest of its unhashed part."""
 LIBRARIES = ("dagster", "lancedb", "polars", "torch", "transformers", "pot", "mlflow", "numpy")
 _NAMED_LISTS = TypeAdapter(dict[str, tuple[int, list[str]]])
+NOT_LEARNT_FROM = "not_learnt_from"
+"""The fact about a run that names the inputs (assets) that taught a fitted value nothing."""
 REPLACES = "replaces"
 """The fact about a run that names the manifest that was current before it."""
 

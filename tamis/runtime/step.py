@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import (
+    NOT_LEARNT_FROM,
     REPLACES,
     InputReference,
     Manifest,
@@ -82,6 +83,7 @@ COSTS = (
     NEAR_REPEATS,
     ROWS_READ,
     FILES_LOST,
+    NOT_LEARNT_FROM,
 )
 """Metadata that a manifest keeps unhashed, too: it serves the next plan, or says what was read."""
 MOST_TRANSIENT = 3
@@ -105,7 +107,7 @@ class Work:
     def __post_init__(self) -> None:
         self.written: set[str] = {TABLE}
         self._started = self._recorded = time.monotonic()
-        self._share = 0.0
+        self._shares: dict[str, float] = {}
         self._checks = Checks(self.partitions)
         self._tags: dict[str, dict[str, str]] = {}
         self.failed: dict[str, str] = {}
@@ -318,7 +320,7 @@ class Work:
         current = []
         listed = [replace(made, rows=rows_of(self._stage_of(made), made)) for made in mades]
         complete = with_records(self.store, listed)
-        self._share = round((time.monotonic() - self._recorded) / max(len(mades), 1), 4)
+        self._shares = _shares(mades, time.monotonic() - self._recorded)
         self.written.update(entry.table for made in complete for entry in made.rows or ())
         stated = [self._manifest(self._stage_of(made), made) for made in complete]
         named = [self.manifests.keep(manifest) for manifest in stated]
@@ -401,7 +403,7 @@ class Work:
             inputs=tuple(self._inputs(stage, made)),
             beside=run_facts(
                 self.context.run.run_id,
-                (self._seconds(), self._share),
+                (self._seconds(), self._shares[made.partition]),
                 self._table_versions(made),
                 costs | ({REPLACES: before.manifest} if before else {}),
             ),
@@ -445,6 +447,14 @@ class Work:
             values["table_version"] = clocked["table_versions"][entry.table]
         values["seconds"] = clocked["seconds"]
         return values | {"manifest": kept.id, "input_key": manifest.input_key}
+
+
+def _shares(mades: Sequence[Output], seconds: float) -> dict[str, float]:
+    """Return the seconds of each partition of those that were made together, in proportion to its rows."""
+    rows: dict[str, int] = {}
+    for made in mades:
+        rows[made.partition] = max(rows.get(made.partition, 1), made.row_count or 0)
+    return {partition: round(seconds * count / sum(rows.values()), 4) for partition, count in rows.items()}
 
 
 def _head(manifest: Manifest, manifest_id: str, attempt: str) -> CurrentValue:

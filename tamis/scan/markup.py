@@ -1,8 +1,8 @@
-"""Warn before a run about corpora with markup that would become documents with all its tags."""
+"""Warn of corpora with markup that would become documents with all its tags, or did."""
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tamis.corpus.shards import Shard
 from tamis.readers import pages
@@ -30,13 +30,23 @@ def markup_lines(corpora: Sequence[CorpusSection], shards: Sequence[Shard]) -> I
 
     Corpora with `extract`, conversations and code bases get no line.
     """
-    for corpus in corpora:
-        if corpus.extract or corpus.format != "text" or corpus.kind == "python-docs":
-            continue
+    for corpus in filter(_may_hold_pages, corpora):
         own = [one for one in shards if one.corpus == corpus.name and _is_looked_at(one)]
-        line = _line_of(corpus, among(own, FILES), len(own) > FILES)
-        if line:
-            yield line
+        counts, is_cut = _counted(corpus, among(own, FILES))
+        yield from _line_of(corpus, counts, is_cut or len(own) > FILES)
+
+
+def stored_markup_line(corpus: CorpusSection, texts: Iterable[str], is_cut: bool) -> Iterator[str]:
+    """Yield the same line on stored texts of a corpus; `is_cut`: it has more."""
+    if _may_hold_pages(corpus):
+        counts = Counter[str]()
+        for text in texts:
+            _count(text, counts)
+        yield from _line_of(corpus, counts, is_cut)
+
+
+def _may_hold_pages(corpus: CorpusSection) -> bool:
+    return not corpus.extract and corpus.format == "text" and corpus.kind != "python-docs"
 
 
 def _is_looked_at(file: Shard) -> bool:
@@ -44,9 +54,9 @@ def _is_looked_at(file: Shard) -> bool:
     return is_local and is_readable(file.name) and not holds_pages(file.name)
 
 
-def _line_of(corpus: CorpusSection, files: Sequence[Shard], is_cut: bool) -> str:
-    """Return the line on a corpus, "" without markup to name; `is_cut`: it has more files."""
-    counts = Counter[str]()
+def _counted(corpus: CorpusSection, files: Sequence[Shard]) -> tuple[Counter[str], bool]:
+    """Return the counts of the texts of files, and whether some of them were left out."""
+    counts, is_cut = Counter[str](), False
     for file in files:
         left = CHARACTERS // len(files)
         with contextlib.suppress(Exception):  # said by the step that reads it
@@ -56,12 +66,17 @@ def _line_of(corpus: CorpusSection, files: Sequence[Shard], is_cut: bool) -> str
                     is_cut = True
                     break
                 _count(text, counts)
+    return counts, is_cut
+
+
+def _line_of(corpus: CorpusSection, counts: Counter[str], is_cut: bool) -> Iterator[str]:
+    """Yield the line on a corpus with markup; `is_cut`: it has more texts."""
     markup, texts = counts["markup"], counts["texts"]
     if markup < max(LEAST_TEXTS, LEAST_SHARE * texts) or _is_code_base(counts):
-        return ""
+        return
     looked_at = " that were looked at" if is_cut else ""
     package = "" if pages.is_installed() else f" (install the package for it: {pages.INSTALL})"
-    return (
+    yield (
         f"{markup:,} of {texts:,} texts of {corpus.name}{looked_at} are markup: "
         f'set extract = "html" in [[corpus]] {corpus.name} to read their main text{package}'
     )

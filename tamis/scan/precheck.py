@@ -22,7 +22,14 @@ from tamis.corpus.remote.http_file import SCHEMES
 from tamis.corpus.remote.object_store import is_url
 from tamis.corpus.shards import Shard, is_one_text
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, OCCURRENCES
-from tamis.corpus.targets import TargetRows, TooFewExamplesError, near_groups, read_target_rows, split_target
+from tamis.corpus.targets import (
+    TargetRows,
+    TooFewExamplesError,
+    near_groups,
+    place_in_target,
+    read_target_rows,
+    split_target,
+)
 from tamis.embedding.identity import require_known
 from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
@@ -34,6 +41,7 @@ from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.readers import pages, repair
 from tamis.readers.files import is_readable, read_file
+from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.streams import LINES, PAGES, SINGLE, ending_of, holds_pages
 from tamis.records.current_values import CurrentValues
 from tamis.scan.markup import markup_lines
@@ -312,15 +320,24 @@ def target_problem(
         examples, bad = rows.examples, _of_target(rows).bad
         threshold = project.settings.near_duplicates.threshold
         groups = near_groups(examples, threshold) if len(examples) <= EXAMPLES_COMPARED else None
-        split_target(examples, groups, target.train, target.held_out, project.seed, bad)
+        split_target(examples, groups, target.train, target.held_out, project.seed, bad, rows.files)
     except TooFewExamplesError as error:
-        first = f"; the first that could not be read: {rows.quarantine['detail'][0]}" if bad else ""
-        return f"target {target.name}: {error}{first}"
+        return f"target {target.name}: {error}{_first_unread(target, rows)}"
     except TamisError as error:
         return str(error)
     except Exception:  # what cannot be read is left to the step
         return None
     return None
+
+
+def _first_unread(target: TargetSection, rows: TargetRows) -> str:
+    """Return the first row of a target that cannot be read, as part of a sentence; "" if all can be."""
+    if rows.quarantine.is_empty():
+        return ""
+    first = rows.quarantine.row(0, named=True)
+    row = f", row {first['row']:,}" if first["row"] != WHOLE_SHARD else ""
+    file = first["shard"].removeprefix(place_in_target(target.name, ""))
+    return f"; the first that could not be read: {file}{row}: {first['detail']}"
 
 
 def _other_samplers(project: Project) -> Iterator[str]:
@@ -430,7 +447,11 @@ def missing_packages(project: Project) -> Iterator[str]:
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
         "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
-        pages.PACKAGE: (any(one.extract for one in settings.corpus), 'extract = "html"', pages.INSTALL),
+        pages.PACKAGE: (
+            any(one.extract for one in settings.corpus) or any(one.extract for one in settings.target),
+            'extract = "html"',
+            pages.INSTALL,
+        ),
         repair.PACKAGE: (any(one.repair for one in settings.corpus), 'repair = "ftfy"', repair.INSTALL),
         "obstore": (
             storage_url(settings) is not None

@@ -34,6 +34,11 @@ def encoding_lines(store: Store) -> list[str]:
     return [line for line in odd_value_lines(store) if any(problem in line for problem in said)]
 
 
+def encoding_remedy(corpus: str) -> str:
+    """Return what to do about texts of a corpus whose encoding was mistaken, as part of a sentence."""
+    return f'; to mend them, set repair = "ftfy" in [[corpus]] {corpus}'
+
+
 def odd_value_lines(store: Store) -> Iterator[str]:
     """Yield a line for each corpus, column and what was done to its values; they were counted when read.
 
@@ -55,7 +60,7 @@ def odd_value_lines(store: Store) -> Iterator[str]:
             left_out[corpus][problem] = sum(files.values())
             continue
         values = counted(sum(files.values()), "value")
-        to_do = f'; to mend them, set repair = "ftfy" in [[corpus]] {corpus}' if problem == MISTAKEN else ""
+        to_do = encoding_remedy(corpus) if problem == MISTAKEN else ""
         yield f"corpus {corpus}: column {column} of {named([*files], MOST_NAMED)}: {values} {problem}{to_do}"
     for corpus, kinds in left_out.items():
         most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))

@@ -41,7 +41,8 @@ _LOOK = (
 )
 FILES_LOST = "files_lost"
 """Name of the lines in the event and the manifest of a selection."""
-LEAST_DOCUMENTS = 20
+LEAST_DOCUMENTS, LEAST_WHOLE = 20, 5
+"""Documents of a corpus or file of which a loss is said, and of a file that loses all of them to rules."""
 MUCH_OF_A_CORPUS = 0.2
 """Share of a corpus from which it is said that one rule drops it, or says nothing about it."""
 LOST_AS: dict[str, tuple[str, str]] = {
@@ -364,24 +365,40 @@ def _shown_codes(counts: pl.DataFrame) -> str:
 def files_lost(store: Store, decided: pl.DataFrame) -> list[str]:
     """Return a line for each file that loses over half of its documents to one reason.
 
-    decided: doc_id and reason of the documents of the pool. Small files that share a shard count together;
-    files of fewer than 20 documents are left out.
+    decided: doc_id, reason and maybe detail (the rule) of the documents of the pool. Small files that share a
+    shard count together. Files of fewer than 20 documents are left out, but for those of at least five that
+    lose all of them to rules of form.
     """
     lost = pl.col("reason").is_in([*LOST_AS])
     if decided.filter(lost).is_empty():
         return []
+    if "detail" not in decided.columns:
+        decided = decided.with_columns(detail=pl.lit(None, pl.String))
     places = store.read(OCCURRENCES.name, ["doc_id", "shard"])
     groups = group_of_files(store).rename({"partition": "group"})
     held = places.join(groups, on="shard", how="left").with_columns(part=pl.coalesce("group", "shard"))
-    held = held.select("doc_id", "part").unique().join(decided.select("doc_id", "reason"), on="doc_id")
-    counts = held.with_columns(of=pl.len().over("part")).group_by("part", "reason", "of").len()
-    half = (pl.col("of") >= LEAST_DOCUMENTS) & (2 * pl.col("len") > pl.col("of"))
+    decided = decided.select("doc_id", "reason", "detail")
+    held = held.select("doc_id", "part").unique().join(decided, on="doc_id")
+    rules = pl.col("detail").drop_nulls().value_counts(sort=True, name="count")
+    counts = held.with_columns(of=pl.len().over("part")).group_by("part", "reason", "of").agg(pl.len(), rules)
+    whole = (pl.col("reason") == Reason.HEURISTIC) & (pl.col("len") == pl.col("of"))
+    least = pl.when(whole).then(LEAST_WHOLE).otherwise(LEAST_DOCUMENTS)
+    half = (pl.col("of") >= least) & (2 * pl.col("len") > pl.col("of"))
     most = counts.filter(half, lost).sort("part", "reason")
     names = _names(store, most["part"])
     return [
-        f"{names[part]}: {count:,} of its {of:,} documents are {LOST_AS[reason][0]}; {LOST_AS[reason][1]}"
-        for part, reason, of, count in most.select("part", "reason", "of", "len").iter_rows()
+        f"{names[part]}: {count:,} of its {of:,} documents are {LOST_AS[reason][0]}"
+        f"{_rules_lost(reason, rules)}; {LOST_AS[reason][1]}"
+        for part, reason, of, count, rules in most.select("part", "reason", "of", "len", "detail").iter_rows()
     ]
+
+
+def _rules_lost(reason: str, rules: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many documents of a file each rule of form drops, in brackets, most first."""
+    if reason != Reason.HEURISTIC or not rules:
+        return ""
+    ordered = sorted(rules, key=lambda one: (-one["count"], one["detail"]))
+    return f" ({named(['{detail} {count:,}'.format_map(one) for one in ordered])})"
 
 
 def corpora_lost(store: Store, decided: pl.DataFrame) -> list[str]:

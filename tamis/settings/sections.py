@@ -198,6 +198,7 @@ class TargetSection(Section):
     module: str | None = None
     format: RowFormat = "text"
     text_column: TextColumns = "text"
+    extract: Literal["html"] | None = None
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
     held_out: int = Field(150, ge=1)
@@ -246,6 +247,13 @@ class TargetSection(Section):
                     'no value unless kind = "files"',
                 )
                 for key, value in answers.items()
+            ),
+            (
+                self.extract
+                and (self.format != "text" or self.response_column or self.kind == "python-docs"),
+                "extract",
+                self.extract,
+                "no value, since these examples are no pages",
             ),
             (
                 self.kind == "files" and not self.path,

@@ -37,11 +37,19 @@ from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.scan.precheck import uncovered_lines, unmet_targets
 from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
+from tamis.scan.stored_texts import stored_text_lines
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
-from tamis.selection.filtering import unknown_language_lines
+from tamis.selection.filtering import (
+    corpora_lost,
+    files_lost,
+    filtered,
+    form_lines,
+    unknown_language_lines,
+)
 from tamis.selection.pool import token_sizes, tokens_of
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
+from tamis.settings.sections import FiltersSection
 from tamis.sql.properties import LAYERS
 from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
 from tamis.store.precision_choice import AUTO, read_choice
@@ -289,10 +297,11 @@ def read_status(project: Project) -> Status:
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *label_warnings(store),
-            *noted_files_lost(project.home, current),
+            *_documents_lost(project, current),
             *unknown_language_lines(store, project.settings),
             *unknown_lines(project),
             *odd_value_lines(store),
+            *stored_text_lines(store, project.settings.corpus),
             *_small_pools(project, selections),
             *_stale_exports(project, current),
             *_links_left_out(project),
@@ -309,6 +318,23 @@ def read_status(project: Project) -> Status:
         what_next=what_next(project.home),
         activity=activity(project.home),
     )
+
+
+def _rules_lost(store: Store, filters: FiltersSection) -> list[str]:
+    """Return the lines on files and corpora that the rules of the filters drop, without any selection."""
+    excluded = filtered(store, filters)
+    if excluded.is_empty():
+        return form_lines(store, filters)
+    first = excluded.unique("doc_id", keep="first", maintain_order=True)
+    decided = store.read(DOCUMENTS.name, ["doc_id"]).join(first, on="doc_id", how="left")
+    return [*files_lost(store, decided), *corpora_lost(store, decided), *form_lines(store, filters)]
+
+
+def _documents_lost(project: Project, current: CurrentValues) -> list[str]:
+    """Return lines on files and corpora that lose much: as selections noted, else by the filters alone."""
+    if any(asset == SELECTION_STAGE.name for asset, _name in current):
+        return noted_files_lost(project.home, current)
+    return cut(_rules_lost(project.home.store, project.settings.filters))
 
 
 def _precision(project: Project) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Taint: checkpoints and other fitted things that saw a withdrawn document, by how they saw it.
 
 Follows manifests, so what was superseded counts too as long as its manifest is there. "influenced" is an
-upper bound: a tokenizer, say, learnt from a sample of the shards that its manifest names.
+upper bound: a tokenizer, say, learnt from a sample of the shards that its manifest names. Inputs that taught
+a value nothing, as its manifest notes, do not count.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from tamis.graph.plan import label
 from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import Manifest, ManifestFolder
+from tamis.records.manifest import NOT_LEARNT_FROM, Manifest, ManifestFolder
 from tamis.stage import Learning
 
 
@@ -151,4 +152,7 @@ class _Graph:
         if key not in self.known:
             self.known |= self.folder.readable([key])
         manifest = self.known.get(key)
-        return [entry.manifest for entry in manifest.inputs] if manifest else []
+        if manifest is None:
+            return []
+        without = manifest.beside.get(NOT_LEARNT_FROM, ())
+        return [entry.manifest for entry in manifest.inputs if entry.asset not in without]

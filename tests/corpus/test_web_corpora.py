@@ -4,22 +4,27 @@ import inspect
 import json
 import random
 
+import polars as pl
 import pytest
 from made_archives import answer, record
-from projects import corpus, plain_project, settings, texts, write, write_jsonl
+from projects import corpus, plain_project, settings, target, texts, write, write_jsonl
 
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
+from tamis.corpus.refusing import Refusal
 from tamis.corpus.shards import Shard
-from tamis.corpus.stage import DOCUMENTS_STAGE
+from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
+from tamis.corpus.targets import read_target_rows
 from tamis.readers import pages
 from tamis.readers.text import document_id
 from tamis.scan.markup import markup_lines
 from tamis.scan.precheck import missing_packages
 from tamis.scan.quarantine import odd_value_lines
 from tamis.scan.sources import scan
-from tamis.settings.config import CorpusSection
+from tamis.scan.stored_texts import stored_text_lines
+from tamis.settings.config import CorpusSection, TargetSection
 from tamis.verbs.plan import checked_plan
+from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.withdrawing import WithdrawalReason, withdraw
 
@@ -71,7 +76,8 @@ def test_plan_names_the_command_where_the_extra_is_absent(tmp_path, monkeypatch)
     monkeypatch.setattr(pages, "is_installed", lambda: False)
     (line,) = markup_lines([CORPUS], files(tmp_path, a=list(map(page, range(9)))))
     assert pages.INSTALL in line
-    project = plain_project(tmp_path, settings(corpus(extract="html")), {}).project
+    text = settings(corpus(), target(extract="html"))
+    project = plain_project(tmp_path, text, {}).project
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert any('extract = "html" needs' in one and "[web]" in one for one in missing_packages(project))
 
@@ -119,6 +125,54 @@ def stored(project):
     section = {one.name: one for one in project.settings.corpus}
     shards = [(one.key, read_shard(one, section[one.corpus])) for one in scan(project).files.values()]
     return [intake for group in store_shards(project.home.store, shards) for intake in group]
+
+
+def test_the_status_says_it_of_what_is_stored(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "documents" / "a.jsonl", [*prose(30), *map(page, range(10))])
+    write_jsonl(tmp_path / "sound" / "b.jsonl", prose(30))
+    text = settings(corpus(), corpus("sound", "sound"))
+    project = plain_project(tmp_path, text, {}).project
+    said = next(line for line in checked_plan(project)[1].warnings if "markup" in line)
+    stored(project)
+    assert [line for line in read_status(project).warnings if "markup" in line] == [said]
+    extracting = plain_project(tmp_path, settings(corpus(extract="html")), {}).project
+    assert not [line for line in read_status(extracting).warnings if "markup" in line]
+    monkeypatch.setattr("tamis.scan.stored_texts.LOOKED_AT", 35)
+    (line,) = stored_text_lines(project.home.store, project.settings.corpus)
+    assert " of 35 texts of web that were looked at are markup: " in line
+
+
+@needs_library
+def test_examples_of_a_target_are_the_main_texts_of_its_pages(tmp_path):
+    rows = [json.dumps({"text": page(number), "topic": "rivers"}) for number in range(12)]
+    write(tmp_path / "target" / "goal.jsonl", [*rows, json.dumps({"text": WORDS, "topic": "rivers"})])
+    raw = TargetSection(name="goal", kind="files", path="target")
+    goal = raw.model_copy(update={"extract": "html", "label_column": "topic"})
+    read = read_target_rows(goal, tmp_path).examples
+    assert len(read) == len(read_target_rows(raw, tmp_path).examples) == 13
+    assert not read["text"].str.contains("<").any()
+    assert WORDS in read["text"].to_list(), "texts that are no markup stay as they are"
+    assert set(read["label"]) == {"rivers"}
+    withdrawn = Refusal(doc_ids=pl.Series([document_id(page(3))]))
+    assert len(withdrawn.documents(read)[0]) == 12
+
+
+def test_pages_of_a_target_are_a_setting_of_its_examples(tmp_path):
+    text = settings(corpus(), target(extract="html"))
+    project = plain_project(tmp_path, text)
+    stated = EXAMPLES_STAGE.settings(project.snapshot, "goal")
+    assert (stated["extract"], stated["pages"]) == ("html", pages.identity())
+    project.configure(settings(corpus(), target()))
+    assert not {"extract", "pages"} & EXAMPLES_STAGE.settings(project.snapshot, "goal").keys()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"format": "messages"}, {"prompt_column": "q", "response_column": "a"}, {"kind": "python-docs"}],
+)
+def test_examples_that_are_no_pages_are_not_extracted(more):
+    with pytest.raises(ValueError, match="no value, since these examples are no pages"):
+        TargetSection(**{"name": "goal", "kind": "files", "path": "target", "extract": "html", **more})
 
 
 @needs_library

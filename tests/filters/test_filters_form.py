@@ -85,6 +85,22 @@ def test_a_text_has_the_same_statistics_in_any_company() -> None:
     assert np.isfinite(together.select(names()).to_numpy()).all()
 
 
+def test_each_statistic_has_a_line_in_the_docs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
+    table = text.split("## Statistics of form\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| \S", table, re.MULTILINE) == list(names())
+
+
+def test_latin_letters_in_full_width_are_judged_and_another_script_is_not() -> None:
+    wide = {point: point + 0xFEE0 for point in range(ord("!"), ord("~") + 1)}
+    text = PROSE.translate(wide)
+    others = [(one * 12) + " ＮＨＫ ＴＶ" for one in ("щжфы гшщъ ", "日本語の文章です。これは")]
+    languages = form(pl.Series([text, *others, text[:40]]))["language"]
+    assert languages.to_list() == ["eng", "other", "jpn", "short"]
+    model = default_model()
+    assert model.judge(form(pl.Series([text])))["form_logit"][0] > model.limit
+
+
 def test_what_is_beyond_the_longest_changes_nothing() -> None:
     long = PROSE * (LONGEST // len(PROSE) + 2)
     assert of(long) == of(long[:LONGEST])

@@ -94,6 +94,23 @@ def test_a_file_that_holds_nothing_readable_does_not_make_the_growth_of_the_pool
     assert entry(read_plan(project), "near_duplicates") == Estimate(rows=200, seconds=6.0)
 
 
+def test_shards_of_a_page_say_little_of_a_large_one(project):
+    stored(project, "web__a.jsonl", 100)
+    for asset in ("raw_shards", "documents"):
+        made(project, asset, "web__a.jsonl", 100, due_key(project, asset, "web__a.jsonl"))
+    pages = [f"web__{number}.jsonl" for number in range(30)]
+    for page in pages:
+        stored(project, page, 1)
+        made(project, "documents", page, 1, partition_seconds=0.5)
+    write(project.root, "b", 500)
+    assert entry(read_plan(project), "documents", "web__b.jsonl") == Estimate(rows=500, seconds=250.0)
+    write(project.root, "b", 3000)
+    assert entry(read_plan(project), "documents", "web__b.jsonl") == Estimate(rows=3000)
+    key = due_key(project, "documents", "web__a.jsonl")
+    made(project, "documents", "web__a.jsonl", 200, key, partition_seconds=2.0)
+    assert entry(read_plan(project), "documents", "web__b.jsonl") == Estimate(rows=3000, seconds=30.0)
+
+
 def test_without_a_price_there_is_no_cost(project):
     built(project)
     free = plain_project(project.root, SETTINGS.replace("price_per", "#price_per"), {}).project

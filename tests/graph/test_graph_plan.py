@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tamis.graph.plan import full_plan, gone_partitions
+from tamis.graph.plan import STEADY, full_plan, gone_partitions
 from tamis.graph.stages import stages
 from tamis.project import open_project
 
@@ -51,6 +51,23 @@ def test_base_models_are_not_trained_again_by_arrivals(imagined):
     made = {asset for asset, _key in imagined.materialize()}
     assert not made & {"tokenizer", "base_models"}
     assert "trials" in made  # a warm-up follows its selection
+
+
+def test_scores_by_a_steady_model_are_due_once_its_content_has_changed(imagined):
+    file = imagined.project.file
+    file.write_text(file.read_text() + '\n[filters]\nheuristics = ["form"]\n')
+    imagined.project = open_project(file.parent)
+    imagined.materialize()
+    imagined.contents["web__c"] = "1"
+    plan = full_plan(imagined.snapshot(), imagined.current)
+    assert [due.partition for due in plan if due.asset == "form_scores"] == ["web__c"]
+    assert [due.reason for due in plan if due.asset == "form_model"] == [STEADY]
+    possible = full_plan(imagined.snapshot(), imagined.current, possible=True)
+    assert [due.partition for due in possible if due.asset == "form_scores"] == [*imagined.contents]
+    made = imagined.materialize()  # here the model is another with every arrival
+    assert {key for asset, key in made if asset == "form_scores"} == {*imagined.contents}
+    assert len(made) == len(set(made))
+    assert full_plan(imagined.snapshot(), imagined.current) == []
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

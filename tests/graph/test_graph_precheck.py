@@ -82,8 +82,25 @@ def test_a_target_that_is_too_small_is_unmet_until_it_was_made_once(folder, exam
 def test_a_target_without_its_column_says_which_columns_there_are(folder):
     (folder / "target" / "goal.jsonl").write_text('{"question": "why"}\n' * 40)
     (line,) = checked(folder).unmet
-    assert "no row of the target's files could be read" in line
+    assert "no row of goal.jsonl could be read; the first that could not be read: goal.jsonl: " in line
     assert "no column 'text' in any of its 40 rows; columns found: question" in line
+
+
+UNREAD = "no row of goal.jsonl could be read; the first that could not be read: goal.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", f"{UNREAD}: the file holds nothing"),
+        ("\n\n", "no example in goal.jsonl; 30 are needed"),
+        ('{"text": " "}', f"{UNREAD}, row 0: the text is empty"),
+    ],
+)
+def test_a_target_without_an_example_names_its_file(folder, content, said):
+    (folder / "target" / "goal.jsonl").write_text(content)
+    (line,) = checked(folder).unmet
+    assert line.startswith(f"target goal: {said}")
 
 
 def test_types_that_nothing_reads_are_counted_with_the_key_that_leaves_them_out(folder):
@@ -425,7 +442,7 @@ def test_a_target_that_cannot_be_made_is_a_problem_of_the_status(folder, monkeyp
     write(folder / "target" / "goal.jsonl", ['{"question": "why"}'] * 40)
     project = plain_project(folder, settings(corpus(), GOAL), {})
     (line,) = checked(folder).unmet
-    assert line.startswith("target goal: no row of the target's files could be read; the first that could")
+    assert line.startswith("target goal: no row of goal.jsonl could be read; the first that could")
     assert "status" not in line, "which has nothing of it"
     status = read_status(project.project)
     assert status.problems() == status.to_json()["unmet"] == [line]

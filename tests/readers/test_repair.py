@@ -19,6 +19,7 @@ from tamis.readers.rows import Row
 from tamis.readers.text import ORIGINAL, document_id
 from tamis.scan.quarantine import encoding_lines
 from tamis.scan.sources import scan
+from tamis.scan.stored_texts import stored_text_lines
 from tamis.settings.config import CorpusSection
 
 MENDING = CorpusSection(name="web", kind="files", path="web", repair="ftfy")
@@ -145,6 +146,14 @@ def test_they_are_counted_and_a_withdrawn_original_is_refused(tmp_path):
             "corpus web: column text of a.jsonl: 3 values whose encoding was mistaken (UTF-8 read as another)"
             '; to mend them, set repair = "ftfy" in [[corpus]] web'
         ]
+    corpora = [CorpusSection(name="web", kind="files", path="documents")]
+    assert list(stored_text_lines(store, corpora)) == [], "they were counted when they were read"
+    store.delete("kept_rows", "row = -1")  # as a version that did not count them left it
+    assert list(stored_text_lines(store, corpora)) == [
+        "corpus web: the encoding of 3 of 7 texts was mistaken (UTF-8 read as another)"
+        '; to mend them, set repair = "ftfy" in [[corpus]] web'
+    ]
+    assert list(stored_text_lines(store, [corpora[0].model_copy(update={"repair": "ftfy"})])) == []
     pytest.importorskip("ftfy", reason="the extra repair is not installed")
     store, (batch,) = stored(repair="ftfy")
     assert encoding_lines(store) == [

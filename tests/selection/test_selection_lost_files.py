@@ -69,6 +69,19 @@ def test_few_documents_and_several_reasons_name_no_file(store):
     assert files_lost(store, reasons) == []
 
 
+def test_a_file_that_rules_of_form_drop_is_named_with_them_also_if_it_is_small(store):
+    sizes = {"a": 30, "b": 5, "c": 4}
+    ids, few, fewer = (put(store, f"web__{name}.jsonl", size) for name, size in sizes.items())
+    rules = ["form_implausible"] * 19 + ["noise_items"] * 11 + ["form_implausible"] * 9
+    found = decided(([*ids, *few, *fewer], Reason.HEURISTIC)).with_columns(detail=pl.Series(rules))
+    first, second = files_lost(store, found)
+    what = "documents are dropped by a rule of form"
+    assert f": 30 of its 30 {what} (form_implausible 19, noise_items 11); `tamis explain" in first
+    assert f"web__b.jsonl: 5 of its 5 {what} (form_implausible 5); " in second
+    stays = pl.when(pl.col("doc_id") == few[0]).then(pl.lit("over_budget")).otherwise(pl.col("reason"))
+    assert files_lost(store, found.with_columns(reason=stays)) == [first]
+
+
 def test_small_files_count_as_their_shard_and_a_document_of_two_files_in_both(store):
     notes, chats = put(store, "n", 30, group="web:notes"), put(store, "web__chats-1a.jsonl", 30)
     again = [{"doc_id": one, "shard": "web__chats-1a.jsonl", "row": 100 + n} for n, one in enumerate(notes)]

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from projects import base_model, note_made, plain_project, selection, settings, target
+from projects import base_model, note_made, plain_project, rows_of, selection, settings, target
 
+from tamis.filters.form.storing import update_form_model
 from tamis.graph.plan import Due
 from tamis.graph.stages import stages
 from tamis.platform.assets.scaling import PAGES
@@ -94,3 +95,22 @@ def test_what_is_due_is_cut_at_ten_stages(project):
         *(f"due: {name}: 1" for name in names[:10]),
         "and 2 more; `tamis status --json` lists all",
     ]
+
+
+def test_what_rules_drop_is_said_before_anything_is_selected(project):
+    form = '[filters]\nheuristics = ["form"]\n'
+    project = plain_project(project.root, project.file.read_text() + form, {}).project
+    store = project.home.store
+    update_form_model(store, 0)
+    ids = [f"{number:032x}" for number in range(40)]
+    documents = [{"doc_id": one, "text": "x", "n_chars": 1, "n_bytes": 1} for one in ids]
+    places = [{"doc_id": one, "shard": "web__a.jsonl", "row": row} for row, one in enumerate(ids)]
+    scores = [{"doc_id": one, "form_logit": 9.0 if row < 30 else -2.0} for row, one in enumerate(ids)]
+    for table, rows in (("documents", documents), ("occurrences", places), ("form_scores", scores)):
+        store.append(table, rows_of(table, rows))
+    dropped = "30 of its 40 documents are dropped by"
+    of_file, of_corpus = [line for line in read_status(project).warnings if "form_implausible" in line]
+    assert of_file.startswith(f"shard web__a.jsonl: {dropped} a rule of form (form_implausible 30); ")
+    assert of_corpus.startswith(f"corpus web: {dropped} the rule form_implausible; ")
+    note_made(project, "selected_subset", "uniform")
+    assert not [line for line in read_status(project).warnings if "form_implausible" in line]

@@ -1,10 +1,12 @@
 """Taint follows manifests: trained on it, built on what was, or merely fitted to a pool that held it."""
 
+import projects
 import pytest
 from projects import heads_of, manifests_of
 from withdrawal_home import IDS, record, train
 
 from tamis.records.listed_rows import listing
+from tamis.records.manifest import NOT_LEARNT_FROM
 from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.tainting import Taint, find_tainted, tainted_values
 from tamis.withdrawal.telling import preview_lines
@@ -53,6 +55,14 @@ def test_what_did_not_see_it_is_not_named(graph):
     assert found["target_potential[goal]"] == Taint.INFLUENCED
     assert "quality_grader" not in found
     assert taints(graph, ["0" * 32]) == {}
+
+
+@pytest.mark.parametrize("facts", [{}, {NOT_LEARNT_FROM: ["documents"]}])
+def test_inputs_that_taught_a_value_nothing_do_not_count(graph, facts):
+    folder = manifests_of(graph)
+    shard = folder.read(heads_of(graph)["documents", "web__a"].manifest)
+    projects.record(graph, "form_model", inputs=[shard], beside=facts)
+    assert ("form_model" in taints(graph, [IDS[0]])) is not bool(facts)
 
 
 def test_what_was_superseded_is_named_as_such(graph):

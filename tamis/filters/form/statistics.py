@@ -72,6 +72,8 @@ _ASCII = {
 }
 _MARKED = ".,;:!?\"'“”‘’()[]{}<>-–—/\\|=_#*+~&%$@…`•·"
 _NUMBER, _GAP, _WORD, _ACCENTED, _SIGN = 1, 5, 11, 19, 20
+_WIDE = np.r_[ord("\uff21") : ord("\uff3b"), ord("\uff41") : ord("\uff5b")]
+"""Letters A to Z and a to z in full width."""
 SHAPES = 64
 """Shapes of runs: 0 an edge, numbers by their length, gaps, words by their capitals, marks by kind."""
 _WORD_CLASSES = np.zeros(_N, bool)
@@ -188,7 +190,8 @@ def tables_digest() -> str:
 class Points:
     """A block of texts as code points [c], each text after an edge: text, class, symbol and group of each.
 
-    first: where each text's edge is [n]; place: of a character in its text.
+    first: where each text's edge is [n]; place: of a character in its text. wide: number of
+    full-width letters A to Z in each text [n].
     """
 
     text_c: Ints
@@ -197,6 +200,7 @@ class Points:
     group_c: npt.NDArray[np.uint8]
     mixed_c: Hashes
     first_n: Ints
+    wide_n: Ints
     count: int
 
 
@@ -245,14 +249,17 @@ def points_of(texts: list[str]) -> Points:
     group_c = _groups()[narrow_c]
     group_c[code_c >= _BMP] = SHAPES - 3
     group_c[first_n] = 0
-    length_n = np.diff(first_n, append=len(code_c))
+    text_c = np.repeat(np.arange(len(texts)), np.diff(first_n, append=len(code_c)))
+    # Few texts have any, so the other characters are looked at only once.
+    wide = np.flatnonzero((code_c >= _WIDE[0]) & (code_c <= _WIDE[-1]))
     return Points(
-        text_c=np.repeat(np.arange(len(texts)), length_n),
+        text_c=text_c,
         class_c=class_c,
         symbol_c=symbol_p[narrow_c],
         group_c=group_c,
         mixed_c=random_p[narrow_c],
         first_n=first_n,
+        wide_n=np.bincount(text_c[wide[np.isin(code_c[wide], _WIDE)]], minlength=len(texts)),
         count=len(texts),
     )
 
@@ -423,7 +430,7 @@ def _block(texts: list[str]) -> pl.DataFrame:
     found |= _at_line_ends(points, words, rank_w, class_w, held)
     shown_n = counts_nk.sum(1) - counts_nk[:, [_CLASS["edge"], _CLASS["space"], _CLASS["newline"]]].sum(1)
     return pl.DataFrame(
-        {"n": shown_n, **found, "language": _language(words, rank_w, counts_nk, shown_n, held)}
+        {"n": shown_n, **found, "language": _language(points, words, rank_w, counts_nk, shown_n, held)}
     )
 
 
@@ -828,8 +835,13 @@ def _gaps(points: Points) -> npt.NDArray[np.bool_]:
     return gap
 
 
-def _language(words: Words, rank_w: Ints, counts_nk: Floats, shown_n: Floats, held: Tables) -> list[str]:
-    """Return the language with most frequent words in a text, English unless another has clearly more."""
+def _language(
+    points: Points, words: Words, rank_w: Ints, counts_nk: Floats, shown_n: Floats, held: Tables
+) -> list[str]:
+    """Return the language with most frequent words in a text, English unless another has clearly more.
+
+    A text of mostly full-width letters is no text in another script, unlike one that holds some.
+    """
     count = len(counts_nk)
     n_words = _total(words.text_w, None, count)
     english = _share(_total(words.text_w, rank_w < FUNCTION_WORDS, count), n_words)
@@ -854,6 +866,7 @@ def _language(words: Words, rank_w: Ints, counts_nk: Floats, shown_n: Floats, he
         names[place[0][is_other]] = chosen[is_other]
     letters_n = counts_nk[:, [_CLASS[name] for name in _LETTERS]].sum(1)
     foreign = counts_nk[:, [_CLASS["foreign"], _CLASS["single"]]].sum(1) > letters_n / 2
+    foreign &= points.wide_n <= letters_n / 2
     names[foreign & np.isin(names, ("eng", "none"))] = "other"
     names[shown_n < LEAST] = "short"
     return names.tolist()

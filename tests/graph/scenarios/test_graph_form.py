@@ -111,6 +111,16 @@ def test_a_document_that_stays_is_explained_too(made):
     assert said in explanation_lines(unseen)
 
 
+def test_shards_made_together_share_the_time_by_their_rows(made):
+    clock = {
+        key: made.manifest("form_scores", key).beside["partition_seconds"]
+        for key in ("web__sound.jsonl", "web__broken.jsonl")
+    }
+    rows = {key: made.manifest("form_scores", key).row_count for key in clock}
+    sound, broken = (clock[key] / rows[key] for key in clock)
+    assert sound == pytest.approx(broken, rel=0.05)
+
+
 def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
     assert not project.make(MADE).made
     before, known = project.rows("form_scores").sort("doc_id"), read_form(project.store)
@@ -123,6 +133,13 @@ def test_nothing_is_due_again_and_an_arrival_moves_no_verdict(project):
     assert dataclasses.asdict(read_form(project.store)) == dataclasses.asdict(known)
     assert {entry: project.current[entry] for entry in values} == values
     project.assert_sound(MADE)
+
+
+def test_the_model_that_ships_is_not_tainted_by_what_it_never_saw(project):
+    done = project.withdraw(project.rows("documents")["doc_id"][:1].to_list())
+    assert "form_model" not in {one.name for one in done.tainted}
+    project.make(MADE)
+    assert not [line for line in read_status(project.project).lines() if "tainted: form_model" in line]
 
 
 @pytest.mark.slow
@@ -148,7 +165,8 @@ def test_a_withdrawn_document_leaves_no_score_and_the_model_of_its_sample_stays(
     assert fitted.note.startswith("8")
     assert "drawn from a pool of 120" in fitted.note  # all of them
     gone = project.rows("documents")["doc_id"][:3].to_list()
-    project.withdraw(gone)
+    tainted = project.withdraw(gone).tainted
+    assert "form_model" in {one.name for one in tainted if one.current}, "its sample held them"
     assert set(project.rows("form_scores")["doc_id"]).isdisjoint(gone)
     project.make(MADE)
     assert read_form(project.store) == fitted

@@ -1,6 +1,7 @@
 """Every code block of the pages is run, or, where it takes minutes, checked to be callable.
 
-Pages are README, CONTRIBUTING, CHANGELOG and SECURITY, and those of docs/.
+Pages are README, CONTRIBUTING, CHANGELOG and SECURITY, and those of docs/. Programs of README need files:
+tests/docs/test_readme.py runs them.
 
 Blocks of docs/ start processes and servers of their own, a minute in all: `make test-all` runs them.
 """
@@ -22,6 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
 TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
+RUN_HERE = [page for page in PAGES if page != CHECKOUT / "README.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
 FOLDERS = ("", "concepts", "how-to", "decisions")
@@ -31,7 +33,7 @@ TAKES_MINUTES = ("make", "python -m benchmarks.")
 
 def blocks(*languages: str) -> list:
     found = []
-    for page in PAGES:
+    for page in PAGES if languages == ("toml",) else RUN_HERE:
         for place, (language, text) in enumerate(BLOCK.findall(page.read_text())):
             if language in languages:
                 marks = () if language == "toml" else when_run(page)
@@ -78,7 +80,7 @@ def is_slow(line: str) -> bool:
 def programs() -> list:
     """The Python blocks of a page, one after the other: later ones may use what earlier ones made."""
     found = []
-    for page in PAGES:
+    for page in RUN_HERE:
         parts = [text for language, text in BLOCK.findall(page.read_text()) if language == "python"]
         if parts:
             found.append(
@@ -228,6 +230,9 @@ def test_the_newest_changes_are_those_of_the_version():
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     newest = re.search(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
     assert re.fullmatch(re.escape(version.removesuffix(".0")) + r" \(\d{4}-\d\d-\d\d\)", newest)
+    citation = (CHECKOUT / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == version
+    assert re.search(r"^date-released: (.*)$", citation, re.MULTILINE)[1] in newest
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda page: page.stem)

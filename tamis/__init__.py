@@ -7,6 +7,15 @@ command `tamis`. Importing this loads nothing that takes long.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+try:
+    import fcntl
+except ImportError:
+    raise ImportError(
+        "Tamis locks files as Linux and macOS do, which Windows cannot; install and run it in WSL, the Linux "
+        "within Windows: https://learn.microsoft.com/windows/wsl/install"
+    ) from None
+del fcntl
+
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -141,7 +141,8 @@ def receive():
 def tiny_folder(tmp_path_factory):
     """Folder of a BERT with random weights: 2 layers of 32, a window of 12 tokens, 400 word pieces."""
     import torch
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -160,8 +161,9 @@ def tiny_folder(tmp_path_factory):
     )
     BertModel(config).save_pretrained(folder / "bert")
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    transformer = models.Transformer(str(folder / "bert"), max_seq_length=12)
-    model = SentenceTransformer(modules=[transformer, models.Pooling(32), models.Normalize()], device="cpu")
+    transformer = modules.Transformer(str(folder / "bert"), max_seq_length=12)
+    layers = [transformer, modules.Pooling(32), modules.Normalize()]
+    model = SentenceTransformer(modules=layers, device="cpu")
     model.save(str(folder / "model"))
     return folder / "model"
 

@@ -65,3 +65,13 @@ def test_packages_are_imported_without_a_search_for_garbage(tmp_path):
     ]
     # Extensions report objects that still live at the end of a process.
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_on_windows_the_import_says_where_tamis_runs():
+    program = "import sys; sys.modules['fcntl'] = None; import tamis"  # as where there is no such module
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 1
+    (last,) = done.stderr.splitlines()[-1:]
+    assert last.startswith("ImportError: Tamis locks files")
+    assert "WSL" in last
+    assert "fcntl" not in last

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WINDOW = 1_024  # documents tokenized and sorted by length together
 CPU_BATCH = 4  # as fast as 16 on a CPU (.43 s a document and core, measured), and progress moves each second
 CHARACTERS_PER_TOKEN = 64  # a document is cut here before tokenizing; ordinary text has 4
+CACHE_NAMES = ("cache", "past_key_values")
+"""Keys and values, as an argument and in the output: transformers 5.40 removes the second name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +138,12 @@ def answer_logits(judge: LocalJudge, rows: list[list[int]]) -> "torch.Tensor":
     known = len(past.ids) if past is not None else 0
     ids, mask = padded(judge, [row[known:] for row in rows])
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    accepted = inspect.signature(judge.model.forward).parameters
     if past is not None:
         seen = torch.ones((len(rows), known), dtype=mask.dtype, device=mask.device)
-        inputs |= {
-            "attention_mask": torch.cat([seen, mask], dim=1),
-            "past_key_values": _repeated(past, len(rows)),
-        }
-    accepted = inspect.signature(judge.model.forward).parameters
+        inputs["attention_mask"] = torch.cat([seen, mask], dim=1)
+        name = next((name for name in CACHE_NAMES if name in accepted), CACHE_NAMES[-1])
+        inputs[name] = _repeated(past, len(rows))
     if "position_ids" in accepted:
         inputs["position_ids"] = token_positions(mask) + known
     if "logits_to_keep" in accepted:
@@ -207,7 +208,8 @@ def prefix_cache(judge: LocalJudge, shortest: int = 16, freed: int = 2) -> Prefi
         return None
     with torch.inference_mode():
         inputs = torch.tensor([known], device=judge.model.device)
-        cache = getattr(judge.model(input_ids=inputs, use_cache=True), "past_key_values", None)
+        output = judge.model(input_ids=inputs, use_cache=True)
+    cache = next((getattr(output, name) for name in CACHE_NAMES if hasattr(output, name)), None)
     if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
     layers: list[Any] = cache.layers

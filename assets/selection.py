@@ -1,8 +1,8 @@
 """Selection: which documents are chosen, with a reason for every document of the pool."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -36,26 +36,16 @@ from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
-from tamis.selection import find_sampler, select, selection_digest
-from tamis.selection.allocation import ShareBounds, TargetShares, allocate
+from tamis.selection import find_sampler, selection_digest
+from tamis.selection.allocation import TargetShares
 from tamis.selection.changes import repeated
+from tamis.selection.choosing import choose_documents
 from tamis.selection.computing import method_scores
-from tamis.selection.decide import Ranking
 from tamis.selection.filtering import FILES_LOST
-from tamis.selection.pool import (
-    candidates,
-    exclusions,
-    groups,
-    leaking,
-    mean_margin,
-    name_set_aside,
-    stored_count,
-    with_scores,
-)
+from tamis.selection.pool import leaking, mean_margin, stored_count, with_scores
 from tamis.selection.serving import Goal, Serving, serving_of
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
-from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate, load_potential
@@ -127,48 +117,36 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
     section = named(work.project.settings.selection, key)
     if find_sampler(section.sampler).reads_vectors:
         require_different_vectors(work.project)
-    pool = candidates(work.store, section)
-    excluded = exclusions(work.store, work.project.settings.filters)
-    if find_sampler(section.sampler).method:
-        pool = pool.join(computed(work, judge, section, pool, excluded), on="doc_id", how="left")
-    options, seed = section.model_dump(include={*DEFAULT_OPTIONS}), work.project.seed
-    shortfalls: list[str] = []
-    division = None
-    if section.per or section.mixture:
-        by_group, shares = _division(work, section)
-        pool = pool.join(by_group, on="doc_id")
-        ranking = Ranking(sampler=find_sampler(section.sampler), seed=seed, options=complete_options(options))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its shortfalls are said below
-            divided = allocate(pool, section.budget, shares, ranking, excluded)
-        decided, shortfalls = divided.decisions, [found.message for found in divided.shortfalls]
-        stated = shares.shares if isinstance(shares, TargetShares) else None
-        division = Division(per=shares.per, shares=stated, shortfalls=shortfalls)
-    else:
-        decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
-    decided = name_set_aside(work.store, decided, section.sampler)
+    chosen = choose_documents(
+        work.store,
+        section,
+        work.project.settings.filters,
+        work.project.seed,
+        partial(computed, work, judge, section),
+        _mixture_of(work, section),
+    )
     facts: dict[str, Any] = {}
     if section.sampler == "got-d":  # what is clear of the cut by the estimated error, and what is not
-        facts |= counts_by_estimate(work.upstream("target_potential", str(section.target)), decided)
-    for shortfall in shortfalls:
+        facts |= counts_by_estimate(work.upstream("target_potential", str(section.target)), chosen.decided)
+    for shortfall in chosen.shortfalls:
         say(f"selection {key}: {shortfall}")
-    if shortfalls:
-        facts["shares_not_reached"] = "; ".join(shortfalls)
-    return Choice(section=section, decided=decided, pool=pool, facts=facts, division=division)
+    if chosen.shortfalls:
+        facts["shares_not_reached"] = "; ".join(chosen.shortfalls)
+    division = None
+    if (shares := chosen.shares) is not None:
+        stated = shares.shares if isinstance(shares, TargetShares) else None
+        division = Division(per=shares.per, shares=stated, shortfalls=chosen.shortfalls)
+    return Choice(section=section, decided=chosen.decided, pool=chosen.pool, facts=facts, division=division)
 
 
-def _division(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, ShareBounds | TargetShares]:
-    """The group of each document, and the shares of groups: those of the mixture, or bounds."""
+def _mixture_of(work: Work, section: SelectionSection) -> tuple[pl.DataFrame, TargetShares] | None:
+    """The group of each document and the shares of [mixture]; None where the selection does not follow it."""
     mixture = work.project.settings.mixture
-    if section.mixture and mixture is not None:
-        weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
-        shares = TargetShares(
-            shares=weights, maximum_repetition=mixture.max_repetition, per=grouped_by(mixture)
-        )
-        return source_of_documents(work.store, mixture, work.snapshot.files), shares
-    assert section.per is not None
-    least, most = section.bounds
-    return groups(work.store, section.per), ShareBounds(minimum=least, maximum=most, per=section.per)
+    if not section.mixture or mixture is None:
+        return None
+    weights = dict(work.store.read("mixture", ["source", "weight"]).iter_rows())
+    shares = TargetShares(shares=weights, maximum_repetition=mixture.max_repetition, per=grouped_by(mixture))
+    return source_of_documents(work.store, mixture, work.snapshot.files), shares
 
 
 def _division_then(work: Work, section: SelectionSection) -> Division | None:

@@ -118,6 +118,12 @@ def test_every_kind_of_damage_is_seeded_and_survives_any_text(kind: str) -> None
     assert first["text"][0] != PROSE
 
 
+def test_braces_of_a_text_are_letters_in_the_heads_of_its_pages() -> None:
+    texts = [f"Let {{\\mu}} be {{}} of {{0}} {place} " * 20 for place in range(60)]
+    found = damaged(texts, ["page_marks"], 1)["text"]
+    assert found.str.contains("LET {\\MU}", literal=True).any()
+
+
 @pytest.mark.parametrize("kind", sorted(set(HARMLESS) - {"part", "title"}))
 def test_harmless_changes_keep_nearly_all_words_in_their_order(kind: str) -> None:
     def words(text: str) -> list[str]:

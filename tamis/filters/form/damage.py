@@ -318,6 +318,7 @@ def _wide_gaps(text: str, generator: Generator) -> str:
 def _page_marks(text: str, generator: Generator) -> str:
     """Numbers, heads and rules between pieces of lines, as of pages that were read wrong."""
     head = " ".join(text.split()[: int(generator.integers(1, 5))]).upper()
+    head = head.replace("{", "{{").replace("}", "}}")  # braces of the text are no places for numbers
     shapes = ("{}", "- {} -", "Page {}", "[{}]", "{} " + head, "______", "* * * {}", "| {} |", head)
     chosen = [shapes[place] for place in generator.permutation(len(shapes))[:3]]
     runs = _word_lengths(text.split(), generator, 2, int(generator.integers(3, 12)))

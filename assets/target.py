@@ -39,7 +39,7 @@ from tamis.retention.losses import forget_shrunken, note_shrunken
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
 from tamis.samplers.pool_potential import OwnScoring, PoolPotential, current_pool_potential
-from tamis.selection.leaks import RUNS, TABLE, update_contamination
+from tamis.selection.leaks import RUNS, TABLE, Leaks, update_contamination
 from tamis.selection.pool import exclusions
 from tamis.settings.references import named
 from tamis.stage import every
@@ -226,11 +226,19 @@ def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
 @asset("contamination", ["polars"])
 @per_partition
 def contamination(work: Work, key: str) -> Iterator[Any]:
-    """Documents of the pool that share long n-grams with a target's held-out examples."""
+    """Documents of the pool that share long n-grams with a target's held-out examples.
+
+    There are none of a target that holds nothing out.
+    """
     section, scope = work.project.settings.decontamination, f"target = {quoted(key)}"
-    changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
-    with work.progress(f"contamination by {key}") as progress:
-        found = update_contamination(work.store, key, section, changed, progress.advance)
+    if named(work.project.settings.target, key).held_out:
+        changed = work.changed_only(key, "documents") if work.store.exists(RUNS) else None
+        with work.progress(f"contamination by {key}") as progress:
+            found = update_contamination(work.store, key, section, changed, progress.advance)
+    else:
+        found = Leaks(read=0, contaminated=0)
+        for table in (TABLE, RUNS):
+            work.store.put(table, schema_of(table).empty_table(), scope)
     records = stored_rows(work.store, TABLE, scope)
     yield from work.record(
         Output(

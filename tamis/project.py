@@ -182,15 +182,20 @@ def load_project() -> tuple[Project, str]:
 
 
 def quiet_environment(project: Project) -> None:
-    """Set it up: no telemetry, no hub unless a model comes from it, and the folders of a user.
+    """Set it up: no telemetry, no hub unless a model comes from it, Dagster's home, the folders of a user.
 
     Raises `NoTemporaryFolderError`.
     """
+    quiet_libraries(project)
+    os.environ.setdefault("DAGSTER_HOME", str(project.home.dagster))
+
+
+def quiet_libraries(project: Project) -> None:
+    """Set the environment up as `quiet_environment` does, for work without Dagster."""
     spin_briefly()
     complete_user()  # a command has done so, and said what was missing; a server of Dagster has not
     warnings.filterwarnings("ignore", "Parameter `owners` of initializer")
     defaults = {
-        "DAGSTER_HOME": str(project.home.dagster),
         "HF_HUB_OFFLINE": "0" if project.names_hub_models else "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DAGSTER_DISABLE_TELEMETRY": "yes",

@@ -219,6 +219,14 @@ WRONG = {
         CORPUS + TARGET + MODEL + "[scaling]\ntarget = 'law'\nmodels = ['small']\nsizes = []\n",
         ["[scaling] sizes = []", "at least one"],
     ),
+    "scaling on a target that holds nothing out": (
+        CORPUS
+        + TARGET
+        + "held_out = 0\n"
+        + MODEL
+        + "[scaling]\ntarget = 'law'\nmodels = ['small']\nsizes = [9]\n",
+        ["[[target]] law: held_out = 0", "at least 1", "[scaling]"],
+    ),
     "scaling beyond the target": (
         CORPUS + TARGET + "[scaling]\ntarget = 'law'\nsizes = [100, 400]\n",
         ["[scaling] sizes = 400", "300", "'law'"],

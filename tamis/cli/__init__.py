@@ -37,6 +37,7 @@ INTERRUPTED = (130, 143)
 COMPLETION = "_TAMIS_COMPLETE"
 """The variable by which a shell asks for its completion script, and then for each completion."""
 TITLES = {
+    "choosing": "Choose from files, without a project",
     "making": "Set up and materialize",
     "selections": "Use a selection",
     "tracing": "Explain and prove",
@@ -44,6 +45,10 @@ TITLES = {
     "serving": "Run the platform",
 }
 FAMILIES = {
+    "choosing": {
+        "select": "Write the rows of POOL that bring a model nearest to the examples in --target to a file. "
+        "POOL: files (jsonl, json, csv, parquet, txt, also compressed), folders, globs, or - for stdin.",
+    },
     "making": {
         "init": "Write a commented tamis.toml and create the folders that it names.",
         "plan": "Show what `materialize` would do, with estimated row counts, time and cost.",

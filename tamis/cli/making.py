@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tamis.base.errors import NotMadeError, OutdatedError
 from tamis.base.files import write_atomically
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
+from tamis.cli.choice_options import call_of, choice_options
 from tamis.cli.parts import CallError, ListCommand, answer, failed_lines, json_option, run, spoken
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
 from tamis.project import Project, open_project, read_project
@@ -25,12 +27,21 @@ from tamis.settings.sections import ProjectSection
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
+from tamis.verbs.project_file import write_project
 from tamis.verbs.status import Status, read_status, unknown_assets
 
 
-@click.command()
+@click.command(cls=ListCommand)
 @click.argument("folder", default=".")
-def init(folder: str) -> int:
+@click.option(
+    "--from-select",
+    "pool",
+    multiple=True,
+    metavar="POOL ...",
+    help="Write the project that makes the choice of `tamis select POOL ...` with the options below.",
+)
+@choice_options
+def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
     """Write the template, with the folder's name for the project, and the folders that it names."""
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
@@ -38,8 +49,18 @@ def init(folder: str) -> int:
     require_plain(path, "choose another folder for the project")
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
         raise CallError(f"{there} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
-    template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
     name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
+    if pool:
+        write_project(call_of(pool, **given), name, path.parent)
+        print(f"wrote {path}; run `tamis -C {folder} materialize`")
+        if line := _leave_out_of_git(path.parent):
+            print(line)
+        return 0
+    context = click.get_current_context(silent=True)
+    for name in given:
+        if context and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise CallError(f"--{name.replace('_', '-')} goes with --from-select POOL ...")
+    template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
     write_atomically(path, template.replace('name = "tamis"', f'name = "{name}"', 1).encode("utf-8"))
     for name in ("documents", "target"):
         (path.parent / name).mkdir(exist_ok=True)

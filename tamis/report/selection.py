@@ -92,6 +92,9 @@ class SelectionPage:
     warnings: Sequence[str]
     border: list[tuple[str, list[dict[str, Any]]]]
     limit: str
+    target: str | None
+    holds_out: bool
+    alone: bool
 
 
 def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
@@ -124,10 +127,13 @@ def selection_page(report: SelectionReport, plot: bytes | None = None) -> str:
             baseline=report.baseline,
             divided=report.divided,
             files_lost=report.files_lost,
-            served=served_page_name(report.name) if report.target else "",
+            served=served_page_name(report.name) if report.target and not report.alone else "",
             warnings=report.warnings,
             border=_border(report),
             limit=report.border.limit if report.border else "",
+            target=report.target,
+            holds_out=report.holds_out,
+            alone=report.alone,
         ),
     )
 

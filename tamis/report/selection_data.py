@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tamis.base.numbers import MISSING, percent
 from tamis.corpus.sources import stored_sources
-from tamis.corpus.stage import OCCURRENCES
+from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.report.broken import FormBorder, border_of_form
 from tamis.report.mix import RandomBaseline, random_baseline
 from tamis.report.rendering import AMBER, BLUE, FONT_POINTS, GREY, new_figure, png_of
@@ -23,7 +23,7 @@ from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import ASK_LLM, PERPLEXITY, Sampler
-from tamis.store.tables import Store
+from tamis.store.tables import Store, quoted
 from tamis.topics.storing import read_names
 
 SCORE_WORDS: dict[str, str] = {
@@ -149,7 +149,7 @@ class SelectionReport:
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
     `files_lost`: lines about files and corpora that lose many documents to one reason or rule, and about what
     a rule says nothing of. `warnings`: why the ranking may mean little. `border`: documents at the limit of
-    `form`.
+    `form`. `holds_out`: whether the target has held-out examples. `alone`: no other page is beside this one.
     """
 
     name: str
@@ -163,6 +163,8 @@ class SelectionReport:
     files_lost: Sequence[str] = ()
     warnings: Sequence[str] = ()
     border: FormBorder | None = None
+    holds_out: bool = True
+    alone: bool = False
 
 
 def selection_report(
@@ -197,6 +199,10 @@ def selection_report(
             *form_lines(store, filters),
         ],
         border=border,
+        holds_out=section.target is None
+        or bool(
+            store.count(TARGET_EXAMPLES.name, f"target = {quoted(section.target)} AND split = 'held_out'")
+        ),
     )
 
 

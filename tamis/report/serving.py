@@ -89,6 +89,10 @@ def serving_answer(target: str, serving: Serving) -> str:
 
 def comparison_in_words(target: str, serving: Serving) -> str:
     """Return a sentence on the distances of the choice and of a random one; "" where there are none."""
+    if not serving.held_out:
+        return (
+            f"{target} holds out no examples, so the distance of the choice to such examples is not measured."
+        )
     if not serving.distances:
         return ""
     if serving.held_out < FEWEST_HELD_OUT:

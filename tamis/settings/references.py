@@ -76,6 +76,7 @@ def check_references(settings: "Settings") -> None:
     _must_be((measuring,) if measuring is not None else (), models, "[perplexity] model")
     if "sampler_trials" in settings.model_fields_set:
         _check_sampler_trials(settings, targets, models)
+    _check_held_out(settings)
     _must_be(compared.selections, selections, "[comparison] selections")
     _must_be(more.selections, selections, "[comparison.on_request] selections")
     _must_be(more.models, models, "[comparison.on_request] models")
@@ -249,6 +250,32 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
         _check_one_target(name, "[sampler_trials]", "samplers")
     for name in trials.samplers:
         _check_perplexity(settings, name, "[sampler_trials]")
+
+
+def _check_held_out(settings: "Settings") -> None:
+    """Refuse trials that would be measured on a target without held-out examples."""
+    without = {target.name for target in settings.target if not target.held_out}
+    compared, more, trials = settings.comparison, settings.comparison.on_request, settings.sampler_trials
+    every = tuple(target.name for target in settings.target)
+    trained = bool(compared.model and compared.selections) or bool(more.models and more.selections)
+    users = {
+        "[scaling]": settings.scaling.targets if settings.scaling.models else (),
+        "[comparison]": every if trained else (),
+        "[sampler_trials]": (trials.target,) if trials.model else (),
+        "[mixture]": settings.mixture.targets if settings.mixture else (),
+    }
+    refuse(
+        *(
+            (
+                name in without,
+                f"[[target]] {name}: held_out",
+                0,
+                f"at least 1, since the models of {section} are measured on held-out examples",
+            )
+            for section, names in users.items()
+            for name in names
+        )
+    )
 
 
 def _check_scaling(

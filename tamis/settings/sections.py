@@ -201,7 +201,7 @@ class TargetSection(Section):
     extract: Literal["html"] | None = None
     minimum_characters: int = Field(1, ge=1)
     train: int = Field(300, ge=1)
-    held_out: int = Field(150, ge=1)
+    held_out: int = Field(150, ge=0)
     prompt_column: str | None = None
     response_column: str | None = None
     label_column: str | None = None

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from once import once
 from projects import (
@@ -24,6 +25,7 @@ from projects import (
 )
 from projects import settings as in_toml
 
+from tamis.cli import main
 from tamis.readers.text import document_id
 from tamis.selection.decide import Reason
 
@@ -337,3 +339,25 @@ def test_why_was_it_dropped(trained, monkeypatch):
     assert len(trained.store.read("quarantine")) == 0
     said = trained.tamis(*page.words("tamis diff NAME", NAME="best"), code=2)
     assert "only one version so far" in said.stderr
+
+
+def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):
+    page = Page("choose-from-files")
+    monkeypatch.setenv("TAMIS_CACHE", str(encoder_cache))
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pool.jsonl", [text for topic in TOPICS for text in sentences(topic, 60, 1)])
+    write_jsonl(tmp_path / "goal.jsonl", sentences("algebra", 460, 2))
+    call = "tamis select pool.jsonl --target goal.jsonl --budget 10% --output chosen.jsonl"
+    assert main([*page.words(call), "--decisions", "why.csv"]) == 0
+    chosen = pl.read_ndjson("chosen.jsonl")
+    assert chosen["tamis_rank"].to_list() == list(range(1, len(chosen) + 1))
+    assert len(pl.read_csv("why.csv")) == 180
+    assert (
+        main(page.words("tamis init chosen --from-select pool.jsonl --target goal.jsonl --budget 10%")) == 0
+    )
+    project = SmallProject(tmp_path / "chosen")
+    project.tamis(*page.words("tamis -C chosen materialize")[2:])
+    project.tamis(*page.words("tamis -C chosen export chosen")[2:])
+    exported = pl.read_parquet(project.home.exports / "chosen.parquet")
+    assert exported["text"].to_list() == chosen["text"].to_list()
+    page.says("the same documents, ranks and reasons", "its target says `held_out = 0`".replace("its", "Its"))

@@ -1,5 +1,7 @@
 """What a choice is for its target: the plan by ids, draws that follow ids alone, and sets that are small."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -112,6 +114,12 @@ def test_of_few_held_out_examples_nothing_is_concluded(tmp_path, held_out, enoug
     said = comparison_in_words("goal", found)
     assert ("closer to the held-out examples" in said) == enough
     assert (f"goal has {held_out} held-out example" in said) != enough
+
+
+def test_of_no_held_out_examples_it_is_said_that_nothing_is_measured(tmp_path):
+    store = filled(tmp_path, points(1, 30), points(3, 10), points(4, 1))
+    found = replace(serving_of(store, decided(30, 10), GOAL, seed=0), held_out=0, distances={})
+    assert "holds out no examples" in comparison_in_words("goal", found)
 
 
 def test_a_random_choice_is_of_eligible_documents_alone(tmp_path):

@@ -1,0 +1,358 @@
+"""`tamis select`: documents chosen from files, without a project.
+
+A temporary project is made of the arguments, the steps up to its selection run in this process, and the
+chosen rows are written. The home goes with the command; one that a kill left behind goes with the next.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+import pyarrow as pa
+
+from tamis.base.files import write_atomically
+from tamis.base.numbers import counted, named, percent
+from tamis.base.precision import FLOAT32, computing_in
+from tamis.base.progress import Progress, complain, say
+from tamis.corpus.listing import reads
+from tamis.corpus.quarantine import QUARANTINE
+from tamis.corpus.stage import DOCUMENTS, DOCUMENTS_STAGE
+from tamis.corpus.targets import TargetRows, near_groups, read_target_rows, set_aside
+from tamis.embedding.unknown import unknown_lines
+from tamis.graph.plan import upstream
+from tamis.project import Project, quiet_libraries
+from tamis.report.selection import selection_page
+from tamis.report.selection_data import Division, selection_report
+from tamis.scan.precheck import missing_packages
+from tamis.scan.quarantine import quarantine_lines, reading_notes
+from tamis.scan.sources import scan_files
+from tamis.selection.choosing import Chosen
+from tamis.selection.errors import BudgetExceedsPool
+from tamis.selection.filtering import corpora_lost, files_lost
+from tamis.selection.stage import SELECTION_STAGE, scored_by
+from tamis.settings.budget import parse_budget
+from tamis.settings.config import PROJECT_FILE, Settings, parse_settings
+from tamis.settings.references import named as section_named
+from tamis.settings.samplers import SAMPLERS, find_sampler
+from tamis.store.home import Home, placed, writing
+from tamis.verbs.chosen_rows import ENDINGS, ending_of, places_of, scored, write_chosen, write_decisions
+from tamis.verbs.from_files import CHOSEN, STDIN, Call, Place, PoolError, paths_of, sections_of, with_sizes
+from tamis.verbs.steps import Steps, made
+
+PAGES = (".html", ".htm")
+PREFIX, LOCK = "tamis-select-", "lock"
+MOST_EXAMPLES = 2_000
+"""Examples of a target that count: more make the choice no better and the scores slower."""
+FEW = 100
+"""Examples under which a line warns, as of a project."""
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Files that `tamis select` writes."""
+
+    output: Path
+    decisions: Path | None = None
+    page: Path | None = None
+
+    @property
+    def paths(self) -> list[tuple[str, Path]]:
+        """The files with the options that name them."""
+        named_by = {"--output": self.output, "--decisions": self.decisions, "--page": self.page}
+        return [(option, path) for option, path in named_by.items() if path is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What was chosen: documents, of how many, and how many have each reason."""
+
+    output: Path
+    chosen: int
+    documents: int
+    reasons: Mapping[str, int]
+
+    @property
+    def lines(self) -> list[str]:
+        """The result for a person."""
+        share = f" ({percent(self.chosen / self.documents)})" if self.documents else ""
+        first = f"{self.output}: {self.chosen:,} of {counted(self.documents, 'document')}{share}"
+        return [first, *(f"  {reason}: {count:,}" for reason, count in self.reasons.items())]
+
+
+def select_files(call: Call, written: Written) -> Summary:
+    """Choose documents of files and write them; raises `PoolError` and what the steps raise.
+
+    Nothing that is written is ever half there.
+    """
+    sampler = call.chosen_sampler()
+    parse_budget(call.budget)
+    _require_writable(call, written)
+    with _temporary_folder() as folder:
+        stdin = _saved_stdin(folder) if STDIN in call.pool else None
+        values = sections_of(call, Place(folder=folder, stdin=stdin))
+        values["project"] |= {"name": "select"}
+        values["automation"] = {"settle_seconds": 0.0}
+        settings = _parsed(with_sizes(values, {one["name"]: (1, 0) for one in values["target"]}))
+        _require_outside(settings, written)
+        read = read_examples(settings, folder)
+        settings = _parsed(with_sizes(values, sizes_of(settings, read, call.hold_out)))
+        project = Project(file=folder / PROJECT_FILE, settings=settings, home=placed(Home(folder / "home")))
+        quiet_libraries(project)
+        for line in missing_packages(project):
+            raise PoolError(line)
+        with writing(project.home, "tamis select"), computing_in(FLOAT32):
+            return _selected(project, read, sampler.name, written)
+
+
+def read_examples(settings: Settings, root: Path) -> dict[str, TargetRows]:
+    """Return the rows of each target; raises `PoolError` where nothing can be read of one."""
+    read: dict[str, TargetRows] = {}
+    for section in settings.target:
+        with Progress("reading examples"):
+            read[section.name] = read_target_rows(section, root)
+        rows = read[section.name]
+        if rows.examples.is_empty():
+            first = f": {rows.quarantine['detail'][0]}" if len(rows.quarantine) else ""
+            raise PoolError(f"no example could be read of {section.path}{first}")
+    return read
+
+
+def sizes_of(settings: Settings, read: Mapping[str, TargetRows], hold_out: int) -> dict[str, tuple[int, int]]:
+    """Return `train` and `held_out` of each target: all examples that are left for training, up to a limit.
+
+    Raises `PoolError` where as many cannot be held out.
+    """
+    sizes = {}
+    for name, rows in read.items():
+        held_out = hold_out if name == settings.target[0].name else 0
+        count = left = len(rows.examples)
+        if held_out:
+            groups = near_groups(rows.examples, settings.near_duplicates.threshold)
+            left = (
+                len(set_aside(rows.examples, groups, held_out, settings.project.seed)[1])
+                if held_out < count
+                else 0
+            )
+        if not left:
+            raise PoolError(
+                f"--hold-out {held_out} leaves nothing to choose by, of "
+                f"{counted(count, 'example')}; hold out fewer"
+            )
+        train = min(left, MOST_EXAMPLES)
+        if left > train:
+            say(f"{name}: {train:,} of {left:,} examples count, drawn at random")
+        if train < FEW:
+            complain(
+                f"{name}: {counted(train, 'example')}; with fewer than {FEW}, the choice depends too much on "
+                "the particular examples, so treat it as provisional (500 to 2,000 are best)"
+            )
+        sizes[name] = (train, held_out)
+    return sizes
+
+
+def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, written: Written) -> Summary:
+    with Progress("listing files"):
+        snapshot = scan_files(project)
+    for key, why in snapshot.held.items():
+        complain(f"{key} is left out: {why}")
+    needed = {name for name, _partition in upstream(snapshot, (SELECTION_STAGE.name, CHOSEN))}
+    if lacking := needed - made():
+        raise PoolError(
+            f"the sampler {sampler!r} needs {', '.join(sorted(lacking))}, which only a project makes "
+            f"(`tamis init`); samplers that need files alone: {', '.join(_alone())}"
+        )
+    steps = Steps(project=project, snapshot=snapshot, read=read)
+    store, section = project.home.store, section_named(project.settings.selection, CHOSEN)
+    steps.documents("")
+    _say_what_was_read(steps)
+    steps.run(CHOSEN, done=(DOCUMENTS_STAGE.name,))
+    if find_sampler(sampler).reads_vectors:
+        for line in unknown_lines(project):
+            complain(line)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BudgetExceedsPool)
+        chosen = steps.choose(section)
+    for line in (
+        *(str(one.message) for one in caught if one.category is BudgetExceedsPool),
+        *chosen.shortfalls,
+    ):
+        complain(line)
+    decided = scored(chosen.decided, section)
+    for line in (*files_lost(store, decided), *corpora_lost(store, decided)):
+        say(line)
+    _require_eligible(decided)
+    places = places_of(snapshot)
+    with Progress("writing"):
+        if written.decisions is not None:
+            write_decisions(snapshot, decided, places, written.decisions)
+        if written.page is not None:
+            write_atomically(written.page, _page(project, chosen).encode())
+        for line in write_chosen(snapshot, decided, places, written.output):
+            say(line)
+    counts = decided.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    return Summary(
+        output=written.output,
+        chosen=int((decided["verdict"] == "selected").sum()),
+        documents=len(decided),
+        reasons=dict(counts.iter_rows()),
+    )
+
+
+def _page(project: Project, chosen: Chosen) -> str:
+    """Return the page of the selection, which links to no other page."""
+    section = section_named(project.settings.selection, CHOSEN)
+    division = None
+    if chosen.shares is not None:
+        division = Division(per=chosen.shares.per, shortfalls=chosen.shortfalls)
+    filters = project.settings.filters
+    report = selection_report(project.home.store, section, chosen.decided, filters, division)
+    return selection_page(replace(report, alone=True, warnings=unknown_lines(project)))
+
+
+def _say_what_was_read(steps: Steps) -> None:
+    """Say from which columns texts are, and which files and rows are left out; raises where all are."""
+    store, snapshot = steps.store, steps.snapshot
+    for key, error in steps.unread.items():
+        complain(f"{snapshot.shards[key].path} is left out: {error}")
+    for line in reading_notes(snapshot):
+        say(line)
+    rows = store.read(QUARANTINE).sort("shard", "row").to_dicts()
+    lines = quarantine_lines(rows, snapshot)
+    for line in lines:
+        complain(f"left out: {line}")
+    if not store.count(DOCUMENTS.name):
+        some = (
+            f" ({named([str(shard.path) for shard in snapshot.shards.values()], 3)})"
+            if snapshot.shards
+            else ""
+        )
+        raise PoolError(f"no document could be read from the pool{some}")
+
+
+def _require_eligible(decided: pl.DataFrame) -> None:
+    """Raise `PoolError` where nothing was chosen: no document is eligible, or none fits the budget."""
+    if (decided["verdict"] == "selected").any():
+        return
+    if decided["rank"].count():
+        raise PoolError(
+            "nothing was chosen: the budget is smaller than the first document; pass a larger one"
+        )
+    reasons = dict(decided.group_by("reason").len().sort("len", descending=True).iter_rows())
+    if list(reasons) == ["target_example"]:
+        raise PoolError(
+            "nothing was chosen: every document of the pool is an example of the target; name another pool"
+        )
+    shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+    raise PoolError(f"nothing was chosen: no document may be chosen ({shown}); --rules none applies no rules")
+
+
+def _alone() -> list[str]:
+    """Return the samplers that need nothing but files."""
+    return [name for name, one in SAMPLERS.items() if scored_by(one.score_columns) <= made()]
+
+
+def _parsed(values: Mapping[str, Any]) -> Settings:
+    """Return settings; their errors name the option and not a file that nobody wrote."""
+    return parse_settings(dict(values), "tamis select")
+
+
+def _require_writable(call: Call, written: Written) -> None:
+    """Raise `PoolError` for files that cannot be written, or that the pool or the target would lose."""
+    taken: dict[Path, str] = {}
+    for option, path in written.paths:
+        if option == "--page" and path.suffix.lower() not in PAGES:
+            raise PoolError(f"--page {path}: a page is HTML; valid endings: {', '.join(PAGES)}")
+        if option != "--page" and ending_of(path) is None:
+            raise PoolError(f"{option} {path}: the name says no format; valid endings: {', '.join(ENDINGS)}")
+        if path.is_dir():
+            raise PoolError(f"{option} {path} is a folder; name a file in it")
+        if not path.absolute().parent.is_dir():
+            raise PoolError(
+                f"{option} {path}: the folder {path.absolute().parent} does not exist; make it first"
+            )
+        if (other := taken.setdefault(path.resolve(), option)) != option:
+            raise PoolError(f"{option} and {other} name the same file {path}")
+        for what, read in paths_of(call):
+            if read.exists() and read.resolve() == path.resolve():
+                raise PoolError(f"{option} {path} would overwrite a file of the {what}; name another file")
+    files = [{one.resolve() for what, one in paths_of(call) if what == kind} for kind in ("pool", "target")]
+    if same := files[0] & files[1]:
+        raise PoolError(
+            f"{min(same)} is both pool and target, so nothing is left to choose; name another pool or target"
+        )
+
+
+def _require_outside(settings: Settings, written: Written) -> None:
+    """Raise `PoolError` where a file would be written that the same call reads the next time."""
+    for option, path in written.paths:
+        for section in settings.corpus:
+            folder = Path(str(section.path)).resolve()
+            whole = path.resolve()
+            if section.kind != "files" or not folder.is_dir() or not whole.is_relative_to(folder):
+                continue
+            if reads(section, whole.relative_to(folder).as_posix()):
+                raise PoolError(
+                    f"{option} {path} is inside the pool {section.path}, where the next call would read it "
+                    "as documents; name a file elsewhere"
+                )
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder that goes at the end; remove those that killed commands of this user left."""
+    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _remove_if_left(old)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    with (folder / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if folder.stat().st_uid != os.getuid():
+            return
+        with (folder / LOCK).open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _saved_stdin(folder: Path) -> Path:
+    """Save standard input under a name whose ending says what its first bytes are."""
+    stream: IO[bytes] = sys.stdin.buffer
+    first = stream.read(_BLOCK)
+    if not first:
+        raise PoolError("standard input is empty; pipe documents into it, or name files")
+    path = folder / f"stdin{_ending_of(first)}"
+    with path.open("wb") as file:
+        file.write(first)
+        shutil.copyfileobj(stream, file, _BLOCK)
+    return path
+
+
+def _ending_of(first: bytes) -> str:
+    """Return the ending of a file that begins so: Parquet, Arrow, JSON, lines of JSON, or else CSV."""
+    for magic, ending in ((b"PAR1", ".parquet"), (b"ARROW1", ".arrow")):
+        if first.startswith(magic):
+            return ending
+    for magic, codec, ending in ((b"\x1f\x8b", "gzip", ".gz"), (b"\x28\xb5\x2f\xfd", "zstd", ".zst")):
+        if first.startswith(magic):
+            with contextlib.suppress(pa.ArrowException, OSError):
+                stream = pa.CompressedInputStream(pa.BufferReader(first), codec)
+                return f"{_ending_of(stream.read(64))}{ending}"
+            return f".jsonl{ending}"
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return ".jsonl" if text.startswith(b"{") else ".json" if text.startswith(b"[") else ".csv"

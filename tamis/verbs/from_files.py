@@ -1,0 +1,239 @@
+"""Settings of a selection from files: the arguments of `tamis select` as sections of a tamis.toml."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tamis.base.errors import PermanentError, did_you_mean
+from tamis.corpus.listing import PARTS, STATE, is_temporary
+from tamis.corpus.remote.object_store import is_url
+from tamis.settings.samplers import AWAY_SCORE, SAMPLERS, Sampler, find_sampler
+from tamis.settings.sections import AUTO_COLUMN
+
+STDIN = "-"
+GOAL, AWAY, CHOSEN = "goal", "away", "chosen"
+"""Names of the targets and the selection."""
+CONTRAST = "got-d-contrast"
+RULES = ("noise", "boilerplate", "form")
+LINKS = "examples"
+_GLOB = re.compile(r"[*?]|\[[^]]+\]")
+
+
+class PoolError(PermanentError):
+    """Files or options of `tamis select` that cannot be used; says which, why, and what would be right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The arguments of `tamis select` that decide the choice."""
+
+    pool: Sequence[str]
+    target: Sequence[str] = ()
+    keep_away: Sequence[str] = ()
+    budget: int | str
+    sampler: str | None = None
+    rules: Sequence[str] = RULES
+    text_column: str | Sequence[str] = AUTO_COLUMN
+    format: str = "text"
+    per: str | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    encoder: str = "static"
+    tokenizer: str | None = None
+    seed: int = 0
+    hold_out: int = 0
+
+    def chosen_sampler(self) -> Sampler:
+        """Return the sampler; raises `PoolError` where the options do not fit it."""
+        name = self.sampler or (CONTRAST if self.keep_away else "got-d")
+        sampler = find_sampler(name)
+        if sampler.needs_target and not self.target:
+            without = ", ".join(one.name for one in SAMPLERS.values() if not one.needs_target)
+            raise PoolError(
+                f"the sampler {name!r} needs examples of what the model should become good at: name files "
+                f"with --target FILE; samplers that need none: {without}"
+            )
+        if self.keep_away and AWAY_SCORE not in sampler.score_columns:
+            raise PoolError(
+                f"the sampler {name!r} keeps away from nothing: leave out --keep-away, or use --sampler "
+                f"{CONTRAST}"
+            )
+        if not self.keep_away and AWAY_SCORE in sampler.score_columns:
+            raise PoolError(f"the sampler {name!r} needs examples to keep away from: --keep-away FILE")
+        if bool(self.per) != bool(self.shares):
+            raise PoolError(
+                "--per divides the budget by bounds, so it goes with --maximum-share or --minimum-share, "
+                "such as --per source --maximum-share 0.3"
+            )
+        return sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where sections are written: `folder` holds the links to examples; paths below `root` are relative."""
+
+    folder: Path
+    stdin: Path | None = None
+    root: Path | None = None
+
+    def written(self, path: Path) -> str:
+        """Return a path as a section has it."""
+        if self.root is not None and path.is_relative_to(self.root):
+            return path.relative_to(self.root).as_posix()
+        return str(path)
+
+
+def sections_of(call: Call, place: Place) -> dict[str, Any]:
+    """Return the values of a tamis.toml that makes the choice; raises `PoolError`.
+
+    The sizes of targets are left to `with_sizes`. Links to examples in several files are made in the folder.
+    """
+    sampler = call.chosen_sampler()
+    reading: dict[str, Any] = {"format": call.format}
+    if call.format == "text" or call.text_column != AUTO_COLUMN:
+        reading["text_column"] = call.text_column
+    own = call.target if sampler.needs_target or call.target else ()
+    examples = {name: files for name, files in ((GOAL, own), (AWAY, call.keep_away)) if files}
+    values: dict[str, Any] = {
+        "project": {"seed": call.seed, "precision": "float32"},
+        "corpus": [one | reading for one in _corpora(call.pool, place)],
+        "target": [
+            {"name": name, "kind": "files"} | _examples(name, files, place) | reading
+            for name, files in examples.items()
+        ],
+        "encoder": {"name": _model(call.encoder)},
+        "filters": {"heuristics": list(call.rules)},
+        "selection": [
+            {"name": CHOSEN, "sampler": sampler.name, "budget": call.budget}
+            | ({"target": GOAL} if own else {})
+            | ({"away_from": AWAY} if call.keep_away else {})
+            | ({"per": call.per} | call.shares if call.per else {})
+        ],
+    }
+    if call.tokenizer is not None:
+        values["project"]["tokenizer"] = _model(call.tokenizer)
+    return values
+
+
+def with_sizes(values: dict[str, Any], sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Return the values with `train` and `held_out` of each target."""
+    sized = [
+        one | dict(zip(("train", "held_out"), sizes[one["name"]], strict=True)) for one in values["target"]
+    ]
+    return values | {"target": sized}
+
+
+def paths_of(call: Call) -> Iterator[tuple[str, Path]]:
+    """Yield each argument that names files on this machine, with what it is: a pool or examples."""
+    for what, arguments in (("pool", call.pool), ("target", call.target), ("target", call.keep_away)):
+        for argument in arguments:
+            if argument != STDIN and not is_url(argument):
+                yield what, Path(_prefix(argument)[0] if _is_glob(argument) else argument)
+
+
+def _model(name: str) -> str:
+    """Return a model by name, or by the whole path of its folder or file."""
+    return str(Path(name).absolute()) if os.path.exists(name) else name
+
+
+def _corpora(pool: Sequence[str], place: Place) -> list[dict[str, Any]]:
+    """Return a section for each folder, glob or address, and for the files of each folder together."""
+    found: list[dict[str, Any]] = []
+    files: dict[Path, list[Path]] = {}
+    for argument in dict.fromkeys(pool):
+        path = place.stdin if argument == STDIN else Path(argument)
+        assert path is not None
+        if is_url(argument):
+            found.append({"kind": "files", "path": argument, "called": argument.rpartition("/")[2]})
+        elif path.is_dir():
+            saved = (path / PARTS).exists() or (path / STATE).exists()
+            kind = "datasets" if saved else "files"
+            found.append(
+                {"kind": kind, "path": place.written(path.absolute()), "called": path.resolve().name}
+            )
+        elif path.exists():
+            files.setdefault(path.absolute().parent, []).append(path.absolute())
+        else:
+            found.append(_of_glob(argument, place))
+    for folder, some in files.items():
+        alone = [one for one in some if _GLOB.search(one.name) or is_temporary(one.name)]
+        together = [one for one in some if one not in alone]
+        if len(together) == 1:
+            alone, together = [*alone, *together], []
+        found += [{"kind": "files", "path": place.written(one), "called": one.name} for one in alone]
+        if together:
+            names = sorted({one.name for one in together})
+            found.append(
+                {"kind": "files", "path": place.written(folder), "called": folder.name, "include": names}
+            )
+    if not found:
+        raise PoolError(
+            "no pool is named: pass the files or folders to choose from, or - for standard input, before "
+            "the options"
+        )
+    return _named(found)
+
+
+def _of_glob(argument: str, place: Place) -> dict[str, Any]:
+    """Return the section of a glob; raises `PoolError` where nothing is there."""
+    if not _is_glob(argument):
+        parent = Path(argument).parent
+        known = [one.name for one in parent.iterdir()] if parent.is_dir() else []
+        meant = did_you_mean(Path(argument).name, known)
+        raise PoolError(f"{argument}: there is no such file or folder{meant}")
+    if not glob.glob(argument, recursive=True):
+        raise PoolError(f"{argument}: no file matches")
+    folder, rest = _prefix(argument)
+    path = Path(folder).absolute()
+    return {"kind": "files", "path": place.written(path), "called": path.name, "include": [rest]}
+
+
+def _is_glob(argument: str) -> bool:
+    return bool(_GLOB.search(argument)) and not os.path.lexists(argument)
+
+
+def _prefix(pattern: str) -> tuple[str, str]:
+    """Return the folder before the first part of a glob that has a sign of it, and what follows."""
+    parts = pattern.split("/")
+    first = next(place for place, part in enumerate(parts) if _GLOB.search(part))
+    folder = "/".join(parts[:first])
+    return folder or ("/" if pattern.startswith("/") else "."), "/".join(parts[first:])
+
+
+def _named(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sections with names of their own, made of those of their files and folders."""
+    named: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    for one in found:
+        stem = str(one["called"]).split(".")[0].lower()
+        name = first = re.sub("_{2,}|[^a-z0-9_-]+", "-", stem).strip("._-")[:50] or "pool"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{first}-{number}"
+        taken.add(name)
+        named.append({"name": name} | {key: value for key, value in one.items() if key != "called"})
+    return named
+
+
+def _examples(name: str, arguments: Sequence[str], place: Place) -> dict[str, Any]:
+    """Return where a target's examples are: a file or folder, or a folder of links to several."""
+    paths = []
+    for argument in dict.fromkeys(arguments):
+        if argument == STDIN or is_url(argument):
+            raise PoolError(f"{argument}: examples are read from files on this machine; save them to a file")
+        found = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
+        if not found:
+            raise PoolError(f"{argument}: there is no such file or folder of examples")
+        paths += [Path(one).absolute() for one in found]
+    if len(paths) == 1:
+        return {"path": place.written(paths[0])}
+    folder = place.folder / LINKS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    width = len(str(len(paths)))
+    for number, path in enumerate(paths, 1):
+        (folder / f"{number:0{width}}-{path.name.lstrip('.~')}").symlink_to(path)
+    return {"path": place.written(folder), "follow_links": True}

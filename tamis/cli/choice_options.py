@@ -92,7 +92,13 @@ def choice_options(verb: F) -> F:
         click.option(
             "--tokenizer", metavar="T", help="Count tokens with this tokenizer instead of estimating them."
         ),
-        click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N"),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**63 - 1),
+            default=0,
+            metavar="N",
+            help="Decides draws, and the order of equal scores.  [default: 0]",
+        ),
         click.option(
             "--hold-out",
             type=click.IntRange(0),

@@ -4,7 +4,6 @@ A temporary project is made of the arguments, the steps up to its selection run 
 chosen rows are written. The home goes with the command; one that a kill left behind goes with the next.
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -12,9 +11,10 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -45,7 +45,17 @@ from tamis.settings.references import named as section_named
 from tamis.settings.samplers import SAMPLERS, find_sampler
 from tamis.store.home import Home, placed, writing
 from tamis.verbs.chosen_rows import ENDINGS, ending_of, places_of, scored, write_chosen, write_decisions
-from tamis.verbs.from_files import CHOSEN, STDIN, Call, Place, PoolError, paths_of, sections_of, with_sizes
+from tamis.verbs.from_files import (
+    CHOSEN,
+    STDIN,
+    Call,
+    Place,
+    PoolError,
+    paths_of,
+    sections_of,
+    streams_of,
+    with_sizes,
+)
 from tamis.verbs.steps import Steps, made
 
 PAGES = (".html", ".htm")
@@ -98,8 +108,8 @@ def select_files(call: Call, written: Written) -> Summary:
     parse_budget(call.budget)
     _require_writable(call, written)
     with _temporary_folder() as folder:
-        stdin = _saved_stdin(folder) if STDIN in call.pool else None
-        values = sections_of(call, Place(folder=folder, stdin=stdin))
+        streams = {one: _saved(one, folder, number) for number, one in enumerate(streams_of(call), 1)}
+        values = sections_of(call, Place(folder=folder, streams=streams))
         values["project"] |= {"name": "select"}
         values["automation"] = {"settle_seconds": 0.0}
         settings = _parsed(with_sizes(values, {one["name"]: (1, 0) for one in values["target"]}))
@@ -307,7 +317,7 @@ def _require_outside(settings: Settings, written: Written) -> None:
                 )
 
 
-@contextlib.contextmanager
+@contextmanager
 def _temporary_folder() -> Iterator[Path]:
     """Yield a folder that goes at the end; remove those that killed commands of this user left."""
     for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
@@ -322,7 +332,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         if folder.stat().st_uid != os.getuid():
             return
         with (folder / LOCK).open() as held:
@@ -330,16 +340,17 @@ def _remove_if_left(folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _saved_stdin(folder: Path) -> Path:
-    """Save standard input under a name whose ending says what its first bytes are."""
-    stream: IO[bytes] = sys.stdin.buffer
-    first = stream.read(_BLOCK)
-    if not first:
-        raise PoolError("standard input is empty; pipe documents into it, or name files")
-    path = folder / f"stdin{_ending_of(first)}"
-    with path.open("wb") as file:
-        file.write(first)
-        shutil.copyfileobj(stream, file, _BLOCK)
+def _saved(argument: str, folder: Path, number: int) -> Path:
+    """Save standard input or a pipe under a name whose ending says what its first bytes are."""
+    is_stdin = argument == STDIN
+    with nullcontext(sys.stdin.buffer) if is_stdin else open(argument, "rb") as stream:
+        if not (first := stream.read(_BLOCK)):
+            where = "standard input" if is_stdin else argument
+            raise PoolError(f"{where} is empty; pipe documents into it, or name files")
+        path = folder / f"{'stdin' if is_stdin else f'pipe{number}'}{_ending_of(first)}"
+        with path.open("wb") as file:
+            file.write(first)
+            shutil.copyfileobj(stream, file, _BLOCK)
     return path
 
 
@@ -350,7 +361,7 @@ def _ending_of(first: bytes) -> str:
             return ending
     for magic, codec, ending in ((b"\x1f\x8b", "gzip", ".gz"), (b"\x28\xb5\x2f\xfd", "zstd", ".zst")):
         if first.startswith(magic):
-            with contextlib.suppress(pa.ArrowException, OSError):
+            with suppress(pa.ArrowException, OSError):
                 stream = pa.CompressedInputStream(pa.BufferReader(first), codec)
                 return f"{_ending_of(stream.read(64))}{ending}"
             return f".jsonl{ending}"

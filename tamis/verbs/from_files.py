@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,13 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where sections are written: `folder` holds the links to examples; paths below `root` are relative."""
+    """Where sections are written: `folder` holds the links to examples; paths below `root` are relative.
+
+    `streams`: the files that standard input and pipes were saved to, by argument.
+    """
 
     folder: Path
-    stdin: Path | None = None
+    streams: Mapping[str, Path] = field(default_factory=dict)
     root: Path | None = None
 
     def written(self, path: Path) -> str:
@@ -126,11 +129,27 @@ def with_sizes(values: dict[str, Any], sizes: dict[str, tuple[int, int]]) -> dic
     return values | {"target": sized}
 
 
+def streams_of(call: Call) -> list[str]:
+    """Return the arguments that can be read once only: standard input, and pipes such as those of `<(...)`.
+
+    Raises `PoolError` where standard input is named twice.
+    """
+    arguments = [*call.pool, *call.target, *call.keep_away]
+    if arguments.count(STDIN) > 1:
+        raise PoolError("- is named twice, but standard input can be read once; save it to a file")
+    return [one for one in dict.fromkeys(arguments) if one == STDIN or _is_pipe(one)]
+
+
+def _is_pipe(argument: str) -> bool:
+    return os.path.exists(argument) and not os.path.isfile(argument) and not os.path.isdir(argument)
+
+
 def paths_of(call: Call) -> Iterator[tuple[str, Path]]:
     """Yield each argument that names files on this machine, with what it is: a pool or examples."""
+    streams = streams_of(call)
     for what, arguments in (("pool", call.pool), ("target", call.target), ("target", call.keep_away)):
         for argument in arguments:
-            if argument != STDIN and not is_url(argument):
+            if argument not in streams and not is_url(argument):
                 yield what, Path(_prefix(argument)[0] if _is_glob(argument) else argument)
 
 
@@ -144,8 +163,7 @@ def _corpora(pool: Sequence[str], place: Place) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     files: dict[Path, list[Path]] = {}
     for argument in dict.fromkeys(pool):
-        path = place.stdin if argument == STDIN else Path(argument)
-        assert path is not None
+        path = place.streams.get(argument, Path(argument))
         if is_url(argument):
             found.append({"kind": "files", "path": argument, "called": argument.rpartition("/")[2]})
         elif path.is_dir():
@@ -223,7 +241,10 @@ def _examples(name: str, arguments: Sequence[str], place: Place) -> dict[str, An
     """Return where a target's examples are: a file or folder, or a folder of links to several."""
     paths = []
     for argument in dict.fromkeys(arguments):
-        if argument == STDIN or is_url(argument):
+        if argument in place.streams:
+            paths.append(place.streams[argument])
+            continue
+        if is_url(argument):
             raise PoolError(f"{argument}: examples are read from files on this machine; save them to a file")
         found = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
         if not found:

@@ -10,7 +10,7 @@ from typing import Any
 from tamis.base.files import write_atomically
 from tamis.settings.config import PROJECT_FILE, parse_settings
 from tamis.verbs.choose_files import read_examples, sizes_of
-from tamis.verbs.from_files import LINKS, STDIN, Call, Place, PoolError, sections_of, with_sizes
+from tamis.verbs.from_files import LINKS, Call, Place, PoolError, sections_of, streams_of, with_sizes
 
 HEADING = """\
 # The choice of `tamis select` from the same files, as a project: `tamis materialize` makes it, keeps it
@@ -23,8 +23,8 @@ def write_project(call: Call, name: str, folder: Path) -> Path:
 
     Examples in several files are linked from the folder `examples`. Raises as `select_files` does.
     """
-    if STDIN in call.pool:
-        raise PoolError("a project reads files; save standard input to a file and name that")
+    if streams_of(call):
+        raise PoolError("a project reads files; save standard input and pipes to files, and name these")
     with _without_links_on_error(folder):
         return _written(call, name, folder)
 

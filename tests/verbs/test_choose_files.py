@@ -111,6 +111,9 @@ def test_texts_on_standard_input_and_compressed_files_of_any_kind(folder, monkey
         with open(file, "rb") as stream:
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
             assert chosen(choose("-", "--target", "goal.jsonl", "--budget", "6")) == as_given, file
+    os.mkfifo("pipe")
+    with subprocess.Popen("cat goal.jsonl > pipe", shell=True):
+        assert chosen(choose("pool.jsonl", "--target", "pipe", "--budget", "6")) == as_given
 
 
 def test_chats_come_back_whole(folder):

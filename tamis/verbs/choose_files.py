@@ -84,7 +84,7 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What was chosen: documents, of how many, and how many have each reason."""
+    """Counts of a choice: documents, of how many, and how many have each reason."""
 
     output: Path
     chosen: int

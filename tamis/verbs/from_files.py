@@ -73,7 +73,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where sections are written: `folder` holds the links to examples; paths below `root` are relative.
+    """Place of sections: `folder` holds the links to examples; paths below `root` are relative.
 
     `streams`: the files that standard input and pipes were saved to, by argument.
     """

@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -725,6 +726,11 @@ def initialised(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return what `tamis init` prints in a folder."""
     assert main(["init", str(folder)]) == 0
     return capsys.readouterr().out.splitlines()
+
+
+def test_a_new_project_has_the_name_of_its_folder(tmp_path, capsys):
+    initialised(tmp_path / "My Data", capsys)
+    assert tomllib.loads((tmp_path / "My Data" / "tamis.toml").read_text())["project"]["name"] == "my-data"
 
 
 def test_a_new_project_keeps_its_results_out_of_git(tmp_path, capsys):

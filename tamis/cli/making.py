@@ -57,13 +57,13 @@ def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
             print(line)
         return 0
     context = click.get_current_context(silent=True)
-    for name in given:
-        if context and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            raise CallError(f"--{name.replace('_', '-')} goes with --from-select POOL ...")
+    for option in given:
+        if context and context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
+            raise CallError(f"--{option.replace('_', '-')} goes with --from-select POOL ...")
     template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
     write_atomically(path, template.replace('name = "tamis"', f'name = "{name}"', 1).encode("utf-8"))
-    for name in ("documents", "target"):
-        (path.parent / name).mkdir(exist_ok=True)
+    for own in ("documents", "target"):
+        (path.parent / own).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
     if line := _leave_out_of_git(path.parent):
         print(line)

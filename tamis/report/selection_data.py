@@ -149,7 +149,7 @@ class SelectionReport:
     chosen. `baseline`: the choice compared with a random one. `divided`: of a budget per group.
     `files_lost`: lines about files and corpora that lose many documents to one reason or rule, and about what
     a rule says nothing of. `warnings`: why the ranking may mean little. `border`: documents at the limit of
-    `form`. `holds_out`: whether the target has held-out examples. `alone`: no other page is beside this one.
+    `form`. `holds_out`: whether the target has held-out examples. `alone`: it links to no other page.
     """
 
     name: str

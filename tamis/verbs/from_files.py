@@ -253,7 +253,13 @@ def _examples(name: str, arguments: Sequence[str], place: Place) -> dict[str, An
     if len(paths) == 1:
         return {"path": place.written(paths[0])}
     folder = place.folder / LINKS / name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise PoolError(
+            f"{folder} is there already, where links to several files of examples would go; move it, or name "
+            "one file or folder of examples"
+        ) from error
     width = len(str(len(paths)))
     for number, path in enumerate(paths, 1):
         (folder / f"{number:0{width}}-{path.name.lstrip('.~')}").symlink_to(path)

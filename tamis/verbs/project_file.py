@@ -31,12 +31,23 @@ def write_project(call: Call, name: str, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _without_links_on_error(folder: Path) -> Iterator[None]:
-    """Remove the links to examples, and the folder if it is new, where no project is written."""
-    is_new = not folder.exists()
+    """Remove the links to examples, and the folder if it is new, where no project is written.
+
+    What was there before stays: a user's own folder may have the name of the links.
+    """
+    is_new, links = not folder.exists(), folder / LINKS
+    had_links = links.is_dir()
+    before = {*links.iterdir()} if had_links else set()
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder if is_new else folder / LINKS, ignore_errors=True)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif links.is_dir():
+            for made in {*links.iterdir()} - before:
+                shutil.rmtree(made, ignore_errors=True)
+            if not had_links:
+                links.rmdir()
         raise
 
 

@@ -298,3 +298,23 @@ def test_sections_of_files_folders_and_globs(folder):
     ]
     with pytest.raises(PoolError, match="no file matches"):
         sections_of(Call(pool=["d/*.csv"], budget=1, sampler="random"), Place(folder=folder))
+
+
+def test_a_project_that_is_not_written_leaves_the_folder_as_it_was(folder, capsys):
+    write("more.jsonl", [{"text": text} for text in texts("statistics", 20, seed=2)])
+    call = ("init", ".", "--from-select", "pool.jsonl", "--target", "goal.jsonl", "--target", "more.jsonl")
+    assert main([*call, "--hold-out", "9999"]) != 0
+    assert not (folder / "examples").exists()
+    for own in ("notes.txt", "goal/of-mine.jsonl"):
+        path = folder / "examples" / own
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    capsys.readouterr()
+    assert main([*call]) != 0
+    assert "is there already, where links to several files of examples would go" in capsys.readouterr().err
+    (folder / "examples" / "goal").rename(folder / "examples" / "other")
+    assert main([*call, "--hold-out", "9999"]) != 0
+    examples = folder / "examples"
+    left = {path.relative_to(examples).as_posix() for path in examples.rglob("*")}
+    assert left == {"notes.txt", "other", "other/of-mine.jsonl"}
+    assert not (folder / "tamis.toml").exists()

@@ -1,13 +1,14 @@
 """Everything Dagster loads: assets, checks and sensors that the project uses, and the five resources."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 import dagster as dg
 
+from tamis.base.errors import PermanentError
 from tamis.base.imports import import_well, importing
 from tamis.graph.used_stages import LOADED_WITH, used_by
 from tamis.platform import assets
@@ -20,7 +21,7 @@ from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.platform.sensors.defined import sensors_of
-from tamis.project import Project, load_project, quiet_environment
+from tamis.project import Project, load_project, open_project, quiet_environment, quiet_libraries
 from tamis.training.stage import TRIALS_STAGE
 
 ON_REQUEST = "Train the trials of [comparison.on_request], which only this job trains."
@@ -45,8 +46,23 @@ def resources_of(project_file: Path) -> dict[str, dg.ConfigurableResource]:
     }
 
 
+class ClashError(PermanentError):
+    """Definitions of others have names that Tamis gives, too; `clashes`: the names by kind."""
+
+    def __init__(self, clashes: Mapping[str, Sequence[str]]) -> None:
+        self.clashes = clashes
+        named = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in clashes.items())
+        super().__init__(
+            f"the definitions to merge with have names of Tamis's own ({named}); rename yours, or load Tamis "
+            "as a code location of its own: `- python_module: tamis.platform.definitions` in "
+            "workspace.yaml (docs/how-to/use-your-own-dagster.md)"
+        )
+
+
 def definitions_of(
-    project: Project, replaced: Mapping[str, dg.ConfigurableResource] = MappingProxyType({})
+    project: Project,
+    replaced: Mapping[str, dg.ConfigurableResource] = MappingProxyType({}),
+    executor: dg.ExecutorDefinition | None = dg.in_process_executor,
 ) -> dg.Definitions:
     """Return the definitions of what a project uses, over its home, with resources `replaced` by name."""
     used = used_by(project)
@@ -68,9 +84,43 @@ def definitions_of(
         jobs=[removal, by_hand] if TRIALS_STAGE.name in used.assets else [removal],
         sensors=sensors_of(used, removal),
         resources={**resources_of(project.file), **replaced},
-        executor=dg.in_process_executor,
+        executor=executor,
         metadata={LOADED_WITH: used.text},
     )
+
+
+def definitions_to_merge(folder: Path, merge_with: dg.Definitions | None = None) -> dg.Definitions:
+    """Return the definitions of the project in a folder without an executor, merged with others if given.
+
+    Raises `ClashError` where both name the same, and what opening the project raises.
+    """
+    project = open_project(folder)
+    quiet_libraries(project)
+    with importing():
+        ours = definitions_of(project, executor=None)
+    if merge_with is None:
+        return ours
+    names = [_names(definitions) for definitions in (ours, merge_with)]
+    clashes = {kind: sorted(names[0][kind] & names[1][kind]) for kind in names[0]}
+    if any(clashes.values()):
+        raise ClashError({kind: both for kind, both in clashes.items() if both})
+    return dg.Definitions.merge(merge_with, ours)
+
+
+def _names(definitions: dg.Definitions) -> dict[str, set[str]]:
+    """Return the names that must be unique in a code location, by kind."""
+    keys: set[dg.AssetKey] = set()
+    for asset in definitions.assets or ():
+        if isinstance(asset, dg.AssetsDefinition):
+            keys |= asset.keys
+        elif isinstance(asset, dg.AssetSpec | dg.SourceAsset):
+            keys.add(asset.key)
+    return {
+        "assets": {key.to_user_string() for key in keys},
+        "resources": set(definitions.resources or {}),
+        "jobs": {job.name for job in definitions.jobs or ()},
+        "sensors": {sensor.name for sensor in definitions.sensors or ()},
+    }
 
 
 @dg.definitions

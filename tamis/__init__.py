@@ -19,11 +19,12 @@ del fcntl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import dagster
     import polars
 
     __version__: str
 
-__all__ = ["__version__", "select"]
+__all__ = ["__version__", "definitions", "select"]
 
 
 def select(
@@ -66,6 +67,25 @@ def select(
     return select_texts(
         texts, goal, Choosing(budget=budget, sampler=sampler, encoder=encoder, seed=seed, cache=cache)
     )
+
+
+def definitions(
+    project: "str | Path" = "tamis.toml", *, merge_with: "dagster.Definitions | None" = None
+) -> "dagster.Definitions":
+    """Return Dagster definitions of a project, for a code location that has other definitions, too.
+
+    project: a tamis.toml, or its folder. They bring the resources that the assets ask for, and no executor.
+    merge_with: definitions of yours, which the result then has as well.
+
+    Raises `tamis.platform.definitions.ClashError`, which names every asset, resource, job and sensor that
+    both define, and `tamis.base.errors.TamisError` where the project cannot be opened.
+    """
+    from pathlib import Path
+
+    from tamis.platform.definitions import definitions_to_merge
+
+    file = Path(project)
+    return definitions_to_merge(file if file.is_dir() else file.parent, merge_with)
 
 
 def __getattr__(name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDERS = ("assets", "resources", "sensors", "dbt_like_sql")
-LINKED = (*FOLDERS, "definitions.py", "workspace.yaml", "deploy/dagster.yaml")
+LINKED = (*FOLDERS, "definitions.py", "tamis.toml", "workspace.yaml", "deploy/dagster.yaml")
 BARE = ("assets", "definitions", "resources", "sensors")
 BIN = Path(sys.executable).parent
 
@@ -39,7 +39,7 @@ def copied(folder: Path, *names: str) -> Path:
 def product(tmp_path_factory) -> Path:
     """Return a copy of the product and of what it is built from."""
     build = ("pyproject.toml", "README.md", "LICENSE", "deploy/dagster.yaml")
-    product = (*FOLDERS, "tamis", "definitions.py", "workspace.yaml")
+    product = (*FOLDERS, "tamis", "tamis.toml", "definitions.py", "workspace.yaml")
     return copied(tmp_path_factory.mktemp("product"), *build, *product)
 
 

@@ -14,7 +14,7 @@ from tamis.audit.verdicts import Node
 from tamis.graph.plan import label
 from tamis.records.current_values import TABLE as INDEX
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import Manifest, ManifestError, canonical_json
+from tamis.records.manifest import ELSEWHERE, Manifest, ManifestError, canonical_json
 from tamis.store.digests import canonical_digest
 
 TAG_DIGITS = 32
@@ -97,7 +97,12 @@ def judge_events(
         value = current.get((node.asset, node.partition))
         if value is not None and value.manifest == node.manifest and value.finished:
             said = latest.get((node.asset, node.partition))
-            if said is None:
+            if said != node.manifest and _is_logged_elsewhere(records, node):
+                node.outdated(
+                    "its materialization was logged in another instance of Dagster, which is not compared; "
+                    "`tamis materialize` logs it in the instance of the home"
+                )
+            elif said is None:
                 node.contradicted(
                     f"the event log lacks the materialization of the current value, manifest "
                     f"{node.manifest[:16]}; `tamis materialize` logs it again"
@@ -109,6 +114,10 @@ def judge_events(
                 )
         elif node.manifest not in judged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")
+
+
+def _is_logged_elsewhere(records: Records, node: Node) -> bool:
+    return bool(node.reachable and records.read(node.manifest).beside.get(ELSEWHERE))
 
 
 def judge_empty_log(nodes: dict[str, Node], place: str) -> None:

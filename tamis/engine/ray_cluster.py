@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.installation import install_command
 from tamis.base.user_folders import socket_folder
 from tamis.engine.errors import ClusterUnreachableError
 
@@ -32,9 +33,7 @@ def connect(address: str | None, cpus: int | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingPackageError(
-            "ray", '[engine] kind = "ray"', "pip install -c constraints.txt -e '.[ray]'"
-        ) from error
+        raise MissingPackageError("ray", '[engine] kind = "ray"', install_command("ray")) from error
     if ray.is_initialized():
         return ray
     logging.getLogger("ray").setLevel(logging.ERROR)

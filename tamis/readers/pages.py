@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.installation import install_command
 from tamis.readers.markup import is_markup
 from tamis.readers.rows import WHOLE_SHARD, Defect, Item, Reason, Row, broken_stream, giant_row, malformed
 from tamis.readers.streams import Content, format_of
@@ -25,7 +26,7 @@ from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
 PACKAGE = "resiliparse"
-INSTALL = "pip install -c constraints.txt -e '.[web]'"
+INSTALL = install_command("web")
 RECIPE = 1
 """Raise when a page gives another text, or other columns, with the same version of the library."""
 MOST_NESTED = 1_000

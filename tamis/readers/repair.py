@@ -13,13 +13,14 @@ from dataclasses import replace
 from functools import cache
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.installation import install_command
 from tamis.readers.rows import Item, Note, Row
 from tamis.readers.text import ORIGINAL, document_id, is_document_id
 from tamis.readers.text_columns import usual_place
 from tamis.settings.config import CorpusSection
 
 PACKAGE = "ftfy"
-INSTALL = "pip install -c constraints.txt -e '.[repair]'"
+INSTALL = install_command("repair")
 MISTAKEN = "whose encoding was mistaken (UTF-8 read as another)"
 MENDED = "with a mistaken encoding, mended by ftfy"
 UNMENDED = "whose encoding was mistaken, and which ftfy does not mend"

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.installation import ROOT
+from tamis.base.installation import ROOT, build_facts
 from tamis.store.digests import NO_ROWS, canonical_digest
 from tamis.store.home import Home
 
@@ -29,6 +29,8 @@ NOT_LEARNT_FROM = "not_learnt_from"
 """The fact about a run that names the inputs (assets) that taught a fitted value nothing."""
 REPLACES = "replaces"
 """The fact about a run that names the manifest that was current before it."""
+ELSEWHERE = "logged_elsewhere"
+"""The fact about a run that its events are in an instance of Dagster other than the home's own."""
 
 
 def run_facts(
@@ -51,18 +53,18 @@ def run_facts(
 
 @cache
 def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in LIBRARIES}
+    return {name: version(name) for name in ("tamis", *LIBRARIES)}
 
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit of the checkout that runs, and whether it had changes; empty for an installed package.
+    """Commit of the checkout that runs, or that the package was built from, and whether it had changes.
 
-    Another repository around it, say of a project whose environment it is in, has its own configuration,
-    by which git may run commands.
+    Empty where neither is known. A repository around it, say of a project whose environment it is in, is not
+    asked: it has its own commits, and a configuration by which git may run commands.
     """
     if not (ROOT / ".git").exists():
-        return {}
+        return {name: fact for name, fact in build_facts().items() if name != "version"}
     try:
         return {
             "commit": _git("rev-parse", "HEAD"),

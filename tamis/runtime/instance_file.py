@@ -14,7 +14,7 @@ import yaml
 
 from tamis.base.errors import MissingPackageError, PermanentError
 from tamis.base.files import write_atomically
-from tamis.base.installation import PLATFORM
+from tamis.base.installation import PLATFORM, install_command
 from tamis.base.trust import Consent, require_accepted
 from tamis.project import Project
 
@@ -93,7 +93,7 @@ def prepare_folder(project: Project) -> Path:
     path, url = folder / NAME, os.environ.get(POSTGRES_URL)
     if url and importlib.util.find_spec("dagster_postgres") is None:
         needed_for = f"storing Dagster's state in PostgreSQL ({POSTGRES_URL} is set)"
-        command = "pip install -c constraints.txt -e '.[postgres]'"
+        command = install_command("postgres")
         raise MissingPackageError("dagster-postgres", needed_for, command)
     present = path.read_bytes() if path.exists() else b""
     if _of_sqlite(present) or (url and _of_postgres(present)):

@@ -1,6 +1,7 @@
 """One step's work: partitions with pinned inputs, and the recording of what was made of them."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import TABLE, CurrentValue, CurrentValues, write_current_values
 from tamis.records.manifest import (
+    ELSEWHERE,
     NOT_LEARNT_FROM,
     REPLACES,
     InputReference,
@@ -52,6 +54,7 @@ from tamis.records.manifest import (
 from tamis.report.address import page_url
 from tamis.runtime.events import digest_of_metadata
 from tamis.runtime.failures import InputMissingError, PartitionGoneError, withhold
+from tamis.runtime.instance_file import POSTGRES_URL
 from tamis.runtime.record import (
     Checks,
     Output,
@@ -405,9 +408,18 @@ class Work:
                 self.context.run.run_id,
                 (self._seconds(), self._shares[made.partition]),
                 self._table_versions(made),
-                costs | ({REPLACES: before.manifest} if before else {}),
+                costs
+                | ({REPLACES: before.manifest} if before else {})
+                | ({ELSEWHERE: True} if self._is_logged_elsewhere() else {}),
             ),
         )
+
+    def _is_logged_elsewhere(self) -> bool:
+        """Return whether the run is in an instance of others, in another folder, on no database of ours."""
+        instance, own = self.context.instance, self.project.home.dagster
+        if instance.is_ephemeral or POSTGRES_URL in os.environ:
+            return False
+        return Path(instance.root_directory).resolve() != own.resolve()
 
     def _other_key(self, stage: Stage, partition: str) -> str:
         key = input_key(stage, partition, self.snapshot, self.current)

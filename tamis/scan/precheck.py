@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
+from tamis.base.installation import install_command
 from tamis.base.numbers import counted, named
 from tamis.corpus.documents import DOCUMENT_SCHEMA, Reading, all_documents, batches_of
 from tamis.corpus.listing import ListingError, files_below, leaves_out, place_of_files, reads
@@ -76,7 +77,6 @@ EXAMPLES_COMPARED = 5_000
 BYTES_COUNTED = 1_000_000_000
 LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
 """Stages whose results are logged to MLflow."""
-EXTRA = "pip install -c constraints.txt -e '.[{}]'"
 
 
 def first_rows(corpus: CorpusSection, shards: Sequence[Shard]) -> pl.DataFrame:
@@ -444,9 +444,9 @@ def missing_packages(project: Project) -> Iterator[str]:
     """Yield the optional packages that tamis.toml asks for and that are not installed, with the command."""
     settings = project.settings
     asked: Mapping[str, tuple[bool, str, str]] = {
-        "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', EXTRA.format("ray")),
-        PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", EXTRA.format("multilingual")),
-        "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", EXTRA.format("lora")),
+        "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', install_command("ray")),
+        PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", install_command("multilingual")),
+        "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", install_command("lora")),
         pages.PACKAGE: (
             any(one.extract for one in settings.corpus) or any(one.extract for one in settings.target),
             'extract = "html"',
@@ -457,7 +457,7 @@ def missing_packages(project: Project) -> Iterator[str]:
             storage_url(settings) is not None
             or any(is_url(one.path) and not str(one.path).startswith(SCHEMES) for one in settings.corpus),
             "an object store",
-            EXTRA.format("object-store"),
+            install_command("object-store"),
         ),
         "huggingface_hub": (
             any(one.hub for one in settings.corpus),

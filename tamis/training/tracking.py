@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tamis.base.errors import MissingPackageError
 from tamis.base.files import flush, flush_one
+from tamis.base.installation import install_command
 from tamis.base.sqlite import PATIENCE_SECONDS, DatabaseLockedError, is_locked, wait_until_free
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 
@@ -109,7 +110,7 @@ def require_database(uri: str) -> None:
         raise MissingPackageError(
             "psycopg2",
             "tracking in a PostgreSQL database",
-            "pip install -c constraints.txt -e '.[postgres]'",
+            install_command("postgres"),
         ) from error
     try:
         engine.connect().close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, TamisError, without_secrets
+from tamis.base.installation import install_command
 from tamis.base.numbers import counted
 from tamis.base.sqlite import DatabaseLockedError, is_locked
 from tamis.graph.repair import lost_tables, unreadable_tables
@@ -112,9 +113,7 @@ def object_store(url: str) -> str:
         import obstore
         from obstore.store import from_url
     except ImportError as error:
-        raise MissingPackageError(
-            "obstore", "an object store", "pip install -c constraints.txt -e '.[object-store]'"
-        ) from error
+        raise MissingPackageError("obstore", "an object store", install_command("object-store")) from error
     limits: Any = {
         "client_options": {
             "connect_timeout": "3s",

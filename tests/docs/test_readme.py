@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_it_has_120_lines_and_1000_words_at_most():
 
 def test_no_block_is_left_to_no_test():
     """The settings are tested with those of all pages."""
-    assert [language for language, _text in BLOCKS] == ["", "", "", "toml"]
+    assert [language for language, _text in BLOCKS] == ["", "", "", "", "toml"]
 
 
 def test_ten_seconds(tmp_path, run):
@@ -80,11 +81,19 @@ def test_ten_seconds(tmp_path, run):
     assert {row["number"] for row in rows} <= {*range(900, 1_000)}
 
 
-def test_six_minutes():
-    targets = re.findall(r"make ([a-z-]+)", block("", "make"))
-    assert targets == ["demo", "ui"]
-    for target in targets:
-        assert subprocess.run(["make", "-n", target], cwd=CHECKOUT, capture_output=True).returncode == 0
+def test_the_wheel_has_the_name_that_is_installed():
+    """tests/test_wheel.py builds, installs and uses it."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert block("", "pip install") == f"pip install ./tamis-{project['version']}-py3-none-any.whl\n"
+
+
+def test_six_minutes(run, tmp_path):
+    """tests/test_wheel.py runs the demonstration to its end."""
+    demo, ui = (command.split() for command in block("", "tamis demo").split("&&"))
+    assert demo == ["tamis", "demo"]
+    run(["python", "-c", "from tamis.verbs.demonstration import demonstration; demonstration(None)"])
+    assert ui[-1] == "ui"
+    assert "raw_shards" in run([*ui[:-1], "plan"])
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ from test_ui_binding import answers
 
 pytestmark = pytest.mark.slow
 PACKAGED = (
-    "pyproject.toml", "README.md", "tamis", "definitions.py", "workspace.yaml", "assets", "resources",
-    "sensors", "dbt_like_sql", "deploy",
+    ".ci", "constraints.txt", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "tamis", "tamis.toml",
+    "definitions.py", "workspace.yaml", "assets", "resources", "sensors", "dbt_like_sql", "deploy",
 )  # fmt: skip
 # As in the demonstration: the pool has docstrings of an installed package.
 DOCSTRINGS = """
@@ -119,8 +119,8 @@ def test_tamis_is_imported_from_the_environment(core):
     assert place.startswith(str(core.venv))
 
 
-def test_the_demonstration_runs_and_explains_itself(core):
-    said = core.tamis("demo")
+def test_a_project_like_the_demonstration_runs_and_explains_itself(core):
+    said = core.tamis("materialize")
     for part in (
         "Selection near-algebra: 20 documents",
         "Warm-up of small on uniform",

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tamis.base.errors import MissingPackageError, without_secrets
+from tamis.base.installation import install_command
 from tamis.corpus.remote.errors import (
     RemoteForbiddenError,
     RemoteUnavailableError,
@@ -94,6 +95,6 @@ def _library() -> Any:
         import obstore.exceptions
     except ImportError as error:
         raise MissingPackageError(
-            "obstore", "a corpus in an object store", "pip install -c constraints.txt -e '.[object-store]'"
+            "obstore", "a corpus in an object store", install_command("object-store")
         ) from error
     return obstore

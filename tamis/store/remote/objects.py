@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError, TransientError, without_secrets
+from tamis.base.installation import install_command
 
 _OF_A_STORE = (
     "generic s3 error",
@@ -285,9 +286,7 @@ def library() -> Any:
         import obstore.exceptions
         import obstore.store
     except ImportError as error:
-        raise MissingPackageError(
-            "obstore", "an object store", "pip install -c constraints.txt -e '.[object-store]'"
-        ) from error
+        raise MissingPackageError("obstore", "an object store", install_command("object-store")) from error
     return obstore
 
 

@@ -107,10 +107,14 @@ def logged(tmp_path_factory, made_graph) -> Iterator[SmallProject]:
     graph.close()
 
 
-def red(graph: SmallProject) -> dict[str, list[str]]:
-    """Return what an audit finds that does not hash the content again."""
+def noted(graph: SmallProject, status: str) -> dict[str, list[str]]:
+    """Return what an audit finds that does not hash the content again, of the nodes with a status."""
     audit = audit_graph(graph.home, graph.snapshot, graph.current, graph.events(), quick=True)
-    return {node.name: node.details for node in audit.nodes.values() if node.status == "red"}
+    return {node.name: node.details for node in audit.nodes.values() if node.status == status}
+
+
+def red(graph: SmallProject) -> dict[str, list[str]]:
+    return noted(graph, "red")
 
 
 def execute(graph: SmallProject, statement: str, *values: object) -> list[tuple]:
@@ -211,3 +215,18 @@ def test_a_log_that_contradicts_the_index_is_left_for_the_audit(settled_log):
     assert NODE in red(graph)
     assert missing_is_logged(graph) == 0
     assert NODE in red(graph)
+
+
+def test_events_in_another_instance_are_amber_until_they_are_logged_here(settled_log, tmp_path):
+    graph = settled_log
+    own = graph.instance
+    write(graph.landing / "more.jsonl", lines(texts("algebra", 9, 5)))
+    (tmp_path / "team").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "team")) as theirs:
+        graph.__dict__["instance"] = theirs
+        graph.make({"raw_shards", "documents"})
+        graph.__dict__["instance"] = own
+    assert red(graph) == {}
+    assert any("another instance of Dagster" in line for line in noted(graph, "amber")[NODE])
+    assert missing_is_logged(graph) > 0
+    assert NODE not in noted(graph, "amber")

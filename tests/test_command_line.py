@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -30,6 +31,7 @@ from projects import (
 )
 
 from tamis.base.errors import PermanentError
+from tamis.base.installation import install_command
 from tamis.base.trust import TRUST
 from tamis.cli import COMPLETION, TITLES, main, serving, verbs
 from tamis.cli.making import next_step
@@ -665,7 +667,7 @@ def test_a_missing_package_and_a_dagster_yaml_of_the_users_own_are_named(tmp_pat
     with pytest.raises(PermanentError, match="outside the database"):
         prepare_folder(project)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(PermanentError, match=r"pip install -c constraints.txt -e '\.\[postgres\]'"):
+    with pytest.raises(PermanentError, match=re.escape(install_command("postgres"))):
         prepare_folder(project)
 
 

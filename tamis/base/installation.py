@@ -1,6 +1,7 @@
 """Where Tamis is installed: its package, the files of the platform in it, and the build that it is from."""
 
 import json
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ IN_CHECKOUT = (ROOT / "constraints.txt").is_file()
 def install_command(extra: str) -> str:
     """Return the command that installs an extra: with the pins of a checkout, else for a wheel."""
     if IN_CHECKOUT:
-        return f"pip install -c constraints.txt -e '.[{extra}]'"
+        return f"pip install -c {shlex.quote(f'{ROOT}/constraints.txt')} -e {shlex.quote(f'{ROOT}[{extra}]')}"
     return f"pip install 'tamis[{extra}]'"
 
 

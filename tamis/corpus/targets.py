@@ -162,10 +162,15 @@ class TooFewExamplesError(PermanentError):
                 else f"no example in {place}; {train + held_out:,} are needed"
             )
             return
+        left = ""
+        if self.available > held_out:
+            left = (
+                f", of which {left_for_train} are left for training without the held-out examples and their "
+                "near-duplicates"
+            )
         super().__init__(
             f"train = {train} and held_out = {held_out} need {train + held_out} distinct examples; there are "
-            f"{self.available}{bad}, of which {left_for_train} are left for training after the held-out "
-            f"examples and their near-duplicates are set aside; {_sizes_that_do(groups, train, held_out)}"
+            f"{self.available}{bad}{left}; {_sizes_that_do(groups, train, held_out)}"
         )
 
 
@@ -181,7 +186,9 @@ def _sizes_that_do(groups: Sequence[int], train: int, held_out: int) -> str:
     smaller = [f"train to {rest}" for count, rest in left if count >= held_out][:1]
     smaller += [f"held_out to {count}" for count, rest in left if rest >= train][-1:]
     if not smaller and left:
-        smaller = [f"held_out to {left[0][0]} and train to {left[0][1]}"]
+        share = held_out / (train + held_out)
+        count, rest = min(left, key=lambda sizes: abs(sizes[0] / sum(groups) - share))
+        smaller = [f"held_out to {count} and train to {rest}"]
     if most <= 1:
         return ", or ".join([f"lower {' or '.join(smaller)}"] * bool(smaller) + ["add examples"])
     largest = f"the largest group of near-duplicates has {most:,} of them"

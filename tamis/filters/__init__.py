@@ -8,7 +8,7 @@ from tamis.filters.licences import forbidden_by_licence
 from tamis.filters.sources import forbidden_by_source, source_rule
 
 CODE_VERSION = "4"  # 4: repetition and items are found in scripts without spaces, too
-FORM_CODE_VERSION = "3"  # 3: letters in full width are judged, too
+FORM_CODE_VERSION = "4"  # 4: a stray NUL does not count
 """Of the family `form`, whose measures are stored by themselves."""
 
 __all__ = [

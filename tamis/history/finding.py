@@ -9,7 +9,7 @@ from tamis.corpus import Shard
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.stage import DOCUMENTS, DOCUMENTS_STAGE, OCCURRENCES, QUARANTINE
 from tamis.readers.rows import WHOLE_SHARD
-from tamis.readers.text import document_id, excerpt
+from tamis.readers.text import ORIGINAL, document_id, excerpt
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import PLACES
@@ -90,13 +90,20 @@ def _beginning_with(store: Store, doc_id: str) -> set[str]:
 
 
 def document_of_text(store: Store, text: str) -> str:
-    """Return the id of the document with this text. Raises `UnknownTextError`, `NotMadeError`."""
+    """Return the id of the document with this text, or with the text extracted or mended from it.
+
+    Raises `UnknownTextError`, `NotMadeError`.
+    """
     doc_id = document_id(text)
     found = _beginning_with(store, doc_id)
     _require_documents(store, found)
-    if not found:
+    if found:
+        return doc_id
+    read_from = f"metadata LIKE '%\"{ORIGINAL}\": %{doc_id}%'"
+    changed = store.read(OCCURRENCES.name, ["doc_id"], read_from)["doc_id"].unique().sort()
+    if not len(changed):
         raise UnknownTextError(text, doc_id)
-    return doc_id
+    return str(changed[0])
 
 
 def _require_documents(store: Store, found: Collection[str]) -> None:

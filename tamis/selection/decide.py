@@ -135,7 +135,7 @@ SENTENCES: dict[str, str] = {
     Reason.LICENCE: "Does not have an allowed licence.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples of a target; training on "
     "such a document would make models look better than they are.",
-    Reason.TARGET_EXAMPLE: "Is itself a training example of the target, so the document is already in use.",
+    Reason.TARGET_EXAMPLE: "Is itself an example of a target, which is in use already or kept away.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Withdrawn by the document's owner, so no model may be trained on the document.",
     Reason.ARRIVED_LATER: "Arrived after the version to which this selection is pinned was created.",

@@ -183,6 +183,7 @@ def test_too_few_examples_says_how_many_there_are():
             15,
             "lower train to 3, or add examples that differ from these, or raise",
         ),
+        ([1] * 100, 300, 150, "; lower held_out to 33 and train to 67, or add examples"),
         ([1], 5, 5, "; add examples"),
         ([], 5, 5, "; add examples"),
     ],
@@ -254,7 +255,7 @@ def test_too_few_examples_say_how_many_rows_could_not_be_read(tmp_path):
     (tmp_path / "goal").mkdir()
     (tmp_path / "goal/a.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
     examples, quarantine = read_target(files_target(), tmp_path)
-    with pytest.raises(TooFewExamplesError, match=r"there are 1 \(rows in quarantine: 1\),"):
+    with pytest.raises(TooFewExamplesError, match=r"there are 1 \(rows in quarantine: 1\);"):
         split_target(examples, None, 1, 1, 0, len(quarantine))
 
 

@@ -101,6 +101,11 @@ def test_latin_letters_in_full_width_are_judged_and_another_script_is_not() -> N
     assert model.judge(form(pl.Series([text])))["form_logit"][0] > model.limit
 
 
+def test_a_stray_nul_changes_nothing_and_many_are_seen() -> None:
+    assert of(PROSE[:40] + "\0" + PROSE[40:]) == of(PROSE)
+    assert of("\0".join(PROSE)) != of(PROSE)
+
+
 def test_what_is_beyond_the_longest_changes_nothing() -> None:
     long = PROSE * (LONGEST // len(PROSE) + 2)
     assert of(long) == of(long[:LONGEST])

@@ -23,6 +23,7 @@ from projects import (
 )
 
 from tamis.base.errors import UnknownNameError
+from tamis.base.installation import install_command
 from tamis.corpus import read_shard
 from tamis.corpus.intake import store_shards
 from tamis.graph.plan import full_plan
@@ -59,7 +60,7 @@ def test_a_project_that_is_well_has_no_findings(folder):
     ("examples", "said"),
     [
         (texts("sailing", 29), "need 30 distinct examples; there are 29"),
-        (texts("sailing", 1) * 40, "need 30 distinct examples; there are 1,"),
+        (texts("sailing", 1) * 40, "need 30 distinct examples; there are 1;"),
         (
             [f"{texts('sailing', 1)[0]} {end}" for end in "abcdefghijklmnopqrstuvwxyzABCDEFG"],
             "there are 33, of which 0",
@@ -288,7 +289,7 @@ def test_packages_that_are_not_installed_are_named_with_the_command(folder, monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
     assert checked(folder).lines == []
     (line,) = checked(folder, corpus(), GOAL, '[engine]\nkind = "ray"\n').warnings
-    assert line.endswith("install it with: pip install -c constraints.txt -e '.[ray]'")
+    assert line.endswith(f"install it with: {install_command('ray')}")
 
 
 def test_a_materialization_stops_before_it_begins(folder, monkeypatch, nowhere):

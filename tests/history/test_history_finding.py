@@ -1,5 +1,6 @@
 """Finding a document by file and row: a row without a document gives the reason."""
 
+import json
 import re
 
 import pytest
@@ -12,11 +13,13 @@ from tamis.corpus import Shard
 from tamis.history.finding import (
     UnknownDocumentError,
     UnknownPlaceError,
+    UnknownTextError,
     document_of_place,
     document_of_text,
     resolve_document,
 )
 from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.text import ORIGINAL, document_id
 
 
 def quarantined(store, shard: str, row: int, reason: str) -> None:
@@ -80,3 +83,15 @@ def test_the_advice_on_an_unknown_id_names_only_options_of_the_commands_that_giv
     advice = re.sub("`[^`]*`", "", str(UnknownDocumentError("ab", 0)))
     for command in (explain, withdraw):
         assert set(re.findall("--[a-z]+", advice)) <= {name for one in command.params for name in one.opts}
+
+
+def test_a_text_that_was_changed_on_reading_is_found_by_itself_in_the_file(tmp_path):
+    store = plain_project(tmp_path, settings()).store
+    raw, doc_id = "<p>a page</p>", "a" * 32
+    store.append("documents", rows_of("documents", [{"doc_id": doc_id, "text": "a page"}]))
+    metadata = json.dumps({ORIGINAL: f"{'b' * 32} {document_id(raw)}"})
+    row = {"doc_id": doc_id, "shard": "web__a.jsonl", "row": 0, "metadata": metadata}
+    store.append("occurrences", rows_of("occurrences", [row]))
+    assert document_of_text(store, raw) == doc_id
+    with pytest.raises(UnknownTextError):
+        document_of_text(store, raw + "x")

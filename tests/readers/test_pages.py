@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tamis.base.errors import MissingPackageError
+from tamis.base.installation import install_command
 from tamis.readers import pages
 from tamis.readers.files import is_readable, read_file
 from tamis.readers.pages import MOST_NESTED, UnreadablePageError, decode_page, identity, read_page
@@ -217,10 +218,8 @@ def test_without_the_extra_one_sentence_names_the_command(tmp_path, monkeypatch)
     for name in ("a.html", "a.warc"):
         (item,) = read(tmp_path / name, PAGE.encode())
         assert (item.row, item.reason) == (WHOLE_SHARD, Reason.UNREADABLE), "a stray page stops no other file"
-        assert item.detail == (
-            "a web page needs the package 'resiliparse'; install it with: "
-            "pip install -c constraints.txt -e '.[web]'"
-        )
+        command = install_command("web")
+        assert item.detail == f"a web page needs the package 'resiliparse'; install it with: {command}"
     with pytest.raises(MissingPackageError, match=r"'extract = \"html\"'|extract = .html. needs.*\[web\]"):
         read(tmp_path / "a.jsonl", b'{"text": "x"}', OF_COLUMN)
     identity.cache_clear()

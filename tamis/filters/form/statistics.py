@@ -21,6 +21,8 @@ import polars as pl
 TABLES = Path(__file__).with_name("tables.npz")
 LONGEST = 5_000
 """Characters of a text that are looked at."""
+MOST_NULS = 0.01
+"""Share of NUL characters in a text up to which they are passed over."""
 BLOCK = 250
 """Characters that are compared with the rest of their text."""
 WINDOW = 75
@@ -237,8 +239,11 @@ def _groups() -> npt.NDArray[np.uint8]:
 
 
 def points_of(texts: list[str]) -> Points:
-    """Return a block of texts as code points."""
-    joined = "\0" + "\0".join(text.replace("\0", "\x01")[:LONGEST] for text in texts)
+    """Return a block of texts as code points; a stray NUL is passed over, many are control characters."""
+    joined = "\0" + "\0".join(
+        text.replace("\0", "" if text.count("\0") <= MOST_NULS * len(text) else "\x01")[:LONGEST]
+        for text in texts
+    )
     code_c = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
     first_n = np.flatnonzero(code_c == 0)
     class_p, symbol_p, random_p = _characters()

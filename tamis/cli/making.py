@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,11 @@ from tamis.settings.sections import ProjectSection
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
-from tamis.verbs.project_file import write_project
+from tamis.verbs.project_file import template, write_for_files, write_project
 from tamis.verbs.status import Status, read_status, unknown_assets
+
+OF_DOCUMENTS = ("target", "text_column", "form", "hold_out")
+"""Options of `init --documents`; the others decide a choice, which tamis.toml states."""
 
 
 @click.command(cls=ListCommand)
@@ -40,8 +42,16 @@ from tamis.verbs.status import Status, read_status, unknown_assets
     metavar="POOL ...",
     help="Write the project that makes the choice of `tamis select POOL ...` with the options below.",
 )
+@click.option(
+    "--documents",
+    multiple=True,
+    metavar="FILE ...",
+    help="Write the template for these files, folders or globs and the examples in --target: first rows say "
+    "where texts are, unless --text-column or --format does, and the number of examples how many are held "
+    "out, unless --hold-out does.",
+)
 @choice_options
-def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
+def init(folder: str, pool: Sequence[str] = (), documents: Sequence[str] = (), **given: Any) -> int:
     """Write the template, with the folder's name for the project, and the folders that it names."""
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
@@ -50,24 +60,39 @@ def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
         raise CallError(f"{there} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
     name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
-    if pool:
-        write_project(call_of(pool, **given), name, path.parent)
+    if pool and documents:
+        raise CallError("--documents and --from-select each name the pool; use one of them")
+    context = click.get_current_context(silent=True)
+    for option in () if pool else given:
+        if context and context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
+            _require_known(option, bool(documents))
+    if pool or documents:
+        if pool:
+            write_project(call_of(pool, **given), name, path.parent)
+        else:
+            for line in write_for_files(call_of(documents, **given), name, path.parent):
+                print(visible(line))
         print(f"wrote {path}; run `tamis -C {folder} materialize`")
         if line := _leave_out_of_git(path.parent):
             print(line)
         return 0
-    context = click.get_current_context(silent=True)
-    for option in given:
-        if context and context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
-            raise CallError(f"--{option.replace('_', '-')} goes with --from-select POOL ...")
-    template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
-    write_atomically(path, template.replace('name = "tamis"', f'name = "{name}"', 1).encode("utf-8"))
+    write_atomically(path, template(name).encode("utf-8"))
     for own in ("documents", "target"):
         (path.parent / own).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
     if line := _leave_out_of_git(path.parent):
         print(line)
     return 0
+
+
+def _require_known(option: str, looks: bool) -> None:
+    """Raise `CallError` for an option that does nothing; `looks`: the call has --documents."""
+    written = f"--{'format' if option == 'form' else option.replace('_', '-')}"
+    if option not in OF_DOCUMENTS:
+        instead = "; set it in tamis.toml afterwards" if looks else ""
+        raise CallError(f"{written} goes with --from-select POOL ...{instead}")
+    if not looks:
+        raise CallError(f"{written} goes with --documents FILE ... or --from-select POOL ...")
 
 
 def _leave_out_of_git(project: Path) -> str:

@@ -45,7 +45,7 @@ def run_facts(
         "table_versions": table_versions,
         "python": platform.python_version(),
         "libraries": _libraries(),
-        "git": _git_state(),
+        "git": git_state(),
     }
 
 
@@ -55,7 +55,7 @@ def _libraries() -> dict[str, str]:
 
 
 @cache
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     """Commit of the checkout that runs, and whether it had changes; empty for an installed package.
 
     Another repository around it, say of a project whose environment it is in, has its own configuration,

@@ -55,6 +55,7 @@ FAMILIES = {
         "plan": "Show what `materialize` would do, with estimated row counts, time and cost.",
         "materialize": "Bring everything up to date.",
         "status": "Show what is current, due, quarantined or failing.",
+        "lock": "Write tamis.lock: precision, models and versions that give the results here.",
         "compare": "Compare samplers: how far their selections overlap and, with [sampler_trials], what a "
         "model learns from each selection.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "

@@ -1,5 +1,6 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 
 from tamis.base.errors import NotMadeError, OutdatedError
 from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
 from tamis.cli.choice_options import call_of, choice_options
@@ -20,8 +22,10 @@ from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
+from tamis.scan.lock import LockError, differences, lock_line, present, require_locked
 from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
+from tamis.settings.lock import LOCK_FILE, UnreadableLockError, read_lock
 from tamis.settings.sections import ProjectSection
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
@@ -125,6 +129,7 @@ def _leave_out_of_git(project: Path) -> str:
 def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, a target cannot be made, or too much cannot be read."""
     project = read_project()
+    _warn_of_lock(project)
     found, checked = checked_plan(project, on_request)
     lines = [*plan_lines(found), *runs_of_mixture(project), *budget_lines(project, found)]
     answer(as_json, found, without_documents(project, found) or lines)
@@ -159,6 +164,11 @@ def plan(on_request: bool, as_json: bool) -> int:
     "results that depend on the precision become out of date.",
 )
 @click.option(
+    "--locked",
+    is_flag=True,
+    help="Refuse to run where tamis.lock differs from the precision, models and versions here.",
+)
+@click.option(
     "--allow-removal",
     multiple=True,
     metavar="NAME ...",
@@ -167,9 +177,41 @@ def plan(on_request: bool, as_json: bool) -> int:
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 also if any file or row is in quarantine.")
 @spoken
-def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
+def materialize(
+    only: Sequence[str], allow_removal: Sequence[str], strict: bool, locked: bool, **wanted: bool
+) -> int:
     """Make what is due."""
+    project = open_project()
+    if not locked:
+        _warn_of_lock(project)
+    elif found := require_locked(project):
+        for one in found:
+            complain(f"locked: {one.line}")
+        raise LockError(
+            f"{LOCK_FILE} and what is here differ in {counted(len(found), 'value')}, so nothing was "
+            "materialized; restore what is locked, or accept what is here with `tamis lock`"
+        )
     return _materialize(only, strict=strict, allow_removal=frozenset(allow_removal), **wanted)
+
+
+@click.command()
+def lock() -> int:
+    """Write tamis.lock, and say what it changes."""
+    project = read_project()
+    path, before = project.root / LOCK_FILE, None
+    with contextlib.suppress(UnreadableLockError):
+        before = read_lock(project.root)
+    changes = [] if before is None else differences(project)
+    present(project).write(path)
+    for one in changes:
+        print(visible(f"{one.name}: {one.here}, was {one.locked}"))
+    print(f"{'wrote' if before is None or changes else 'nothing changed in'} {path}")
+    return 0
+
+
+def _warn_of_lock(project: Project) -> None:
+    if line := lock_line(project):
+        complain(line)
 
 
 @click.command()
@@ -219,7 +261,9 @@ def mixture(as_json: bool) -> int:
 @json_option
 def status(as_json: bool) -> int:
     """Show the status; 1 where something is wrong."""
-    found = read_status(read_project())
+    project = read_project()
+    _warn_of_lock(project)
+    found = read_status(project)
     answer(as_json, found.to_json(), found.lines())
     return int(bool(found.problems()))
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.download dist/tamis-0.3.0-py3-none-any.whl [PIP OPTION ...]
 
-pip resolves the requirements for this Python and platform without installing; the sizes of the files that it would
-download are added up. Options go to pip: `torch==2.13.0` and an index of CPU builds give the small installation,
-the bare command takes the build of torch that the index offers. Two minutes, mostly the network.
+pip resolves the requirements for this Python and platform without installing; the sizes of the files that it
+would download are added up. Options go to pip: `torch==2.13.0` and an index of CPU builds give the small
+installation, the bare command the build of torch that the index offers. Two minutes, mostly the network.
 """
 
 import argparse

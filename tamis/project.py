@@ -20,6 +20,7 @@ from tamis.settings.config import (
     project_file,
     storage_url,
 )
+from tamis.settings.lock import LOCK_FILE, read_lock
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, bring_up_to_date, placed, require_own
 from tamis.store.precision_choice import AUTO, choose, read_choice
@@ -114,7 +115,8 @@ def read_project(start: Path | None = None) -> Project:
 def chosen_precision(project: Project, say: Callable[[str], None], again: bool = False) -> str:
     """Return what models are computed in; measure and write it into the home where nobody has chosen.
 
-    `again`: measure in any case, unless tamis.toml says it. The caller writes.
+    tamis.lock, if any, decides in a new home. `again`: measure in any case, unless tamis.toml says it. The
+    caller writes. Raises `UnreadableLockError`.
     """
     before = project.precision
     if before is not None and not again:
@@ -122,7 +124,11 @@ def chosen_precision(project: Project, say: Callable[[str], None], again: bool =
     if project.settings.project.precision != AUTO:
         say(f"precision = {before} is set in tamis.toml, so speed is not measured")
         return str(before)
-    chosen = choose(project.home.store)
+    lock = None if again else read_lock(project.root)
+    chosen = choose(project.home.store, lock.precision if lock else None)
+    if lock is not None:
+        say(f"models run in {lock.precision}, as {LOCK_FILE} says: {chosen.sentence}")
+        return lock.precision
     hint = "" if again else " (`tamis materialize --choose-precision` measures again)"
     say(f"models run in {chosen.faster}: {chosen.sentence}{hint}")
     return chosen.faster

@@ -78,7 +78,7 @@ def test_git_is_asked_about_the_clone_alone(tmp_path, monkeypatch):
     installed = tmp_path / "project" / ".venv" / "lib"
     installed.mkdir(parents=True)
     monkeypatch.setattr(manifest, "ROOT", installed)
-    assert manifest._git_state.__wrapped__() == {}
+    assert manifest.git_state.__wrapped__() == {}
     assert not (tmp_path / "ran").exists()
 
 

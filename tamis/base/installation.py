@@ -15,11 +15,12 @@ BUILT = PACKAGE / "built.json"
 IN_CHECKOUT = (ROOT / "constraints.txt").is_file()
 
 
-def install_command(extra: str) -> str:
-    """Return the command that installs an extra: with the pins of a checkout, else for a wheel."""
+def install_command(extra: str = "") -> str:
+    """Return the command that installs Tamis or an extra: with the pins of a checkout, or for a wheel."""
+    part = f"[{extra}]" if extra else ""
     if IN_CHECKOUT:
-        return f"pip install -c {shlex.quote(f'{ROOT}/constraints.txt')} -e {shlex.quote(f'{ROOT}[{extra}]')}"
-    return f"pip install 'tamis[{extra}]'"
+        return f"pip install -c {shlex.quote(f'{ROOT}/constraints.txt')} -e {shlex.quote(f'{ROOT}{part}')}"
+    return f"pip install 'tamis{part}'"
 
 
 @cache

@@ -43,6 +43,7 @@ TITLES = {
     "tracing": "Explain and prove",
     "removal": "Remove for good",
     "serving": "Run the platform",
+    "installation": "Look at the installation",
 }
 FAMILIES = {
     "choosing": {
@@ -54,6 +55,7 @@ FAMILIES = {
         "plan": "Show what `materialize` would do, with estimated row counts, time and cost.",
         "materialize": "Bring everything up to date.",
         "status": "Show what is current, due, quarantined or failing.",
+        "lock": "Write tamis.lock: precision, models and versions that give the results here.",
         "compare": "Compare samplers: how far their selections overlap and, with [sampler_trials], what a "
         "model learns from each selection.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
@@ -82,6 +84,10 @@ FAMILIES = {
         "trust": "Accept, on this machine, what of a project can run commands or send secrets.",
         "health": "Check the tables, Dagster, its daemon, MLflow and the object store; exit 1 if any fails.",
         "bench": "Run a benchmark, or list all benchmarks if no name is given.",
+    },
+    "installation": {
+        "doctor": "Show versions, device, memory, disk, extras and the health of the home; exit 1 if "
+        "anything is broken.",
     },
 }
 """What each verb does, by the module of `tamis.cli` that holds it; a verb's function has its name."""

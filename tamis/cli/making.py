@@ -1,11 +1,11 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
+import contextlib
 import os
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from tamis.base.errors import NotMadeError, OutdatedError
 from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
 from tamis.cli.choice_options import call_of, choice_options
@@ -23,15 +24,20 @@ from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
+from tamis.scan.lock import LockError, differences, lock_line, present, require_locked
 from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
+from tamis.settings.lock import LOCK_FILE, UnreadableLockError, read_lock
 from tamis.settings.sections import ProjectSection
 from tamis.verbs.demonstration import demonstration
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
-from tamis.verbs.project_file import write_project
+from tamis.verbs.project_file import template, write_for_files, write_project
 from tamis.verbs.status import Status, read_status, unknown_assets
+
+OF_DOCUMENTS = ("target", "text_column", "form", "hold_out")
+"""Options of `init --documents`; the others decide a choice, which tamis.toml states."""
 
 
 @click.command(cls=ListCommand)
@@ -43,8 +49,16 @@ from tamis.verbs.status import Status, read_status, unknown_assets
     metavar="POOL ...",
     help="Write the project that makes the choice of `tamis select POOL ...` with the options below.",
 )
+@click.option(
+    "--documents",
+    multiple=True,
+    metavar="FILE ...",
+    help="Write the template for these files, folders or globs and the examples in --target: first rows say "
+    "where texts are, unless --text-column or --format does, and the number of examples how many are held "
+    "out, unless --hold-out does.",
+)
 @choice_options
-def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
+def init(folder: str, pool: Sequence[str] = (), documents: Sequence[str] = (), **given: Any) -> int:
     """Write the template, with the folder's name for the project, and the folders that it names."""
     path = Path(folder).resolve() / PROJECT_FILE
     if path.exists():
@@ -53,24 +67,39 @@ def init(folder: str, pool: Sequence[str] = (), **given: Any) -> int:
     if not (there := next(one for one in path.parents if one.exists())).is_dir():
         raise CallError(f"{there} is a file, but a project is a folder; pass a folder: `tamis init FOLDER`")
     name = re.sub("[^a-z0-9._-]+", "-", path.parent.name.lower()).strip("._-")[:60] or ProjectSection().name
-    if pool:
-        write_project(call_of(pool, **given), name, path.parent)
+    if pool and documents:
+        raise CallError("--documents and --from-select each name the pool; use one of them")
+    context = click.get_current_context(silent=True)
+    for option in () if pool else given:
+        if context and context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
+            _require_known(option, bool(documents))
+    if pool or documents:
+        if pool:
+            write_project(call_of(pool, **given), name, path.parent)
+        else:
+            for line in write_for_files(call_of(documents, **given), name, path.parent):
+                print(visible(line))
         print(f"wrote {path}; run `tamis -C {folder} materialize`")
         if line := _leave_out_of_git(path.parent):
             print(line)
         return 0
-    context = click.get_current_context(silent=True)
-    for option in given:
-        if context and context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
-            raise CallError(f"--{option.replace('_', '-')} goes with --from-select POOL ...")
-    template = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
-    write_atomically(path, template.replace('name = "tamis"', f'name = "{name}"', 1).encode("utf-8"))
+    write_atomically(path, template(name).encode("utf-8"))
     for own in ("documents", "target"):
         (path.parent / own).mkdir(exist_ok=True)
     print(f"wrote {path}; edit it, put files into the folders that it names, then run `tamis materialize`")
     if line := _leave_out_of_git(path.parent):
         print(line)
     return 0
+
+
+def _require_known(option: str, looks: bool) -> None:
+    """Raise `CallError` for an option that does nothing; `looks`: the call has --documents."""
+    written = f"--{'format' if option == 'form' else option.replace('_', '-')}"
+    if option not in OF_DOCUMENTS:
+        instead = "; set it in tamis.toml afterwards" if looks else ""
+        raise CallError(f"{written} goes with --from-select POOL ...{instead}")
+    if not looks:
+        raise CallError(f"{written} goes with --documents FILE ... or --from-select POOL ...")
 
 
 def _leave_out_of_git(project: Path) -> str:
@@ -103,6 +132,7 @@ def _leave_out_of_git(project: Path) -> str:
 def plan(on_request: bool, as_json: bool) -> int:
     """Show the plan; 1 where something is held back, a target cannot be made, or too much cannot be read."""
     project = read_project()
+    _warn_of_lock(project)
     found, checked = checked_plan(project, on_request)
     lines = [*plan_lines(found), *runs_of_mixture(project), *budget_lines(project, found)]
     answer(as_json, found, without_documents(project, found) or lines)
@@ -137,6 +167,11 @@ def plan(on_request: bool, as_json: bool) -> int:
     "results that depend on the precision become out of date.",
 )
 @click.option(
+    "--locked",
+    is_flag=True,
+    help="Refuse to run where tamis.lock differs from the precision, models and versions here.",
+)
+@click.option(
     "--allow-removal",
     multiple=True,
     metavar="NAME ...",
@@ -145,9 +180,41 @@ def plan(on_request: bool, as_json: bool) -> int:
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 also if any file or row is in quarantine.")
 @spoken
-def materialize(only: Sequence[str], allow_removal: Sequence[str], strict: bool, **wanted: bool) -> int:
+def materialize(
+    only: Sequence[str], allow_removal: Sequence[str], strict: bool, locked: bool, **wanted: bool
+) -> int:
     """Make what is due."""
+    project = open_project()
+    if not locked:
+        _warn_of_lock(project)
+    elif found := require_locked(project):
+        for one in found:
+            complain(f"locked: {one.line}")
+        raise LockError(
+            f"{LOCK_FILE} and what is here differ in {counted(len(found), 'value')}, so nothing was "
+            "materialized; restore what is locked, or accept what is here with `tamis lock`"
+        )
     return _materialize(only, strict=strict, allow_removal=frozenset(allow_removal), **wanted)
+
+
+@click.command()
+def lock() -> int:
+    """Write tamis.lock, and say what it changes."""
+    project = read_project()
+    path, before = project.root / LOCK_FILE, None
+    with contextlib.suppress(UnreadableLockError):
+        before = read_lock(project.root)
+    changes = [] if before is None else differences(project)
+    present(project).write(path)
+    for one in changes:
+        print(visible(f"{one.name}: {one.here}, was {one.locked}"))
+    print(f"{'wrote' if before is None or changes else 'nothing changed in'} {path}")
+    return 0
+
+
+def _warn_of_lock(project: Project) -> None:
+    if line := lock_line(project):
+        complain(line)
 
 
 @click.command()
@@ -205,7 +272,9 @@ def mixture(as_json: bool) -> int:
 @json_option
 def status(as_json: bool) -> int:
     """Show the status; 1 where something is wrong."""
-    found = read_status(read_project())
+    project = read_project()
+    _warn_of_lock(project)
+    found = read_status(project)
     answer(as_json, found.to_json(), found.lines())
     return int(bool(found.problems()))
 

@@ -47,7 +47,7 @@ def run_facts(
         "table_versions": table_versions,
         "python": platform.python_version(),
         "libraries": _libraries(),
-        "git": _git_state(),
+        "git": git_state(),
     }
 
 
@@ -57,7 +57,7 @@ def _libraries() -> dict[str, str]:
 
 
 @cache
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     """Commit of the checkout that runs, or that the package was built from, and whether it had changes.
 
     Empty where neither is known. A repository around it, say of a project whose environment it is in, is not

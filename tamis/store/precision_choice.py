@@ -6,7 +6,7 @@ It enters input keys, so it must not follow the machine: a home that another mac
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tamis.base.precision import Speeds, measure_precisions
+from tamis.base.precision import Precision, Speeds, measure_precisions
 from tamis.store.tables import DamagedTableError, Store
 
 TABLE = "precision"
@@ -25,12 +25,12 @@ def read_choice(store: Store) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def choose(store: Store) -> Speeds:
-    """Measure, and write the faster precision into the home; the caller writes."""
+def choose(store: Store, locked: Precision | None = None) -> Speeds:
+    """Measure, and write the faster precision, or that of tamis.lock, into the home; the caller writes."""
     speeds = measure_precisions()
     row = {
         "scope": "project",
-        "precision": speeds.faster,
+        "precision": locked or speeds.faster,
         "device": speeds.device,
         "float32_ms": speeds.float32_ms,
         "bfloat16_ms": speeds.bfloat16_ms,

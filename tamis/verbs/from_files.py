@@ -150,7 +150,7 @@ def paths_of(call: Call) -> Iterator[tuple[str, Path]]:
     for what, arguments in (("pool", call.pool), ("target", call.target), ("target", call.keep_away)):
         for argument in arguments:
             if argument not in streams and not is_url(argument):
-                yield what, Path(_prefix(argument)[0] if _is_glob(argument) else argument)
+                yield what, Path(_prefix(argument)[0] if is_glob(argument) else argument)
 
 
 def _model(name: str) -> str:
@@ -197,7 +197,7 @@ def _corpora(pool: Sequence[str], place: Place) -> list[dict[str, Any]]:
 
 def _of_glob(argument: str, place: Place) -> dict[str, Any]:
     """Return the section of a glob; raises `PoolError` where nothing is there."""
-    if not _is_glob(argument):
+    if not is_glob(argument):
         parent = Path(argument).parent
         known = [one.name for one in parent.iterdir()] if parent.is_dir() else []
         meant = did_you_mean(Path(argument).name, known)
@@ -209,7 +209,8 @@ def _of_glob(argument: str, place: Place) -> dict[str, Any]:
     return {"kind": "files", "path": place.written(path), "called": path.name, "include": [rest]}
 
 
-def _is_glob(argument: str) -> bool:
+def is_glob(argument: str) -> bool:
+    """Return whether an argument is a glob, and no file that has its signs in its name."""
     return bool(_GLOB.search(argument)) and not os.path.lexists(argument)
 
 

@@ -1,21 +1,37 @@
-"""A tamis.toml written from values: the project that makes the choice of `tamis select`."""
+"""A tamis.toml as it is written: the template, also for files at hand, or the choice of `tamis select`."""
 
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tamis.base.files import write_atomically
+from tamis.base.progress import complain
 from tamis.settings.config import PROJECT_FILE, parse_settings
 from tamis.verbs.choose_files import read_examples, sizes_of
-from tamis.verbs.from_files import LINKS, Call, Place, PoolError, sections_of, streams_of, with_sizes
+from tamis.verbs.first_rows import other_than_prose, suggested, suggested_sizes
+from tamis.verbs.from_files import GOAL, LINKS, Call, Place, PoolError, sections_of, streams_of, with_sizes
 
 HEADING = """\
 # The choice of `tamis select` from the same files, as a project: `tamis materialize` makes it, keeps it
 # current and can prove it; `tamis export chosen` writes it. docs/settings.md has every key, with its default.
 """
+LOOKED_AT = """\
+# A Tamis project: which of your documents to train on, and why. `tamis init` looked at the first rows of the
+# files and wrote where their texts are. Paths are relative to this file.
+# This is what you have to decide; docs/settings.md has every other key, with its default.
+
+"""
+
+
+def template(name: str) -> str:
+    """Return the commented tamis.toml of a new project."""
+    text = (files("tamis") / "templates" / PROJECT_FILE).read_text("utf-8")
+    return text.replace('name = "tamis"', f'name = "{name}"', 1)
 
 
 def write_project(call: Call, name: str, folder: Path) -> Path:
@@ -23,10 +39,43 @@ def write_project(call: Call, name: str, folder: Path) -> Path:
 
     Examples in several files are linked from the folder `examples`. Raises as `select_files` does.
     """
-    if streams_of(call):
-        raise PoolError("a project reads files; save standard input and pipes to files, and name these")
+    _require_files(call)
     with _without_links_on_error(folder):
         return _written(call, name, folder)
+
+
+def write_for_files(call: Call, name: str, folder: Path) -> Sequence[str]:
+    """Write the template with the pool and target of a call, as their first rows suggest.
+
+    Returns what was seen, in sentences; complains of what may be a mistake. Raises as `write_project` does.
+    """
+    _require_files(call)
+    with _without_links_on_error(folder):
+        found = suggested(sections_of(call, Place(folder=folder, root=folder)), call, folder)
+        path = folder / PROJECT_FILE
+        settings = parse_settings(with_sizes(found.values, {GOAL: (1, 0)}), str(path))
+        read = read_examples(settings, folder)
+        sizes = suggested_sizes(settings, read, call)
+        values = with_sizes(found.values, sizes)
+        text = template(name)
+        for section in ("corpus", "target"):
+            tables = "".join(_tables({section: values[section]})).lstrip()
+            before, header, rest = text.partition(f"[[{section}]]\n")
+            assert header
+            text = before + tables + rest[rest.index("\n\n") + 1 :]
+        text = LOOKED_AT + text[text.index("[project]") :]
+        parse_settings(tomllib.loads(text), str(path))
+        write_atomically(path, text.encode())
+    for line in other_than_prose(found.texts, read[GOAL].examples["text"].to_list()):
+        complain(line)
+    train, held_out = sizes[GOAL]
+    without = "" if held_out else ", so that no model is measured on the target"
+    return [*found.lines, f"target {GOAL}: train = {train}, held_out = {held_out}{without}"]
+
+
+def _require_files(call: Call) -> None:
+    if streams_of(call):
+        raise PoolError("a project reads files; save standard input and pipes to files, and name these")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ UI_ARGS ?=
 FAULTS_ARGS ?=
 RELEASE_ARGS ?=
 UV ?= uv
+# The Python of test-newest, test-oldest and wheels.
+PYTHON ?= $$(sh .ci/find_python)
 
 CORE := $(VENV)/installed
 STAMP := $(VENV)/installed-dev
@@ -79,7 +81,7 @@ test-oldest:
 
 # Whether users can install everything without a compiler, on each Python and platform.
 wheels:
-	"$$(sh .ci/find_python)" .ci/check_wheels.py $(UV)
+	"$(PYTHON)" .ci/check_wheels.py $(UV)
 
 test-all: $(STAMP)
 	$(PYTEST) -m "not exhaustive" $(PYTEST_ARGS)
@@ -150,7 +152,7 @@ endif
 # Install what uv resolves as $(2) into build/$(1), and test there.
 define test_libraries
 @mkdir -p build
-@[ -x build/$(1)/bin/python ] || $(UV) venv --quiet --python "$$(sh .ci/find_python)" build/$(1)
+@[ -x build/$(1)/bin/python ] || $(UV) venv --quiet --python "$(PYTHON)" build/$(1)
 @$(UV) pip compile --quiet --upgrade --python build/$(1)/bin/python --resolution $(2) --extra dev --no-annotate \
   --output-file build/$(1).txt pyproject.toml
 @$(UV) pip sync --quiet --python build/$(1)/bin/python build/$(1).txt

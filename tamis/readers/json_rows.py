@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Any
 
 from tamis.base.nesting import with_leaves
+from tamis.base.numbers import counted
 from tamis.readers.rows import (
     RETURNS_ALONE,
     UNKNOWN,
@@ -41,6 +42,10 @@ from tamis.settings.config import CorpusSection
 
 INFINITY = float("inf")
 TOO_LARGE = "too large for any float, so null"
+NUL = b"\0"
+LEFT_BY_A_CRASH = (
+    "which a crash or a full disk leaves where rows were to be written; copy or write the file again"
+)
 AS_ROWS = "write one object a line instead, and name the file .jsonl"
 WINDOW_CHARACTERS = 1 << 18
 _SPACE = re.compile(r"[\s,\ufeff]*")
@@ -199,7 +204,20 @@ def _parsed_line(row: int, line: Line, corpus: CorpusSection, reader: Reader) ->
     except UnicodeDecodeError as error:
         return wrong_encoding(row, str(error), line.content)
     except (ValueError, RecursionError) as error:
+        if line.content.endswith(NUL):
+            return _before_nuls(row, line, corpus, reader)
         return _of_returns(row, line) or malformed(row, str(error), line.content)
+
+
+def _before_nuls(row: int, line: Line, corpus: CorpusSection, reader: Reader) -> Item:
+    """Return the row before the NUL bytes at the end of a line, or a defect that names them."""
+    before = line.content.rstrip(NUL)
+    item = _parsed_line(row, line._replace(content=before), corpus, reader)
+    if isinstance(item, Row):
+        return item
+    nuls = counted(len(line.content) - len(before), "NUL byte")
+    held = "the line holds nothing but" if item is None else f"{item.detail}; the line ends in"
+    return malformed(row, f"{held} {nuls}, {LEFT_BY_A_CRASH}", line.content)
 
 
 def _of_returns(row: int, line: Line) -> Defect | None:

@@ -4,14 +4,11 @@ A temporary project is made of the arguments, the steps up to its selection run 
 chosen rows are written. The home goes with the command; one that a kill left behind goes with the next.
 """
 
-import fcntl
-import os
 import shutil
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +41,12 @@ from tamis.settings.config import PROJECT_FILE, Settings, parse_settings
 from tamis.settings.references import named as section_named
 from tamis.settings.samplers import SAMPLERS, find_sampler
 from tamis.store.home import Home, placed, writing
+from tamis.verbs.advice import errors_in_options, in_options
 from tamis.verbs.chosen_rows import ENDINGS, ending_of, places_of, scored, write_chosen, write_decisions
 from tamis.verbs.from_files import (
+    AWAY,
     CHOSEN,
+    POOL,
     STDIN,
     Call,
     Place,
@@ -57,9 +57,9 @@ from tamis.verbs.from_files import (
     with_sizes,
 )
 from tamis.verbs.steps import Steps, made
+from tamis.verbs.temporary import temporary_folder
 
 PAGES = (".html", ".htm")
-PREFIX, LOCK = "tamis-select-", "lock"
 MOST_EXAMPLES = 2_000
 """Examples of a target that count: more make the choice no better and the scores slower."""
 FEW = 100
@@ -107,15 +107,15 @@ def select_files(call: Call, written: Written) -> Summary:
     sampler = call.chosen_sampler()
     parse_budget(call.budget)
     _require_writable(call, written)
-    with _temporary_folder() as folder:
+    with errors_in_options(), temporary_folder() as folder:
         streams = {one: _saved(one, folder, number) for number, one in enumerate(streams_of(call), 1)}
         values = sections_of(call, Place(folder=folder, streams=streams))
         values["project"] |= {"name": "select"}
         values["automation"] = {"settle_seconds": 0.0}
-        settings = _parsed(with_sizes(values, {one["name"]: (1, 0) for one in values["target"]}))
+        settings = parsed(with_sizes(values, {one["name"]: (1, 0) for one in values["target"]}))
         _require_outside(settings, written)
         read = read_examples(settings, folder)
-        settings = _parsed(with_sizes(values, sizes_of(settings, read, call.hold_out)))
+        settings = parsed(with_sizes(values, sizes_of(settings, read, call.hold_out)))
         project = Project(file=folder / PROJECT_FILE, settings=settings, home=placed(Home(folder / "home")))
         quiet_libraries(project)
         for line in missing_packages(project):
@@ -133,7 +133,7 @@ def read_examples(settings: Settings, root: Path) -> dict[str, TargetRows]:
         rows = read[section.name]
         if rows.examples.is_empty():
             first = f": {rows.quarantine['detail'][0]}" if len(rows.quarantine) else ""
-            raise PoolError(f"no example could be read of {section.path}{first}")
+            raise PoolError(in_options(f"no example could be read of {section.path}{first}"))
     return read
 
 
@@ -144,6 +144,7 @@ def sizes_of(settings: Settings, read: Mapping[str, TargetRows], hold_out: int) 
     """
     sizes = {}
     for name, rows in read.items():
+        option = "--keep-away" if name == AWAY else "--target"
         held_out = hold_out if name == settings.target[0].name else 0
         count = left = len(rows.examples)
         if held_out:
@@ -160,11 +161,11 @@ def sizes_of(settings: Settings, read: Mapping[str, TargetRows], hold_out: int) 
             )
         train = min(left, MOST_EXAMPLES)
         if left > train:
-            say(f"{name}: {train:,} of {left:,} examples count, drawn at random")
+            say(f"{option}: {train:,} of {left:,} examples count, drawn at random")
         if train < FEW:
             complain(
-                f"{name}: {counted(train, 'example')}; with fewer than {FEW}, the choice depends too much on "
-                "the particular examples, so treat it as provisional (500 to 2,000 are best)"
+                f"{option}: {counted(train, 'example')}; with fewer than {FEW}, the choice depends too much "
+                "on the particular examples, so treat it as provisional (500 to 2,000 are best)"
             )
         sizes[name] = (train, held_out)
     return sizes
@@ -174,7 +175,7 @@ def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, wr
     with Progress("listing files"):
         snapshot = scan_files(project)
     for key, why in snapshot.held.items():
-        complain(f"{key} is left out: {why}")
+        complain(in_options(f"{key} is left out: {why}"))
     needed = {name for name, _partition in upstream(snapshot, (SELECTION_STAGE.name, CHOSEN))}
     if lacking := needed - made():
         raise PoolError(
@@ -188,7 +189,7 @@ def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, wr
     steps.run(CHOSEN, done=(DOCUMENTS_STAGE.name,))
     if find_sampler(sampler).reads_vectors:
         for line in unknown_lines(project):
-            complain(line)
+            complain(in_options(line))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BudgetExceedsPool)
         chosen = steps.choose(section)
@@ -196,10 +197,10 @@ def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, wr
         *(str(one.message) for one in caught if one.category is BudgetExceedsPool),
         *chosen.shortfalls,
     ):
-        complain(line)
+        complain(in_options(line))
     decided = scored(chosen.decided, section)
     for line in (*files_lost(store, decided), *corpora_lost(store, decided)):
-        say(line)
+        say(in_options(line))
     _require_eligible(decided)
     places = places_of(snapshot)
     with Progress("writing"):
@@ -226,20 +227,20 @@ def _page(project: Project, chosen: Chosen) -> str:
         division = Division(per=chosen.shares.per, shortfalls=chosen.shortfalls)
     filters = project.settings.filters
     report = selection_report(project.home.store, section, chosen.decided, filters, division)
-    return selection_page(replace(report, alone=True, warnings=unknown_lines(project)))
+    return selection_page(replace(report, alone=True, warnings=[*map(in_options, unknown_lines(project))]))
 
 
 def _say_what_was_read(steps: Steps) -> None:
     """Say from which columns texts are, and which files and rows are left out; raises where all are."""
     store, snapshot = steps.store, steps.snapshot
     for key, error in steps.unread.items():
-        complain(f"{snapshot.shards[key].path} is left out: {error}")
+        complain(in_options(f"{snapshot.shards[key].path} is left out: {error}"))
     for line in reading_notes(snapshot):
-        say(line)
+        say(in_options(line))
     rows = store.read(QUARANTINE).sort("shard", "row").to_dicts()
     lines = quarantine_lines(rows, snapshot)
     for line in lines:
-        complain(f"left out: {line}")
+        complain(in_options(f"left out: {line}"))
     if not store.count(DOCUMENTS.name):
         some = (
             f" ({named([str(shard.path) for shard in snapshot.shards.values()], 3)})"
@@ -271,9 +272,10 @@ def _alone() -> list[str]:
     return [name for name, one in SAMPLERS.items() if scored_by(one.score_columns) <= made()]
 
 
-def _parsed(values: Mapping[str, Any]) -> Settings:
+def parsed(values: Mapping[str, Any]) -> Settings:
     """Return settings; their errors name the option and not a file that nobody wrote."""
-    return parse_settings(dict(values), "tamis select")
+    with errors_in_options():
+        return parse_settings(dict(values), "tamis select")
 
 
 def _require_writable(call: Call, written: Written) -> None:
@@ -295,11 +297,14 @@ def _require_writable(call: Call, written: Written) -> None:
         for what, read in paths_of(call):
             if read.exists() and read.resolve() == path.resolve():
                 raise PoolError(f"{option} {path} would overwrite a file of the {what}; name another file")
-    files = [{one.resolve() for what, one in paths_of(call) if what == kind} for kind in ("pool", "target")]
-    if same := files[0] & files[1]:
-        raise PoolError(
-            f"{min(same)} is both pool and target, so nothing is left to choose; name another pool or target"
-        )
+    named = [(what, read.resolve()) for what, read in paths_of(call)]
+    pool = {read for what, read in named if what == POOL}
+    for what, read in named:
+        if what != POOL and read in pool:
+            raise PoolError(
+                f"{read} is both pool and {what}, so nothing is left to choose; name another file for one of "
+                "them"
+            )
 
 
 def _require_outside(settings: Settings, written: Written) -> None:
@@ -315,29 +320,6 @@ def _require_outside(settings: Settings, written: Written) -> None:
                     f"{option} {path} is inside the pool {section.path}, where the next call would read it "
                     "as documents; name a file elsewhere"
                 )
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Yield a folder that goes at the end; remove those that killed commands of this user left."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        _remove_if_left(old)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
-    with (folder / LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_if_left(folder: Path) -> None:
-    with suppress(OSError):
-        if folder.stat().st_uid != os.getuid():
-            return
-        with (folder / LOCK).open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _saved(argument: str, folder: Path, number: int) -> Path:

@@ -23,11 +23,10 @@ from tamis.readers.rows import WHOLE_SHARD
 from tamis.selection.pool import with_texts
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options, find_sampler
 from tamis.settings.sections import SelectionSection
+from tamis.verbs.data_types import REPEATED
 
 RANK, SCORE = "tamis_rank", "tamis_score"
 TEXT = "text"
-REPEATED = "exact_duplicate"
-"""Reason of a row whose text stands in an earlier row, which has the verdict on the text."""
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst", ".parquet")
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 

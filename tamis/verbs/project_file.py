@@ -12,7 +12,7 @@ from typing import Any
 from tamis.base.files import write_atomically
 from tamis.base.progress import complain
 from tamis.settings.config import PROJECT_FILE, parse_settings
-from tamis.verbs.choose_files import read_examples, sizes_of
+from tamis.verbs.choose_files import parsed, read_examples, sizes_of
 from tamis.verbs.first_rows import other_than_prose, suggested, suggested_sizes
 from tamis.verbs.from_files import GOAL, LINKS, Call, Place, PoolError, sections_of, streams_of, with_sizes
 
@@ -104,9 +104,9 @@ def _written(call: Call, name: str, folder: Path) -> Path:
     values = sections_of(call, Place(folder=folder, root=folder))
     values["project"] = {"name": name} | values["project"]
     once = with_sizes(values, {one["name"]: (1, 0) for one in values["target"]})
-    settings = parse_settings(once, str(folder / PROJECT_FILE))
+    settings = parsed(once)
     values = with_sizes(values, sizes_of(settings, read_examples(settings, folder), call.hold_out))
-    parse_settings(values, str(folder / PROJECT_FILE))
+    parsed(values)
     path = folder / PROJECT_FILE
     write_atomically(path, (HEADING + "".join(_tables(values))).encode())
     return path

@@ -1,13 +1,13 @@
 """`tamis.select`: texts in memory are chosen as a project chooses documents, and nothing of them is stored.
 
 Each text is made a document (normal form, id), each distinct one is encoded and scored once, and the same
-decision with the same reasons follows. What a project adds is left out: near copies, held-out examples, rules
-of form, and scores of models that are trained or asked.
+decision with the same reasons follows. Rules of form, near-duplicates and held-out examples exclude texts
+where the call names them; scores of models that are trained or asked are left to projects.
 """
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.base.errors import PermanentError
+from tamis.base.errors import PermanentError, UnknownNameError
 from tamis.base.files import user_cache, whole_file
 from tamis.base.numbers import counted
 from tamis.base.precision import FLOAT32, computing_in
@@ -32,9 +32,11 @@ from tamis.samplers.debiased import pool_potential
 from tamis.samplers.methods import METHODS, MethodProblem
 from tamis.selection import Reason, find_sampler, parse_budget, select
 from tamis.selection.computing import documents_in
+from tamis.selection.decide import one_exclusion_each
 from tamis.selection.pool import estimated_tokens
 from tamis.settings.budget import Budget
 from tamis.settings.samplers import (
+    AWAY_SCORE,
     METHOD_SCORE,
     POOL_SCORE,
     READS_TEXTS,
@@ -42,14 +44,17 @@ from tamis.settings.samplers import (
     Sampler,
     complete_options,
 )
-from tamis.settings.sections import DensitySection, SelectionSection, TransportSection
+from tamis.settings.sections import AUTO_COLUMN, DensitySection, SelectionSection, TransportSection
 from tamis.transport import FewTargetPoints, TargetPotential, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
+from tamis.verbs.data_types import REPEATED, UnusableTextsError, listed
+from tamis.verbs.from_files import CONTRAST, RULES
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
+EXCLUSION_COLUMNS = ("detail", "duplicate_of")
+"""Columns of a call with rules, near-duplicates or held-out examples: the rule, and the text that is kept."""
+_ARGUMENTS = {"goal": "goal", "away": "keep_away", "held_out": "held_out"}
 MOST_SEED = 2**63
-_ONE_TEXT = "a single str was passed; pass a list of texts"
-_NO_SERIES = "{} is not an ordered series of texts; pass a list, an array or one column of a data frame"
 
 
 class UnknownToEncoder(UserWarning):
@@ -62,14 +67,6 @@ class SameVectors(UserWarning):
 
 class NothingSelected(UserWarning):
     """No text was chosen: none is eligible, or none fits the budget."""
-
-
-class UnusableTextsError(PermanentError, ValueError):
-    """An argument of `tamis.select` that is no series of texts; says which, why, and what would be right."""
-
-    def __init__(self, argument: str, problem: str) -> None:
-        self.argument = argument
-        super().__init__(f"{argument}: {problem}")
 
 
 class BadSeedError(PermanentError, ValueError):
@@ -91,14 +88,51 @@ class UnscoredSamplerError(PermanentError, ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Excluding:
+    """Settings that keep texts out, and examples (doc_id, normal), which are kept out, too.
+
+    rules: of `RULES`. near_duplicates: whether repeats are left out. held_out: examples of an evaluation;
+    goal and away: those to choose by and to keep away from.
+    """
+
+    rules: Sequence[str]
+    near_duplicates: bool
+    held_out: pl.DataFrame
+    goal: pl.DataFrame
+    away: pl.DataFrame
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Raise `UnknownNameError` for a rule that does not exist."""
+        for rule in self.rules:
+            if rule not in RULES:
+                raise UnknownNameError("rule", rule, RULES)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether anything but equal texts excludes a text."""
+        return bool(self.rules or self.near_duplicates or len(self.held_out))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choosing:
-    """How texts are chosen: the arguments of `tamis.select` but the texts."""
+    """How texts are chosen: the arguments of `tamis.select` but the texts and the goal."""
 
     budget: int | str
     sampler: str
     encoder: str
     seed: int
     cache: str | Path | None
+    text_column: str | Sequence[str] = AUTO_COLUMN
+    rules: str | Sequence[str] = ()
+    near_duplicates: bool = False
+    keep_away: Any = None
+    held_out: Any = None
+
+    def excluding(self, examples: Mapping[str, pl.DataFrame]) -> Excluding:
+        """Return what keeps texts out; raises `UnknownNameError` for a rule that does not exist."""
+        rules = (self.rules,) if isinstance(self.rules, str) else tuple(self.rules)
+        return Excluding(rules=rules, near_duplicates=self.near_duplicates, seed=self.seed, **examples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +146,23 @@ class _Scoring:
     goal: pl.DataFrame
     vectors_nd: npt.NDArray[np.float32]
     goal_md: npt.NDArray[np.float32]
+    away_md: npt.NDArray[np.float32]
+    excluded: pl.Series  # doc_id
 
     @cached_property
     def solved(self) -> tuple[TargetPotential, npt.NDArray[Any]]:
         """The potential of the goal, and the scores that it gives."""
+        return self._solved(self.goal_md)
+
+    def _solved(self, target_md: npt.NDArray[np.float32]) -> tuple[TargetPotential, npt.NDArray[Any]]:
         options = TransportSection().model_dump(include={"relative_epsilon", "tolerance", "max_passes"})
-        return solve_and_score(self.goal_md, self.vectors_nd, seed=self.seed, **options)
+        return solve_and_score(target_md, self.vectors_nd, seed=self.seed, **options)
 
     def gradient(self) -> npt.NDArray[Any]:
         return self.solved[1]
+
+    def gradient_away(self) -> npt.NDArray[Any]:
+        return self._solved(self.away_md)[1]
 
     def pool_potential(self) -> npt.NDArray[Any]:
         ids = self.pool["doc_id"].to_list()
@@ -139,7 +181,7 @@ class _Scoring:
 
     def method(self) -> npt.NDArray[Any]:
         """Return the score of a method that looks at the eligible documents alone; the others have NaN."""
-        eligible_n = ~self.pool["doc_id"].is_in(self.goal["doc_id"].implode()).to_numpy()
+        eligible_n = ~self.pool["doc_id"].is_in(self.excluded.implode()).to_numpy()
         pool = self.pool.filter(eligible_n)
         texts = self.sampler.method in READS_TEXTS
         section = SelectionSection(name="texts", sampler=self.sampler.name, budget=1)
@@ -160,6 +202,7 @@ class _Scoring:
 
 SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
     "transport_gradient": _Scoring.gradient,
+    AWAY_SCORE: _Scoring.gradient_away,
     POOL_SCORE: _Scoring.pool_potential,
     "nearest_cost": _Scoring.nearest,
     "density": _Scoring.density,
@@ -167,28 +210,35 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
 }
 
 
-def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Choosing) -> pl.DataFrame:
+def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
     """Return what `tamis.select` returns, and raise and warn as it does."""
-    sampler, budget, seed = _usable_sampler(choosing.sampler), parse_budget(choosing.budget), choosing.seed
+    sampler, budget, seed = _usable_sampler(choosing), parse_budget(choosing.budget), choosing.seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < MOST_SEED:
         raise BadSeedError(seed)
     choosing = replace(choosing, seed=int(seed))
-    given = _documents(texts, "texts")
-    examples = _documents(goal if goal is not None else (), "goal").filter(pl.col("normal") != "")
+    given = _documents(texts, "texts", choosing.text_column)
+    named = {"goal": goal, "away": choosing.keep_away, "held_out": choosing.held_out}
+    examples = {side: _examples(data, _ARGUMENTS[side], choosing.text_column) for side, data in named.items()}
+    excluding = choosing.excluding(examples)
     if given.is_empty():
         raise UnusableTextsError(
             "texts", "it contains no texts, so there is nothing to select from; pass at least one text"
         )
-    if sampler.needs_target and examples.is_empty():
+    if sampler.needs_target and excluding.goal.is_empty():
         raise UnusableTextsError(
             "goal",
             f"it contains no texts; pass {FEW_TARGET_POINTS} or more examples of what the model should "
             "become good at, or choose a sampler that needs no goal, such as random",
         )
-    distinct, examples = (one.drop("row", "text").unique().sort("doc_id") for one in (given, examples))
-    if sampler.needs_target and len(examples) < FEW_TARGET_POINTS:
+    if AWAY_SCORE in sampler.score_columns and excluding.away.is_empty():
+        raise UnusableTextsError(
+            "keep_away",
+            f"it contains no texts; pass examples that the choice of {sampler.name!r} should avoid",
+        )
+    distinct = given.drop("row", "text").unique().sort("doc_id")
+    if sampler.needs_target and len(excluding.goal) < FEW_TARGET_POINTS:
         warnings.warn(
-            f"goal contains only {counted(len(examples), 'different text')}; with fewer than "
+            f"goal contains only {counted(len(excluding.goal), 'different text')}; with fewer than "
             f"{FEW_TARGET_POINTS}, the selection depends too much on the particular examples, so treat it as "
             "provisional",
             FewTargetPoints,
@@ -196,21 +246,16 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
         )
     pool = distinct.filter(pl.col("normal") != "")
     if sampler.reads_vectors:
-        sides = {"texts": pool, "goal": examples} if sampler.needs_target else {"texts": pool}
+        sides = {"texts": pool, "goal": excluding.goal} if sampler.needs_target else {"texts": pool}
         for side, documents in sides.items():
             if unknown := unknown_texts(choosing.encoder, documents["normal"].head(SAMPLE).to_list()):
                 warnings.warn(f"{side}: {unknown.sentence}", UnknownToEncoder, stacklevel=3)
-    scored, refused = _scored(sampler, budget, pool, examples, choosing)
-    named = pl.concat(
-        [
-            examples.select("doc_id", reason=pl.lit(Reason.TARGET_EXAMPLE.value)),
-            distinct.filter(pl.col("normal") == "").select("doc_id", reason=pl.lit(Reason.HEURISTIC.value)),
-        ]
-    )
+    excluded = _excluded(given, excluding)
+    scored, refused = _scored(sampler, budget, pool, excluding, excluded["doc_id"], choosing)
     candidates = distinct.select("doc_id", "n_tokens").join(scored, on="doc_id", how="left")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        decided = select(candidates, sampler.name, choosing.budget, choosing.seed, exclusions=named)
+        decided = select(candidates, sampler.name, choosing.budget, choosing.seed, exclusions=excluded)
     if (decided["verdict"] == "selected").any():
         for one in caught:
             warnings.warn(one.message, stacklevel=3)
@@ -224,24 +269,60 @@ def select_texts(texts: Iterable[str], goal: Iterable[str] | None, choosing: Cho
     ranked = bool(sampler.score_columns)
     score = sampler.score(complete_options(None)) if ranked else pl.lit(None, dtype=pl.Float64)
     without = pl.col("reason") == Reason.NO_SCORE.value
-    return (
+    rows = (
         given.join(decided, on="doc_id", how="left")
         .join(refused, on="doc_id", how="left")
         .with_columns(
             score=score, reason=pl.when(without).then(pl.coalesce("why", "reason")).otherwise("reason")
         )
-        .sort("rank", "row", nulls_last=True)
-        .select(COLUMNS)
+    )
+    if excluding.near_duplicates:
+        rows = _without_repeats(rows)
+    return rows.sort("rank", "row", nulls_last=True).select(
+        *COLUMNS, *(EXCLUSION_COLUMNS if excluding.reads_texts else ())
     )
 
 
-def _usable_sampler(name: str) -> Sampler:
-    """Return the sampler of that name; raise `UnscoredSamplerError` where texts alone do not do."""
+def _excluded(given: pl.DataFrame, excluding: Excluding) -> pl.DataFrame:
+    """Return doc_id, reason, and what else is known, of each text that may not be chosen, once."""
+    parts = [
+        pl.concat([excluding.goal, excluding.away]).select("doc_id", reason=_reason(Reason.TARGET_EXAMPLE)),
+        given.filter(pl.col("normal") == "").select("doc_id", reason=_reason(Reason.HEURISTIC)).unique(),
+    ]
+    if not excluding.reads_texts:
+        return pl.concat(parts).unique("doc_id")
+    from tamis.verbs.text_exclusions import excluded_texts  # which loads tables
+
+    return one_exclusion_each(pl.concat([*parts, excluded_texts(given, excluding)], how="diagonal"))
+
+
+def _without_repeats(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave its verdict to the first of the rows (by position) that have the same text."""
+    first = pl.col("doc_id").is_first_distinct()
+    ordered = rows.sort("row").with_columns(first=first)
+    return ordered.with_columns(
+        verdict=pl.when("first").then("verdict").otherwise(pl.lit("rejected")),
+        reason=pl.when("first").then("reason").otherwise(pl.lit(REPEATED)),
+        **{name: pl.when("first").then(name) for name in ("rank", "margin", "score", *EXCLUSION_COLUMNS)},
+    )
+
+
+def _reason(reason: Reason) -> pl.Expr:
+    return pl.lit(reason.value)
+
+
+def _usable_sampler(choosing: Choosing) -> Sampler:
+    """Return the sampler; raise `UnscoredSamplerError` where texts alone do not do."""
+    name = choosing.sampler
     sampler = find_sampler(name)
     if not _scores_texts(sampler):
         columns = {*sampler.score_columns} - SCORES.keys() or {"the answers of a model"}
         raise UnscoredSamplerError(
             name, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one)]
+        )
+    if choosing.keep_away is not None and AWAY_SCORE not in sampler.score_columns:
+        raise UnusableTextsError(
+            "keep_away", f"the sampler {name!r} keeps away from nothing; pass sampler={CONTRAST!r} with it"
         )
     return sampler
 
@@ -250,9 +331,15 @@ def _scores_texts(sampler: Sampler) -> bool:
     return SCORES.keys() >= {*sampler.score_columns} and (sampler.method is None or sampler.method in METHODS)
 
 
-def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
+def _examples(data: Any, argument: str, text_column: str | Sequence[str]) -> pl.DataFrame:
+    """Return normal, doc_id and n_tokens of the different texts that are not blank, by id; None has none."""
+    found = _documents(data if data is not None else (), argument, text_column)
+    return found.filter(pl.col("normal") != "").drop("row", "text").unique().sort("doc_id")
+
+
+def _documents(texts: Any, argument: str, text_column: str | Sequence[str]) -> pl.DataFrame:
     """Return a frame of texts as given: row, text, normal (form), doc_id and n_tokens (estimated)."""
-    found = _listed(texts, argument)
+    found = listed(texts, argument, text_column)
     wrong = [row for row, text in enumerate(found) if not isinstance(text, str)]
     if wrong:
         what = f"row {wrong[0]} is not a str but {type(found[wrong[0]]).__name__}"
@@ -269,36 +356,34 @@ def _documents(texts: Iterable[str], argument: str) -> pl.DataFrame:
     return frame.with_columns(pl.col("row").cast(pl.Int64), n_tokens=n_tokens)
 
 
-def _listed(texts: Any, argument: str) -> list[Any]:
-    """Return the elements of a list, an array, a column or an iterator."""
-    if isinstance(texts, str | bytes):
-        raise UnusableTextsError(argument, _ONE_TEXT)
-    sequence = not isinstance(texts, Mapping | set | frozenset) and isinstance(texts, Iterable)
-    if not sequence or getattr(texts, "ndim", 1) != 1 or hasattr(texts, "columns"):
-        raise UnusableTextsError(argument, _NO_SERIES.format(type(texts).__name__))
-    for convert in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars and pandas; numpy
-        if hasattr(texts, convert):
-            return list(getattr(texts, convert)())
-    return list(texts)
-
-
 def _scored(
-    sampler: Sampler, budget: Budget, pool: pl.DataFrame, goal: pl.DataFrame, choosing: Choosing
+    sampler: Sampler,
+    budget: Budget,
+    pool: pl.DataFrame,
+    excluding: Excluding,
+    excluded: pl.Series,
+    choosing: Choosing,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the score of each document of the pool, and why (doc_id, why) some have no vector."""
     refused = pl.DataFrame(schema={"doc_id": pl.String, "why": pl.String})
     if not sampler.score_columns:
         return pool.select("doc_id"), refused
-    goal = goal if sampler.needs_target else goal.clear()
+    goal = excluding.goal if sampler.needs_target else excluding.goal.clear()
+    away = excluding.away
     if sampler.method in READS_TEXTS:
         vectors = pl.DataFrame(schema={"doc_id": pl.String, "vector": pl.Array(pl.Float32, 1)})
     else:
-        vectors, refused = _vectors(pl.concat([pool, goal]).unique(), choosing)
-        pool, goal = (side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal))
-    if sampler.needs_target and goal.is_empty():
-        raise UnusableTextsError(
-            "goal", "the encoder could not encode any of these texts; pass other examples"
+        vectors, refused = _vectors(pl.concat([pool, goal, away]).unique(), choosing)
+        pool, goal, away = (
+            side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal, away)
         )
+    needed = {"goal": goal} if sampler.needs_target else {}
+    needed |= {"keep_away": away} if AWAY_SCORE in sampler.score_columns else {}
+    for argument, side in needed.items():
+        if side.is_empty():
+            raise UnusableTextsError(
+                argument, "the encoder could not encode any of these texts; pass other examples"
+            )
     scoring = _Scoring(
         sampler=sampler,
         budget=budget,
@@ -307,6 +392,8 @@ def _scored(
         goal=goal,
         vectors_nd=_matrix(pool, vectors),
         goal_md=_matrix(goal, vectors),
+        away_md=_matrix(away, vectors),
+        excluded=excluded,
     )
     # Where nothing sets the texts apart, each is zero once they are centred.
     if len(pool) < 2 if sampler.method in READS_TEXTS else are_one(scoring.vectors_nd):

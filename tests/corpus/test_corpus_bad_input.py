@@ -338,6 +338,17 @@ def test_rows_of_json_that_end_in_carriage_returns_say_so_and_are_counted(tmp_pa
     assert "control character" in batch.quarantine["detail"][0]
 
 
+def test_nul_bytes_at_the_end_of_a_line_cost_no_whole_row_and_are_named(tmp_path):
+    nuls = b"\0" * 4_096
+    lines = [b'{"text": "one"}' + nuls, b'{"text": "two"}', b'{"text": "cut' + nuls, b"[1]" + nuls, nuls]
+    for number in range(1, len(lines) + 1):  # each of them the last line of a file
+        batch = read(written(tmp_path, f"{number}.jsonl", b"\n".join(lines[:number])))
+        assert texts(batch) == ["one", "two"][:number]
+        assert faults(batch) == [(row, Reason.MALFORMED_ROW) for row in range(2, number)]
+    said = ["; the line ends in 4,096 NUL", "found list; if", "the line holds nothing but 4,096 NUL"]
+    assert all(one in detail for one, detail in zip(said, batch.quarantine["detail"], strict=True))
+
+
 @pytest.mark.parametrize("space", ["", "\ufeff", "\r\n "])
 @pytest.mark.parametrize("several", [False, True])
 def test_json_over_several_lines_is_read_whatever_it_is_called(tmp_path, space, several):

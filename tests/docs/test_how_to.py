@@ -352,6 +352,10 @@ def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):
     chosen = pl.read_ndjson("chosen.jsonl")
     assert chosen["tamis_rank"].to_list() == list(range(1, len(chosen) + 1))
     assert len(pl.read_csv("why.csv")) == 180
+    (program,) = re.findall(r"```text\n(import .*?)```", page.text, re.DOTALL)
+    shown: dict = {}
+    exec(program, shown)
+    assert shown["chosen"]["text"].to_list() == chosen["text"].to_list()
     assert (
         main(page.words("tamis init chosen --from-select pool.jsonl --target goal.jsonl --budget 10%")) == 0
     )

@@ -32,8 +32,9 @@ WORDS = {
     "garden": "seed soil compost prune hedge bulb mulch spade petal root frost",
     "railway": "signal track sleeper carriage engine platform gauge shunt brake",
 }
-TEXTLESS = ("ask-llm", "got-d-quality", "got-d-contrast", "perplexity", "ask-llm:some-model", "rank-ensemble")
+TEXTLESS = ("ask-llm", "got-d-quality", "perplexity", "ask-llm:some-model", "rank-ensemble")
 WORKING = [name for name in SAMPLERS if name not in {*TEXTLESS, "quality-diversity", "got-d-quality-rounds"}]
+AWAY = "got-d-contrast"
 
 
 def texts(topic: str, count: int, seed: int = 0) -> list[str]:
@@ -107,8 +108,6 @@ def test_any_series_of_texts_will_do(given):
         ({"a text"}, "set is not an ordered series"),
         ({"text": ["a text"]}, "dict is not an ordered series"),
         (np.array([["a", "b"]]), "ndarray is not an ordered series"),
-        (pl.DataFrame({"text": ["a"]}), "one column of a data frame"),
-        (pd.DataFrame({"text": ["a"]}), "one column of a data frame"),
         (["a", None, "b", float("nan")], r"row 1 is not a str but NoneType \(2 of 4 rows are not str\)"),
         ([b"a"], "row 0 is not a str but bytes; leave out such rows"),
     ],
@@ -128,7 +127,8 @@ def test_a_goal_is_asked_for_where_the_sampler_needs_one(goal):
 
 @pytest.mark.parametrize("sampler", WORKING)
 def test_samplers_that_need_no_more_than_texts_choose(sampler):
-    found = tamis.select(POOL, GOAL, 8, sampler=sampler)
+    away = texts("railway", 40, seed=5) if sampler == AWAY else None
+    found = tamis.select(POOL, GOAL, 8, sampler=sampler, keep_away=away)
     assert len(rows(found)) == 8
     assert (found["score"].null_count() == 0) == (sampler != "random")
     if SAMPLERS[sampler].needs_target:

@@ -8,24 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 
-from tamis.corpus.documents import Reading, all_documents, batches_of, checked_rows
+from tamis.corpus.documents import checked_rows
 from tamis.corpus.shards import Shard
 from tamis.readers import arrow_rows, parquet_rows
-from tamis.readers.files import is_readable, raw_items, read_file
+from tamis.readers.files import is_readable, raw_items
 from tamis.readers.parquet_rows import UsableColumns, usable_columns
 from tamis.readers.rows import UNKNOWN, WHOLE_SHARD, Defect, Item, Reason, Row, with_texts
 from tamis.readers.streams import COLUMNAR, SINGLE, Content, ending_of, rows_told
-from tamis.readers.text_columns import Sample, may_hold, sample_of, type_of
+from tamis.readers.text_columns import may_hold, type_of
 from tamis.settings.config import CorpusSection
 from tamis.settings.sections import AUTO_COLUMN
 
 HEAD_BYTES, ROWS_LOOKED_AT = 1 << 16, 20
-MORE_BYTES = 1 << 23
-"""Bytes that a closer look reads at most: also of long rows it sees several."""
 OF_SINGLE_ROWS = (Reason.EMPTY_TEXT, Reason.GIANT_ROW)
 """Reasons that say nothing about the rows that follow."""
 
@@ -64,33 +61,10 @@ def places_at_first(file: Shard, corpus: CorpusSection) -> list[str]:
     return list(dict.fromkeys(row.text.name for row in rows if isinstance(row, Row) and row.text))
 
 
-def sample_at_first(file: Shard, corpus: CorpusSection) -> Sample:
-    """Return values of the columns of the first rows of a file; none where no row can be read."""
-    if not is_looked_at(file):
-        return {}
-    if file.path.name.lower().endswith(COLUMNAR):
-        return _columnar(file.path).sample_of_file(file.path)
-    with Content(file.path, MORE_BYTES) as content:
-        anything = corpus.model_copy(update={"text_column": AUTO_COLUMN})
-        rows = _whole(content, file.path, anything)
-        return sample_of(row.values for row in rows if isinstance(row, Row))
-
-
-def texts_at_first(file: Shard, corpus: CorpusSection, rows: int) -> list[str]:
-    """Return the texts of at most so many of the first rows of a file, of those that can be read."""
-    if not is_looked_at(file) or file.path.name.lower().endswith(COLUMNAR):
-        items = list(islice(read_file(file.path, corpus), rows))
-    else:
-        with Content(file.path, MORE_BYTES) as content:
-            items = list(with_texts(_whole(content, file.path, corpus, rows), corpus))
-    texts: list[str] = all_documents(batches_of(items, file, corpus, Reading())).documents["text"].to_list()
-    return texts
-
-
-def _whole(content: Content, path: Path, corpus: CorpusSection, rows: int = ROWS_LOOKED_AT) -> Iterator[Item]:
+def _whole(content: Content, path: Path, corpus: CorpusSection) -> Iterator[Item]:
     """Yield the first rows of a file, without the one that the look cuts off."""
     last = None
-    for item in islice(raw_items(content, path, corpus), rows + 1):
+    for item in islice(raw_items(content, path, corpus), ROWS_LOOKED_AT + 1):
         if last is not None:
             yield last
         last = item
@@ -114,14 +88,9 @@ def _look_at_columns(path: Path, corpus: CorpusSection) -> Defect | None:
     return None if holds else Defect(row=WHOLE_SHARD, reason=Reason.NON_TEXT, detail=detail)
 
 
-def _columnar(path: Path) -> ModuleType:
-    """Return the reader of a Parquet or Arrow file."""
-    return parquet_rows if path.name.lower().endswith(".parquet") else arrow_rows
-
-
 def _usable(path: Path, corpus: CorpusSection) -> tuple[UsableColumns, pa.Schema] | Defect:
     """Return the columns of a file that would be read, and its schema; raises what Arrow does without one."""
-    reading = _columnar(path)
+    reading = parquet_rows if path.name.lower().endswith(".parquet") else arrow_rows
     schema = reading.schema_of_file(path)
     found = usable_columns(schema, corpus, lambda: UNKNOWN, lambda: reading.sample_of_file(path))
     return found if isinstance(found, Defect) else (found, schema)

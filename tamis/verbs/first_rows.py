@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ import polars as pl
 from tamis.base.numbers import counted, named, percent
 from tamis.base.progress import complain
 from tamis.corpus import Shard, list_shards
-from tamis.corpus.looking import is_looked_at, look_at, sample_at_first, texts_at_first
+from tamis.corpus.documents import Reading, all_documents, batches_of
+from tamis.corpus.looking import is_looked_at, look_at
 from tamis.corpus.remote.object_store import is_url
 from tamis.corpus.targets import TargetRows
 from tamis.filters.form.model import default_model, limit_for
 from tamis.filters.form.statistics import form
-from tamis.readers import pages
-from tamis.readers.files import is_readable
+from tamis.readers import arrow_rows, pages, parquet_rows
+from tamis.readers.files import is_readable, raw_items, read_file
 from tamis.readers.markup import kind_of
-from tamis.readers.streams import holds_pages
-from tamis.readers.text_columns import conversations_in, fitting
+from tamis.readers.rows import Item, Row, with_texts
+from tamis.readers.streams import COLUMNAR, Content, holds_pages
+from tamis.readers.text_columns import Sample, conversations_in, fitting, sample_of
 from tamis.scan.remedies import among as some_of
 from tamis.scan.remedies import as_glob, without_advice
 from tamis.settings.config import CorpusSection, Settings
@@ -31,6 +34,8 @@ from tamis.verbs.from_files import GOAL, Call, PoolError, is_glob
 
 FILES, TEXTS, LEAST_TEXTS = 20, 400, 20
 """Files of a corpus that are looked at, texts of all of them together, and of each at least."""
+MOST_BYTES = 1 << 23
+"""Decompressed bytes of a file that are read at most: also of long rows it shows several."""
 SHOWN = 3
 MOST_HELD_OUT = 500
 MOST_OTHER = 0.1
@@ -225,7 +230,7 @@ def _mixed(values: Values, seen: Sequence[_Seen], forms: Iterable[RowFormat]) ->
 
 def _seen(file: Shard, section: CorpusSection) -> _Seen:
     try:
-        sample = sample_at_first(file, section)
+        sample = _sample(file, section)
     except OSError:  # said by the look that asks whether a file can be read
         sample = {}
     columns = frozenset(sample)
@@ -300,7 +305,37 @@ def _first_texts(section: CorpusSection, seen: Sequence[_Seen]) -> list[str]:
     texts: list[str] = []
     for one in seen:
         try:
-            texts += texts_at_first(one.file, section, rows)
+            texts += _texts(one.file, section, rows)
         except OSError:  # said before
             continue
     return texts
+
+
+def _sample(file: Shard, section: CorpusSection) -> Sample:
+    """Return values of the columns of the first rows of a file; none where no row can be read."""
+    if not is_looked_at(file):
+        return {}
+    name = file.path.name.lower()
+    if name.endswith(COLUMNAR):
+        reader = parquet_rows if name.endswith(".parquet") else arrow_rows
+        return reader.sample_of_file(file.path)
+    anything = section.model_copy(update={"text_column": AUTO_COLUMN})
+    items = _first_items(file, anything, LEAST_TEXTS)
+    return sample_of(item.values for item in items if isinstance(item, Row))
+
+
+def _texts(file: Shard, section: CorpusSection, rows: int) -> list[str]:
+    """Return the texts of at most so many of the first rows of a file, of those that can be read."""
+    if not is_looked_at(file) or file.path.name.lower().endswith(COLUMNAR):
+        items = list(islice(read_file(file.path, section), rows))
+    else:
+        items = list(with_texts(_first_items(file, section, rows), section))
+    texts: list[str] = all_documents(batches_of(items, file, section, Reading())).documents["text"].to_list()
+    return texts
+
+
+def _first_items(file: Shard, section: CorpusSection, rows: int) -> list[Item]:
+    """Return at most so many of the first rows of a file, without one that the look may have cut off."""
+    with Content(file.path, MOST_BYTES) as content:
+        items = list(islice(raw_items(content, file.path, section), rows))
+        return items[:-1] if content.cut and len(items) < rows else items

@@ -195,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as asked:
         close_all()
         terminated = signal.SIGTERM in received_signals()
-        said = f"{'terminated' if terminated else 'interrupted'}; run the same command again to continue"
+        go_on = "run the same command again" + ("" if given[:1] == ["select"] else " to continue")
+        said = f"{'terminated' if terminated else 'interrupted'}; {go_on}"
         print(f"tamis: {asked.args[0] if asked.args else said}", file=sys.stderr)
         return INTERRUPTED[terminated]
 

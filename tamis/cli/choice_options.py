@@ -53,6 +53,11 @@ def choice_options(verb: F) -> F:
             help="What a row is: a text, or a conversation.",
         ),
         click.option(
+            "--extract",
+            type=click.Choice(["html"]),
+            help="Texts are web pages: read their main text, and texts without markup as they are.",
+        ),
+        click.option(
             "--rules",
             default=",".join(RULES),
             show_default=True,

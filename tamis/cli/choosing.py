@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tamis.base.progress import visible
+from tamis.base.progress import is_quiet, visible
 from tamis.cli.choice_options import call_of, choice_options
 from tamis.cli.parts import ListCommand, spoken, written
 from tamis.verbs.choose_files import Written, select_files
@@ -35,5 +35,6 @@ def select(pool: Sequence[str], output: Path, decisions: Path | None, page: Path
     call = call_of(pool, **given)
     with written(output):
         found = select_files(call, Written(output=output, decisions=decisions, page=page))
-    print(visible("\n".join(found.lines)))
+    if not is_quiet():
+        print(visible("\n".join(found.lines)))
     return 0

@@ -160,7 +160,7 @@ def lacking(names: Sequence[str]) -> str:
     """Return what a row or file lacks that has none of the named columns; none where the file decides."""
     if len(names) > 1:
         return f"none of the columns {', '.join(map(repr, names))}"
-    return f"no column {names[0]!r}" if names else "no column of texts"
+    return f"no column {names[0]!r}" if names else "no column has a text"
 
 
 def missing_text_column(

@@ -115,7 +115,8 @@ def _taken_line(section: str, taken: Mapping[str, Mapping[str, int]]) -> Iterato
     found = [*(f"{column} in {named(files, SHOWN)}" for column, files in sorted(whole.items())), *parts]
     if found:
         more = f"; and {len(found) - COLUMNS_SHOWN:,} more" if len(found) > COLUMNS_SHOWN else ""
-        yield f"{section}: texts are taken from the columns {'; '.join(found[:COLUMNS_SHOWN])}{more}"
+        columns = "column" if len(found) == 1 else "columns"
+        yield f"{section}: texts are taken from the {columns} {'; '.join(found[:COLUMNS_SHOWN])}{more}"
 
 
 def _dialect_lines(section: str, headings: Mapping[str, Heading]) -> Iterator[str]:

@@ -29,17 +29,19 @@ from tamis.graph.plan import upstream
 from tamis.project import Project, quiet_libraries
 from tamis.report.selection import selection_page
 from tamis.report.selection_data import Division, selection_report
+from tamis.scan.markup import markup_lines
 from tamis.scan.precheck import missing_packages
 from tamis.scan.quarantine import quarantine_lines, reading_notes
 from tamis.scan.sources import scan_files
 from tamis.selection.choosing import Chosen
 from tamis.selection.errors import BudgetExceedsPool
 from tamis.selection.filtering import corpora_lost, files_lost
-from tamis.selection.stage import SELECTION_STAGE, scored_by
+from tamis.selection.pool import stored_count
+from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import PROJECT_FILE, Settings, parse_settings
 from tamis.settings.references import named as section_named
-from tamis.settings.samplers import SAMPLERS, find_sampler
+from tamis.settings.samplers import find_sampler
 from tamis.store.home import Home, placed, writing
 from tamis.verbs.advice import errors_in_options, in_options
 from tamis.verbs.chosen_rows import ENDINGS, ending_of, places_of, scored, write_chosen, write_decisions
@@ -56,7 +58,7 @@ from tamis.verbs.from_files import (
     streams_of,
     with_sizes,
 )
-from tamis.verbs.steps import Steps, made
+from tamis.verbs.steps import Steps, made, samplers_of_files
 from tamis.verbs.temporary import temporary_folder
 
 PAGES = (".html", ".htm")
@@ -121,7 +123,7 @@ def select_files(call: Call, written: Written) -> Summary:
         for line in missing_packages(project):
             raise PoolError(line)
         with writing(project.home, "tamis select"), computing_in(FLOAT32):
-            return _selected(project, read, sampler.name, written)
+            return _selected(project, read, sampler.name, written, streams)
 
 
 def read_examples(settings: Settings, root: Path) -> dict[str, TargetRows]:
@@ -171,21 +173,31 @@ def sizes_of(settings: Settings, read: Mapping[str, TargetRows], hold_out: int) 
     return sizes
 
 
-def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, written: Written) -> Summary:
+def _selected(
+    project: Project,
+    read: Mapping[str, TargetRows],
+    sampler: str,
+    written: Written,
+    streams: Mapping[str, Path],
+) -> Summary:
     with Progress("listing files"):
         snapshot = scan_files(project)
     for key, why in snapshot.held.items():
         complain(in_options(f"{key} is left out: {why}"))
     needed = {name for name, _partition in upstream(snapshot, (SELECTION_STAGE.name, CHOSEN))}
-    if lacking := needed - made():
+    if needed - made():
         raise PoolError(
-            f"the sampler {sampler!r} needs {', '.join(sorted(lacking))}, which only a project makes "
-            f"(`tamis init`); samplers that need files alone: {', '.join(_alone())}"
+            f"the sampler {sampler!r} needs the scores of a model, which only a project has (`tamis init`); "
+            f"samplers that need files alone: {', '.join(samplers_of_files())}"
         )
     steps = Steps(project=project, snapshot=snapshot, read=read)
     store, section = project.home.store, section_named(project.settings.selection, CHOSEN)
     steps.documents("")
     _say_what_was_read(steps)
+    if store.count(DOCUMENTS.name) == 1:
+        raise PoolError("the pool has a single text, so there is nothing to choose from; name another pool")
+    for line in markup_lines(project.settings.corpus, [*snapshot.files.values()]):
+        complain(in_options(line))
     steps.run(CHOSEN, done=(DOCUMENTS_STAGE.name,))
     if find_sampler(sampler).reads_vectors:
         for line in unknown_lines(project):
@@ -204,12 +216,12 @@ def _selected(project: Project, read: Mapping[str, TargetRows], sampler: str, wr
     _require_eligible(decided)
     places = places_of(snapshot)
     with Progress("writing"):
-        if written.decisions is not None:
-            write_decisions(snapshot, decided, places, written.decisions)
-        if written.page is not None:
-            write_atomically(written.page, _page(project, chosen).encode())
         for line in write_chosen(snapshot, decided, places, written.output):
             say(line)
+        if written.decisions is not None:
+            write_decisions(snapshot, decided, places, written.decisions, streams)
+        if written.page is not None:
+            write_atomically(written.page, _page(project, chosen).encode())
     counts = decided.group_by("reason").len().sort("len", "reason", descending=[True, False])
     return Summary(
         output=written.output,
@@ -226,7 +238,10 @@ def _page(project: Project, chosen: Chosen) -> str:
     if chosen.shares is not None:
         division = Division(per=chosen.shares.per, shortfalls=chosen.shortfalls)
     filters = project.settings.filters
-    report = selection_report(project.home.store, section, chosen.decided, filters, division)
+    decided = chosen.decided
+    if "count" in decided.columns:
+        decided = decided.with_columns(stored_count("count"))
+    report = selection_report(project.home.store, section, decided, filters, division)
     return selection_page(replace(report, alone=True, warnings=[*map(in_options, unknown_lines(project))]))
 
 
@@ -265,11 +280,6 @@ def _require_eligible(decided: pl.DataFrame) -> None:
         )
     shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
     raise PoolError(f"nothing was chosen: no document may be chosen ({shown}); --rules none applies no rules")
-
-
-def _alone() -> list[str]:
-    """Return the samplers that need nothing but files."""
-    return [name for name, one in SAMPLERS.items() if scored_by(one.score_columns) <= made()]
 
 
 def parsed(values: Mapping[str, Any]) -> Settings:

@@ -105,12 +105,20 @@ def _add_texts(own: OwnRows, placed: Sequence[tuple[Place, str]], snapshot: Proj
 
 
 def write_decisions(
-    snapshot: ProjectSnapshot, decided: pl.DataFrame, places: pl.DataFrame, path: Path
+    snapshot: ProjectSnapshot,
+    decided: pl.DataFrame,
+    places: pl.DataFrame,
+    path: Path,
+    streams: Mapping[str, Path],
 ) -> None:
-    """Write a verdict and a reason for every row of the pool, in the order of files and rows."""
+    """Write a verdict and a reason for every row of the pool, in the order of files and rows.
+
+    `streams`: by argument, the files that standard input and pipes were saved to.
+    """
     ending = ending_of(path)
     assert ending is not None
-    names = {key: str(shard.path) for key, shard in snapshot.files.items()}
+    arguments = {saved: argument for argument, saved in streams.items()}
+    names = {key: arguments.get(shard.path, str(shard.path)) for key, shard in snapshot.files.items()}
     known = [name for name in ("duplicate_of", "detail") if name in decided.columns]
     first = pl.col("doc_id").is_first_distinct()
     rows = places.with_columns(first=first).join(

@@ -41,6 +41,7 @@ class Call:
     rules: Sequence[str] = RULES
     text_column: str | Sequence[str] = AUTO_COLUMN
     format: str = "text"
+    extract: str | None = None
     per: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
     encoder: str = "static"
@@ -57,7 +58,9 @@ class Call:
                 f"the sampler {name!r} ranks by a model of a project, which only a project has (`tamis init`)"
             )
         if sampler.needs_target and not self.target:
-            without = ", ".join(one.name for one in SAMPLERS.values() if not one.needs_target)
+            from tamis.verbs.steps import samplers_of_files
+
+            without = ", ".join(one for one in samplers_of_files() if not SAMPLERS[one].needs_target)
             raise PoolError(
                 f"the sampler {name!r} needs examples of what the model should become good at: name files "
                 f"with --target FILE; samplers that need none: {without}"
@@ -104,6 +107,8 @@ def sections_of(call: Call, place: Place) -> dict[str, Any]:
     reading: dict[str, Any] = {"format": call.format}
     if call.format == "text" or call.text_column != AUTO_COLUMN:
         reading["text_column"] = call.text_column
+    if call.extract:
+        reading["extract"] = call.extract
     own = call.target if sampler.needs_target or call.target else ()
     examples = {name: files for name, files in ((GOAL, own), (AWAY, call.keep_away)) if files}
     values: dict[str, Any] = {

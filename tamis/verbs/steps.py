@@ -43,10 +43,10 @@ from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
 from tamis.selection.choosing import Chosen, choose_documents
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.leaks import update_contamination
-from tamis.selection.stage import SELECTION_STAGE
+from tamis.selection.stage import SELECTION_STAGE, scored_by
 from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
-from tamis.settings.samplers import find_sampler
+from tamis.settings.samplers import SAMPLERS, find_sampler
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import ALL, Store, quoted, vector_column
@@ -326,3 +326,8 @@ class Steps:
 def made() -> frozenset[str]:
     """Return the stages that `Steps` makes: those of samplers that need no model of the project."""
     return frozenset(name for name in stages() if callable(getattr(Steps, name, None)))
+
+
+def samplers_of_files() -> list[str]:
+    """Return the samplers that need nothing but files."""
+    return [name for name, one in SAMPLERS.items() if scored_by(one.score_columns) <= made()]

@@ -244,7 +244,7 @@ def test_what_the_files_decided_is_said(tmp_path):
         "a.jsonl; text in 3 rows of c.jsonl; content in 2 rows of c.jsonl",
         "corpus web: fields are separated by semicolons in 1 file (excel.csv)",
         "corpus web: numbers with a decimal comma are kept as text, as in the file, in the columns my_score",
-        "target goal: texts are taken from the columns text in goal.jsonl",
+        "target goal: texts are taken from the column text in goal.jsonl",
     ]
     assert reading_notes(project.snapshot) == expected
     status = read_status(project.project)

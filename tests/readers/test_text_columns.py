@@ -304,7 +304,7 @@ def test_a_file_in_which_nothing_is_a_text_is_one_defect(tmp_path, ending):
     assert faults(batch) == [(-1, "missing_text_column")]
     assert batch.quarantine["rows_lost"].to_list() == [3]
     assert batch.quarantine["detail"][0].startswith(
-        "no column of texts in any of its 3 rows; columns found: nr, kind"
+        "no column has a text in any of its 3 rows; columns found: nr, kind"
     )
 
 

@@ -105,7 +105,7 @@ def said_of(capsys, *arguments: str, rules: str = "none") -> str:
         ),
         (
             ["pool.jsonl", "--target", "goal.jsonl", "--keep-away", "near.jsonl"],
-            ["--keep-away: 90 examples", "--keep-away: texts are taken from the columns text in near.jsonl"],
+            ["--keep-away: 90 examples", "--keep-away: texts are taken from the column text in near.jsonl"],
         ),
     ],
 )

@@ -161,6 +161,38 @@ def test_a_page_stands_by_itself(folder):
     assert 'href="' not in page.replace('href="data:', "").replace('href="#', "")
 
 
+def test_a_page_of_a_divided_budget_shows_its_groups(folder):
+    options = ("--per", "source", "--maximum-share", "0.6", "--page", "page.html")
+    write("second.jsonl", [{"text": text} for text in texts("railway", 30, seed=2)])
+    chosen = choose("pool.jsonl", "second.jsonl", "--target", "goal.jsonl", "--budget", "6", *options)
+    assert len(chosen) == 6
+    page = Path("page.html").read_text()
+    assert "second" in page
+    assert "filled" in page
+
+
+def test_pages_in_a_column_are_said_and_read_as_their_main_text(folder, capsys):
+    pages = [
+        f"<html><head><title>t</title></head><body><nav><ul><li><a href='/'>Home</a></li></ul></nav><main>"
+        f"<p>{text}. {text}.</p><p>{text}</p></main></body></html>"
+        for text in POOL
+    ]
+    write("pages.jsonl", [{"text": page} for page in pages])
+    found = choose("pages.jsonl", "--target", "goal.jsonl", "--budget", "6")
+    assert found[0]["text"].startswith("<html>")
+    assert "60 of 60 texts of pages are markup: pass --extract html" in capsys.readouterr().err
+    found = choose("pages.jsonl", "--target", "goal.jsonl", "--budget", "6", "--extract", "html")
+    assert not any("<" in row["text"] for row in found)
+    assert "markup" not in capsys.readouterr().err
+
+
+def test_quiet_says_nothing_of_a_choice(folder, capsys):
+    choose("pool.jsonl", "--target", "goal.jsonl", "--budget", "6")
+    assert "6 of 60" in capsys.readouterr().out
+    choose("pool.jsonl", "--target", "goal.jsonl", "--budget", "6", "-q")
+    assert capsys.readouterr().out == ""
+
+
 def test_an_unreadable_file_among_good_ones_is_said(folder, capsys):
     Path("broken.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 2_000)[:60])
     Path("picture.png").write_bytes(b"\x89PNG\r\n")
@@ -180,17 +212,19 @@ def test_an_unreadable_file_among_good_ones_is_said(folder, capsys):
         (["pool.jsonl", "--target", "pool.jsonl"], "both pool and target"),
         (["copy.jsonl", "--target", "pool.jsonl"], "every document of the pool is an example"),
         (["pool.jsonl", "--target", "goal.jsonl", "--budget", "ten"], "budget"),
-        (["pool.jsonl", "--target", "goal.jsonl", "--sampler", "ask-llm"], "only a project makes"),
+        (["pool.jsonl", "--target", "goal.jsonl", "--sampler", "ask-llm"], "only a project has"),
         (["pool.jsonl", "--target", "goal.jsonl", "--sampler", "got"], "got-d"),
         (["pool.jsonl", "--target", "goal.jsonl", "--rules", "noise,nose"], "there is no such rule"),
         (["pool.jsonl", "--target", "goal.jsonl", "--per", "source"], "--maximum-share"),
         (["pool.jsonl", "--target", "goal.jsonl", "--hold-out", "120"], "leaves nothing to choose by"),
         (["pool.jsonl", "--target", "goal.jsonl", "--text-column", "body"], "no example could be read"),
         (["empty", "--target", "goal.jsonl"], "no document could be read"),
+        (["one.txt", "--target", "goal.jsonl"], "has a single text"),
     ],
 )
 def test_a_call_that_cannot_be_done_is_a_sentence(folder, capsys, arguments, sentence):
     Path("copy.jsonl").write_bytes(Path("pool.jsonl").read_bytes())
+    Path("one.txt").write_text(POOL[0])
     Path("empty").mkdir()
     said = refused(capsys, *arguments, "-o", "out.jsonl")
     assert sentence in said

@@ -167,7 +167,7 @@ def test_another_column_that_would_do_is_named_and_can_be_taken(folder, capsys):
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        ("numbers.jsonl", "no column of texts; columns found: a, b. Name the column with --text-column"),
+        ("numbers.jsonl", "no column has a text; columns found: a, b. Name the column with --text-column"),
         ("none/*.jsonl", "none/*.jsonl: no file matches"),
         ("gaol.jsonl", "there is no such file or folder; did you mean 'goal.jsonl'?"),
         ("pictures", "none of its files has an ending that is read"),

@@ -22,6 +22,7 @@ FOR_DEVELOPING = {"dev", "docs"}
 # Where the product uses each package of the core: a file that imports it ...
 IMPORTED = {
     "pot": "tamis/transport/exact.py",
+    "threadpoolctl": "tamis/base/threads.py",
     "click": "tamis/cli/__init__.py",
     "dagster": "definitions.py",
     "duckdb": "tamis/sql/run.py",

@@ -28,9 +28,14 @@ _notes: list[object] = []
 
 def this_process() -> str:
     """Return host, process id and start of this process."""
+    return process_named(os.getpid())
+
+
+def process_named(number: int) -> str:
+    """Return host, process id and start of a process; raises `psutil.Error` where there is none."""
     import psutil
 
-    return f"{socket.gethostname()[:30]}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+    return f"{socket.gethostname()[:30]}:{number}:{psutil.Process(number).create_time():.0f}"
 
 
 def lives(process: str) -> bool | None:

@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -55,6 +55,18 @@ def in_threads(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """Have each product of matrices computed by the thread that asks for it, in the whole process.
+
+    Threads of BLAS wait by spinning: where processors are busy, many small products take seven times as long.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:

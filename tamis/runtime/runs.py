@@ -15,16 +15,19 @@ partitions. Dagster knows a set by its name, so all homes and code locations of 
 home has registered is noted in a set of its own, whose name holds the home's id.
 """
 
+import contextlib
 import json
+import multiprocessing
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from tamis.base.installation import PLATFORM
-from tamis.base.processes import lives, this_process
+from tamis.base.processes import lives, process_named, this_process
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.mixture.stage import SWARM_SETS
@@ -79,6 +82,8 @@ ORIGIN = RemoteRepositoryOrigin(
 )
 IN_TIMELINE = {REPOSITORY_LABEL_TAG: ORIGIN.get_label()}
 """Tags of a run of the command line in the UI's Timeline, which shows those of a code location alone."""
+CODE_SERVERS = frozenset({"grpc", "code-server"})
+"""Words of the command lines of Dagster's code servers."""
 SILENT_SECONDS = 300.0
 """A run that has started but reached no step for so long died in between: steps name their process."""
 PARTITION_SETS = {
@@ -196,8 +201,21 @@ def show_in_timeline(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Tag a run with the process that executes it, unless it is."""
-    if run.tags.get(PROCESS_TAG) != this_process():
-        instance.add_run_tags(run.run_id, {PROCESS_TAG: this_process()})
+    noted = run.tags.get(PROCESS_TAG)
+    if noted != this_process() and noted != (process := _executing()):
+        instance.add_run_tags(run.run_id, {PROCESS_TAG: process})
+
+
+def _executing() -> str:
+    """Return this process, or the one that started it where an executor of others gives steps their own.
+
+    A process that executes a whole run is started by a code server.
+    """
+    if starter := multiprocessing.parent_process():
+        with contextlib.suppress(psutil.Error):
+            if CODE_SERVERS.isdisjoint(psutil.Process(starter.pid).cmdline()):
+                return process_named(starter.pid or 0)
+    return this_process()
 
 
 def end_killed_runs(instance: dg.DagsterInstance, home: Home) -> int:

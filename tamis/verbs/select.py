@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.errors import PermanentError
 from tamis.base.files import user_cache, whole_file
 from tamis.base.numbers import counted
 from tamis.base.precision import FLOAT32, computing_in
@@ -48,7 +48,8 @@ from tamis.settings.sections import AUTO_COLUMN, DensitySection, SelectionSectio
 from tamis.transport import FewTargetPoints, TargetPotential, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
 from tamis.verbs.data_types import REPEATED, UnusableTextsError, listed
-from tamis.verbs.from_files import CONTRAST, RULES
+from tamis.verbs.from_files import CONTRAST
+from tamis.verbs.text_exclusions import Excluding, excluded_texts
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
 EXCLUSION_COLUMNS = ("detail", "duplicate_of")
@@ -85,33 +86,6 @@ class UnscoredSamplerError(PermanentError, ValueError):
             f"sampler {sampler!r} needs {', '.join(sorted(columns))}, which only a project computes; "
             f"choose a sampler that works on texts in memory: {', '.join(self.valid)}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Excluding:
-    """Settings that keep texts out, and examples (doc_id, normal), which are kept out, too.
-
-    rules: of `RULES`. near_duplicates: whether repeats are left out. held_out: examples of an evaluation;
-    goal and away: those to choose by and to keep away from.
-    """
-
-    rules: Sequence[str]
-    near_duplicates: bool
-    held_out: pl.DataFrame
-    goal: pl.DataFrame
-    away: pl.DataFrame
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Raise `UnknownNameError` for a rule that does not exist."""
-        for rule in self.rules:
-            if rule not in RULES:
-                raise UnknownNameError("rule", rule, RULES)
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether anything but equal texts excludes a text."""
-        return bool(self.rules or self.near_duplicates or len(self.held_out))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,8 +265,6 @@ def _excluded(given: pl.DataFrame, excluding: Excluding) -> pl.DataFrame:
     ]
     if not excluding.reads_texts:
         return pl.concat(parts).unique("doc_id")
-    from tamis.verbs.text_exclusions import excluded_texts  # which loads tables
-
     return one_exclusion_each(pl.concat([*parts, excluded_texts(given, excluding)], how="diagonal"))
 
 

@@ -1,10 +1,13 @@
 """Exclusions of texts in memory: the steps of `tamis select` make them, on a temporary home."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tamis.base.errors import UnknownNameError
 from tamis.base.precision import FLOAT32, computing_in
 from tamis.corpus.documents import Reading, batches_of
 from tamis.corpus.intake import store_shards
@@ -19,13 +22,39 @@ from tamis.selection.stage import eligible_edges
 from tamis.settings.config import PROJECT_FILE, parse_settings
 from tamis.settings.sections import CorpusSection
 from tamis.store.home import Home, placed, writing
-from tamis.verbs.from_files import AWAY, CHOSEN, CONTRAST, GOAL
-from tamis.verbs.select import Excluding
+from tamis.verbs.from_files import AWAY, CHOSEN, CONTRAST, GOAL, RULES
 from tamis.verbs.steps import BATCH_ROWS, Steps
 from tamis.verbs.temporary import temporary_folder
 
 TEXTS = "texts"
 """Name of the corpus, and of its only file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluding:
+    """Settings that keep texts out, and examples (doc_id, normal), which are kept out, too.
+
+    rules: of `RULES`. near_duplicates: whether repeats are left out. held_out: examples of an evaluation;
+    goal and away: those to choose by and to keep away from.
+    """
+
+    rules: Sequence[str]
+    near_duplicates: bool
+    held_out: pl.DataFrame
+    goal: pl.DataFrame
+    away: pl.DataFrame
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Raise `UnknownNameError` for a rule that does not exist."""
+        for rule in self.rules:
+            if rule not in RULES:
+                raise UnknownNameError("rule", rule, RULES)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether anything but equal texts excludes a text."""
+        return bool(self.rules or self.near_duplicates or len(self.held_out))
 
 
 def excluded_texts(given: pl.DataFrame, excluding: Excluding) -> pl.DataFrame:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tamis.base.threads import in_threads, one_thread_a_product
 from tamis.filters.form.statistics import Floats
 
 MODEL = Path(__file__).with_name("model.json")
@@ -194,11 +195,16 @@ def fit(good: pl.DataFrame, bad: pl.DataFrame, fitted_on: str, seed: int = 0) ->
     broken = Rows(parts=model.parts(bad_seen).astype(np.float32), weight=_even(bad_seen["kind"].to_numpy()))
     held_out = np.zeros(len(seen))
     different = np.random.default_rng(seed).permutation(sorted(set(kinds.tolist()))).tolist()
-    for fold in range(min(FOLDS, len(different))):
-        out = np.isin(kinds, different[fold::FOLDS])
-        rest = Rows(parts=parts[~out], weight=_even(kinds[~out]))
-        held_out[out] = _trained(rest, broken, seed).logits(parts[out])
-    network = _trained(Rows(parts=parts, weight=_even(kinds)), broken, seed)
+    folds = [np.isin(kinds, different[fold::FOLDS]) for fold in range(min(FOLDS, len(different)))]
+    nothing = np.zeros(len(seen), bool)
+
+    def without(out: Hits) -> Network:
+        return _trained(Rows(parts=parts[~out], weight=_even(kinds[~out])), broken, seed)
+
+    with one_thread_a_product():
+        *fitted, network = in_threads(without, [*folds, nothing])
+    for out, one in zip(folds, fitted, strict=True):
+        held_out[out] = one.logits(parts[out])
     as_is = ~seen["changed"].to_numpy() if "changed" in seen.columns else np.ones(len(seen), bool)
     length, logit, kinds = _length(seen)[as_is], held_out[as_is], kinds[as_is]
     lowered = _by_length(length, logit, _even(kinds))

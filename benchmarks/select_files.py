@@ -35,7 +35,7 @@ from benchmarks.demo import resident
 from tamis.embedding import load_encoder
 from tamis.records.current_values import read_current_values
 from tamis.store.home import Home
-from tamis.verbs.from_files import CHOSEN
+from tamis.verbs.choice.from_files import CHOSEN
 
 PARTS = ("small", "pool", "project")
 FIRST_SECONDS, SECOND_SECONDS, GIGABYTES = 20.0, 10.0, 3.0

@@ -103,7 +103,7 @@ def take(data: Any, decisions: Any) -> Any:
 
     Raises `ValueError` for data that have no rows, or fewer than the decisions are about.
     """
-    from tamis.verbs.data_types import take
+    from tamis.verbs.choice.data_types import take
 
     return take(data, decisions)
 

@@ -7,7 +7,7 @@ import click
 
 from tamis.settings.budget import Per
 from tamis.settings.sections import AUTO_COLUMN, RowFormat
-from tamis.verbs.from_files import RULES, Call, PoolError
+from tamis.verbs.choice.from_files import RULES, Call, PoolError
 
 F = TypeVar("F", bound=Callable[..., Any])
 NONE = "none"

@@ -9,7 +9,7 @@ import click
 from tamis.base.progress import is_quiet, visible
 from tamis.cli.choice_options import call_of, choice_options
 from tamis.cli.parts import ListCommand, spoken, written
-from tamis.verbs.choose_files import Written, select_files
+from tamis.verbs.choice.choose_files import Written, select_files
 
 _FILE = click.Path(path_type=Path, dir_okay=True)
 

@@ -29,11 +29,11 @@ from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.lock import LOCK_FILE, UnreadableLockError, read_lock
 from tamis.settings.sections import ProjectSection
+from tamis.verbs.choice.project_file import template, write_for_files, write_project
 from tamis.verbs.demonstration import demonstration
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
-from tamis.verbs.project_file import template, write_for_files, write_project
 from tamis.verbs.status import Status, read_status, unknown_assets
 
 OF_DOCUMENTS = ("target", "text_column", "form", "hold_out")

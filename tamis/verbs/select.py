@@ -47,9 +47,9 @@ from tamis.settings.samplers import (
 from tamis.settings.sections import AUTO_COLUMN, DensitySection, SelectionSection, TransportSection
 from tamis.transport import FewTargetPoints, TargetPotential, nearest_cost, solve_and_score
 from tamis.transport.prepare import FEW_TARGET_POINTS
-from tamis.verbs.data_types import REPEATED, UnusableTextsError, listed
-from tamis.verbs.from_files import CONTRAST
-from tamis.verbs.text_exclusions import Excluding, excluded_texts
+from tamis.verbs.choice.data_types import REPEATED, UnusableTextsError, listed
+from tamis.verbs.choice.from_files import CONTRAST
+from tamis.verbs.choice.text_exclusions import Excluding, excluded_texts
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
 EXCLUSION_COLUMNS = ("detail", "duplicate_of")

@@ -132,7 +132,7 @@ def test_what_no_rule_drops_is_looked_for_in_each_side(store, read_page, on, kin
     assert {"markup (HTML)*", f"{kind}*"} <= {row[0] for row in expected}
     text = read_page(selection_page(selection_report(store, SECTION, decisions, filters)))
     assert all(" ".join(row) in text for row in expected)
-    assert "they were looked for in 130 texts of each side, or in all if there are fewer" in text
+    assert "Counted by their marks, in 130 texts of each side or in all if there are fewer" in text
 
 
 def test_a_sound_pool_has_neither_table(tmp_path: Path, read_page):

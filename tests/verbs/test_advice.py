@@ -14,7 +14,7 @@ from projects import CHECKOUT
 from test_choose_files import GOAL, POOL, folder, texts, write  # noqa: F401
 
 from tamis.cli import main
-from tamis.verbs.advice import in_options
+from tamis.verbs.choice.advice import in_options
 
 OF_A_PROJECT = re.compile(
     r"tamis\.toml|\[\[|\]\]|\bset \w+ =|heuristics_off|\bcorpus\b|`tamis (status|explain)"
@@ -147,7 +147,7 @@ def test_a_call_that_is_killed_leaves_the_earlier_file(files):
     """The process ends without a word while rows are written, as by a kill: the file is the earlier one."""
     Path("out.jsonl").write_text("before")
     program = (
-        "import os\nfrom tamis.verbs import chosen_rows\nfrom tamis.cli import main\n"
+        "import os\nfrom tamis.verbs.choice import chosen_rows\nfrom tamis.cli import main\n"
         "whole = chosen_rows.json_lines\n"
         "def killed(rows):\n    yield from whole(rows)\n    os.kill(os.getpid(), 9)\n"
         "chosen_rows.json_lines = killed\n"

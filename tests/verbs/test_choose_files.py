@@ -16,8 +16,8 @@ from projects import CHECKOUT
 
 from tamis.cli import main
 from tamis.filters.form.model import default_model
-from tamis.verbs.chosen_rows import REPEATED
-from tamis.verbs.from_files import Call, Place, PoolError, sections_of
+from tamis.verbs.choice.chosen_rows import REPEATED
+from tamis.verbs.choice.from_files import Call, Place, PoolError, sections_of
 from tamis.verbs.steps import made
 
 WORDS = {
@@ -262,7 +262,7 @@ def test_a_failure_while_writing_leaves_the_earlier_file(folder, capsys, monkeyp
         yield "one"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tamis.verbs.chosen_rows.json_lines", full)
+    monkeypatch.setattr("tamis.verbs.choice.chosen_rows.json_lines", full)
     assert main(["select", "pool.jsonl", "--target", "goal.jsonl", "--rules", "none", "-o", "out.jsonl"]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert Path("out.jsonl").read_text() == "before"

@@ -20,7 +20,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.readers.text import document_id
 from tamis.transport import FewTargetPoints
-from tamis.verbs.data_types import REPEATED, UnusableTextsError
+from tamis.verbs.choice.data_types import REPEATED, UnusableTextsError
 from tamis.verbs.select import COLUMNS, EXCLUSION_COLUMNS
 
 ROWS = [{"n": number, "body": {"said": text}, "text": text} for number, text in enumerate(POOL)]
@@ -210,6 +210,6 @@ def test_a_call_leaves_no_folder_behind_where_it_fails(monkeypatch, tmp_path):
         assert list(Path(tmp_path).glob("tamis-select-*"))
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tamis.verbs.text_exclusions.exclusions", failing)
+    monkeypatch.setattr("tamis.verbs.choice.text_exclusions.exclusions", failing)
     with pytest.raises(ZeroDivisionError):
         tamis.select(MIXED, GOAL, 9, near_duplicates=True)

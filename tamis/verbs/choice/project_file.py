@@ -12,9 +12,18 @@ from typing import Any
 from tamis.base.files import write_atomically
 from tamis.base.progress import complain
 from tamis.settings.config import PROJECT_FILE, parse_settings
-from tamis.verbs.choose_files import parsed, read_examples, sizes_of
-from tamis.verbs.first_rows import other_than_prose, suggested, suggested_sizes
-from tamis.verbs.from_files import GOAL, LINKS, Call, Place, PoolError, sections_of, streams_of, with_sizes
+from tamis.verbs.choice.choose_files import parsed, read_examples, sizes_of
+from tamis.verbs.choice.first_rows import other_than_prose, suggested, suggested_sizes
+from tamis.verbs.choice.from_files import (
+    GOAL,
+    LINKS,
+    Call,
+    Place,
+    PoolError,
+    sections_of,
+    streams_of,
+    with_sizes,
+)
 
 HEADING = """\
 # The choice of `tamis select` from the same files, as a project: `tamis materialize` makes it, keeps it

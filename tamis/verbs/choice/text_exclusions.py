@@ -22,9 +22,9 @@ from tamis.selection.stage import eligible_edges
 from tamis.settings.config import PROJECT_FILE, parse_settings
 from tamis.settings.sections import CorpusSection
 from tamis.store.home import Home, placed, writing
-from tamis.verbs.from_files import AWAY, CHOSEN, CONTRAST, GOAL, RULES
+from tamis.verbs.choice.from_files import AWAY, CHOSEN, CONTRAST, GOAL, RULES
+from tamis.verbs.choice.temporary import temporary_folder
 from tamis.verbs.steps import BATCH_ROWS, Steps
-from tamis.verbs.temporary import temporary_folder
 
 TEXTS = "texts"
 """Name of the corpus, and of its only file."""

@@ -23,7 +23,7 @@ from tamis.readers.rows import WHOLE_SHARD
 from tamis.selection.pool import with_texts
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options, find_sampler
 from tamis.settings.sections import SelectionSection
-from tamis.verbs.data_types import REPEATED
+from tamis.verbs.choice.data_types import REPEATED
 
 RANK, SCORE = "tamis_rank", "tamis_score"
 TEXT = "text"

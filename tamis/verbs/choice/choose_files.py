@@ -43,9 +43,16 @@ from tamis.settings.config import PROJECT_FILE, Settings, parse_settings
 from tamis.settings.references import named as section_named
 from tamis.settings.samplers import find_sampler
 from tamis.store.home import Home, placed, writing
-from tamis.verbs.advice import errors_in_options, in_options
-from tamis.verbs.chosen_rows import ENDINGS, ending_of, places_of, scored, write_chosen, write_decisions
-from tamis.verbs.from_files import (
+from tamis.verbs.choice.advice import errors_in_options, in_options
+from tamis.verbs.choice.chosen_rows import (
+    ENDINGS,
+    ending_of,
+    places_of,
+    scored,
+    write_chosen,
+    write_decisions,
+)
+from tamis.verbs.choice.from_files import (
     AWAY,
     CHOSEN,
     POOL,
@@ -58,8 +65,8 @@ from tamis.verbs.from_files import (
     streams_of,
     with_sizes,
 )
+from tamis.verbs.choice.temporary import temporary_folder
 from tamis.verbs.steps import Steps, made, samplers_of_files
-from tamis.verbs.temporary import temporary_folder
 
 PAGES = (".html", ".htm")
 MOST_EXAMPLES = 2_000

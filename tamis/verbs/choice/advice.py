@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.filters import FAMILIES
 from tamis.readers.rows import NAME_IT
-from tamis.verbs.from_files import AWAY, GOAL, RULES, PoolError
+from tamis.verbs.choice.from_files import AWAY, GOAL, RULES, PoolError
 
 IN_A_PROJECT = "in a project (`tamis init NAME --from-select ...`), "
 OPTIONS = {

@@ -1,4 +1,4 @@
-"""How much is downloaded to install the wheel into an empty environment: a JSON line on stdout.
+"""Measures the download of an installation of the wheel into an empty environment: a JSON line on stdout.
 
     python -m benchmarks.download dist/tamis-0.3.0-py3-none-any.whl [PIP OPTION ...]
 

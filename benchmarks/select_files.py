@@ -47,7 +47,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a command took: seconds of the clock and of processors, and the most memory of all its processes.
+    """Cost of a command: seconds of the clock and of processors, and the peak memory of all its processes.
 
     `until`: seconds until a condition held, None where none was asked for.
     """

@@ -56,7 +56,7 @@ def test_pull_requests_run_the_whole_check():
 
 
 def test_actionlint_finds_nothing():
-    """Where it is installed; a job of check.yml runs it for each pull request."""
+    """Skipped where actionlint is not installed; a job of check.yml runs it for each pull request."""
     actionlint = shutil.which("actionlint")
     if actionlint is None:
         pytest.skip("actionlint is not installed")

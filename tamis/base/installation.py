@@ -1,4 +1,4 @@
-"""Where Tamis is installed: its package, the files of the platform in it, and the build that it is from."""
+"""Paths of the installed package and of the platform in it, and facts of the build."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What a project's results depend on here, as tamis.lock states it, and where the two differ."""
+"""Precision, models and versions that a project's results depend on, compared with its tamis.lock."""
 
 import platform
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ PYTHON, PRECISION, ABSENT = "python", "precision", "absent"
 
 
 class LockError(PermanentError):
-    """What tamis.lock asks for cannot be had: there is no such file, or nothing that it could state."""
+    """There is no tamis.lock to compare with, or nothing yet that it could state."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is installed and what it runs on, and the health of the home: what a report of a fault should say.
+"""Facts for a report of a fault: what is installed, the machine, and the health of the home.
 
 It imports no library but those that look at the home, and torch only where it is a build for GPUs.
 """

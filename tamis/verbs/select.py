@@ -90,7 +90,7 @@ class UnscoredSamplerError(PermanentError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Choosing:
-    """How texts are chosen: the arguments of `tamis.select` but the texts and the goal."""
+    """Arguments of `tamis.select` but the texts and the goal."""
 
     budget: int | str
     sampler: str

@@ -1,4 +1,4 @@
-"""What `tamis select` says speaks of its options, never of a tamis.toml, which its user does not have."""
+"""Messages of `tamis select` name its options, never a tamis.toml, which its user does not have."""
 
 import json
 import os

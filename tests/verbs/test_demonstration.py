@@ -1,4 +1,4 @@
-"""Where `tamis demo` finds or writes its project."""
+"""The place in which `tamis demo` finds or writes its project."""
 
 import tomllib
 

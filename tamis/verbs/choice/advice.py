@@ -108,7 +108,7 @@ _ADVICE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"\btarget {GOAL}\b", "target"),
     (rf"\btarget {AWAY}\b", "--keep-away"),
 )
-"""What messages say, as patterns in order, and what a person without a project is to read."""
+"""Patterns of messages, in order, with the words for a person who has no project."""
 
 
 def in_options(line: str) -> str:

@@ -53,7 +53,7 @@ class Excluding:
 
     @property
     def reads_texts(self) -> bool:
-        """Whether anything but equal texts excludes a text."""
+        """Return whether anything but equal texts excludes a text."""
         return bool(self.rules or self.near_duplicates or len(self.held_out))
 
 

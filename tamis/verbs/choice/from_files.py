@@ -21,7 +21,7 @@ CONTRAST = "got-d-contrast"
 RULES = ("noise", "boilerplate", "form")
 LINKS = "examples"
 POOL, TARGET, KEPT_AWAY = "pool", "target", "examples to keep away from"
-"""What files of a call are."""
+"""Options whose files a call names."""
 _GLOB = re.compile(r"[*?]|\[[^]]+\]")
 
 

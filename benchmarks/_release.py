@@ -80,6 +80,7 @@ RELEASE = (
     Entry(name="form", minutes=30),
     Entry(name="token_budgets", minutes=15),
     Entry(name="transport", minutes=20),
+    Entry(name="select_files", minutes=60, keeps_home=True),
     Entry(name="scale", minutes=30),
     Entry(name="lineage", minutes=30),
     Entry(name="own_curves", minutes=40, keeps_home=True),
@@ -97,6 +98,7 @@ RELEASE = (
 )
 LEFT_OUT = {
     "gpu_session": "it needs a GPU",
+    "download": "it measures a wheel, which is built first",
     "mutants": "it measures the tests, and needs a run of them under coverage first",
     "digest_mutants": "it measures the digests of the code, and builds the goldens many times",
     "suite": "it measures the tests",

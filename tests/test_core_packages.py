@@ -158,7 +158,7 @@ def undeclared(file: str, tree: ast.Module) -> list[str]:
 def commands_named() -> set[str]:
     """Extras whose installing command is in a module that raises MissingPackageError."""
     texts = [text for text in map(ast.unparse, product().values()) if "raise MissingPackageError(" in text]
-    return {extra for text in texts for extra in re.findall(r"pip install [^\"]*'\.\[([\w-]+)\]'", text)}
+    return {extra for text in texts for extra in re.findall(r"install_command\('([\w-]+)'\)", text)}
 
 
 def test_the_product_imports_what_its_requirements_name_and_nothing_else():

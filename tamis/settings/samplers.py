@@ -36,6 +36,8 @@ ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
 READS_TEXTS = frozenset({"dsir", "classifier"})
 """Methods that score texts by their words; the others, but for models that read them, look at vectors."""
+MODEL_SCORES = frozenset({"bits_per_byte", "judge_margin_predicted", "quality"})
+"""Score columns that a judge or a model of a project computes."""
 VECTOR_SCORES = frozenset(
     {
         "transport_gradient",

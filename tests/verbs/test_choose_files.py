@@ -16,9 +16,10 @@ from projects import CHECKOUT
 
 from tamis.cli import main
 from tamis.filters.form.model import default_model
+from tamis.settings.samplers import MODEL_SCORES, SAMPLERS
 from tamis.verbs.choice.chosen_rows import REPEATED
 from tamis.verbs.choice.from_files import Call, Place, PoolError, sections_of
-from tamis.verbs.steps import made
+from tamis.verbs.steps import made, samplers_of_files
 
 WORDS = {
     "statistics": "sample variance median estimator bias quantile likelihood prior residual",
@@ -352,3 +353,10 @@ def test_a_project_that_is_not_written_leaves_the_folder_as_it_was(folder, capsy
     left = {path.relative_to(examples).as_posix() for path in examples.rglob("*")}
     assert left == {"notes.txt", "other", "other/of-mine.jsonl"}
     assert not (folder / "tamis.toml").exists()
+
+
+def test_samplers_without_a_model_are_those_that_the_steps_can_make():
+    without = {one.name for one in SAMPLERS.values() if MODEL_SCORES.isdisjoint(one.score_columns)}
+    assert {name for name in samplers_of_files() if not SAMPLERS[name].needs_target} == {
+        name for name in without if not SAMPLERS[name].needs_target
+    }

@@ -11,7 +11,7 @@ from typing import Any
 from tamis.base.errors import PermanentError, did_you_mean
 from tamis.corpus.listing import PARTS, STATE, is_temporary
 from tamis.corpus.remote.object_store import is_url
-from tamis.settings.samplers import AWAY_SCORE, SAMPLERS, Sampler, find_sampler, model_of
+from tamis.settings.samplers import AWAY_SCORE, MODEL_SCORES, SAMPLERS, Sampler, find_sampler, model_of
 from tamis.settings.sections import AUTO_COLUMN
 
 STDIN = "-"
@@ -58,9 +58,11 @@ class Call:
                 f"the sampler {name!r} ranks by a model of a project, which only a project has (`tamis init`)"
             )
         if sampler.needs_target and not self.target:
-            from tamis.verbs.steps import samplers_of_files
-
-            without = ", ".join(one for one in samplers_of_files() if not SAMPLERS[one].needs_target)
+            without = ", ".join(
+                one.name
+                for one in SAMPLERS.values()
+                if not one.needs_target and MODEL_SCORES.isdisjoint(one.score_columns)
+            )
             raise PoolError(
                 f"the sampler {name!r} needs examples of what the model should become good at: name files "
                 f"with --target FILE; samplers that need none: {without}"

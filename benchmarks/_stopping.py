@@ -16,8 +16,20 @@ def run_within(
 
     However it ends, and if this process is interrupted, nothing of its group is left.
     """
-    process = subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True)
+    # A signal while the command is being started waits until there is a process to stop.
+    asked: list[int] = []
+    handlers = {
+        name: signal.signal(name, lambda number, _frame: asked.append(number))
+        for name in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True)
+    finally:
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
+    try:
+        for number in asked:
+            signal.raise_signal(number)
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None

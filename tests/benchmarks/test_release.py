@@ -1,6 +1,7 @@
 """The release runs every benchmark once, and goes on where it was stopped."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks import _release
 from benchmarks._release import LEFT_OUT, MOST_HOURS, RELEASE, Entry, print_list, release
+from benchmarks._stopping import run_within
 
 PUBLIC = {path.stem for path in Path(_release.__file__).parent.glob("[a-z]*.py")}
 
@@ -109,6 +111,20 @@ def test_a_release_that_is_ended_ends_its_benchmark(tmp_path):
     assert process.wait(30) == 143
     assert not running[0].is_running()
     assert not (tmp_path / "yardstick.done.json").exists()
+
+
+def test_a_command_is_ended_by_a_signal_that_comes_while_it_starts(tmp_path, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def signalled_popen(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", signalled_popen)
+    with (tmp_path / "out").open("wb") as out, pytest.raises(KeyboardInterrupt):
+        run_within(60, ["sleep", "60"], out)
+    assert started[0].poll() is not None
 
 
 def test_the_list_shows_what_was_measured_next_to_what_is_expected(tmp_path, capsys):

@@ -271,10 +271,13 @@ def _hashed(
 def _dropped(
     store: Store, ids: pl.Series, buckets: Buckets, threshold: float, shared: SharedText
 ) -> pl.DataFrame:
-    compared = (block.select(*_TEXTS) for block in map(shared.compared, _texts(store, ids)))
-    texts = pl.concat([pl.DataFrame(schema=_TEXTS), *compared])
-    ordered = ids.to_frame().join(texts, on="doc_id", how="left", maintain_order="left")["text"]
-    return dropped_of(ids, ordered, buckets, threshold, SHINGLE)
+    places = ids.to_frame().with_row_index("place")
+    compared = (
+        places.join(shared.compared(block), on="doc_id", maintain_order="left")
+        for block in _texts(store, ids)
+    )
+    texts = ((block["place"].cast(pl.Int64).to_numpy(), block["text"]) for block in compared)
+    return dropped_of(ids, texts, buckets, threshold, SHINGLE)
 
 
 def _texts(store: Store, doc_ids: pl.Series) -> Iterator[pl.DataFrame]:
@@ -348,10 +351,17 @@ def _fingerprints(relation: Relation, doc_ids: pl.Series) -> pl.Series:
 
 def _in_order(ids: pl.Series, *parts: Keys) -> NDArray[np.uint64]:
     """Band keys [n, bands] in the order of the ids; every id has some, and keys of other ids are left out."""
-    given = pl.concat([part.doc_ids for part in parts]).to_frame("doc_id").with_row_index("place")
-    places = ids.to_frame("doc_id").join(given, on="doc_id", how="left", maintain_order="left")["place"]
-    assert places.null_count() == 0
-    return np.concatenate([part.bands_nb for part in parts])[places.to_numpy()]
+    places, keys_nb = ids.to_frame("doc_id").with_row_index("place"), None
+    found_n = np.zeros(len(ids), dtype=bool)
+    for part in parts:
+        rows = part.doc_ids.to_frame("doc_id").with_row_index("row").join(places, on="doc_id")
+        if keys_nb is None:
+            keys_nb = np.empty((len(ids), part.bands_nb.shape[1]), dtype=np.uint64)
+        keys_nb[rows["place"].to_numpy()] = part.bands_nb[rows["row"].to_numpy()]
+        found_n[rows["place"].to_numpy()] = True
+    assert keys_nb is not None
+    assert found_n.all()
+    return keys_nb
 
 
 def _decide(

@@ -164,7 +164,8 @@ def buckets_of(keys_nb: NDArray[np.uint64], among_n: NDArray[np.bool_] | None = 
         documents = np.flatnonzero(keys_nb[:, 0] != NO_WORDS)
         documents = documents if among_n is None else documents[among_n[documents]]
     members, buckets, used = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], 0
-    for keys_n in keys_nb[documents].T:
+    for band in range(keys_nb.shape[1]):
+        keys_n = keys_nb[documents, band]
         order = np.argsort(keys_n, kind="stable")
         ordered = keys_n[order]
         begins = np.append(True, ordered[1:] != ordered[:-1])[: len(order)]

@@ -8,8 +8,8 @@ a chain of small edits, drop documents that resemble nothing that is kept. 20,00
 characters take 4 s on one core. The persistent index is in tamis/corpus/repeats.py.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
-from tamis.duplicates.minhash import Buckets, band_keys, buckets_of, word_windows
+from tamis.duplicates.minhash import Buckets, Windows, band_keys, buckets_of, word_windows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 KEYS_VERSION = "2"  # 2: characters of scripts without spaces are words
 CODE_VERSION = "3"  # 3: text that many documents of a file share is left out; keys of the others are the same
+TextBlock = tuple[NDArray[np.int64], pl.Series]
+"""Positions [m] of some documents, and their texts [m]."""
 _INPUT = {"doc_id": pl.String, "text": pl.String}
 _FIRST_STRETCH = 256  # documents decided before the others are compared with what they keep
 _ONE_IN_COMMON, _DENSE_VALUES = 20, 50_000_000  # shingles that a dense matrix holds, and its largest size
 _SPARE = 4  # similarities that may be computed for one that is asked for
+_TEXTS_AT_ONCE, _HASHES_AT_ONCE = 8_192, 1_000_000
 
 
 class NearDuplicateInputError(PermanentError, ValueError):
@@ -50,17 +56,17 @@ def find_near_duplicates(
     Raises `NearDuplicateInputError` (a `ValueError`) for repeated ids, lengths or settings that do not fit.
     """
     ids, sorted_texts, buckets = _in_order(doc_ids, texts, threshold, shingle, permutations, advance)
-    return dropped_of(ids, sorted_texts, buckets, threshold, shingle)
+    return dropped_of(ids, _blocks_of(sorted_texts, buckets), buckets, threshold, shingle)
 
 
 def dropped_of(
-    ids: pl.Series, texts: pl.Series, buckets: Buckets, threshold: float, shingle: int
+    ids: pl.Series, texts: Iterable[TextBlock], buckets: Buckets, threshold: float, shingle: int
 ) -> pl.DataFrame:
     """As `find_near_duplicates`, of documents in ascending order of id whose buckets are known.
 
-    Texts of documents that are in no bucket are not read and may be null.
+    texts: those of all documents in a bucket, each once, in any order.
     """
-    kept, jaccard = drop_greedily(buckets, _Similarity(texts, buckets.members, shingle), len(ids), threshold)
+    kept, jaccard = drop_greedily(buckets, _Similarity(texts, len(ids), shingle), len(ids), threshold)
     dropped = np.flatnonzero(kept < len(ids))
     return pl.DataFrame(
         {"doc_id": ids.gather(dropped), "kept": ids.gather(kept[dropped]), "jaccard": jaccard[dropped]}
@@ -83,7 +89,7 @@ def near_duplicate_groups(
     n documents that are all a little too different n^2 / 2.
     """
     ids, sorted_texts, buckets = _in_order(doc_ids, texts, threshold, shingle, permutations, advance)
-    similarity = _Similarity(sorted_texts, buckets.members, shingle)
+    similarity = _Similarity(_blocks_of(sorted_texts, buckets), len(ids), shingle)
     return pl.DataFrame(
         {"doc_id": ids, "group": ids.gather(_grouped(buckets, similarity, len(ids), threshold))}
     )
@@ -127,22 +133,21 @@ class _Similarity:
     products count what is shared in a hundredth of the time.
     """
 
-    def __init__(self, texts: pl.Series, documents: NDArray[np.int64], shingle: int) -> None:
-        from scipy import sparse
-
-        wanted = np.unique(documents)
-        self._row = np.zeros(len(texts), dtype=np.int64)
-        self._row[wanted] = np.arange(len(wanted))
-        windows = word_windows(texts.gather(wanted), shingle)
-        _, column = np.unique(windows.hashes, return_inverse=True)
-        shape = (len(wanted), int(column.max(initial=0)) + 1)
-        ones = np.ones(len(column), dtype=np.int32)
-        self._sets = sparse.csr_array((ones, (windows.document, column)), shape=shape)
-        self._sets.data[:] = 1
-        self._sizes = np.diff(self._sets.indptr)
-        holders = np.bincount(self._sets.indices, minlength=shape[1])
-        common = holders * _ONE_IN_COMMON > len(wanted)
-        if common.sum() * len(wanted) > _DENSE_VALUES:
+    def __init__(self, texts: Iterable[TextBlock], count: int, shingle: int) -> None:
+        """`count` documents, of which these are compared; their texts are let go of block by block."""
+        self._row = np.zeros(count, dtype=np.int64)
+        sizes, hashes, rows = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)], 0
+        for positions_m, block in texts:
+            self._row[positions_m] = rows + np.arange(len(block))
+            document, own = _distinct(word_windows(block, shingle))
+            sizes.append(np.bincount(document, minlength=len(block)))
+            hashes.append(own)
+            rows += len(block)
+        self._sizes = np.concatenate(sizes)
+        self._sets = _sets_of(self._sizes, np.concatenate(hashes))
+        holders = np.bincount(self._sets.indices, minlength=self._sets.shape[1])
+        common = holders * _ONE_IN_COMMON > rows
+        if common.sum() * rows > _DENSE_VALUES:
             common[:] = False
         self._common_nc = self._sets[:, np.flatnonzero(common)].toarray().astype(np.float32)
         self._rare = self._sets[:, np.flatnonzero(~common)] if common.any() else self._sets
@@ -156,7 +161,49 @@ class _Similarity:
             shared = (in_common + (self._rare[rows] @ self._rare[columns].T).toarray())[at_row, at_column]
         else:
             shared = np.asarray(self._sets[left].multiply(self._sets[right]).sum(axis=1)).reshape(-1)
+        shared = np.where(left == right, self._sizes[left], shared)  # its own shingles are in no other set
         return np.asarray(shared / (self._sizes[left] + self._sizes[right] - shared), dtype=np.float64)
+
+
+def _blocks_of(texts: pl.Series, buckets: Buckets) -> Iterator[TextBlock]:
+    """Yield the texts of the documents that are in a bucket."""
+    wanted = np.unique(buckets.members)
+    for start in range(0, len(wanted), _TEXTS_AT_ONCE):
+        positions_m = wanted[start : start + _TEXTS_AT_ONCE]
+        yield positions_m, texts.gather(positions_m)
+
+
+def _distinct(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return documents and hashes of the windows, ascending, each hash once a document."""
+    order = np.lexsort((windows.hashes, windows.document))
+    document, hashes = windows.document[order], windows.hashes[order]
+    first = np.append(True, (document[1:] != document[:-1]) | (hashes[1:] != hashes[:-1]))[: len(order)]
+    return document[first], hashes[first]
+
+
+def _sets_of(sizes_n: NDArray[np.int64], hashes: NDArray[np.uint64]) -> "csr_array":
+    """Return the sets [n, v] of the shingles that several documents hold; no two share any other.
+
+    hashes: those of the documents, one document after the other, ascending and distinct in each.
+    """
+    from scipy import sparse
+
+    ordered = np.sort(hashes)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    shared_v = np.unique(repeated)
+    columns = np.empty(len(hashes), dtype=np.int32)
+    for start in range(0, len(hashes), _HASHES_AT_ONCE):
+        block = hashes[start : start + _HASHES_AT_ONCE]
+        order = np.argsort(block)  # neighbours are looked up one after the other
+        place = np.searchsorted(shared_v, block[order])
+        place[place == len(shared_v)] = 0
+        there = shared_v[place] == block[order] if len(shared_v) else np.zeros(len(block), dtype=bool)
+        columns[start + order] = np.where(there, place, -1)
+    held = columns >= 0
+    ends = np.append(0, np.cumsum(held))[np.append(0, np.cumsum(sizes_n))]
+    ones = np.ones(int(held.sum()), dtype=np.int32)
+    return sparse.csr_array((ones, columns[held], ends), shape=(len(sizes_n), max(len(shared_v), 1)))
 
 
 def drop_greedily(

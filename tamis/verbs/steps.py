@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from tamis.base.files import user_cache, write_atomically
+from tamis.base.memory import return_freed_memory
 from tamis.base.progress import Progress, say
 from tamis.corpus.documents import Reading, ShardBatch, read_as, read_files_of_group
 from tamis.corpus.intake import groups_of_shards, store_shards
@@ -96,6 +97,7 @@ class Steps:
             own = sorted(partition for one, partition in needed if one == name and name not in done)
             for partition in own[:1] if stage.partitions == "shards" else own:  # a step makes all shards
                 getattr(self, name)(partition)
+                return_freed_memory()
 
     def choose(self, section: SelectionSection) -> Chosen:
         """Return the decisions of a selection whose steps have run."""

@@ -12,6 +12,7 @@ from near_texts import VOCABULARY, doc_id, edited, pool_of, random_text
 from tamis.duplicates.minhash import band_keys, buckets_of, word_windows
 from tamis.duplicates.near_duplicates import (
     NearDuplicateInputError,
+    _blocks_of,
     _components,
     _Similarity,
     _verified,
@@ -146,7 +147,7 @@ def all_pairs(ids, texts, threshold):
     order = sorted(range(len(ids)), key=ids.__getitem__)
     ordered = pl.Series([texts[place] for place in order], dtype=pl.String)
     buckets = buckets_of(band_keys(ordered, threshold, 5, 128))
-    similarity = _Similarity(ordered, buckets.members, 5)
+    similarity = _Similarity(_blocks_of(ordered, buckets), len(ordered), 5)
     edges, _ = _verified(buckets, np.ones(len(ids), dtype=bool), similarity, threshold)
     return [ids[order[place]] for place in _components(edges, len(ids))]
 
@@ -184,7 +185,7 @@ def test_similarities_of_a_few_documents_and_of_many_are_those_of_the_sets(seed,
     texts += [f"{texts[0]} {random_text(rng, rng.randint(1, 9))}" for _ in range(30)]
     documents = np.arange(3 if few else len(texts))
     a, b = (np.array(rng.choices(documents.tolist(), k=pairs)) for _ in range(2))
-    found = _Similarity(pl.Series(texts), np.arange(len(texts)), 5).of_pairs(a, b)
+    found = _Similarity([(np.arange(len(texts)), pl.Series(texts))], len(texts), 5).of_pairs(a, b)
     expected = [jaccard(texts[one], texts[other]) for one, other in zip(a, b, strict=True)]
     assert found.tolist() == expected
 

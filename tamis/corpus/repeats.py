@@ -26,7 +26,7 @@ from tamis.duplicates.shared_text import (
     own_words,
     shared_runs_of,
 )
-from tamis.store.tables import ALL, Store, matrix_of, one_of, quoted
+from tamis.store.tables import ALL, Store, detached, matrix_of, one_of, quoted
 
 SHARED_TEXT = "shared_text"
 _TEXTS_AT_ONCE = 20_000
@@ -320,7 +320,7 @@ def _joined(bands: int, parts: Iterator[Keys]) -> Keys:
     ids, keys = [pl.Series("doc_id", [], pl.String)], [np.empty((0, bands), dtype=np.uint64)]
     left_out = [pl.Series("left_out", [], pl.Float32)]
     for part in parts:
-        ids.append(part.doc_ids)
+        ids.append(detached(part.doc_ids))
         keys.append(part.bands_nb)
         nothing = pl.repeat(None, len(part.doc_ids), dtype=pl.Float32, eager=True)
         left_out.append(nothing if part.left_out is None else part.left_out)

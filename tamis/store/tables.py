@@ -480,6 +480,11 @@ def matrix_of(column: pa.Array | pa.ChunkedArray, dtype: type[np.number] = np.fl
     return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(flat), -1).astype(dtype, copy=False)
 
 
+def detached(column: pl.Series) -> pl.Series:
+    """A copy of a column of texts: a column of a block keeps all columns of the block in memory."""
+    return pl.Series(column.name, column.to_arrow(compat_level=pl.CompatLevel.oldest()), dtype=pl.String)
+
+
 def vector_column(vectors_nd: np.ndarray) -> pa.FixedSizeListArray:
     """[n, d] vectors as a column of 16-bit floats."""
     halves = np.ascontiguousarray(vectors_nd, dtype=np.float16)

@@ -14,6 +14,7 @@ from tamis.store.schemas import LATER_COLUMNS, declaration, schema_of, tables
 from tamis.store.tables import (
     Store,
     UnknownTableError,
+    detached,
     matrix_of,
     one_of,
     quoted,
@@ -34,6 +35,28 @@ def vectors(numbers, value=1.0):
     matrix = np.full((len(numbers), 4), value)
     columns = [[doc(n) for n in numbers], vector_column(matrix), ["encoder"] * len(numbers)]
     return pa.table(columns, schema=schema_of("embeddings_static", 4))
+
+
+class Stream:
+    """A table as another library hands it over: all columns of a block are let go of together."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.rows.__arrow_c_stream__(requested_schema)
+
+
+def test_a_detached_column_lets_go_of_the_texts_of_its_block():
+    before = pa.total_allocated_bytes()
+    rows = pa.table(Stream(pa.table({"doc_id": [doc(n) for n in range(100)], "text": ["x" * 10_000] * 100})))
+    column = pl.DataFrame(pl.from_arrow(rows))["doc_id"]
+    del rows
+    assert pa.total_allocated_bytes() - before > 900_000, "held by the column"
+    column = detached(column)
+    assert pa.total_allocated_bytes() - before < 100_000
+    assert column.to_list() == [doc(n) for n in range(100)]
+    assert (column.name, column.dtype) == ("doc_id", pl.String)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tamis.base.files import make_folder, replace_folder, whole_file, write_atomically
-from tamis.cli.parts import CannotWriteError, written
 from tamis.store.places import move_files, remove_named
+from tamis.store.unwritable import CannotWriteError, storing_file
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def test_a_file_for_which_there_is_no_room_is_named(tmp_path, code):
     assert caught.value.filename == str(tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
     said = f"file cannot be written .{os.strerror(code)}"
-    with pytest.raises(CannotWriteError, match=said), written(tmp_path / "file"):
+    with pytest.raises(CannotWriteError, match=said), storing_file(tmp_path / "file"):
         fail()
 
 
-def test_what_fails_for_another_reason_is_not_said_of_the_file_that_is_written(tmp_path):
+def test_what_fails_for_another_reason_is_not_said_of_the_file_that_is_storing_file(tmp_path):
     with pytest.raises(OSError, match="Input") as caught, whole_file(tmp_path / "file"):
         raise OSError(errno.EIO, "Input/output error")
     assert caught.value.filename is None
@@ -131,5 +131,5 @@ def test_what_fails_for_another_reason_is_not_said_of_the_file_that_is_written(t
 def test_a_limit_on_the_size_of_files_is_named_with_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (8192, 8192))
     said = r"file cannot be written \(File too large; .*`ulimit -f`"
-    with pytest.raises(CannotWriteError, match=said), written(tmp_path / "file"):
+    with pytest.raises(CannotWriteError, match=said), storing_file(tmp_path / "file"):
         raise OSError(errno.EFBIG, "File too large")

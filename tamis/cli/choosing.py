@@ -8,7 +8,7 @@ import click
 
 from tamis.base.progress import is_quiet, visible
 from tamis.cli.choice_options import call_of, choice_options
-from tamis.cli.parts import ListCommand, spoken, written
+from tamis.cli.parts import ListCommand, spoken
 from tamis.verbs.choice.choose_files import Written, select_files
 
 _FILE = click.Path(path_type=Path, dir_okay=True)
@@ -33,8 +33,7 @@ _FILE = click.Path(path_type=Path, dir_okay=True)
 def select(pool: Sequence[str], output: Path, decisions: Path | None, page: Path | None, **given: Any) -> int:
     """Choose, and say how many have each reason."""
     call = call_of(pool, **given)
-    with written(output):
-        found = select_files(call, Written(output=output, decisions=decisions, page=page))
+    found = select_files(call, Written(output=output, decisions=decisions, page=page))
     if not is_quiet():
         print(visible("\n".join(found.lines)))
     return 0

@@ -1,7 +1,5 @@
 """What the verbs of the command line share: options, answers, and runs of the platform."""
 
-import contextlib
-import errno
 import functools
 import importlib
 import json
@@ -10,19 +8,16 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.imports import importing
-from tamis.base.limits import SIZE
 from tamis.base.progress import Heartbeat, say, show, visible_line
 from tamis.corpus.listing import ListingError
 from tamis.project import Project, open_project, read_project
 from tamis.scan.sources import due
-from tamis.store.unwritable import FULL, READ_ONLY
 
 Verb = Callable[..., int]
 
@@ -33,16 +28,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 class CallError(PermanentError):
     """A command cannot do what a call asks for; the message says why, and what to do."""
-
-
-class CannotWriteError(PermanentError):
-    """A file that a call names cannot be written: why, and what to do."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(
-            f"{path} cannot be written ({problem}); free some space there and allow this user to write, or "
-            "name another path"
-        )
 
 
 class ListCommand(click.Command):
@@ -93,18 +78,6 @@ def names_in_project(_context: click.Context, parameter: click.Parameter, incomp
     except TamisError:
         return []
     return [one.name for one in sections if one.name.startswith(incomplete)]
-
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Raise `CannotWriteError` where the disk of a file that a call names is full or may only be read."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (*FULL, *READ_ONLY, errno.EFBIG):
-            raise
-        limited = f"; {SIZE.in_words}" if error.errno == errno.EFBIG and SIZE.value is not None else ""
-        raise CannotWriteError(path, f"{os.strerror(error.errno)}{limited}") from error
 
 
 def answer(as_json: bool, value: Any, lines: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from tamis.cli.parts import (
     names_in_project,
     run,
     why_out_of_date,
-    written,
 )
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS
@@ -31,6 +30,7 @@ from tamis.scan.sources import scan
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
 from tamis.store.exports import FOLDER
 from tamis.store.home import writing
+from tamis.store.unwritable import storing_file
 from tamis.verbs.export import FORMS, Extras, export_selection
 from tamis.verbs.map import LAYOUTS, current_map, map_by_neighbours, write_points
 
@@ -80,7 +80,7 @@ def export(
     columns = [name.strip() for names in listed for name in names.split(",") if name.strip()]
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
-    with written(output) if output else contextlib.nullcontext():
+    with storing_file(output) if output else contextlib.nullcontext():
         done = export_selection(project, selection, form, columns, output, Extras(card=card, scores=scores))
     print(f"{done.path}: {counted(done.documents, 'document')}")
     if done.card and done.card.parent != done.path.parent and form != FOLDER:

@@ -15,7 +15,7 @@ from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
 from tamis.base.progress import complain, say
-from tamis.cli.parts import answer, json_option, names_in_project, runtime_module, why_out_of_date, written
+from tamis.cli.parts import answer, json_option, names_in_project, runtime_module, why_out_of_date
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
 from tamis.embedding.unknown import unknown_lines
@@ -44,6 +44,7 @@ from tamis.report.serving import served_page_name
 from tamis.scan.sources import scan, values_due, why_due
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.store.tables import Store
+from tamis.store.unwritable import storing_file
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.storing import read_gaps
 
@@ -213,12 +214,12 @@ def audit(
         found, there, named = judge_anchor(found, project.home.manifests, Path(against))
         say(f"anchor {against}: {there:,} of the {named:,} manifests that it lists are unaltered")
     if html:
-        with written(Path(html)):
+        with storing_file(Path(html)):
             write_atomically(Path(html), page_of(found).encode())
         say(f"{html}: the audit as a page")
     if anchor:
         current = read_current_values(project.home.store)
-        with written(Path(anchor)):
+        with storing_file(Path(anchor)):
             root = write_anchor(Path(anchor), current)
         say(f"anchor {anchor}: root {root}")
     if found.status == "red" and (openlineage or prov):
@@ -227,7 +228,7 @@ def audit(
         lineage = lineage_behind(project, name)
         for file, write in ((openlineage, openlineage_lines), (prov, prov_json)):
             if file:
-                with written(Path(file)):
+                with storing_file(Path(file)):
                     write_atomically(Path(file), write(lineage).encode())
                 say(f"{file}: {counted(len(lineage.manifests), 'manifest')}")
     # Last: whoever reads only the first lines closes the pipe, and the files are written all the same.

@@ -179,7 +179,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]], snapshot: ProjectSnapsho
             lines.append(f"{place}: {files[0]} (whole file), {words}: {detail}")
         else:
             several = f"{len(entries):,} rows, the first is " if len(entries) > 1 else ""
-            where = f"{several}row {first['row']}"
+            after = " and all rows after it" if reason == Reason.BROKEN_COMPRESSION else ""
+            where = f"{several}row {first['row']}{after}"
             lines.append(f"{place}: {file}, {where}, {words}: {differ}{detail}")
     return [*lines, *(f"corpus {name}: to read them, {said}" for name, said in remedies.items() if said)]
 

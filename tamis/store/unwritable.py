@@ -1,4 +1,4 @@
-"""A home that cannot be written: the disk is full, or mounted or owned so that this user may only read.
+"""A home, or a file that a call names, that cannot be written: a full disk, or one that may only be read.
 
 Every library below says so in its own words (Lance, SQLite, torch, numpy), some in none. So a failed piece of
 work is followed by one question: can a small file be written there? The answer is the message.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tamis.base.errors import PermanentError, TamisError, TransientError, out_of_memory
-from tamis.base.limits import FileTooLargeError, LimitReachedError, limit_reached
+from tamis.base.limits import SIZE, FileTooLargeError, LimitReachedError, limit_reached
 from tamis.store.remote.objects import object_store_problem
 
 PROBE_BYTES = 1 << 18
@@ -42,6 +42,16 @@ class ReadOnlyHomeError(PermanentError):
             f"{home} cannot be written ({problem}): mount its disk for writing, give this user permission to "
             "write there, or set TAMIS_HOME to another folder, such as a copy of it. Nothing was changed; "
             "`tamis status`, `tamis plan`, `tamis explain` and `tamis audit` only read and still work"
+        )
+
+
+class CannotWriteError(PermanentError):
+    """A file that a call names cannot be written: why, and what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"{path} cannot be written ({problem}); free some space there and allow this user to write, or "
+            "name another path"
         )
 
 
@@ -134,3 +144,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def storing_file(path: Path) -> Iterator[None]:
+    """Raise `CannotWriteError` where the disk of a file that a call names is full or may only be read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*FULL, *READ_ONLY, errno.EFBIG):
+            raise
+        limited = f"; {SIZE.in_words}" if error.errno == errno.EFBIG and SIZE.value is not None else ""
+        raise CannotWriteError(path, f"{os.strerror(error.errno)}{limited}") from error

@@ -61,7 +61,10 @@ def said_of(capsys, *arguments: str, rules: str = "none") -> str:
     ("arguments", "advice"),
     [
         (["body.jsonl", "--target", "goal.jsonl", "--text-column", "text"], ["pass --text-column body"]),
-        (["pool.jsonl", "--target", "numbers.jsonl"], ["(name the right one with --text-column)"]),
+        (
+            ["pool.jsonl", "--target", "numbers.jsonl"],
+            ["(name the right one with --text-column, or the --format)"],
+        ),
         (["pool.jsonl", "--target", "chat.jsonl"], ["pass --format messages"]),
         (["talk.jsonl", "--target", "goal.jsonl"], ["pass --format sharegpt --text-column talk"]),
         (

@@ -219,7 +219,8 @@ def test_an_unreadable_file_among_good_ones_is_said(folder, capsys):
         (["pool.jsonl", "--target", "goal.jsonl", "--per", "source"], "--maximum-share"),
         (["pool.jsonl", "--target", "goal.jsonl", "--hold-out", "120"], "leaves nothing to choose by"),
         (["pool.jsonl", "--target", "goal.jsonl", "--text-column", "body"], "no example could be read"),
-        (["empty", "--target", "goal.jsonl"], "no document could be read"),
+        (["empty", "--target", "goal.jsonl"], "the pool has no file"),
+        (["blank.jsonl", "--target", "goal.jsonl"], "blank.jsonl): no row has a text"),
         (["one.txt", "--target", "goal.jsonl"], "has a single text"),
     ],
 )
@@ -227,6 +228,7 @@ def test_a_call_that_cannot_be_done_is_a_sentence(folder, capsys, arguments, sen
     Path("copy.jsonl").write_bytes(Path("pool.jsonl").read_bytes())
     Path("one.txt").write_text(POOL[0])
     Path("empty").mkdir()
+    Path("blank.jsonl").write_text("\n\n")
     said = refused(capsys, *arguments, "-o", "out.jsonl")
     assert sentence in said
     assert "Traceback" not in said
@@ -240,6 +242,7 @@ def test_a_call_that_cannot_be_done_is_a_sentence(folder, capsys, arguments, sen
         ("docs/out.jsonl", "inside the pool"),
         ("out.txt", "the name says no format"),
         ("nowhere/out.jsonl", "does not exist"),
+        ("/proc/out.jsonl", "/proc/out.jsonl cannot be written"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_is_read(folder, capsys, output, sentence):
@@ -273,6 +276,48 @@ def test_a_failure_while_writing_leaves_the_earlier_file(folder, capsys, monkeyp
         "pool.jsonl",
         "temporary",
     ]
+
+
+def test_of_several_files_the_chosen_rows_are_written_last(folder, capsys, monkeypatch):
+    def full(*_given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tamis.verbs.choice.choose_files.write_decisions", full)
+    call = ["select", "pool.jsonl", "--target", "goal.jsonl", "--rules", "none", "-o", "out.jsonl"]
+    assert main([*call, "--decisions", "why.csv"]) == 2
+    assert "why.csv cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not Path("out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("lance error: No space left on device")]
+)
+def test_a_full_disk_of_temporary_files_is_named_and_nothing_else(folder, capsys, monkeypatch, error):
+    def full(*_given):
+        raise error
+
+    monkeypatch.setattr("tamis.verbs.steps.Steps.embeddings", full)
+    call = ["select", "pool.jsonl", "--target", "goal.jsonl", "--rules", "none", "-o", "out.jsonl"]
+    assert main(call) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"temporary files, {folder / 'temporary'}, is full" in said
+    assert "set TMPDIR" in said
+    assert "TAMIS_HOME" not in said
+    assert [*(folder / "temporary").iterdir()] == []
+
+
+@pytest.mark.parametrize("option", ["--encoder", "--tokenizer"])
+def test_a_model_that_is_not_there_is_refused_before_the_pool_is_read(folder, capsys, monkeypatch, option):
+    monkeypatch.setattr("tamis.verbs.steps.Steps.documents", lambda steps, partition: 1 / 0)
+    said = refused(capsys, "pool.jsonl", "--target", "goal.jsonl", option, "nope", "-o", "out.jsonl")
+    assert "'nope'" in said
+
+
+def test_rows_after_a_broken_one_of_a_compressed_file_are_said_to_be_lost(folder, capsys):
+    whole = gzip.compress(Path("pool.jsonl").read_bytes())
+    Path("cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    choose("pool.jsonl", "cut.jsonl.gz", "--target", "goal.jsonl")
+    assert " and all rows after it, broken compression" in capsys.readouterr().err
 
 
 def test_a_model_of_form_is_fitted_once_for_the_same_texts(folder, monkeypatch, tmp_path):

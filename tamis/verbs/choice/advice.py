@@ -57,7 +57,7 @@ def _setting(found: re.Match[str]) -> str:
 
 _ADVICE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"; to skip them, set exclude = {_LIST} in \[\[corpus\]\] \S+", ""),
-    (re.escape(f"({NAME_IT})"), "(name the right one with --text-column)"),
+    (re.escape(f"({NAME_IT})"), "(name the right one with --text-column, or the --format)"),
     (rf'set text_column = ("[^"]*"|\[[^\]]*\]){_SECTION}', _text_column),
     (
         rf'set format = "\w+"(?: and text_column = "[^"]+")?{_SECTION}',

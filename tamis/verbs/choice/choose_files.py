@@ -42,7 +42,9 @@ from tamis.settings.budget import parse_budget
 from tamis.settings.config import PROJECT_FILE, Settings, parse_settings
 from tamis.settings.references import named as section_named
 from tamis.settings.samplers import find_sampler
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, placed, writing
+from tamis.store.unwritable import CannotWriteError, storing_file, write_problem
 from tamis.verbs.choice.advice import errors_in_options, in_options
 from tamis.verbs.choice.chosen_rows import (
     ENDINGS,
@@ -199,6 +201,9 @@ def _selected(
         )
     steps = Steps(project=project, snapshot=snapshot, read=read)
     store, section = project.home.store, section_named(project.settings.selection, CHOSEN)
+    # Both raise for a model that is not there: before everything is read.
+    _ = find_sampler(sampler).reads_vectors and snapshot.encoder_identity
+    _ = counting_tokenizer(project.settings) and snapshot.tokenizer_identity
     steps.documents("")
     _say_what_was_read(steps)
     if store.count(DOCUMENTS.name) == 1:
@@ -222,13 +227,18 @@ def _selected(
         say(in_options(line))
     _require_eligible(decided)
     places = places_of(snapshot)
-    with Progress("writing"):
-        for line in write_chosen(snapshot, decided, places, written.output):
-            say(line)
+    with Progress(
+        "writing"
+    ):  # the chosen rows last: where another file fails, the choice is not there either
         if written.decisions is not None:
-            write_decisions(snapshot, decided, places, written.decisions, streams)
+            with storing_file(written.decisions):
+                write_decisions(snapshot, decided, places, written.decisions, streams)
         if written.page is not None:
-            write_atomically(written.page, _page(project, chosen).encode())
+            with storing_file(written.page):
+                write_atomically(written.page, _page(project, chosen).encode())
+        with storing_file(written.output):
+            for line in write_chosen(snapshot, decided, places, written.output):
+                say(line)
     counts = decided.group_by("reason").len().sort("len", "reason", descending=[True, False])
     return Summary(
         output=written.output,
@@ -264,12 +274,12 @@ def _say_what_was_read(steps: Steps) -> None:
     for line in lines:
         complain(in_options(f"left out: {line}"))
     if not store.count(DOCUMENTS.name):
-        some = (
-            f" ({named([str(shard.path) for shard in snapshot.shards.values()], 3)})"
-            if snapshot.shards
-            else ""
-        )
-        raise PoolError(f"no document could be read from the pool{some}")
+        if not snapshot.shards:
+            folders = named([str(corpus.path) for corpus in snapshot.project.settings.corpus], 3)
+            raise PoolError(f"the pool has no file: {folders}; name another folder, or files")
+        files = named([str(shard.path) for shard in snapshot.shards.values()], 3)
+        without = "" if rows or steps.unread else ": no row has a text"
+        raise PoolError(f"no document could be read from the pool ({files}){without}")
 
 
 def _require_eligible(decided: pl.DataFrame) -> None:
@@ -296,7 +306,10 @@ def parsed(values: Mapping[str, Any]) -> Settings:
 
 
 def _require_writable(call: Call, written: Written) -> None:
-    """Raise `PoolError` for files that cannot be written, or that the pool or the target would lose."""
+    """Raise `PoolError` for files that cannot be named so, or that the pool or the target would lose.
+
+    Raises `CannotWriteError` before the work where the disk of a file is full or may only be read.
+    """
     taken: dict[Path, str] = {}
     for option, path in written.paths:
         if option == "--page" and path.suffix.lower() not in PAGES:
@@ -309,6 +322,8 @@ def _require_writable(call: Call, written: Written) -> None:
             raise PoolError(
                 f"{option} {path}: the folder {path.absolute().parent} does not exist; make it first"
             )
+        if (problem := write_problem(path.absolute().parent)) is not None:
+            raise CannotWriteError(path, problem.strerror or "permission denied")
         if (other := taken.setdefault(path.resolve(), option)) != option:
             raise PoolError(f"{option} and {other} name the same file {path}")
         for what, read in paths_of(call):

@@ -8,7 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tamis.base.errors import TransientError
+from tamis.store.unwritable import DiskFullError, free_bytes, storage_error
+
 PREFIX, LOCK = "tamis-select-", "lock"
+
+
+class TemporaryDiskFullError(TransientError):
+    """No space left for temporary files; says how much there is and how to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the disk of the folder for temporary files, {folder}, is full "
+            f"({free_bytes(folder) / 1e6:,.1f} MB free): free some space, or set TMPDIR to a folder on a "
+            "larger disk; then run the same command again"
+        )
 
 
 @contextmanager
@@ -21,6 +35,10 @@ def temporary_folder() -> Iterator[Path]:
         fcntl.flock(held, fcntl.LOCK_EX)
         try:
             yield folder
+        except Exception as error:
+            if isinstance(storage_error(folder, error), DiskFullError):
+                raise TemporaryDiskFullError(folder.parent) from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -36,6 +36,7 @@ from tamis.report.serving import served_page_name, serving_page
 from tamis.report.summary import selection_lines
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
+from tamis.scores.storing import score_lines
 from tamis.selection import find_sampler, selection_digest
 from tamis.selection.allocation import TargetShares
 from tamis.selection.changes import repeated
@@ -45,7 +46,7 @@ from tamis.selection.filtering import FILES_LOST
 from tamis.selection.pool import leaking, mean_margin, stored_count, with_scores
 from tamis.selection.serving import Goal, Serving, serving_of
 from tamis.settings.config import SelectionSection
-from tamis.settings.references import named
+from tamis.settings.references import named, scores_named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate, load_potential
@@ -124,6 +125,7 @@ def _chosen(work: Work, judge: JudgeResource, key: str) -> Choice:
         work.project.seed,
         partial(computed, work, judge, section),
         _mixture_of(work, section),
+        work.project.settings.score,
     )
     facts: dict[str, Any] = {}
     if section.sampler == "got-d":  # what is clear of the cut by the estimated error, and what is not
@@ -200,6 +202,9 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     report = selection_report(work.store, section, decided, work.project.settings.filters, choice.division)
     if find_sampler(section.sampler).reads_vectors:
         report = replace(report, warnings=unknown_lines(work.project, target=section.target or ""))
+    if names := scores_named(section):
+        scores = [one for one in work.project.settings.score if one.name in names]
+        report = replace(report, warnings=[*report.warnings, *score_lines(work.store, scores)])
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
     if check.passed:

@@ -103,6 +103,11 @@ def selection(name: str, sampler: str = "random", budget: int = 2, **more: Any) 
     return _table("[[selection]]", {"name": name, "sampler": sampler} | more | {"budget": budget})
 
 
+def score(name: str = "edu", column: str = "meta.edu", **more: Any) -> str:
+    """Return a score of the rows."""
+    return _table("[[score]]", {"name": name, "column": column} | more)
+
+
 def base_model(name: str = "small", preset: str | None = "llama-0.8m", **more: Any) -> str:
     """Return a base model, of a preset unless that is None."""
     return _table("[[base_model]]", {"name": name} | ({"preset": preset} if preset else {}) | more)
@@ -158,6 +163,7 @@ EVERYTHING = small_settings(
     "[near_duplicates]\ncosine = 0.9\n",
     '[perplexity]\nmodel = "small"\n',
     '[filters]\nheuristics = ["gopher", "form"]\n',
+    score(),
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
     selection("uncrowded", "got-d-debiased", 5, target="algebra"),

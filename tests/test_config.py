@@ -32,6 +32,7 @@ TEMPLATE = CHECKOUT / "tamis" / "templates" / "tamis.toml"
 CORPUS = '[[corpus]]\nname = "web"\nkind = "files"\npath = "documents"\n'
 TARGET = '[[target]]\nname = "law"\nkind = "files"\npath = "target"\n'
 SMALL_TARGET = TARGET.replace("law", "few") + "train = 30\n"
+SCORE = '[[score]]\nname = "edu"\ncolumn = "meta.edu"\n'
 MODEL = '[[base_model]]\nname = "small"\npreset = "llama-0.8m"\n'
 
 
@@ -65,6 +66,57 @@ WRONG = {
     "a glob that no file fits": (
         CORPUS + 'include = ["*.txt", "a\\u0000"]\n',
         ["corpus[0].include", r"a\x00", "without the character NUL"],
+    ),
+    "two scores of one name": (CORPUS + SCORE + SCORE, ["[[score]] name", "'edu'", "a unique name"]),
+    "a score named as a fact": (
+        CORPUS + SCORE.replace('"edu"', '"language"'),
+        ["[[score]] name", "'language'", "Tamis has a value called so"],
+    ),
+    "a score named as a score of Tamis": (
+        CORPUS + SCORE.replace('"edu"', '"quality"'),
+        ["[[score]] name", "'quality'", "Tamis has a value called so"],
+    ),
+    "a score named as a word of SQL": (
+        CORPUS + SCORE.replace('"edu"', '"order"'),
+        ["[[score]] name", "'order'", "a word of SQL"],
+    ),
+    "a range reversed": (
+        CORPUS + SCORE + "range = [5, 0]\n",
+        ["score[0].range", "[5, 0]", "the lower end first", 'higher = "worse"'],
+    ),
+    "a range without extent": (
+        CORPUS + SCORE + "range = [5, 5]\n",
+        ["score[0].range", "[5, 5]", "two numbers"],
+    ),
+    "a range that is a number": (CORPUS + SCORE + "range = 5\n", ["score[0].range", "5", "such as [0, 5]"]),
+    "a sampler of no score": (
+        CORPUS + SCORE + selection(sampler="score:ed"),
+        ["[[selection]] best: sampler", "'score:ed'", "one of: edu; did you mean 'edu'?"],
+    ),
+    "a sampler of a score without any": (
+        CORPUS + selection(sampler="score:edu"),
+        ["[[selection]] best: sampler", "the name of a [[score]], but tamis.toml has none"],
+    ),
+    "a mixture by a score": (
+        CORPUS + SCORE + TARGET + '[mixture]\ntarget = "law"\nsampler = "score:edu"\nmodel = "llama-0.3m"\n'
+        'sources = "topics"\ntrain_tokens = 1_000_000\n',
+        ["[mixture] sampler", "only a [[selection]] ranks by a [[score]]"],
+    ),
+    "quality for a sampler without": (
+        CORPUS + SCORE + selection(quality="edu"),
+        ["[[selection]] best: quality", "'edu'", "weighs no quality; those that do: got-d-quality"],
+    ),
+    "quality without a range": (
+        CORPUS + SCORE + selection(sampler="quality-diversity", quality="edu"),
+        ["[[score]] edu: range is missing", "range = [0, 5]"],
+    ),
+    "a condition with a call": (
+        CORPUS + SCORE + selection(where="abs(edu) > 3"),
+        ["[[selection]] best: where", "`ABS(edu)` cannot be used: a call of a function"],
+    ),
+    "a condition on an unknown name": (
+        CORPUS + SCORE + selection(where="edo > 3"),
+        ["[[selection]] best: where", "one of: corpus, edu, language", "did you mean 'edu'?"],
     ),
     "a selection named as the map of another": (
         CORPUS + selection() + selection(name="best.map"),

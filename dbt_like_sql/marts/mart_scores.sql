@@ -24,6 +24,9 @@ with scores as (
     union all
     select 'pool_potential' as scorer, target, pool_potential as score
     from {{ source('lake', 'pool_potential_scores') }}
+    union all
+    select score as scorer, null as target, value as score
+    from {{ source('lake', 'column_scores') }}
 ),
 
 pool as (

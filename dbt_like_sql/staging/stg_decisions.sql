@@ -17,6 +17,7 @@ select
     nearest_cost,
     bits_per_byte,
     gradient_away,
+    own_score,
     method_score
 from {{ source('lake', 'decisions') }}
 where doc_id in (select documents.doc_id from {{ source('lake', 'documents') }} as documents)

@@ -27,8 +27,9 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.retention.superseded import superseded_checkpoints
 from tamis.selection.decide import OVER_GROUP
-from tamis.selection.filtering import Evidence, evidence_of, in_words, judged_form
+from tamis.selection.filtering import Evidence, in_words, judged_form
 from tamis.selection.stage import SERVED_EXAMPLES
+from tamis.selection.where import evidence_for
 from tamis.settings.sections import CorpusSection, FiltersSection
 from tamis.stage import Learning
 from tamis.store.columns import Table
@@ -152,7 +153,7 @@ def _decisions(
             parts = {name: row.pop(name) for name in _DEBIASED}
             if None not in parts.values():
                 row["debiased"] = {"score": parts["transport_gradient"] - parts["pool_potential"], **parts}
-            evidence = evidence_of(store, doc_id, row["reason"], row["detail"], filters)
+            evidence = evidence_for(store, doc_id, row["reason"], row["detail"], filters)
             # Tables have null for a document that is in the training set once.
             count = row["training_count"] or int(row["verdict"] == "selected")
             decided.append(row | {"training_count": count, "evidence": evidence})
@@ -190,19 +191,21 @@ def _scores_of(store: Store, table: str, known: Table, doc_id: str) -> list[dict
 
     Each has its percentile: the share of scored documents, in percent, whose score is not above it.
     """
-    there, named_by = store.schema(table).names, [known.partition] if known.partition else []
+    names = known.partition or known.named_by
+    there, named_by = store.schema(table).names, [names] if names else []
     columns = [column for column in (*known.counts, *known.scores) if column in there]
     rows = store.read(table, [*columns, *named_by], f"doc_id = {quoted(doc_id)}")
     found = []
     for row in rows.sort(named_by or columns).iter_rows(named=True):
-        scope = f"{known.partition} = {quoted(row[known.partition])}" if known.partition else None
+        scope = f"{names} = {quoted(row[names])}" if names else None
         which = f"[{row[known.partition]}]" if known.partition else ""
         for column in columns:
             value = row[column]
             if value is None or (column in known.counts and not value):
                 continue
             percentile = _percentile(store, table, column, value, scope)
-            found.append({"scorer": column + which, "score": float(value), "percentile": percentile})
+            scorer = row[known.named_by] if known.named_by else column + which
+            found.append({"scorer": scorer, "score": float(value), "percentile": percentile})
     return found
 
 

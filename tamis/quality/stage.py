@@ -107,7 +107,7 @@ TABLES = (SCORES_NOISE,)
 def quality_wanted(snapshot: Snapshot) -> bool:
     """The judge costs minutes, so it is asked when a sampler needs it or tamis.toml has a [judge] section."""
     settings = snapshot.project.settings
-    used = [chosen.sampler for chosen in settings.selection]
+    used = [chosen.sampler for chosen in settings.selection if chosen.quality is None]
     used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
     needed = any(set(find_sampler(name).score_columns) & set(SCORES_QUALITY.scores) for name in used)
     return needed or "judge" in settings.model_fields_set

@@ -20,9 +20,10 @@ from tamis.selection.allocation import group_shares
 from tamis.selection.decide import DecidingScore, deciding_score, used_score_columns
 from tamis.selection.filtering import corpora_lost, files_lost, form_lines
 from tamis.selection.pool import Tokens, token_sizes, tokens_of
+from tamis.selection.where import where_lines
 from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.samplers import ASK_LLM, PERPLEXITY, Sampler
+from tamis.settings.samplers import ASK_LLM, PERPLEXITY, SCORE, Sampler
 from tamis.store.tables import Store, quoted
 from tamis.topics.storing import read_names
 
@@ -62,6 +63,8 @@ SCORE_WORDS: dict[str, str] = {
     "unbalanced": "how little of the target's mass optimal transport moves to the document: below 0, the "
     "document gets more than an equal share",
     PERPLEXITY: "how many bits the model needs per byte of the text: few bits mean predictable text",
+    SCORE: "the value of a score of yours in the document's rows, with its sign turned where a higher value "
+    "is worse",
     ASK_LLM: "the log odds against the model calling the text worth training on: small for good texts",
 }
 """By sampler, and by family of those of a model: what one number of the score says."""
@@ -197,6 +200,7 @@ def selection_report(
             *files_lost(store, decisions),
             *corpora_lost(store, decisions),
             *form_lines(store, filters),
+            *where_lines(decisions),
         ],
         border=border,
         holds_out=section.target is None

@@ -20,7 +20,7 @@ from tamis.report.seen import EXAMPLE, GAP, Seen, clean, heads
 from tamis.report.selection import reasons_of
 from tamis.report.selection_data import EXCERPT_CHARACTERS
 from tamis.selection.decide import used_score_columns
-from tamis.selection.filtering import evidence_of
+from tamis.selection.where import evidence_for
 from tamis.settings.sections import FiltersSection
 from tamis.store.tables import Store
 from tamis.topics.storing import NO_VECTOR
@@ -262,7 +262,7 @@ def browse_page(store: Store, seen: Seen, filters: FiltersSection, links: list[t
     shown = rows.to_dicts()
     for row in shown:
         row["evidence"] = (
-            evidence_of(store, row["doc_id"], row["reason"], row["detail"], filters)
+            evidence_for(store, row["doc_id"], row["reason"], row["detail"], filters)
             if row["detail"] not in OF_POOL
             else None
         )

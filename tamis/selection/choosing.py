@@ -1,7 +1,7 @@
 """One selection from what is stored: pool, exclusions, the sampler's own score, the cut, the decisions."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,8 +9,10 @@ import polars as pl
 from tamis.selection.allocation import ShareBounds, TargetShares, allocate
 from tamis.selection.decide import Ranking, select
 from tamis.selection.pool import candidates, exclusions, groups, name_set_aside
+from tamis.selection.where import unmet_by
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import DEFAULT_OPTIONS, complete_options, find_sampler
+from tamis.settings.sections import ScoreSection
 from tamis.store.tables import Store
 
 Shares = ShareBounds | TargetShares
@@ -38,14 +40,16 @@ def choose_documents(
     seed: int,
     scored: Scored,
     mixture: tuple[pl.DataFrame, TargetShares] | None = None,
+    scores: Sequence[ScoreSection] = (),
 ) -> Chosen:
     """Rank the pool by the selection's sampler, cut it at the budget, and give each document a reason.
 
     `scored`: called for a sampler that computes its own score. `mixture`: the group of each document and the
-    shares of groups, for a selection that follows [mixture]. Raises as `select` and `allocate` do.
+    shares of groups, for a selection that follows [mixture]. `scores`: those of the project. Raises as
+    `select` and `allocate` do.
     """
-    pool = candidates(store, section)
-    excluded = exclusions(store, filters)
+    pool = candidates(store, section, scores)
+    excluded = exclusions(store, filters, unmet_by(store, section, filters, scores))
     sampler, options = find_sampler(section.sampler), section.model_dump(include={*DEFAULT_OPTIONS})
     if sampler.method:
         pool = pool.join(scored(pool, excluded), on="doc_id", how="left")
@@ -62,7 +66,7 @@ def choose_documents(
     else:
         decided = select(pool, section.sampler, section.budget, seed, exclusions=excluded, options=options)
     return Chosen(
-        decided=name_set_aside(store, decided, section.sampler),
+        decided=name_set_aside(store, decided, section),
         pool=pool,
         shares=division[1] if division else None,
         shortfalls=shortfalls,

@@ -43,6 +43,8 @@ SCORES: dict[str, str] = {
     "nearer.",
     "method_score": "Score that the sampler computed itself for this selection; the document with the "
     "smallest score is selected first.",
+    "own_score": "Score of yours, from a column of the rows, that the sampler ranks by; its sign is turned "
+    "where a higher value is worse, so larger is better.",
     "bits_per_byte": "Bits that a small language model needs per byte of the text, on average; fewer means "
     "that the text is more predictable.",
 }
@@ -70,6 +72,8 @@ class Reason(StrEnum):
     """In another language than those wanted."""
     HEURISTIC = "heuristic"
     """Breaks a rule of form."""
+    WHERE = "where"
+    """The condition of the selection is not true of it."""
     NEAR_DUPLICATE = "near_duplicate"
     """A near-duplicate with a smaller doc_id is kept in its place."""
     JUDGE_REFUSED = "judge_refused"
@@ -112,6 +116,7 @@ EXCLUSIONS = (
     Reason.PERSONAL_DATA,
     Reason.LANGUAGE,
     Reason.HEURISTIC,
+    Reason.WHERE,
     Reason.NEAR_DUPLICATE,
 )
 """Reasons that keep a document out before anything is ranked, in order of precedence."""
@@ -128,6 +133,8 @@ SENTENCES: dict[str, str] = {
     Reason.NEAR_DUPLICATE: "Nearly the same text as another document, which is kept instead.",
     Reason.HEURISTIC: "Breaks a rule of form: it reads as noise (numbers, menus, random keys), "
     "boilerplate, repetition or a damaged text.",
+    Reason.WHERE: "Does not meet the condition of the selection (`where`), or lacks a value that the "
+    "condition compares.",
     Reason.LANGUAGE: "Is not in one of the wanted languages.",
     Reason.PERSONAL_DATA: "Contains more personal data (such as e-mail addresses and phone numbers) than "
     "allowed.",

@@ -4,6 +4,7 @@ Joins are by doc_id, never by row position. About 300 bytes a document in memory
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,13 +16,16 @@ from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_E
 from tamis.coverage.sampling import keyed_uniform
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
 from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
+from tamis.scores.scale import as_log_odds, as_quality, best_first
+from tamis.scores.storing import read_score
 from tamis.selection import Reason, find_sampler
 from tamis.selection.decide import one_exclusion_each
 from tamis.selection.filtering import filtered, stated_languages, with_heirs
 from tamis.selection.stage import SCORED
 from tamis.settings.budget import Per
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE
+from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE, OWN_SCORE, QUALITY_SCORES, score_of
+from tamis.settings.sections import ScoreSection
 from tamis.store.tables import Store
 from tamis.tokens.stage import TOKEN_COUNTS
 from tamis.topics.storing import read_topics
@@ -42,15 +46,36 @@ _SCORED_BY = {
 BYTES_PER_TOKEN = 4.0
 
 
-def candidates(store: Store, section: SelectionSection) -> pl.DataFrame:
-    """A row per document: doc_id, n_tokens, is_estimated, and the stored score columns of the sampler."""
+def candidates(store: Store, section: SelectionSection, scores: Sequence[ScoreSection] = ()) -> pl.DataFrame:
+    """A row per document: doc_id, n_tokens, is_estimated, and the stored score columns of the sampler.
+
+    `scores`: those of the project, of which the sampler and the quality of the selection may name one.
+    """
     columns = find_sampler(section.sampler).score_columns
-    stored = tuple(name for name in columns if name not in (METHOD_SCORE, AWAY_SCORE))
+    own = _own_scores(section, scores)
+    stored = tuple(name for name in columns if name not in (METHOD_SCORE, AWAY_SCORE, *own))
     pool = with_scores(store, stored, section.target)
+    for column, (score, computed) in own.items():
+        if column in columns:
+            values = read_score(store, score).select("doc_id", computed.alias(column))
+            pool = pool.join(values, on="doc_id", how="left", maintain_order="left")
     if AWAY_SCORE not in columns:
         return pool
     away = with_scores(store, ("transport_gradient",), section.away_from)
     return pool.join(away.select("doc_id", pl.col("transport_gradient").alias(AWAY_SCORE)), on="doc_id")
+
+
+def _own_scores(section: SelectionSection, scores: Sequence[ScoreSection]) -> dict[str, tuple[str, pl.Expr]]:
+    """Return score columns that come from a [[score]]: its name, and how they follow from its `value`."""
+    known = {score.name: score for score in scores}
+    own: dict[str, tuple[str, pl.Expr]] = {}
+    if (name := score_of(section.sampler)) is not None:
+        own[OWN_SCORE] = name, best_first(known[name])
+    if section.quality is not None:
+        ways = (as_quality, as_log_odds)
+        for column, way in zip(QUALITY_SCORES, ways, strict=True):
+            own[column] = section.quality, way(known[section.quality])
+    return own
 
 
 def with_scores(store: Store, columns: tuple[str, ...], target: str | None) -> pl.DataFrame:
@@ -85,9 +110,20 @@ def groups(store: Store, per: Per) -> pl.DataFrame:
     return pool.select("doc_id", pl.col("group").fill_null(UNKNOWN))
 
 
-def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.DataFrame:
-    """The decisions with the reason why a document has no score, where a stage set it aside."""
-    columns = find_sampler(sampler).score_columns
+def name_set_aside(store: Store, decided: pl.DataFrame, section: SelectionSection) -> pl.DataFrame:
+    """The decisions with the reason why a document has no score, where a stage set it aside.
+
+    Of a [[score]] that it has no value of, that one is the detail.
+    """
+    own = {OWN_SCORE: score_of(section.sampler), **dict.fromkeys(QUALITY_SCORES, section.quality)}
+    columns = [name for name in find_sampler(section.sampler).score_columns if own.get(name) is None]
+    for name, score in own.items():
+        if score is not None and name in decided.columns:
+            lacking = (pl.col("reason") == Reason.NO_SCORE.value) & pl.col(name).is_null()
+            detail = pl.when(lacking).then(pl.lit(f"no value of {score}")).otherwise("detail")
+            decided = decided.with_columns(detail=detail)
+    if not columns:
+        return decided
     scored = [_SCORES[column].name if column in _SCORES else "" for column in columns]
     stages = sorted({name for stage in scored for name in _SCORED_BY.get(stage, (EMBEDDINGS_STAGE.name,))})
     aside = read_refused(store, stages).sort("stage").unique("doc_id", keep="first", maintain_order=True)
@@ -100,10 +136,13 @@ def name_set_aside(store: Store, decided: pl.DataFrame, sampler: str) -> pl.Data
     return named.with_columns(reason=pl.when(without).then("why").otherwise("reason")).drop("why")
 
 
-def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFrame:
+def exclusions(
+    store: Store, filters: FiltersSection | None = None, unmet: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Documents that may not be selected: doc_id, reason, duplicate_of, detail; one row a document.
 
-    The order of reasons is that of severity: what would leak the evaluation is named first.
+    The order of reasons is that of severity: what would leak the evaluation is named first. `unmet`: doc_id
+    and detail of documents that the condition of a selection is not true of.
     """
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "split"])
     held_out = examples.filter(pl.col("split") == "held_out").select(
@@ -112,6 +151,8 @@ def exclusions(store: Store, filters: FiltersSection | None = None) -> pl.DataFr
     train = examples.filter(pl.col("split") == "train").select("doc_id", _reason(Reason.TARGET_EXAMPLE))
     shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
     broken = filtered(store, filters or FiltersSection())
+    if unmet is not None:
+        broken = pl.concat([broken, unmet.select("doc_id", _reason(Reason.WHERE), "detail")])
     named = pl.concat([held_out, train, shared, broken], how="diagonal")
     near = with_heirs(repeats(store).rename({"kept": "duplicate_of"}), named, broken)
     near = near.with_columns(_reason(Reason.NEAR_DUPLICATE))

@@ -9,6 +9,7 @@ from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
 from tamis.quality.stage import QUALITY_STAGE, judges_of
+from tamis.scores.stage import SCORES_STAGE
 from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import (
     form_excludes,
@@ -17,9 +18,10 @@ from tamis.selection.filtering import (
     rules_of_sources,
 )
 from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
-from tamis.settings.references import named
-from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, model_of
+from tamis.settings.references import named, scores_named
+from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, QUALITY_SCORES, model_of, score_of
 from tamis.settings.sections import DIVIDING, SelectionSection
+from tamis.settings.where import names_in
 from tamis.stage import (
     Edge,
     PartitionMapping,
@@ -122,12 +124,13 @@ DECISIONS = Table(
         ),
         real(
             "quality",
-            "predicted quality from 0 (worst) to 1 (best); null if the sampler did not use this score",
+            "quality from 0 (worst) to 1 (best), as predicted or by a score of the project; null if the "
+            "sampler did not use this score",
         ),
         real(
             "judge_margin_predicted",
-            "predicted log odds that the judge calls the text worth training on, nats; null if the sampler "
-            "did not use this score",
+            "predicted log odds that the judge calls the text worth training on, or the log odds of a score "
+            "of the project as quality, nats; null if the sampler did not use this score",
         ),
         real(
             "density",
@@ -142,6 +145,11 @@ DECISIONS = Table(
             "bits_per_byte",
             "bits per byte of the text under a small language model; null if the sampler did not use this "
             "score",
+        ),
+        real(
+            "own_score",
+            "score of the project that the sampler ranks by, its sign turned where a higher value is worse; "
+            "null if the sampler did not use a score of the project",
         ),
         real(
             "method_score",
@@ -295,9 +303,9 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     section = named(snapshot.project.settings.selection, partition)
     sampler = find_sampler(section.sampler)
     undivided = (set() if section.per else DIVIDING) | (set() if section.mixture else {"mixture"})
-    used = section.model_dump(exclude=sampler.ignored | undivided) | _mixture_settings(
-        snapshot, section.mixture
-    )
+    unset = {name for name in ("where", "quality") if getattr(section, name) is None}
+    used = section.model_dump(exclude=sampler.ignored | undivided | unset)
+    used |= _mixture_settings(snapshot, section.mixture) | _own_settings(snapshot, section)
     counted: dict[str, dict[str, Any]] = {
         "source": SOURCES_AS_COUNTED,
         "language": {"language_codes": LANGUAGE_CODES},
@@ -311,6 +319,20 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         return used | measured_by(snapshot, [section.sampler])
     transport = snapshot.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     return used | transport | precision_settings(snapshot)
+
+
+def _own_settings(snapshot: Snapshot, section: SelectionSection) -> dict[str, Any]:
+    """What a selection makes of scores of the project, and what its condition reads besides them."""
+    used: dict[str, Any] = {}
+    scores = {one.name: one for one in snapshot.project.settings.score}
+    if own := score_of(section.sampler):
+        used["own_score"] = scores[own].higher
+    if section.quality is not None:
+        used["own_quality"] = scores[section.quality].model_dump(include={"higher", "range"})
+    facts = names_in(section.where) if section.where else ()
+    if "language" in facts:
+        used["where_languages"] = [LANGUAGE_CODES, *snapshot.project.settings.filters.languages]
+    return used | ({"where_sources": SOURCES_AS_COUNTED} if "source" in facts else {})
 
 
 def _mixture_settings(snapshot: Snapshot, followed: bool) -> dict[str, Any]:
@@ -345,11 +367,15 @@ def _where(condition: Callable[[SelectionSection], bool], mapping: PartitionMapp
     return choose
 
 
+def _columns_of(section: SelectionSection) -> tuple[str, ...]:
+    """Return the score columns of the sampler that stages of their own compute."""
+    own = QUALITY_SCORES if section.quality else ()
+    return tuple(name for name in find_sampler(section.sampler).score_columns if name not in own)
+
+
 def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
     """For selections whose sampler ranks by a score of the stage."""
-    return _where(
-        lambda section: stage.name in scored_by(find_sampler(section.sampler).score_columns), mapping
-    )
+    return _where(lambda section: stage.name in scored_by(_columns_of(section)), mapping)
 
 
 def _targets_scored(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
@@ -396,6 +422,7 @@ def _edges() -> tuple[Edge, ...]:
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        edge(SCORES_STAGE.name, _where(lambda section: bool(scores_named(section)), only)),
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),

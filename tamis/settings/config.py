@@ -29,6 +29,7 @@ from tamis.settings.sections import (
     PerplexitySection,
     ProjectSection,
     RetentionSection,
+    ScoreSection,
     Section,
     SelectionSection,
     StorageSection,
@@ -91,6 +92,7 @@ class Settings(Section):
     perplexity: PerplexitySection = PerplexitySection()
     decontamination: DecontaminationSection = DecontaminationSection()
     filters: FiltersSection = FiltersSection()
+    score: tuple[ScoreSection, ...] = ()
     selection: tuple[SelectionSection, ...] = ()
     base_model: tuple[BaseModelSection, ...] = ()
     pretraining: PretrainingSection = PretrainingSection()
@@ -112,7 +114,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Settings":
-        for kind in ("corpus", "target", "selection", "base_model"):
+        for kind in ("corpus", "target", "score", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
@@ -191,8 +193,8 @@ def load_settings(path: Path) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; each table may appear only once, except [[corpus]], [[target]], [[selection]] and "
-            "[[base_model]], whose headings need double brackets every time"
+            "; each table may appear only once, except [[corpus]], [[target]], [[score]], "
+            "[[selection]] and [[base_model]], whose headings need double brackets every time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
         return '; put strings and percentages in quotes, as in budget = "10%"'

@@ -8,13 +8,20 @@ from tamis.settings.budget import parse_budget
 from tamis.settings.samplers import (
     AWAY_SCORE,
     FORMS,
+    METHOD_SCORE,
+    MODEL_SCORES,
+    OWN_SCORE,
     PERPLEXITY,
     SAMPLERS,
+    SCORE,
+    VECTOR_SCORES,
+    WEIGH_QUALITY,
     BadModelSamplerError,
     find_sampler,
     model_of,
+    score_of,
 )
-from tamis.settings.sections import CorpusSection, SelectionSection, TargetSection
+from tamis.settings.sections import CorpusSection, ScoreSection, SelectionSection, TargetSection
 from tamis.settings.training_sections import (
     PRESETS,
     BaseModelSection,
@@ -23,13 +30,19 @@ from tamis.settings.training_sections import (
     ScalingSection,
 )
 from tamis.settings.values import refuse, wrong_key
+from tamis.settings.where import FACTS, BadConditionError, is_name, names_in, parse_condition
 
 if TYPE_CHECKING:
     from tamis.settings.config import Settings
 
 TWIN = "-twin"
 """The name of a twin is that of its model and this."""
-Entry = TypeVar("Entry", CorpusSection, TargetSection, SelectionSection, BaseModelSection)
+TAKEN = frozenset({METHOD_SCORE, OWN_SCORE, *MODEL_SCORES, *VECTOR_SCORES, *FACTS}) | {
+    *("judge_margin", "margin", "form_logit"),
+    *("card_count", "iban_count", "ssn_count", "email_count", "phone_count", "ip_address_count"),
+}
+"""Names of facts and of scores that Tamis computes, which no [[score]] may have."""
+Entry = TypeVar("Entry", CorpusSection, TargetSection, ScoreSection, SelectionSection, BaseModelSection)
 
 
 def named(entries: tuple[Entry, ...], name: str) -> Entry:
@@ -41,8 +54,10 @@ def check_references(settings: "Settings") -> None:
     targets = {target.name for target in settings.target}
     models = {model.name for model in settings.base_model}
     selections = {selection.name for selection in settings.selection}
+    _check_score_names(settings)
     for selection in settings.selection:
         _check_sampler(selection.sampler, settings.base_model, f"[[selection]] {selection.name}: sampler")
+        _check_scores(settings, selection)
         target = () if selection.target is None else (selection.target,)
         _must_be(target, targets, f"[[selection]] {selection.name}: target")
         _check_perplexity(settings, selection.sampler, f"selection {selection.name!r}")
@@ -103,6 +118,75 @@ def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) 
             name,
             f"{PERPLEXITY}:{asked.model}@SHARE, where SHARE is listed in checkpoints of [[base_model]] "
             f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})",
+        )
+    )
+
+
+def _check_score_names(settings: "Settings") -> None:
+    """Refuse scores that conditions could not name, or that are called as something else is."""
+    for score in settings.score:
+        refuse(
+            (
+                score.name in TAKEN,
+                "[[score]] name",
+                score.name,
+                "another name: Tamis has a value called so",
+            ),
+            (not is_name(score.name), "[[score]] name", score.name, "another name: it is a word of SQL"),
+        )
+
+
+def _check_scores(settings: "Settings", selection: SelectionSection) -> None:
+    """Require of [[score]] what the sampler, the quality and the condition of a selection name."""
+    where, scores = f"[[selection]] {selection.name}", {score.name: score for score in settings.score}
+    own, quality = score_of(selection.sampler), selection.quality
+    if own is not None and own not in scores:
+        expected = f"{SCORE}:NAME, where NAME is {_one_of({*scores}, 'a [[score]]')}"
+        raise wrong_key(f"{where}: sampler", selection.sampler, f"{expected}{did_you_mean(own, scores)}")
+    if quality is not None:
+        refuse(
+            (
+                selection.sampler not in WEIGH_QUALITY,
+                f"{where}: quality",
+                quality,
+                f"no value, since sampler {selection.sampler!r} weighs no quality; those that do: "
+                f"{', '.join(sorted(WEIGH_QUALITY))}",
+            ),
+            (
+                quality not in scores,
+                f"{where}: quality",
+                quality,
+                f"{_one_of({*scores}, 'a [[score]]')}{did_you_mean(quality, scores)}",
+            ),
+            (
+                quality in scores and scores[quality].range is None,
+                f"[[score]] {quality}: range",
+                None,
+                f"its ends, such as range = [0, 5], since selection {selection.name!r} takes it as quality",
+            ),
+        )
+    if selection.where is not None:
+        try:
+            parse_condition(selection.where, tuple(scores))
+        except BadConditionError as error:
+            raise wrong_key(f"{where}: where", selection.where, error.expected) from error
+
+
+def scores_named(selection: SelectionSection) -> tuple[str, ...]:
+    """Return the scores that a selection names, sorted: by its sampler, quality and condition."""
+    names = {score_of(selection.sampler), selection.quality}
+    names |= {*names_in(selection.where)} - {*FACTS} if selection.where else set()
+    return tuple(sorted(filter(None, names)))
+
+
+def _check_no_score(sampler: str, section: str, key: str) -> None:
+    """Refuse a sampler that ranks by a [[score]] outside of selections."""
+    refuse(
+        (
+            score_of(sampler) is not None,
+            f"{section} {key}",
+            sampler,
+            "another sampler; only a [[selection]] ranks by a [[score]]",
         )
     )
 
@@ -174,6 +258,7 @@ def _check_mixture(settings: "Settings") -> None:
         )
     )
     _check_sampler(section.sampler, settings.base_model, "[mixture] sampler")
+    _check_no_score(section.sampler, "[mixture]", "sampler")
     _check_one_target(section.sampler, "[mixture]", "sampler")
     _check_perplexity(settings, section.sampler, "[mixture]")
     count, of_corpora = len(settings.corpus), section.sources == "corpora"
@@ -247,6 +332,7 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
     _must_be([trials.target], targets, "[sampler_trials] target")
     for name in trials.samplers:
         _check_sampler(name, settings.base_model, "[sampler_trials] samplers")
+        _check_no_score(name, "[sampler_trials]", "samplers")
         _check_one_target(name, "[sampler_trials]", "samplers")
     for name in trials.samplers:
         _check_perplexity(settings, name, "[sampler_trials]")

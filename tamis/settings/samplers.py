@@ -34,6 +34,14 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+SCORE = "score"
+"""Family of the samplers that rank by a [[score]] of the project."""
+OWN_SCORE = "own_score"
+"""The [[score]] that a selection ranks by, its sign turned where higher is worse: the largest comes first."""
+QUALITY_SCORES = ("quality", "judge_margin_predicted")
+"""Score columns of the judge, in whose place a selection may put a [[score]]."""
+WEIGH_QUALITY = frozenset({"got-d-quality", "got-d-quality-rounds", "quality-diversity"})
+"""Samplers for which it may."""
 READS_TEXTS = frozenset({"dsir", "classifier"})
 """Methods that score texts by their words; the others, but for models that read them, look at vectors."""
 MODEL_SCORES = frozenset({"bits_per_byte", "judge_margin_predicted", "quality"})
@@ -50,7 +58,7 @@ VECTOR_SCORES = frozenset(
     }
 )
 """Scores that are computed from vectors."""
-FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL"'
+FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE", "ask-llm:MODEL" or "score:NAME"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +107,12 @@ class Sampler:
 
 
 class BadModelSamplerError(PermanentError, ValueError):
-    """A sampler with a colon that names no model, or a share that is none."""
+    """A sampler with a colon that names no model or score, or a share that is none."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"{name!r} is not a valid model sampler; valid: {FORMS}, where SHARE (above 0, below 1) "
+            f"{name!r} is not a valid sampler with a name; valid: {FORMS}, where SHARE (above 0, below 1) "
             "is the share of its training that the model has completed"
         )
 
@@ -332,7 +340,7 @@ SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
 def model_of(name: str) -> ModelOf | None:
     """What a sampler's name says of a model; None for one without. Raises `BadModelSamplerError`."""
     family, colon, model = name.partition(":")
-    if not colon:
+    if not colon or score_of(name):
         return None
     checkpoint = None
     if family == PERPLEXITY and "@" in model:
@@ -348,6 +356,24 @@ def model_of(name: str) -> ModelOf | None:
     ):
         raise BadModelSamplerError(name)
     return ModelOf(family=family, model=model, checkpoint=checkpoint)
+
+
+def score_of(name: str) -> str | None:
+    """Return the name of the [[score]] that a sampler ranks by; None for other samplers."""
+    family, _colon, score = name.partition(":")
+    return score or None if family == SCORE else None
+
+
+def _sampler_of_score(name: str) -> Sampler | None:
+    score = score_of(name)
+    if score is None:
+        return None
+    return Sampler(
+        name=name,
+        description=f"Best value of the score {score} of the rows.",
+        rule="top_k",
+        score_columns=(OWN_SCORE,),
+    )
 
 
 def sampler_of_model(name: str) -> Sampler | None:
@@ -373,11 +399,13 @@ def sampler_of_model(name: str) -> Sampler | None:
 
 
 def find_sampler(name: str) -> Sampler:
-    """The sampler of that name, "family:MODEL" included.
+    """The sampler of that name, "family:MODEL" and "score:NAME" included.
 
     Raises `UnknownNameError` that lists the valid names, `BadModelSamplerError`.
     """
-    found = (SAMPLERS.get(name) or sampler_of_model(name)) if isinstance(name, str) else None
+    found = None
+    if isinstance(name, str):
+        found = SAMPLERS.get(name) or _sampler_of_score(name) or sampler_of_model(name)
     if found is None:
         raise UnknownNameError("sampler", str(name), [*SAMPLERS, FORMS])
     return found

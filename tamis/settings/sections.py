@@ -27,6 +27,9 @@ from tamis.settings.values import (
     Pattern,
     Region,
     RuleName,
+    ScoreColumn,
+    ScoreName,
+    ScoreRange,
     StorageUrl,
     TextColumns,
     refuse,
@@ -360,10 +363,24 @@ class FiltersSection(Section):
     sources_denied: tuple[Pattern, ...] = ()
 
 
+class ScoreSection(Section):
+    """A score of the user's own, a column of numbers in the rows of corpora: for samplers and conditions.
+
+    `range`: the ends between which a value is a quality; samplers that weigh quality need it.
+    """
+
+    name: ScoreName
+    column: ScoreColumn
+    higher: Literal["better", "worse"] = "better"
+    range: ScoreRange | None = None
+
+
 class SelectionSection(Section):
     name: Name
     sampler: str
     budget: Budget
+    where: Pattern | None = None
+    quality: ScoreName | None = None
     mixture: bool = False
     target: Name | None = None
     away_from: Name | None = None

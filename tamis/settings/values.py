@@ -1,5 +1,6 @@
 """Globs over relative paths, as `include` and `exclude` of a [[corpus]] have them."""
 
+import math
 import re
 from functools import lru_cache
 from typing import Annotated, Any
@@ -44,6 +45,7 @@ RULE_NAMES = (
 )
 """Names of the heuristics of form that can be switched off (`tamis.filters.FAMILIES` has the rules)."""
 NAME_FORM = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+SCORE_FORM = r"^[a-z][a-z0-9_]{0,59}$"
 LANGUAGE_FORM = r"^[a-z]{2,3}$"
 OWNER_FORM = r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$"
 STORAGE_FORM = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*$"
@@ -54,6 +56,11 @@ VARIABLE_FORM = r"^[A-Za-z_][A-Za-z0-9_]*$"
 SHARES_FORMS = (
     "one share from 0 to 1 for every group, such as 0.3, or a share for each named group, such as "
     "{ web = 0.3, wiki = 0.2 }"
+)
+RANGE_FORMS = "two numbers, the lower end first, such as [0, 5]"
+COLUMN_FORMS = (
+    'the name of a column, such as "edu", or a path to a nested field, such as "meta.edu", without quotation '
+    "marks and backslashes"
 )
 NAMES_FORMS = 'a name, such as "news", or a list of names, such as ["news", "law"]'
 COLUMNS_FORMS = (
@@ -66,6 +73,7 @@ TRACKERS_IN_WORDS = (
 )
 FORMS_IN_WORDS = {
     NAME_FORM: "at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    SCORE_FORM: "at most 60 characters from a-z, 0-9 and '_', beginning with a letter, such as \"edu\"",
     LANGUAGE_FORM: 'a language code of two or three lower-case letters, such as "en"',
     STORAGE_FORM: "s3://BUCKET or s3://BUCKET/PREFIX; credentials and endpoint come from the environment",
     URL_FORM: "an address that begins with https:// or http://, without a user or password, and with all but "
@@ -75,6 +83,7 @@ FORMS_IN_WORDS = {
     OWNER_FORM: '"team:NAME" or an e-mail address',
 }
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
+ScoreName = Annotated[str, StringConstraints(pattern=SCORE_FORM)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -130,6 +139,23 @@ def _checked_columns(columns: Any) -> Any:
     return columns if isinstance(columns, str) else tuple(each)
 
 
+def _checked_column(column: Any) -> Any:
+    if not isinstance(column, str) or not re.fullmatch(r"[^\"\\\x00-\x1f]+", column):
+        raise PydanticCustomError("column", "{forms}", {"forms": COLUMN_FORMS})
+    return column
+
+
+def _checked_range(ends: Any) -> Any:
+    listed = isinstance(ends, list | tuple) and len(ends) == 2
+    if not listed or not all(type(end) in (int, float) and math.isfinite(end) for end in ends):
+        raise PydanticCustomError("range", "{forms}", {"forms": RANGE_FORMS})
+    if not ends[0] < ends[1]:
+        raise PydanticCustomError(
+            "range", "{forms}", {"forms": f'{RANGE_FORMS}; where smaller is better, set higher = "worse"'}
+        )
+    return float(ends[0]), float(ends[1])
+
+
 def _checked_shares(shares: Any) -> Any:
     each = list(shares.values()) if isinstance(shares, dict) else [shares]
     if not each or not all(type(one) in (int, float) and 0 <= one <= 1 for one in each):
@@ -163,6 +189,8 @@ def _without_slash(url: Any) -> Any:
 
 Names = Annotated[str | tuple[str, ...], PlainValidator(_checked_names)]
 TextColumns = Annotated[str | tuple[str, ...], BeforeValidator(_checked_columns)]
+ScoreColumn = Annotated[str, PlainValidator(_checked_column)]
+ScoreRange = Annotated[tuple[float, float], PlainValidator(_checked_range)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]

@@ -86,7 +86,8 @@ class Table:
     `per_document`: a row belongs to one document of the pool and leaves with it. `partition`: the column that
     names the partition that a row belongs to; rows leave with it. `emptied`: all rows leave when the project
     stops to use its stage, since others read the table as long as it has rows.
-    `scores`: columns of scores that `tamis explain` shows; `counts`: those shown where they are not 0.
+    `scores`: columns of scores that `tamis explain` shows; `counts`: those shown where they are not 0;
+    `named_by`: the column with the name that a score is shown under, in place of its column.
     `source`: name of the table for SQL models, where it is another. `indexed`: a large table gets an index of
     documents; for tables that are asked about one, and are never merged by doc_id alone. `rewritten`: each
     value has a row for most documents of the pool, and replaces those of the value before. `each_step`: every
@@ -108,6 +109,7 @@ class Table:
     partition: str | None = None
     emptied: bool = False
     scores: tuple[str, ...] = ()
+    named_by: str | None = None
     counts: tuple[str, ...] = ()
     source: str | None = None
     indexed: bool = False
@@ -117,7 +119,13 @@ class Table:
     def __post_init__(self) -> None:
         """Refuse what the platform could not remove again; raises `BadDeclarationError`."""
         names = set(self.column_names)
-        named = {*self.key, *self.text, *self.scores, *self.counts, *filter(None, [self.partition])}
+        named = {
+            *self.key,
+            *self.text,
+            *self.scores,
+            *self.counts,
+            *filter(None, [self.partition, self.named_by]),
+        }
         if unknown := sorted(named - names):
             raise BadDeclarationError(self.name, f"it has no column {unknown[0]!r}")
         if "doc_id" in names:

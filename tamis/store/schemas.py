@@ -42,6 +42,7 @@ LATER_COLUMNS = frozenset(
     {
         "held_out_low",
         "pool_potential",
+        "own_score",
         "held_out_high",
         "warm_up_bits_per_byte",
         "held_out_loss",

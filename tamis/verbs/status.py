@@ -39,6 +39,7 @@ from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
 from tamis.scan.stored_texts import stored_text_lines
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
+from tamis.scores.storing import score_lines
 from tamis.selection.filtering import (
     corpora_lost,
     files_lost,
@@ -299,6 +300,7 @@ def read_status(project: Project) -> Status:
             *label_warnings(store),
             *_documents_lost(project, current),
             *unknown_language_lines(store, project.settings),
+            *score_lines(store, project.settings.score),
             *unknown_lines(project),
             *odd_value_lines(store),
             *stored_text_lines(store, project.settings.corpus),

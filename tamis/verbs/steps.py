@@ -41,6 +41,7 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.retention.held_back import note_files
 from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
+from tamis.scores.storing import Files, update_column_scores
 from tamis.selection.choosing import Chosen, choose_documents
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.leaks import update_contamination
@@ -105,7 +106,9 @@ class Steps:
             require_different_vectors(self.project)
         settings = self.project.settings
         scored = partial(self._method_scores, section)
-        return choose_documents(self.store, section, settings.filters, self.project.seed, scored)
+        return choose_documents(
+            self.store, section, settings.filters, self.project.seed, scored, scores=settings.score
+        )
 
     def _method_scores(
         self, section: SelectionSection, pool: pl.DataFrame, excluded: pl.DataFrame
@@ -204,6 +207,13 @@ class Steps:
         with Progress("form", self._count) as progress:
             for doc_ids in self._documents():
                 score_form(self.store, known, doc_ids, progress.advance)
+
+    def column_scores(self, _partition: str) -> None:
+        """Read the scores of the rows: all of their columns are kept."""
+        corpora = {section.name: section for section in self.project.settings.corpus}
+        files = Files(shards=self.snapshot.shards, corpora=corpora)
+        with Progress("scores", self._count) as progress:
+            update_column_scores(self.store, self.project.settings.score, files, progress.advance)
 
     def embeddings(self, _partition: str) -> None:
         """Encode each document."""

@@ -217,6 +217,35 @@ def test_choose_a_budget_and_sampler(new_project):
     assert "estimated as bytes / 4" in project.tamis("status").stdout
 
 
+def test_choose_by_a_score_of_your_own(new_project):
+    page = Page("choose-by-a-score-of-your-own")
+    project = new_project(QUICK + page.settings)
+    texts = sentences("algebra", 60, 8)
+    scored = [{"text": text, "meta": {"edu": number / 10}} for number, text in enumerate(texts)]
+    write(project.root / "documents" / "scored.jsonl", map(json.dumps, scored))
+    rows = project.root / "documents" / "others.jsonl"
+    write(
+        rows,
+        [*rows.read_text().splitlines(), '{"text": "An odd one, of few words.", "meta": {"edu": "n/a"}}'],
+    )
+    project.tamis("materialize")
+    page.says("`tamis materialize` reads the column into the table `column_scores`")
+    assert project.store.count("column_scores", "value IS NOT NULL") == 60
+    ranked = project.store.read("decisions", ["doc_id", "own_score", "verdict"], "selection = 'best'")
+    assert ranked.filter(verdict="selected")["own_score"].min() == 4.0
+    assert "within_budget" in reasons(project, "near-and-good").values()
+    page.says("so no judge is asked")
+    assert not any(asset == "judge_scores" for asset, _key in project.current)
+    page.says("`rejected, where (edu >= 3: edu = 2; ...)`")
+    low = document_id(texts[20])
+    assert "best: rejected, where (edu >= 3: edu = 2;" in project.tamis("explain", low).stdout
+    page.says("`tamis status` and the page say how many rows have such a value, with an example")
+    said = '1 row has a value in column meta.edu that is no number, such as "n/a"'
+    assert said in project.tamis("status").stdout
+    shown = (project.home.reports / "selection_best.html").read_text()
+    assert "without a value for" in shown
+
+
 @pytest.fixture
 def watching(trained, monkeypatch) -> Iterator[SmallProject]:
     """The trained project, as the sensors of `tamis ui` see it."""

@@ -397,6 +397,7 @@ FIELDS_NOT_READ = {
     "removals": "removal begun_at ended_at",  # a random name, clocks
     "precision": "device float32_ms bfloat16_ms",
     "grouped_files": "reading",  # follows from the code's version
+    "decisions": "own_score",  # of a [[score]], which no golden has
     "scores_by_model": "value",  # the method_score of decisions
     "retained_scores_by_model": "value",
     "sampler_trials": SAMPLER_TRIALS_NOT_READ,

@@ -92,6 +92,10 @@ METHODS = {
     ),
     "grader": ("tamis.quality.grader:GRADER_CODE_VERSION", "fit_grader grader_features surface_features"),
     "topics": ("tamis.topics:CODE_VERSION", "read_names topic_names update_topics"),
+    "scores": (
+        "tamis.scores:CODE_VERSION",
+        "as_log_odds as_quality best_first read_score score_lines update_column_scores",
+    ),
     "token_counts": ("tamis.tokens:CODE_VERSION", "count_missing"),
     "filters": (
         "tamis.filters:CODE_VERSION",

@@ -20,7 +20,8 @@ NAMES = {
     "retained_embeddings": "retained_embeddings_static",
 }
 OF_DOCUMENTS = {
-    "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "document_flags", "form_scores",
+    "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "column_scores",
+    "document_flags", "form_scores",
     "scores_by_model", "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity",
     "scores_quality", "set_aside", "token_counts", "topic_words", "topics",
 }  # fmt: skip

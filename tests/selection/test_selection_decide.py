@@ -194,12 +194,12 @@ def test_margin_is_the_distance_to_the_cut():
 
 
 def test_exclusions_with_their_precedence_and_duplicates():
-    frame = pool(12)
+    frame = pool(13)
     names = [reason.value for reason in EXCLUSIONS]
     rows = [
-        (ids(12)[i], name, ids(12)[0] if name == "near_duplicate" else None) for i, name in enumerate(names)
+        (ids(13)[i], name, ids(13)[0] if name == "near_duplicate" else None) for i, name in enumerate(names)
     ]
-    both = [(ids(12)[0], "near_duplicate", ids(12)[9])]  # withdrawn as well, which comes first
+    both = [(ids(13)[0], "near_duplicate", ids(13)[9])]  # withdrawn as well, which comes first
     excluded = pl.DataFrame(both + rows, schema=["doc_id", "reason", "duplicate_of"], orient="row")
     found = select(frame, "got-d", 100 // 50, exclusions=excluded)
     by_id = {row["doc_id"]: row for row in found.iter_rows(named=True)}

@@ -63,6 +63,12 @@ SCHEMAS = {
         "doc_id": pa.string(),
         "pool_potential": pa.float64(),
     },
+    "column_scores": {
+        "score": pa.string(),
+        "doc_id": pa.string(),
+        "value": pa.float64(),
+        "not_numbers": pa.int64(),
+    },
     "target_examples": {
         "target": pa.string(),
         "doc_id": pa.string(),
@@ -86,6 +92,7 @@ SCHEMAS = {
         "nearest_cost": pa.float64(),
         "bits_per_byte": pa.float64(),
         "gradient_away": pa.float64(),
+        "own_score": pa.float64(),
         "method_score": pa.float64(),
     },
     "trials": {

@@ -1,0 +1,227 @@
+"""Scores of the user's own, from kept rows into the store, where the table is made anew from all rows.
+
+Rows that are not kept, or that are too long for it, are read again from their files, as exports read them.
+A million rows of 500 bytes take a few seconds for each score.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from tamis.base.errors import PermanentError, TamisError, did_you_mean
+from tamis.base.numbers import counted, named
+from tamis.base.progress import Advance, ignore, visible_name
+from tamis.corpus.documents import Reading, read_as
+from tamis.corpus.shards import Shard, ShardGoneError
+from tamis.corpus.small_files import group_of_files
+from tamis.corpus.sources import with_corpora
+from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS, OCCURRENCES
+from tamis.readers.kept_columns import TOO_LONG, has_columns, is_kept, read_heading
+from tamis.readers.rows import WHOLE_SHARD
+from tamis.readers.text_columns import columns_of_path, sample_of
+from tamis.scores.columns import numbers_of, values_in
+from tamis.scores.stage import COLUMN_SCORES
+from tamis.settings.sections import CorpusSection, ScoreSection
+from tamis.store.tables import ALL, Store, one_of, quoted
+
+BLOCK_ROWS = 65_536
+SAMPLE_ROWS, COLUMNS_SHOWN, SHOWN_CHARACTERS = 1_000, 20, 40
+"""Rows whose columns are named where none has a score's column; of a value that a line shows."""
+_ROWS = {"doc_id": pl.String, "shard": pl.String, "row": pl.Int64, "content": pl.String}
+_FOUND = {"score": pl.String, "doc_id": pl.String, "value": pl.Float64, "not_numbers": pl.Int64}
+
+
+class UnknownColumnError(PermanentError):
+    """No row has the column of a score; names those that there are."""
+
+    def __init__(self, score: ScoreSection, columns: Sequence[str], unread: int) -> None:
+        self.score, self.columns, self.unread = score.name, list(columns), unread
+        there = named(columns, COLUMNS_SHOWN) if columns else "none besides the text"
+        lost = f"; {counted(unread, 'row')} could not be read again" if unread else ""
+        super().__init__(
+            f"[[score]] {score.name}: no row of the corpora has a value in column {score.column!r}; columns "
+            f"of the first rows: {there}{lost}{did_you_mean(score.column, columns)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Files from which rows can be read again: unchanged shards, by key, and corpora, by name."""
+
+    shards: Mapping[str, Shard]
+    corpora: Mapping[str, CorpusSection]
+
+
+@dataclass(kw_only=True)
+class ReadScores:
+    """The scores of a pool: score, doc_id, value and not_numbers; `unread`: rows of files that are gone."""
+
+    rows: pl.DataFrame
+    unread: Counter[str] = field(default_factory=Counter)
+
+
+def update_column_scores(
+    store: Store, scores: Sequence[ScoreSection], files: Files, advance: Advance = ignore
+) -> ReadScores:
+    """Write the values of all scores; of a document in several places the best.
+
+    Raises `UnknownColumnError` where a pool has documents, and none a value in the column of a score.
+    """
+    found = read_scores(store, scores, files, advance)
+    seen = set(found.rows["score"])
+    for score in scores if store.count(DOCUMENTS.name) else ():
+        if score.name not in seen:
+            raise UnknownColumnError(score, _columns(store), found.unread.total())
+    store.put(COLUMN_SCORES.name, found.rows, ALL)
+    return found
+
+
+def read_scores(
+    store: Store, scores: Sequence[ScoreSection], files: Files, advance: Advance = ignore
+) -> ReadScores:
+    """Return the values of scores by document: of several rows the best, and how many are no number."""
+    headings = {
+        shard: read_heading(content)
+        for shard, content in store.read(KEPT_ROWS.name, ["shard", "content"], f"row = {WHOLE_SHARD}").rows()
+    }
+    commas = {
+        score.name: [key for key, one in headings.items() if score.column in one.decimal_commas]
+        for score in scores
+    }
+    parts: dict[str, list[pl.DataFrame]] = {score.name: [] for score in scores}
+    found = ReadScores(rows=pl.DataFrame(schema=_FOUND))
+    for rows, read in _rows(store, scores, files, headings.keys(), found.unread):
+        for score in read:
+            parts[score.name].append(_values(rows, score, commas[score.name]))
+        advance(len(rows))
+    best = {"better": pl.col("value").max(), "worse": pl.col("value").min()}
+    by_document = [
+        pl.concat(parts[score.name] or [found.rows.drop("score")])
+        .group_by("doc_id")
+        .agg(best[score.higher], pl.col("not_numbers").sum())
+        .sort("doc_id")
+        .select(pl.lit(score.name).alias("score"), "doc_id", "value", "not_numbers")
+        for score in sorted(scores, key=lambda one: one.name)
+    ]
+    found.rows = pl.concat([found.rows, *by_document])
+    return found
+
+
+def _values(rows: pl.DataFrame, score: ScoreSection, commas: Sequence[str]) -> pl.DataFrame:
+    """Return doc_id, value and not_numbers of the rows (doc_id, shard, content) that have a value."""
+    comma = pl.col("shard").is_in(commas) if commas else None
+    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], score.column)).drop_nulls("text")
+    return texts.select("doc_id", value=numbers_of(pl.col("text"), comma)).with_columns(
+        not_numbers=pl.col("value").is_null().cast(pl.Int64)
+    )
+
+
+def _rows(
+    store: Store,
+    scores: Sequence[ScoreSection],
+    files: Files,
+    headed: Collection[str],
+    unread: Counter[str],
+) -> Iterator[tuple[pl.DataFrame, Sequence[ScoreSection]]]:
+    """Yield blocks of rows (doc_id, shard, row, content), with the scores that are to be read of them."""
+    too_long = [pl.DataFrame(schema=_ROWS)]
+    columns = list(_ROWS)
+    for batch in store.batches(KEPT_ROWS.name, columns, f"row > {WHOLE_SHARD}", rows=BLOCK_ROWS):
+        rows = pl.DataFrame(pl.from_arrow(batch))
+        too_long.append(rows.filter(pl.col("content") == TOO_LONG))
+        yield rows.filter(pl.col("content") != TOO_LONG), scores
+    long_rows = pl.concat(too_long).select("doc_id", "shard", "row")
+    whole = _not_kept(store, scores, files, headed)
+    keys = sorted({*long_rows["shard"], *whole})
+    if not keys:
+        return
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"], one_of("shard", keys))
+    for key in keys:
+        long_ones = long_rows.filter(shard=key)
+        others = places.filter(shard=key).cast({"row": pl.Int64}).join(long_ones, on="row", how="anti")
+        wanted = [(long_ones, scores), (others, whole.get(key, ()))]
+        try:
+            for rows in _read_again(key, files):
+                for of_rows, read in wanted:
+                    if read:
+                        yield rows.join(of_rows, on=["doc_id", "row"], how="semi"), read
+        except (TamisError, OSError):  # the file left, or changed: its documents are going to be read again
+            unread[key] = sum(len(of_rows) for of_rows, read in wanted if read)
+
+
+def _read_again(key: str, files: Files) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file with all their columns; raises `TamisError` where it cannot be read."""
+    if key not in files.shards:
+        raise ShardGoneError(key)
+    shard = files.shards[key]
+    section = files.corpora[shard.corpus].model_copy(update={"keep_columns": True})
+    for batch in read_as(shard, section, Reading(kept_bytes=float("inf"))):
+        rows = batch.documents.select("doc_id", pl.lit(key).alias("shard"), "row", "content")
+        yield rows.cast({"row": pl.Int64}).drop_nulls("content")
+
+
+def _not_kept(
+    store: Store, scores: Sequence[ScoreSection], files: Files, headed: Collection[str]
+) -> dict[str, Sequence[ScoreSection]]:
+    """Return the scores whose column is not kept of the rows of a file, by its key."""
+    shards = store.read(OCCURRENCES.name, ["shard"]).unique()
+    shards = shards.join(group_of_files(store), on="shard", how="anti")  # files of one text have no columns
+    found: dict[str, Sequence[ScoreSection]] = {}
+    for key, corpus in with_corpora(store, shards).select("shard", "corpus").iter_rows():
+        shard, section = files.shards.get(key), files.corpora.get(corpus)
+        if shard is not None and not has_columns(shard.name):
+            continue
+        kept = [
+            score for score in scores if key in headed and (section is None or _keeps(section, score.column))
+        ]
+        if len(kept) < len(scores):
+            found[key] = [score for score in scores if score not in kept]
+    return found
+
+
+def _keeps(section: CorpusSection, path: str) -> bool:
+    return any(is_kept(section, column) for column in columns_of_path(path))
+
+
+def _columns(store: Store) -> list[str]:
+    """Return the columns of the first rows that are kept, nested ones by path, sorted."""
+    batches = store.batches(KEPT_ROWS.name, ["content"], f"row > {WHOLE_SHARD}", span=(0, SAMPLE_ROWS))
+    rows = [content for batch in batches for content in batch["content"].to_pylist() if content != TOO_LONG]
+    return sorted(sample_of(map(json.loads, rows), SAMPLE_ROWS))
+
+
+def read_score(store: Store, score: str) -> pl.DataFrame:
+    """Return doc_id and value of the documents that have a value of a score."""
+    return store.read(COLUMN_SCORES.name, ["doc_id", "value"], f"score = {quoted(score)}").drop_nulls("value")
+
+
+def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
+    """Return a line for each score of which rows have a value that is no number, with an example."""
+    lines = []
+    for score in scores:
+        bad = store.read(
+            COLUMN_SCORES.name, ["doc_id", "not_numbers"], f"score = {quoted(score.name)} AND not_numbers > 0"
+        )
+        if bad.is_empty():
+            continue
+        doc_id, count = str(bad["doc_id"].min()), int(bad["not_numbers"].sum())
+        has, they = ("has", "it counts") if count == 1 else ("have", "they count")
+        lines.append(
+            f"score {score.name}: {counted(count, 'row')} {has} a value in column {score.column} that is no "
+            f"number, such as {_example(store, score, doc_id)}of document {doc_id}; {they} as without a "
+            "value. Write numbers into the column"
+        )
+    return lines
+
+
+def _example(store: Store, score: ScoreSection, doc_id: str) -> str:
+    """Return the value that is no number of a document's row, "that " where its row is not kept."""
+    rows = store.read(KEPT_ROWS.name, ["doc_id", "shard", "content"], f"doc_id = {quoted(doc_id)}")
+    texts = values_in(rows["content"], score.column).drop_nulls().to_frame("text")
+    for text in texts.filter(numbers_of(pl.col("text")).is_null())["text"]:
+        shown = visible_name(text[:SHOWN_CHARACTERS])
+        return f'"{shown}{"…" if len(text) > SHOWN_CHARACTERS else ""}" '
+    return "that "

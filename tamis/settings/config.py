@@ -25,6 +25,7 @@ from tamis.settings.sections import (
     EngineSection,
     FiltersSection,
     JudgeSection,
+    KeepOutSection,
     NearDuplicatesSection,
     PerplexitySection,
     ProjectSection,
@@ -90,6 +91,7 @@ class Settings(Section):
     judge: JudgeSection = JudgeSection()
     perplexity: PerplexitySection = PerplexitySection()
     decontamination: DecontaminationSection = DecontaminationSection()
+    keep_out: tuple[KeepOutSection, ...] = ()
     filters: FiltersSection = FiltersSection()
     selection: tuple[SelectionSection, ...] = ()
     base_model: tuple[BaseModelSection, ...] = ()
@@ -112,7 +114,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Settings":
-        for kind in ("corpus", "target", "selection", "base_model"):
+        for kind in ("corpus", "target", "keep_out", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
@@ -191,8 +193,8 @@ def load_settings(path: Path) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; each table may appear only once, except [[corpus]], [[target]], [[selection]] and "
-            "[[base_model]], whose headings need double brackets every time"
+            "; each table may appear only once, except [[corpus]], [[target]], [[keep_out]], "
+            "[[selection]] and [[base_model]], whose headings need double brackets every time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
         return '; put strings and percentages in quotes, as in budget = "10%"'

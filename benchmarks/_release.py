@@ -50,6 +50,7 @@ RELEASE = (
     Entry(name="yardstick", minutes=0.1),
     Entry(name="filters", minutes=1),
     Entry(name="install", minutes=3),
+    Entry(name="keep_out", minutes=1),
     Entry(name="training", minutes=3),
     Entry(name="start_up", minutes=3),
     Entry(name="size", minutes=0.1),

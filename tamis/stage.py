@@ -41,6 +41,10 @@ class Snapshot(Protocol):
         """Digest of the bytes of each target."""
 
     @property
+    def benchmark_fingerprints(self) -> Mapping[str, str]:
+        """Digest of the bytes of each benchmark to keep out."""
+
+    @property
     def withdrawn(self) -> Mapping[tuple[str, str], str]:
         """Digest of the withdrawn documents of each (asset, partition) that holds any."""
 

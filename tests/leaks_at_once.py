@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from tamis.duplicates.minhash import split_words, word_windows
-from tamis.selection.leaks import _FEW_DOCUMENTS, _HITS, _hits, _rarest
+from tamis.selection.leaks import _FEW_DOCUMENTS, _HITS, Runs, _hits, _rarest
 
 
 def find_contaminated(doc_ids, texts, held_out_texts, ngram=20, maximum_share=0.01):
@@ -21,7 +21,7 @@ def find_contaminated_in_batches(batches, held_out_texts, ngram=20, maximum_shar
     runs, example = np.unique(held_out.hashes, return_index=True)
     hits, documents = [pl.DataFrame(schema=_HITS)], 0
     for doc_ids, texts in batches:
-        hits.append(_hits(doc_ids, texts, runs, ngram))
+        hits.append(_hits(doc_ids, texts, Runs(hashes=runs, sizes=(ngram,))))
         documents += len(doc_ids)
     rarest = _rarest(pl.concat(hits), max(maximum_share * documents, _FEW_DOCUMENTS))
     places = example[rarest["run"].to_numpy()]

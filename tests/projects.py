@@ -161,6 +161,7 @@ def small_settings(
 EVERYTHING = small_settings(
     TRAINED,
     "[near_duplicates]\ncosine = 0.9\n",
+    '[[keep_out]]\nname = "exam"\npath = "target"\n',
     '[perplexity]\nmodel = "small"\n',
     '[filters]\nheuristics = ["gopher", "form"]\n',
     score(),
@@ -773,7 +774,15 @@ class Imagined:
             key: Shard(corpus="web", name=key, key=key, kind="file", path=Path(key)) for key in self.contents
         }
         targets = {target.name: "1" for target in self.project.settings.target}
-        return ProjectSnapshot(self.project, shards, dict(self.contents), targets, asked=self.asked)
+        benchmarks = {benchmark.name: "1" for benchmark in self.project.settings.keep_out}
+        return ProjectSnapshot(
+            self.project,
+            shards,
+            dict(self.contents),
+            targets,
+            asked=self.asked,
+            benchmark_fingerprints=benchmarks,
+        )
 
     def materialize(
         self, wanted: set[tuple[str, str]] | None = None, refit: bool = True

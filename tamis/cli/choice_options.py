@@ -71,6 +71,13 @@ def choice_options(verb: F) -> F:
             help="Examples of what the choice should be far from.",
         ),
         click.option(
+            "--keep-out",
+            multiple=True,
+            metavar="FILE...",
+            help="Benchmarks that must not leak: drop documents that repeat a row of these files, folders or "
+            "globs.",
+        ),
+        click.option(
             "--per",
             type=click.Choice(get_args(Per)),
             help="Divide the budget by these, within the bounds of the next two options.",

@@ -109,6 +109,7 @@ class ProjectSnapshot:
     `versions`: of each file of a group, the digest of its bytes, by the key of the file.
     `absent_files`: files of groups that are gone and whose removal is held back, with the corpus of each;
     `left`: those that are gone and wait for their removal. Both stay members of their groups until then.
+    `benchmark_fingerprints`: digest of the bytes of each benchmark of [[keep_out]].
     """
 
     project: Project
@@ -129,6 +130,7 @@ class ProjectSnapshot:
     versions: Mapping[str, str] = field(default_factory=dict)
     absent_files: Mapping[str, str] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    benchmark_fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def group_of(self) -> dict[str, str]:
@@ -205,10 +207,11 @@ class ProjectSnapshot:
             return False
 
     def same_files(self, other: "ProjectSnapshot") -> bool:
-        """Return whether the files of corpora and targets are the same in both snapshots."""
-        return (self.fingerprints, self.target_fingerprints) == (
+        """Return whether the files of corpora, targets and benchmarks are the same in both snapshots."""
+        return (self.fingerprints, self.target_fingerprints, self.benchmark_fingerprints) == (
             other.fingerprints,
             other.target_fingerprints,
+            other.benchmark_fingerprints,
         )
 
     @cached_property

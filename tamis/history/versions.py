@@ -51,6 +51,7 @@ TABLE = "selection_versions"
 LEAK_IN_WORDS = {
     Reason.HELD_OUT_EXAMPLE: "is now a held-out example of a target",
     Reason.CONTAMINATED: "shares long runs of words with present held-out examples",
+    Reason.KEEP_OUT: "repeats rows of a benchmark that is now kept out",
 }
 PATIENCE_SECONDS = 30.0
 
@@ -280,7 +281,9 @@ def restore(project: Project, selection: str, number: int) -> tuple[PinnedVersio
         lost = lost_decisions(home, selection, version.rows, version.subset)
         withdrawn = lost.filter(pl.col("verdict") == "selected")["doc_id"]
         leaks = leaking(home.store).join(chosen, on="doc_id", how="semi").sort("doc_id")
-        lacking = {doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.iter_rows()}
+        lacking = {
+            doc_id: LEAK_IN_WORDS[reason] for doc_id, reason in leaks.select("doc_id", "reason").iter_rows()
+        }
         lacking |= dict.fromkeys(gone, "is no longer in any corpus")
         lacking |= dict.fromkeys(withdrawn, "was withdrawn")
         made = pin(home.store, selection, version.version, version.decisions, version.subset, version.rows)

@@ -143,7 +143,17 @@ def reasons_of(decisions: pl.DataFrame) -> list[tuple[str, int, str]]:
     counts = dict(decisions.group_by("reason").len().iter_rows())
     known = [reason.value for reason in reversed(Reason) if reason.value in counts]
     unknown = sorted(reason for reason in counts if reason not in known)
-    return [(name, counts[name], SENTENCES.get(name, "")) for name in (*known, *unknown)]
+    meanings = {**SENTENCES, Reason.KEEP_OUT: f"{SENTENCES[Reason.KEEP_OUT]}{_by_benchmark(decisions)}"}
+    return [(name, counts[name], meanings.get(name, "")) for name in (*known, *unknown)]
+
+
+def _by_benchmark(decisions: pl.DataFrame) -> str:
+    """Return how many documents give each benchmark away, as a sentence after another."""
+    if "detail" not in decisions.columns:
+        return ""
+    named = decisions.filter(reason=Reason.KEEP_OUT.value)["detail"].drop_nulls().str.split(", ").explode()
+    counts = named.value_counts(name="count").rename({named.name: "benchmark"}).sort("benchmark")
+    return " By benchmark: " + ", ".join(f"{name} {count:,}" for name, count in counts.iter_rows()) + "."
 
 
 def _parts(

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,9 +191,15 @@ class Work:
         before = self.manifests.read(self.current[(self.stage.name, partition)].manifest)
         return differs_only_in(before, self.stage, self.snapshot, self.current, assets)
 
-    def changed_only(self, partition: str, asset: str) -> list[str] | None:
-        """Partitions of `asset` that are new or changed since the last value; None where more changed."""
-        if (self.stage.name, partition) not in self.current or not self.differs_only_in(partition, {asset}):
+    def changed_only(
+        self, partition: str, asset: str, besides: AbstractSet[str] = frozenset()
+    ) -> list[str] | None:
+        """Return the partitions of `asset` that are new or changed since the last value.
+
+        None where more changed than `asset` and `besides`, inputs whose changes do not matter for these.
+        """
+        entry = (self.stage.name, partition)
+        if entry not in self.current or not self.differs_only_in(partition, {asset, *besides}):
             return None
         before = self.manifests.read(self.current[(self.stage.name, partition)].manifest)
         return changed_partitions(before, self.stage, self.snapshot, self.current, asset)

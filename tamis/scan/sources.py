@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tamis.records.published import read_pinned_versions
 from tamis.records.receipts import require_withdrawals
 from tamis.retention.held_back import kept_names, losses_by_name
 from tamis.retention.losses import absent_shards, read_shrunken, with_kinds
+from tamis.selection.benchmarks import fingerprint_benchmark, require_benchmark_outside
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 from tamis.store.withdrawn import Entry, withdrawn_versions
@@ -85,6 +87,10 @@ def scan_files(
         moving = _moving(project, files)
     fingerprints, held = _fingerprints(files, small, moving, memory)
     targets = {target.name: fingerprint_target(target, project.root) for target in project.settings.target}
+    benchmarks = {
+        one.name: fingerprint_benchmark(one, project.root, partial(memory.fingerprint, at_rest=True))
+        for one in project.settings.keep_out
+    }
     memory.save()
     asked = _trials_asked(project, on_request, by_hand)
     current = read_current_values(store)
@@ -123,6 +129,7 @@ def scan_files(
         swarm=read_swarm(project),
         allowed=frozenset(allowed),
         versions={file.key: versions[file.key] for shard in shards.values() for file in shard.members},
+        benchmark_fingerprints=benchmarks,
     )
     snapshot = replace(snapshot, withdrawn=_withdrawn(project.home, snapshot.group_of))
     lost = absent_shards(snapshot, current, files)
@@ -200,6 +207,8 @@ def _list_sources(project: Project) -> dict[str, Shard]:
         require_outside(corpus, project.root, project.home.root)
     for target in project.settings.target:
         require_target_outside(target, project.root, project.home.root)
+    for benchmark in project.settings.keep_out:
+        require_benchmark_outside(benchmark, project.root, project.home.root)
     listed = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
     found = {shard.key: shard for shards in listed for shard in shards}
     path, corpora = project.home.cache / LISTING, _corpora(project)

@@ -8,10 +8,12 @@ from tamis.settings.samplers import SAMPLERS, Sampler, find_sampler
 # 2: decisions have a detail, ties of rivals follow ids; 3: characters of scripts without spaces are words
 CODE_VERSION = "3"
 SERVING_CODE_VERSION = "1"
+KEEP_OUT_CODE_VERSION = "1"
 
 __all__ = [
     "CODE_VERSION",
     "EXCLUSIONS",
+    "KEEP_OUT_CODE_VERSION",
     "SAMPLERS",
     "SERVING_CODE_VERSION",
     "BadBudgetError",

@@ -221,21 +221,23 @@ def repeated(then: pl.DataFrame, pool: pl.DataFrame, leaking: pl.DataFrame | Non
     """Return the decisions of an earlier version, for the documents of `pool` (doc_id), ordered by doc_id.
 
     Ranks stay what they were, so one that is missing belonged to a document that is gone. What came since is
-    rejected with the reason that it came later. `leaking` (doc_id, reason): what would leak the evaluation as
-    targets are now; of the chosen documents these are rejected with that reason.
+    rejected with the reason that it came later. `leaking` (doc_id, reason, maybe detail): what would leak the
+    evaluation or a benchmark as they are now; of the chosen documents these are rejected with that reason.
     """
     kept = then.join(pool, on="doc_id", how="semi")
     if leaking is not None:
         leaked = pl.col("leak").is_not_null() & (pl.col("verdict") == "selected")
         absent = [name for name in ("rank", "margin", "training_count") if name in then.columns]
+        details = ["detail"] if "detail" in leaking.columns and "detail" in then.columns else []
         kept = (
-            kept.join(leaking.select("doc_id", leak="reason"), on="doc_id", how="left")
+            kept.join(leaking.rename({"reason": "leak"}), on="doc_id", how="left", suffix="_leaking")
             .with_columns(
                 pl.when(leaked).then("leak").otherwise("reason").alias("reason"),
                 pl.when(leaked).then(pl.lit("rejected")).otherwise("verdict").alias("verdict"),
                 *(pl.when(~leaked).then(name).alias(name) for name in absent),
+                *(pl.when(leaked).then(f"{name}_leaking").otherwise(name).alias(name) for name in details),
             )
-            .drop("leak")
+            .select(then.columns)
         )
     later = pool.join(then, on="doc_id", how="anti").select(
         "doc_id", verdict=pl.lit("rejected"), reason=pl.lit(str(Reason.ARRIVED_LATER))

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     """Is in the training part of the target."""
     CONTAMINATED = "contaminated"
     """Shares long n-grams with held-out target examples."""
+    KEEP_OUT = "keep_out"
+    """Gives rows of a benchmark away that is kept out of training."""
     SOURCE = "source"
     """None of its sources is allowed."""
     LICENCE = "licence"
@@ -111,6 +113,7 @@ EXCLUSIONS = (
     Reason.HELD_OUT_EXAMPLE,
     Reason.TARGET_EXAMPLE,
     Reason.CONTAMINATED,
+    Reason.KEEP_OUT,
     Reason.SOURCE,
     Reason.LICENCE,
     Reason.PERSONAL_DATA,
@@ -142,6 +145,8 @@ SENTENCES: dict[str, str] = {
     Reason.LICENCE: "Does not have an allowed licence.",
     Reason.CONTAMINATED: "Shares long word sequences with the held-out examples of a target; training on "
     "such a document would make models look better than they are.",
+    Reason.KEEP_OUT: "Repeats rows of a benchmark that is kept out of training; a model trained on the "
+    "document would have seen the questions.",
     Reason.TARGET_EXAMPLE: "Is itself an example of a target, which is in use already or kept away.",
     Reason.HELD_OUT_EXAMPLE: "Is itself one of the held-out examples that models are evaluated on.",
     Reason.WITHDRAWN: "Withdrawn by the document's owner, so no model may be trained on the document.",

@@ -25,6 +25,7 @@ from tamis.filters.licences import DENIED, NOT_ALLOWED
 from tamis.filters.stage import FORM_SCORES
 from tamis.filters.storing import TABLE
 from tamis.selection.decide import Reason
+from tamis.selection.keep_out import SHORTEST, WINDOW, shared_words
 from tamis.settings.config import Settings
 from tamis.settings.language_codes import counted_as, is_known
 from tamis.settings.sections import FiltersSection
@@ -53,6 +54,10 @@ LOST_AS: dict[str, tuple[str, str]] = {
     Reason.CONTAMINATED: (
         "contaminated: they share long word sequences with held-out examples of a target",
         "if these say nothing of the examples, raise ngram in [decontamination]",
+    ),
+    Reason.KEEP_OUT: (
+        "kept out: they repeat rows of a benchmark",
+        "if the file is the benchmark itself, take it out of the corpus",
     ),
     Reason.HEURISTIC: (
         "dropped by a rule of form",
@@ -309,7 +314,17 @@ def _personal_data(store: Store, doc_id: str, rule: str | None, filters: Filters
     }
 
 
+def _keep_out(store: Store, doc_id: str, rule: str | None, filters: FiltersSection) -> Evidence:
+    shared = shared_words(store, doc_id)
+    quotes = [f'"{words}"' if len(shared) == 1 else f'{name} "{words}"' for name, words in shared.items()]
+    return {
+        "measured": {"shared_words": quotes},
+        "allowed": f"fewer than {WINDOW} words of a row together, and no whole text of {SHORTEST} or more",
+    }
+
+
 _FOUND: dict[str, Callable[[Store, str, str | None, FiltersSection], Evidence | None]] = {
+    Reason.KEEP_OUT: _keep_out,
     Reason.HEURISTIC: _heuristic,
     Reason.LICENCE: _licence,
     Reason.LANGUAGE: _language,

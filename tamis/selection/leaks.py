@@ -20,7 +20,7 @@ from tamis.corpus.intake import documents_of_shards
 from tamis.corpus.repeats import SharedText, read_shared_text
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
 from tamis.corpus.targets import own_words_of_examples
-from tamis.duplicates.minhash import word_windows
+from tamis.duplicates.minhash import split_words, windows_of, word_windows
 from tamis.settings.config import DecontaminationSection
 from tamis.store.tables import Store, quoted
 
@@ -30,23 +30,27 @@ _FEW_DOCUMENTS = 3  # a run in so few documents is a leak, not a template, howev
 TABLE, RUNS = "contamination", "contamination_runs"
 
 
-def shared_runs(
-    batches: Iterable[Batch], held_out_texts: Sequence[str], ngram: int = 20, advance: Advance = ignore
-) -> pl.DataFrame:
-    """The runs of held-out texts that each document holds: doc_id, runs (hashes, ascending); by doc_id.
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Runs of words to look for: their hashes [r], ascending, and the numbers of words that they have."""
 
-    Words are those of `tamis.base.words`, lower-cased; a run is `ngram` of them. A text shorter than `ngram`
-    words counts when it is equal as a whole. Documents that hold no run are left out.
+    hashes: NDArray[np.uint64]
+    sizes: tuple[int, ...]
+
+
+def shared_runs(batches: Iterable[Batch], runs: Runs, advance: Advance = ignore) -> pl.DataFrame:
+    """Return which of these runs each document holds: doc_id, runs (hashes, ascending); by doc_id.
+
+    Words are those of `tamis.base.words`, lower-cased. Documents that hold no run are left out.
     """
-    runs = np.unique(word_windows(held_out_texts, ngram).hashes)
     hits = [pl.DataFrame(schema=_HITS)]
-    for count, held in in_threads(lambda batch: (len(batch[0]), _hits(*batch, runs, ngram)), batches):
+    for count, held in in_threads(lambda batch: (len(batch[0]), _hits(*batch, runs)), batches):
         hits.append(held)
         advance(count)
     found = pl.concat(hits)
     return (
         found.select("doc_id")
-        .with_columns(pl.Series("runs", runs[found["run"].to_numpy()], dtype=pl.UInt64))
+        .with_columns(pl.Series("runs", runs.hashes[found["run"].to_numpy()], dtype=pl.UInt64))
         .sort("doc_id", "runs")
         .group_by("doc_id")
         .all()
@@ -57,17 +61,31 @@ def shared_runs(
 def contaminated_among(shared: pl.DataFrame, documents: int, maximum_share: float = 0.01) -> pl.Series:
     """doc_ids, ascending, that hold a run which few of all `documents` hold; `shared` as of `shared_runs`."""
     hits = shared.explode("runs").rename({"runs": "run"}).drop_nulls("run")
-    return _rarest(hits, max(maximum_share * documents, _FEW_DOCUMENTS))["doc_id"]
+    return _rarest(hits, most_holders(documents, maximum_share))["doc_id"]
 
 
-def _hits(doc_ids: Sequence[str], texts: Sequence[str], runs: NDArray[np.uint64], ngram: int) -> pl.DataFrame:
-    """Which document holds which held-out run (position in `runs`, sorted hashes), once each."""
-    windows = word_windows(texts, ngram)
-    position = np.searchsorted(runs, windows.hashes)
-    position[position == len(runs)] = 0
-    held = runs[position] == windows.hashes if len(runs) else np.zeros(len(position), dtype=bool)
-    holders = pl.Series(doc_ids, dtype=pl.String).gather(windows.document[held])
-    return pl.DataFrame({"doc_id": holders, "run": position[held]}, schema=_HITS).unique()
+def most_holders(documents: int, maximum_share: float) -> float:
+    """Return how many of all documents may hold a run before the run counts as template text."""
+    return max(maximum_share * documents, _FEW_DOCUMENTS)
+
+
+def runs_of_texts(texts: Sequence[str], ngram: int) -> Runs:
+    """Return the runs of `ngram` words of these texts; a shorter text is a run as a whole."""
+    return Runs(hashes=np.unique(word_windows(texts, ngram).hashes), sizes=(ngram,))
+
+
+def _hits(doc_ids: Sequence[str], texts: Sequence[str], runs: Runs) -> pl.DataFrame:
+    """Which document holds which run (position in `runs`, sorted hashes), once each."""
+    words, ids = split_words(pl.Series(texts, dtype=pl.String)), pl.Series(doc_ids, dtype=pl.String)
+    found = [pl.DataFrame(schema=_HITS)]
+    for size in runs.sizes if len(runs.hashes) else ():
+        windows = windows_of(words, size)
+        position = np.searchsorted(runs.hashes, windows.hashes)
+        position[position == len(runs.hashes)] = 0
+        held = runs.hashes[position] == windows.hashes
+        columns = {"doc_id": ids.gather(windows.document[held]), "run": position[held]}
+        found.append(pl.DataFrame(columns, schema=_HITS))
+    return pl.concat(found).unique()
 
 
 def _rarest(hits: pl.DataFrame, most: float) -> pl.DataFrame:
@@ -101,8 +119,43 @@ def update_contamination(
     `changed_shards`: those whose documents differ from when this was last done; None reads the whole pool.
     """
     scope = f"target = {quoted(target)}"
+    kept = store.read(RUNS, ["doc_id", "runs", "left_out_mark"], scope)
+    held = current_runs(
+        store, kept, runs_of_texts(_held_out(store, scope), section.ngram), changed_shards, advance
+    )
+    _replace(store, RUNS, target, held.runs)
+    found = contaminated_among(held.runs.select("doc_id", "runs"), held.documents, section.maximum_share)
+    _replace(store, TABLE, target, found.to_frame())
+    return Leaks(read=held.read, contaminated=len(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldRuns:
+    """Runs that the stored documents hold: doc_id, runs (hashes, ascending), left_out_mark; by doc_id.
+
+    The mark is that of shared text that is left out of a document; a document with a mark is there without a
+    run, too. documents: number of stored documents. read: number of those whose texts were read.
+    """
+
+    runs: pl.DataFrame
+    documents: int
+    read: int
+
+
+def current_runs(
+    store: Store,
+    kept: pl.DataFrame,
+    runs: Runs,
+    changed_shards: Sequence[str] | None,
+    advance: Advance = ignore,
+) -> HeldRuns:
+    """Return which runs the documents stored now hold.
+
+    kept: the rows of the last `HeldRuns.runs`, which stay valid for documents outside of `changed_shards`
+    (None: for none).
+    """
     ids, shared = store.read(DOCUMENTS.name, ["doc_id"]), read_shared_text(store)
-    kept = store.read(RUNS, ["doc_id", "runs", "left_out_mark"], scope).join(ids, on="doc_id", how="semi")
+    kept = kept.join(ids, on="doc_id", how="semi")
     marks = shared.documents.select("doc_id", left_out_mark="mark").join(ids, on="doc_id", how="semi")
     wanted = None
     if changed_shards is not None:
@@ -116,16 +169,14 @@ def update_contamination(
         marks = marks.filter(pl.col("doc_id").is_in(wanted))
     else:
         kept = kept.clear()
-    read = shared_runs(
-        _stored_batches(store, wanted, shared), _held_out(store, scope), section.ngram, advance
-    )
+    read = shared_runs(_stored_batches(store, wanted, shared), runs, advance)
     # Also of those that hold no run.
     read = read.join(marks, on="doc_id", how="full", coalesce=True).with_columns(pl.col("runs").fill_null([]))
-    runs = pl.concat([kept.cast(read.schema), read]).sort("doc_id")
-    _replace(store, RUNS, target, runs)
-    found = contaminated_among(runs.select("doc_id", "runs"), len(ids), section.maximum_share)
-    _replace(store, TABLE, target, found.to_frame())
-    return Leaks(read=len(ids) if wanted is None else len(wanted), contaminated=len(found))
+    return HeldRuns(
+        runs=pl.concat([kept.cast(read.schema), read]).sort("doc_id"),
+        documents=len(ids),
+        read=len(ids) if wanted is None else len(wanted),
+    )
 
 
 def _held_out(store: Store, scope: str) -> list[str]:

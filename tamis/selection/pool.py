@@ -21,6 +21,7 @@ from tamis.scores.storing import read_score
 from tamis.selection import Reason, find_sampler
 from tamis.selection.decide import one_exclusion_each
 from tamis.selection.filtering import filtered, stated_languages, with_heirs
+from tamis.selection.keep_out import kept_out_of
 from tamis.selection.stage import SCORED
 from tamis.settings.budget import Per
 from tamis.settings.config import FiltersSection, SelectionSection
@@ -150,22 +151,26 @@ def exclusions(
     )
     train = examples.filter(pl.col("split") == "train").select("doc_id", _reason(Reason.TARGET_EXAMPLE))
     shared = store.read("contamination", ["doc_id"]).select("doc_id", _reason(Reason.CONTAMINATED))
+    given_away = kept_out_of(store).with_columns(_reason(Reason.KEEP_OUT))
     broken = filtered(store, filters or FiltersSection())
     if unmet is not None:
         broken = pl.concat([broken, unmet.select("doc_id", _reason(Reason.WHERE), "detail")])
-    named = pl.concat([held_out, train, shared, broken], how="diagonal")
+    named = pl.concat([held_out, train, shared, given_away, broken], how="diagonal")
     near = with_heirs(repeats(store).rename({"kept": "duplicate_of"}), named, broken)
     near = near.with_columns(_reason(Reason.NEAR_DUPLICATE))
     return one_exclusion_each(pl.concat([named, near], how="diagonal"))
 
 
 def leaking(store: Store) -> pl.DataFrame:
-    """Return the documents that would leak the evaluation: doc_id, reason; one row a document."""
+    """Return the documents that would leak the evaluation or a benchmark: doc_id, reason, detail.
+
+    One row a document; the detail names the benchmarks, and is null for other reasons.
+    """
     held_out = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split = 'held_out'")
     parts = {Reason.HELD_OUT_EXAMPLE: held_out, Reason.CONTAMINATED: store.read("contamination", ["doc_id"])}
-    return one_exclusion_each(
-        pl.concat(part.select("doc_id", _reason(reason)) for reason, part in parts.items())
-    ).select("doc_id", "reason")
+    named = [part.select("doc_id", _reason(reason)) for reason, part in parts.items()]
+    named.append(kept_out_of(store).with_columns(_reason(Reason.KEEP_OUT)))
+    return one_exclusion_each(pl.concat(named, how="diagonal")).select("doc_id", "reason", "detail")
 
 
 def repeats(store: Store) -> pl.DataFrame:

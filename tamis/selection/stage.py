@@ -10,7 +10,7 @@ from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
 from tamis.quality.stage import QUALITY_STAGE, judges_of
 from tamis.scores.stage import SCORES_STAGE
-from tamis.selection import CODE_VERSION, SERVING_CODE_VERSION, find_sampler
+from tamis.selection import CODE_VERSION, KEEP_OUT_CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import (
     form_excludes,
     rules_of_flags,
@@ -39,7 +39,7 @@ from tamis.stage import (
 from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, hash64, integer, many, real, text
 from tamis.tokens.stage import TOKEN_COUNTS_STAGE, tokens_counted
 from tamis.topics.stage import TOPICS_STAGE
-from tamis.training.stage import PERPLEXITY_STAGE, with_twins
+from tamis.training.stage import PERPLEXITY_STAGE, benchmarks_named, with_twins
 from tamis.transport import GAPS_CODE_VERSION
 from tamis.transport.stage import POOL_STAGE, TARGET_GAPS
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
@@ -73,6 +73,71 @@ CONTAMINATION_RUNS = Table(
             "left_out_mark",
             "digest of the shared text that is left out of the document; null if its whole text was compared",
         ),
+    ),
+)
+
+_BENCHMARK = text("benchmark", "name of the benchmark, as its [[keep_out]] section has it")
+
+KEPT_OUT = Table(
+    name="kept_out",
+    key=("benchmark", "doc_id"),
+    text=(),
+    emptied=True,
+    columns=(
+        _BENCHMARK,
+        DOC_ID,
+        many(
+            hash64("runs", "hashes of the word sequences that the document shares with its rows, ascending")
+        ),
+    ),
+)
+
+KEPT_OUT_RUNS = Table(
+    name="kept_out_runs",
+    key=("doc_id",),
+    text=(),
+    per_document=True,
+    emptied=True,
+    columns=(
+        DOC_ID,
+        many(
+            hash64(
+                "runs",
+                "hashes of the word sequences that the document shares with any benchmark, ascending; those "
+                "that count as template text included",
+            )
+        ),
+        text(
+            "left_out_mark",
+            "digest of the shared text that is left out of the document; null if its whole text was compared",
+        ),
+    ),
+)
+
+KEPT_OUT_EXAMPLES = Table(
+    name="kept_out_examples",
+    key=("benchmark", "target", "doc_id"),
+    text=(),
+    emptied=True,
+    columns=(_BENCHMARK, text("target", "name of the target whose training example repeats a row"), DOC_ID),
+)
+
+BENCHMARKS = Table(
+    name="benchmarks",
+    key=("benchmark",),
+    text=(),
+    emptied=True,
+    columns=(
+        _BENCHMARK,
+        integer("rows", "number of rows that were read"),
+        integer("without_text", "number of these without text in the columns that are read"),
+        integer("unreadable", "number of further rows that could not be read, at least"),
+        integer("too_short", "number of rows with too few words to be recognised"),
+        integer(
+            "template", "number of rows whose words all stand in many documents of the pool or many rows"
+        ),
+        integer("rows_found", "number of rows that a document of the pool gives away"),
+        integer("documents", "number of documents of the pool that give a row away"),
     ),
 )
 
@@ -239,6 +304,7 @@ def eligible_edges() -> tuple[Edge, ...]:
         edge("near_copies", when(copies_wanted, only)),
         edge("target_examples", every("targets")),
         edge("contamination", every("targets")),
+        edge("kept_out", when(benchmarks_named, only)),
         # Personal data that is only flagged keeps no document out.
         edge("document_flags", when(_flags_exclude, every("shards"))),
         edge(FORM_MODEL_STAGE.name, when(_form_excludes, only)),
@@ -252,6 +318,17 @@ def pool_edges() -> tuple[Edge, ...]:
         *eligible_edges(),
         edge(TOKEN_COUNTS_STAGE.name, when(tokens_counted, every("shards"))),
     )
+
+
+def _kept_out_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    settings, digests = snapshot.project.settings, snapshot.benchmark_fingerprints
+    return {
+        "benchmarks": {
+            one.name: {"bytes": digests[one.name], "text_columns": list(one.text_columns)}
+            for one in settings.keep_out
+        },
+        "maximum_share": settings.decontamination.maximum_share,
+    }
 
 
 def _flags_exclude(snapshot: Snapshot) -> bool:
@@ -414,7 +491,7 @@ def _unless_pinned(mapping: PartitionMapping) -> PartitionMapping:
 
 def _edges() -> tuple[Edge, ...]:
     # A pinned selection reads these too: it loses texts that are gone, and what would leak the evaluation.
-    always = {"documents", "target_examples", "contamination"}
+    always = {"documents", "target_examples", "contamination", "kept_out"}
     inputs = (
         *pool_edges(),
         edge("transport_scores", _when_scored(TRANSPORT_STAGE, _targets_scored)),
@@ -517,6 +594,16 @@ STAGES = (
         edges=(edge("target_examples", same), edge("documents", every("shards"))),
         settings=section_settings("decontamination"),
         tables=(CONTAMINATION, CONTAMINATION_RUNS),
+    ),
+    Stage(
+        name="kept_out",
+        group="selection",
+        code_version=KEEP_OUT_CODE_VERSION,
+        active=benchmarks_named,
+        by_content=True,
+        edges=(edge("documents", every("shards")), edge("target_examples", every("targets"))),
+        settings=_kept_out_settings,
+        tables=(KEPT_OUT, KEPT_OUT_RUNS, KEPT_OUT_EXAMPLES, BENCHMARKS),
     ),
     GAPS_STAGE,
     SELECTION_STAGE,

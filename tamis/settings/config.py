@@ -25,6 +25,7 @@ from tamis.settings.sections import (
     EngineSection,
     FiltersSection,
     JudgeSection,
+    KeepOutSection,
     NearDuplicatesSection,
     PerplexitySection,
     ProjectSection,
@@ -91,6 +92,7 @@ class Settings(Section):
     judge: JudgeSection = JudgeSection()
     perplexity: PerplexitySection = PerplexitySection()
     decontamination: DecontaminationSection = DecontaminationSection()
+    keep_out: tuple[KeepOutSection, ...] = ()
     filters: FiltersSection = FiltersSection()
     score: tuple[ScoreSection, ...] = ()
     selection: tuple[SelectionSection, ...] = ()
@@ -114,7 +116,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Settings":
-        for kind in ("corpus", "target", "score", "selection", "base_model"):
+        for kind in ("corpus", "target", "keep_out", "score", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
@@ -193,7 +195,7 @@ def load_settings(path: Path) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; each table may appear only once, except [[corpus]], [[target]], [[score]], "
+            "; each table may appear only once, except [[corpus]], [[target]], [[keep_out]], [[score]], "
             "[[selection]] and [[base_model]], whose headings need double brackets every time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:

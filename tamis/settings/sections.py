@@ -345,6 +345,26 @@ class DecontaminationSection(Section):
     maximum_share: float = Field(0.01, gt=0, le=1)
 
 
+class KeepOutSection(Section):
+    """A benchmark whose rows no selection may give away; without `text_columns`, every column with text."""
+
+    name: Name
+    path: Pattern
+    text_columns: tuple[Pattern, ...] = ()
+
+    @model_validator(mode="after")
+    def _path_is_local(self) -> "KeepOutSection":
+        refuse(
+            (
+                "://" in self.path,
+                "path",
+                self.path,
+                "a file, a folder or a glob on this machine; only a corpus may be remote",
+            ),
+        )
+        return self
+
+
 class FiltersSection(Section):
     """Which documents no selection may choose: by rules of form, language, personal data, origin."""
 

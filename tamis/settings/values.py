@@ -1,8 +1,10 @@
 """Globs over relative paths, as `include` and `exclude` of a [[corpus]] have them."""
 
 import math
+import os
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
@@ -12,6 +14,7 @@ from tamis.settings.budget import BUDGET_FORMS, BadBudgetError, parse_budget
 from tamis.settings.language_codes import short_code
 
 GLOB_FORMS = 'a glob, such as "**/*.jsonl"; in brackets, a range such as [a-z] goes upwards'
+_GLOB = re.compile(r"[*?]|\[[^]]+\]")
 RULE_NAMES = (
     "gopher_word_count",
     "gopher_mean_word_length",
@@ -85,6 +88,24 @@ FORMS_IN_WORDS = {
 Name = Annotated[str, StringConstraints(pattern=NAME_FORM)]
 ScoreName = Annotated[str, StringConstraints(pattern=SCORE_FORM)]
 Pattern = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def has_glob_signs(name: str) -> bool:
+    """Return whether a name has a sign that globs give a meaning."""
+    return bool(_GLOB.search(name))
+
+
+def is_glob(path: str, root: Path = Path()) -> bool:
+    """Return whether a path is a glob; a file below `root` may have the signs of a glob in its name."""
+    return has_glob_signs(path) and not os.path.lexists(root / path)
+
+
+def split_glob(pattern: str) -> tuple[str, str]:
+    """Return the folder before the first part of a glob that has a sign, and the parts that follow."""
+    parts = pattern.split("/")
+    first = next(place for place, part in enumerate(parts) if has_glob_signs(part))
+    folder = "/".join(parts[:first])
+    return folder or ("/" if pattern.startswith("/") else "."), "/".join(parts[first:])
 
 
 @lru_cache

@@ -17,6 +17,7 @@ from tamis.stage import (
     precision_settings,
     same,
     section_settings,
+    when,
 )
 from tamis.store.columns import DOC_ID, FINGERPRINT, TRAINING_COUNT, Table, integer, real, single, text
 from tamis.training import CODE_VERSION, model_identity
@@ -145,6 +146,13 @@ TRIALS = Table(
 
 CONTAMINATION = "contamination"
 """Stage and table of `tamis.selection`: documents that hold the evaluation, so no model trains on them."""
+KEPT_OUT = "kept_out"
+"""Stage and table of `tamis.selection`: documents that give rows of benchmarks away."""
+
+
+def benchmarks_named(snapshot: Snapshot) -> bool:
+    """Return whether the project keeps benchmarks out of training."""
+    return bool(snapshot.project.settings.keep_out)
 
 
 def with_twins(snapshot: Snapshot, samplers: Iterable[str]) -> tuple[str, ...]:
@@ -230,6 +238,7 @@ BASE_MODELS_STAGE = Stage(
         edge("documents", _if_trained(every("shards"))),
         edge("target_examples", _if_trained(every("targets"))),
         edge(CONTAMINATION, _if_trained(every("targets"))),
+        edge(KEPT_OUT, _if_trained(when(benchmarks_named, only))),
     ),
     settings=_base_model_settings,
     tables=(TRAINED_ON,),

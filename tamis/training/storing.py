@@ -33,7 +33,7 @@ from tamis.training import count_tokens, document_bits_per_byte, fold_of
 from tamis.training.device import choose_device
 from tamis.training.examples import Chat, Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
-from tamis.training.stage import CONTAMINATION
+from tamis.training.stage import CONTAMINATION, KEPT_OUT
 
 BATCH = 1_024
 
@@ -47,10 +47,11 @@ def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int,
     """Documents of a fold in keyed order, up to the one that fills the token budget.
 
     Training and held-out examples of the targets, and what shares long n-grams with the held-out ones, are
-    left out: a base model that had seen them would make every held-out loss look better than it is.
+    left out: a base model that had seen them would make every held-out loss look better than it is. So are
+    documents that give rows of benchmarks away.
     """
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split != 'unused'")
-    excluded = pl.concat([examples, store.read(CONTAMINATION, ["doc_id"])])
+    excluded = pl.concat([examples, *(store.read(table, ["doc_id"]) for table in (CONTAMINATION, KEPT_OUT))])
     pool = store.read(DOCUMENTS.name, ["doc_id"]).join(excluded, on="doc_id", how="anti")["doc_id"].to_list()
     folds = fold_of(pool)
     ordered = keyed_order([doc_id for doc_id, found in zip(pool, folds, strict=True) if found == fold], seed)

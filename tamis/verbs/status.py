@@ -47,6 +47,7 @@ from tamis.selection.filtering import (
     form_lines,
     unknown_language_lines,
 )
+from tamis.selection.keep_out import benchmark_lines, benchmark_warnings
 from tamis.selection.pool import token_sizes, tokens_of
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
@@ -278,7 +279,7 @@ def read_status(project: Project) -> Status:
         causes=cause_lines(bad, snapshot, again),
         shares=unread_shares(snapshot, current, bad, failed, again=again),
         unmet=unmet_targets(snapshot, current, due, failed),
-        reading=[*reading_notes(snapshot), *uncovered_lines(project)],
+        reading=[*reading_notes(snapshot), *uncovered_lines(project), *benchmark_lines(store)],
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),
         selections=selections,
@@ -297,6 +298,7 @@ def read_status(project: Project) -> Status:
         warnings=[
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
+            *benchmark_warnings(store),
             *label_warnings(store),
             *_documents_lost(project, current),
             *unknown_language_lines(store, project.settings),

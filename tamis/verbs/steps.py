@@ -42,8 +42,10 @@ from tamis.project import Project
 from tamis.retention.held_back import note_files
 from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
 from tamis.scores.storing import Files, update_column_scores
+from tamis.selection.benchmarks import read_benchmark
 from tamis.selection.choosing import Chosen, choose_documents
 from tamis.selection.computing import ScoringOptions, method_scores
+from tamis.selection.keep_out import update_kept_out
 from tamis.selection.leaks import update_contamination
 from tamis.selection.stage import SELECTION_STAGE, scored_by
 from tamis.settings.config import SelectionSection
@@ -256,6 +258,15 @@ class Steps:
                 update_contamination(
                     self.store, target, self.project.settings.decontamination, advance=progress.advance
                 )
+
+    def kept_out(self, _partition: str) -> None:
+        """Find documents that give rows of benchmarks away."""
+        settings = self.project.settings
+        read = [read_benchmark(section, self.project.root) for section in settings.keep_out]
+        with Progress("benchmarks", self._count) as progress:
+            update_kept_out(
+                self.store, read, settings.decontamination.maximum_share, advance=progress.advance
+            )
 
     def target_potential(self, target: str) -> None:
         """Solve the optimal transport from the pool to a target."""

@@ -370,6 +370,41 @@ def test_why_was_it_dropped(trained, monkeypatch):
     assert "only one version so far" in said.stderr
 
 
+def test_keep_benchmarks_out(new_project, monkeypatch):
+    page = Page("keep-benchmarks-out")
+    project = new_project(QUICK + page.settings)
+    questions = [sentences("algebra", 1, seed, words=20)[0] for seed in (90, 91)]
+    leaks = [f"A letter. {questions[0].upper()}? So it said.", f"{questions[1]}. Who knows?"]
+    write_jsonl(project.root / "documents" / "letters.jsonl", leaks)
+    rows = [{"question": question, "answer": "B"} for question in (*questions, "Who")]
+    write(project.root / "exam" / "rows.jsonl", map(json.dumps, rows))
+    project.tamis(*page.words("tamis materialize"))
+    found = reasons(project, "some")
+    assert {found[document_id(text)] for text in leaks} == {"keep_out"}
+    page.says("have the reason *keep out* in every selection")
+    status = project.tamis(*page.words("tamis status")).stdout
+    for line in re.findall(r"^(?:warning: )?benchmark exam.*$", page.text, re.MULTILINE):
+        assert line in status
+    (project.root / "letter.txt").write_text(leaks[0])
+    explained = project.tamis(*page.words("tamis explain --text letter.txt")).stdout
+    assert f'keep out (exam: shared_words = "{questions[0].lower()}"' in explained
+
+    monkeypatch.chdir(project.root)
+    write_jsonl(Path("pool.jsonl"), [*leaks, *sentences("algebra", 40, 3)])
+    write_jsonl(Path("goal.jsonl"), sentences("algebra", 40, 4))
+    command = (
+        "tamis select pool.jsonl --target goal.jsonl --budget 10% --keep-out exam.jsonl --output chosen.jsonl"
+    )
+    words = page.words(command, **{"exam.jsonl": "exam/rows.jsonl"})
+    assert main([*words, "--decisions", "why.jsonl"]) == 0
+    why = pl.read_ndjson("why.jsonl", infer_schema_length=None)
+    assert sorted(why.filter(reason="keep_out")["doc_id"]) == sorted(map(document_id, leaks))
+    page.says("`tamis init NAME --from-select` writes the same benchmarks into tamis.toml.")
+    again = [word for word in words[1:] if word not in ("--output", "chosen.jsonl")]
+    assert main(["init", "made", "--from-select", *again]) == 0
+    assert '[[keep_out]]\nname = "rows"\npath = ' in Path("made/tamis.toml").read_text()
+
+
 def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):
     page = Page("choose-from-files")
     monkeypatch.setenv("TAMIS_CACHE", str(encoder_cache))

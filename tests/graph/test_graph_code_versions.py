@@ -114,6 +114,11 @@ METHODS = {
         "choose_documents pool.candidates pool.groups pool.with_texts selection_digest serving_of "
         "stored_count tokens_of training_order unknown_language_lines update_contamination",
     ),
+    "keep_out": (
+        "tamis.selection:KEEP_OUT_CODE_VERSION",
+        "benchmark_lines benchmark_warnings fingerprint_benchmark read_benchmark require_benchmark_outside "
+        "update_kept_out",
+    ),
     "serving": ("tamis.selection:SERVING_CODE_VERSION", "serving_of"),
     "training": (
         "tamis.training:CODE_VERSION",
@@ -150,6 +155,7 @@ NOT_REACHED = {
     "GRADER_CODE_VERSION": "likewise",
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",
+    "KEEP_OUT_CODE_VERSION": "likewise",
     "is_said_by_keys": "asked where input keys are made (stage.py)",
     "SOURCES_AS_COUNTED": "part of input keys (stage.py)",
     "MEASURES": "of filters: names of columns, which the goldens hold (stage.py)",

@@ -22,6 +22,7 @@ NAMES = {
 OF_DOCUMENTS = {
     "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "column_scores",
     "document_flags", "form_scores",
+    "kept_out_runs",
     "scores_by_model", "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity",
     "scores_quality", "set_aside", "token_counts", "topic_words", "topics",
 }  # fmt: skip
@@ -31,6 +32,7 @@ OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "pool_potential",
     "selected_subset", "decisions", "served_examples", "target_gaps", "target_examples",
     "target_answers", "target_embeddings", "contamination", "contamination_runs",
+    "kept_out", "kept_out_examples",
     "mixture_documents", "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
 }  # fmt: skip
 """Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""

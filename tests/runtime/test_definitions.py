@@ -82,6 +82,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         ("[judge]\nsample = 40\n", {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),
+        ('[[keep_out]]\nname = "exam"\npath = "exam"\n', {"kept_out"}),
         ('[filters]\nheuristics = ["form"]\n', {"form_model", "form_scores"}),
         (score(), {"column_scores"}),
         (base_model(), {"base_models", "tokenizer"}),

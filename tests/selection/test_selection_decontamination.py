@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks_at_once import find_contaminated, find_contaminated_in_batches
 
-from tamis.selection.leaks import shared_runs
+from tamis.selection.leaks import runs_of_texts, shared_runs
 
 WORDS = [f"w{number}" for number in range(400)]
 
@@ -103,7 +103,7 @@ def test_progress_counts_every_document():
     seen = []
     ids = [str(number) for number in range(8_000)]
     batches = ((ids[start : start + 4_000], ["some words"] * 4_000) for start in range(0, 8_000, 4_000))
-    shared_runs(batches, ["other words"], advance=seen.append)
+    shared_runs(batches, runs_of_texts(["other words"], 20), advance=seen.append)
     assert seen == [4_000, 4_000]
 
 

@@ -5,9 +5,9 @@ import random
 import pyarrow as pa
 import pytest
 from leaks_at_once import find_contaminated
+from stored_shards import add_shard, remove_shard
 
 from tamis.corpus import document_id
-from tamis.corpus.intake import delete_orphans, find_orphans, remove_shards
 from tamis.selection.leaks import RUNS, TABLE, update_contamination
 from tamis.settings.config import DecontaminationSection
 from tamis.store.schemas import schema_of
@@ -16,20 +16,6 @@ from tamis.store.tables import Store
 SECTION = DecontaminationSection(ngram=5, maximum_share=0.1)
 HELD_OUT = [" ".join(f"w{number}" for number in range(start, start + 12)) for start in range(0, 120, 12)]
 TEMPLATE = "this sentence occurs in very many of the documents"
-
-
-def add_shard(store, shard, texts):
-    rows = [{"doc_id": document_id(text), "text": text, "n_chars": len(text)} for text in texts]
-    store.insert_new("documents", pa.Table.from_pylist(rows, schema=schema_of("documents")))
-    places = [{"doc_id": document_id(t), "shard": shard, "row": i} for i, t in enumerate(texts)]
-    store.replace(
-        "occurrences", pa.Table.from_pylist(places, schema=schema_of("occurrences")), f"shard = '{shard}'"
-    )
-
-
-def remove_shard(store, shard):
-    remove_shards(store, [shard])
-    delete_orphans(store, find_orphans(store), retained_days=30)
 
 
 def a_text(rng):

@@ -358,7 +358,7 @@ def test_dagster_is_not_imported(folder):
 
 
 def test_the_steps_are_those_of_samplers_that_need_no_model_of_the_project():
-    assert made() >= {"documents", "form_model", "transport_scores", "density_scores", "topics"}
+    assert made() >= {"documents", "kept_out", "form_model", "transport_scores", "density_scores", "topics"}
     assert not made() & {"judge_scores", "quality_scores", "perplexity_scores", "base_models", "mixture"}
 
 

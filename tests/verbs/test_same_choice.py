@@ -14,6 +14,7 @@ REASONS = {
     "over_budget",
     "near_duplicate",
     "contaminated",
+    "keep_out",
     "target_example",
     "heuristic",
 }
@@ -31,14 +32,15 @@ def test_a_project_of_the_same_call_makes_the_same_choices(tmp_path, encoder_cac
     write_jsonl(tmp_path / "more" / "cooking.jsonl", [*pool[0], *near, "7 8 9 10 11 12 13 14 15 16 17 18 19"])
     write_jsonl(tmp_path / "pool.jsonl", [*pool[1], *texts("cooking", 12), *other[:10], *leaks, *goal[:5]])
     write_jsonl(tmp_path / "goal.jsonl", goal)
+    write_jsonl(tmp_path / "exam.jsonl", [" ".join(text.split()[5:25]) for text in pool[1][:3]])
     write_jsonl(tmp_path / "other.jsonl", other[10:])
     call = ["more", "pool.jsonl", "--target", "goal.jsonl", "other.jsonl", "--budget", "20%"]
-    call += ["--hold-out", "20", "--seed", "3", "--rules", "noise,form"]
+    call += ["--hold-out", "20", "--seed", "3", "--rules", "noise,form", "--keep-out", "exam.jsonl"]
     assert main(["init", "made", "--from-select", *call]) == 0
     project = SmallProject(tmp_path / "made")
     others = [selection(name, name, target="goal").replace("budget = 2", 'budget = "20%"') for name in ALONE]
     project.configure("\n".join([project.text, "[automation]\nsettle_seconds = 0.0\n", *others]))
-    project.make(CHOSEN | FORM | {"pool_potential", "pool_potential_scores"})
+    project.make(CHOSEN | FORM | {"kept_out", "pool_potential", "pool_potential_scores"})
     for name in ("chosen", *ALONE):
         more = ["--sampler", name] if name != "chosen" else []
         assert main(["select", *call, *more, "-o", "out.jsonl", "--decisions", "why.jsonl"]) == 0

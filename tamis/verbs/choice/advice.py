@@ -92,6 +92,13 @@ _ADVICE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"\[\[base_model\]\]",
         r"pass \1 or \2 to --tokenizer",
     ),
+    (r"(?<=') of \[\[keep_out\]\](?=:)", " of --keep-out"),
+    (
+        r"(text_columns in \[\[keep_out\]\] names others|maximum_share in \[decontamination\] says how many)",
+        rf"{IN_A_PROJECT}\1",
+    ),
+    (r"take its files out of the corpora", "leave its files out of the pool"),
+    (r"take them out of the target's files", "take them out of --target"),
     (r"correct this, or the section of '\S+' in tamis\.toml", "correct this, or name another file"),
     (r"^tamis select: (?:\w+\[\d+\]\.|\w+\.)(\w+) = (.*?) is not valid(?: \(section '[^']*'\))?", _setting),
     (

@@ -36,6 +36,7 @@ from tamis.scan.sources import scan_files
 from tamis.selection.choosing import Chosen
 from tamis.selection.errors import BudgetExceedsPool
 from tamis.selection.filtering import corpora_lost, files_lost
+from tamis.selection.keep_out import benchmark_lines, benchmark_warnings
 from tamis.selection.pool import stored_count
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
@@ -211,6 +212,10 @@ def _selected(
     for line in markup_lines(project.settings.corpus, [*snapshot.files.values()]):
         complain(in_options(line))
     steps.run(CHOSEN, done=(DOCUMENTS_STAGE.name,))
+    for line in benchmark_lines(store):
+        say(in_options(line))
+    for line in benchmark_warnings(store):
+        complain(in_options(line))
     if find_sampler(sampler).reads_vectors:
         for line in unknown_lines(project):
             complain(in_options(line))

@@ -29,8 +29,9 @@ from tamis.scan.remedies import among as some_of
 from tamis.scan.remedies import as_glob, without_advice
 from tamis.settings.config import CorpusSection, Settings
 from tamis.settings.sections import AUTO_COLUMN, COLUMN_OF_FORMAT, RowFormat
+from tamis.settings.values import is_glob
 from tamis.verbs.choice.choose_files import FEW, sizes_of
-from tamis.verbs.choice.from_files import GOAL, Call, PoolError, is_glob
+from tamis.verbs.choice.from_files import GOAL, Call, PoolError
 
 FILES, TEXTS, LEAST_TEXTS = 20, 400, 20
 """Files of a corpus that are looked at, texts of all of them together, and of each at least."""

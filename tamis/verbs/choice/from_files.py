@@ -13,6 +13,7 @@ from tamis.corpus.listing import PARTS, STATE, is_temporary
 from tamis.corpus.remote.object_store import is_url
 from tamis.settings.samplers import AWAY_SCORE, MODEL_SCORES, SAMPLERS, Sampler, find_sampler, model_of
 from tamis.settings.sections import AUTO_COLUMN
+from tamis.settings.values import has_glob_signs, is_glob, split_glob
 
 STDIN = "-"
 GOAL, AWAY, CHOSEN = "goal", "away", "chosen"
@@ -20,9 +21,8 @@ GOAL, AWAY, CHOSEN = "goal", "away", "chosen"
 CONTRAST = "got-d-contrast"
 RULES = ("noise", "boilerplate", "form")
 LINKS = "examples"
-POOL, TARGET, KEPT_AWAY = "pool", "target", "examples to keep away from"
+POOL, TARGET, KEPT_AWAY, KEPT_OUT = "pool", "target", "examples to keep away from", "benchmark to keep out"
 """Options whose files a call names."""
-_GLOB = re.compile(r"[*?]|\[[^]]+\]")
 
 
 class PoolError(PermanentError):
@@ -36,6 +36,7 @@ class Call:
     pool: Sequence[str]
     target: Sequence[str] = ()
     keep_away: Sequence[str] = ()
+    keep_out: Sequence[str] = ()
     budget: int | str
     sampler: str | None = None
     rules: Sequence[str] = RULES
@@ -120,6 +121,7 @@ def sections_of(call: Call, place: Place) -> dict[str, Any]:
             {"name": name, "kind": "files"} | _examples(name, files, place) | reading
             for name, files in examples.items()
         ],
+        **({"keep_out": _benchmarks(call.keep_out, place)} if call.keep_out else {}),
         "encoder": {"name": _model(call.encoder)},
         "filters": {"heuristics": list(call.rules)},
         "selection": [
@@ -147,7 +149,7 @@ def streams_of(call: Call) -> list[str]:
 
     Raises `PoolError` where standard input is named twice.
     """
-    arguments = [*call.pool, *call.target, *call.keep_away]
+    arguments = [*call.pool, *call.target, *call.keep_away, *call.keep_out]
     if arguments.count(STDIN) > 1:
         raise PoolError("- is named twice, but standard input can be read once; save it to a file")
     return [one for one in dict.fromkeys(arguments) if one == STDIN or _is_pipe(one)]
@@ -158,12 +160,13 @@ def _is_pipe(argument: str) -> bool:
 
 
 def paths_of(call: Call) -> Iterator[tuple[str, Path]]:
-    """Yield each argument that names files on this machine, with what it is: a pool or examples."""
+    """Yield each argument that names local files, with what it is: a pool, examples or a benchmark."""
     streams = streams_of(call)
-    for what, arguments in ((POOL, call.pool), (TARGET, call.target), (KEPT_AWAY, call.keep_away)):
+    named = {POOL: call.pool, TARGET: call.target, KEPT_AWAY: call.keep_away, KEPT_OUT: call.keep_out}
+    for what, arguments in named.items():
         for argument in arguments:
             if argument not in streams and not is_url(argument):
-                yield what, Path(_prefix(argument)[0] if is_glob(argument) else argument)
+                yield what, Path(split_glob(argument)[0] if is_glob(argument) else argument)
 
 
 def _model(name: str) -> str:
@@ -190,7 +193,7 @@ def _corpora(pool: Sequence[str], place: Place) -> list[dict[str, Any]]:
         else:
             found.append(_of_glob(argument, place))
     for folder, some in files.items():
-        alone = [one for one in some if _GLOB.search(one.name) or is_temporary(one.name)]
+        alone = [one for one in some if has_glob_signs(one.name) or is_temporary(one.name)]
         together = [one for one in some if one not in alone]
         if len(together) == 1:
             alone, together = [*alone, *together], []
@@ -217,22 +220,9 @@ def _of_glob(argument: str, place: Place) -> dict[str, Any]:
         raise PoolError(f"{argument}: there is no such file or folder{meant}")
     if not glob.glob(argument, recursive=True):
         raise PoolError(f"{argument}: no file matches")
-    folder, rest = _prefix(argument)
+    folder, rest = split_glob(argument)
     path = Path(folder).absolute()
     return {"kind": "files", "path": place.written(path), "called": path.name, "include": [rest]}
-
-
-def is_glob(argument: str) -> bool:
-    """Return whether an argument is a glob, and no file that has its signs in its name."""
-    return bool(_GLOB.search(argument)) and not os.path.lexists(argument)
-
-
-def _prefix(pattern: str) -> tuple[str, str]:
-    """Return the folder before the first part of a glob that has a sign of it, and what follows."""
-    parts = pattern.split("/")
-    first = next(place for place, part in enumerate(parts) if _GLOB.search(part))
-    folder = "/".join(parts[:first])
-    return folder or ("/" if pattern.startswith("/") else "."), "/".join(parts[first:])
 
 
 def _named(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -249,6 +239,27 @@ def _named(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         taken.add(name)
         named.append({"name": name} | {key: value for key, value in one.items() if key != "called"})
     return named
+
+
+def _benchmarks(arguments: Sequence[str], place: Place) -> list[dict[str, Any]]:
+    """Return a section for each benchmark: a file, folder or glob; raises `PoolError` where none is there."""
+    found = []
+    for argument in dict.fromkeys(arguments):
+        if is_url(argument):
+            raise PoolError(f"{argument}: benchmarks are read from files on this machine; save it to a file")
+        if argument in place.streams:
+            path = place.streams[argument]
+        elif is_glob(argument):
+            if not glob.glob(argument, recursive=True):
+                raise PoolError(f"{argument}: no file of a benchmark matches")
+            path = Path(argument).absolute()
+        elif os.path.exists(argument):
+            path = Path(argument).absolute()
+        else:
+            raise PoolError(f"{argument}: there is no such file or folder of a benchmark")
+        folder = split_glob(argument)[0] if is_glob(argument) else argument
+        found.append({"path": place.written(path), "called": Path(folder).absolute().name})
+    return _named(found)
 
 
 def _examples(name: str, arguments: Sequence[str], place: Place) -> dict[str, Any]:

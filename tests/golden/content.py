@@ -132,6 +132,14 @@ TABLES = {
         store="target_answers", key="target doc_id", exact="response_at label", digest="turns", optional=True
     ),
     "contamination": Table(store="contamination", key="target doc_id"),
+    "kept_out": Table(store="kept_out", key="benchmark doc_id", digest="runs", optional=True),
+    "kept_out_examples": Table(store="kept_out_examples", key="benchmark target doc_id", optional=True),
+    "benchmarks": Table(
+        store="benchmarks",
+        key="benchmark",
+        exact="rows without_text unreadable too_short template rows_found documents",
+        optional=True,
+    ),
     "embeddings": Table(store="embeddings_*", key="doc_id", vector="vector"),
     "target_embeddings": Table(store="target_embeddings_*", key="target doc_id", vector="vector"),
     "density": Table(store="scores_density", key="doc_id", sketch="density"),
@@ -276,6 +284,9 @@ TABLES |= {
     ),
     "contamination_runs": Table(
         store="contamination_runs", key="target doc_id", exact="left_out_mark", digest="runs"
+    ),
+    "kept_out_runs": Table(
+        store="kept_out_runs", key="doc_id", exact="left_out_mark", digest="runs", optional=True
     ),
     "target_gaps": Table(
         store="target_gaps", key="target doc_id", score="supply", exact="is_gap", optional=True, alike=True

@@ -194,12 +194,14 @@ def test_margin_is_the_distance_to_the_cut():
 
 
 def test_exclusions_with_their_precedence_and_duplicates():
-    frame = pool(13)
     names = [reason.value for reason in EXCLUSIONS]
+    count = len(names) + 2
+    frame = pool(count)
     rows = [
-        (ids(13)[i], name, ids(13)[0] if name == "near_duplicate" else None) for i, name in enumerate(names)
+        (ids(count)[i], name, ids(count)[0] if name == "near_duplicate" else None)
+        for i, name in enumerate(names)
     ]
-    both = [(ids(13)[0], "near_duplicate", ids(13)[9])]  # withdrawn as well, which comes first
+    both = [(ids(count)[0], "near_duplicate", ids(count)[9])]  # withdrawn as well, which comes first
     excluded = pl.DataFrame(both + rows, schema=["doc_id", "reason", "duplicate_of"], orient="row")
     found = select(frame, "got-d", 100 // 50, exclusions=excluded)
     by_id = {row["doc_id"]: row for row in found.iter_rows(named=True)}

@@ -21,6 +21,7 @@ from projects import (
 from tamis.corpus import document_id
 from tamis.graph.plan import full_plan
 from tamis.history.explain import explain_document, explanation_lines
+from tamis.platform.assets import keep_out
 from tamis.verbs.status import read_status
 
 MADE = CORPUS | {"kept_out", "selected_subset"}
@@ -74,12 +75,13 @@ def test_what_gives_a_row_away_is_not_chosen_and_it_is_said_why(made):
     assert any(line.startswith("warning: benchmark exam: 1 of its 2 rows are too short") for line in lines)
 
 
-def test_nothing_is_due_again_and_an_arrival_reads_the_new_documents_alone(project):
+def test_nothing_is_due_again_and_an_arrival_reads_the_new_documents_alone(project, monkeypatch):
+    found, update = [], keep_out.update_kept_out
+    monkeypatch.setattr(keep_out, "update_kept_out", lambda *of: found.append(update(*of)) or found[-1])
     assert not project.make(MADE).made
     write_jsonl(project.landing / "later.jsonl", [LEAKS[0] + " So it was.", *sentences("sailing", 6, 9)])
     project.make(MADE)
-    read = [one.metadata["documents_read"] for one in project.events() if one.asset == "kept_out"]
-    assert read[-1] == 7
+    assert [one.read for one in found] == [7]
     assert reason(project, LEAKS[0] + " So it was.") == ("keep_out", "exam")
     project.assert_sound(MADE)
 

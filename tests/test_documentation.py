@@ -29,6 +29,9 @@ REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
 FOLDERS = ("", "concepts", "how-to", "decisions")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKES_MINUTES = ("make", "python -m benchmarks.")
+INSTALLS = ("python3 -m venv ", "pip install ", "tamis demo", "tamis -C tamis-demo ")
+"""tests/test_wheel.py installs the wheel and runs its demonstration."""
+EXTRAS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def blocks(*languages: str) -> list:
@@ -66,6 +69,11 @@ def run(command, folder, environment=None) -> None:
 
 def is_slow(line: str) -> bool:
     """A command that takes minutes: it must exist, but is run elsewhere (CI, benchmarks)."""
+    if line.startswith(INSTALLS):
+        assert {
+            extra for names in re.findall(r"tamis\[(.*?)\]", line) for extra in names.split(",")
+        } <= EXTRAS.keys()
+        return True
     if not line.startswith(TAKES_MINUTES):
         return False
     words = line.split()

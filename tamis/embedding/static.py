@@ -127,11 +127,11 @@ def load_static(teacher: Path, cache: Path, fingerprint: str) -> StaticEncoder:
     from tokenizers import Tokenizer
 
     name = f"static-{fingerprint}"
-    places, shipped = [cache / "encoders" / name], _read(SHIPPED / name)
-    if shipped is None:
+    places, shipped = [cache / "encoders" / name], SHIPPED / name
+    if not shipped.is_dir():
         places.append(user_cache() / "encoders" / name)
     kept = [_read(place) for place in places]
-    found = next((files for files in (*kept, shipped) if files is not None), None)
+    found = next((files for files in kept if files is not None), None) or _read(shipped)
     if found is None:
         tokenizer, vectors_vd = distil(teacher)
         found = tokenizer.encode(), save({"vectors": vectors_vd})

@@ -74,9 +74,10 @@ LOST_AS: dict[str, tuple[str, str]] = {
         "take the examples out of the corpus, or other examples for the target",
     ),
     **dict.fromkeys(
-        (Reason.JUDGE_REFUSED, Reason.MODEL_FAILED, Reason.NO_VECTOR, Reason.NO_SCORE),
+        (Reason.JUDGE_REFUSED, Reason.MODEL_FAILED, Reason.NO_VECTOR),
         ("without a score", "`tamis status` says why, under quarantine"),
     ),
+    Reason.NO_SCORE: ("without a score", "`tamis explain DOC_ID` names the score that they lack"),
 }
 """What documents with a reason are, and what to do; none for what somebody asked to leave out by name."""
 

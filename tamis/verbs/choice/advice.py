@@ -79,6 +79,7 @@ _ADVICE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (r'set extract = "html" in \[\[corpus\]\] \S+ to', "pass --extract html to"),
     (r"`tamis status` says why, under quarantine", "--decisions says why"),
+    (r"`tamis explain DOC_ID` names the score that they lack", "--decisions says why"),
     (r"raise (threshold in \[near_duplicates\]|ngram in \[decontamination\])", rf"{IN_A_PROJECT}raise \1"),
     (r"take the examples out of the corpus, or other examples for the target", "name another pool or target"),
     (r'set name = "([^"]+)" in \[encoder\]', r"pass --encoder \1"),

@@ -140,7 +140,7 @@ def test_the_demonstration_runs(tamis, tmp_path):
     said = tamis.run("tamis", "demo", folder=tmp_path)
     assert "`tamis -C tamis-demo ui` shows the graph and the pages" in said
     again = tamis.run("tamis", "demo", folder=tmp_path / "tamis-demo")
-    assert "nothing to do" in again
+    assert "everything is current" in again
     status = json.loads(tamis.run("tamis", "-C", "tamis-demo", "status", "--json", folder=tmp_path))
     assert (status["due"], status["failed_checks"], status["damaged"]) == ([], [], {})
     audit = json.loads(tamis.run("tamis", "-C", "tamis-demo", "audit", "--json", folder=tmp_path))

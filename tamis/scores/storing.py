@@ -1,4 +1,4 @@
-"""Scores of the user's own, from kept rows into the store, where the table is made anew from all rows.
+"""Scores of the user's own, from kept rows into the store, where the table is made from all rows each time.
 
 Rows that are not kept, or that are too long for it, are read again from their files, as exports read them.
 A million rows of 500 bytes take a few seconds for each score.

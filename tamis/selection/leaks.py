@@ -75,7 +75,7 @@ def runs_of_texts(texts: Sequence[str], ngram: int) -> Runs:
 
 
 def _hits(doc_ids: Sequence[str], texts: Sequence[str], runs: Runs) -> pl.DataFrame:
-    """Which document holds which run (position in `runs`, sorted hashes), once each."""
+    """The documents that hold each run (position in `runs`, sorted hashes), once each."""
     words, ids = split_words(pl.Series(texts, dtype=pl.String)), pl.Series(doc_ids, dtype=pl.String)
     found = [pl.DataFrame(schema=_HITS)]
     for size in runs.sizes if len(runs.hashes) else ():

@@ -399,7 +399,7 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 
 
 def _own_settings(snapshot: Snapshot, section: SelectionSection) -> dict[str, Any]:
-    """What a selection makes of scores of the project, and what its condition reads besides them."""
+    """The scores of the project that a selection uses, and the facts that its condition reads."""
     used: dict[str, Any] = {}
     scores = {one.name: one for one in snapshot.project.settings.score}
     if own := score_of(section.sampler):

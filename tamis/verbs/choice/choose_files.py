@@ -232,9 +232,8 @@ def _selected(
         say(in_options(line))
     _require_eligible(decided)
     places = places_of(snapshot)
-    with Progress(
-        "writing"
-    ):  # the chosen rows last: where another file fails, the choice is not there either
+    # The chosen rows last: where another file fails, the choice is not there either.
+    with Progress("writing"):
         if written.decisions is not None:
             with storing_file(written.decisions):
                 write_decisions(snapshot, decided, places, written.decisions, streams)

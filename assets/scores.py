@@ -1,14 +1,21 @@
-"""Scores of the user's own: the columns that [[score]] names, as a number for each document."""
+"""Scores of the user's own: the columns and models that [[score]] names, as a number for each document."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from tamis.base.progress import say
+from tamis.corpus.intake import count_documents
+from tamis.corpus.quarantine import forget_refused, show_refused
 from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
-from tamis.platform.assets.specification import asset
+from tamis.platform.assets.corpus import outputs_of
+from tamis.platform.assets.specification import asset, part
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
-from tamis.scores.storing import Files, update_column_scores
+from tamis.scores.classifier import Classifier
+from tamis.scores.stage import CLASSIFIER_SCORES
+from tamis.scores.storing import Files, classifier_mark, update_classifier_scores, update_column_scores
+from tamis.store.tables import one_of
+from tamis.training.models import model_identity
 
 
 @asset("column_scores", ["lancedb", "polars"])
@@ -28,6 +35,34 @@ def column_scores(work: Work) -> Iterator[Any]:
         facts["unread_rows"] = lost
         say(f"{lost:,} rows could not be read again, so their documents have no score from them")
     yield from work.record(Output(row_count=len(found.rows), metadata=facts))
+
+
+@part("classifier_scores", ["lancedb", "torch", "transformers"])
+def classifier_scores(work: Work) -> Iterator[Any]:
+    """Value of each [[score]] for each document, by a classifier or regressor of sequences.
+
+    A text longer than the model's window has the mean of its windows' values, weighted by tokens.
+    """
+    scores = [score for score in work.project.settings.score if score.model is not None]
+    sources = {score.name: work.project.model(str(score.model)) for score in scores}
+    marks = {score.name: classifier_mark(score, model_identity(sources[score.name])) for score in scores}
+    loaded = {
+        score.name: (Classifier(sources[score.name], score.label), marks[score.name]) for score in scores
+    }
+    forget_refused(work.store, work.stage.name, [*marks.values()])
+    missing = sum(
+        count_documents(work.store, work.partitions, CLASSIFIER_SCORES.name, one_of("fingerprint", [mark]))
+        for mark in marks.values()
+    )
+    with work.progress("scores of classifiers", missing) as progress:
+
+        def scores_of(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+            scored = update_classifier_scores(work.store, scores, loaded, every, progress.advance)
+            aside = show_refused(work.store, work.stage.name, group, [*marks.values()])
+            yield from work.record(*outputs_of(work, group, aside, ("scored", scored)))
+
+        yield from work.in_groups(scores_of)
 
 
 def _files(work: Work) -> Files:

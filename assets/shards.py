@@ -8,6 +8,7 @@ from tamis.platform.assets.corpus import documents, raw_shards, token_counts
 from tamis.platform.assets.embedding import embeddings
 from tamis.platform.assets.form import form_scores
 from tamis.platform.assets.quality import document_flags, perplexity_scores, quality_scores
+from tamis.platform.assets.scores import classifier_scores
 from tamis.platform.assets.specification import together
 
 PARTS = (
@@ -19,6 +20,7 @@ PARTS = (
     form_scores,
     perplexity_scores,
     quality_scores,
+    classifier_scores,
 )
 
 

@@ -103,9 +103,9 @@ def selection(name: str, sampler: str = "random", budget: int = 2, **more: Any) 
     return _table("[[selection]]", {"name": name, "sampler": sampler} | more | {"budget": budget})
 
 
-def score(name: str = "edu", column: str = "meta.edu", **more: Any) -> str:
-    """Return a score of the rows."""
-    return _table("[[score]]", {"name": name, "column": column} | more)
+def score(name: str = "edu", column: str | None = "meta.edu", **more: Any) -> str:
+    """Return a score of the rows; without a column of what else is given, such as a model."""
+    return _table("[[score]]", {"name": name} | ({"column": column} if column else {}) | more)
 
 
 def base_model(name: str = "small", preset: str | None = "llama-0.8m", **more: Any) -> str:
@@ -165,6 +165,7 @@ EVERYTHING = small_settings(
     '[perplexity]\nmodel = "small"\n',
     '[filters]\nheuristics = ["gopher", "form"]\n',
     score(),
+    score("sound", column=None, model="model", label="good"),
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
     selection("uncrowded", "got-d-debiased", 5, target="algebra"),

@@ -88,6 +88,18 @@ WRONG = {
         CORPUS + SCORE + "range = [5, 5]\n",
         ["score[0].range", "[5, 5]", "two numbers"],
     ),
+    "a score from nowhere": (
+        CORPUS + '[[score]]\nname = "edu"\n',
+        ["score[0].column", "`model` with the folder"],
+    ),
+    "a score from two places": (
+        CORPUS + SCORE + 'model = "models/edu"\n',
+        ["score[0].model", "'models/edu'", "a score has one origin"],
+    ),
+    "a label of a column": (
+        CORPUS + SCORE + 'label = "good"\n',
+        ["score[0].label", "'good'", "`model` is not set"],
+    ),
     "a range that is a number": (CORPUS + SCORE + "range = 5\n", ["score[0].range", "5", "such as [0, 5]"]),
     "a sampler of no score": (
         CORPUS + SCORE + selection(sampler="score:ed"),

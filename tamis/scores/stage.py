@@ -1,10 +1,13 @@
-"""The stage of the user's own scores: the values of each [[score]], by document."""
+"""The stages of the user's own scores: the values of each [[score]], by document."""
 
 from typing import Any
 
 from tamis.scores import CODE_VERSION
-from tamis.stage import Snapshot, Stage, edge, every
-from tamis.store.columns import DOC_ID, Table, integer, real, text
+from tamis.scores.classifier import CLASSIFIER_CODE_VERSION
+from tamis.stage import Automation, Snapshot, Stage, edge, every, same
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, integer, real, text
+from tamis.training.errors import UnknownModelError
+from tamis.training.models import model_identity
 
 COLUMN_SCORES = Table(
     name="column_scores",
@@ -26,22 +29,71 @@ COLUMN_SCORES = Table(
         integer("not_numbers", "number of the document's rows whose value is no number"),
     ),
 )
+CLASSIFIER_SCORES = Table(
+    name="classifier_scores",
+    key=("score", "doc_id"),
+    text=(),
+    per_document=True,
+    emptied=True,
+    retained=True,
+    scores=("value",),
+    named_by="score",
+    columns=(
+        text("score", "name of the score in tamis.toml"),
+        DOC_ID,
+        real(
+            "value",
+            "probability of the score's label, or number of a regressor; of a text longer than the model's "
+            "window the mean over windows, weighted by tokens; null if the model gave no finite number",
+        ),
+        FINGERPRINT,
+    ),
+)
 
 
 def _settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     """The columns, and which of several values is the best; a range changes no value."""
-    scores = snapshot.project.settings.score
-    return {one.name: one.model_dump(include={"column", "higher"}) for one in scores}
+    scores = [score for score in snapshot.project.settings.score if score.column is not None]
+    return {score.name: score.model_dump(include={"column", "higher"}) for score in scores}
+
+
+def _classifier_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """The files and the label of each model; which of its values is the best changes none."""
+    return {
+        score.name: {"model": _identity(snapshot.project.model(score.model)), "label": score.label}
+        for score in snapshot.project.settings.score
+        if score.model is not None
+    }
+
+
+def _identity(model: str) -> str | None:
+    """Return the digest of a model's files; None where there are none, so that the step says so."""
+    try:
+        return model_identity(model)
+    except UnknownModelError:
+        return None
 
 
 SCORES_STAGE = Stage(
     name="column_scores",
     group="quality",
     code_version=CODE_VERSION,
-    active=lambda snapshot: bool(snapshot.project.settings.score),
+    active=lambda snapshot: any(score.column is not None for score in snapshot.project.settings.score),
     by_content=True,
     edges=(edge("documents", every("shards")),),
     settings=_settings,
     tables=(COLUMN_SCORES,),
 )
-STAGES = (SCORES_STAGE,)
+CLASSIFIER_STAGE = Stage(
+    name="classifier_scores",
+    group="quality",
+    partitions="shards",
+    step="shards",
+    code_version=CLASSIFIER_CODE_VERSION,
+    active=lambda snapshot: any(score.model is not None for score in snapshot.project.settings.score),
+    edges=(edge("documents", same),),
+    settings=_classifier_settings,
+    tables=(CLASSIFIER_SCORES,),
+    automation=Automation.ONCE_SELECTED,
+)
+STAGES = (SCORES_STAGE, CLASSIFIER_STAGE)

@@ -1,33 +1,44 @@
-"""Scores of the user's own, from kept rows into the store, where the table is made from all rows each time.
+"""Scores of the user's own in the store: columns of the rows of corpora, and values of classifiers.
 
-Rows that are not kept, or that are too long for it, are read again from their files, as exports read them.
-A million rows of 500 bytes take a few seconds for each score.
+The table of columns is made from all kept rows each time; rows that are not kept, or that are too long for
+it, are read again from their files, as exports read them. A million rows of 500 bytes take a few seconds for
+each score. A classifier reads only the documents that it has not read yet.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tamis.base.errors import PermanentError, TamisError, did_you_mean
 from tamis.base.numbers import counted, named
 from tamis.base.progress import Advance, ignore, visible_name
+from tamis.base.unfit import Refusal, finite_each
 from tamis.corpus.documents import Reading, read_as
+from tamis.corpus.quarantine import note_refused
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS, OCCURRENCES
+from tamis.engine import current_engine
 from tamis.readers.kept_columns import TOO_LONG, has_columns, is_kept, read_heading
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.text_columns import columns_of_path, sample_of
+from tamis.scores.classifier import CLASSIFIER_CODE_VERSION, Classifier
 from tamis.scores.columns import numbers_of, values_in
-from tamis.scores.stage import COLUMN_SCORES
+from tamis.scores.stage import CLASSIFIER_SCORES, CLASSIFIER_STAGE, COLUMN_SCORES
 from tamis.settings.sections import CorpusSection, ScoreSection
+from tamis.store.retained import take_back
 from tamis.store.tables import ALL, Store, one_of, quoted
+from tamis.training.storing import text_batches
 
 BLOCK_ROWS = 65_536
+IDS_A_FILTER = 1_000
 SAMPLE_ROWS, COLUMNS_SHOWN, SHOWN_CHARACTERS = 1_000, 20, 40
 """Rows whose columns are named where none has a score's column; of a value that a line shows."""
 _ROWS = {"doc_id": pl.String, "shard": pl.String, "row": pl.Int64, "content": pl.String}
@@ -43,7 +54,7 @@ class UnknownColumnError(PermanentError):
         lost = f"; {counted(unread, 'row')} could not be read again" if unread else ""
         super().__init__(
             f"[[score]] {score.name}: no row of the corpora has a value in column {score.column!r}; columns "
-            f"of the first rows: {there}{lost}{did_you_mean(score.column, columns)}"
+            f"of the first rows: {there}{lost}{did_you_mean(str(score.column), columns)}"
         )
 
 
@@ -66,10 +77,11 @@ class ReadScores:
 def update_column_scores(
     store: Store, scores: Sequence[ScoreSection], files: Files, advance: Advance = ignore
 ) -> ReadScores:
-    """Write the values of all scores; of a document in several places the best.
+    """Write the values of the scores that are columns; of a document in several places the best.
 
     Raises `UnknownColumnError` where a pool has documents, and none a value in the column of a score.
     """
+    scores = [score for score in scores if score.column is not None]
     found = read_scores(store, scores, files, advance)
     seen = set(found.rows["score"])
     for score in scores if store.count(DOCUMENTS.name) else ():
@@ -113,7 +125,9 @@ def read_scores(
 def _values(rows: pl.DataFrame, score: ScoreSection, commas: Sequence[str]) -> pl.DataFrame:
     """Return doc_id, value and not_numbers of the rows (doc_id, shard, content) that have a value."""
     comma = pl.col("shard").is_in(commas) if commas else None
-    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], score.column)).drop_nulls("text")
+    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], str(score.column))).drop_nulls(
+        "text"
+    )
     return texts.select("doc_id", value=numbers_of(pl.col("text"), comma)).with_columns(
         not_numbers=pl.col("value").is_null().cast(pl.Int64)
     )
@@ -175,7 +189,9 @@ def _not_kept(
         if shard is not None and not has_columns(shard.name):
             continue
         kept = [
-            score for score in scores if key in headed and (section is None or _keeps(section, score.column))
+            score
+            for score in scores
+            if key in headed and (section is None or _keeps(section, str(score.column)))
         ]
         if len(kept) < len(scores):
             found[key] = [score for score in scores if score not in kept]
@@ -193,15 +209,81 @@ def _columns(store: Store) -> list[str]:
     return sorted(sample_of(map(json.loads, rows), SAMPLE_ROWS))
 
 
+def classifier_mark(score: ScoreSection, identity: str) -> str:
+    """Return the fingerprint of the values of a score by a model, 32 hex digits; identity: of its files."""
+    parts = json.dumps([CLASSIFIER_CODE_VERSION, score.name, identity, score.label])
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def update_classifier_scores(
+    store: Store,
+    scores: Sequence[ScoreSection],
+    classifiers: Mapping[str, tuple[Classifier, str]],
+    doc_ids: Sequence[str],
+    advance: Advance = ignore,
+) -> set[str]:
+    """Score the documents that a model has not scored yet, and return these; rows of other scores leave.
+
+    classifiers: the model of each score, and the fingerprint of its values. Values are stored every 1,024
+    documents. A document that a model fails on is set aside. Raises as `load_classifier` does.
+    """
+    done: set[str] = set()
+    others = f"NOT ({one_of('score', list(classifiers))})"
+    if store.exists(CLASSIFIER_SCORES.name) and store.count(CLASSIFIER_SCORES.name, others):
+        for start in range(0, len(doc_ids), IDS_A_FILTER):
+            own = one_of("doc_id", doc_ids[start : start + IDS_A_FILTER])
+            store.delete(CLASSIFIER_SCORES.name, f"{others} AND {own}")
+    for score in scores:
+        if score.name not in classifiers:
+            continue
+        classifier, mark = classifiers[score.name]
+        advance(take_back(store, CLASSIFIER_SCORES.name, doc_ids, mark))
+        known = pl.concat(
+            [
+                pl.DataFrame(schema={"doc_id": pl.String, "fingerprint": pl.String}),
+                *(
+                    pl.DataFrame(pl.from_arrow(block))
+                    for block in store.by_ids(CLASSIFIER_SCORES.name, doc_ids, ["doc_id", "fingerprint"])
+                ),
+            ]
+        ).filter(fingerprint=mark)
+        missing = sorted({*doc_ids}.difference(known["doc_id"]))
+        blocks = current_engine().map(_read_block, classifier, text_batches(store, missing), advance)
+        for texts, (value_n, failed) in blocks:
+            ids = list(texts)
+            refused = {ids[place]: why for place, why in failed.items()}
+            note_refused(store, CLASSIFIER_STAGE.name, mark, refused)
+            columns = {
+                "score": [score.name] * len(ids),
+                "doc_id": ids,
+                "value": pa.array(value_n, from_pandas=True),  # NaN is null
+                "fingerprint": [mark] * len(ids),
+            }
+            store.put(CLASSIFIER_SCORES.name, columns)
+        done.update(missing)
+    return done
+
+
+def _read_block(
+    classifier: Classifier, texts: dict[str, str], advance: Advance
+) -> tuple[np.ndarray, dict[int, Refusal]]:
+    """Return values [n], NaN where the model gives none, and by position why it gives none."""
+    scored = finite_each(classifier.score, list(texts.values()))
+    advance(len(texts))
+    return scored
+
+
 def read_score(store: Store, score: str) -> pl.DataFrame:
-    """Return doc_id and value of the documents that have a value of a score."""
-    return store.read(COLUMN_SCORES.name, ["doc_id", "value"], f"score = {quoted(score)}").drop_nulls("value")
+    """Return doc_id and value of the documents that have a value of a score, wherever it comes from."""
+    tables = (COLUMN_SCORES.name, CLASSIFIER_SCORES.name)
+    parts = [store.read(table, ["doc_id", "value"], f"score = {quoted(score)}") for table in tables]
+    return pl.concat(parts).drop_nulls("value").unique("doc_id", keep="first", maintain_order=True)
 
 
 def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
     """Return a line for each score of which rows have a value that is no number, with an example."""
     lines = []
-    for score in scores:
+    for score in (one for one in scores if one.column is not None):
         bad = store.read(
             COLUMN_SCORES.name, ["doc_id", "not_numbers"], f"score = {quoted(score.name)} AND not_numbers > 0"
         )
@@ -220,7 +302,7 @@ def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
 def _example(store: Store, score: ScoreSection, doc_id: str) -> str:
     """Return the value that is no number of a document's row, "that " where its row is not kept."""
     rows = store.read(KEPT_ROWS.name, ["doc_id", "shard", "content"], f"doc_id = {quoted(doc_id)}")
-    texts = values_in(rows["content"], score.column).drop_nulls().to_frame("text")
+    texts = values_in(rows["content"], str(score.column)).drop_nulls().to_frame("text")
     for text in texts.filter(numbers_of(pl.col("text")).is_null())["text"]:
         shown = visible_name(text[:SHOWN_CHARACTERS])
         return f'"{shown}{"…" if len(text) > SHOWN_CHARACTERS else ""}" '

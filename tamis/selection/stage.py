@@ -9,7 +9,7 @@ from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
 from tamis.quality.stage import QUALITY_STAGE, judges_of
-from tamis.scores.stage import SCORES_STAGE
+from tamis.scores.stage import CLASSIFIER_STAGE, SCORES_STAGE
 from tamis.selection import CODE_VERSION, KEEP_OUT_CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import (
     form_excludes,
@@ -444,6 +444,18 @@ def _where(condition: Callable[[SelectionSection], bool], mapping: PartitionMapp
     return choose
 
 
+def _when_named(origin: str, mapping: PartitionMapping) -> PartitionMapping:
+    """For selections that name a [[score]] with this origin, which is a key of the section."""
+
+    def choose(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+        settings = snapshot.project.settings
+        names = scores_named(named(settings.selection, partition))
+        scores = [score for score in settings.score if score.name in names]
+        return mapping(snapshot, partition) if any(getattr(score, origin) for score in scores) else ()
+
+    return choose
+
+
 def _columns_of(section: SelectionSection) -> tuple[str, ...]:
     """Return the score columns of the sampler that stages of their own compute."""
     own = QUALITY_SCORES if section.quality else ()
@@ -499,7 +511,8 @@ def _edges() -> tuple[Edge, ...]:
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
-        edge(SCORES_STAGE.name, _where(lambda section: bool(scores_named(section)), only)),
+        edge(SCORES_STAGE.name, _when_named("column", only)),
+        edge(CLASSIFIER_STAGE.name, _when_named("model", every("shards"))),
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),

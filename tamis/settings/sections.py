@@ -384,15 +384,39 @@ class FiltersSection(Section):
 
 
 class ScoreSection(Section):
-    """A score of the user's own, a column of numbers in the rows of corpora: for samplers and conditions.
+    """A score of the user's own, for samplers and conditions.
 
-    `range`: the ends between which a value is a quality; samplers that weigh quality need it.
+    It is `column`, numbers in the rows of corpora, or what `model`, a classifier or regressor of sequences,
+    gives for `label`. `range`: the ends between which a value is a quality; samplers that weigh quality need
+    it.
     """
 
     name: ScoreName
-    column: ScoreColumn
+    column: ScoreColumn | None = None
+    model: Pattern | None = None
+    label: Pattern | None = None
     higher: Literal["better", "worse"] = "better"
     range: ScoreRange | None = None
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> "ScoreSection":
+        both = self.column is not None and self.model is not None
+        refuse(
+            (
+                self.column is None and self.model is None,
+                "column",
+                None,
+                "a column of the rows, or `model` with the folder of a classifier",
+            ),
+            (both, "model", self.model, "no value, since `column` is set: a score has one origin"),
+            (
+                self.label is not None and self.model is None,
+                "label",
+                self.label,
+                "no value, since `model` is not set",
+            ),
+        )
+        return self
 
 
 class SelectionSection(Section):

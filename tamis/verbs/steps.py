@@ -41,7 +41,8 @@ from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.retention.held_back import note_files
 from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
-from tamis.scores.storing import Files, update_column_scores
+from tamis.scores.classifier import Classifier
+from tamis.scores.storing import Files, update_classifier_scores, update_column_scores
 from tamis.selection.benchmarks import read_benchmark
 from tamis.selection.choosing import Chosen, choose_documents
 from tamis.selection.computing import ScoringOptions, method_scores
@@ -216,6 +217,15 @@ class Steps:
         files = Files(shards=self.snapshot.shards, corpora=corpora)
         with Progress("scores", self._count) as progress:
             update_column_scores(self.store, self.project.settings.score, files, progress.advance)
+
+    def classifier_scores(self, _partition: str) -> None:
+        """Score each document by the models of scores."""
+        scores = [score for score in self.project.settings.score if score.model is not None]
+        sources = {score.name: self.project.model(str(score.model)) for score in scores}
+        loaded = {score.name: (Classifier(sources[score.name], score.label), ONLY) for score in scores}
+        with Progress("scores of classifiers", len(scores) * self._count) as progress:
+            for doc_ids in self._documents():
+                update_classifier_scores(self.store, scores, loaded, doc_ids, progress.advance)
 
     def embeddings(self, _partition: str) -> None:
         """Encode each document."""

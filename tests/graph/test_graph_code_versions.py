@@ -96,6 +96,10 @@ METHODS = {
         "tamis.scores:CODE_VERSION",
         "as_log_odds as_quality best_first read_score score_lines update_column_scores",
     ),
+    "classifier_scores": (
+        "tamis.scores.classifier:CLASSIFIER_CODE_VERSION",
+        "Classifier classifier_mark update_classifier_scores",
+    ),
     "token_counts": ("tamis.tokens:CODE_VERSION", "count_missing"),
     "filters": (
         "tamis.filters:CODE_VERSION",

@@ -85,6 +85,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         ('[[keep_out]]\nname = "exam"\npath = "exam"\n', {"kept_out"}),
         ('[filters]\nheuristics = ["form"]\n', {"form_model", "form_scores"}),
         (score(), {"column_scores"}),
+        (score(column=None, model="model", label="good"), {"classifier_scores"}),
         (base_model(), {"base_models", "tokenizer"}),
         (PERPLEXITY, {"base_models", "tokenizer", "perplexity_scores"}),
         (base_model(preset=None, path="model"), {"base_models", "token_counts"}),

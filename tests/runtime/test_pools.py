@@ -67,7 +67,7 @@ def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other(
     # A pool is of a step: with vectors and perplexity goes all that is made of a file together with them.
     assert found == {
         "raw_shards", "documents", "token_counts", "embeddings", "document_flags", "form_scores",
-        "perplexity_scores", "quality_scores", "target_embeddings", "target_potential",
+        "perplexity_scores", "quality_scores", "classifier_scores", "target_embeddings", "target_potential",
         "target_gaps", "transport_scores", "pool_potential_scores",
         "judge_scores",
         "base_models", "trials", "sampler_trials", "selected_subset", "decisions",

@@ -3,11 +3,11 @@
     python -m benchmarks.own_scores
     python -m benchmarks.own_scores --documents 20000 --texts 100
 
-column: the time from kept rows of about 500 bytes to the values of a [[score]] in the store. Wanted: a million
-within 20 s. classifier: documents a CPU second of MiniLM with a drawn head, next to transformers' pipeline in
-batches of 32, in turns on the same texts, cut to 1,000 characters; gap: the largest difference of a value.
-Wanted: at most 1e-4. Exit code 1 where a claim is missed. Texts are found through TAMIS_BENCH_DATA. Two
-minutes on two cores.
+column: the time from kept rows of about 500 bytes to the values of a [[score]] in the store. Wanted: a
+million within 20 s. classifier: documents a CPU second of MiniLM with a drawn head, next to transformers'
+pipeline in batches of 32, in turns on the same texts, cut to 1,000 characters; gap: the largest difference of
+a value. Wanted: at most 1e-4. Exit code 1 where a claim is missed. Texts are found through TAMIS_BENCH_DATA.
+Two minutes on two cores.
 """
 
 import argparse

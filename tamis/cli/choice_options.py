@@ -7,7 +7,7 @@ import click
 
 from tamis.settings.budget import Per
 from tamis.settings.sections import AUTO_COLUMN, RowFormat
-from tamis.verbs.choice.from_files import RULES, Call, PoolError
+from tamis.verbs.choice.from_files import RULES, Call, PoolError, read_score_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 NONE = "none"
@@ -78,6 +78,25 @@ def choice_options(verb: F) -> F:
             "globs.",
         ),
         click.option(
+            "--score",
+            "scores",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="A column of numbers, or the folder of a transformers classifier; for --sampler score:NAME, "
+            "--quality and --where. More after commas: worse, label=L, range=0:5.",
+        ),
+        click.option(
+            "--where",
+            metavar="SQL",
+            help="Only documents of which this is true, by scores, n_tokens, n_chars, language or source.",
+        ),
+        click.option(
+            "--quality",
+            metavar="NAME",
+            help="With --sampler got-d-quality or quality-diversity: the --score, with a range, that is the "
+            "quality.",
+        ),
+        click.option(
             "--per",
             type=click.Choice(get_args(Per)),
             help="Divide the budget by these, within the bounds of the next two options.",
@@ -134,6 +153,7 @@ def call_of(
     form: str,
     rules: str,
     keep_away: Sequence[str],
+    scores: Sequence[str],
     per: str | None,
     maximum_share: float | None,
     minimum_share: float | None,
@@ -157,5 +177,6 @@ def call_of(
         format=form,
         per=per,
         shares={name: share for name, share in shares.items() if share is not None},
+        scores=[read_score_option(score) for score in scores],
         **given,
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tamis.base.errors import PermanentError, TamisError, TransientError
 from tamis.filters import FAMILIES
 from tamis.readers.rows import NAME_IT
-from tamis.verbs.choice.from_files import AWAY, GOAL, RULES, PoolError
+from tamis.verbs.choice.from_files import AWAY, CHOSEN, GOAL, RULES, PoolError
 
 IN_A_PROJECT = "in a project (`tamis init NAME --from-select ...`), "
 OPTIONS = {
@@ -94,6 +94,11 @@ _ADVICE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"pass \1 or \2 to --tokenizer",
     ),
     (r"(?<=') of \[\[keep_out\]\](?=:)", " of --keep-out"),
+    (r"^(?:tamis select: )?\[\[score\]\] (\w+)(?=:)", r"--score \1"),
+    (rf"^tamis select: \[\[selection\]\] {CHOSEN}: (\w+)", r"--\1"),
+    (r"the name of a \[\[score\]\], but tamis\.toml has none", "the name of a --score, but there is none"),
+    (r"\[\[score\]\]", "--score"),
+    (r"range = \[(\S+), (\S+)\](?=, since selection)", r"range=\1:\2"),
     (
         r"(text_columns in \[\[keep_out\]\] names others|maximum_share in \[decontamination\] says how many)",
         rf"{IN_A_PROJECT}\1",

@@ -23,6 +23,9 @@ RULES = ("noise", "boilerplate", "form")
 LINKS = "examples"
 POOL, TARGET, KEPT_AWAY, KEPT_OUT = "pool", "target", "examples to keep away from", "benchmark to keep out"
 """Options whose files a call names."""
+CONDITIONS = ("where", "quality")
+_RANGE = r"-?[0-9.]+:-?[0-9.]+"
+SCORE_FORM = "NAME=COLUMN or NAME=FOLDER, then maybe ,worse ,label=L or ,range=LOW:HIGH"
 
 
 class PoolError(PermanentError):
@@ -45,6 +48,9 @@ class Call:
     extract: str | None = None
     per: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    scores: Sequence[dict[str, Any]] = ()
+    where: str | None = None
+    quality: str | None = None
     encoder: str = "static"
     tokenizer: str | None = None
     seed: int = 0
@@ -81,6 +87,31 @@ class Call:
                 "such as --per source --maximum-share 0.3"
             )
         return sampler
+
+
+def read_score_option(given: str) -> dict[str, Any]:
+    """Return the section of a score from `NAME=COLUMN[,worse][,label=L][,range=LOW:HIGH]`.
+
+    An origin that is a folder is a model. Raises `PoolError` for what is of no such form.
+    """
+    first, *more = (part.strip() for part in given.split(","))
+    name, equals, origin = first.partition("=")
+    if not (name and equals and origin):
+        raise PoolError(f"--score {given}: expected {SCORE_FORM}")
+    section: dict[str, Any] = {"name": name}
+    section |= {"model": _model(origin)} if os.path.isdir(origin) else {"column": origin}
+    for part in more:
+        key, _, value = part.partition("=")
+        match key, value:
+            case (("worse" | "better"), ""):
+                section["higher"] = key
+            case "label", value if value:
+                section["label"] = value
+            case "range", value if re.fullmatch(_RANGE, value):
+                section["range"] = [float(end) for end in value.split(":")]
+            case _:
+                raise PoolError(f"--score {given}: {part!r} is not valid; expected {SCORE_FORM}")
+    return section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +155,13 @@ def sections_of(call: Call, place: Place) -> dict[str, Any]:
         **({"keep_out": _benchmarks(call.keep_out, place)} if call.keep_out else {}),
         "encoder": {"name": _model(call.encoder)},
         "filters": {"heuristics": list(call.rules)},
+        **({"score": list(call.scores)} if call.scores else {}),
         "selection": [
             {"name": CHOSEN, "sampler": sampler.name, "budget": call.budget}
             | ({"target": GOAL} if own else {})
             | ({"away_from": AWAY} if call.keep_away else {})
             | ({"per": call.per} | call.shares if call.per else {})
+            | {name: value for name in CONDITIONS if (value := getattr(call, name)) is not None}
         ],
     }
     if call.tokenizer is not None:

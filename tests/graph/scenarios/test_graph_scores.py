@@ -1,10 +1,11 @@
 """A score of the rows in the graph: its choice, condition and explanation; arrival, change, withdrawal."""
 
 import json
+import math
 from collections.abc import Iterator
 
 import pytest
-from projects import GRAPH, SmallProject, corpus, plain_project, score, selection, settings, write
+from projects import GRAPH, SmallProject, corpus, plain_project, score, selection, settings, target, write
 
 from tamis.corpus import document_id
 from tamis.graph.plan import full_plan
@@ -130,6 +131,28 @@ def test_only_selections_that_name_a_score_follow_it_and_without_scores_its_rows
     project.try_making(MADE - {"column_scores"}, allowed=["all"])
     assert project.store.count("column_scores") == 0
     assert "column_scores" not in used_by(project.project).assets
+
+
+def test_quality_of_a_score_takes_the_place_of_the_judge(project):
+    goal = target(train=2, held_out=1)
+    weighed = selection("weighed", "got-d-quality", 2, target="goal", quality="toxic", quality_weight=3.0)
+    spread = selection("spread", "quality-diversity", 2, quality="toxic", temperature=0.5)
+    project.configure(project.text + goal + weighed + spread)
+    write(project.root / "target" / "goal.jsonl", [row(name, 1) for name in ("gnu", "hen", "owl", "rat")])
+    others = {"embeddings", "target_examples", "target_embeddings", "target_potential", "transport_scores"}
+    project.make(MADE | others | {"density_sketch", "density_scores", "contamination"})
+    assert not any(asset.startswith(("judge", "quality")) for asset, _key in project.current)
+    of = {document_id(text(name)): value for name, value in TOXIC.items()}
+    rows = project.store.read("decisions", where="selection = 'weighed' AND rank IS NOT NULL").sort("rank")
+    assert len(rows) == len(TOXIC)
+    for one in rows.iter_rows(named=True):
+        assert one["quality"] == pytest.approx(1.0 - of[one["doc_id"]], abs=1e-12), "a higher value is worse"
+    ranked = rows["transport_gradient"] + 3.0 * (1.0 - rows["quality"])
+    assert ranked.to_list() == sorted(ranked)
+    drawn = project.store.read("decisions", where="selection = 'spread' AND rank IS NOT NULL")
+    for one in drawn.iter_rows(named=True):
+        share = min(max(1.0 - of[one["doc_id"]], 0.01), 0.99)
+        assert one["judge_margin_predicted"] == pytest.approx(math.log(share / (1.0 - share)), abs=1e-9)
 
 
 def test_a_column_that_no_row_has_is_named_with_those_that_there_are(project):

@@ -133,7 +133,7 @@ def test_only_selections_that_name_a_score_follow_it_and_without_scores_its_rows
     assert "column_scores" not in used_by(project.project).assets
 
 
-def test_quality_of_a_score_takes_the_place_of_the_judge(project):
+def test_quality_of_a_score_takes_the_place_of_the_judge(encoder_cache, project):
     goal = target(train=2, held_out=1)
     weighed = selection("weighed", "got-d-quality", 2, target="goal", quality="toxic", quality_weight=3.0)
     spread = selection("spread", "quality-diversity", 2, quality="toxic", temperature=0.5)

@@ -43,6 +43,7 @@ TITLES = {
     "tracing": "Explain and prove",
     "removal": "Remove for good",
     "serving": "Run the platform",
+    "agents": "Answer agents",
     "installation": "Look at the installation",
 }
 FAMILIES = {
@@ -84,6 +85,10 @@ FAMILIES = {
         "trust": "Accept, on this machine, what of a project can run commands or send secrets.",
         "health": "Check the tables, Dagster, its daemon, MLflow and the object store; exit 1 if any fails.",
         "bench": "Run a benchmark, or list all benchmarks if no name is given.",
+    },
+    "agents": {
+        "mcp": "Serve status, plan, explanations, differences, audit and answers of this project to agents, "
+        "read-only, by the Model Context Protocol.",
     },
     "installation": {
         "doctor": "Show versions, device, memory, disk, extras and the health of the home; exit 1 if "

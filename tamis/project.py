@@ -12,6 +12,7 @@ from tamis.base.errors import ConfigurationError, PermanentError
 from tamis.base.files import whole_file
 from tamis.base.threads import spin_briefly
 from tamis.base.user_folders import complete_user, require_plain
+from tamis.plugins.declaration import PluginError
 from tamis.settings.config import (
     Settings,
     UnreadableProjectError,
@@ -25,8 +26,8 @@ from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.home import Home, bring_up_to_date, placed, require_own
 from tamis.store.precision_choice import AUTO, choose, read_choice
 
-BROKEN = (ConfigurationError, UnreadableProjectError)
-"""What opening a project raises while its tamis.toml is missing, half written or wrong."""
+BROKEN = (ConfigurationError, UnreadableProjectError, PluginError)
+"""What opening a project raises while its tamis.toml or a plug-in is missing, half written or wrong."""
 LAST_GOOD = "last_good.toml"
 
 
@@ -171,7 +172,7 @@ def load_project() -> tuple[Project, str]:
         project = open_project(file.parent)
     except BROKEN as error:
         try:
-            settings = load_settings(copy)
+            settings = load_settings(copy, file.parent)
         except BROKEN:
             raise NothingToLoadError(str(error), copy) from error
         return Project(file=file, settings=settings, home=placed(Home(root, storage_url(settings)))), str(
@@ -183,7 +184,7 @@ def load_project() -> tuple[Project, str]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(copy) as draft:
                 shutil.copy(file, draft)  # with its permissions: an address in it may hold a secret
-                load_settings(draft)
+                load_settings(draft, file.parent)
     return project, ""
 
 

@@ -1,6 +1,7 @@
 """What a tamis.toml does that somebody on this machine has to accept.
 
-It sends secrets elsewhere, or lets a cluster of others answer, whose answers are unpickled.
+It sends secrets elsewhere, lets a cluster of others answer, whose answers are unpickled, or runs Python that
+came with it.
 
 A project that was cloned from a stranger would otherwise choose which of the user's variables goes to which
 server. Addresses of this machine are not asked about.
@@ -10,11 +11,14 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tamis.base.trust import Consent, require_accepted
+from tamis.plugins.reading import Origin, Plugin
+from tamis.plugins.running import opened
 from tamis.project import Project
 
 OF_SERVERS = tuple(f"MLFLOW_TRACKING_{name}" for name in ("TOKEN", "USERNAME", "PASSWORD", "AUTH"))
@@ -30,6 +34,7 @@ _PLAIN = re.compile(
 """The beginning of an address of which all libraries read the same host. Others connect to a.example where
 the standard library reads localhost: `http://a.example\\@localhost`, `postgresql://localhost?@a.example`."""
 CURE = "change this in tamis.toml"
+PLUGIN_CURE = "take it out of plugins in [project]"
 
 
 def asked_by(project: Project) -> list[Consent]:
@@ -40,6 +45,45 @@ def asked_by(project: Project) -> list[Consent]:
 def require_trusted(project: Project) -> None:
     """Raise `UntrustedError` unless somebody on this machine has accepted what tamis.toml does."""
     require_accepted(asked_by(project), CURE)
+
+
+def plugins_asked(project: Project, used: Collection[Plugin] | None = None) -> list[Consent]:
+    """Return what running plug-ins of the project's files wants accepted, each with the digest of its code.
+
+    `used`: only these plug-ins; installed ones are not asked about.
+    """
+    origins = {
+        one.origin.file: one.origin for one in (project.settings.plugins.known if used is None else used)
+    }
+    return [
+        Consent.of(
+            origin.file,
+            f"is Python that runs on this machine as you{_with(origin)}, since tamis.toml names it",
+            origin.digest.encode(),
+        )
+        for origin in origins.values()
+        if not origin.module
+    ]
+
+
+def _with(origin: Origin) -> str:
+    return f", with {', '.join(sorted(origin.modules))}" if origin.modules else ""
+
+
+def require_plugins_trusted(project: Project, used: Collection[Plugin]) -> None:
+    """Raise `UntrustedError` unless somebody on this machine has accepted the code of these plug-ins."""
+    require_accepted(plugins_asked(project, used), PLUGIN_CURE)
+
+
+@contextlib.contextmanager
+def trusted(project: Project, plugin: Plugin) -> Iterator[Callable[..., Any]]:
+    """Import a plug-in that somebody on this machine has accepted, and give its function.
+
+    Raises `UntrustedError`, and what `tamis.plugins.running.opened` raises.
+    """
+    require_plugins_trusted(project, [plugin])
+    with opened(plugin) as function:
+        yield function
 
 
 def _effects(project: Project) -> Iterator[str]:

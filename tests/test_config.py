@@ -90,11 +90,11 @@ WRONG = {
     ),
     "a score from nowhere": (
         CORPUS + '[[score]]\nname = "edu"\n',
-        ["score[0].column", "`model` with the folder"],
+        ["score[0].column", "exactly one of the keys column, model, plugin"],
     ),
     "a score from two places": (
         CORPUS + SCORE + 'model = "models/edu"\n',
-        ["score[0].model", "'models/edu'", "a score has one origin"],
+        ["score[0].model", "'models/edu'", "exactly one of the keys"],
     ),
     "a label of a column": (
         CORPUS + SCORE + 'label = "good"\n',

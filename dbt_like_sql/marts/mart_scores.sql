@@ -27,9 +27,6 @@ with scores as (
     union all
     select score as scorer, null as target, value as score
     from {{ source('lake', 'column_scores') }}
-    union all
-    select score as scorer, null as target, value as score
-    from {{ source('lake', 'classifier_scores') }}
 ),
 
 pool as (

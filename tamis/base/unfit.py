@@ -31,6 +31,8 @@ class Unfit(StrEnum):
     """The encoder gave a vector that is zero or not finite."""
     NO_SCORE = "no_score"
     """The model's numbers for it are not finite."""
+    PLUGIN_FAILED = "plugin_failed"
+    """A plug-in of the project raised an error on it."""
 
 
 @dataclass(frozen=True, kw_only=True)

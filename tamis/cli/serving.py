@@ -22,7 +22,7 @@ from tamis.report.server import served_pages
 from tamis.settings.config import UnreadableProjectError
 from tamis.store.home import Home
 from tamis.store.served import served
-from tamis.trust import asked_by
+from tamis.trust import asked_by, plugins_asked
 
 PARTS = ("tables", "writer", "dagster", "daemon", "tracking", "object_store")
 LAST_PORT = 65535
@@ -144,7 +144,11 @@ def trust(listed: bool) -> int:
             raise
         asked = []
     else:
-        asked = [*runtime_module("instance_file").asked_by(project), *asked_by(project)]
+        asked = [
+            *runtime_module("instance_file").asked_by(project),
+            *asked_by(project),
+            *plugins_asked(project),
+        ]
     missing = unaccepted(asked)
     if not listed:
         accept(missing)

@@ -75,6 +75,14 @@ def forget_refused(store: Store, stage: str, fingerprints: Sequence[str]) -> Non
         store.delete(TABLE, f"stage = {quoted(stage)} AND NOT ({one_of('fingerprint', fingerprints)})")
 
 
+def forget_all_refused(store: Store, stage: str) -> None:
+    """Forget all that a stage without partitions has set aside: the project does not use it any more."""
+    place = place_of(stage)
+    for table, column, own in ((TABLE, "stage", stage), (QUARANTINE, "shard", place)):
+        if store.exists(table):
+            store.delete(table, f"{column} = {quoted(own)} OR starts_with({column}, {quoted(f'{own}/')})")
+
+
 def show_refused(
     store: Store, stage: str, groups: Mapping[str, Sequence[str]], fingerprints: Sequence[str]
 ) -> dict[str, int]:

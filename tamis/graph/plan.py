@@ -12,8 +12,9 @@ from typing import Any
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import made_together, stages
+from tamis.plugins.reading import PLUGINS, Plugin
 from tamis.records.current_values import CurrentValue, CurrentValues
-from tamis.records.manifest import InputReference, Manifest, canonical_json
+from tamis.records.manifest import InputReference, Manifest, ManifestError, ManifestFolder, canonical_json
 from tamis.stage import Edge, Stage
 from tamis.store.digests import canonical_digest
 
@@ -152,7 +153,51 @@ def _difference(
         return INTERRUPTED
     if value is not None and value.input_key == key:
         return None if value.settled or not refit else "to be recomputed from the whole pool"
-    return "new" if value is None else "changed"
+    if value is None:
+        return "new"
+    return _changed_plugins(stage, partition, snapshot, value) or "changed"
+
+
+def _changed_plugins(
+    stage: Stage, partition: str, snapshot: ProjectSnapshot, value: CurrentValue
+) -> str | None:
+    """Return which plug-ins of a value have other code under the same version; None for none."""
+    now = plugins_run(stage, partition, snapshot)
+    if not now:
+        return None
+    try:
+        config = ManifestFolder.of(snapshot.project.home).read(value.manifest).config
+    except ManifestError:
+        return None
+    before = {(one["kind"], one["name"], one["version"]): one["digest"] for one in config.get(PLUGINS, ())}
+    changed = [
+        f"{one['name']} ({one['file']})"
+        for one in now
+        if before.get((one["kind"], one["name"], one["version"]), one["digest"]) != one["digest"]
+    ]
+    if not changed:
+        return None
+    noun = "plug-in" if len(changed) == 1 else "plug-ins"
+    return f"the code of {noun} {', '.join(changed)} has changed, though not its version"
+
+
+def plugins_run(stage: Stage, partition: str, snapshot: ProjectSnapshot) -> list[dict[str, str]]:
+    """Return the plug-ins that the step of a value runs, as `Plugin.to_json` gives them."""
+    if not snapshot.project.settings.plugins.known:
+        return []
+    found: list[dict[str, str]] = stage.settings(snapshot, partition).get(PLUGINS, [])
+    return found
+
+
+def plugins_of(snapshot: ProjectSnapshot, plan: Iterable[Due]) -> list[Plugin]:
+    """Return the plug-ins that the steps of a plan run."""
+    known = snapshot.project.settings.plugins
+    named = {
+        (one["kind"], one["name"])
+        for due in plan
+        for one in plugins_run(stages()[due.asset], due.partition, snapshot)
+    }
+    return [one for one in known.known if (one.declaration.kind, one.name) in named]
 
 
 def full_plan(

@@ -15,7 +15,7 @@ from tamis.sql.plan import SUPPLIED, tables_read
 from tamis.stage import Automation, Edge, Growth, Snapshot, Stage, all_made, edge
 from tamis.store.columns import BadDeclarationError
 from tamis.store.rows_files import stored_rows
-from tamis.store.schemas import declared, table_of_source
+from tamis.store.schemas import declared, tables_of_source
 from tamis.training.stage import TRIALS
 
 SQL_FOLDER = (PLATFORM / "dbt_like_sql").resolve()
@@ -53,8 +53,7 @@ def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]
 
 def _check_text(source: Source) -> None:
     """Refuse a source that lists a column of text: a withdrawal could not find the text in a model's rows."""
-    table = table_of_source(source.name)
-    shown = {*table.text} if table else set()
+    shown = {name for table in tables_of_source(source.name) for name in table.text}
     if listed := sorted({column.name for column in source.columns} & shown):
         raise ProjectFileError(
             source.file,

@@ -21,11 +21,13 @@ from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
 from tamis.filters.flags import IMPLAUSIBLE
 from tamis.filters.form.statistics import LEAST
 from tamis.graph.stages import stages
+from tamis.plugins.reading import PLUGINS
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
 from tamis.retention.superseded import superseded_checkpoints
+from tamis.scores.stage import PLUGIN_SCORES_STAGE
 from tamis.selection.decide import OVER_GROUP
 from tamis.selection.filtering import Evidence, in_words, judged_form
 from tamis.selection.stage import SERVED_EXAMPLES
@@ -65,10 +67,10 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     `share` is of the document's own mass.
 
     A withdrawn document has the key `withdrawn`, too, an example of a target `examples`, and one that a stage
-    could not process `set_aside`; where the project keeps topics, `topic` is that of the document, with words
-    that name it; where it judges the form of documents, `form` is what the model says. A decision made by a
-    filter has `evidence`: the measured value, and the limit in the settings of that decision; one by
-    got-d-debiased has `debiased`: the score and its two parts.
+    could not process `set_aside`; a score of a plug-in has the key `plugin`. Where the project keeps topics,
+    `topic` is that of the document, with words that name it; where it judges the form of documents, `form` is
+    what the model says. A decision made by a filter has `evidence`: the measured value, and the limit in the
+    settings of that decision; one by got-d-debiased has `debiased`: the score and its two parts.
     """
     store, manifests, where = home.store, ManifestFolder.of(home), f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
@@ -90,7 +92,7 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
         | {
             "doc_id": doc_id,
             "occurrences": _named_in_groups(store, [places])[0],
-            "scores": _scores(store, doc_id),
+            "scores": _with_plugins(_scores(store, doc_id), manifests, current),
             "decisions": decided,
             "serves": _serves(store, doc_id, decided),
             "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data", "training_count"], where)
@@ -186,6 +188,25 @@ def _scores(store: Store, doc_id: str) -> list[dict[str, Any]]:
         return [score for part in parts for score in part]
 
 
+def _with_plugins(
+    scores: list[dict[str, Any]], manifests: ManifestFolder, current: CurrentValues
+) -> list[dict[str, Any]]:
+    """Return scores, those of plug-ins with the plug-in as it was when the values were made."""
+    value = current.get((PLUGIN_SCORES_STAGE.name, ""))
+    if value is None:
+        return scores
+    config = manifests.read(value.manifest).config
+    known = {one["name"]: one for one in config.get(PLUGINS, ())}
+    plugins = {score: known[name] for score, name in config.get("scores", {}).items() if name in known}
+    shown = ("name", "version", "file", "meaning", "citation")
+    return [
+        one | ({"plugin": {key: plugins[one["scorer"]][key] for key in shown}})
+        if one["scorer"] in plugins
+        else one
+        for one in scores
+    ]
+
+
 def _scores_of(store: Store, table: str, known: Table, doc_id: str) -> list[dict[str, Any]]:
     """Return the scores of a document in one table, one for each score column and partition.
 
@@ -256,6 +277,7 @@ def explanation_lines(
         lines.append(f"  in {topic['topic']}" + (f": {', '.join(topic['words'])}" if topic["words"] else ""))
     lines += [
         f"  {score['scorer']} = {score['score']:.5g} (percentile {score['percentile']:.1f})"
+        f"{_plugin_in_words(score)}"
         for score in found["scores"]
     ]
     fell = any(row["detail"] == IMPLAUSIBLE.name for row in found["decisions"])  # the decision says it
@@ -283,6 +305,17 @@ def explanation_lines(
     if not found["checkpoints"] and not found.get("superseded"):
         lines.append("  no checkpoint was trained on this document")
     return lines
+
+
+def _plugin_in_words(score: Mapping[str, Any]) -> str:
+    """Return the plug-in that a score is of as part of a line, "" for other scores."""
+    if (plugin := score.get("plugin")) is None:
+        return ""
+    words = [plugin["meaning"], f"({plugin['citation']})" if plugin["citation"] else ""]
+    meaning = " ".join(filter(None, words))
+    return f", by plug-in {plugin['name']} of {plugin['file']}, version {plugin['version']}" + (
+        f": {meaning}" if meaning else ""
+    )
 
 
 def _form_in_words(form: Evidence) -> str:

@@ -23,7 +23,7 @@ from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.selection.where import where_lines
 from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.samplers import ASK_LLM, PERPLEXITY, SCORE, Sampler
+from tamis.settings.samplers import ASK_LLM, PERPLEXITY, PLUGIN, SCORE, Sampler
 from tamis.store.tables import Store, quoted
 from tamis.topics.storing import read_names
 
@@ -63,8 +63,9 @@ SCORE_WORDS: dict[str, str] = {
     "unbalanced": "how little of the target's mass optimal transport moves to the document: below 0, the "
     "document gets more than an equal share",
     PERPLEXITY: "how many bits the model needs per byte of the text: few bits mean predictable text",
-    SCORE: "the value of a score of yours in the document's rows, with its sign turned where a higher value "
-    "is worse",
+    SCORE: "the value of a score of yours, from the document's rows or a plug-in, with its sign turned where "
+    "a higher value is worse",
+    PLUGIN: "the answer of a plug-in, which takes the documents with the smallest answers",
     ASK_LLM: "the log odds against the model calling the text worth training on: small for good texts",
 }
 """By sampler, and by family of those of a model: what one number of the score says."""
@@ -97,7 +98,8 @@ def words_of(sampler: Sampler | None, score: DecidingScore | None) -> list[str]:
         return []
     if sampler.rule == "uniform":
         return [CHANCE]
-    meaning = SCORE_WORDS.get(sampler.name) or SCORE_WORDS[sampler.name.partition(":")[0]]
+    family = PLUGIN if sampler.method == PLUGIN else sampler.name.partition(":")[0]
+    meaning = SCORE_WORDS.get(sampler.name) or SCORE_WORDS[family]
     if sampler.rule != "top_k":
         return [f"The score is {meaning}. The score decides how likely the document is to be drawn.", DRAWN]
     better = "smaller" if sampler.direction == "lowest" else "larger"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tamis.corpus.intake import delete_orphans, documents_of_shards, find_orphans, remove_shards
-from tamis.corpus.quarantine import STILL_BEING_WRITTEN, forget_shown
+from tamis.corpus.quarantine import STILL_BEING_WRITTEN, forget_all_refused, forget_shown
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import forget_small_files, read_small_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, QUARANTINE, RAW_STAGE
@@ -154,6 +154,7 @@ def _remove_rows(snapshot: ProjectSnapshot, stage: Stage, partitions: Sequence[s
         for table in [name for name in store.names() if kind_of(name) == declaration.name]:
             if declaration.emptied and not stage.active(snapshot):
                 store.delete(table, "true")
+                forget_all_refused(store, stage.name)
             if column := declaration.partition:
                 attempts.delete_listed(store, table, column, partitions)
 

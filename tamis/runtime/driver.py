@@ -17,7 +17,7 @@ from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
 from tamis.graph.failures import forget_aborts
-from tamis.graph.plan import Due, full_plan, input_key, label
+from tamis.graph.plan import Due, full_plan, input_key, label, plugins_of
 from tamis.graph.repair import (
     Damage,
     drop_unreadable,
@@ -59,7 +59,7 @@ from tamis.store.tables import DamagedTableError, Store
 from tamis.store.unwritable import stop_unless_writable, storing
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
-from tamis.trust import require_trusted
+from tamis.trust import require_plugins_trusted, require_trusted
 from tamis.withdrawal.withdrawing import finish
 
 PATIENCE_SECONDS = 5.0
@@ -106,6 +106,7 @@ def materialize(
             conclude(project, instance, snapshot, say, knows_current)
             return outcome
         plan = [one for one in plan if wanted.includes(one.asset)]
+        require_plugins_trusted(project, plugins_of(snapshot, plan))
         _check_first(snapshot, current, plan, wanted, say)
         outcome.planned = {one.asset for one in plan}
         job = loaded().resolve_implicit_global_asset_job_def()

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tamis.scores import CODE_VERSION
+from tamis.plugins.reading import PLUGINS
+from tamis.scores import CODE_VERSION, PLUGIN_CODE_VERSION
 from tamis.scores.classifier import CLASSIFIER_CODE_VERSION
 from tamis.stage import Automation, Snapshot, Stage, edge, every, same
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, integer, real, text
@@ -38,6 +39,7 @@ CLASSIFIER_SCORES = Table(
     retained=True,
     scores=("value",),
     named_by="score",
+    source=COLUMN_SCORES.name,
     columns=(
         text("score", "name of the score in tamis.toml"),
         DOC_ID,
@@ -46,6 +48,28 @@ CLASSIFIER_SCORES = Table(
             "probability of the score's label, or number of a regressor; of a text longer than the model's "
             "window the mean over windows, weighted by tokens; null if the model gave no finite number",
         ),
+        integer("not_numbers", "1 if the model gave no finite number for the document, else 0"),
+        FINGERPRINT,
+    ),
+)
+PLUGIN_SCORES = Table(
+    name="plugin_scores",
+    key=("score", "doc_id"),
+    text=(),
+    per_document=True,
+    emptied=True,
+    scores=("value",),
+    named_by="score",
+    source=COLUMN_SCORES.name,
+    columns=(
+        text("score", "name of the score in tamis.toml"),
+        DOC_ID,
+        real(
+            "value",
+            "answer of the score's plug-in for the document's text, in the unit that the plug-in states; "
+            "null if it gave none, or failed on the document",
+        ),
+        integer("not_numbers", "1 if the plug-in answered None, NaN or an infinity for the document, else 0"),
         FINGERPRINT,
     ),
 )
@@ -53,16 +77,17 @@ CLASSIFIER_SCORES = Table(
 
 def _settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     """The columns, and which of several values is the best; a range changes no value."""
-    scores = [score for score in snapshot.project.settings.score if score.column is not None]
-    return {score.name: score.model_dump(include={"column", "higher"}) for score in scores}
+    return {
+        score.name: score.model_dump(include={"column", "higher"})
+        for score in snapshot.project.settings.column_scores
+    }
 
 
 def _classifier_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     """The files and the label of each model; which of its values is the best changes none."""
     return {
         score.name: {"model": _identity(snapshot.project.model(score.model)), "label": score.label}
-        for score in snapshot.project.settings.score
-        if score.model is not None
+        for score in snapshot.project.settings.classifier_scores
     }
 
 
@@ -74,11 +99,18 @@ def _identity(model: str) -> str | None:
         return None
 
 
+def _plugin_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """The plug-in of each score, with its code version."""
+    plugins = snapshot.project.settings.plugin_scores
+    used = {plugin.name: plugin.to_json() for plugin in plugins.values()}
+    return {"scores": {name: plugin.name for name, plugin in plugins.items()}, PLUGINS: [*used.values()]}
+
+
 SCORES_STAGE = Stage(
     name="column_scores",
     group="quality",
     code_version=CODE_VERSION,
-    active=lambda snapshot: any(score.column is not None for score in snapshot.project.settings.score),
+    active=lambda snapshot: bool(snapshot.project.settings.column_scores),
     by_content=True,
     edges=(edge("documents", every("shards")),),
     settings=_settings,
@@ -90,10 +122,20 @@ CLASSIFIER_STAGE = Stage(
     partitions="shards",
     step="shards",
     code_version=CLASSIFIER_CODE_VERSION,
-    active=lambda snapshot: any(score.model is not None for score in snapshot.project.settings.score),
+    active=lambda snapshot: bool(snapshot.project.settings.classifier_scores),
     edges=(edge("documents", same),),
     settings=_classifier_settings,
     tables=(CLASSIFIER_SCORES,),
     automation=Automation.ONCE_SELECTED,
 )
-STAGES = (SCORES_STAGE, CLASSIFIER_STAGE)
+PLUGIN_SCORES_STAGE = Stage(
+    name="plugin_scores",
+    group="quality",
+    code_version=PLUGIN_CODE_VERSION,
+    active=lambda snapshot: bool(snapshot.project.settings.plugin_scores),
+    by_content=True,
+    edges=(edge("documents", every("shards")),),
+    settings=_plugin_settings,
+    tables=(PLUGIN_SCORES,),
+)
+STAGES = (SCORES_STAGE, CLASSIFIER_STAGE, PLUGIN_SCORES_STAGE)

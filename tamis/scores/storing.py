@@ -31,7 +31,7 @@ from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.text_columns import columns_of_path, sample_of
 from tamis.scores.classifier import CLASSIFIER_CODE_VERSION, Classifier
 from tamis.scores.columns import numbers_of, values_in
-from tamis.scores.stage import CLASSIFIER_SCORES, CLASSIFIER_STAGE, COLUMN_SCORES
+from tamis.scores.stage import CLASSIFIER_SCORES, CLASSIFIER_STAGE, COLUMN_SCORES, PLUGIN_SCORES
 from tamis.settings.sections import CorpusSection, ScoreSection
 from tamis.store.retained import take_back
 from tamis.store.tables import ALL, Store, one_of, quoted
@@ -54,7 +54,7 @@ class UnknownColumnError(PermanentError):
         lost = f"; {counted(unread, 'row')} could not be read again" if unread else ""
         super().__init__(
             f"[[score]] {score.name}: no row of the corpora has a value in column {score.column!r}; columns "
-            f"of the first rows: {there}{lost}{did_you_mean(str(score.column), columns)}"
+            f"of the first rows: {there}{lost}{did_you_mean(score.column, columns)}"
         )
 
 
@@ -81,7 +81,7 @@ def update_column_scores(
 
     Raises `UnknownColumnError` where a pool has documents, and none a value in the column of a score.
     """
-    scores = [score for score in scores if score.column is not None]
+    scores = [score for score in scores if score.column]
     found = read_scores(store, scores, files, advance)
     seen = set(found.rows["score"])
     for score in scores if store.count(DOCUMENTS.name) else ():
@@ -125,7 +125,7 @@ def read_scores(
 def _values(rows: pl.DataFrame, score: ScoreSection, commas: Sequence[str]) -> pl.DataFrame:
     """Return doc_id, value and not_numbers of the rows (doc_id, shard, content) that have a value."""
     comma = pl.col("shard").is_in(commas) if commas else None
-    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], str(score.column))).drop_nulls(
+    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], score.column)).drop_nulls(
         "text"
     )
     return texts.select("doc_id", value=numbers_of(pl.col("text"), comma)).with_columns(
@@ -191,7 +191,7 @@ def _not_kept(
         kept = [
             score
             for score in scores
-            if key in headed and (section is None or _keeps(section, str(score.column)))
+            if key in headed and (section is None or _keeps(section, score.column))
         ]
         if len(kept) < len(scores):
             found[key] = [score for score in scores if score not in kept]
@@ -257,6 +257,7 @@ def update_classifier_scores(
                 "score": [score.name] * len(ids),
                 "doc_id": ids,
                 "value": pa.array(value_n, from_pandas=True),  # NaN is null
+                "not_numbers": np.isnan(value_n).astype(np.int64),
                 "fingerprint": [mark] * len(ids),
             }
             store.put(CLASSIFIER_SCORES.name, columns)
@@ -275,7 +276,7 @@ def _read_block(
 
 def read_score(store: Store, score: str) -> pl.DataFrame:
     """Return doc_id and value of the documents that have a value of a score, wherever it comes from."""
-    tables = (COLUMN_SCORES.name, CLASSIFIER_SCORES.name)
+    tables = (COLUMN_SCORES.name, CLASSIFIER_SCORES.name, PLUGIN_SCORES.name)
     parts = [store.read(table, ["doc_id", "value"], f"score = {quoted(score)}") for table in tables]
     return pl.concat(parts).drop_nulls("value").unique("doc_id", keep="first", maintain_order=True)
 
@@ -283,7 +284,7 @@ def read_score(store: Store, score: str) -> pl.DataFrame:
 def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
     """Return a line for each score of which rows have a value that is no number, with an example."""
     lines = []
-    for score in (one for one in scores if one.column is not None):
+    for score in (one for one in scores if one.column):
         bad = store.read(
             COLUMN_SCORES.name, ["doc_id", "not_numbers"], f"score = {quoted(score.name)} AND not_numbers > 0"
         )
@@ -302,7 +303,7 @@ def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
 def _example(store: Store, score: ScoreSection, doc_id: str) -> str:
     """Return the value that is no number of a document's row, "that " where its row is not kept."""
     rows = store.read(KEPT_ROWS.name, ["doc_id", "shard", "content"], f"doc_id = {quoted(doc_id)}")
-    texts = values_in(rows["content"], str(score.column)).drop_nulls().to_frame("text")
+    texts = values_in(rows["content"], score.column).drop_nulls().to_frame("text")
     for text in texts.filter(numbers_of(pl.col("text")).is_null())["text"]:
         shown = visible_name(text[:SHOWN_CHARACTERS])
         return f'"{shown}{"…" if len(text) > SHOWN_CHARACTERS else ""}" '

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from tamis.base.progress import Advance, ignore
 from tamis.base.unfit import finite_each
 from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import TARGET_EXAMPLES
+from tamis.plugins.declaration import TEXT, VECTORS
+from tamis.plugins.reading import Plugin
+from tamis.plugins.running import opened, ranks_of
 from tamis.quality import AskLLM
 from tamis.samplers.methods import METHODS, MethodProblem
 from tamis.settings.budget import Budget, parse_budget
@@ -31,6 +35,8 @@ BATCH = 64
 Scores = npt.NDArray[np.float64]
 Score = Callable[[Sequence[str], Sequence[str]], Scores]
 """Scores [n] of documents, smallest first, from their ids and texts; NaN where the model gives none."""
+Opened = Callable[[Plugin], AbstractContextManager[Callable[..., Any]]]
+"""Function that imports a plug-in and gives its function."""
 BLOCK_ROWS = 4_096
 
 
@@ -110,7 +116,8 @@ class Blocks:
 class ScoringOptions:
     """What computed scores depend on besides the selection: how exact, what is drawn, and what is read.
 
-    Tables are those of the encoder. `scorer`: of a sampler that names a model.
+    Tables are those of the encoder. `scorer`: of a sampler that names a model. `plugin`: the sampler itself,
+    where it is one; `opened` imports it.
     """
 
     transport: TransportSection
@@ -118,6 +125,8 @@ class ScoringOptions:
     pool_table: str
     target_table: str
     scorer: ModelScorer | None = None
+    plugin: Plugin | None = None
+    opened: Opened = opened
 
 
 def method_scores(
@@ -137,6 +146,8 @@ def method_scores(
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
     if options.scorer is not None:
         return model_scores(store, options.scorer, pool["doc_id"].to_list(), advance)
+    if options.plugin is not None:
+        return _plugin_scores(store, options.plugin, pool, options, section.target)
     sides: tuple[Any, Any]
     if sampler.method in READS_TEXTS:
         texts = texts_of(store, pool["doc_id"].to_list())
@@ -162,6 +173,27 @@ def method_scores(
     return pool.select(
         "doc_id", pl.Series("method_score", METHODS[str(sampler.method)](problem), dtype=pl.Float64)
     )
+
+
+def _plugin_scores(
+    store: Store, plugin: Plugin, pool: pl.DataFrame, options: ScoringOptions, target: str | None
+) -> pl.DataFrame:
+    """doc_id and method_score of the documents, smallest first; null where the plug-in gives no number."""
+    vectors_nd, goal_md = None, None
+    if VECTORS in plugin.declaration.reads:
+        pool, halves_nd = known_vectors(store, options.pool_table, pool)
+        vectors_nd = halves_nd.astype(np.float32)
+        goal_md = target_vectors(store, options.target_table, target) if target else None
+    candidates = pool.select("doc_id", "n_tokens")
+    if TEXT in plugin.declaration.reads:
+        texts = texts_of(store, pool["doc_id"].to_list())
+        candidates = candidates.with_columns(
+            text=pl.Series([texts[doc_id] for doc_id in pool["doc_id"]], dtype=pl.String)
+        )
+    with options.opened(plugin) as function:
+        score_n = ranks_of(plugin, function, len(pool), candidates, vectors_nd, goal_md, options.seed)
+    score = pl.Series("method_score", score_n, dtype=pl.Float64).fill_nan(None)
+    return pool.select("doc_id", score)
 
 
 def documents_in(budget: Budget, eligible: pl.DataFrame) -> int:

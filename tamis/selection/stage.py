@@ -8,8 +8,9 @@ from tamis.corpus.sources import SOURCES_AS_COUNTED
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
+from tamis.plugins.reading import PLUGINS
 from tamis.quality.stage import QUALITY_STAGE, judges_of
-from tamis.scores.stage import CLASSIFIER_STAGE, SCORES_STAGE
+from tamis.scores.stage import CLASSIFIER_STAGE, PLUGIN_SCORES_STAGE, SCORES_STAGE
 from tamis.selection import CODE_VERSION, KEEP_OUT_CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import (
     form_excludes,
@@ -19,7 +20,15 @@ from tamis.selection.filtering import (
 )
 from tamis.settings.language_codes import VERSION as LANGUAGE_CODES
 from tamis.settings.references import named, scores_named
-from tamis.settings.samplers import ASK_LLM, AWAY_SCORE, PERPLEXITY, QUALITY_SCORES, model_of, score_of
+from tamis.settings.samplers import (
+    ASK_LLM,
+    AWAY_SCORE,
+    PERPLEXITY,
+    PLUGIN,
+    QUALITY_SCORES,
+    model_of,
+    score_of,
+)
 from tamis.settings.sections import DIVIDING, SelectionSection
 from tamis.settings.where import names_in
 from tamis.stage import (
@@ -293,7 +302,10 @@ def scored_by(columns: Iterable[str]) -> set[str]:
 
 def computes_itself(sampler: str) -> bool:
     """Whether a sampler computes its score from vectors when a selection is made."""
-    return bool(find_sampler(sampler).method) and not model_of(sampler)
+    known = find_sampler(sampler)
+    if known.method == PLUGIN:
+        return known.reads_vectors
+    return bool(known.method) and not model_of(sampler)
 
 
 def eligible_edges() -> tuple[Edge, ...]:
@@ -394,6 +406,11 @@ def _sampler_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         return used
     if model_of(section.sampler):
         return used | measured_by(snapshot, [section.sampler])
+    if sampler.method == PLUGIN:
+        plugin = snapshot.project.settings.plugins.get("sampler", sampler.name)
+        assert plugin is not None, "settings require it"
+        precision = precision_settings(snapshot) if sampler.reads_vectors else {}
+        return used | {PLUGINS: [plugin.to_json()]} | precision
     transport = snapshot.project.settings.transport.model_dump(include={"relative_epsilon", "tolerance"})
     return used | transport | precision_settings(snapshot)
 
@@ -513,6 +530,7 @@ def _edges() -> tuple[Edge, ...]:
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
         edge(SCORES_STAGE.name, _when_named("column", only)),
         edge(CLASSIFIER_STAGE.name, _when_named("model", every("shards"))),
+        edge(PLUGIN_SCORES_STAGE.name, _when_named("plugin", only)),
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target_of_selection)),
         edge("base_models", _models_of_selection),

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from tamis.base.errors import ConfigurationError, PermanentError, did_you_mean, without_secrets
+from tamis.plugins.reading import Plugin, Plugins, PluginSearch, plugins_of_files
 from tamis.settings.references import check_references, named
+from tamis.settings.samplers import SAMPLERS, register, sampler_of_plugin
 from tamis.settings.sections import (
     AutomationSection,
     CorpusSection,
@@ -108,6 +110,7 @@ class Settings(Section):
     retention: RetentionSection = RetentionSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()
+    _plugins: Plugins = PrivateAttr(default_factory=Plugins)
 
     def sizes_of(self, target: str) -> tuple[int, ...]:
         """The sizes of [scaling] for which a target has the examples."""
@@ -115,7 +118,12 @@ class Settings(Section):
         return tuple(size for size in self.scaling.sizes if size <= train)
 
     @model_validator(mode="after")
-    def _names_resolve(self) -> "Settings":
+    def _names_resolve(self, info: ValidationInfo) -> "Settings":
+        if isinstance(search := info.context, PluginSearch):
+            for selection in self.selection:
+                if selection.sampler not in SAMPLERS and ":" not in selection.sampler:
+                    search.find("sampler", selection.sampler)
+            self._plugins = search.plugins
         for kind in ("corpus", "target", "keep_out", "score", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
@@ -124,8 +132,32 @@ class Settings(Section):
                     min(repeated),
                     f"a unique name; several [[{kind}]] sections have this name",
                 )
+        for plugin in self.plugins.known:
+            if plugin.declaration.kind == "sampler":
+                register(sampler_of_plugin(plugin))
         check_references(self)
         return self
+
+    @property
+    def plugins(self) -> Plugins:
+        """The plug-ins of the project's files, and the installed ones that it names."""
+        return self._plugins
+
+    @property
+    def column_scores(self) -> tuple[ScoreSection, ...]:
+        """The scores that are columns of rows."""
+        return tuple(score for score in self.score if score.column)
+
+    @property
+    def classifier_scores(self) -> tuple[ScoreSection, ...]:
+        """The scores that are answers of classifiers or regressors."""
+        return tuple(score for score in self.score if score.model)
+
+    @property
+    def plugin_scores(self) -> dict[str, Plugin]:
+        """The scores that are plug-ins: the plug-in by the name of the score."""
+        named = {score.name: self.plugins.get("score", score.plugin) for score in self.score}
+        return {name: plugin for name, plugin in named.items() if plugin is not None}
 
 
 def project_file(start: Path | None = None) -> Path:
@@ -175,11 +207,12 @@ def storage_url(settings: Settings) -> str | None:
         ) from None
 
 
-def load_settings(path: Path) -> Settings:
-    """Read and validate a project file.
+def load_settings(path: Path, root: Path | None = None) -> Settings:
+    """Read and validate a project file, and the declarations of the plug-ins that it names.
 
-    Raises `ConfigurationError` that names the key, the value found and what was valid, and
-    `UnreadableProjectError` when there is no file or no TOML in it.
+    `root`: the folder of the project, where the file is a copy elsewhere. Raises `ConfigurationError` that
+    names the key, the value found and what was valid, `UnreadableProjectError` when there is no file or no
+    TOML in it, and `PluginError`.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -189,7 +222,7 @@ def load_settings(path: Path) -> Settings:
         raise UnreadableProjectError(
             path, f"the file is not valid TOML in UTF-8: {error}{_toml_hint(str(error))}"
         ) from error
-    return parse_settings(values, str(path))
+    return parse_settings(values, str(path), root or path.parent)
 
 
 def _toml_hint(problem: str) -> str:
@@ -203,15 +236,28 @@ def _toml_hint(problem: str) -> str:
     return ""
 
 
-def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE) -> Settings:
-    """Validate the parsed content of a project file; raises `ConfigurationError`."""
+def parse_settings(values: dict[str, Any], file: str = PROJECT_FILE, root: Path | None = None) -> Settings:
+    """Validate the parsed content of a project file; raises `ConfigurationError`.
+
+    `root`: the folder of the project, in which the files of its plug-ins are; without it none is read.
+    Raises `PluginError`, too.
+    """
+    search = None if root is None else PluginSearch(plugins_of_files(root, _plugin_files(values)))
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context=search)
     except ValidationError as error:
         first = _most_telling(error.errors())
         raise ConfigurationError(
             file, _key_path(first), _found(first), _expected(first), _name(first, values)
         ) from None  # pydantic's error quotes what may be a secret
+
+
+def _plugin_files(values: dict[str, Any]) -> list[str]:
+    """Return the files of plug-ins that an unchecked [project] names; of a wrong type none."""
+    section = values.get("project")
+    files = section.get("plugins") if isinstance(section, dict) else None
+    named = files if isinstance(files, list) else []
+    return [file.strip() for file in named if isinstance(file, str) and file.strip()]
 
 
 def _name(problem: Any, values: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from tamis.base.errors import UnknownNameError, did_you_mean
+from tamis.plugins.reading import installed_names
 from tamis.settings.budget import parse_budget
 from tamis.settings.samplers import (
     AWAY_SCORE,
@@ -12,6 +13,7 @@ from tamis.settings.samplers import (
     MODEL_SCORES,
     OWN_SCORE,
     PERPLEXITY,
+    PLUGIN,
     SAMPLERS,
     SCORE,
     VECTOR_SCORES,
@@ -56,7 +58,7 @@ def check_references(settings: "Settings") -> None:
     selections = {selection.name for selection in settings.selection}
     _check_score_names(settings)
     for selection in settings.selection:
-        _check_sampler(selection.sampler, settings.base_model, f"[[selection]] {selection.name}: sampler")
+        _check_sampler(selection.sampler, settings, f"[[selection]] {selection.name}: sampler")
         _check_scores(settings, selection)
         target = () if selection.target is None else (selection.target,)
         _must_be(target, targets, f"[[selection]] {selection.name}: target")
@@ -97,13 +99,15 @@ def check_references(settings: "Settings") -> None:
     _must_be(more.models, models, "[comparison.on_request] models")
 
 
-def _check_sampler(name: str, models: tuple[BaseModelSection, ...], where: str) -> None:
+def _check_sampler(name: str, settings: "Settings", where: str) -> None:
     """A sampler's name, and where it holds a model that model and the part of its training."""
+    models, valid = settings.base_model, {*SAMPLERS, *settings.plugins.names("sampler")}
     try:
-        find_sampler(name)
-    except (UnknownNameError, BadModelSamplerError) as error:
-        meant = did_you_mean(name, SAMPLERS)
-        raise wrong_key(where, name, f"{_one_of(set(SAMPLERS))}; or {FORMS}{meant}") from error
+        is_plugin = find_sampler(name).method == PLUGIN
+    except (UnknownNameError, BadModelSamplerError):
+        is_plugin = True
+    if is_plugin and (":" in name or name not in valid):
+        raise wrong_key(where, name, f"{_one_of(valid)}; or {FORMS}{did_you_mean(name, valid)}")
     asked = model_of(name)
     if asked is None or asked.family != PERPLEXITY:
         return
@@ -134,6 +138,12 @@ def _check_score_names(settings: "Settings") -> None:
             ),
             (not is_name(score.name), "[[score]] name", score.name, "another name: it is a word of SQL"),
         )
+        if score.plugin and settings.plugins.get("score", score.plugin) is None:
+            valid = {*settings.plugins.names("score"), *installed_names("score")}
+            none = 'a score in Python: of a file in plugins = ["scores.py"] of [project], or an installed one'
+            expected = f"one of: {', '.join(sorted(valid))}" if valid else none
+            meant = did_you_mean(score.plugin, valid)
+            raise wrong_key(f"[[score]] {score.name}: plugin", score.plugin, f"{expected}{meant}")
 
 
 def _check_scores(settings: "Settings", selection: SelectionSection) -> None:
@@ -179,15 +189,21 @@ def scores_named(selection: SelectionSection) -> tuple[str, ...]:
     return tuple(sorted(filter(None, names)))
 
 
-def _check_no_score(sampler: str, section: str, key: str) -> None:
-    """Refuse a sampler that ranks by a [[score]] outside of selections."""
+def _check_is_shared(sampler: str, section: str, key: str) -> None:
+    """Refuse a sampler that ranks by a [[score]], and a plug-in, outside of selections."""
     refuse(
         (
             score_of(sampler) is not None,
             f"{section} {key}",
             sampler,
             "another sampler; only a [[selection]] ranks by a [[score]]",
-        )
+        ),
+        (
+            find_sampler(sampler).method == PLUGIN,
+            f"{section} {key}",
+            sampler,
+            "a sampler of Tamis; only a [[selection]] ranks by a plug-in",
+        ),
     )
 
 
@@ -257,8 +273,8 @@ def _check_mixture(settings: "Settings") -> None:
             f"a preset larger than the one that [mixture] names as model = {section.model!r}",
         )
     )
-    _check_sampler(section.sampler, settings.base_model, "[mixture] sampler")
-    _check_no_score(section.sampler, "[mixture]", "sampler")
+    _check_sampler(section.sampler, settings, "[mixture] sampler")
+    _check_is_shared(section.sampler, "[mixture]", "sampler")
     _check_one_target(section.sampler, "[mixture]", "sampler")
     _check_perplexity(settings, section.sampler, "[mixture]")
     count, of_corpora = len(settings.corpus), section.sources == "corpora"
@@ -331,8 +347,8 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
     _must_be([trials.model], models, "[sampler_trials] model")
     _must_be([trials.target], targets, "[sampler_trials] target")
     for name in trials.samplers:
-        _check_sampler(name, settings.base_model, "[sampler_trials] samplers")
-        _check_no_score(name, "[sampler_trials]", "samplers")
+        _check_sampler(name, settings, "[sampler_trials] samplers")
+        _check_is_shared(name, "[sampler_trials]", "samplers")
         _check_one_target(name, "[sampler_trials]", "samplers")
     for name in trials.samplers:
         _check_perplexity(settings, name, "[sampler_trials]")

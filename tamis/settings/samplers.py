@@ -19,6 +19,8 @@ import polars as pl
 
 from tamis.base.arguments import as_number
 from tamis.base.errors import BadArgumentError, PermanentError, UnknownNameError
+from tamis.plugins.declaration import GOAL, VECTORS
+from tamis.plugins.reading import Plugin, PluginError
 
 Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]
@@ -34,6 +36,8 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
 PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+PLUGIN = "plugin"
+"""Method of the samplers that are plug-ins."""
 SCORE = "score"
 """Family of the samplers that rank by a [[score]] of the project."""
 OWN_SCORE = "own_score"
@@ -72,6 +76,7 @@ class Sampler:
     `combine` computes, for people, options in braces.
     `method`: computes the column method_score for the selection itself (tamis/samplers/methods.py).
     `version`: of what it alone computes, raised when that changes; "" for the first.
+    `reads`: inputs of a plug-in.
     """
 
     name: str
@@ -86,6 +91,7 @@ class Sampler:
     formula: str = ""
     options: tuple[str, ...] = ()
     version: str = ""
+    reads: tuple[str, ...] = ()
 
     @property
     def ignored(self) -> set[str]:
@@ -97,6 +103,8 @@ class Sampler:
     @property
     def reads_vectors(self) -> bool:
         """Whether what the encoder makes of a text decides its rank."""
+        if self.method == PLUGIN:
+            return VECTORS in self.reads
         by_method = self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM, None}
         return by_method or not VECTOR_SCORES.isdisjoint(self.score_columns)
 
@@ -333,8 +341,42 @@ _ALL = (
     ),
 )
 
-SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _ALL}
-"""Every sampler by name; those of a model that the user names are made by `find_sampler`."""
+SAMPLERS: dict[str, Sampler] = {}
+"""The samplers of Tamis by name; those of a model that the user names are made by `find_sampler`."""
+_PLUGINS: dict[str, Sampler] = {}
+"""Plug-ins of the projects that this process has opened; settings say which of them a project has."""
+
+
+def register(sampler: Sampler) -> None:
+    """Make a sampler known under its name: one of Tamis, or a plug-in, which replaces one read earlier."""
+    (_PLUGINS if sampler.method == PLUGIN else SAMPLERS)[sampler.name] = sampler
+
+
+for _sampler in _ALL:
+    register(_sampler)
+
+
+def sampler_of_plugin(plugin: Plugin) -> Sampler:
+    """Return the sampler that a plug-in declares. Raises `PluginError` where Tamis has one of this name."""
+    declaration = plugin.declaration
+    if declaration.name in SAMPLERS:
+        raise PluginError(
+            f"{plugin.origin.shown}, line {plugin.line}: name = {declaration.name!r} is the name of a "
+            "sampler of Tamis; choose another"
+        )
+    meaning = f": {declaration.meaning}" if declaration.meaning else ""
+    citation = f" ({declaration.citation})" if declaration.citation else ""
+    return Sampler(
+        name=declaration.name,
+        description=f"Smallest answer of {plugin.title}{meaning}{citation}.",
+        rule="top_k",
+        direction="lowest",
+        score_columns=(METHOD_SCORE,),
+        needs_target=GOAL in declaration.reads,
+        method=PLUGIN,
+        version=declaration.version,
+        reads=declaration.reads,
+    )
 
 
 def model_of(name: str) -> ModelOf | None:
@@ -399,13 +441,13 @@ def sampler_of_model(name: str) -> Sampler | None:
 
 
 def find_sampler(name: str) -> Sampler:
-    """The sampler of that name, "family:MODEL" and "score:NAME" included.
+    """The sampler of that name, plug-ins, "family:MODEL" and "score:NAME" included.
 
     Raises `UnknownNameError` that lists the valid names, `BadModelSamplerError`.
     """
     found = None
     if isinstance(name, str):
-        found = SAMPLERS.get(name) or _sampler_of_score(name) or sampler_of_model(name)
+        found = SAMPLERS.get(name) or _PLUGINS.get(name) or _sampler_of_score(name) or sampler_of_model(name)
     if found is None:
         raise UnknownNameError("sampler", str(name), [*SAMPLERS, FORMS])
     return found

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
+from tamis.plugins.reading import PluginSearch
 from tamis.settings.budget import ImpossibleSharesError, Per, Shares, check_bounds
 from tamis.settings.language_codes import short_code
 from tamis.settings.values import (
@@ -40,6 +41,8 @@ RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
 AUTO_COLUMN = "auto"
 """In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+SCORE_KINDS = ("column", "model", "plugin")
+"""Keys of a [[score]] that say where its values come from; a section has one of them."""
 DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})
 """Keys of a [[selection]] that divide its budget."""
 
@@ -91,6 +94,7 @@ class ProjectSection(Section):
     owner: Annotated[str, StringConstraints(pattern=OWNER_FORM)] = "team:data"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tokenizer: Pattern | None = None
+    plugins: tuple[Pattern, ...] = ()
 
 
 class EngineSection(Section):
@@ -384,33 +388,47 @@ class FiltersSection(Section):
 
 
 class ScoreSection(Section):
-    """A score of the user's own, for samplers and conditions.
+    """A score of the user's own, for samplers and conditions: of one of the kinds in `SCORE_KINDS`.
 
-    It is `column`, numbers in the rows of corpora, or what `model`, a classifier or regressor of sequences,
-    gives for `label`. `range`: the ends between which a value is a quality; samplers that weigh quality need
-    it.
+    `column`: a column of numbers in the rows of corpora. `model`: a classifier or regressor of sequences, of
+    which the answer for `label` counts. `plugin`: the name of a score in Python. "" for the others. `range`:
+    the ends between which a value is a quality; samplers that weigh quality need it.
     """
 
     name: ScoreName
-    column: ScoreColumn | None = None
-    model: Pattern | None = None
+    column: ScoreColumn = ""
+    model: Pattern = ""
+    plugin: Pattern = ""
     label: Pattern | None = None
     higher: Literal["better", "worse"] = "better"
     range: ScoreRange | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_declared(cls, values: Any, info: ValidationInfo) -> Any:
+        """Take from a plug-in's declaration what the section leaves out."""
+        if not isinstance(values, dict) or not isinstance(info.context, PluginSearch):
+            return values
+        named = values.get("plugin")
+        plugin = info.context.find("score", named) if isinstance(named, str) else None
+        if plugin is None:
+            return values
+        declared = {"higher": plugin.declaration.higher, "range": plugin.declaration.range}
+        return {name: value for name, value in declared.items() if value is not None} | values
+
     @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> "ScoreSection":
-        both = self.column is not None and self.model is not None
+    def _is_of_one_kind(self) -> "ScoreSection":
+        given = [kind for kind in SCORE_KINDS if getattr(self, kind)]
+        wrong = SCORE_KINDS[0] if not given else given[-1]
         refuse(
             (
-                self.column is None and self.model is None,
-                "column",
-                None,
-                "a column of the rows, or `model` with the folder of a classifier",
+                len(given) != 1,
+                wrong,
+                getattr(self, wrong) or None,
+                f"exactly one of the keys {', '.join(SCORE_KINDS)}, which say where the values come from",
             ),
-            (both, "model", self.model, "no value, since `column` is set: a score has one origin"),
             (
-                self.label is not None and self.model is None,
+                self.label is not None and not self.model,
                 "label",
                 self.label,
                 "no value, since `model` is not set",

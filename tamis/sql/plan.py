@@ -13,7 +13,7 @@ import pyarrow as pa
 from tamis.sql.project import Model, Project
 from tamis.sql.syntax import DIALECT, SchemaTree, answers_about, columns_read, new_schema, parse
 from tamis.sql.template import MODEL_SCHEMA
-from tamis.store.schemas import kind_of, table_of_source
+from tamis.store.schemas import kind_of, tables_of_source
 from tamis.store.tables import Store
 
 if TYPE_CHECKING:
@@ -150,11 +150,13 @@ class PinnedTables:
             return pa.table({column: pa.array(values, pa.string()) for column, values in both.items()})
         if name in self.choices:
             return self.choices[name](columns)
-        kind = table_of_source(name)
-        if kind is None or not kind.many:
-            return self._table(kind.name if kind else name, columns)
-        found = [self._table(table, columns) for table in self.versions if kind_of(table) == kind.name]
-        return pa.concat_tables(found) if found else _empty(kind.schema(1), columns)
+        kinds = tables_of_source(name)
+        if len(kinds) <= 1 and not any(kind.many for kind in kinds):
+            return self._table(kinds[0].name if kinds else name, columns)
+        columns = columns or kinds[0].column_names
+        names = {kind.name for kind in kinds}
+        found = [self._table(table, columns) for table in self.versions if kind_of(table) in names]
+        return pa.concat_tables(found) if found else _empty(kinds[0].schema(1), columns)
 
     def _table(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         if not self.versions[table]:
@@ -186,11 +188,14 @@ def pin_tables(
 
 def _tables_of(store: Store, name: str) -> Iterator[str]:
     """Tables that a source is made of: of transport scores one a target, of what is supplied none."""
-    kind = table_of_source(name)
-    if kind is not None and kind.many:
-        yield from (table for table in store.names() if kind_of(table) == kind.name)
-    elif name not in SUPPLIED:
-        yield kind.name if kind else name
+    kinds = tables_of_source(name)
+    for kind in kinds:
+        if kind.many:
+            yield from (table for table in store.names() if kind_of(table) == kind.name)
+        else:
+            yield kind.name
+    if not kinds and name not in SUPPLIED:
+        yield name
 
 
 def _empty(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:

@@ -144,9 +144,10 @@ def tables_of_texts() -> tuple[str, ...]:
     return tuple(name for name, table in tables().items() if "text" in table.text)
 
 
-def table_of_source(name: str) -> Table | None:
-    """Return the table that SQL models read under this name; None for a model of their own."""
-    return next((table for table in tables().values() if name == (table.source or table.name)), None)
+def tables_of_source(name: str) -> list[Table]:
+    """Return the tables that SQL models read under this name, the one called so first; none for a model."""
+    found = [table for table in tables().values() if name == (table.source or table.name)]
+    return sorted(found, key=lambda table: table.name != name)
 
 
 def kind_of(table: str) -> str:

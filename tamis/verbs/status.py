@@ -302,7 +302,7 @@ def read_status(project: Project) -> Status:
             *label_warnings(store),
             *_documents_lost(project, current),
             *unknown_language_lines(store, project.settings),
-            *score_lines(store, project.settings.score),
+            *score_lines(store, project.settings.column_scores),
             *unknown_lines(project),
             *odd_value_lines(store),
             *stored_text_lines(store, project.settings.corpus),

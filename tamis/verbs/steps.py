@@ -216,12 +216,12 @@ class Steps:
         corpora = {section.name: section for section in self.project.settings.corpus}
         files = Files(shards=self.snapshot.shards, corpora=corpora)
         with Progress("scores", self._count) as progress:
-            update_column_scores(self.store, self.project.settings.score, files, progress.advance)
+            update_column_scores(self.store, self.project.settings.column_scores, files, progress.advance)
 
     def classifier_scores(self, _partition: str) -> None:
         """Score each document by the models of scores."""
-        scores = [score for score in self.project.settings.score if score.model is not None]
-        sources = {score.name: self.project.model(str(score.model)) for score in scores}
+        scores = self.project.settings.classifier_scores
+        sources = {score.name: self.project.model(score.model) for score in scores}
         loaded = {score.name: (Classifier(sources[score.name], score.label), ONLY) for score in scores}
         with Progress("scores of classifiers", len(scores) * self._count) as progress:
             for doc_ids in self._documents():

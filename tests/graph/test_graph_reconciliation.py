@@ -21,7 +21,7 @@ NAMES = {
 }
 OF_DOCUMENTS = {
     "documents", "embeddings", "near_duplicate_bands", "near_copy_bands", "column_scores",
-    "classifier_scores",
+    "classifier_scores", "plugin_scores",
     "document_flags", "form_scores",
     "kept_out_runs",
     "scores_by_model", "scores_density", "scores_judge", "scores_judge_again", "scores_perplexity",

@@ -69,11 +69,6 @@ SCHEMAS = {
         "value": pa.float64(),
         "not_numbers": pa.int64(),
     },
-    "classifier_scores": {
-        "score": pa.string(),
-        "doc_id": pa.string(),
-        "value": pa.float64(),
-    },
     "target_examples": {
         "target": pa.string(),
         "doc_id": pa.string(),

@@ -455,7 +455,6 @@ def test_marts_do_not_depend_on_row_order_or_threads(project):
         "perplexity_scores": pa.table({"doc_id": ids, "bits_per_byte": values[3].astype(np.float32)}),
         "judge_scores": bare.append_column("margin", pa.array([], pa.float64())),
         "column_scores": pa.table({"score": pa.array(["edu"] * n), "doc_id": ids, "value": values[3]}),
-        "classifier_scores": pa.table({"score": pa.array(["good"] * n), "doc_id": ids, "value": values[2]}),
         "transport_scores": pa.table(
             {
                 "target": pa.array(["law"] * n),

@@ -70,6 +70,15 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 VECTORS = table_name("static", encoder_identity("static"))
 
 
+PLUGIN_FILE = "plugins.py"
+LENGTH = """from tamis.plugins import score
+
+
+@score(name="length", version="1")
+def length(texts):
+    return [len(text) for text in texts]
+"""
+
 # Settings: text of tamis.toml, part by part.
 
 
@@ -166,11 +175,12 @@ EVERYTHING = small_settings(
     '[filters]\nheuristics = ["gopher", "form"]\n',
     score(),
     score("sound", column=None, model="model", label="good"),
+    '[[score]]\nname = "len"\nplugin = "length"\n',
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
     selection("uncrowded", "got-d-debiased", 5, target="algebra"),
     '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',
-).replace("[project]\n", '[project]\ntokenizer = "small"\n', 1)
+).replace("[project]\n", f'[project]\ntokenizer = "small"\nplugins = ["{PLUGIN_FILE}"]\n', 1)
 """Settings that use every stage."""
 SMALL = small_settings(settle_seconds=1.0)
 """As in a user's project, files that changed within the last second wait."""
@@ -467,7 +477,7 @@ class SmallProject:
         from tamis.graph.used_stages import LOADED_WITH, used_by
 
         evaluate = getattr(import_module(f"tamis.platform.sensors.{sensor}"), sensor)
-        before = parse_settings(tomllib.loads(loaded or self.text))
+        before = parse_settings(tomllib.loads(loaded or self.text), root=self.root)
         used = used_by(Project(file=self.file, settings=before, home=self.home))
         context = dg.build_sensor_context(
             self.instance,
@@ -682,6 +692,8 @@ def plain_project(root: Path, text: str, files: Mapping[str, str] | None = None)
 
 def _project(root: Path, encoder_cache: Path | None, text: str) -> SmallProject:
     root.mkdir(parents=True, exist_ok=True)
+    if PLUGIN_FILE in text and not (root / PLUGIN_FILE).exists():
+        (root / PLUGIN_FILE).write_text(LENGTH)
     made = SmallProject(root)
     made.configure(text)
     if encoder_cache is not None:

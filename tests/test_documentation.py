@@ -103,10 +103,15 @@ def test_python(text, tmp_path):
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
-def test_settings(text):
+def test_settings(text, tmp_path):
     import tomllib
 
-    parse_settings(tomllib.loads(text))
+    values = tomllib.loads(text)
+    for name in values.get("project", {}).get("plugins", ()):  # the page shows the file, too
+        (page,) = [page.read_text() for page in PAGES if text in page.read_text()]
+        parts = [part for language, part in BLOCK.findall(page) if language == "python"]
+        (tmp_path / name).write_text("\n".join(parts))
+    parse_settings(values, root=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 Time is proportional to the rows of a shard, or to the size of the pool where a stage reads all of it; the
 rows of a new or changed file are proportional to its bytes, at the rate of its corpus. Where nothing was
-measured before, or of under a hundredth of the rows, an estimate is None. The manifests of the twenty largest
-shards a stage are read, so that a plan stays quick: what a shard with a single page takes is mostly not the
-time of its row.
+measured before, or of under a hundredth of the rows, an estimate is None, unless plug-ins state their cost.
+The manifests of the twenty largest shards a stage are read, so that a plan stays quick: what a shard with a
+single page takes is mostly not the time of its row.
 """
 
 import math
@@ -19,7 +19,7 @@ import polars as pl
 from tamis.corpus import Shard
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import OCCURRENCES
-from tamis.graph.plan import Due
+from tamis.graph.plan import Due, plugins_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
@@ -76,7 +76,7 @@ class _Past:
         pool = _reads_the_pool(stage, self.snapshot, due.partition)
         growth = self._growth if pool or stage.growth == Growth.OWN_ROWS else 1.0
         if before is None or growth is None or "partition_seconds" not in before.beside:
-            return Estimate()
+            return Estimate(seconds=self._stated(due))
         seconds = float(before.beside["partition_seconds"]) * growth
         if before.beside.get("asked"):  # the judge had answered the other questions before
             seconds *= before.row_count / before.beside["asked"]
@@ -85,6 +85,14 @@ class _Past:
             seconds=_rounded(seconds),
             cost=self._cost(before, stage.price(self.snapshot)),
         )
+
+    def _stated(self, due: Due) -> float | None:
+        """Return the seconds that the plug-ins of a value state for the pool; None where one states none."""
+        costs = [one.declaration.cost for one in plugins_of(self.snapshot, [due])]
+        known = [cost for cost in costs if cost is not None]
+        if not costs or len(known) < len(costs) or self._pool is None:
+            return None
+        return _rounded(sum(known) * self._pool / 1_000)
 
     def rows_of(self, key: str) -> int | None:
         """Return the rows of a shard: as stored, or estimated from its bytes where it will be read."""

@@ -1,12 +1,12 @@
 """Scores that are plug-ins, into the store: answers are kept by document, and only new ones are asked for.
 
-A killed step goes on where it stopped: answers are committed with each 2,000 documents, or after 10 s.
+A killed step goes on where it stopped: answers are committed with each 10,000 documents, or after 10 s.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from tamis.store.tables import Store, one_of, quoted
 
 BATCH = 256
 """Texts that a plug-in gets at once."""
-COMMIT_ROWS, COMMIT_SECONDS = 2_000, 10.0
+READ_ROWS, COMMIT_ROWS, COMMIT_SECONDS = 2_000, 10_000, 10.0
 SET_ASIDE_IN = place_of(PLUGIN_SCORES_STAGE.name)
 """Place in quarantine of the documents on which plug-ins failed."""
 Opened = Callable[[Plugin], AbstractContextManager[Callable[..., Any]]]
@@ -101,7 +101,9 @@ def _ask(
     advance: Advance,
 ) -> None:
     never_answered = not _known(store, score, plugin, ["value"])["value"].count()
-    for ids, answer_n, failures in _until_commit(store, plugin, function, doc_ids, advance):
+    held, since = _Answers(), time.monotonic()
+    for ids, texts in _batches(store, doc_ids):
+        answer_n, failures = scores_of(plugin, function, texts)
         if never_answered and len(failures) == len(ids) > 1:  # it is at fault, and not the documents
             first = failures[0]
             raise PluginFailedError(
@@ -109,41 +111,51 @@ def _ask(
                 f"with {first.name} ({first.place})"
             )
         never_answered = False
-        refused = {ids[place]: _refusal(plugin, failure) for place, failure in failures.items()}
-        no_number = np.isnan(answer_n)
-        no_number[[*failures]] = False
-        rows = pl.DataFrame(
-            {
-                "doc_id": ids,
-                "value": pl.Series(answer_n, dtype=pl.Float64).fill_nan(None),
-                "not_numbers": no_number.astype(np.int64),
-            }
-        ).with_columns(score=pl.lit(score), fingerprint=pl.lit(plugin.fingerprint))
-        note_refused(store, stage_of(score), plugin.fingerprint, refused)
-        store.put(PLUGIN_SCORES.name, rows)
+        held.add(ids, answer_n, failures)
+        advance(len(ids))
+        if len(held.ids) >= COMMIT_ROWS or time.monotonic() - since > COMMIT_SECONDS:
+            _commit(store, score, plugin, held)
+            held, since = _Answers(), time.monotonic()
+    _commit(store, score, plugin, held)
 
 
-def _until_commit(
-    store: Store, plugin: Plugin, function: Callable[..., Any], doc_ids: Sequence[str], advance: Advance
-) -> Iterator[tuple[list[str], np.ndarray, dict[int, Failure]]]:
-    """Yield ids, answers [n] and failures by position of as many documents as one commit takes."""
-    for start in range(0, len(doc_ids), COMMIT_ROWS):
-        block = doc_ids[start : start + COMMIT_ROWS]
+@dataclass(kw_only=True)
+class _Answers:
+    """Answers that wait for a commit: numbers [n] by batch, and failures by document."""
+
+    ids: list[str] = field(default_factory=list)
+    parts: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0)])
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def add(self, ids: Sequence[str], answer_n: np.ndarray, failures: Mapping[int, Failure]) -> None:
+        self.ids += ids
+        self.parts.append(answer_n)
+        self.failures |= {ids[place]: failure for place, failure in failures.items()}
+
+
+def _batches(store: Store, doc_ids: Sequence[str]) -> Iterator[tuple[Sequence[str], list[str]]]:
+    for start in range(0, len(doc_ids), READ_ROWS):
+        block = doc_ids[start : start + READ_ROWS]
         texts = texts_of(store, block)
-        ids: list[str] = []
-        parts: list[np.ndarray] = []
-        failures: dict[int, Failure] = {}
-        since = time.monotonic()
         for first in range(0, len(block), BATCH):
-            batch = block[first : first + BATCH]
-            answer_n, failed = scores_of(plugin, function, [texts[doc_id] for doc_id in batch])
-            failures |= {len(ids) + place: failure for place, failure in failed.items()}
-            ids += batch
-            parts.append(answer_n)
-            advance(len(batch))
-            if len(ids) and (first + BATCH >= len(block) or time.monotonic() - since > COMMIT_SECONDS):
-                yield ids, np.concatenate(parts), failures
-                ids, parts, failures, since = [], [], {}, time.monotonic()
+            ids = block[first : first + BATCH]
+            yield ids, [texts[doc_id] for doc_id in ids]
+
+
+def _commit(store: Store, score: str, plugin: Plugin, held: _Answers) -> None:
+    refused = {doc_id: _refusal(plugin, failure) for doc_id, failure in held.failures.items()}
+    answer_n = np.concatenate(held.parts)
+    failed = np.isin(held.ids, [*refused]) if refused else np.zeros(len(answer_n), dtype=bool)
+    rows = pl.DataFrame(
+        {
+            "doc_id": pl.Series(held.ids, dtype=pl.String),
+            "value": pl.Series(answer_n, dtype=pl.Float64).fill_nan(None),
+            "not_numbers": (np.isnan(answer_n) & ~failed).astype(np.int64),
+        }
+    ).with_columns(score=pl.lit(score), fingerprint=pl.lit(plugin.fingerprint))
+    note_refused(store, stage_of(score), plugin.fingerprint, refused)
+    if len(rows):
+        store.put(PLUGIN_SCORES.name, rows)
 
 
 def _refusal(plugin: Plugin, failure: Failure) -> Refusal:

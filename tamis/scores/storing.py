@@ -125,9 +125,7 @@ def read_scores(
 def _values(rows: pl.DataFrame, score: ScoreSection, commas: Sequence[str]) -> pl.DataFrame:
     """Return doc_id, value and not_numbers of the rows (doc_id, shard, content) that have a value."""
     comma = pl.col("shard").is_in(commas) if commas else None
-    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], score.column)).drop_nulls(
-        "text"
-    )
+    texts = rows.select("doc_id", "shard", text=values_in(rows["content"], score.column)).drop_nulls("text")
     return texts.select("doc_id", value=numbers_of(pl.col("text"), comma)).with_columns(
         not_numbers=pl.col("value").is_null().cast(pl.Int64)
     )
@@ -189,9 +187,7 @@ def _not_kept(
         if shard is not None and not has_columns(shard.name):
             continue
         kept = [
-            score
-            for score in scores
-            if key in headed and (section is None or _keeps(section, score.column))
+            score for score in scores if key in headed and (section is None or _keeps(section, score.column))
         ]
         if len(kept) < len(scores):
             found[key] = [score for score in scores if score not in kept]

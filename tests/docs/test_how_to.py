@@ -246,6 +246,34 @@ def test_choose_by_a_score_of_your_own(new_project):
     assert "without a value for" in shown
 
 
+def test_write_a_score_or_sampler(new_project, monkeypatch, tmp_path):
+    page = Page("write-a-score-or-sampler")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("TAMIS_TRUST", raising=False)
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.text, re.MULTILINE | re.DOTALL)
+    project = new_project(in_toml())
+    (project.root / "scores.py").write_text(code)
+    project.configure(page.settings + "[automation]\nsettle_seconds = 0.0\n")
+    assert "scores.py is Python that runs on this machine" in project.tamis("materialize", code=2).stderr
+    project.tamis("trust")
+    project.tamis("materialize")
+    page.says("keeps the answers in the table `plugin_scores`")
+    values = dict(project.store.read("plugin_scores", ["doc_id", "value"]).iter_rows())
+    texts = dict(project.store.read("documents", ["doc_id", "text"]).iter_rows())
+    assert values == {doc_id: len(text) for doc_id, text in texts.items()}
+    ranked = project.store.read("decisions", ["selection", "doc_id", "verdict"]).filter(verdict="selected")
+    long = [len(texts[doc_id]) for doc_id in ranked.filter(selection="long")["doc_id"]]
+    assert sorted(long) == sorted(size for size in map(len, texts.values()) if size <= 300)[-20:]
+    short = [len(texts[doc_id]) for doc_id in ranked.filter(selection="short")["doc_id"]]
+    assert sorted(short) == sorted(map(len, texts.values()))[:20]
+    said = "by plug-in length of scores.py, version 1: characters of the text"
+    page.says(said)
+    assert said in project.tamis("explain", next(iter(texts))).stdout
+    (project.root / "scores.py").write_text(code + "# changed\n")
+    page.says("If the code changes under the same version, `tamis plan` says so")
+    assert "the code of plug-in length (scores.py) has changed" in project.tamis("plan").stdout
+
+
 @pytest.fixture
 def watching(trained, monkeypatch) -> Iterator[SmallProject]:
     """The trained project, as the sensors of `tamis ui` see it."""

@@ -10,6 +10,8 @@ from cpu_time import REFERENCE_SECONDS, fixed_work
 from projects import (
     CHECKOUT,
     EVERYTHING,
+    LENGTH,
+    PLUGIN_FILE,
     SMALL,
     TRAINED,
     SmallProject,
@@ -86,6 +88,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         ('[filters]\nheuristics = ["form"]\n', {"form_model", "form_scores"}),
         (score(), {"column_scores"}),
         (score(column=None, model="model", label="good"), {"classifier_scores"}),
+        ('[[score]]\nname = "len"\nplugin = "length"\n', {"plugin_scores"}),
         (base_model(), {"base_models", "tokenizer"}),
         (PERPLEXITY, {"base_models", "tokenizer", "perplexity_scores"}),
         (base_model(preset=None, path="model"), {"base_models", "token_counts"}),
@@ -94,7 +97,8 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
 def test_a_section_adds_what_it_asks_for_and_what_leads_to_it_alone(tmp_path, text, added):
     project = plain_project(tmp_path, SMALL)
     before = defined(project)
-    project.configure(SMALL + text)
+    (project.root / PLUGIN_FILE).write_text(LENGTH)
+    project.configure(SMALL.replace("[project]\n", f'[project]\nplugins = ["{PLUGIN_FILE}"]\n', 1) + text)
     assert defined(project) - before == added
     assert before < defined(project)
 

@@ -142,3 +142,15 @@ def test_no_model_may_read_text_of_documents(tmp_path):
         ProjectFileError, match=r"sources\.yml:\d+: documents\.text contains text of documents"
     ):
         mart_stages(OTHERS, folder)
+
+
+def test_scores_of_columns_and_of_plugins_are_read_as_one_table(project, store):
+    columns = {"doc_id": ["a" * 32], "value": [2.0], "not_numbers": [0]}
+    store.put("column_scores", {"score": ["edu"], **columns})
+    read = pin_tables(store, project, "mart_scores").read
+    assert read("column_scores", ["score", "value"]).to_pydict() == {"score": ["edu"], "value": [2.0]}
+    store.put("plugin_scores", {"score": ["len"], **columns, "fingerprint": ["f"]})
+    pinned = pin_tables(store, project, "mart_scores")
+    store.put("plugin_scores", {"score": ["later"], **columns, "fingerprint": ["f"]})
+    assert sorted(pinned.read("column_scores", ["score"])["score"].to_pylist()) == ["edu", "len"]
+    assert run_model(project, "mart_scores", pinned.read).table["scorer"].to_pylist() == ["edu", "len"]

@@ -1,0 +1,1 @@
+"""A score and a sampler for Tamis."""

@@ -41,6 +41,7 @@ from tamis.selection.changes import repeated
 from tamis.selection.decide import Reason
 from tamis.selection.pool import leaking
 from tamis.selection.stage import DECISIONS_STAGE
+from tamis.settings.samplers import register_as_made
 from tamis.settings.sections import SelectionSection
 from tamis.store.home import Home, writing
 from tamis.store.places import costs_a_request
@@ -249,6 +250,7 @@ def prune_versions(home: Home, most: int, also: Iterable[str]) -> int:
 def section_then(home: Home, manifest: Manifest, now: SelectionSection) -> SelectionSection:
     """Return the settings by which a version was chosen, or `now` where these are no longer valid."""
     config = settings_then(ManifestFolder.of(home), manifest)
+    register_as_made(config)
     try:
         known = {name: value for name, value in config.items() if name in SelectionSection.model_fields}
         return SelectionSection.model_validate(known)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tamis.base.errors import MissingPackageError, PermanentError, TamisError
 from tamis.base.installation import install_command
 from tamis.base.numbers import counted, named
+from tamis.base.trust import UntrustedError, unaccepted
 from tamis.corpus.documents import DOCUMENT_SCHEMA, Reading, all_documents, batches_of
 from tamis.corpus.listing import ListingError, files_below, leaves_out, place_of_files, reads
 from tamis.corpus.quarantine import lost_rows
@@ -36,7 +37,7 @@ from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE, unknown_lines
 from tamis.graph.failures import FailedStep
-from tamis.graph.plan import Due
+from tamis.graph.plan import Due, plugins_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
@@ -65,7 +66,7 @@ from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
-from tamis.trust import require_trusted
+from tamis.trust import PLUGIN_CURE, plugins_asked, require_trusted
 
 FILES, ROWS, BYTES = 20, 20, 20_000_000
 """Files of a corpus that are looked at, rows of each, and the largest file."""
@@ -217,7 +218,12 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         if file.key in snapshot.files
     ]
     unmet: list[str] = []
-    warnings = [*missing_packages(project), *_other_samplers(project), *_without_tracker(project, due)]
+    warnings = [
+        *missing_packages(project),
+        *_other_samplers(project),
+        *_without_tracker(project, due),
+        *_untrusted_plugins(snapshot, plan),
+    ]
     read: dict[str, TargetRows] = {}
     foreseen: dict[tuple[str, str], Foreseen] = {}
     for target in project.settings.target:
@@ -286,6 +292,13 @@ def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
             require_experiment(project.tracking_uri, project.settings.tracking.experiment)
     except TamisError as error:
         yield f"trials will fail: {error}"
+
+
+def _untrusted_plugins(snapshot: ProjectSnapshot, plan: Sequence[Due]) -> Iterator[str]:
+    """Say which plug-ins a run needs that nobody has accepted; nothing where there are none."""
+    asked = plugins_asked(snapshot.project, plugins_of(snapshot, plan))
+    if missing := unaccepted(asked):
+        yield f"`tamis materialize` will stop: {UntrustedError(missing, PLUGIN_CURE)}"
 
 
 def _not_understood(

@@ -1,5 +1,6 @@
 """A decision with its reason for every candidate: exclude, rank, cut; and the score that decided."""
 
+import contextlib
 import hashlib
 import math
 import warnings
@@ -409,7 +410,8 @@ def used_score_columns(decisions: pl.DataFrame) -> tuple[str, ...]:
 def sampler_of(decisions: pl.DataFrame, settings: Mapping[str, str]) -> Sampler | None:
     """Return the sampler named in the settings, or else the only one that uses these score columns."""
     if named := settings.get("sampler"):
-        return find_sampler(named)
+        with contextlib.suppress(UnknownNameError):  # a plug-in that has left the project
+            return find_sampler(named)
     used = set(used_score_columns(decisions))
     fitting = [sampler for sampler in SAMPLERS.values() if set(sampler.score_columns) == used and used]
     return fitting[0] if len(fitting) == 1 else None

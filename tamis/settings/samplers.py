@@ -13,14 +13,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from tamis.base.arguments import as_number
 from tamis.base.errors import BadArgumentError, PermanentError, UnknownNameError
 from tamis.plugins.declaration import GOAL, VECTORS
-from tamis.plugins.reading import Plugin, PluginError
+from tamis.plugins.reading import PLUGINS, Plugin, PluginError
 
 Rule = Literal["top_k", "inverse_propensity", "softmax", "uniform"]
 Direction = Literal["highest", "lowest"]
@@ -451,6 +451,27 @@ def find_sampler(name: str) -> Sampler:
     if found is None:
         raise UnknownNameError("sampler", str(name), [*SAMPLERS, FORMS])
     return found
+
+
+def register_as_made(settings: Mapping[str, Any]) -> None:
+    """Make a sampler known that an earlier choice was made by, where its plug-in has left the project.
+
+    settings: those of the choice, as its manifest has them.
+    """
+    for plugin in settings.get(PLUGINS, ()):
+        if plugin["kind"] == "sampler" and plugin["name"] not in {*SAMPLERS, *_PLUGINS}:
+            what = f"Smallest answer of the earlier plug-in {plugin['name']} ({plugin['file']})."
+            register(
+                Sampler(
+                    name=plugin["name"],
+                    description=what,
+                    rule="top_k",
+                    direction="lowest",
+                    score_columns=(METHOD_SCORE,),
+                    method=PLUGIN,
+                    version=plugin["version"],
+                )
+            )
 
 
 def complete_options(given: Options | None) -> Options:

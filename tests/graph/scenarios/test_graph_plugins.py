@@ -13,6 +13,7 @@ from tamis.corpus import document_id
 from tamis.graph.plan import full_plan, label
 from tamis.graph.used_stages import used_by
 from tamis.history.explain import explain_document, explanation_lines
+from tamis.settings import samplers
 from tamis.trust import plugins_asked
 from tamis.verbs.status import read_status
 
@@ -188,6 +189,8 @@ def test_nothing_runs_until_the_file_is_accepted_and_a_change_asks_again(project
     with pytest.raises(UntrustedError, match=r"plugins\.py is Python that runs .* with helpers"):
         project.try_making(MADE)
     assert not (project.root / "imported").exists()
+    assert main(["plan"]) == 0
+    assert "warning: `tamis materialize` will stop: " in capsys.readouterr().err
     assert main(["trust", "--list"]) == 0
     assert "not accepted: " in capsys.readouterr().out
     assert main(["trust"]) == 0
@@ -265,6 +268,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_a_plugin_at_fault_is_named_and_stops_nothing_else(project, case):
     before = values(project)
@@ -288,6 +292,7 @@ NO_NUMBERS = """def answer(text):
 @score"""
 
 
+@pytest.mark.slow
 def test_no_value_is_null_and_rejected_by_name(project):
     plugins_of(
         project,
@@ -314,6 +319,7 @@ def test_a_project_that_uses_plugins_no_more_has_none_of_their_rows(project):
     assert "plugin_scores" not in used_by(project.project).assets
 
 
+@pytest.mark.slow
 def test_a_version_whose_plugin_is_gone_can_be_repeated(project, monkeypatch):
     monkeypatch.chdir(project.root)
     before = chosen(project, "short")
@@ -323,6 +329,7 @@ def test_a_version_whose_plugin_is_gone_can_be_repeated(project, monkeypatch):
     project.reconfigure('"score:len"', '"random"')
     project.reconfigure('where = "len < 1000"\n', "")
     Path(project.root / "plugins.py").unlink()
+    monkeypatch.setattr(samplers, "_PLUGINS", {})  # as in a process that never had it
     project.try_making(MADE - {"plugin_scores"}, allowed=["all"])
     assert main(["restore", "short", "1"]) == 0
     project.try_making(MADE - {"plugin_scores"}, allowed=["all"])

@@ -26,7 +26,7 @@ PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
 RUN_HERE = [page for page in PAGES if page != CHECKOUT / "README.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 REFERENCE = re.compile(r"\[[^\]]+\](?:\[[\w-]+\]|\(https://\S+\))")
-FOLDERS = ("", "concepts", "how-to", "decisions")
+FOLDERS = ("", "concepts", "how-to", "decisions", "template-plugin")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKES_MINUTES = ("make", "python -m benchmarks.")
 INSTALLS = ("python3 -m venv ", "pip install ", "tamis demo", "tamis -C tamis-demo ")

@@ -46,9 +46,9 @@ METHODS = {
         "tamis.corpus:CODE_VERSION",
         "COMPRESSIONS NAMES ROWS_READ TargetShrunkError WITHOUT_FILES count_documents delete_orphans "
         "estimate_rows few_examples files_below files_of_target find_orphans fingerprint_target "
-        "forget_refused group_intake group_of_files group_version grouped groups_of_shards "
-        "intake.texts_of is_left_out is_settled label_warnings leads_nowhere leaves_out looking.look_at "
-        "mostly_shared native near_groups near_repeat_lines note_refused odd_value_lines paths_of_files "
+        "forget_all_refused forget_refused group_intake group_of_files group_version grouped "
+        "groups_of_shards intake.texts_of is_left_out is_settled label_warnings leads_nowhere leaves_out "
+        "looking.look_at mostly_shared native near_groups near_repeat_lines note_refused odd_value_lines paths_of_files "
         "place_of_files place_of_target places_at_first quarantine_of_target read_files_of_group "
         "read_small_files read_target remove_shards require_labels require_target_outside rows_told_apart "
         "show_refused show_rows split_pair split_target stated_licence store_shards stored_near_repeats "
@@ -99,6 +99,10 @@ METHODS = {
     "classifier_scores": (
         "tamis.scores.classifier:CLASSIFIER_CODE_VERSION",
         "Classifier classifier_mark update_classifier_scores",
+    ),
+    "plugin_scores": (
+        "tamis.scores:PLUGIN_CODE_VERSION",
+        "SET_ASIDE_IN missing_answers update_plugin_scores",
     ),
     "token_counts": ("tamis.tokens:CODE_VERSION", "count_missing"),
     "filters": (
@@ -161,6 +165,7 @@ NOT_REACHED = {
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",
     "KEEP_OUT_CODE_VERSION": "likewise",
+    "PLUGIN_CODE_VERSION": "likewise",
     "is_said_by_keys": "asked where input keys are made (stage.py)",
     "SOURCES_AS_COUNTED": "part of input keys (stage.py)",
     "MEASURES": "of filters: names of columns, which the goldens hold (stage.py)",

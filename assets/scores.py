@@ -1,4 +1,4 @@
-"""Scores of the user's own: columns, classifiers and plug-ins that [[score]] names, a number for each document."""
+"""Scores of the user's own: columns, classifiers and plug-ins that [[score]] names, a number a document."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -49,8 +49,9 @@ METHODS = {
         "forget_all_refused forget_refused group_intake group_of_files group_version grouped "
         "groups_of_shards intake.texts_of is_left_out is_settled label_warnings leads_nowhere leaves_out "
         "looking.look_at mostly_shared native near_groups near_repeat_lines note_refused odd_value_lines "
-        "paths_of_files place_of_files place_of_target places_at_first quarantine_of_target read_files_of_group "
-        "read_small_files read_target remove_shards require_labels require_target_outside rows_told_apart "
+        "paths_of_files place_of_files place_of_target places_at_first quarantine_of_target "
+        "read_files_of_group read_small_files read_target remove_shards require_labels "
+        "require_target_outside rows_told_apart "
         "show_refused show_rows split_pair split_target stated_licence store_shards stored_near_repeats "
         "stored_sources target_links_out target_of_place targets.set_aside turns_of "
         "update_near_duplicates",

@@ -89,6 +89,7 @@ def test_a_command_runs_in_its_folder_with_caches_within_the_run(tmp_path, monke
     assert ended.succeeded
     assert ended.code == 0
     assert 0 < ended.seconds < PATIENCE
+    assert 10**6 < ended.peak_memory_bytes < 10**9
     assert (Path(cwd), python) == (tmp_path, sys.executable)
     for name in ("HF_HOME", "HF_DATASETS_CACHE", "TMPDIR"):
         assert Path(environment[name]).is_relative_to(folder)
@@ -259,3 +260,37 @@ def test_an_interrupted_wait_stops_the_command(tmp_path):
             wait=interrupted,
         )
     assert poll(tmp_path / "run").stopped
+
+
+def test_a_command_is_no_child_of_who_started_it(tmp_path):
+    folder = begin(tmp_path, SLEEPS)
+    ours = {one.pid for one in psutil.Process().children(recursive=True)}
+    assert ours.isdisjoint(processes(folder).values())
+    stop(folder)
+
+
+def test_the_files_of_a_command_are_those_below_the_project(tmp_path):
+    root, other = tmp_path / "project", tmp_path / "other.py"
+    (root / "code").mkdir(parents=True)
+    for path in (root / "train.py", root / "code" / "settings.yaml", other):
+        path.write_text(path.name)
+    command = [
+        "python",
+        "train.py",
+        "--config=code/settings.yaml",
+        str(other),
+        "../other.py",
+        "code",
+        "{spec}",
+    ]
+    digests = own_command.command_files(command, root)
+    assert list(digests) == ["code/settings.yaml", "train.py"]
+    asked = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
+    assert "runs `python train.py --config=code/settings.yaml" in asked.effect
+    assert f"train.py (SHA-256 {digests['train.py'][:16]})" in asked.effect
+    again = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
+    (root / "train.py").write_text("changed")
+    changed = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
+    other_command = own_command.run_consent("[trainer]", root / "tamis.toml", [*command, "-v"], root)
+    assert again == asked
+    assert len({asked.digest, changed.digest, other_command.digest}) == 3

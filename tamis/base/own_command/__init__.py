@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from tamis.base.errors import PermanentError, UnknownNameError
+from tamis.base.files import content_digest
 from tamis.base.numbers import brief
 from tamis.base.processes import lives
+from tamis.base.trust import Consent
 
 GRACE_SECONDS = 60.0
 """Time between SIGTERM and SIGKILL for the processes of a command."""
@@ -48,13 +51,15 @@ _NO_PROGRAM = {126: "the program cannot be executed", 127: "the program was not 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The end of a command. `code` is negative after a signal; `vanished`: nothing tells how it ended.
+    """The end of a command; `code` is negative after a signal.
 
-    `seconds`: wall-clock time. `timed_out`, `stopped`: ended by its time limit, or by somebody.
+    `seconds`: wall-clock time. `peak_memory_bytes`: of its largest process. `timed_out`, `stopped`: ended by
+    its time limit, or by somebody.
     """
 
     code: int | None
     seconds: float = 0.0
+    peak_memory_bytes: int = 0
     timed_out: bool = False
     stopped: bool = False
 
@@ -111,6 +116,32 @@ def fill(command: Sequence[str], values: Mapping[str, object]) -> list[str]:
     return [_PLACEHOLDER.sub(lambda match: str(values[match[1]]), word) for word in command]
 
 
+def command_files(command: Sequence[str], root: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files below `root`, the project's folder, that a command names, by path.
+
+    Words of the form `--option=FILE` name one, too. What these files import is not followed.
+    """
+    root, digests = root.resolve(), {}
+    for word in command:
+        for name in (word, word.partition("=")[2]):
+            path = (root / name).resolve() if name and "\0" not in name else root
+            if path.is_relative_to(root) and path.is_file():
+                digests[path.relative_to(root).as_posix()] = content_digest(path)
+    return dict(sorted(digests.items()))
+
+
+def run_consent(key: str, file: Path, command: Sequence[str], root: Path) -> Consent:
+    """Return what a person accepts so that a command of tamis.toml, of this key, may run.
+
+    `file`: tamis.toml. Another command, or another content of one of its files, is another consent.
+    """
+    digests = command_files(command, root)
+    files = ", ".join(f"{name} (SHA-256 {digest[:16]})" for name, digest in digests.items())
+    effect = f"runs `{shlex.join(command)}` on this machine, as the command of {key}"
+    content = json.dumps([list(command), digests]).encode()
+    return Consent.of(file, f"{effect}, with {files}" if files else effect, content)
+
+
 def start(
     command: Sequence[str], *, cwd: Path, folder: Path, time_limit: float, grace: float = GRACE_SECONDS
 ) -> None:
@@ -148,7 +179,7 @@ def start(
         )
     deadline = time.monotonic() + STARTED_SECONDS
     while not (folder / PROCESS).exists() and not (folder / ENDED).exists():
-        if supervisor.poll() not in (None, 0) or time.monotonic() > deadline:
+        if supervisor.wait() or time.monotonic() > deadline:
             raise CommandFailedError("the supervisor", "did not start", folder)
         time.sleep(POLL_SECONDS / 10)
 

@@ -1,13 +1,15 @@
 """Watches one command until it ends; a script by itself, so that it starts in milliseconds and stays small.
 
-It holds a lock while it runs, so a command is never started twice in a folder, and a number that another
-process has got meanwhile is never taken for it. Its argument is the job as JSON; see `own_command.start`.
+It leaves the processes of whoever starts it at once, since they may be ended together. It holds a lock while
+it runs: a command is never started twice in a folder, and another process with its number is never taken for
+it. Its argument is the job as JSON; see `own_command.start`.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +21,8 @@ from typing import Any
 import psutil
 
 LOOK_SECONDS = 0.05
+RSS_BYTES = 1 if sys.platform == "darwin" else 1_024
+"""Unit of the peak memory that the system reports."""
 _asked: list[int] = []
 
 
@@ -56,6 +60,7 @@ def supervise(job: dict[str, Any]) -> None:
         job["ended"],
         {
             "code": child.wait(),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RSS_BYTES,
             "seconds": time.monotonic() - began,
             "timed_out": timed_out,
             "stopped": stopped,
@@ -88,5 +93,5 @@ def _write(path: str, values: dict[str, Any]) -> None:
     draft.replace(path)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and os.fork() == 0:
     supervise(json.loads(sys.argv[1]))

@@ -1,5 +1,6 @@
 """Training: the tokenizer and base models of the pool, and trials that fine-tune them."""
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -7,16 +8,20 @@ from typing import Any
 
 import dagster as dg
 
+from tamis.base.errors import TamisError, may_pass
 from tamis.corpus.intake import texts_of
+from tamis.graph.submissions import Submissions
 from tamis.graph.trial_data import trial_data
 from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.current_values import read_current_values
+from tamis.retention.held_back import keep_values
 from tamis.retention.superseded import remove_superseded
 from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.store.tables import quoted
+from tamis.trainer.runs import InTrainingError, Submission, erase_unused
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
@@ -102,16 +107,31 @@ def base_models(work: Work, key: str) -> Iterator[Any]:
 def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A base model fine-tuned on part of a target or warmed up on a selection, with the held-out loss."""
     trial, input_key = work.snapshot.trials[key], work.key(key)
-    with tried_once(), failure_noted(work.store, key, input_key):
+    submission = None
+    if work.project.settings.trainer is not None:
+        submission = Submission(project=work.project, trial=trial, input_key=input_key)
+    with tried_once(), failure_noted(work.store, key, input_key), _given_up(submission):
         tracker.require(work.project)
         base = work.upstream("base_models", trial.model)
         data = trial_data(work.project, work.snapshot, work.current, trial, base)
+        if submission is not None and not submission.has_ended:
+            every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
+            for line in every.end_stale():
+                work.context.log.warning(line)
+            submission.submit(data)
+        if submission is not None and not submission.has_ended:
+            keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+            yield from work.leave(key, InTrainingError(key), IMPROVED[0])
+            return
         seen = {stage.data: stage.doc_ids for stage in data.stages}
         repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
         record_training_documents(work.store, key, seen, repeated)
         folder = checkpoint_folder(work, key)
-        with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-            finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
+        if submission is not None:
+            finished = submission.finish(data, folder)
+        else:
+            with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
+                finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
         run = tracker.log(work.project, finished)
     work.store.merge("trials", finished.row(run))
     improved = dg.AssetCheckResult(
@@ -129,14 +149,28 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
             ],
             files=[folder],
             row_count=sum(len(doc_ids) for doc_ids in seen.values()),
-            metadata=trial_metadata(finished, run),
+            metadata=trial_metadata(finished, run) | ({"spec": submission.spec} if submission else {}),
             checks=[improved],
             announce=partial(tracker.register, work.project, run),
         )
     )
     forget_state(work.project, input_key)
+    if submission is not None:
+        submission.erase()
+        erase_unused(work.project.home)
     for line in remove_superseded(work.project, read_current_values(work.store)):
         work.context.log.info(line)
+
+
+@contextlib.contextmanager
+def _given_up(submission: Submission | None) -> Iterator[None]:
+    """Stop what runs of a trial on the command of [trainer] when it fails; what may pass leaves it alone."""
+    try:
+        yield
+    except TamisError as error:
+        if submission is not None and not may_pass(error):
+            submission.give_up()
+        raise
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

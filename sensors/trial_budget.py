@@ -2,7 +2,8 @@
 
 Each tick begins the search again from the losses that the store holds, and requests a run for the next
 trial that it asks for; when nothing more is asked for, one for the curves, the report and the choice. A trial
-that fails is tried again, later each time, and then left out with its reason.
+that fails is tried again, later each time, and then left out with its reason. With [trainer], a run of the
+graph submits a trial or records one that has ended: nothing is held while the command trains.
 """
 
 import time
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from tamis.graph.automation import Group, trial_work
+from tamis.base.numbers import counted
+from tamis.graph.automation import Group, next_groups, one_by_one, trial_work
+from tamis.graph.submissions import Submissions
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.requests import (
     LISTED_SECONDS,
@@ -37,26 +40,52 @@ def trial_budget(
     if reason := changing(store):
         return dg.SkipReason(reason)
     end_killed_runs(context.instance, store.home)
-    if store.project.settings.trial_budget.share is None:
+    settings = store.project.settings
+    if settings.trial_budget.share is None and settings.trainer is None:
         return dg.SkipReason(NO_BUDGET)
     if reason := busy(context, store.home):
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
+    submissions = Submissions(project=store.project, snapshot=snapshot, current=current)
+    if settings.trial_budget.share is None:
+        return _recorded(context, store, submissions)
     if not snapshot.searches:
         return dg.SkipReason("[scaling] in tamis.toml names no models to choose among")
     said = "; ".join(sentences(snapshot.searches))
     groups, missing = trial_work(snapshot, current)
     if missing:
         return dg.SkipReason(f"{missing} is missing or out of date: run `tamis materialize`")
+    by_command = settings.trainer is not None and groups and groups[0].assets[0] == TRIALS_STAGE.name
+    training = 0
     for group in groups:
+        if by_command and not submissions.can_advance(group.partitions[0], group.keys[0]):
+            training += 1
+            continue
         tried = attempts(context.instance, store.home, group)
+        if by_command:  # a run that submitted the trial has succeeded, and is no attempt that failed
+            tried = [one for one in tried if one.dagster_run.status == dg.DagsterRunStatus.FAILURE]
         failed = failed_attempts(context.instance, tried)
         if len(failed) >= store.project.settings.trial_budget.maximum_attempts:
             return _left_out(store, group, failed, said)
         if not tried or time.time() >= waits_until(tried):
             context.log.info(said)
             return dg.SensorResult(run_requests=requests_for(context.instance, store.home, group))
+    if training:
+        return dg.SkipReason(f"{said}; {counted(training, 'trial')} in training, or waiting for a turn")
     return dg.SkipReason(f"{said}; failed work will be tried again shortly" if groups else said)
+
+
+def _recorded(
+    context: dg.SensorEvaluationContext, store: StoreResource, submissions: Submissions
+) -> dg.SensorResult | dg.SkipReason:
+    """Request the record of a trial that a person has submitted, and that has ended since."""
+    wanted = {(TRIALS_STAGE.name, trial) for trial in submissions.ended()}
+    for group in next_groups(submissions.snapshot, submissions.current, wanted, refit=False):
+        for single in one_by_one(group):
+            tried = attempts(context.instance, store.home, single)
+            if not tried or time.time() >= waits_until(tried):
+                return dg.SensorResult(run_requests=requests_for(context.instance, store.home, single))
+    return dg.SkipReason(NO_BUDGET)
 
 
 def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:

@@ -1,7 +1,7 @@
 """What a tamis.toml does that somebody on this machine has to accept.
 
-It sends secrets elsewhere, lets a cluster of others answer, whose answers are unpickled, or runs Python that
-came with it.
+It runs commands or Python that came with it, sends secrets elsewhere, or lets a cluster of others answer,
+whose answers are unpickled.
 
 A project that was cloned from a stranger would otherwise choose which of the user's variables goes to which
 server. Addresses of this machine are not asked about.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tamis.base.own_command import run_consent
 from tamis.base.trust import Consent, require_accepted
 from tamis.plugins.reading import Origin, Plugin
 from tamis.plugins.running import opened
@@ -39,7 +40,12 @@ PLUGIN_CURE = "take it out of plugins in [project]"
 
 def asked_by(project: Project) -> list[Consent]:
     """Return what tamis.toml wants accepted, each with the address in full."""
-    return [Consent.of(project.file, effect) for effect in _effects(project)]
+    trainer = project.settings.trainer
+    commands = {"[trainer]": trainer.command} if trainer else {}
+    return [
+        *(run_consent(key, project.file, command, project.root) for key, command in commands.items()),
+        *(Consent.of(project.file, effect) for effect in _effects(project)),
+    ]
 
 
 def require_trusted(project: Project) -> None:

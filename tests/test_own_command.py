@@ -1,6 +1,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,7 +161,8 @@ def test_stop_ends_the_whole_group_and_waits_the_grace(tmp_path):
     assert ended.stopped
     assert not ended.succeeded
     assert ended == poll(folder)
-    assert not any(map(runs, [worker, *processes(folder).values()]))
+    numbers = [worker, *processes(folder).values()]
+    until(lambda: not any(map(runs, numbers)), "one of them lives")
 
 
 def test_workers_that_outlive_their_command_are_ended(tmp_path):
@@ -294,3 +296,21 @@ def test_the_files_of_a_command_are_those_below_the_project(tmp_path):
     other_command = own_command.run_consent("[trainer]", root / "tamis.toml", [*command, "-v"], root)
     assert again == asked
     assert len({asked.digest, changed.digest, other_command.digest}) == 3
+
+
+def test_a_command_whose_folder_is_erased_ends(tmp_path):
+    folder = begin(tmp_path, SLEEPS)
+    numbers = processes(folder)
+    shutil.rmtree(folder)
+    until(lambda: not any(map(runs, numbers.values())), "it lives")
+    assert not folder.exists()
+
+
+def test_a_command_of_another_machine_is_not_waited_for(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / own_command.LOCK).touch()
+    (folder / own_command.PROCESS).write_text(
+        json.dumps({"supervisor": "elsewhere:1:1", "command": "elsewhere:2:1", "until": time.time() + 600})
+    )
+    assert stop(folder).vanished

@@ -122,11 +122,12 @@ def trial_work(snapshot: ProjectSnapshot, current: CurrentValues) -> tuple[list[
         return [], label(*lacking[-1])
     groups = next_groups(snapshot, current, {*asked, *inputs}, refit=False)
     order = {name: place for place, (_asset, name) in enumerate(asked)}
-    single = (one for group in groups for one in _one_by_one(group))
+    single = (one for group in groups for one in one_by_one(group))
     return sorted(single, key=lambda group: order.get(group.partitions[0], -1)), ""
 
 
-def _one_by_one(group: Group) -> list[Group]:
+def one_by_one(group: Group) -> list[Group]:
+    """Return the trials of a group each by itself; another group as it is."""
     if group.assets[0] != TRIALS_STAGE.name:
         return [group]
     return [

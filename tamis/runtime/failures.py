@@ -100,8 +100,8 @@ def failed_assets(metadata: Mapping[str, Any] | None) -> dict[str, str]:
 def withhold(error: BaseException) -> None:
     """Hold in memory what is not stored of an error, for the terminal of `tamis materialize`."""
     kept = kept_message(error)
-    if NOT_KEPT in kept:
-        said = error.withheld if isinstance(error, TamisError) else ""
+    said = error.withheld if isinstance(error, TamisError) else ""
+    if said or NOT_KEPT in kept:
         _withheld.setdefault(kept, said or _messages(error))
 
 

@@ -84,6 +84,7 @@ COSTS = (
     "cost",
     "source_versions",
     "parameters",
+    "spec",
     NEAR_REPEATS,
     ROWS_READ,
     FILES_LOST,

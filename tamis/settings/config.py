@@ -50,6 +50,7 @@ from tamis.settings.training_sections import (
     PretrainingSection,
     SamplerTrialsSection,
     ScalingSection,
+    TrainerSection,
     TrialBudgetSection,
 )
 from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
@@ -101,6 +102,7 @@ class Settings(Section):
     base_model: tuple[BaseModelSection, ...] = ()
     pretraining: PretrainingSection = PretrainingSection()
     fine_tuning: FineTuningSection = FineTuningSection()
+    trainer: TrainerSection | None = None
     checkpoints: CheckpointsSection = CheckpointsSection()
     scaling: ScalingSection = ScalingSection()
     trial_budget: TrialBudgetSection = TrialBudgetSection()

@@ -85,6 +85,7 @@ def check_references(settings: "Settings") -> None:
         )
     )
     _check_trials(settings)
+    _check_trainer(settings)
     _check_trial_names(settings)
     _check_twins(settings)
     compared, more = settings.comparison, settings.comparison.on_request
@@ -438,6 +439,50 @@ def _check_trials(settings: "Settings") -> None:
             "[comparison] two_stage",
             True,
             "a [[target]] to train on in the second stage",
+        ),
+    )
+
+
+def _check_trainer(settings: "Settings") -> None:
+    """Refuse with [trainer] what a command is not given: its spec has no place for it."""
+    if settings.trainer is None:
+        return
+    compared, more = settings.comparison, settings.comparison.on_request
+    warmed_up = {*(compared.selections if compared.model else ()), *(more.selections if more.models else ())}
+    first = next(iter((*settings.scaling.targets, *(target.name for target in settings.target))), None)
+    measured = {named(settings.selection, name).target or first for name in warmed_up} | {
+        *(settings.scaling.targets if settings.scaling.models else ())
+    }
+    refuse(
+        (
+            settings.fine_tuning.validation,
+            "[fine_tuning] validation",
+            settings.fine_tuning.validation,
+            "0 with [trainer], whose command decides when a training ends",
+        ),
+        (
+            settings.sampler_trials.model is not None,
+            "[sampler_trials] model",
+            settings.sampler_trials.model,
+            "no value with [trainer], which trains trials alone; compare samplers by [comparison] selections",
+        ),
+        *(
+            (
+                model.lora_rank is not None,
+                f"[[base_model]] {model.name}: lora_rank",
+                model.lora_rank,
+                "no value with [trainer], whose command decides what is trained of a model",
+            )
+            for model in settings.base_model
+        ),
+        *(
+            (
+                target.label_column is not None and target.name in measured,
+                f"[[target]] {target.name}: label_column",
+                target.label_column,
+                "no value with [trainer], which measures losses on text, responses and messages",
+            )
+            for target in settings.target
         ),
     )
 

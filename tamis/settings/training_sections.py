@@ -4,14 +4,17 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from tamis.base.own_command import placeholders
 from tamis.settings.sections import Section
-from tamis.settings.values import Budget, Name, Names, Pattern, refuse
+from tamis.settings.values import Budget, Duration, Name, Names, Pattern, refuse
 
 Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 """Shapes that the graph trains itself, smallest first."""
 MOST_RUNS = 2_000
 """Of one mixture: each is a partition, and the largest published swarm has half as many."""
+SPEC = "spec"
+"""Placeholder in the command of [trainer]: the path of the file that says what to train."""
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 
 
@@ -98,6 +101,32 @@ class FineTuningSection(Section):
         that a key which nobody uses makes nothing again."""
         unused = {"kept_states"} | (set() if self.validation else {"patience", "evaluations"})
         return self.shared() | self.model_dump(exclude=unused, exclude_defaults=True)
+
+
+class TrainerSection(Section):
+    """A command of the user's that trains in place of Tamis; `time_limit`: of one run."""
+
+    command: tuple[Pattern, ...]
+    at_once: int = Field(1, ge=1)
+    time_limit: Duration = 86_400.0
+
+    @property
+    def seconds(self) -> float:
+        """The time limit of one run, seconds."""
+        return float(self.time_limit)
+
+    @model_validator(mode="after")
+    def _command_takes_a_spec(self) -> "TrainerSection":
+        names = placeholders(self.command)
+        refuse(
+            (
+                names != [SPEC] or not self.command,
+                "command",
+                list(self.command),
+                'a list of words with the placeholder {spec} alone, such as ["python", "train.py", "{spec}"]',
+            )
+        )
+        return self
 
 
 class CheckpointsSection(Section):

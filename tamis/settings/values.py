@@ -70,6 +70,9 @@ COLUMNS_FORMS = (
     'the name of a column, such as "text", a path to a nested field, such as "doc.body", a list of these, or '
     '"auto"'
 )
+DURATION_FORMS = 'a time above zero with its unit (s, min, h or d), such as "90min", or a number of seconds'
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 TRACKERS_IN_WORDS = (
     "the address of an MLflow server, which begins with https:// or http://, or of a database, which begins "
     "with postgresql:// or sqlite:///"
@@ -184,6 +187,16 @@ def _checked_shares(shares: Any) -> Any:
     return {name: float(one) for name, one in shares.items()} if isinstance(shares, dict) else float(shares)
 
 
+def _checked_duration(duration: Any) -> Any:
+    """Return a time in seconds."""
+    seconds = duration
+    if isinstance(duration, str) and (parts := _DURATION.fullmatch(duration.strip())):
+        seconds = float(parts[1]) * _SECONDS[parts[2]]
+    if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+        raise PydanticCustomError("duration", "{forms}", {"forms": DURATION_FORMS})
+    return float(seconds)
+
+
 def _checked_rule(rule: Any) -> Any:
     if rule not in RULE_NAMES:
         raise PydanticCustomError("rule", "{names}", {"names": f"one of {', '.join(RULE_NAMES)}"})
@@ -214,6 +227,7 @@ ScoreColumn = Annotated[str, PlainValidator(_checked_column)]
 ScoreRange = Annotated[tuple[float, float], PlainValidator(_checked_range)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
 Region = Annotated[str, PlainValidator(_checked_region)]
+Duration = Annotated[float | str, PlainValidator(_checked_duration)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Glob = Annotated[str, AfterValidator(checked_glob)]
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]

@@ -57,6 +57,7 @@ def failure_noted(store: Store, trial: str, input_key: str) -> Iterator[None]:
         if may_pass(error):
             raise
         permanent, seconds = isinstance(error, PermanentError), time.monotonic() - began
+        seconds += getattr(error, "spent_seconds", 0.0)  # of a command, before this step
         note_failure(store, trial, input_key, error, permanent=permanent, seconds=seconds)
         raise
 

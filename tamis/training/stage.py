@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from tamis.base.own_command import command_files
 from tamis.settings.samplers import PERPLEXITY, model_of
 from tamis.stage import (
     Automation,
@@ -207,7 +208,14 @@ def _trial_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     trial = snapshot.trials[partition]
     fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
     own = model_section(snapshot.project, trial.model)[0].recipe()
-    return fields | snapshot.project.settings.fine_tuning.recipe() | own | precision_settings(snapshot)
+    settings = snapshot.project.settings
+    if settings.trainer is not None:
+        command = settings.trainer.command
+        files = command_files(command, snapshot.project.root)
+        trained_by: dict[str, Any] = {"trainer": {"command": list(command), "files": files}}
+    else:
+        trained_by = precision_settings(snapshot)
+    return fields | settings.fine_tuning.recipe() | own | trained_by
 
 
 def _presets_trained(snapshot: Snapshot) -> bool:

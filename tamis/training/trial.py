@@ -100,6 +100,18 @@ def run_trial(
     )
     seeds = project.settings.fine_tuning.seeds
     by_seed = school(schooling, options, seeds, folder, Session(resume=state, advance=advance))
+    return finished_trial(project, trial, data, by_seed, folder, input_key)
+
+
+def finished_trial(
+    project: Project,
+    trial: Trial,
+    data: TrialData,
+    by_seed: Sequence[Sequence[TrainingResult]],
+    folder: Path,
+    input_key: str,
+) -> Finished:
+    """Return a trial by the results of its runs, of each seed by stage; `folder`: its checkpoint."""
     values = _values(project, trial, data, by_seed)
     own = model_section(project, trial.model)[0].recipe()
     counted = {name: values[name] for name in ("parameters", "trainable_parameters", "seed", "seeds")}

@@ -6,7 +6,7 @@ compressed by gzip or zstd. In archives and other binary formats no id is seen.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,7 @@ from tamis.store.home import Home
 from tamis.store.places import remove_named
 from tamis.store.schemas import declared, tables, tables_of_texts
 from tamis.store.tables import Store
+from tamis.trainer.runs import erase_naming, folders_naming
 
 BLOCK_BYTES = 1 << 22
 PARQUET = b"PAR1"
@@ -200,6 +201,8 @@ def files_holding(home: Home, doc_ids: Sequence[str]) -> Iterator[tuple[Path, st
             yield path, str(error)
     for path in pages_naming(home, doc_ids):
         yield path, f"{home.relative(path)} contains the id of a withdrawn document"
+    for path in folders_naming(home, doc_ids):
+        yield path, f"{home.relative(path)} contains rows of withdrawn documents"
 
 
 def purge_pages(home: Home, pages: Iterable[Path]) -> Iterator[Touched]:
@@ -217,6 +220,12 @@ def purge_resume_state(home: Home) -> Iterator[Touched]:
             yield from purge_folders(home, [home.root / place.folder])
         else:
             yield from purge_pages(home, found)
+
+
+def purge_trainer_runs(home: Home, doc_ids: Collection[str]) -> Iterator[Touched]:
+    """Stop and remove the runs of the trainer that were given one of these documents."""
+    for folder in erase_naming(home, doc_ids):
+        yield Touched(path=home.relative(folder), done="removed")
 
 
 def purge_temporary(home: Home) -> Iterator[Touched]:

@@ -54,6 +54,7 @@ from tamis.withdrawal.places import (
     purge_pages,
     purge_resume_state,
     purge_temporary,
+    purge_trainer_runs,
     tables_of_documents,
     tables_of_excerpts,
 )
@@ -143,6 +144,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     purged.files += purge_exports(home, doc_ids, unreadable)
     purged.files += purge_pages(home, pages)
     purged.files += purge_resume_state(home)
+    purged.files += purge_trainer_runs(home, doc_ids)
     purged.files += purge_folders(home, _fits(home, tainted))
     purged.files += purge_kept(home, doc_ids, unreadable)
     home.publish_all()

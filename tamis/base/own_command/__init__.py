@@ -151,7 +151,7 @@ def start(
     temporary files. `time_limit`, `grace`: seconds. `python` is the interpreter that runs Tamis. Raises
     `UnknownProgramError`.
     """
-    if (folder / PROCESS).exists() or (folder / ENDED).exists():
+    if was_started(folder):
         return
     environment = _environment(folder)
     program = shutil.which(command[0], path=environment["PATH"])
@@ -178,10 +178,15 @@ def start(
             start_new_session=True,
         )
     deadline = time.monotonic() + STARTED_SECONDS
-    while not (folder / PROCESS).exists() and not (folder / ENDED).exists():
+    while not was_started(folder):
         if supervisor.wait() or time.monotonic() > deadline:
             raise CommandFailedError("the supervisor", "did not start", folder)
         time.sleep(POLL_SECONDS / 10)
+
+
+def was_started(folder: Path) -> bool:
+    """Return whether a command was started in a folder."""
+    return (folder / PROCESS).exists()
 
 
 def poll(folder: Path) -> Ended | None:
@@ -200,19 +205,26 @@ def stop(folder: Path, grace: float = GRACE_SECONDS) -> Ended:
     """End the command of a folder with all processes of its group, and return how it ended.
 
     SIGTERM to the group; SIGKILL after the grace with which it was started, or after `grace` where its
-    supervisor has died.
+    supervisor has died. A command of another machine ends when its folder is erased.
     """
     processes = _processes(folder)
-    if (supervisor := processes.get("supervisor")) and _is_supervised(folder):
-        if lives(supervisor):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(_number(supervisor), signal.SIGTERM)
+    supervisor = processes.get("supervisor")
+    if supervisor and lives(supervisor) is None:
+        return poll(folder) or Ended(code=None)
+    if supervisor and _is_supervised(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(_number(supervisor), signal.SIGTERM)
         while (ended := poll(folder)) is None:
             time.sleep(POLL_SECONDS)
         return ended
     if (child := processes.get("command")) and lives(child):
         _end_group(_number(child), grace)
     return _read_ended(folder) or Ended(code=None)
+
+
+def supervisor_of(folder: Path) -> int:
+    """Return the process to send SIGTERM to where somebody wants the command of a folder to be stopped."""
+    return _number(_processes(folder)["supervisor"])
 
 
 def run_to_end(

@@ -48,14 +48,18 @@ def supervise(job: dict[str, Any]) -> None:
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
         _write(job["ended"], {"code": code, "seconds": 0.0})
+        _write(job["process"], processes)
         return
     _write(job["process"], processes | {"command": _named(child.pid)})
-    timed_out = False
-    while child.poll() is None and not _asked and not timed_out:
+    timed_out, is_erased = False, False
+    while child.poll() is None and not (_asked or timed_out or is_erased):
         time.sleep(LOOK_SECONDS)
         timed_out = time.monotonic() - began > job["time_limit"]
+        is_erased = not Path(job["process"]).exists()  # by another machine, maybe, which can send no signal
     stopped = bool(_asked) and child.poll() is None
     _end(child, job["grace"])
+    if is_erased:
+        return
     _write(
         job["ended"],
         {

@@ -1,0 +1,98 @@
+"""Trials that are due, on the command of [trainer]: submitted as far as there is room, recorded once ended.
+
+The caller holds the writer's lock while it submits, and gives it up while the runs train.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tamis.base.errors import TamisError
+from tamis.base.own_command import poll
+from tamis.graph.automation import Group
+from tamis.graph.plan import input_key
+from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.trial_data import trial_data
+from tamis.project import Project
+from tamis.records.current_values import CurrentValues
+from tamis.trainer.runs import Submission, erase, erase_unused, room, run_folders, submitted
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+from tamis.training.trial import TrialData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submissions:
+    """The trials of a project on the command of [trainer], as of a snapshot."""
+
+    project: Project
+    snapshot: ProjectSnapshot
+    current: CurrentValues
+
+    def of(self, trial: str, key: str) -> Submission:
+        """Return a trial with its input key."""
+        return Submission(project=self.project, trial=self.snapshot.trials[trial], input_key=key)
+
+    def data(self, submission: Submission) -> TrialData:
+        """Return what a trial is trained and measured on."""
+        home, model = self.project.home, submission.trial.model
+        base = self.current[BASE_MODELS_STAGE.name, model]
+        folder = home.checkpoints / BASE_MODELS_STAGE.name / model / base.input_key[:16]
+        home.files.fetch(folder)
+        return trial_data(self.project, self.snapshot, self.current, submission.trial, folder)
+
+    def advance(self, group: Group) -> Group | None:
+        """Submit runs of a group of trials as far as there is room; return the trials that have ended.
+
+        Among these are trials that cannot be submitted: their step fails with the reason. None: there are
+        no trials to record yet.
+        """
+        ended = []
+        for trial, key in zip(group.partitions, group.keys, strict=True):
+            submission = self.of(trial, key)
+            try:
+                if submission.waiting and room(self.project):
+                    submission.submit(self.data(submission))
+                if submission.has_ended:
+                    ended.append((trial, key))
+            except TamisError:
+                ended.append((trial, key))
+        if not ended:
+            return None
+        trials, keys = zip(*ended, strict=True)
+        return replace(group, partitions=trials, keys=keys)
+
+    def can_advance(self, trial: str, key: str) -> bool:
+        """Return whether a step on a trial would submit a run or record the trial now."""
+        submission = self.of(trial, key)
+        return submission.has_ended or bool(submission.waiting and (room(self.project) or self._stale()))
+
+    def ended(self) -> list[str]:
+        """Return the trials that have ended and wait to be recorded."""
+        due = [
+            (trial, key) for _folder, trial, key in submitted(self.project.home) if self._is_due(trial, key)
+        ]
+        return [trial for trial, key in due if self.of(trial, key).has_ended]
+
+    def end_stale(self) -> Iterator[str]:
+        """Erase the folders of trials that are made, or are due with other inputs, stopping what runs there.
+
+        Yields a line for each trial that was stopped.
+        """
+        for folder, trial in self._stale():
+            if any(poll(run) is None for run in run_folders(self.project.home, folder.name)):
+                yield f"trial {trial} was stopped: its inputs or settings changed while it trained"
+            erase(folder)
+        erase_unused(self.project.home)
+
+    def _stale(self) -> list[tuple[Path, str]]:
+        every = submitted(self.project.home)
+        return [(folder, trial) for folder, trial, key in every if not self._is_due(trial, key)]
+
+    def _is_due(self, trial: str, key: str) -> bool:
+        """Return whether a trial with this input key is to be made, or may be: an input is being made."""
+        if self.project.settings.trainer is None or trial not in self.snapshot.trials:
+            return False
+        now = input_key(TRIALS_STAGE, trial, self.snapshot, self.current)
+        value = self.current.get((TRIALS_STAGE.name, trial))
+        made = value is not None and value.finished and value.input_key == key
+        return now is None or (now == key and not made)

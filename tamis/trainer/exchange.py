@@ -1,0 +1,231 @@
+"""The files between Tamis and a trainer: the spec and the rows that it is given, the result that it writes.
+
+docs/how-to/train-with-your-own-trainer.md describes them for whoever writes a trainer.
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from tamis.base.errors import TamisError
+from tamis.base.files import whole_file, write_atomically
+from tamis.base.numbers import named
+from tamis.readers.text import normalised_id
+from tamis.training.chats import Chat
+from tamis.training.examples import Example, Labelled, Pair, text_of
+
+SPEC, TRAIN, EVALUATE, OUTPUT, RESULT = "spec.json", "train.jsonl", "evaluate.jsonl", "output", "result.json"
+MOST_RESULT_BYTES = 1 << 30
+_HEADER_BYTES = 8
+"""Of a safetensors file: the length of its JSON header, little-endian, before the header."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One run of a trainer; paths are relative to the folder of the spec.
+
+    `run`: names the run in its result. `model`: a folder, or an id as tamis.toml has it. `train`, `evaluate`:
+    JSON lines. `tokens`, `steps`: of the whole training; 0 steps: measure the model as it is. `output`:
+    folder for a checkpoint. `result`: file to write. `time_limit`: seconds.
+    """
+
+    run: str
+    model: str
+    seed: int
+    tokens: int
+    steps: int
+    learning_rate: float
+    time_limit: float
+    train: str = TRAIN
+    evaluate: str = EVALUATE
+    output: str = OUTPUT
+    result: str = RESULT
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class EvaluationRow(_Strict):
+    """Loss on one held-out example: nats over `tokens` tokens, which are `bytes` bytes of UTF-8."""
+
+    id: str
+    nats: FiniteFloat = Field(ge=0)
+    tokens: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+
+class Result(_Strict):
+    """Answer of a trainer; keys that are not among these are not kept."""
+
+    run: str
+    seed: int
+    seconds: FiniteFloat = Field(ge=0)
+    tokens: int = Field(ge=0)
+    flop: FiniteFloat | None = Field(None, ge=0)
+    checkpoint: str | None = None
+    evaluations: list[EvaluationRow]
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Loss over all held-out examples, bits per UTF-8 byte."""
+        nats = math.fsum(row.nats for row in self.evaluations)
+        return nats / math.log(2) / sum(row.bytes for row in self.evaluations)
+
+
+class RefusedResultError(TamisError):
+    """The result of a trainer is not that of its run; says why, and where the file is."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"the result of the trainer, {file}, is refused: {problem}")
+
+
+def write_run(folder: Path, spec: Spec, train: Iterable[Example], evaluate: Iterable[Example]) -> None:
+    """Write the rows of a run and then its spec, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_rows(folder / TRAIN, train)
+    _write_rows(folder / EVALUATE, evaluate)
+    write_atomically(folder / SPEC, json.dumps(asdict(spec), indent=1).encode())
+
+
+def _write_rows(path: Path, examples: Iterable[Example]) -> None:
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(row_of(example), ensure_ascii=False)}\n" for example in examples)
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """Return an example as a row of JSON lines; its id is that of its document."""
+    assert not isinstance(example, Labelled), "tamis.toml with [trainer] and labels is refused"
+    row: dict[str, Any] = {"id": normalised_id(text_of(example))}
+    if isinstance(example, Pair):
+        return row | {"prompt": example.prompt, "response": example.response}
+    if isinstance(example, Chat):
+        return row | {"messages": [{"role": role, "content": text} for role, text in example.turns]}
+    return row | {"text": example}
+
+
+def learnt_bytes(example: Example) -> int:
+    """Return the UTF-8 bytes that a trainer measures its loss on: a text, a response, or all answers."""
+    match example:
+        case Pair():
+            return len(example.response.encode())
+        case Chat():
+            return sum(len(answer.encode()) for answer in example.answers)
+        case Labelled():
+            return len(example.label.encode())
+    return len(example.encode())
+
+
+def read_spec(folder: Path) -> Spec:
+    """Return the spec of a run."""
+    return Spec(**json.loads((folder / SPEC).read_bytes()))
+
+
+def read_result(folder: Path, spec: Spec, bytes_by_id: Mapping[str, int], shown: str) -> Result:
+    """Return the result of a run once it has ended; raises `RefusedResultError` for any other.
+
+    `bytes_by_id`: what may at most be measured of each held-out example. `shown`: the file in messages.
+    """
+    path = folder / spec.result
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RefusedResultError(shown, "the command ended without writing it") from None
+    except OSError as error:
+        raise RefusedResultError(shown, error.strerror or type(error).__name__) from error
+    try:
+        result = Result.model_validate(json.loads(content))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise RefusedResultError(shown, f"{place}: {first['msg']}") from None
+    except (ValueError, RecursionError):
+        raise RefusedResultError(shown, "it is not JSON in UTF-8") from None
+    if problem := _problem(result, spec, bytes_by_id) or checkpoint_problem(folder, result):
+        raise RefusedResultError(shown, problem)
+    return result
+
+
+def _problem(result: Result, spec: Spec, bytes_by_id: Mapping[str, int]) -> str:
+    """Return why a result does not answer a spec, "" where it does."""
+    if result.run != spec.run:
+        return f"its run is {result.run[:80]!r}, expected {spec.run!r}"
+    if result.seed != spec.seed:
+        return f"its seed is {result.seed}, expected {spec.seed}"
+    ids = [row.id for row in result.evaluations]
+    if len(set(ids)) < len(ids):
+        return f"{len(ids) - len(set(ids))} ids occur more than once in its evaluations"
+    if missing := sorted(bytes_by_id.keys() - set(ids)):
+        return f"{len(missing)} of {len(bytes_by_id)} ids are missing in its evaluations: {named(missing, 3)}"
+    if more := len(set(ids) - bytes_by_id.keys()):
+        return f"{more} ids in its evaluations are not in {spec.evaluate}"
+    if over := sorted(row.id for row in result.evaluations if row.bytes > bytes_by_id[row.id]):
+        return f"bytes of {named(over, 3)}: more than the example has"
+    if not any(row.bytes for row in result.evaluations):
+        return "its evaluations measure no byte"
+    return ""
+
+
+def checkpoint_problem(folder: Path, result: Result) -> str:
+    """Return why the checkpoint that a result names is no whole one, "" where it is, or none is named."""
+    if result.checkpoint is None:
+        return ""
+    path, root = folder / result.checkpoint, folder.resolve()
+    shown = f"its checkpoint {result.checkpoint[:80]!r}"
+    if not path.resolve().is_relative_to(root) or path.resolve() == root:
+        return f"{shown} is not below the folder of the spec"
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else []
+    if not files:
+        return f"{shown} is not a folder with files"
+    if outside := [file for file in files if not file.resolve().is_relative_to(path.resolve())]:
+        return f"{shown} links to files elsewhere ({outside[0].name})"
+    if empty := [file for file in files if file.suffix == ".safetensors" and not _is_whole(file)]:
+        return f"{shown} is not complete: {empty[0].name} is cut off"
+    for index in path.glob("*.safetensors.index.json"):
+        try:
+            shards = set(json.loads(index.read_bytes())["weight_map"].values())
+        except (ValueError, LookupError, AttributeError, TypeError):
+            return f"{shown} is not complete: {index.name} cannot be read"
+        if missing := sorted(name for name in shards if not (path / str(name)).is_file()):
+            return f"{shown} is not complete: {named(missing, 3)} missing"
+    return ""
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a safetensors file has the length that its header states."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+        if len(start) < _HEADER_BYTES:
+            return False
+        (length,) = struct.unpack("<Q", start)
+        if _HEADER_BYTES + length > size:
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, LookupError, AttributeError, TypeError):
+            return False
+    return size == _HEADER_BYTES + length + max(ends, default=0)
+
+
+def relative_model(model: str | Path, folder: Path) -> str:
+    """Return a base model as a spec has it: a folder relative to that of the spec, an id as it is."""
+    return os.path.relpath(model, folder) if Path(model).is_dir() else str(model)
+
+
+def ids_of(path: Path) -> Sequence[str]:
+    """Return the ids in a file of rows that `write_run` has written; none where there is no such file."""
+    import polars as pl
+
+    if not path.exists() or not path.stat().st_size:
+        return []
+    ids = pl.scan_ndjson(path, schema={"id": pl.String}, ignore_errors=True).select("id").collect()
+    return ids["id"].drop_nulls().to_list()

@@ -1,0 +1,157 @@
+"""Runs of one trial, without a graph: chains of stages, seeds, room, and what was started is found again."""
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+from fake_trainer import FAKE
+from projects import base_model, plain_project, settings
+
+from tamis.project import Project
+from tamis.trainer.exchange import read_spec, row_of
+from tamis.trainer.runs import NoCheckpointError, Submission, erase_unused, under_way
+from tamis.training.examples import Pair
+from tamis.training.planned import Trial
+from tamis.training.trainings import TrainingStage
+from tamis.training.trial import TrialData
+
+TEXTS = [f"text number {number}" for number in range(40)]
+HELD_OUT = [Pair(prompt=f"ask {number}", response="say " * (1 + number)) for number in range(5)]
+KEY = "ab" * 32
+
+
+def project_of(folder: Path, trainer: str = "at_once = 9\n", tuning: str = "") -> Project:
+    command = 'command = ["python", "train.py", "{spec}"]\n'
+    model = base_model("given", preset=None, path="org/model")
+    made = plain_project(folder, settings(model, f"[trainer]\n{command}{trainer}{tuning}"))
+    (folder / "train.py").write_text(FAKE)
+    return made.project
+
+
+@pytest.fixture(autouse=True)
+def trusted(nowhere, monkeypatch):
+    monkeypatch.setenv("TAMIS_TRUST", "1")
+
+
+def data_of(*stages: list) -> TrialData:
+    return TrialData(
+        base="org/model",
+        stages=[
+            TrainingStage(data=f"data-{place}", digest="d", doc_ids=["x"], examples=examples)
+            for place, examples in enumerate(stages)
+        ],
+        held_out=HELD_OUT,
+        validation=[],
+        zero_shot_key="zero",
+        expected_tokens=None,
+    )
+
+
+def submission_of(project: Project, kind: str = "law", key: str = KEY) -> Submission:
+    trial = Trial(name=f"{kind}__given", model="given", kind=kind, data="goal", size=4)
+    return Submission(project=project, trial=trial, input_key=key)
+
+
+def until(condition, what: str):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def calls(project: Project) -> list[str]:
+    path = project.root / "calls.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def trained(submission: Submission, data: TrialData) -> None:
+    deadline = time.monotonic() + 120
+    while not submission.has_ended:
+        assert time.monotonic() < deadline
+        submission.submit(data)
+        time.sleep(0.02)
+
+
+def test_a_second_stage_starts_from_the_checkpoint_of_the_first_for_every_seed(tmp_path):
+    project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\nbatch_size = 4\nepochs = 1\n")
+    submission, data = submission_of(project, "two_stage"), data_of(TEXTS, HELD_OUT)
+    trained(submission, data)
+    specs = [[read_spec(run.folder) for run in chain] for chain in submission.chains]
+    assert [[spec.seed for spec in chain] for chain in specs] == [[0, 0], [1, 1]]
+    assert [chain[0].model for chain in specs] == ["org/model", "org/model"]
+    assert [chain[1].model for chain in specs] == ["../seed-0-0/output", "../seed-1-0/output"]
+    assert specs[0][1].steps == 2, "five pairs, four a batch"
+    finished = submission.finish(data, project.home.checkpoints / "trials" / "t" / KEY[:16])
+    first, second = (
+        (2.0 + seed / 100) / (1 + math.log1p(specs[0][0].steps * 40)) / math.log(2) for seed in (0, 1)
+    )
+    assert finished.values["zero_shot_bits_per_byte"] == pytest.approx(2.0 / math.log(2))
+    assert finished.values["warm_up_bits_per_byte"] == pytest.approx((first + second) / 2)
+    assert finished.values["held_out_low"] < finished.values["held_out_bits_per_byte"]
+    assert (finished.values["seeds"], finished.values["seconds"]) == (2, 6.0)
+    assert finished.values["parameters"] is finished.values["flops"] is None, "no file of the model is here"
+    assert len(finished.results[0].outcomes.bits) == len(HELD_OUT)
+    assert len(calls(project)) == 5
+    submission.erase()
+    erase_unused(project.home)
+    assert list((project.home.cache / "trainer").iterdir()) == []
+
+
+def test_at_once_bounds_all_trials_together(tmp_path):
+    project = project_of(tmp_path, trainer="at_once = 2\n", tuning="[fine_tuning]\nseeds = 4\n")
+    (tmp_path / "hold").touch()
+    first, other = submission_of(project), submission_of(project, key="cd" * 32)
+    for submission in (first, other, first):
+        submission.submit(data_of(TEXTS))
+        assert len(under_way(project.home)) == 2
+    (tmp_path / "hold").unlink()
+    most = 0
+    while not (first.has_ended and other.has_ended):
+        for submission in (first, other):
+            submission.submit(data_of(TEXTS))
+            most = max(most, len(under_way(project.home)))
+        time.sleep(0.02)
+    assert most <= 2
+    assert len(calls(project)) == len(set(calls(project))) == 1 + 4 + 4
+
+
+def test_a_first_stage_without_a_checkpoint_ends_the_trial(tmp_path):
+    project = project_of(tmp_path)
+    (tmp_path / "train.py").write_text(FAKE.replace('"checkpoint": spec["output"]', '"checkpoint": None'))
+    submission, data = submission_of(project, "two_stage"), data_of(TEXTS, TEXTS)
+    submission.submit(data)
+    until(lambda: not submission.running, "it runs")
+    with pytest.raises(NoCheckpointError, match="names no checkpoint"):
+        submission.submit(data)
+
+
+def test_a_trial_of_one_stage_needs_no_checkpoint(tmp_path):
+    project = project_of(tmp_path)
+    (tmp_path / "train.py").write_text(FAKE.replace('"checkpoint": spec["output"]', '"checkpoint": None'))
+    submission, data = submission_of(project), data_of(TEXTS)
+    trained(submission, data)
+    folder = project.home.checkpoints / "trials" / "t" / KEY[:16]
+    submission.finish(data, folder)
+    assert [path.name for path in folder.iterdir()] == ["trainer.json"]
+
+
+def test_a_noted_failure_is_submitted_from_nothing_and_another_seed_is_stopped(tmp_path):
+    project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\n")
+    fails = 'if mode == "exit"'
+    (tmp_path / "train.py").write_text(FAKE.replace(fails, f"{fails} and spec['seed'] == 0"))
+    (tmp_path / "train.py").write_text(
+        (tmp_path / "train.py").read_text().replace('if mode == "hang"', 'if mode and spec["seed"] == 1')
+    )
+    (tmp_path / "mode.txt").write_text("exit")
+    submission, data = submission_of(project), data_of(TEXTS)
+    submission.submit(data)
+    until(lambda: submission.has_ended, "nothing failed")
+    assert [run.seed for run in submission.running if run.stage is not None] == [1]
+    submission.give_up()
+    assert [run for run in submission.running if run.stage is not None] == []
+    assert not submission.has_ended
+    (tmp_path / "mode.txt").write_text("")
+    trained(submission, data)
+    ids = {row_of(example)["id"] for example in HELD_OUT}
+    assert {row.id for row in submission.chains[1][0].result(data).evaluations} == ids

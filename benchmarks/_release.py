@@ -52,6 +52,7 @@ RELEASE = (
     Entry(name="install", minutes=3),
     Entry(name="keep_out", minutes=1),
     Entry(name="own_scores", minutes=3),
+    Entry(name="own_trainer", minutes=1),
     Entry(name="training", minutes=3),
     Entry(name="start_up", minutes=3),
     Entry(name="size", minutes=0.1),

@@ -3,21 +3,37 @@
 The caller holds the writer's lock while it submits, and gives it up while the runs train.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.errors import TamisError
-from tamis.base.own_command import poll
+from tamis.base.numbers import counted, named
+from tamis.base.own_command import poll, supervisor_of
+from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group
 from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.trial_data import trial_data
 from tamis.project import Project
-from tamis.records.current_values import CurrentValues
-from tamis.trainer.runs import Submission, erase, erase_unused, room, run_folders, submitted
+from tamis.records.current_values import CurrentValues, read_current_values
+from tamis.store.home import Home
+from tamis.trainer.runs import (
+    Submission,
+    erase,
+    erase_unused,
+    room,
+    run_folders,
+    submitted,
+    trainer_folder,
+    under_way,
+)
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 from tamis.training.trial import TrialData
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +77,20 @@ class Submissions:
         trials, keys = zip(*ended, strict=True)
         return replace(group, partitions=trials, keys=keys)
 
+    def first(self, groups: Iterable[Group]) -> tuple[Group | None, bool]:
+        """Return the first group that a run can make now, of trials those that have ended.
+
+        With it: whether trials are in training by the command of [trainer], or wait for their turn.
+        """
+        in_training = False
+        for group in groups:
+            if group.assets[0] != TRIALS_STAGE.name or self.project.settings.trainer is None:
+                return group, in_training
+            if ended := self.advance(group):
+                return ended, True
+            in_training = True
+        return None, in_training
+
     def can_advance(self, trial: str, key: str) -> bool:
         """Return whether a step on a trial would submit a run or record the trial now."""
         submission = self.of(trial, key)
@@ -96,3 +126,28 @@ class Submissions:
         value = self.current.get((TRIALS_STAGE.name, trial))
         made = value is not None and value.finished and value.input_key == key
         return now is None or (now == key and not made)
+
+
+def end_stale(project: Project, snapshot: ProjectSnapshot, say: Callable[[str], None]) -> None:
+    """Stop trials on the command of [trainer] that are no longer due as they were submitted."""
+    if trainer_folder(project.home).exists():
+        current = read_current_values(project.home.store)
+        for line in Submissions(project=project, snapshot=snapshot, current=current).end_stale():
+            say(line)
+
+
+def wait_for_trainer(home: Home, say: Callable[[str], None]) -> None:
+    """Wait until a run of the command of [trainer] ends; after Ctrl-C, say that they go on."""
+    running = under_way(home)
+    trials = named(sorted({folder.parent.name for folder in running}))
+    try:
+        with Heartbeat(f"{counted(len(running), 'run')} of the trainer ({trials})"):
+            while running == under_way(home):
+                time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        for folder in running:
+            say(
+                f"{home.relative(folder)} goes on; `tamis materialize` waits for it again, "
+                f"`kill {supervisor_of(folder)}` stops it"
+            )
+        raise

@@ -4,19 +4,15 @@ A run makes all that can be made with one set of partitions, so 1,000 shards cos
 processes. Nothing out of date means no run at all.
 """
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 import dagster as dg
 
 from tamis.base.imports import importing
 from tamis.base.limits import stop_at_limit
-from tamis.base.numbers import counted, named
-from tamis.base.own_command import supervisor_of
+from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
 from tamis.graph.automation import Group, next_groups
@@ -33,7 +29,7 @@ from tamis.graph.repair import (
 )
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
-from tamis.graph.submissions import Submissions
+from tamis.graph.submissions import Submissions, end_stale, wait_for_trainer
 from tamis.graph.used_stages import used_by
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project, chosen_precision
@@ -57,12 +53,11 @@ from tamis.runtime.running import EVERYTHING, Outcome, Runner, Wanted, run_remov
 from tamis.runtime.runs import REMOVAL, end_killed_runs, register_partitions
 from tamis.scan.precheck import UnmetTargetsError, precheck
 from tamis.scan.sources import permitted, scan, scan_again
-from tamis.store.home import Home, HomeLockedError, claim, writing
+from tamis.store.home import Home, Writing, claim
 from tamis.store.retained import retained_tables
 from tamis.store.schemas import declared
 from tamis.store.tables import DamagedTableError, Store
 from tamis.store.unwritable import stop_unless_writable, storing
-from tamis.trainer.runs import trainer_folder, under_way
 from tamis.training.failures import Failure, forget_failures
 from tamis.training.stage import TRIALS_STAGE
 from tamis.trust import require_plugins_trusted, require_trusted
@@ -71,8 +66,6 @@ from tamis.withdrawal.withdrawing import finish
 PATIENCE_SECONDS = 5.0
 """Sensors write for moments only; a command that meets one waits, and says who writes when it is not one."""
 PURPOSE = "tamis materialize"
-LOOK_SECONDS = 0.5
-"""Between two looks at the runs of the command of [trainer]."""
 MOST_ROUNDS = 3
 """How often a materialization begins again because files came or changed while it ran."""
 
@@ -92,7 +85,7 @@ def materialize(
     outcome = Outcome()
     require_trusted(project)
     loaded = cache(partial(_loaded, definitions, project))
-    with storing(project.home.root), _Writing(project.home) as lock:
+    with storing(project.home.root), Writing(project.home, PURPOSE, PATIENCE_SECONDS) as lock:
         claim(project.home, project.settings.project.name)
         with Heartbeat("reading the state of the project"):
             end_killed_runs(instance, project.home)
@@ -149,36 +142,12 @@ def _forgotten(project: Project, say: Callable[[str], None]) -> list[Failure]:
     return forgotten
 
 
-class _Writing:
-    """The writer's lock of a command, which it gives up while commands of the user's train."""
-
-    def __init__(self, home: Home) -> None:
-        self._home, self._held = home, contextlib.ExitStack()
-
-    def __enter__(self) -> "_Writing":
-        self._held.enter_context(writing(self._home, PURPOSE, PATIENCE_SECONDS))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._held.close()
-
-    @contextlib.contextmanager
-    def given_up(self) -> Iterator[None]:
-        """Let others write while inside; wait for them afterwards as long as they do."""
-        self._held.close()
-        yield
-        while True:
-            with contextlib.suppress(HomeLockedError):
-                self._held.enter_context(writing(self._home, PURPOSE, PATIENCE_SECONDS))
-                return
-
-
 def _make_groups(
     runner: Runner,
     loaded: Callable[[], dg.Definitions],
     snapshot: ProjectSnapshot,
     outcome: Outcome,
-    lock: _Writing,
+    lock: Writing,
 ) -> ProjectSnapshot:
     """Make one group after another; return the snapshot, a newer one where lost files left meanwhile.
 
@@ -186,16 +155,16 @@ def _make_groups(
     """
     project = runner.project
     has_read = False
-    _end_stale(runner, snapshot)
+    end_stale(project, snapshot, runner.say)
     while True:
         group, in_training = _next(project, snapshot, runner.wanted, outcome)
         if group is None:
             if not in_training:
                 return snapshot
             with lock.given_up():
-                _wait_for_trainer(runner)
+                wait_for_trainer(project.home, runner.say)
             snapshot = _scan_and_reconcile(project, loaded, runner.instance, runner.wanted, outcome)
-            _end_stale(runner, snapshot)
+            end_stale(project, snapshot, runner.say)
             continue
         reads = any(stages()[name].from_files for name in group.assets)
         if has_read and not reads and snapshot.lost:
@@ -212,34 +181,6 @@ def _make_groups(
             stop_unless_writable(project.home.root)
             stop_at_limit(outcome.failed.values())
             project.home.require_store()
-
-
-def _end_stale(runner: Runner, snapshot: ProjectSnapshot) -> None:
-    """Stop trials on the command of [trainer] that are no longer due as they were submitted."""
-    project = runner.project
-    if trainer_folder(project.home).exists():
-        current = read_current_values(project.home.store)
-        now = scan_again(snapshot, current)
-        for line in Submissions(project=project, snapshot=now, current=current).end_stale():
-            runner.say(line)
-
-
-def _wait_for_trainer(runner: Runner) -> None:
-    """Wait until a run of the command of [trainer] ends; after Ctrl-C, say that they go on."""
-    home = runner.project.home
-    running = under_way(home)
-    label = f"{counted(len(running), 'run')} of the trainer ({named([one.parent.name for one in running])})"
-    try:
-        with Heartbeat(label):
-            while running == under_way(home):
-                time.sleep(LOOK_SECONDS)
-    except KeyboardInterrupt:
-        for folder in running:
-            runner.say(
-                f"{home.relative(folder)} goes on; `tamis materialize` waits for it again, "
-                f"`kill {supervisor_of(folder)}` stops it"
-            )
-        raise
 
 
 def _check_first(
@@ -326,10 +267,7 @@ def _scan_and_reconcile(
 def _next(
     project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: Outcome
 ) -> tuple[Group | None, bool]:
-    """Return the first piece of work that has not failed in this materialization.
-
-    With it: whether trials are in training by the command of [trainer], or wait for their turn.
-    """
+    """Return what `Submissions.first` does of the work that has not failed in this materialization."""
     current = read_current_values(project.home.store)
     snapshot = scan_again(snapshot, current)
     entries = (
@@ -343,16 +281,8 @@ def _next(
         }
     )
     groups = next_groups(snapshot, current, entries, not wanted.certified, outcome.given_up)
-    submissions, in_training = Submissions(project=project, snapshot=snapshot, current=current), False
-    for group in groups:
-        if group.keys in outcome.tried:
-            continue
-        if group.assets[0] != TRIALS_STAGE.name or project.settings.trainer is None:
-            return group, in_training
-        if ended := submissions.advance(group):
-            return ended, True
-        in_training = True
-    return None, in_training
+    submissions = Submissions(project=project, snapshot=snapshot, current=current)
+    return submissions.first(group for group in groups if group.keys not in outcome.tried)
 
 
 def repair(

@@ -460,21 +460,6 @@ def _check_trainer(settings: "Settings") -> None:
             settings.fine_tuning.validation,
             "0 with [trainer], whose command decides when a training ends",
         ),
-        (
-            settings.sampler_trials.model is not None,
-            "[sampler_trials] model",
-            settings.sampler_trials.model,
-            "no value with [trainer], which trains trials alone; compare samplers by [comparison] selections",
-        ),
-        *(
-            (
-                model.lora_rank is not None,
-                f"[[base_model]] {model.name}: lora_rank",
-                model.lora_rank,
-                "no value with [trainer], whose command decides what is trained of a model",
-            )
-            for model in settings.base_model
-        ),
         *(
             (
                 target.label_column is not None and target.name in measured,

@@ -344,6 +344,31 @@ def writing(home: Home, purpose: str, patience_seconds: float = 0.0) -> Iterator
             _HELD.paths.discard(path)
 
 
+class Writing:
+    """The home's write lock, as `writing` holds it, for a command that gives it up while it waits."""
+
+    def __init__(self, home: Home, purpose: str, patience_seconds: float) -> None:
+        self._take = functools.partial(writing, home, purpose, patience_seconds)
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> "Writing":
+        self._held.enter_context(self._take())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
+
+    @contextlib.contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Let others write while inside; wait for them afterwards, as long as they do."""
+        self._held.close()
+        yield
+        while True:
+            with contextlib.suppress(HomeLockedError):
+                self._held.enter_context(self._take())
+                return
+
+
 @contextlib.contextmanager
 def _locked(home: Home, path: Path, purpose: str, patience_seconds: float) -> Iterator[None]:
     """Hold the lock file, with this thread noted in it."""

@@ -88,6 +88,16 @@ class InTrainingError(TamisError):
         )
 
 
+class NoAdapterError(PermanentError):
+    """A base model is to get an adapter, which the spec of a trainer has no place for."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"[[base_model]] {model} has lora_rank, but the command of [trainer] decides what is trained; "
+            "remove the keys that begin with lora_, and make the adapter in the command"
+        )
+
+
 class NoCheckpointError(PermanentError):
     """The first of two stages left no checkpoint for the second to start from."""
 
@@ -237,9 +247,11 @@ class Submission:
         """Submit the runs that wait, as far as [trainer] at_once leaves room.
 
         Raises `UntrustedError` where nobody has accepted the command, `UnknownProgramError`,
-        `NoCheckpointError`, `RefusedResultError` and what else a trial fails with.
+        `NoAdapterError`, `NoCheckpointError`, `RefusedResultError` and what else a trial fails with.
         """
         require_trusted(self.project)
+        if model_section(self.project, self.trial.model)[0].lora_rank is not None:
+            raise NoAdapterError(self.trial.model)
         if not self.is_submitted:
             self.erase()
             key = canonical_digest(json.dumps([data.zero_shot_key, self._command_identity()], sort_keys=True))

@@ -192,6 +192,38 @@ def test_bring_your_own_model(new_project, tiny_folder, save_llama, word_tokeniz
     assert "my-model" in said.stderr
 
 
+def test_train_with_your_own_trainer(new_project, save_llama, word_tokenizer, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    page = Page("train-with-your-own-trainer")
+    text = page.settings.replace("train = 300\nheld_out = 150", "train = 40\nheld_out = 20")
+    tuning = "[fine_tuning]\nepochs = 1\nsequence_length = 64\n"
+    project = new_project(QUICK + text.replace("[25, 50, 100]", "[20, 40]") + tuning)
+    words = sorted({word for topic in TOPICS for text in sentences(topic, 60, 1) for word in text.split()})
+    save_llama(project.root / "model", word_tokenizer(words))
+    page.says("[train_with_transformers.py](../examples/train_with_transformers.py) is one")
+    shutil.copy(PAGES.parent / "examples" / "train_with_transformers.py", project.root / "train.py")
+
+    page.says("A changed command or file asks again.")
+    assert "runs `python train.py '{spec}'` on this machine" in project.tamis("materialize", code=1).stderr
+    said = project.tamis(*page.words("tamis trust"))
+    assert "train.py (SHA-256 " in said.stdout + said.stderr
+    project.tamis(*page.words("tamis materialize"))
+    rows = project.store.read("trials").sort("size")
+    assert rows["size"].to_list() == [20, 40]
+    assert (rows["held_out_bits_per_byte"] < rows["zero_shot_bits_per_byte"]).all()
+    page.says("Specs and results of all its runs are in `trainer.json` next to the checkpoint")
+    record = json.loads((project.home.root / rows["checkpoint"][0] / "trainer.json").read_text())
+    answer = json.loads(re.findall(r"^```text\n(.*?)^```", page.text, re.MULTILINE | re.DOTALL)[0])
+    (run, *_more) = record["runs"]
+    assert run["result"].keys() == answer.keys()
+    assert run["result"]["evaluations"][0].keys() == answer["evaluations"][0].keys()
+    keys = {
+        name for row in re.findall(r"^\| (`.*`) \|", page.text, re.MULTILINE) for name in row.split("`")[1::2]
+    }
+    assert keys >= run["spec"].keys()
+    assert list((project.home.cache / "trainer").iterdir()) == []
+
+
 def test_choose_a_budget_and_sampler(new_project):
     page = Page("choose-a-budget-and-sampler")
     project = new_project(QUICK + page.settings + SMALL_PRETRAINING)

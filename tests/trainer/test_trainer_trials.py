@@ -263,6 +263,7 @@ def test_a_withdrawal_meanwhile_ends_the_runs_that_saw_the_document(project):
     assert project.store.read("trials")["size"].to_list() == [8]
 
 
+@pytest.mark.slow
 def test_a_withdrawal_of_another_document_leaves_the_runs(project):
     def meanwhile() -> None:
         until(lambda: len(calls(project)) == 3, "no run")
@@ -275,9 +276,9 @@ def test_a_withdrawal_of_another_document_leaves_the_runs(project):
     assert len(project.store.read("trials")) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_command_finds_its_runs_again_and_trains_nothing_twice(project):
     (project.root / "hold").touch()
-    (project.root / "tamis.toml").write_text(project.text)
     command = subprocess.Popen(
         project.command("materialize", "--only", *sorted(WANTED)), cwd=project.root, env=project.environment
     )
@@ -302,6 +303,7 @@ def submitted_by_hand(project: SmallProject) -> None:
         assert submissions.advance(group) is None
 
 
+@pytest.mark.slow
 def test_what_trains_with_an_earlier_setting_is_stopped(project):
     (project.root / "hold").touch()
     submitted_by_hand(project)

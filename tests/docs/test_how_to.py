@@ -204,7 +204,7 @@ def test_train_with_your_own_trainer(new_project, save_llama, word_tokenizer, mo
     shutil.copy(PAGES.parent / "examples" / "train_with_transformers.py", project.root / "train.py")
 
     page.says("A changed command or file asks again.")
-    assert "runs `python train.py '{spec}'` on this machine" in project.tamis("materialize", code=1).stderr
+    assert "runs `python train.py '{spec}'` on this machine" in project.tamis("materialize", code=2).stderr
     said = project.tamis(*page.words("tamis trust"))
     assert "train.py (SHA-256 " in said.stdout + said.stderr
     project.tamis(*page.words("tamis materialize"))

@@ -359,3 +359,11 @@ def test_the_sensor_records_what_a_person_has_submitted(project, monkeypatch):
     assert "no sensor runs trials" in said
     assert len(project.store.read("trials")) == 2
     assert len(calls(project)) == 3
+
+
+def test_curves_and_the_law_are_fitted_to_its_losses(project):
+    project.reconfigure("sizes = [4, 8]", "sizes = [2, 3, 4, 5, 6, 8]")
+    project.make(WANTED | {"loss_curves", "scaling_law_report", "model_choice"})
+    curves = project.store.read("loss_curves")
+    assert sorted(set(curves["size"])) == [0, 2, 3, 4, 5, 6, 8]
+    assert (project.home.reports / "scaling.html").exists() or list(project.home.reports.glob("*scaling*"))

@@ -172,8 +172,8 @@ SCORE = '[[score]]\nname = "len"\n'
 REFUSED = {
     SCORE + 'plugin = "lenght"\n': "= 'lenght' is not valid; expected one of: length; did you mean 'length'?",
     SCORE + 'plugin = "mine"\n': "expected one of: length",
-    SCORE: "exactly one of the keys column, plugin",
-    SCORE + 'plugin = "length"\ncolumn = "n"\n': "exactly one of the keys column, plugin",
+    SCORE: "exactly one of the keys column, model, plugin",
+    SCORE + 'plugin = "length"\ncolumn = "n"\n': "exactly one of the keys column, model, plugin",
     '[[selection]]\nname = "a"\nsampler = "length"\nbudget = 2\n': "sampler = 'length' is not valid",
     '[[selection]]\nname = "a"\nsampler = "mien"\nbudget = 2\n': "did you mean 'mine'?",
 }

@@ -7,14 +7,16 @@ import dagster as dg
 
 from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse
+from tamis.comparison.runs import CONTROLS, losses_on_controls
 from tamis.comparison.storing import TABLE, Comparison, make_runs
+from tamis.platform.assets.evaluation import controls_of
 from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
 from tamis.platform.resources.judge import JudgeResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.runtime.record import Output
+from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
@@ -37,8 +39,10 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
             progress.advance,
             work.context.log.info,
         )
+    listed = [Rows(table=TABLE), *([Rows(table=CONTROLS)] if comparison.controls else [])]
     yield from work.record(
         Output(
+            rows=listed,
             row_count=len(rows),
             metadata={
                 "plot": dg.MetadataValue.md(
@@ -75,6 +79,7 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
         scoring=scoring_options(work),
         unseen_by=None if fresh else base.name,
         scorers=scorers(work, judge, section.samplers),
+        controls=controls_of(work),
     )
 
 
@@ -86,7 +91,10 @@ def sampler_comparison(work: Work) -> Iterator[Any]:
     agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
     work.store.put("sampler_comparison", agreement, ALL)
     page = work.project.home.reports / "sampler_comparison.html"
-    trained = analyse(work.store.read(TABLE), work.project.seed) if settings.sampler_trials.model else None
+    trained = None
+    if settings.sampler_trials.model:
+        controls = losses_on_controls(work.store, [one.name for one in settings.control])
+        trained = analyse(work.store.read(TABLE), work.project.seed, controls)
     samplers = configured_paper_samplers(settings)
     write_atomically(page, sampler_page(agreement, chosen, trained, samplers).encode())
     yield from work.record(

@@ -1,9 +1,19 @@
 """The tracker of trials, as a resource: MLflow, in the home or on a server."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from tamis.project import Project
-from tamis.training.tracking import log_trial, register_checkpoint, require_experiment, require_tracker
+from tamis.store.tables import quoted
+from tamis.training.stage import TRIALS
+from tamis.training.tracking import (
+    add_metrics,
+    log_trial,
+    register_checkpoint,
+    require_experiment,
+    require_tracker,
+)
 from tamis.training.trial import Finished
 from tamis.trust import require_trusted
 
@@ -34,6 +44,12 @@ class TrackerResource(dg.ConfigurableResource):
             checkpoint=finished.values["checkpoint"],
             artifacts=project.artifact_root,
         )
+
+    def add(self, project: Project, trial: str, metrics: Mapping[str, float]) -> None:
+        """Log further metrics of a trial's recorded run; a run that somebody deleted gets none."""
+        rows = project.home.store.read(TRIALS.name, ["mlflow_run"], f"trial = {quoted(trial)}")
+        for run in rows["mlflow_run"].drop_nulls():
+            add_metrics(project.tracking_uri, run, metrics)
 
     def register(self, project: Project, run: str, manifest: str) -> None:
         """Register the checkpoint of a trial that was logged as this run, and recorded by this manifest."""

@@ -45,6 +45,10 @@ class Snapshot(Protocol):
         """Digest of the bytes of each benchmark to keep out."""
 
     @property
+    def control_fingerprints(self) -> Mapping[str, str]:
+        """Digest of the bytes of each control."""
+
+    @property
     def withdrawn(self) -> Mapping[tuple[str, str], str]:
         """Digest of the withdrawn documents of each (asset, partition) that holds any."""
 

@@ -795,6 +795,7 @@ class Imagined:
             targets,
             asked=self.asked,
             benchmark_fingerprints=benchmarks,
+            control_fingerprints={control.name: "1" for control in self.project.settings.control},
         )
 
     def materialize(

@@ -1,7 +1,9 @@
 """Findings of a comparison: losses with intervals, contrasts, recoveries, and when runs converge."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from tamis.comparison.statistics import (
     loss_intervals,
     recoveries,
 )
-from tamis.comparison.storing import DIVERGED, POOL, TARGET, document_bits
+from tamis.comparison.storing import DIVERGED, POOL, TARGET
 
 CURVE_POINTS = 41
 
@@ -73,18 +75,30 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonReport:
-    """All that a page shows. curve_ap: mean target loss [arm, point] at shares of the tokens share_p."""
+    """All that a page shows. curve_ap: mean target loss [arm, point] at shares of the tokens share_p.
+
+    controls: losses on each [[control]] that runs were measured on. without_control: by control, how many
+    runs have a loss on the target and none on it.
+    """
 
     target: Measured
     pool: Measured
+    controls: dict[str, Measured]
+    without_control: dict[str, int]
     convergences: list[Convergence]
     arms: list[tuple[str, str]]
     share_p: Floats
     curve_ap: Floats
     tokens: int
+    runs: int
     data_seeds: int
     training_seeds: int
     failures: list[str]
+
+    @property
+    def elsewhere(self) -> dict[str, Measured]:
+        """Losses off the goal: on the pool, then on each control."""
+        return {POOL: self.pool} | self.controls
 
     @property
     def read(self) -> float:
@@ -109,8 +123,13 @@ class NoLossesError(PermanentError, ValueError):
         )
 
 
-def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
-    """The report on the rows of the table sampler_trials. Raises `NoLossesError` when no run was made."""
+def analyse(
+    runs: pl.DataFrame, seed: int, controls: Mapping[str, pl.DataFrame] = MappingProxyType({})
+) -> ComparisonReport:
+    """The report on the rows of the table sampler_trials. Raises `NoLossesError` when no run was made.
+
+    controls: rows (run, document_bits, document_bytes) of each control, as `losses_on_controls` reads them.
+    """
     done = runs.filter(pl.col("failure").is_null())
     failures = [
         f"{row['sampler']} {row['budget']} (data seed {row['data_seed']}, training seed "
@@ -123,24 +142,36 @@ def analyse(runs: pl.DataFrame, seed: int) -> ComparisonReport:
     curve = _curves(done, arms, _seeds(runs))
     share_p = np.linspace(0, 1, CURVE_POINTS)
     full = arms.index(next(arm for arm in arms if arm[0] == FULL))
+    on_controls = {name: done.join(rows, on="run") for name, rows in controls.items()}
     return ComparisonReport(
-        target=_measured(runs, arms, TARGET, seed),
-        pool=_measured(runs, arms, POOL, seed),
+        target=_measured(runs, arms, done, TARGET, seed),
+        pool=_measured(runs, arms, done, POOL, seed),
+        controls={
+            name: _measured(runs, arms, rows, "", seed) for name, rows in on_controls.items() if len(rows)
+        },
+        without_control={
+            name: len(done) - len(rows) for name, rows in on_controls.items() if len(rows) < len(done)
+        },
         convergences=convergences(arms, curve, share_p, full, seed),
         arms=arms,
         share_p=share_p,
         curve_ap=mean_of_runs(np.moveaxis(curve, -1, 1).reshape(len(arms), CURVE_POINTS, -1)),
         tokens=int(done["tokens"].to_numpy().max()),
+        runs=len(done),
         data_seeds=_seeds(runs)[0],
         training_seeds=_seeds(runs)[1],
         failures=failures,
     )
 
 
-def _measured(runs: pl.DataFrame, arms: list[tuple[str, str]], measured: str, seed: int) -> Measured:
-    rows = list(runs.iter_rows(named=True))
-    bits = {_place(row): one for row in rows if (one := document_bits(row, measured)) is not None}
-    sizes = next(row[f"{measured}_document_bytes"] for row in rows if row[f"{measured}_document_bytes"])
+def _measured(
+    runs: pl.DataFrame, arms: list[tuple[str, str]], done: pl.DataFrame, measured: str, seed: int
+) -> Measured:
+    """Return what the runs that are `done` say of a held-out set; `measured`: how its columns begin."""
+    prefix = f"{measured}_" if measured else ""
+    rows = list(done.iter_rows(named=True))
+    bits = {_place(row): np.asarray(row[f"{prefix}document_bits"], dtype=np.float64) for row in rows}
+    sizes = rows[0][f"{prefix}document_bytes"]
     losses = stacked(arms, bits, np.asarray(sizes, dtype=np.float64), *_seeds(runs))
     loss_a = mean_of_runs(losses.loss_aij.reshape(len(arms), -1))
     found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL)

@@ -7,14 +7,24 @@ that nothing is proven, which with three data seeds is common.
 import math
 from collections.abc import Iterator
 
-from tamis.base.numbers import number
+from tamis.base.numbers import counted, number
 from tamis.comparison.analysis import ArmLoss, ComparisonReport
 from tamis.comparison.statistics import Contrast
+from tamis.comparison.storing import POOL
 
 
 def sentences(report: ComparisonReport) -> Iterator[str]:
-    """Yield what is proven about the target loss, or that nothing is; and which means leave runs out."""
+    """Yield what is proven about the target loss, or that nothing is; and what its gains cost elsewhere.
+
+    Then which means leave runs out.
+    """
     yield from _claims(report)
+    yield from _costs(report)
+    for control, count in report.without_control.items():
+        yield (
+            f"Control {control}: {counted(count, 'run')} of {report.runs} without a loss on it, trained "
+            "before the control was added or changed; only runs that are trained from now on are measured."
+        )
     for arm in report.target.arms:
         if arm.diverged:
             yield (
@@ -53,6 +63,25 @@ def _claims(report: ComparisonReport) -> Iterator[str]:
             "Proven not to be worse than training on all data by more than the margin: "
             f"{', '.join(recovered)}."
         )
+
+
+def _costs(report: ComparisonReport) -> Iterator[str]:
+    """Yield, for each set off the goal, what the samplers that are better on the target cost there."""
+    better = [(one.sampler, one.budget) for one in report.target.proven if one.difference < 0]
+    for name, measured in report.elsewhere.items():
+        place = "the pool" if name == POOL else f"control {name}"
+        proven = [one for one in measured.proven if (one.sampler, one.budget) in better]
+        dear = [one for one in proven if one.difference > 0]
+        cheap = [one for one in proven if one.difference < 0]
+        compared = {(one.sampler, one.budget): one for one in measured.contrasts}
+        open_ones = [compared[arm] for arm in better if arm in compared and compared[arm] not in proven]
+        if dear:
+            yield f"Cost of that on {place}, a higher loss than of random: {_listed(report, dear)}."
+        if cheap:
+            yield f"Also better than random on {place}: {_listed(report, cheap)}."
+        if open_ones:
+            names = ", ".join(f"{report.name_of(one)} ({one.difference:+.3f})" for one in open_ones)
+            yield f"No difference from random is proven on {place}, in bits per byte: {names}."
 
 
 def _listed(report: ComparisonReport, found: list[Contrast]) -> str:

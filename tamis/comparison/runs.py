@@ -4,7 +4,7 @@ A data seed draws another half of the pool and another random choice, a training
 another order. All samplers meet the same seeds, so differences are taken in pairs.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -12,11 +12,11 @@ from itertools import product
 import polars as pl
 
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, one_of
+from tamis.store.tables import Store, one_of, quoted
 
 FULL, RANDOM = "full", "random"
 WHOLE = "100%"
-TABLE, LEFT = "sampler_trials", "sampler_trials_left"
+TABLE, LEFT, CONTROLS = "sampler_trials", "sampler_trials_left", "sampler_trials_controls"
 MOST_LEFT = 1_000
 BLOCK = 200  # rows moved in one commit
 
@@ -77,6 +77,28 @@ def set_aside(store: Store, planned: Collection[str]) -> None:
         left = store.read(LEFT, ["run", "left_at"]).sort("left_at", "run", descending=True)
         for runs in _blocks(left["run"][MOST_LEFT:]):
             store.delete(LEFT, one_of("run", runs))
+
+
+def keep_controls(store: Store, texts: Mapping[str, str]) -> None:
+    """Drop losses on other controls than these, on other texts of them, and of runs that are forgotten.
+
+    `texts`: digest of the texts of each control.
+    """
+    rows = store.read(CONTROLS, ["run", "control", "texts"])
+    if rows.is_empty():
+        return
+    runs = known_runs(store) | set(store.read(LEFT, ["run"])["run"])
+    is_current = pl.col("run").is_in(list(runs)) & (
+        pl.col("texts") == pl.col("control").replace_strict(dict(texts), default=None, return_dtype=pl.String)
+    )
+    for run, control in rows.filter(is_current.fill_null(False).not_()).select("run", "control").iter_rows():
+        store.delete(CONTROLS, f"run = {quoted(run)} AND control = {quoted(control)}")
+
+
+def losses_on_controls(store: Store, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return the rows of each control (run, document_bits, document_bytes), by name; perhaps none."""
+    rows = store.read(CONTROLS, ["run", "control", "document_bits", "document_bytes"])
+    return {name: rows.filter(control=name) for name in names}
 
 
 def _blocks(runs: Iterable[str]) -> Iterable[list[str]]:

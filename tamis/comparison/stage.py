@@ -5,6 +5,7 @@ from typing import Any
 from tamis import selection, training
 from tamis.comparison import CODE_VERSION
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
+from tamis.evaluation.stage import control_settings
 from tamis.quality.stage import QUALITY_STAGE, quality_wanted
 from tamis.selection import find_sampler
 from tamis.selection.stage import computes_itself, filter_settings, measured_by, pool_edges, scored_by
@@ -97,6 +98,26 @@ SAMPLER_COMPARISON = Table(
 
 SAMPLER_TRIALS = Table(name="sampler_trials", key=("run",), text=(), sealed=True, columns=_SAMPLER_TRIAL)
 
+SAMPLER_TRIALS_CONTROLS = Table(
+    name="sampler_trials_controls",
+    key=("run", "control"),
+    text=(),
+    emptied=True,
+    columns=(
+        text("run", "id of the run"),
+        text("control", "name of the control in tamis.toml"),
+        text("texts", "digest of the texts of the control that were measured"),
+        real("bits_per_byte", "loss on the control, in bits per byte"),
+        many(
+            real(
+                "document_bits",
+                "code length (loss summed over its tokens) of each document of the control, in bits",
+            )
+        ),
+        many(integer("document_bytes", "length of each document of the control, in UTF-8 bytes")),
+    ),
+)
+
 SAMPLER_TRIALS_LEFT = Table(
     name="sampler_trials_left",
     key=("run",),
@@ -157,12 +178,13 @@ def _trials_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     shape = model_section(snapshot.project, str(settings.sampler_trials.model))[0].preset
     own = {"recipe": recipe, "transport": transport, "preset": shape} | precision_settings(snapshot)
     own |= measured_by(snapshot, settings.sampler_trials.samplers)
-    return section | own | filter_settings(snapshot)
+    return section | own | filter_settings(snapshot) | control_settings(snapshot)
 
 
 def _comparison_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     budget = snapshot.project.settings.selection[0].budget
-    return {"budget": budget, "target": snapshot.keys("targets")[0]} | filter_settings(snapshot)
+    found = {"budget": budget, "target": snapshot.keys("targets")[0]} | filter_settings(snapshot)
+    return found | ({"page": 2} if _compared(snapshot) else {})  # 2: costs beside the target
 
 
 SAMPLER_TRIALS_STAGE = Stage(
@@ -183,7 +205,7 @@ SAMPLER_TRIALS_STAGE = Stage(
         edge("base_models", _models),
     ),
     settings=_trials_settings,
-    tables=(SAMPLER_TRIALS,),
+    tables=(SAMPLER_TRIALS, SAMPLER_TRIALS_CONTROLS),
     learning=Learning.FITTED,
     automation=Automation.BY_HAND,
     growth=Growth.NOTHING,

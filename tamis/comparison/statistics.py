@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.comparison.losses import Floats, PairedLosses, interval, mean_of_runs
+from tamis.evaluation.paired import ratio_variance
 
 RESAMPLES = 2_000
 LEVEL = 0.05
@@ -194,9 +195,7 @@ def _document_variance(losses: PairedLosses, place: int, against: int | None) ->
     """Variance of a ratio, or the difference of two, over other held-out documents, and their number."""
     bits_sd = _less(losses.bits_aijd, place, against).reshape(-1, len(losses.bytes_d))
     bits_d = bits_sd[np.isfinite(bits_sd).all(1)].mean(0)
-    count, total = len(bits_d), losses.bytes_d.sum()
-    residual_d = bits_d - bits_d.sum() / total * losses.bytes_d
-    return float((residual_d**2).sum() / total**2 * count / max(count - 1, 1)), count
+    return ratio_variance(bits_d, losses.bytes_d), len(bits_d)
 
 
 def _quantile(share: float, freedom: float) -> float:

@@ -12,24 +12,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
 from tamis.comparison.runs import (
+    CONTROLS,
     FULL,
     TABLE,
     WHOLE,
     PlannedRun,
     bring_back,
+    keep_controls,
     known_runs,
     planned_runs,
     set_aside,
 )
 from tamis.corpus.intake import texts_of
 from tamis.coverage.sampling import keyed_uniform
+from tamis.evaluation.controls import Control
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import ModelScorer, ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
@@ -44,7 +46,7 @@ from tamis.training.options import Session
 from tamis.training.stage import TRAINED_ON
 from tamis.training.storing import keyed_order, split_texts, text_batches
 
-TARGET, POOL = "target", "pool"
+TARGET, POOL = OWN_SETS = "target", "pool"
 DIVERGED = "diverged"  # begins the failure of a run that was trained and has no finite loss
 TEXT_BLOCK = 512
 
@@ -66,7 +68,7 @@ class Comparison:
     """A configured comparison: its section, the model each run begins with, and how it is trained.
 
     `unseen_by`: the base model, whose training documents may not be held out. `scoring`: with the seed of the
-    project. `scorers`: of samplers that name a model.
+    project. `scorers`: of samplers that name a model. `controls`: further texts that runs are measured on.
     """
 
     section: SamplerTrialsSection
@@ -76,6 +78,7 @@ class Comparison:
     scoring: ScoringOptions
     unseen_by: str | None = None
     scorers: Mapping[str, ModelScorer] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -114,9 +117,11 @@ def make_runs(
     """Make the runs that are missing and set aside those that belong to no planned run; all rows, in order.
 
     `cache`: where interrupted runs keep their state. `advance` counts tokens. A run whose loss diverges gets
-    a row without losses. Raises `TooSmallPoolError`.
+    a row without losses. A run that was made before a control was added is not made again for it. Raises
+    `TooSmallPoolError`.
     """
     held_out = held_out_texts(store, comparison)
+    measured = held_out | {control.name: list(control.texts) for control in comparison.controls}
     fixed = [
         comparison.origin,
         asdict(comparison.options),
@@ -137,10 +142,13 @@ def make_runs(
         say(planned.label)
         session = Session(resume=resume_folder(cache, "sampler_trials", key), advance=advance)
         result = _no_choice(planned, doc_ids, whole) or _run(
-            store, comparison, planned, doc_ids, held_out, session
+            store, comparison, planned, doc_ids, measured, session
         )
+        if isinstance(result, MeasuredRun):
+            store.merge_values(CONTROLS, list(_control_rows(key, comparison.controls, result)))
         store.merge(TABLE, _row(key, planned, len(doc_ids), result))
     set_aside(store, keys)
+    keep_controls(store, {control.name: control.digest for control in comparison.controls})
     rows = store.read(TABLE).filter(pl.col("run").is_in(list(keys)))
     places = {key: place for place, key in enumerate(keys)}
     return rows.sort(pl.col("run").replace_strict(places, return_dtype=pl.Int64))
@@ -232,7 +240,7 @@ def _run(
         made = train_measured(comparison.start, texts, options, held_out, session)
     except DivergedError as error:
         return f"{DIVERGED}: {error}"
-    unmeasured = [name for name, one in made.evaluations.items() if not math.isfinite(one.bits_per_byte)]
+    unmeasured = [name for name in OWN_SETS if not math.isfinite(made.evaluations[name].bits_per_byte)]
     return f"{DIVERGED}: the loss on {' and '.join(unmeasured)} is not finite" if unmeasured else made
 
 
@@ -249,14 +257,24 @@ def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | st
             "curve_tokens": [tokens for tokens, _ in result.curve],
             "curve_target": [loss for _, loss in result.curve],
         }
-        for name, found in result.evaluations.items():
+        for name in OWN_SETS:
+            found = result.evaluations[name]
             values[f"{name}_bits_per_byte"] = found.bits_per_byte
             values[f"{name}_document_bits"] = found.document_bits.tolist()
             values[f"{name}_document_bytes"] = found.document_bytes.tolist()
     return pa.Table.from_pylist([values], schema=schema_of(TABLE))
 
 
-def document_bits(row: Mapping[str, Any], measured: str) -> np.ndarray | None:
-    """Code lengths [document] of a run on the target or the pool; None for a run that failed."""
-    bits = row[f"{measured}_document_bits"]
-    return None if bits is None else np.asarray(bits, dtype=np.float64)
+def _control_rows(run: str, controls: Sequence[Control], result: MeasuredRun) -> Iterator[dict[str, Any]]:
+    """Yield the row of each control on which the run has a finite loss."""
+    for control in controls:
+        found = result.evaluations[control.name]
+        if math.isfinite(found.bits_per_byte):
+            yield {
+                "run": run,
+                "control": control.name,
+                "texts": control.digest,
+                "bits_per_byte": found.bits_per_byte,
+                "document_bits": found.document_bits.tolist(),
+                "document_bytes": found.document_bytes.tolist(),
+            }

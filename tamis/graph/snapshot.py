@@ -109,7 +109,7 @@ class ProjectSnapshot:
     `versions`: of each file of a group, the digest of its bytes, by the key of the file.
     `absent_files`: files of groups that are gone and whose removal is held back, with the corpus of each;
     `left`: those that are gone and wait for their removal. Both stay members of their groups until then.
-    `benchmark_fingerprints`: digest of the bytes of each benchmark of [[keep_out]].
+    `benchmark_fingerprints`, `control_fingerprints`: digest of the bytes of each of these sets.
     """
 
     project: Project
@@ -131,6 +131,7 @@ class ProjectSnapshot:
     absent_files: Mapping[str, str] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
     benchmark_fingerprints: Mapping[str, str] = field(default_factory=dict)
+    control_fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def group_of(self) -> dict[str, str]:
@@ -207,12 +208,14 @@ class ProjectSnapshot:
             return False
 
     def same_files(self, other: "ProjectSnapshot") -> bool:
-        """Return whether the files of corpora, targets and benchmarks are the same in both snapshots."""
-        return (self.fingerprints, self.target_fingerprints, self.benchmark_fingerprints) == (
-            other.fingerprints,
-            other.target_fingerprints,
-            other.benchmark_fingerprints,
+        """Return whether the files of corpora, targets, benchmarks and controls are the same in both."""
+        names = (
+            "fingerprints",
+            "target_fingerprints",
+            "benchmark_fingerprints",
+            "control_fingerprints",
         )
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     @cached_property
     def _shard_keys(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tamis.base.numbers import number
-from tamis.comparison.analysis import ArmLoss, ComparisonReport
+from tamis.comparison.analysis import ArmLoss, ComparisonReport, Measured
 from tamis.comparison.claims import runs_of, sentences
 from tamis.comparison.convergence import Convergence
 from tamis.comparison.runs import FULL
@@ -24,30 +24,38 @@ LINE_INCHES, LEAST_INCHES = 0.3, 3.6
 class TrainedPart:
     """Fields of the page about a comparison.
 
-    `losses`: of each arm on the target and on the pool, with what became of its runs. Contrasts and
-    recoveries come with their corrected p-value.
+    `losses`: of each arm on the target and elsewhere, with what became of its runs. `elsewhere`: names of the
+    sets off the goal. Contrasts, those off the goal by set, and recoveries have their corrected p-value.
     """
 
     report: ComparisonReport
     claims: list[str]
     picture: str
-    losses: list[tuple[ArmLoss, ArmLoss, str]]
+    losses: list[tuple[ArmLoss, list[ArmLoss], str]]
+    elsewhere: dict[str, Measured]
     contrasts: list[tuple[Contrast, float]]
-    pool_contrasts: list[tuple[Contrast, float]]
+    contrasts_elsewhere: dict[str, list[tuple[Contrast, float]]]
     recoveries: list[tuple[NonInferiority, float, Convergence]]
 
 
 def trained_part(report: ComparisonReport) -> TrainedPart:
     """Return what the page shows of a comparison."""
-    target, pool = report.target, report.pool
+    target, elsewhere = report.target, report.elsewhere
     pace = {(one.sampler, one.budget): one for one in report.convergences}
     return TrainedPart(
         report=report,
         claims=list(sentences(report)),
         picture=data_uri(comparison_plot_png(report)),
-        losses=[(one, other, runs_of(one)) for one, other in zip(target.arms, pool.arms, strict=True)],
+        losses=[
+            (one, [measured.arms[place] for measured in elsewhere.values()], runs_of(one))
+            for place, one in enumerate(target.arms)
+        ],
+        elsewhere=elsewhere,
         contrasts=list(zip(target.contrasts, target.p_holm, strict=True)),
-        pool_contrasts=list(zip(pool.contrasts, pool.p_holm, strict=True)),
+        contrasts_elsewhere={
+            name: list(zip(measured.contrasts, measured.p_holm, strict=True))
+            for name, measured in elsewhere.items()
+        },
         recoveries=[
             (one, p, pace[one.sampler, one.budget])
             for one, p in zip(target.recoveries, target.recovery_p, strict=True)
@@ -57,15 +65,26 @@ def trained_part(report: ComparisonReport) -> TrainedPart:
 
 def comparison_text(report: ComparisonReport) -> list[str]:
     """Return the same for the terminal: a line an arm, then the sentences."""
+    sets = {"target": report.target} | report.elsewhere
+    compared = [
+        {(one.sampler, one.budget): one.difference for one in measured.contrasts}
+        for measured in sets.values()
+    ]
     corrected = {
-        (one.sampler, one.budget): (one.difference, p)
+        (one.sampler, one.budget): p
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
-    lines = [f"{'trained on':24}{'target loss':>13}{'pool loss':>11}{'vs random':>11}{'p (Holm)':>10}  runs"]
-    for target, pool in zip(report.target.arms, report.pool.arms, strict=True):
-        difference, p = corrected.get((target.sampler, target.budget), (math.nan, math.nan))
-        line = f"{report.name_of(target):24}{number(target.loss):>13}{number(pool.loss):>11}"
-        lines.append(f"{line}{number(difference):>11}{number(p):>10}  {runs_of(target)}")
+    wide = [max(13, len(name) + 7) for name in sets]
+    headings = [f"{f'{name} loss':>{size}}{'vs random':>11}" for name, size in zip(sets, wide, strict=True)]
+    lines = [f"{'trained on':24}{headings[0]}{'p (Holm)':>10}{''.join(headings[1:])}  runs"]
+    for place, target in enumerate(report.target.arms):
+        arm = (target.sampler, target.budget)
+        shown = [
+            f"{number(measured.arms[place].loss):>{size}}{number(differences.get(arm, math.nan)):>11}"
+            for measured, size, differences in zip(sets.values(), wide, compared, strict=True)
+        ]
+        p = f"{number(corrected.get(arm, math.nan)):>10}"
+        lines.append(f"{report.name_of(target):24}{shown[0]}{p}{''.join(shown[1:])}  {runs_of(target)}")
     return [*lines, *sentences(report)]
 
 

@@ -10,11 +10,13 @@ import polars as pl
 from tamis.base.numbers import counted, cut, named, percent
 from tamis.base.progress import visible_name
 from tamis.comparison.analysis import analyse
+from tamis.comparison.runs import losses_on_controls
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
+from tamis.evaluation.losses import control_clauses
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
@@ -176,10 +178,12 @@ def trial_lines(project: Project) -> list[str]:
         row["target"] = measured.get(row["trial"], asked.get(row["trial"]))
     current = [row for row in rows if row["trial"] in asked and row["target"] == asked[row["trial"]]]
     several = len({row["target"] for row in current}) > 1
+    elsewhere = control_clauses(store)
     return [
         f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}"
         + (f", measured on {row['target']}" if several else "")
-        + f": {_outcome(row)} ({row['size']:,} documents, {row['tokens']:,} tokens)"
+        + f": {_outcome(row)}{elsewhere.get(row['trial'], '')}"
+        + f" ({row['size']:,} documents, {row['tokens']:,} tokens)"
         for row in sorted(current, key=_order)
     ]
 
@@ -279,4 +283,6 @@ def _trained_lines(project: Project) -> list[str]:
             "to train a model on each sampler's choice as well, add [sampler_trials] to tamis.toml; "
             "see docs/settings.md",
         ]
-    return ["", *comparison_text(analyse(project.home.store.read(SAMPLER_TRIALS.name), project.seed))]
+    store = project.home.store
+    controls = losses_on_controls(store, [one.name for one in project.settings.control])
+    return ["", *comparison_text(analyse(store.read(SAMPLER_TRIALS.name), project.seed, controls))]

@@ -29,6 +29,7 @@ from tamis.corpus.listing import require_outside
 from tamis.corpus.shards import group_version, grouped
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.targets import place_of_target, require_target_outside
+from tamis.evaluation.controls import fingerprint_control, require_control_outside
 from tamis.graph.plan import Due, full_plan, reason_of
 from tamis.graph.search import searches_of
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken, stamp_of
@@ -91,6 +92,7 @@ def scan_files(
         one.name: fingerprint_benchmark(one, project.root, partial(memory.fingerprint, at_rest=True))
         for one in project.settings.keep_out
     }
+    controls = {one.name: fingerprint_control(one, project.root) for one in project.settings.control}
     memory.save()
     asked = _trials_asked(project, on_request, by_hand)
     current = read_current_values(store)
@@ -130,6 +132,7 @@ def scan_files(
         allowed=frozenset(allowed),
         versions={file.key: versions[file.key] for shard in shards.values() for file in shard.members},
         benchmark_fingerprints=benchmarks,
+        control_fingerprints=controls,
     )
     snapshot = replace(snapshot, withdrawn=_withdrawn(project.home, snapshot.group_of))
     lost = absent_shards(snapshot, current, files)
@@ -209,6 +212,8 @@ def _list_sources(project: Project) -> dict[str, Shard]:
         require_target_outside(target, project.root, project.home.root)
     for benchmark in project.settings.keep_out:
         require_benchmark_outside(benchmark, project.root, project.home.root)
+    for control in project.settings.control:
+        require_control_outside(control, project.root, project.home.root)
     listed = (list_shards(one, project.root, project.home.cache) for one in project.settings.corpus)
     found = {shard.key: shard for shards in listed for shard in shards}
     path, corpora = project.home.cache / LISTING, _corpora(project)

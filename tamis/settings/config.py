@@ -20,6 +20,7 @@ from tamis.settings.references import check_references, named
 from tamis.settings.samplers import SAMPLERS, register, sampler_of_plugin
 from tamis.settings.sections import (
     AutomationSection,
+    ControlSection,
     CorpusSection,
     DecontaminationSection,
     DensitySection,
@@ -107,6 +108,7 @@ class Settings(Section):
     scaling: ScalingSection = ScalingSection()
     trial_budget: TrialBudgetSection = TrialBudgetSection()
     comparison: ComparisonSection = ComparisonSection()
+    control: tuple[ControlSection, ...] = ()
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
     mixture: MixtureSection | None = None
     retention: RetentionSection = RetentionSection()
@@ -126,7 +128,7 @@ class Settings(Section):
                 if selection.sampler not in SAMPLERS and ":" not in selection.sampler:
                     search.find("sampler", selection.sampler)
             self._plugins = search.plugins
-        for kind in ("corpus", "target", "keep_out", "score", "selection", "base_model"):
+        for kind in ("corpus", "target", "keep_out", "control", "score", "selection", "base_model"):
             names = [entry.name for entry in getattr(self, kind)]
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise wrong_key(
@@ -230,8 +232,8 @@ def load_settings(path: Path, root: Path | None = None) -> Settings:
 def _toml_hint(problem: str) -> str:
     if "Cannot overwrite" in problem or "Cannot declare" in problem:
         return (
-            "; each table may appear only once, except [[corpus]], [[target]], [[keep_out]], [[score]], "
-            "[[selection]] and [[base_model]], whose headings need double brackets every time"
+            "; each table may appear only once, except [[corpus]], [[target]], [[keep_out]], [[control]], "
+            "[[score]], [[selection]] and [[base_model]], whose headings need double brackets every time"
         )
     if "end of document after a statement" in problem or "Invalid value" in problem:
         return '; put strings and percentages in quotes, as in budget = "10%"'

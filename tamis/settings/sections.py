@@ -43,6 +43,8 @@ AUTO_COLUMN = "auto"
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
 SCORE_KINDS = ("column", "model", "plugin")
 """Keys of a [[score]] that say where its values come from; a section has one of them."""
+RESERVED_CONTROLS = ("target", "pool")
+"""Names of losses that every comparison has, which no [[control]] may have."""
 DIVIDING = frozenset({"per", "minimum_shares", "maximum_shares"})
 """Keys of a [[selection]] that divide its budget."""
 
@@ -364,6 +366,32 @@ class KeepOutSection(Section):
                 "path",
                 self.path,
                 "a file, a folder or a glob on this machine; only a corpus may be remote",
+            ),
+        )
+        return self
+
+
+class ControlSection(Section):
+    """Texts off the goal, on which trained models are measured to see what a choice costs elsewhere."""
+
+    name: Name
+    path: Pattern
+    text_column: TextColumns = "text"
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "ControlSection":
+        refuse(
+            (
+                self.name in RESERVED_CONTROLS,
+                "name",
+                self.name,
+                "another name: losses on the target and on the pool are shown under these names",
+            ),
+            (
+                "://" in self.path,
+                "path",
+                self.path,
+                "a folder or file on this machine; only a corpus may be remote",
             ),
         )
         return self

@@ -252,6 +252,28 @@ def log_trial(
 
 
 @_patient
+def add_metrics(uri: str, run: str, metrics: Mapping[str, float]) -> None:
+    """Log metrics of a run that may be finished; those that it has with these values are left alone.
+
+    A run that somebody deleted gets none.
+    """
+    client = open_tracker(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        known = client.get_run(run)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
+    if known.info.lifecycle_stage == DELETED:
+        return
+    for name, value in metrics.items():
+        if known.data.metrics.get(name) != value:
+            client.log_metric(run, name, value)
+
+
+@_patient
 def find_run(uri: str, experiment: str, trial: str, input_key: str | None = None) -> str | None:
     """Id of the newest run of a trial (of that input key, where given), or None."""
     run = _find(open_tracker(uri), experiment, trial, input_key)

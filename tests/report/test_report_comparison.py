@@ -38,7 +38,7 @@ def test_a_failed_run_is_named_and_the_rest_counts(read_page):
 def test_the_terminal_shows_every_arm(read_page):
     lines = comparison_text(analyse(rows({"full": 2.0, "random": 2.3, "got-d": 2.0}), 0))
     assert [line.split()[0] for line in lines[1:4]] == ["full", "random", "got-d"]
-    assert float(lines[3].split()[3]) == pytest.approx(-0.3, abs=0.02)
+    assert float(lines[3].split()[2]) == pytest.approx(-0.3, abs=0.02)
 
 
 def test_what_all_data_give_is_compared_where_training_seeds_differ(read_page):

@@ -1,0 +1,91 @@
+"""What trained models are worth besides the target's loss: losses on controls."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tamis.base.numbers import counted
+from tamis.base.progress import complain, say
+from tamis.evaluation.controls import Control, draw_control, read_control
+from tamis.evaluation.losses import MeasuredModel, update_control_losses
+from tamis.evaluation.stage import answers_labels, chosen_trials
+from tamis.platform.assets.specification import asset
+from tamis.platform.resources.tracker import TrackerResource
+from tamis.runtime.record import Output
+from tamis.runtime.step import Work
+from tamis.training.planned import model_section
+from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+
+
+@asset("control_losses", ["torch", "mlflow"])
+def control_losses(work: Work, tracker: TrackerResource) -> Iterator[Any]:
+    """Loss of each trained choice on texts off the goal, before and after training.
+
+    The texts are those of [[control]], else a part of the pool that none of the models trained on.
+    """
+    project = work.project
+    names = chosen_trials(work.snapshot)
+    models = [_model(work, name) for name in names]
+    controls = controls_of(work)
+    if not controls:
+        trained = {*names, *(work.snapshot.trials[name].model for name in names)}
+        drawn = draw_control(work.store, project.settings.filters, sorted(trained), project.seed)
+        controls = [drawn] if drawn is not None else []
+        if drawn is None and names:
+            say(
+                "no control: the compared models trained on nearly all of the pool; add a [[control]] with "
+                "other texts to tamis.toml"
+            )
+    if names:
+        tracker.require(project)
+    with work.progress("controls", len(models) * len(controls), "measurements") as progress:
+        rows = update_control_losses(
+            work.store,
+            models,
+            controls,
+            project.settings.fine_tuning.sequence_length,
+            progress.advance,
+            work.context.log.info,
+        )
+    facts: dict[str, Any] = {}
+    for row in rows.filter(rows["not_measured"].is_null()).iter_rows(named=True):
+        tracker.add(
+            project,
+            row["trial"],
+            {
+                f"control.{row['control']}.bits_per_byte": row["bits_per_byte"],
+                f"control.{row['control']}.difference": row["difference"],
+            },
+        )
+        facts[f"{row['trial']} on {row['control']}"] = row["difference"]
+    yield from work.record(Output(row_count=len(rows), metadata=facts))
+
+
+def controls_of(work: Work) -> list[Control]:
+    """Read each [[control]], and say how many of its rows cannot be used."""
+    project = work.project
+    found = [
+        read_control(section, project.root, work.store, project.seed) for section in project.settings.control
+    ]
+    for control in found:
+        if control.unread:
+            complain(
+                f"control {control.name}: {counted(control.unread, 'row')} without a usable text left out"
+            )
+    return found
+
+
+def _model(work: Work, name: str) -> MeasuredModel:
+    trial = work.snapshot.trials[name]
+    section, _fold = model_section(work.project, trial.model)
+    start: Path | str = (
+        work.project.model(section.path) if section.path else work.upstream("base_models", trial.model)
+    )
+    return MeasuredModel(
+        trial=name,
+        start=start,
+        start_version=work.current[(BASE_MODELS_STAGE.name, trial.model)].data_version,
+        trained=work.upstream(TRIALS_STAGE.name, name),
+        trained_version=work.current[(TRIALS_STAGE.name, name)].data_version,
+        answers_labels=answers_labels(work.snapshot, name),
+    )

@@ -1,0 +1,4 @@
+"""Measures of trained models besides the target's loss: losses on controls, scores of a user's command."""
+
+CODE_VERSION = "1"
+"""Raised by hand when the same models and controls give other losses."""

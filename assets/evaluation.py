@@ -1,16 +1,26 @@
-"""What trained models are worth besides the target's loss: losses on controls."""
+"""What trained models are worth besides the target's loss: losses on controls, and a user's evaluation."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tamis.base.files import write_atomically
 from tamis.base.numbers import counted
 from tamis.base.progress import complain, say
 from tamis.evaluation.controls import Control, draw_control, read_control
 from tamis.evaluation.losses import MeasuredModel, update_control_losses
-from tamis.evaluation.stage import answers_labels, chosen_trials
-from tamis.platform.assets.specification import asset
+from tamis.evaluation.running import (
+    Evaluated,
+    evaluate_checkpoint,
+    evaluate_once,
+    evaluation_key,
+    forget_evaluation,
+)
+from tamis.evaluation.scores import store_scores
+from tamis.evaluation.stage import answers_labels, chosen_trials, evaluation_settings
+from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.resources.tracker import TrackerResource
+from tamis.report.choices import PAGE, choices_page
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
 from tamis.training.planned import model_section
@@ -59,6 +69,48 @@ def control_losses(work: Work, tracker: TrackerResource) -> Iterator[Any]:
         )
         facts[f"{row['trial']} on {row['control']}"] = row["difference"]
     yield from work.record(Output(row_count=len(rows), metadata=facts))
+
+
+@asset("evaluations", ["torch", "mlflow"])
+@per_partition
+def evaluations(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
+    """Scores of a trial's checkpoint by the command of [evaluation], in pairs with the model before training.
+
+    The command runs within this step, so nothing else is written until it ends.
+    """
+    project, trial = work.project, work.snapshot.trials[key]
+    tracker.require(project)
+    section, _fold = model_section(project, trial.model)
+    start = project.model(section.path) if section.path else str(work.upstream("base_models", trial.model))
+    config = evaluation_settings(work.snapshot)
+    versions = [
+        work.current[place].data_version
+        for place in ((TRIALS_STAGE.name, key), (BASE_MODELS_STAGE.name, trial.model))
+    ]
+    after, before = (
+        Evaluated(checkpoint=checkpoint, key=evaluation_key(config, version))
+        for checkpoint, version in zip(
+            (str(work.upstream(TRIALS_STAGE.name, key)), start), versions, strict=True
+        )
+    )
+    with work.progress(f"evaluation of {key}"):
+        scores = evaluate_checkpoint(project, after)
+        # Others cannot load a model by the name that it has in Tamis alone.
+        is_loadable = "/" in start
+        starts = evaluate_once(project, before) if is_loadable else None
+    summary = store_scores(work.store, key, scores, starts)
+    metrics = {f"evaluation.{task}": score for task, score in summary.select("task", "score").iter_rows()}
+    tracker.add(project, key, metrics)
+    yield from work.record(Output(partition=key, row_count=len(scores), metadata=metrics))
+    forget_evaluation(project, after)
+
+
+@asset("trained_choices", ["polars"])
+def trained_choices(work: Work) -> Iterator[Any]:
+    """A page of trained models: the gain of each on its target, and what that cost or brought elsewhere."""
+    page = work.project.home.reports / PAGE
+    write_atomically(page, choices_page(work.project).encode())
+    yield from work.record(Output(files=[page], metadata={"report": work.link(page)}))
 
 
 def controls_of(work: Work) -> list[Control]:

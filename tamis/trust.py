@@ -39,11 +39,18 @@ PLUGIN_CURE = "take it out of plugins in [project]"
 
 
 def asked_by(project: Project) -> list[Consent]:
-    """Return what tamis.toml wants accepted, each with the address in full."""
-    trainer = project.settings.trainer
-    commands = {"[trainer]": trainer.command} if trainer else {}
+    """Return what tamis.toml wants accepted: each command and each address in full."""
+    settings = project.settings
+    commands = {
+        "[trainer]": settings.trainer.command if settings.trainer else (),
+        "[evaluation]": settings.evaluation.command or (),
+    }
     return [
-        *(run_consent(key, project.file, command, project.root) for key, command in commands.items()),
+        *(
+            run_consent(key, project.file, command, project.root)
+            for key, command in commands.items()
+            if command
+        ),
         *(Consent.of(project.file, effect) for effect in _effects(project)),
     ]
 

@@ -2,3 +2,7 @@
 
 CODE_VERSION = "1"
 """Raised by hand when the same models and controls give other losses."""
+EVALUATION_CODE_VERSION = "1"
+"""Raised by hand when what the same command writes gives other scores."""
+REPORT_CODE_VERSION = "1"
+"""Raised by hand when the same figures give another page."""

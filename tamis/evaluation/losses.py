@@ -5,7 +5,6 @@ A measurement is kept while model, texts and method stay the same, so a further 
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import polars as pl
 
 from tamis.base.progress import Advance, ignore
 from tamis.evaluation import CODE_VERSION
-from tamis.evaluation.controls import POOL, Control
-from tamis.evaluation.paired import difference
+from tamis.evaluation.controls import Control
+from tamis.evaluation.paired import Difference, difference
 from tamis.evaluation.stage import CONTROL_LOSSES
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store, quoted
@@ -111,20 +110,16 @@ def _values(start: Evaluation | str, after: Evaluation | str) -> dict[str, Any]:
     }
 
 
-def control_clauses(store: Store) -> dict[str, str]:
-    """Return, by trial, a clause on its losses off the goal, which begins with a semicolon."""
-    rows = store.read(CONTROL_LOSSES.name).sort("trial", "control")
-    clauses: dict[str, str] = {}
-    for row in rows.iter_rows(named=True):
-        place = "the pool" if row["control"] == POOL else f"control {row['control']}"
-        if row["not_measured"] is not None:
-            said = f"; not measured on {place}: {row['not_measured']}"
-        else:
-            low, high = row["difference_low"], row["difference_high"]
-            interval = f", 95 % interval: {low:+.3f} to {high:+.3f}" if math.isfinite(low) else ""
-            said = (
-                f"; on {place} {row['start_bits_per_byte']:.3f} -> {row['bits_per_byte']:.3f} "
-                f"({row['difference']:+.3f}{interval})"
-            )
-        clauses[row["trial"]] = clauses.get(row["trial"], "") + said
-    return clauses
+def paired_losses(store: Store, trial: str, against: str) -> dict[str, Difference]:
+    """Return, by control, the difference of two trials' losses over the same documents, in bits per byte."""
+    columns = ["control", "document_bits", "document_bytes"]
+    own, other = (
+        store.read(CONTROL_LOSSES.name, columns, f"trial = {quoted(name)} AND not_measured IS NULL")
+        for name in (trial, against)
+    )
+    pairs = own.join(other, on="control", suffix="_other").sort("control")
+    return {
+        row["control"]: difference(row["document_bits"], row["document_bits_other"], row["document_bytes"])
+        for row in pairs.iter_rows(named=True)
+        if row["document_bytes"] == row["document_bytes_other"]
+    }

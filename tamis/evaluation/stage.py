@@ -2,10 +2,22 @@
 
 from typing import Any
 
-from tamis.evaluation import CODE_VERSION
+from tamis.base.own_command import command_files
+from tamis.evaluation import CODE_VERSION, EVALUATION_CODE_VERSION, REPORT_CODE_VERSION
 from tamis.selection.stage import eligible_edges, filter_settings
 from tamis.settings.references import named
-from tamis.stage import Automation, Growth, Snapshot, Stage, edge, precision_settings, when
+from tamis.stage import (
+    Automation,
+    Growth,
+    Snapshot,
+    Stage,
+    all_made,
+    edge,
+    only,
+    precision_settings,
+    same,
+    when,
+)
 from tamis.store.columns import Table, integer, many, real, text
 from tamis.training.planned import planned_trials
 from tamis.training.stage import TRIALS_STAGE, target_of_trial
@@ -29,6 +41,44 @@ CONTROL_LOSSES = Table(
         many(real("document_bits", "code length of each document after training, in bits")),
         many(integer("document_bytes", "length of each document, in UTF-8 bytes")),
         text("not_measured", "why there is no loss; null if there is one"),
+    ),
+)
+
+
+EVALUATION_SCORES = Table(
+    name="evaluation_scores",
+    key=("trial", "task", "example"),
+    text=(),
+    partition="trial",
+    columns=(
+        text("trial", "name of the trial"),
+        text("task", "name of the task; of lm-eval's samples with the metric, as task:metric"),
+        text("example", "id of the example within its task, as the evaluation gives it"),
+        real("score", "score of the trained model on the example; higher is better"),
+        real(
+            "start_score",
+            "score of the model before training on the same example; null if it was not evaluated on it",
+        ),
+    ),
+)
+
+EVALUATIONS = Table(
+    name="evaluations",
+    key=("trial", "task"),
+    text=(),
+    partition="trial",
+    columns=(
+        text("trial", "name of the trial"),
+        text("task", "name of the task; of lm-eval's samples with the metric, as task:metric"),
+        integer("examples", "number of examples of the task"),
+        real("score", "mean score of the trained model"),
+        real("score_low", "lower end of the 95 % interval of score over examples; null for one example"),
+        real("score_high", "upper end of the 95 % interval of score over examples; null for one example"),
+        integer("pairs", "number of examples on which the model before training was evaluated, too"),
+        real("start_score", "mean score of the model before training, over the pairs"),
+        real("difference", "mean score after training less that before, over the pairs"),
+        real("difference_low", "lower end of the 95 % interval of difference over pairs"),
+        real("difference_high", "upper end of the 95 % interval of difference over pairs"),
     ),
 )
 
@@ -76,6 +126,40 @@ def _control_losses_settings(snapshot: Snapshot, partition: str) -> dict[str, An
     return window | drawn | precision_settings(snapshot)
 
 
+def evaluation_active(snapshot: Snapshot) -> bool:
+    """Return whether the project has an evaluation of its own."""
+    return bool(snapshot.project.settings.evaluation.command)
+
+
+def evaluation_settings(snapshot: Snapshot, partition: str = "") -> dict[str, Any]:
+    """Return the command, the digests of the project's files that it names, and the metric to read."""
+    section, root = snapshot.project.settings.evaluation, snapshot.project.root
+    command = {"command": list(section.command), "files": command_files(section.command, root)}
+    return command | ({"metric": section.metric} if section.metric else {})
+
+
+def _measured_trials(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """Return the trials that have a measure besides the target's."""
+    if not evaluation_active(snapshot):
+        return chosen_trials(snapshot)
+    return all_made(TRIALS_STAGE)(snapshot, partition)
+
+
+EVALUATIONS_STAGE = Stage(
+    name="evaluations",
+    group="training",
+    partitions="trials",
+    code_version=EVALUATION_CODE_VERSION,
+    active=evaluation_active,
+    edges=(
+        edge(TRIALS_STAGE.name, same),
+        edge("base_models", lambda snapshot, key: (snapshot.trials[key].model,)),
+    ),
+    settings=evaluation_settings,
+    tables=(EVALUATIONS, EVALUATION_SCORES),
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
 CONTROL_STAGE = Stage(
     name="control_losses",
     group="training",
@@ -91,4 +175,18 @@ CONTROL_STAGE = Stage(
     automation=Automation.BY_HAND,
     growth=Growth.NOTHING,
 )
-STAGES = (CONTROL_STAGE,)
+CHOICES_STAGE = Stage(
+    name="trained_choices",
+    group="training",
+    code_version=REPORT_CODE_VERSION,
+    by_content=True,
+    active=lambda snapshot: controls_active(snapshot) or evaluation_active(snapshot),
+    edges=(
+        edge(TRIALS_STAGE.name, _measured_trials),
+        edge(CONTROL_STAGE.name, when(controls_active, only)),
+        edge(EVALUATIONS_STAGE.name, all_made(EVALUATIONS_STAGE)),
+    ),
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+STAGES = (CONTROL_STAGE, EVALUATIONS_STAGE, CHOICES_STAGE)

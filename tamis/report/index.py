@@ -8,6 +8,7 @@ from pathlib import Path
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
 from tamis.embedding.unknown import unknown_lines
+from tamis.evaluation.stage import CHOICES_STAGE
 from tamis.graph.plan import Due, reason_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
@@ -15,6 +16,7 @@ from tamis.mixture.stage import MIXTURE_STAGE
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
+from tamis.report.choices import PAGE as CHOICES_PAGE
 from tamis.report.mixture import PAGE as MIXTURE_PAGE
 from tamis.report.rendering import render
 from tamis.report.seen import page_links
@@ -141,6 +143,9 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
         ],
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
+        "Trained choices": [
+            page(CHOICES_PAGE, "what each choice gained on its target and cost elsewhere", CHOICES_STAGE.name)
+        ],
         "Lineage": [page("lineage_audit.html", "how every result was made", AUDIT_ASSET)],
         "Tables": [
             page(f"sql_{name}.html", ": ".join(filter(None, (name, stage.description))), name)

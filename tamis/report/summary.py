@@ -16,13 +16,13 @@ from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files
 from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, OCCURRENCES
-from tamis.evaluation.losses import control_clauses
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.records.current_values import CurrentValue, read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import measured_on, published, read_decisions
 from tamis.report.address import INDEX
+from tamis.report.choices import choice_lines, clauses_of, measures_of
 from tamis.report.comparison import comparison_text
 from tamis.scaling.choice import could_be_as_good
 from tamis.scaling.stage import CHOICE_STAGE
@@ -178,11 +178,11 @@ def trial_lines(project: Project) -> list[str]:
         row["target"] = measured.get(row["trial"], asked.get(row["trial"]))
     current = [row for row in rows if row["trial"] in asked and row["target"] == asked[row["trial"]]]
     several = len({row["target"] for row in current}) > 1
-    elsewhere = control_clauses(store)
+    elsewhere = measures_of(store)
     return [
         f"{COMPARED[row['kind']]} of {row['model']} on {row['data']}"
         + (f", measured on {row['target']}" if several else "")
-        + f": {_outcome(row)}{elsewhere.get(row['trial'], '')}"
+        + f": {_outcome(row)}{clauses_of(elsewhere.get(row['trial'], ()))}"
         + f" ({row['size']:,} documents, {row['tokens']:,} tokens)"
         for row in sorted(current, key=_order)
     ]
@@ -273,7 +273,9 @@ def comparison_lines(project: Project) -> list[str]:
         tau = f"{row['kendall_tau']:.2f}" if row["kendall_tau"] is not None else "-"
         names = f"{row['sampler_a']:{wide}}{row['sampler_b']:{wide}}"
         lines.append(f"{names}{row['jaccard']:>10.2f}{tau:>10}")
-    return [*lines, *_trained_lines(project), f"page: {project.home.reports / 'sampler_comparison.html'}"]
+    lines += [*_trained_lines(project), f"page: {project.home.reports / 'sampler_comparison.html'}"]
+    choices = choice_lines(project)
+    return [*lines, "", *choices] if choices else lines
 
 
 def _trained_lines(project: Project) -> list[str]:

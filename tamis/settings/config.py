@@ -46,6 +46,7 @@ from tamis.settings.training_sections import (
     BaseModelSection,
     CheckpointsSection,
     ComparisonSection,
+    EvaluationSection,
     FineTuningSection,
     MixtureSection,
     PretrainingSection,
@@ -110,6 +111,7 @@ class Settings(Section):
     comparison: ComparisonSection = ComparisonSection()
     control: tuple[ControlSection, ...] = ()
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
+    evaluation: EvaluationSection = EvaluationSection()
     mixture: MixtureSection | None = None
     retention: RetentionSection = RetentionSection()
     tracking: TrackingSection = TrackingSection()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from tamis.base.own_command import placeholders
 from tamis.settings.sections import Section
@@ -15,6 +15,10 @@ MOST_RUNS = 2_000
 """Of one mixture: each is a partition, and the largest published swarm has half as many."""
 SPEC = "spec"
 """Placeholder in the command of [trainer]: the path of the file that says what to train."""
+FOLDERS = ("checkpoint", "out")
+"""Names in braces in the command of [evaluation]: the model's folder, and the folder to write to."""
+Word = Annotated[str, StringConstraints(min_length=1)]
+"""A word of a command, passed as it is: no shell reads it."""
 OWN_RECIPE = {"learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"}
 
 
@@ -170,6 +174,40 @@ class ComparisonSection(Section):
     selections: tuple[Name, ...] = ()
     two_stage: bool = False
     on_request: OnRequestSection = OnRequestSection()
+
+
+class EvaluationSection(Section):
+    """The user's own evaluation of checkpoints: a command that writes scores by task and example.
+
+    `metric`: of lm-eval's samples the only one to read. `time_limit`: seconds of one command.
+    """
+
+    command: tuple[Word, ...] = ()
+    metric: Pattern | None = None
+    time_limit: int = Field(86_400, ge=1)
+
+    @model_validator(mode="after")
+    def _command_names_its_folders(self) -> "EvaluationSection":
+        named = placeholders(self.command)
+        missing = [f"{{{name}}}" for name in FOLDERS if self.command and name not in named]
+        unknown = sorted({*named} - {*FOLDERS})
+        shown = list(self.command)
+        refuse(
+            (
+                missing,
+                "command",
+                shown,
+                f"a list of words with {' and '.join(missing)}, such as "
+                '["python", "evaluate.py", "{checkpoint}", "{out}"]',
+            ),
+            (
+                unknown,
+                "command",
+                shown,
+                f"no names in braces but {{checkpoint}} and {{out}} (found: {{{''.join(unknown[:1])}}})",
+            ),
+        )
+        return self
 
 
 class MixtureSection(Section):

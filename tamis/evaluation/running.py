@@ -1,0 +1,80 @@
+"""A user's evaluation of a checkpoint: its command is run to its end, and what it wrote is read.
+
+The command has a folder of its own under the home's cache, which is erased once its scores are recorded: it
+may quote documents. One whose Tamis was killed is waited for, not started again.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tamis.base.files import write_atomically
+from tamis.base.own_command import ENDED, CommandFailedError, fill, poll, run_to_end
+from tamis.evaluation.answers import SCHEMA, BadAnswerError, read_answer
+from tamis.project import Project
+from tamis.store.digests import canonical_digest
+
+KEY = "[evaluation]"
+FOLDER, OUT = "evaluations", "out"
+ONCE = "evaluated"
+"""Folder of the cache with scores of models before training, by their key: names and numbers alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A checkpoint to evaluate: a folder or the id of a model on a hub, and what identifies its scores."""
+
+    checkpoint: str
+    key: str
+
+
+def evaluation_key(config: dict[str, object], version: str) -> str:
+    """Return what identifies the scores of a model of this data version under these settings."""
+    return canonical_digest(json.dumps([config, version], sort_keys=True))
+
+
+def evaluate_checkpoint(project: Project, asked: Evaluated) -> pl.DataFrame:
+    """Run the command on a checkpoint and return task, example and score.
+
+    What it wrote stays until `forget_evaluation`, so a retry after a kill repeats nothing. Raises
+    `CommandFailedError` where it fails or takes too long, `UnknownProgramError`, `BadAnswerError`.
+    """
+    section, folder = project.settings.evaluation, _folder(project, asked)
+    ended = poll(folder)
+    if ended is not None and not ended.succeeded:
+        shutil.rmtree(folder, ignore_errors=True)
+    out = folder / OUT
+    out.mkdir(parents=True, exist_ok=True)
+    command = fill(section.command, {"checkpoint": asked.checkpoint, "out": out})
+    ended = run_to_end(command, cwd=project.root, folder=folder, time_limit=section.time_limit)
+    if not ended.succeeded:
+        raise CommandFailedError(KEY, ended.in_words(section.time_limit), folder)
+    try:
+        return read_answer(out, section.metric)
+    except BadAnswerError:
+        (folder / ENDED).unlink()  # the next attempt begins from nothing; until then a person can look
+        raise
+
+
+def forget_evaluation(project: Project, asked: Evaluated) -> None:
+    """Erase what a command wrote."""
+    shutil.rmtree(_folder(project, asked), ignore_errors=True)
+
+
+def evaluate_once(project: Project, asked: Evaluated) -> pl.DataFrame:
+    """Return the scores of a model that many trials start from: run once, then from the cache."""
+    path = project.home.cache / ONCE / f"{asked.key[:32]}.json"
+    if path.is_file():
+        return pl.DataFrame(json.loads(path.read_text()), schema=SCHEMA)
+    scores = evaluate_checkpoint(project, asked)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(scores.to_dict(as_series=False)).encode())
+    forget_evaluation(project, asked)
+    return scores
+
+
+def _folder(project: Project, asked: Evaluated) -> Path:
+    return project.home.cache / FOLDER / asked.key[:16]

@@ -88,9 +88,9 @@ def evaluations(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]
         for place in ((TRIALS_STAGE.name, key), (BASE_MODELS_STAGE.name, trial.model))
     ]
     after, before = (
-        Evaluated(checkpoint=checkpoint, key=evaluation_key(config, version))
-        for checkpoint, version in zip(
-            (str(work.upstream(TRIALS_STAGE.name, key)), start), versions, strict=True
+        Evaluated(name=name, checkpoint=checkpoint, key=evaluation_key(config, version))
+        for name, checkpoint, version in zip(
+            (key, trial.model), (str(work.upstream(TRIALS_STAGE.name, key)), start), versions, strict=True
         )
     )
     with work.progress(f"evaluation of {key}"):

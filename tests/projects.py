@@ -178,6 +178,7 @@ EVERYTHING = small_settings(
     '[[score]]\nname = "len"\nplugin = "length"\n',
     "[trial_budget]\nshare = 0.5\n",
     '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n',
+    '[evaluation]\ncommand = ["python", "evaluate.py", "{checkpoint}", "{out}"]\n',
     selection("uncrowded", "got-d-debiased", 5, target="algebra"),
     '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',
 ).replace("[project]\n", f'[project]\ntokenizer = "small"\nplugins = ["{PLUGIN_FILE}"]\n', 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tamis.base.files import write_atomically
-from tamis.base.own_command import ENDED, CommandFailedError, fill, poll, run_to_end
+from tamis.base.own_command import ENDED, CommandFailedError, fill, poll, run_to_end, stop
 from tamis.evaluation.answers import SCHEMA, BadAnswerError, read_answer
 from tamis.project import Project
 from tamis.store.digests import canonical_digest
@@ -25,8 +25,12 @@ ONCE = "evaluated"
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """A checkpoint to evaluate: a folder or the id of a model on a hub, and what identifies its scores."""
+    """A checkpoint to evaluate: a folder or the id of a model on a hub, and what identifies its scores.
 
+    `name`: of the trial or base model; it has one evaluation at a time.
+    """
+
+    name: str
     checkpoint: str
     key: str
 
@@ -43,6 +47,9 @@ def evaluate_checkpoint(project: Project, asked: Evaluated) -> pl.DataFrame:
     `CommandFailedError` where it fails or takes too long, `UnknownProgramError`, `BadAnswerError`.
     """
     section, folder = project.settings.evaluation, _folder(project, asked)
+    for other in folder.parent.glob("*"):
+        if other != folder:  # of an earlier command or checkpoint
+            _end(other)
     ended = poll(folder)
     if ended is not None and not ended.succeeded:
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,7 +68,7 @@ def evaluate_checkpoint(project: Project, asked: Evaluated) -> pl.DataFrame:
 
 def forget_evaluation(project: Project, asked: Evaluated) -> None:
     """Erase what a command wrote."""
-    shutil.rmtree(_folder(project, asked), ignore_errors=True)
+    shutil.rmtree(_folder(project, asked).parent, ignore_errors=True)
 
 
 def evaluate_once(project: Project, asked: Evaluated) -> pl.DataFrame:
@@ -77,4 +84,11 @@ def evaluate_once(project: Project, asked: Evaluated) -> pl.DataFrame:
 
 
 def _folder(project: Project, asked: Evaluated) -> Path:
-    return project.home.cache / FOLDER / asked.key[:16]
+    return project.home.cache / FOLDER / asked.name / asked.key[:16]
+
+
+def _end(folder: Path) -> None:
+    """Stop a command that may still run, and erase its folder."""
+    if poll(folder) is None:
+        stop(folder)
+    shutil.rmtree(folder, ignore_errors=True)

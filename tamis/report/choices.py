@@ -6,7 +6,7 @@ A gain on the target and its cost elsewhere stand in one line: who sees the one 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tamis.evaluation.controls import POOL
 from tamis.evaluation.losses import paired_losses
@@ -33,11 +33,11 @@ _OF_CONTROL = [
 class Measure:
     """A figure of a trial before and after training, with the difference in pairs; None where unknown.
 
-    `name`: of the set or task. `is_loss`: smaller is better. `why`: why there is no figure, else "".
+    `name`: of the set or task. `why`: why there is no figure, else "".
     """
 
     name: str
-    is_loss: bool
+    kind: Literal["target", "control", "task"]
     examples: int
     before: float | None
     after: float | None
@@ -51,12 +51,13 @@ class Measure:
         """Say it in the middle of a sentence."""
         if self.after is None:
             return f"not measured on {self.name}: {self.why}"
+        said = f"on {self.name}" if self.kind == "control" else self.name
         if self.before is None or self.difference is None:
-            return f"{self.name} {self.after:.3f}"
+            return f"{said} {self.after:.3f}"
         ends = ""
         if self.low is not None and self.high is not None and math.isfinite(self.low):
             ends = f", 95 % interval: {self.low:+.3f} to {self.high:+.3f}"
-        return f"{self.name} {self.before:.3f} -> {self.after:.3f} ({self.difference:+.3f}{ends})"
+        return f"{said} {self.before:.3f} -> {self.after:.3f} ({self.difference:+.3f}{ends})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def measures_of(store: Store) -> dict[str, list[Measure]]:
         found.setdefault(row["trial"], []).append(
             Measure(
                 name=place_of(row["control"]),
-                is_loss=True,
+                kind="control",
                 examples=row["documents"] or 0,
                 before=row["start_bits_per_byte"],
                 after=row["bits_per_byte"],
@@ -101,7 +102,7 @@ def measures_of(store: Store) -> dict[str, list[Measure]]:
         found.setdefault(row["trial"], []).append(
             Measure(
                 name=row["task"],
-                is_loss=False,
+                kind="task",
                 examples=row["examples"],
                 before=row["start_score"],
                 after=row["score"],
@@ -184,7 +185,7 @@ def _of_target(row: Mapping[str, Any]) -> Measure:
     if row["accuracy"] is not None:
         return Measure(
             name="target accuracy",
-            is_loss=False,
+            kind="target",
             examples=0,
             before=None,
             after=row["accuracy"],
@@ -195,7 +196,7 @@ def _of_target(row: Mapping[str, Any]) -> Measure:
     before, after = row["zero_shot_bits_per_byte"], row["held_out_bits_per_byte"]
     return Measure(
         name="target loss",
-        is_loss=True,
+        kind="target",
         examples=0,
         before=before,
         after=after,

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from exports import MADE, settings_of, write_corpora
+from made_evaluations import make as make_evaluated
 from once import altered, once
 from projects import GRAPH, SmallProject, make_graph, plain_project
 
+from tamis.base.trust import TRUST
 from tamis.embedding.static import StaticEncoder, load_static
 from tamis.report.selection_data import SelectionReport, selection_plot_png
 
@@ -112,5 +114,14 @@ def exporting_made(tmp_path_factory) -> Iterator[SmallProject]:
 def exporting(tmp_path, exporting_made, nowhere) -> Iterator[SmallProject]:
     """A copy of it that a test may change."""
     copied = exporting_made.copy(tmp_path / "project")
+    yield copied
+    copied.close()
+
+
+@pytest.fixture
+def evaluated(tmp_path, shared, nowhere, monkeypatch) -> Iterator[SmallProject]:
+    """A copy of the project of made_evaluations.py that a test may change, with its command accepted."""
+    monkeypatch.setenv(TRUST, "1")
+    copied = SmallProject(once(shared / "evaluated", make_evaluated)).copy(tmp_path / "evaluated")
     yield copied
     copied.close()

@@ -85,6 +85,10 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),
         ('[[keep_out]]\nname = "exam"\npath = "exam"\n', {"kept_out"}),
+        (
+            '[evaluation]\ncommand = ["evaluate", "{checkpoint}", "{out}"]\n',
+            {"evaluations", "trained_choices"},
+        ),
         ('[filters]\nheuristics = ["form"]\n', {"form_model", "form_scores"}),
         (score(), {"column_scores"}),
         (score(column=None, model="model", label="good"), {"classifier_scores"}),

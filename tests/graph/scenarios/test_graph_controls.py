@@ -1,82 +1,28 @@
 """Controls: the loss of trained choices on texts off the goal, in the graph, its pages and MLflow."""
 
-from collections.abc import Iterator
-
 import polars as pl
 import pytest
-from projects import (
-    SmallProject,
-    base_model,
-    corpus,
-    plain_project,
-    selection,
-    sentences,
-    settings,
-    target,
-    write_jsonl,
-)
+from made_evaluations import FEW, MORE, TRAINED
+from projects import SmallProject, sentences, write_jsonl
 
-from tamis.comparison.analysis import analyse
+from tamis.comparison.analysis import ComparisonReport, analyse
 from tamis.comparison.runs import losses_on_controls
 from tamis.graph.plan import full_plan
 from tamis.report.comparison import comparison_text
 from tamis.report.summary import trial_lines
 from tamis.training.tracking import open_tracker
 
-RECIPE = """
-[pretraining]
-tokens = 1_000
-vocabulary = 512
-sequence_length = 32
-
-[fine_tuning]
-epochs = 1
-sequence_length = 32
-
-[comparison]
-model = "small"
-selections = ["few", "more"]
-"""
-TEXT = settings(
-    corpus(),
-    target("algebra", train=10, held_out=10),
-    selection("few", "random", 10),
-    selection("more", "random", 20),
-    base_model(preset="llama-0.3m"),
-    RECIPE,
-)
-MADE = {
-    *("raw_shards", "documents", "near_duplicates", "target_examples", "contamination", "selected_subset"),
-    *("tokenizer", "base_models", "trials", "control_losses"),
-}
-CHOICES = ["warm-up__small__few", "warm-up__small__more"]
+CHOICES = [FEW, MORE]
+CONTROL = '\n[[control]]\nname = "general"\npath = "general"\n'
+MEASURED = TRAINED | {"control_losses"}
 
 
 def due(project: SmallProject) -> list[str]:
-    return [one.asset for one in full_plan(project.snapshot, project.current) if one.asset in MADE]
+    return [one.asset for one in full_plan(project.snapshot, project.current) if one.asset in MEASURED]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Iterator[SmallProject]:
-    project = plain_project(tmp_path_factory.mktemp("controls") / "project", TEXT, {})
-    write_jsonl(
-        project.root / "documents" / "a.jsonl", sentences("cooking", 40, 1) + sentences("sailing", 40, 2)
-    )
-    write_jsonl(project.root / "target" / "a.jsonl", sentences("algebra", 30, 3))
-    project.make(MADE)
-    yield project
-    project.close()
-
-
-@pytest.fixture
-def project(made, tmp_path, nowhere) -> Iterator[SmallProject]:
-    copied = made.copy(tmp_path / "copied")
-    yield copied
-    copied.close()
-
-
-def test_choices_are_measured_on_documents_that_no_model_trained_on(made):
-    rows = made.store.read("control_losses").sort("trial")
+def test_choices_are_measured_on_documents_that_no_model_trained_on(evaluated):
+    rows = evaluated.store.read("control_losses").sort("trial")
     assert rows["trial"].to_list() == CHOICES
     assert rows["control"].to_list() == ["pool", "pool"]
     for row in rows.iter_rows(named=True):
@@ -88,50 +34,50 @@ def test_choices_are_measured_on_documents_that_no_model_trained_on(made):
         assert len(row["document_bits"]) == row["documents"] >= 20
 
 
-def test_the_summary_and_mlflow_show_it_beside_the_loss_on_the_target(made):
-    row = made.store.read("control_losses").sort("trial").row(0, named=True)
-    line = next(line for line in trial_lines(made.project) if " on few" in line)
+def test_the_summary_and_mlflow_show_it_beside_the_loss_on_the_target(evaluated):
+    row = evaluated.store.read("control_losses").sort("trial").row(0, named=True)
+    line = next(line for line in trial_lines(evaluated.project) if " on few" in line)
     shown = f"on the pool {row['start_bits_per_byte']:.3f} -> {row['bits_per_byte']:.3f}"
     assert shown in line
     assert f"({row['difference']:+.3f}, 95 % interval:" in line
-    client = open_tracker(made.project.tracking_uri)
-    run = made.store.read("trials", ["mlflow_run"], f"trial = '{CHOICES[0]}'").item()
+    client = open_tracker(evaluated.project.tracking_uri)
+    run = evaluated.store.read("trials", ["mlflow_run"], f"trial = '{CHOICES[0]}'").item()
     metrics = client.get_run(run).data.metrics
     assert metrics["control.pool.bits_per_byte"] == row["bits_per_byte"]
     assert metrics["control.pool.difference"] == row["difference"]
-    assert due(made) == []
+    assert due(evaluated) == []
 
 
-def test_a_control_of_files_takes_the_place_of_the_pool_without_training(project):
-    project.make(MADE)
-    trained = {name: project.current[("trials", name)] for name in CHOICES}
-    write_jsonl(project.root / "general" / "a.jsonl", sentences("algebra", 6, 9))
-    project.configure(project.text + '\n[[control]]\nname = "general"\npath = "general"\n')
-    assert due(project) == ["control_losses"]
-    project.make(MADE)
-    rows = project.store.read("control_losses").sort("trial")
+def test_a_control_of_files_takes_the_place_of_the_pool_without_training(evaluated):
+    evaluated.make(MEASURED)
+    trained = {name: evaluated.current[("trials", name)] for name in CHOICES}
+    write_jsonl(evaluated.root / "general" / "a.jsonl", sentences("algebra", 6, 9))
+    evaluated.configure(evaluated.text + CONTROL)
+    assert due(evaluated) == ["control_losses"]
+    evaluated.make(MEASURED)
+    rows = evaluated.store.read("control_losses").sort("trial")
     assert rows.select("trial", "control", "documents").rows() == [(name, "general", 6) for name in CHOICES]
-    assert {name: project.current[("trials", name)] for name in CHOICES} == trained
-    [line] = [line for line in trial_lines(project.project) if " on few" in line]
+    assert {name: evaluated.current[("trials", name)] for name in CHOICES} == trained
+    [line] = [line for line in trial_lines(evaluated.project) if " on few" in line]
     assert "on control general" in line
     # Other texts of the same control are measured again; the same are not.
     before = rows["measurement"].to_list()
-    write_jsonl(project.root / "general" / "b.jsonl", sentences("algebra", 1, 11))
-    project.make(MADE)
-    after = project.store.read("control_losses").sort("trial")
+    write_jsonl(evaluated.root / "general" / "b.jsonl", sentences("algebra", 1, 11))
+    evaluated.make(MEASURED)
+    after = evaluated.store.read("control_losses").sort("trial")
     assert after["documents"].to_list() == [7, 7]
     assert not set(after["measurement"]) & set(before)
 
 
-def test_a_control_without_texts_is_refused_by_name(project):
-    (project.root / "general").mkdir()
-    (project.root / "general" / "b.jsonl").write_text('{"body": "no text"}\n')
-    project.configure(project.text + '\n[[control]]\nname = "general"\npath = "general"\n')
-    failed = project.try_making(MADE).failed
+def test_a_control_without_texts_is_refused_by_name(evaluated):
+    (evaluated.root / "general").mkdir()
+    (evaluated.root / "general" / "b.jsonl").write_text('{"body": "no text"}\n')
+    evaluated.configure(evaluated.text + CONTROL)
+    failed = evaluated.try_making(MEASURED).failed
     assert list(failed) == ["control_losses"]
     said = "control 'general' of [[control]]: none of its 1 row (general) has a text to measure on"
     assert said in failed["control_losses"]
-    assert project.store.count("control_losses") == 2, "what was measured before stays"
+    assert evaluated.store.count("control_losses") == 2, "what was measured before stays"
 
 
 COMPARED = """
@@ -148,36 +94,36 @@ held_out = 10
 """
 
 
-def test_compared_runs_are_measured_on_controls_without_training_the_earlier_again(project):
-    stages = (MADE - {"control_losses"}) | {"sampler_trials"}
-    project.configure(project.text + COMPARED)
-    project.make(stages)
-    before = project.store.read("sampler_trials").sort("run")
+def test_compared_runs_are_measured_on_controls_without_training_the_earlier_again(evaluated):
+    stages = TRAINED | {"sampler_trials"}
+    evaluated.configure(evaluated.text + COMPARED)
+    evaluated.make(stages)
+    before = evaluated.store.read("sampler_trials").sort("run")
     assert len(before) == 2
-    assert project.store.count("sampler_trials_controls") == 0
-    write_jsonl(project.root / "general" / "a.jsonl", sentences("algebra", 6, 9))
-    project.configure(project.text + '\n[[control]]\nname = "general"\npath = "general"\n')
-    project.make(stages)
-    assert project.store.read("sampler_trials").sort("run").equals(before), "no run is trained again"
-    found = analysed(project)
+    assert evaluated.store.count("sampler_trials_controls") == 0
+    write_jsonl(evaluated.root / "general" / "a.jsonl", sentences("algebra", 6, 9))
+    evaluated.configure(evaluated.text + CONTROL)
+    evaluated.make(stages)
+    assert evaluated.store.read("sampler_trials").sort("run").equals(before), "no run is trained again"
+    found = analysed(evaluated)
     assert (found.controls, found.without_control) == ({}, {"general": 2})
     assert any("Control general: 2 runs of 2 without a loss on it" in line for line in comparison_text(found))
-    project.reconfigure("training_seeds = 1", "training_seeds = 2")
-    project.make(stages)
-    rows = project.store.read("sampler_trials_controls")
-    assert set(rows["run"]) == set(project.store.read("sampler_trials")["run"]) - set(before["run"])
+    evaluated.reconfigure("training_seeds = 1", "training_seeds = 2")
+    evaluated.make(stages)
+    rows = evaluated.store.read("sampler_trials_controls")
+    assert set(rows["run"]) == set(evaluated.store.read("sampler_trials")["run"]) - set(before["run"])
     for row in rows.iter_rows(named=True):
         assert row["bits_per_byte"] == pytest.approx(sum(row["document_bits"]) / sum(row["document_bytes"]))
-    found = analysed(project)
+    found = analysed(evaluated)
     assert found.without_control == {"general": 2}
     assert found.controls["general"].arms[0].loss == pytest.approx(
-        rows.filter(run=full_run(project))["bits_per_byte"].item()
+        rows.filter(run=full_run(evaluated))["bits_per_byte"].item()
     )
-    kept = project.store.read("sampler_trials").filter(pl.col("run").is_in(before["run"].to_list()))
+    kept = evaluated.store.read("sampler_trials").filter(pl.col("run").is_in(before["run"].to_list()))
     assert kept.sort("run").equals(before)
 
 
-def analysed(project: SmallProject):
+def analysed(project: SmallProject) -> ComparisonReport:
     rows = project.store.read("sampler_trials")
     return analyse(rows, 0, losses_on_controls(project.store, ["general"]))
 

@@ -582,6 +582,7 @@ EXAMPLES = {
     "comparison": {"model", "selections", "on_request"},
     "perplexity": {"model"},
     "sampler_trials": {"model", "target"},
+    "evaluation": {"command", "metric"},
     "filters": {"heuristics_off"},
     "automation": {"webhook", "webhook_key_env"},
 }

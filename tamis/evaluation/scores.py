@@ -9,6 +9,8 @@ from tamis.evaluation.paired import Difference, difference
 from tamis.evaluation.stage import EVALUATION_SCORES, EVALUATIONS
 from tamis.store.tables import Store, quoted
 
+_PAIRED = ("start_score", "difference", "difference_low", "difference_high")
+
 
 def store_scores(store: Store, trial: str, scores: pl.DataFrame, starts: pl.DataFrame | None) -> pl.DataFrame:
     """Write the scores of a trial (task, example, score) and return its row of each task.
@@ -30,9 +32,6 @@ def store_scores(store: Store, trial: str, scores: pl.DataFrame, starts: pl.Data
     store.put(EVALUATION_SCORES.name, rows, scope)
     store.put(EVALUATIONS.name, summary, scope)
     return summary
-
-
-_PAIRED = ("start_score", "difference", "difference_low", "difference_high")
 
 
 def _row(own: pl.DataFrame) -> dict[str, Any]:

@@ -131,6 +131,11 @@ def evaluation_active(snapshot: Snapshot) -> bool:
     return bool(snapshot.project.settings.evaluation.command)
 
 
+def evaluates_trials(snapshot: Snapshot) -> bool:
+    """Return whether there are trials that the evaluation is for."""
+    return evaluation_active(snapshot) and bool(planned_trials(snapshot.project))
+
+
 def evaluation_settings(snapshot: Snapshot, partition: str = "") -> dict[str, Any]:
     """Return the command, the digests of the project's files that it names, and the metric to read."""
     section, root = snapshot.project.settings.evaluation, snapshot.project.root
@@ -180,7 +185,7 @@ CHOICES_STAGE = Stage(
     group="training",
     code_version=REPORT_CODE_VERSION,
     by_content=True,
-    active=lambda snapshot: controls_active(snapshot) or evaluation_active(snapshot),
+    active=lambda snapshot: controls_active(snapshot) or evaluates_trials(snapshot),
     edges=(
         edge(TRIALS_STAGE.name, _measured_trials),
         edge(CONTROL_STAGE.name, when(controls_active, only)),

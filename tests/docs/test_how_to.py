@@ -489,3 +489,31 @@ def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):
     exported = pl.read_parquet(project.home.exports / "chosen.parquet")
     assert exported["text"].to_list() == chosen["text"].to_list()
     page.says("the same documents, ranks and reasons", "its target says `held_out = 0`".replace("its", "Its"))
+
+
+def test_evaluate_with_your_own_command(trained, tmp_path, monkeypatch):
+    page = Page("evaluate-with-your-own-command")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    [code] = re.findall(r"^```text\n# evaluate\.py\n(.*?)^```", page.text, re.MULTILINE | re.DOTALL)
+    (trained.root / "evaluate.py").write_text(code)
+    trained.configure(trained.text + "\n" + page.settings[page.settings.index("[evaluation]") :])
+    trials = trained.store.read("trials", ["trial", "checkpoint"]).sort("trial")
+    refused = trained.tamis("materialize", code=2)
+    assert "runs `python evaluate.py '{checkpoint}' '{out}'` on this machine" in refused.stderr
+    trained.tamis(*page.words("tamis trust"))
+    said = trained.tamis("materialize").stdout
+    page.says("Each trial is evaluated once.")
+    rows = trained.store.read("evaluation_scores").sort("trial", "example")
+    assert rows.select("trial", "task", "example").rows() == [
+        (trial, "algebra", example) for trial in trials["trial"] for example in ("proof", "sum")
+    ]
+    assert rows["start_score"].null_count() == 0
+    [line] = [line for line in said.splitlines() if line.startswith("Warm-up of small on best")]
+    page.says("show each trial with its target's loss, its loss on the [control]")
+    assert re.search(r"; on the pool .* \([+-].*; algebra .* \([+-]", line)
+    assert "algebra" in (trained.home.reports / "trained_choices.html").read_text()
+    page.says("In MLflow they are the metrics `evaluation.TASK` of the trial's run")
+    page.says("The folder is erased once the scores are recorded.")
+    assert not list((trained.home.cache / "evaluations").iterdir())
+    after = trained.store.read("trials", ["trial", "checkpoint"]).sort("trial")
+    assert after.equals(trials), "nothing is trained again"

@@ -132,13 +132,26 @@ METHODS = {
     "serving": ("tamis.selection:SERVING_CODE_VERSION", "serving_of"),
     "training": (
         "tamis.training:CODE_VERSION",
-        "OF_TARGETS aliased_checkpoints count_parameters failure_noted find_run forget_failures "
+        "OF_TARGETS add_metrics aliased_checkpoints count_parameters failure_noted find_run forget_failures "
         "forget_state log_trial mark_removed preset_shape pretrain pretraining_documents "
         "record_training_documents register_checkpoint registered_manifests require_experiment "
         "require_tracker run_trial score_perplexity train_measured train_tokenizer training_metadata "
         "trial_data trial_metadata without_refused",
     ),
-    "comparison": ("tamis.comparison:CODE_VERSION", "analyse claims.sentences make_runs runs_of"),
+    "comparison": (
+        "tamis.comparison:CODE_VERSION",
+        "analyse claims.sentences losses_on_controls make_runs runs_of",
+    ),
+    "controls": (
+        "tamis.evaluation:CODE_VERSION",
+        "draw_control fingerprint_control paired_losses read_control require_control_outside "
+        "update_control_losses",
+    ),
+    "evaluation": (
+        "tamis.evaluation:EVALUATION_CODE_VERSION",
+        "evaluate_checkpoint evaluate_once evaluation_key forget_evaluation paired.Difference paired_scores "
+        "store_scores",
+    ),
     "scaling": (
         "tamis.scaling:CODE_VERSION",
         "BudgetedSearch CLEAR SPENT TOO_SMALL accept_then_stop choice.trust choose_models "
@@ -167,6 +180,8 @@ NOT_REACHED = {
     "SWARM_CODE_VERSION": "likewise",
     "KEEP_OUT_CODE_VERSION": "likewise",
     "PLUGIN_CODE_VERSION": "likewise",
+    "EVALUATION_CODE_VERSION": "likewise",
+    "REPORT_CODE_VERSION": "likewise",
     "is_said_by_keys": "asked where input keys are made (stage.py)",
     "SOURCES_AS_COUNTED": "part of input keys (stage.py)",
     "MEASURES": "of filters: names of columns, which the goldens hold (stage.py)",

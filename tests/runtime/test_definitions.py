@@ -73,6 +73,7 @@ def test_each_sensor_names_what_it_makes_alone_and_says_what_it_does(tmp_path):
 
 
 COPIES = "[near_duplicates]\ncosine = 0.9\n"
+CHOSEN = base_model() + '[comparison]\nmodel = "small"\nselections = ["uniform"]\n'
 PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
 
 
@@ -85,9 +86,10 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
         (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         ('[filters]\nheuristics = ["gopher"]\n', {"document_flags"}),
         ('[[keep_out]]\nname = "exam"\npath = "exam"\n', {"kept_out"}),
+        (CHOSEN, {"base_models", "tokenizer", "trials", "control_losses", "trained_choices"}),
         (
-            '[evaluation]\ncommand = ["evaluate", "{checkpoint}", "{out}"]\n',
-            {"evaluations", "trained_choices"},
+            CHOSEN + '[evaluation]\ncommand = ["evaluate", "{checkpoint}", "{out}"]\n',
+            {*("base_models", "tokenizer", "trials", "control_losses", "trained_choices"), "evaluations"},
         ),
         ('[filters]\nheuristics = ["form"]\n', {"form_model", "form_scores"}),
         (score(), {"column_scores"}),

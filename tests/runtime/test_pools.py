@@ -70,7 +70,8 @@ def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other(
         "perplexity_scores", "quality_scores", "classifier_scores", "target_embeddings", "target_potential",
         "target_gaps", "transport_scores", "pool_potential_scores",
         "judge_scores",
-        "base_models", "trials", "sampler_trials", "selected_subset", "decisions",
+        "base_models", "trials", "control_losses", "evaluations", "sampler_trials", "selected_subset",
+            "decisions",
         "mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses",
     }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Which documents to train on, which model to fine-tune, what more data would buy, and why.
 
 `select` chooses among texts in memory, `take` returns the chosen rows. A project, which keeps its choice
-current and can prove it, is the command `tamis`. Importing this loads nothing that takes long.
+current and can prove it, is the command `tamis`; `load` returns the rows that it has chosen. Importing this
+loads nothing that takes long.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["__version__", "definitions", "select", "take"]
+__all__ = ["__version__", "definitions", "load", "select", "take"]
 
 
 def select(
@@ -106,6 +107,37 @@ def take(data: Any, decisions: Any) -> Any:
     from tamis.verbs.choice.data_types import take
 
     return take(data, decisions)
+
+
+def load(
+    selection: str,
+    project: "str | Path" = ".",
+    *,
+    as_torch: bool = False,
+    seed: int | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
+    batch_size: int = 1,
+) -> Any:
+    """Return the rows of a selection of a project, as it is published now: a `datasets.Dataset`.
+
+    project: a folder with a tamis.toml, or one below it. The rows are those of `tamis export`, best first;
+    they stay in a file of the project's cache, which a withdrawal removes, and are read from there.
+
+    as_torch: a `torch.utils.data.IterableDataset` instead. It shuffles by `seed` (that of the project) and
+    epoch (`set_epoch`); a document that is to be trained on several times is yielded as often. Each row is
+    read once an epoch by one of `world_size` processes, of which this one is `rank`: those of
+    torch.distributed, else of the variables RANK and WORLD_SIZE, else 0 of 1. `batch_size`: that of the
+    DataLoader, so that batches are the same with any number of its workers. `state_dict` and
+    `load_state_dict` continue within an epoch; see `tamis.verbs.load.SelectedRows`.
+
+    Raises `tamis.base.errors.MissingPackageError` without the package datasets, `BadArgumentError` for ranks
+    and seeds that cannot be, and what `tamis export` raises for selections that cannot be read.
+    """
+    from tamis.verbs.load import Reading, load_selection
+
+    reading = Reading(seed=seed, rank=rank, world_size=world_size, batch_size=batch_size)
+    return load_selection(selection, project, as_torch=as_torch, reading=reading)
 
 
 def definitions(

@@ -23,6 +23,7 @@ from tamis.graph.automation import read_approvals, waiting, waiting_lines
 from tamis.history.differences import difference, history, history_lines
 from tamis.history.versions import release
 from tamis.history.versions import restore as restore_version
+from tamis.interchange.trainers import TRAINERS
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
 from tamis.report.seen import beginnings
@@ -32,9 +33,11 @@ from tamis.store.exports import FOLDER
 from tamis.store.home import writing
 from tamis.store.unwritable import storing_file
 from tamis.verbs.export import FORMS, Extras, export_selection
+from tamis.verbs.for_trainers import Training, export_for_trainer
 from tamis.verbs.map import LAYOUTS, current_map, map_by_neighbours, write_points
 
 PATIENCE_SECONDS = 30.0
+REPEATED = ("rows", "column")
 
 
 @click.command()
@@ -66,22 +69,59 @@ PATIENCE_SECONDS = 30.0
     is_flag=True,
     help="Write all documents of the pool, the selected ones first, with verdict, reason and scores.",
 )
+@click.option(
+    "--for",
+    "trainer",
+    type=click.Choice(TRAINERS),
+    help="Write a folder for this trainer: the rows in its shape and order, and its configuration with the "
+    "base model and recipe of tamis.toml.",
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="With --for: the [[base_model]] to train.  [default: the one that the model choice chose, else the "
+    "first with a path]",
+)
+@click.option(
+    "--repetitions",
+    type=click.Choice(REPEATED),
+    help="With --for: write a document that is to be trained on several times as so many rows, or as one row "
+    "with a column.  [default: rows]",
+)
+@click.option("--text", "as_text", is_flag=True, help="With --for: write conversations as plain text.")
 def export(
     selection: str,
     form: str | None,
     listed: Sequence[str],
     output: Path | None,
+    trainer: str | None,
+    model: str | None,
+    repetitions: str | None,
     *,
     card: bool,
     scores: bool,
+    as_text: bool,
 ) -> int:
     """Write a selection, with all columns of its rows, into the folder of exports."""
+    if trainer and (form or listed or card or scores):
+        raise click.UsageError(
+            "--for writes the rows that the trainer takes, with their card; it takes no --format, --columns, "
+            "--with-card or --with-scores"
+        )
+    if not trainer and (model or repetitions or as_text):
+        raise click.UsageError("--model, --repetitions and --text need --for TRAINER")
     project = read_project()
     columns = [name.strip() for names in listed for name in names.split(",") if name.strip()]
     ending = output.suffix.removeprefix(".") if output else ""
     form = form or (ending if ending in FORMS else "parquet")
     with storing_file(output) if output else contextlib.nullcontext():
-        done = export_selection(project, selection, form, columns, output, Extras(card=card, scores=scores))
+        if trainer:
+            counted_rows = repetitions == REPEATED[1]
+            training = Training(trainer=trainer, model=model, as_text=as_text, counted=counted_rows)
+            done = export_for_trainer(project, selection, training, output)
+        else:
+            extras = Extras(card=card, scores=scores)
+            done = export_selection(project, selection, form, columns, output, extras)
     print(f"{done.path}: {counted(done.documents, 'document')}")
     if done.card and done.card.parent != done.path.parent and form != FOLDER:
         say(f"its data card: {done.card}")

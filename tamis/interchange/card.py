@@ -102,7 +102,9 @@ def _counts(facts: Facts, written: Written) -> str:
         ["version", f"{facts.version}, created {facts.made_at}"],
         ["file", f"{code(written.name)}, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
-    if facts.copies > facts.documents:
+    if facts.copies > facts.documents and written.in_training_order:
+        rows.insert(1, ["training set", f"{facts.copies:,} documents, repetitions included"])
+    elif facts.copies > facts.documents:
         training = f"{facts.copies:,} documents: the trainer must repeat each document `training_count` times"
         rows.insert(1, ["training set", training])
     return "## What it contains\n\n" + _table(["", ""], rows)

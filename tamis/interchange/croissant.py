@@ -70,6 +70,9 @@ COLUMNS = {
         "Licence of the first place of the text, by shard and row, that states one; null if none does.",
     ),
     "text": ("sc:Text", "The text, normalised: NFC, LF line ends, no leading or trailing white space."),
+    "prompt": ("sc:Text", "What the model is asked; it is read, and not learnt."),
+    "completion": ("sc:Text", "The answer to the prompt, which is learnt."),
+    "repetitions": ("sc:Integer", "How often the document is trained on in an epoch."),
 }
 
 DECIDED = {
@@ -97,6 +100,7 @@ _DATA_TYPES = (
 
 def croissant(facts: Facts, written: Written) -> dict[str, Any]:
     """The description of the written file."""
+    order = "training" if written.in_training_order else "selection"
     licences = [licence for licence, _documents, _bytes in facts.licences if licence]
     described: dict[str, Any] = {
         "@context": CONTEXT,
@@ -114,7 +118,7 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
                 "@type": "cr:FileObject",
                 "@id": "file",
                 "name": written.name,
-                "description": "The chosen documents in the order of selection"
+                "description": f"The chosen documents in the order of {order}"
                 + (", then all others of the pool." if written.all_documents else "."),
                 "contentUrl": written.name,
                 "contentSize": f"{written.size} B",
@@ -127,8 +131,7 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
                 "@type": "cr:RecordSet",
                 "@id": "documents",
                 "name": "documents",
-                "description": "One record per document.",
-                "key": {"@id": "documents/doc_id"},
+                **_records(facts, written),
                 "field": [
                     one for column in written.columns if (one := _field(column, written.known)) is not None
                 ],
@@ -138,6 +141,13 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
     if licences:
         described["license"] = licences
     return described
+
+
+def _records(facts: Facts, written: Written) -> dict[str, Any]:
+    """Return what a record is, and its key, if each has one of its own."""
+    if written.in_training_order and facts.copies > facts.documents:
+        return {"description": "One record each time that a document is trained on."}
+    return {"description": "One record per document.", "key": {"@id": "documents/doc_id"}}
 
 
 def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:

@@ -12,11 +12,13 @@ from tamis.corpus.listing import is_temporary, reads
 from tamis.project import Project
 from tamis.settings.sections import CorpusSection, TargetSection
 from tamis.store.exports import (
+    CONFIGURATIONS,
     CROISSANT,
     DESCRIPTIONS,
-    FOLDER,
+    FOR_TRAINER,
     WITH_SCORES,
     description_path,
+    is_folder,
     rows_in_folder,
 )
 
@@ -37,7 +39,7 @@ def described_path(project: Project, path: Path, form: str, card: bool) -> Path:
     `card`: next to it wherever it is. Else those of a file outside of the folder of exports go in there.
     """
     exports = project.home.exports
-    if form == FOLDER or card or exports.resolve() in path.resolve().parents:
+    if is_folder(form) or card or exports.resolve() in path.resolve().parents:
         return path
     taken = {selection.name for selection in project.settings.selection}
     is_taken = path.stem.removesuffix(WITH_SCORES) in taken or (exports / path.name).exists()
@@ -56,10 +58,11 @@ def require_free(project: Project, path: Path, form: str, described: Path) -> No
         raise ExportPathError(
             path, "is in the Tamis home folder", f"choose a path outside that folder, or in {exports}"
         )
-    if form == FOLDER:
-        known = {*ours, rows_in_folder(path).parent}
+    if is_folder(form):
+        rows = rows_in_folder(path, form)
+        known = {*ours, rows.parent}
         # A withdrawal removes what describes an export; nobody else has such a folder among the exports.
-        exported = description_path(rows_in_folder(path), CROISSANT).is_file() or exports in real.parents
+        exported = description_path(rows, CROISSANT).is_file() or exports in real.parents
         for one in sorted(path.rglob("*")) if path.is_dir() else ():
             if one not in known or not exported:  # the whole folder would be replaced
                 raise ExportPathError(
@@ -102,9 +105,13 @@ def _is_export(path: Path) -> bool:
 
 def _files(path: Path, form: str, described: Path) -> list[Path]:
     """Return all files that an export to a path writes."""
-    if form == FOLDER:
-        path = described = rows_in_folder(path)
-    return [path, *(description_path(described, ending) for ending in DESCRIPTIONS)]
+    of_trainer = form.startswith(FOR_TRAINER)
+    configurations = (
+        [path / name for name in CONFIGURATIONS[form.removeprefix(FOR_TRAINER)]] if of_trainer else []
+    )
+    if is_folder(form):
+        path = described = rows_in_folder(path, form)
+    return [path, *(description_path(described, ending) for ending in DESCRIPTIONS), *configurations]
 
 
 def _require_unread(project: Project, path: Path, form: str, ours: Sequence[Path]) -> None:
@@ -122,7 +129,7 @@ def _require_unread(project: Project, path: Path, form: str, ours: Sequence[Path
             names = [file.relative_to(folder).as_posix() for file in written if folder in file.parents]
             if not any(_reads(one, name) for name in names):
                 continue
-        if inside or (form == FOLDER and real in folder.parents):
+        if inside or (is_folder(form) and real in folder.parents):
             raise ExportPathError(
                 path,
                 f"{'is' if inside else 'contains'} where the documents of {one.name!r} are read from",

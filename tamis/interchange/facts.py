@@ -21,6 +21,7 @@ class Written:
     """The file of a subset, by its path from where its description is.
 
     `known`: columns that are not of the user's rows. `all_documents`: it has all of the pool, with scores.
+    `in_training_order`: its rows are to be trained on in their order, copies of a document among them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Written:
     sha256: str
     known: frozenset[str]
     all_documents: bool = False
+    in_training_order: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,12 +56,14 @@ class Description:
     """What is said of an export: facts and lineage of the subset, and what its file holds.
 
     `known`: the columns that are not of the user's rows. `all_documents`: the file has all of the pool.
+    `in_training_order`: as of `Written`.
     """
 
     facts: Facts
     lineage: Lineage
     known: frozenset[str]
     all_documents: bool = False
+    in_training_order: bool = False
 
 
 def describe_subset(
@@ -115,6 +117,7 @@ def write_descriptions(
         sha256=file_digest(subset),
         known=description.known,
         all_documents=description.all_documents,
+        in_training_order=description.in_training_order,
     )
     other_forms = _other_forms(files.prov, facts.manifest, written.name)
     texts = {

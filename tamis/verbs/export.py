@@ -22,7 +22,7 @@ from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
-from tamis.records.published import find_published, read_decisions
+from tamis.records.published import Published, find_published, read_decisions
 from tamis.selection.decide import used_score_columns
 from tamis.selection.pool import with_texts
 from tamis.store.exports import CARD, FOLDER, WITH_SCORES, rows_in_folder
@@ -97,6 +97,23 @@ class Exported:
     card: Path | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """A published selection with its documents, as far as they are stored, in the order of an export.
+
+    decisions: all that it published. documents: doc_id, rank, margin, training_count where any is over 1,
+    text, shard, row, source and licence. chosen: the selected ones of these. places: all of theirs, by shard
+    and row. left: how many documents have left the corpora since.
+    """
+
+    published: Published
+    decisions: pl.DataFrame
+    documents: pl.DataFrame
+    chosen: pl.DataFrame
+    places: pl.DataFrame
+    left: int
+
+
 def export_selection(
     project: Project,
     selection: str,
@@ -126,39 +143,54 @@ def export_selection(
     path = path / f"{name}.{form}" if path.is_dir() and form != FOLDER else path
     described = described_path(project, path, form, extras.card)
     require_free(project, path, form, described)
-    store, since = project.home.store, WithdrawnSince(project.home)
-    configured = [section.name for section in project.settings.selection]
-    folder = ManifestFolder.of(project.home)
-    found = find_published(read_current_values(store), folder, selection, configured)
-    decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
-    ranks = _ranks(decisions, extras.scores)
-    exported = with_texts(store, ranks.with_row_index("order")).sort("order").drop("order")
-    chosen = exported.filter(pl.col("doc_id").is_in(_selected(decisions)["doc_id"].implode()))
-    if len(chosen) != (wanted := len(_selected(decisions))):
-        raise IncompleteSelectionError(selection, wanted, len(chosen), selection in configured)
+    since = WithdrawnSince(project.home)
+    subset = read_subset(project, selection, scores=extras.scores)
+    exported = subset.documents
     if form == FOLDER and exported.is_empty():
         raise NothingToLoadError(selection)
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
-    places = places.join(exported.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
-    exported = _with_first_place(exported, places)
-    chosen = exported.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode()))
-    facts, lineage = describe_subset(project, found, decisions, chosen)
-    rows = subset_rows(project, exported, places)
-    rows = _among(store, rows, columns) if columns else rows
+    facts, lineage = describe_subset(project, subset.published, subset.decisions, subset.chosen)
+    rows = subset_rows(project, exported, subset.places)
+    rows = _among(project.home.store, rows, columns) if columns else rows
     since.require_none(path.name)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     description = Description(facts=facts, lineage=lineage, known=rows.known, all_documents=extras.scores)
     written, notes = _written(rows, path, form, described, description)
-    if ours := [one for one in written if one.is_relative_to(project.home.exports)]:
-        project.home.publish(ours)
-    _take_back_if_withdrawn(project.home, path, written, since)
-    left = [] if len(exported) == len(ranks) else [_LEFT.format(count=len(ranks) - len(exported))]
+    publish_unless_withdrawn(project.home, path, written, since)
+    left = [_LEFT.format(count=subset.left)] if subset.left else []
     return Exported(
         path=path,
         documents=len(exported),
         notes=[*rows.notes(form), *left, *notes],
         card=next((one for one in written if one.name.endswith(CARD)), None),
+    )
+
+
+def read_subset(project: Project, selection: str, *, scores: bool = False) -> Subset:
+    """Return a selection as it is published; with `scores` all documents of the pool.
+
+    Raises `UnknownNameError`, `NotMadeError`, `SelectionRefusedError` or `IncompleteSelectionError`.
+    """
+    store, folder = project.home.store, ManifestFolder.of(project.home)
+    configured = [section.name for section in project.settings.selection]
+    found = find_published(read_current_values(store), folder, selection, configured)
+    decisions = pl.DataFrame(pl.from_arrow(read_decisions(store, folder, found)))
+    ranks = _ranks(decisions, scores)
+    documents = with_texts(store, ranks.with_row_index("order")).sort("order").drop("order")
+    selected = _selected(decisions)["doc_id"]
+    is_chosen = pl.col("doc_id").is_in(selected.implode())
+    if (stored := len(documents.filter(is_chosen))) != len(selected):
+        raise IncompleteSelectionError(selection, len(selected), stored, selection in configured)
+    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
+    places = places.join(documents.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
+    placed = _with_first_place(documents, places)
+    return Subset(
+        published=found,
+        decisions=decisions,
+        documents=placed,
+        chosen=placed.filter(is_chosen),
+        places=places,
+        left=len(ranks) - len(documents),
     )
 
 
@@ -212,8 +244,10 @@ def _written(
     return [path, *files.paths], []
 
 
-def _take_back_if_withdrawn(home: Home, path: Path, written: Sequence[Path], since: WithdrawnSince) -> None:
-    """Remove what was written, and raise, where documents were withdrawn before it had its name."""
+def publish_unless_withdrawn(home: Home, path: Path, written: Sequence[Path], since: WithdrawnSince) -> None:
+    """Publish files; remove them, and raise, where documents were withdrawn before they had their names."""
+    if ours := [one for one in written if one.is_relative_to(home.exports)]:
+        home.publish(ours)
     try:
         since.require_none(path.name)
     except WithdrawnSinceError:

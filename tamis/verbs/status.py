@@ -53,7 +53,16 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.budget import parse_budget
 from tamis.settings.sections import FiltersSection
 from tamis.sql.properties import LAYERS
-from tamis.store.exports import FOLDER, PROV, WITH_SCORES, description_path, rows_in_folder
+from tamis.store.exports import (
+    CONFIGURATIONS,
+    FOLDER,
+    FOR_TRAINER,
+    PROV,
+    WITH_SCORES,
+    description_path,
+    is_folder,
+    rows_in_folder,
+)
 from tamis.store.precision_choice import AUTO, read_choice
 from tamis.store.retained import Retained, count_retained
 from tamis.store.served import Activity, activity, what_next
@@ -384,8 +393,9 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
     """Yield the exports whose lineage does not name the choice that their selection publishes now."""
     folder, exports = ManifestFolder.of(project.home), project.home.exports
     found = {path: path.name.removesuffix(PROV) for path in exports.glob(f"*{PROV}")}
-    for path in exports.glob(f"*.{FOLDER}"):
-        found[description_path(rows_in_folder(path), PROV)] = path.stem
+    for form in (FOLDER, *(f"{FOR_TRAINER}{trainer}" for trainer in CONFIGURATIONS)):
+        for path in exports.glob(f"*.{form}"):
+            found[description_path(rows_in_folder(path, form), PROV)] = path.stem
     for path, name in sorted(found.items()):
         selection = name.removesuffix(WITH_SCORES)
         scores = " --with-scores" if name != selection else ""
@@ -396,14 +406,15 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
         except (ManifestError, OSError):
             continue  # what is damaged is said elsewhere
         if path.parent != exports:
-            forms = [FOLDER]
+            forms = [path.relative_to(exports).parts[0].removeprefix(f"{name}.")]
         else:
             forms = [form for form in ("parquet", "jsonl") if (exports / f"{name}.{form}").is_file()]
         for form in forms:
-            cure = f"run `tamis export {selection} --format {form}{scores}` to renew it"
+            option = f"--for {form.removeprefix(FOR_TRAINER)}" if FOR_TRAINER in form else f"--format {form}"
+            cure = f"run `tamis export {selection} {option}{scores}` to renew it"
             if not is_current:
                 yield f"the export of {selection} is out of date: {name}.{form}; {cure}"
-            elif choice and form != FOLDER and f'"{name}.{form}"' not in lineage:
+            elif choice and not is_folder(form) and f'"{name}.{form}"' not in lineage:
                 yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
 
 

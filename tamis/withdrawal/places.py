@@ -276,12 +276,13 @@ FILES = (
     FilePlace(folder="manifests/rows", endings=CUT_SHORT, named=Named.NOT),
     FilePlace(folder="reports", endings=CUT_SHORT, named=Named.NOT),
     FilePlace(folder="cache/training", endings=WHOLE_FOLDER, named=Named.NOT),
+    FilePlace(folder="cache/loaded", endings=WHOLE_FOLDER, named=Named.NOT),
     FilePlace(folder="cache/density_buckets", endings=WHOLE_FOLDER, named=Named.NOT),
     FilePlace(folder="cache/evaluations", endings=WHOLE_FOLDER, named=Named.NOT),
     FilePlace(folder="cache/remote", endings=WHOLE_FOLDER, named=Named.NOT),
 )
-"""States of interrupted training hold texts as tokens, `remote` files as they were fetched; a command that
-evaluates writes what it likes."""
+"""States of interrupted training hold texts as tokens, `loaded` the rows that a program has loaded, `remote`
+files as they were fetched; a command that evaluates writes what it likes."""
 
 
 def files_named(home: Home, named: Named, folder: str = "") -> Iterator[Path]:

@@ -184,7 +184,7 @@ class SelectedRows:
 
     def __len__(self) -> int:
         """Return how many rows this process still reads in this epoch, if it begins now."""
-        return len(range(self.rank, int(self._counts().sum()), self.world_size)) - int(self._position[1])
+        return self._share() - int(self._position[1])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of this process, or of this worker of its DataLoader, in the order of the epoch."""
@@ -218,8 +218,10 @@ class SelectedRows:
         epoch, first = self._position.tolist()
         yielded = self._yielded if batches is None else as_whole("batches", batches, 0) * self.batch_size
         in_worker = batches is None and get_worker_info() is not None
-        place = {"row": first, "yielded": yielded} if in_worker else {"row": first + yielded, "yielded": 0}
-        return {"epoch": epoch, **place} | self._identity()
+        if in_worker:
+            return {"epoch": epoch, "row": first, "yielded": yielded} | self._identity()
+        row = min(first + yielded, self._share())  # the last batch may be short
+        return {"epoch": epoch, "row": row, "yielded": 0} | self._identity()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue behind the rows that a state has read; raises `OtherStateError`."""
@@ -231,6 +233,10 @@ class SelectedRows:
 
     def _identity(self) -> dict[str, Any]:
         return dict(zip(OF_STATE, (self.path.stem, self.seed, self.world_size), strict=True))
+
+    def _share(self) -> int:
+        """Return how many rows this process reads in a whole epoch."""
+        return len(range(self.rank, int(self._counts().sum()), self.world_size))
 
     def _rows(self) -> pa.Table:
         if self._table is None:

@@ -28,6 +28,7 @@ from projects import settings as in_toml
 from tamis.cli import main
 from tamis.readers.text import document_id
 from tamis.selection.decide import Reason
+from tamis.store.exports import CONFIGURATIONS
 
 pytestmark = pytest.mark.slow
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
@@ -463,6 +464,33 @@ def test_keep_benchmarks_out(new_project, monkeypatch):
     again = [word for word in words[1:] if word not in ("--output", "chosen.jsonl")]
     assert main(["init", "made", "--from-select", *again]) == 0
     assert '[[keep_out]]\nname = "rows"\npath = ' in Path("made/tamis.toml").read_text()
+
+
+def test_train_elsewhere(new_project, save_llama, word_tokenizer, monkeypatch):
+    page = Page("train-elsewhere")
+    project = new_project(QUICK + page.settings)
+    words = sorted({word for topic in TOPICS for text in sentences(topic, 60, 1) for word in text.split()})
+    save_llama(project.root / "models" / "my-model", word_tokenizer(words))
+    project.tamis(*page.words("tamis materialize"))
+    project.tamis(*page.words("tamis export best --for trl"))
+    project.tamis(*page.words("tamis export best --for hf"))
+    chosen = set(pl.read_ndjson(project.home.exports / "best.for-trl" / "train.jsonl")["doc_id"])
+    kept = {doc_id for doc_id, reason in reasons(project, "best").items() if reason == "within_budget"}
+    assert len(chosen) == 100
+    assert chosen == kept
+    page.says("`.tamis/exports/best.for-trl`", "the number, which `train.py` alone reads")
+    table = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \| `", page.text, re.MULTILINE))
+    assert {name: tuple(re.findall("`(.*?)`", files)) for name, files in table.items()} == {
+        name: files if name != "hf" else (files[2], *files[:2]) for name, files in CONFIGURATIONS.items()
+    }
+    (program,) = re.findall(r"```text\n(import .*?)```", page.text, re.DOTALL)
+    monkeypatch.chdir(project.root)
+    shown: dict = {}
+    exec(program, shown)
+    assert "text" in shown["rows"].column_names
+    assert shown["batches"] == 13
+    assert shown["state"]["epoch"] == 1
+    assert shown["state"]["row"] == 100
 
 
 def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from once import once
 from projects import (
     SmallProject,
@@ -491,6 +492,18 @@ def test_train_elsewhere(new_project, save_llama, word_tokenizer, monkeypatch):
     assert shown["batches"] == 13
     assert shown["state"]["epoch"] == 1
     assert shown["state"]["row"] == 100
+
+
+def test_a_model_of_the_graph_is_exported_with_what_was_measured(trained):
+    Page("train-elsewhere").says("What has no counterpart is said at the head of the configuration.")
+    trained.tamis("export", "best", "--for", "trl")
+    (file,) = trained.home.exports.glob("best.for-trl/*.yaml")
+    said = yaml.safe_load(file.read_text())
+    assert (Path(said["model_name_or_path"]) / "model.safetensors").is_file()
+    assert said["learning_rate"] == pytest.approx(2e-3 * (256 / 128) ** 0.75)
+    (loss,) = trained.store.read("trials", ["held_out_bits_per_byte"])["held_out_bits_per_byte"]
+    head = " ".join(file.read_text().replace("#", " ").split())
+    assert f"The trial warm-up__small__best has a held-out loss of {loss:.4g} bits per byte" in head
 
 
 def test_choose_from_files(tmp_path, encoder_cache, monkeypatch):

@@ -5,10 +5,12 @@ file is named by the versions of the selection and of the tables, so another cho
 """
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ import pyarrow as pa
 from tamis.base.arguments import as_whole
 from tamis.base.errors import BadArgumentError, MissingPackageError, PermanentError
 from tamis.base.files import make_folder, whole_file
+from tamis.base.installation import install_command
 from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS, OCCURRENCES
 from tamis.interchange.subset_rows import COUNT, subset_rows
 from tamis.project import Project, read_project
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 FOLDER = "loaded"
 """Of the cache."""
 ROWS_A_BATCH = 1_000
-ROWS_AT_ONCE = 64
-"""Rows that are decoded together."""
 OF_STATE = ("version", "seed", "world_size")
 """Of a state, what has to be the same where it is loaded."""
 
@@ -77,7 +78,7 @@ def load_selection(selection: str, project: str | Path, *, as_torch: bool, readi
             "as_torch", "False", "True, since seed, rank, world_size and batch_size are its own"
         )
     if not as_torch and find_spec("datasets") is None:
-        raise MissingPackageError("datasets", "tamis.load", "pip install datasets")
+        raise MissingPackageError("datasets", "tamis.load", install_command("datasets"))
     start = Path(project)
     opened = read_project(start if start.is_dir() else start.parent)
     path = _loaded(opened, selection)
@@ -175,7 +176,7 @@ class SelectedRows:
         # Epoch and first row [2], in memory that persistent workers see, too.
         self._position = torch.zeros(2, dtype=torch.int64).share_memory_() if position is None else position
         self._skipped, self._yielded = skipped, 0
-        self._table: pa.Table | None = None
+        self._opened: tuple[list[pa.RecordBatch], list[int]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = ("path", "seed", "rank", "world_size", "batch_size")
@@ -196,10 +197,12 @@ class SelectedRows:
         mine = self._order(epoch)[self.rank :: self.world_size][first:]
         own = mine[np.arange(len(mine)) // self.batch_size % workers == number]
         self._yielded, self._skipped = self._skipped, 0
-        for start in range(self._yielded, len(own), ROWS_AT_ONCE):
-            for row in self._rows().take(pa.array(own[start : start + ROWS_AT_ONCE])).to_pylist():
-                self._yielded += 1
-                yield row
+        batches, starts = self._rows()
+        for place in own[self._yielded :].tolist():
+            at = bisect_right(starts, place) - 1
+            (row,) = batches[at].slice(place - starts[at], 1).to_pylist()
+            self._yielded += 1
+            yield row
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch, or stay where `load_state_dict` went if it is that epoch."""
@@ -238,20 +241,27 @@ class SelectedRows:
         """Return how many rows this process reads in a whole epoch."""
         return len(range(self.rank, int(self._counts().sum()), self.world_size))
 
-    def _rows(self) -> pa.Table:
-        if self._table is None:
+    def _rows(self) -> tuple[list[pa.RecordBatch], list[int]]:
+        """Return the rows in batches, mapped into memory, and the first row of each batch.
+
+        A row of a batch is found at once; `take` of a table goes through all of its batches.
+        """
+        if self._opened is None:
             try:
-                self._table = pa.ipc.open_stream(pa.memory_map(str(self.path))).read_all()
+                batches = list(pa.ipc.open_stream(pa.memory_map(str(self.path))))
             except FileNotFoundError:
                 raise RowsGoneError(self.path) from None
-        return self._table
+            ends = list(accumulate((batch.num_rows for batch in batches), initial=0))
+            self._opened = batches, ends[:-1]
+        return self._opened
 
     def _counts(self) -> np.ndarray:
         """Return how often each document is read in an epoch: int64 [n]."""
-        rows = self._rows()
-        if COUNT not in rows.column_names:
-            return np.ones(len(rows), dtype=np.int64)
-        return rows[COUNT].fill_null(1).to_numpy().astype(np.int64)
+        parts = [np.zeros(0, dtype=np.int64)]
+        for batch in self._rows()[0]:
+            known = COUNT in batch.schema.names
+            parts.append(batch[COUNT].fill_null(1).to_numpy() if known else np.ones(batch.num_rows))
+        return np.concatenate(parts).astype(np.int64)
 
     def _order(self, epoch: int) -> np.ndarray:
         """Return the documents of an epoch in their order: int64 [rows], copies spread over the epoch."""

@@ -1,11 +1,13 @@
 """Anchors: files with the ids of all current manifests, to be kept or published outside the home.
 
+Those of registered checkpoints are among them.
 Manifests are chained by their hashes, so an anchor, about 70 bytes a value, fixes everything that a value was
 made from: nobody can rewrite the home consistently and keep these ids. Its root is one line, short enough to
 be signed.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from tamis.audit.records import Records
 from tamis.audit.verdicts import Audit, Node
 from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
+from tamis.graph.plan import reference
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestError, canonical_json
+from tamis.records.registered import Registered
 from tamis.store.digests import canonical_digest
 
 
@@ -29,9 +33,10 @@ class AnchorError(PermanentError):
         )
 
 
-def write_anchor(path: Path, current: CurrentValues) -> str:
-    """Write an anchor of these current values and return its root."""
-    entries = sorted([value.asset, value.partition, value.manifest] for value in current.values())
+def write_anchor(path: Path, current: CurrentValues, registered: Iterable[Registered] = ()) -> str:
+    """Write an anchor of these current values and registered checkpoints, and return its root."""
+    named = [*map(reference, current.values()), *(checkpoint.reference for checkpoint in registered)]
+    entries = sorted([value.asset, value.partition, value.manifest] for value in named)
     root = canonical_digest(canonical_json(entries))
     content = json.dumps({"root": root, "manifests": entries}, indent=1)
     write_atomically(path.resolve(), f"{content}\n".encode())

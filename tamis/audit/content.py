@@ -5,7 +5,7 @@ partitions share it; files are hashed by two threads, at about the speed of SHA-
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import Manifest, ManifestError
+from tamis.records.registered import ASSET as REGISTERED
+from tamis.records.registered import Registered, compare_files, stated_files
 from tamis.retention.reconciled import training_stages
 from tamis.store.digests import has_seals, read_records
 from tamis.store.home import Home
@@ -50,11 +52,13 @@ def judge_content(
     nodes: dict[str, Node],
     whole: bool,
     advance: Advance,
+    registered: Sequence[Registered] = (),
 ) -> None:
     """Hash the files and rows of the nodes' values again; `advance` counts nodes.
 
-    A value whose later attempt did not end is left out: its tables may hold rows of both. `whole` also looks
-    for rows that no manifest lists, and reads the tables that no manifest names.
+    A value whose later attempt did not end is left out: its tables may hold rows of both. Of `registered`
+    checkpoints the rows are hashed. `whole` also looks for rows that no manifest lists, and reads the tables
+    that no manifest names.
     """
     present = [node for node in nodes.values() if _is_present(node, current)]
     manifests = {node.manifest: records.read(node.manifest) for node in present}
@@ -68,6 +72,10 @@ def judge_content(
         if node.intact is None:
             node.intact = True
     _judge_files(home, snapshot, present, manifests, advance)
+    for node in (nodes[one.manifest] for one in registered if nodes[one.manifest].reachable):
+        node.intact = True
+        present.append(node)
+        manifests[node.manifest] = records.read(node.manifest)
     at_rest = all(value.finished for value in current.values())
     claims = [
         Claim(node=node, table=table, scope=manifest.scopes[table], digest=digest)
@@ -88,6 +96,25 @@ def judge_content(
                 claim.node.altered(str(error))
     if whole:
         _judge_others(home, {claim.table for claim in claims}, nodes)
+
+
+def judge_registered(records: Records, nodes: Mapping[str, Node], registered: Sequence[Registered]) -> None:
+    """Hash the files of registered checkpoints again.
+
+    Amber is what cannot be compared, such as a folder that has moved; red is a file that was altered.
+    """
+    for entry in registered:
+        node = nodes[entry.manifest]
+        if not node.reachable:
+            continue
+        deviation = compare_files(entry, stated_files(records.read(entry.manifest)))
+        for problem in deviation.altered:
+            node.altered(
+                f"{problem}; restore the files from a copy, or `tamis register --forget {entry.checkpoint}` "
+                "removes the entry"
+            )
+        for problem in deviation.unseen:
+            node.outdated(problem)
 
 
 def _judge_others(home: Home, claimed: set[str], nodes: dict[str, Node]) -> None:
@@ -203,7 +230,9 @@ def _name_difference(home: Home, claim: Claim, stated: bytes, stored: bytes) -> 
         else "only the order of the rows differs from the manifest"
     )
     remedy = ""
-    if claim.node.current and not home.url:
+    if claim.node.asset == REGISTERED:
+        remedy = "; `tamis register` with the same folder and name writes these rows again"
+    elif claim.node.current and not home.url:
         table = home.relative(home.root / "lance" / f"{claim.table}.lance")
         remedy = f"; {_remedy(f'the whole of {table}')}"
     claim.node.altered(f"table {claim.table}: {what}{remedy}")
@@ -237,7 +266,7 @@ def _judge_checkpoints(
     snapshot: ProjectSnapshot,
     nodes: dict[str, Node],
 ) -> None:
-    stated = _stated(records)
+    stated, registered = _stated(records, training_stages()), _stated(records, (REGISTERED,))
     trained = {
         name: stage.name
         for stage in (stages()[one] for one in reversed(training_stages()))
@@ -245,22 +274,26 @@ def _judge_checkpoints(
     }
     for name in strays:
         digest, _records = rows.of(f"checkpoint = {quoted(name)}", b"")
-        if digest not in stated.get(name, ()):
+        if digest in registered.get(name, ()):
+            node_for(nodes, REGISTERED, name).outdated(
+                f"table {TRAINED_ON.name} contains rows of this checkpoint, but its entry is missing; "
+                "`tamis register` writes it again"
+            )
+        elif digest not in stated.get(name, ()):
             node_for(nodes, trained.get(name, TRIALS_STAGE.name), name).outdated(
                 f"table {TRAINED_ON.name} contains rows of this checkpoint that no manifest lists: "
                 "a training of this checkpoint did not finish"
             )
 
 
-def _stated(records: Records) -> dict[str, set[str]]:
-    """Return the digests of rows of `trained_on` in any manifest, by the name of the checkpoint."""
+def _stated(records: Records, assets: Collection[str]) -> dict[str, set[str]]:
+    """Return the digests of rows of `trained_on` in manifests of these assets, by name of the checkpoint."""
     found: dict[str, set[str]] = {}
-    training = training_stages()
     for name in records.folder.ids():
         try:
             manifest = records.read(name)
         except ManifestError:
             continue  # `judge_records` names it
-        if manifest.asset in training and TRAINED_ON.name in manifest.rows:
+        if manifest.asset in assets and TRAINED_ON.name in manifest.rows:
             found.setdefault(manifest.partition, set()).add(manifest.rows[TRAINED_ON.name])
     return found

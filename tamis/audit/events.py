@@ -15,6 +15,7 @@ from tamis.graph.plan import label
 from tamis.records.current_values import TABLE as INDEX
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ELSEWHERE, Manifest, ManifestError, canonical_json
+from tamis.records.registered import OF_COMMANDS
 from tamis.store.digests import canonical_digest
 
 TAG_DIGITS = 32
@@ -112,6 +113,8 @@ def judge_events(
                     f"the event log names the manifest {said[:16]}, but the index of current values names "
                     f"{node.manifest[:16]}"
                 )
+        elif node.asset in OF_COMMANDS:
+            continue
         elif node.manifest not in judged and node.reachable and not logged_again:
             node.outdated("the event log no longer contains the materialization of this manifest")
 

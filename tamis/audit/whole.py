@@ -13,7 +13,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from tamis.audit.content import judge_content
+from tamis.audit.content import judge_content, judge_registered
 from tamis.audit.events import LoggedEvent, judge_events
 from tamis.audit.records import (
     CURE,
@@ -33,6 +33,7 @@ from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValue, CurrentValues
 from tamis.records.losses import read_losses
 from tamis.records.manifest import InputReference, ManifestError
+from tamis.records.registered import OF_COMMANDS, read_registered
 from tamis.retention.superseded import removed_by
 from tamis.store.home import Home
 from tamis.store.table_errors import DamagedTableError
@@ -52,21 +53,25 @@ def audit_graph(
     """Audit all current values and their ancestors, or only the checkpoint or selection `name` and its own.
 
     `results_only` begins with checkpoints, selections and the scaling report alone: other values, such as the
-    audit itself, may be made while this audit runs. `events` are the materializations in the event log, the
+    audit itself, may be made while this audit runs. It does not hash files of registered checkpoints, which
+    no run makes. `events` are the materializations in the event log, the
     latest first, None where there is no log; `quick` does not hash the content; `advance` counts nodes.
     """
     home.store.read_afresh()
     noted = read_losses(home).records
     records = Records(home.manifests, noted)
     nodes: dict[str, Node] = {}
-    roots = _roots(current, name, results_only)
+    results = result_stages()
+    registered = [one for one in read_registered(home.store) if name is None or one.checkpoint == name]
+    values = _roots(current, name, results_only)
+    roots = [*(reference(value) for value in values), *(one.reference for one in registered)]
     for root in roots:
-        _walk(records, reference(root), nodes, current)
+        _walk(records, root, nodes, current)
     judged = _to_be_current(records, nodes, roots, current)
     with _damage_noted(nodes):
         judge_withdrawn(home, nodes)
     for node in nodes.values():
-        if node.manifest in judged:
+        if node.manifest in judged and node.asset not in OF_COMMANDS:
             _judge_place(records, node, current.get((node.asset, node.partition)), snapshot, current)
         _judge_retention(home, records, node, current)
     judge_events(records, nodes, current, events, whole=name is None)
@@ -78,12 +83,13 @@ def audit_graph(
     if not quick:
         everything = name is None and not results_only
         with _damage_noted(nodes):
-            judge_content(home, records, snapshot, current, nodes, whole=everything, advance=advance)
+            judge_content(home, records, snapshot, current, nodes, everything, advance, registered)
+    if not quick and not results_only:
+        judge_registered(records, nodes, registered)
     _say_cures(nodes, current)
-    results = result_stages()
     return Audit(
         nodes=nodes,
-        roots=sorted({root.manifest for root in roots if root.asset in results}),
+        roots=sorted({root.manifest for root in roots if root.asset in (*results, *OF_COMMANDS)}),
         lost=Counter(one.asset for key, one in noted.items() if not records.is_whole(key)),
     )
 
@@ -173,7 +179,7 @@ def _walk(records: Records, root: InputReference, nodes: dict[str, Node], curren
 
 
 def _to_be_current(
-    records: Records, nodes: dict[str, Node], roots: Sequence[CurrentValue], current: CurrentValues
+    records: Records, nodes: dict[str, Node], roots: Sequence[InputReference], current: CurrentValues
 ) -> set[str]:
     """Return the manifests that have to be current for the roots to be.
 

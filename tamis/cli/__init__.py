@@ -73,6 +73,7 @@ FAMILIES = {
     "tracing": {
         "explain": "Explain why a document was kept or dropped.",
         "gaps": "List the target examples that hardly any eligible documents are similar to.",
+        "register": "Put a checkpoint that was trained elsewhere on an export into the lineage.",
         "audit": "Verify a checkpoint or selection down to the raw bytes of its input files.",
     },
     "removal": {

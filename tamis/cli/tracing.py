@@ -1,4 +1,4 @@
-"""The verbs that trace what was made: `explain` of a document or checkpoint, `gaps` of a target, `audit`."""
+"""The verbs that trace what was made: `explain`, `gaps` of a target, `register` of a checkpoint, `audit`."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from tamis.audit.verdicts import audit_lines
 from tamis.base.errors import NotMadeError, UnknownNameError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import MOST_LISTED, counted
-from tamis.base.progress import complain, say
+from tamis.base.progress import Progress, complain, say
 from tamis.cli.parts import answer, json_option, names_in_project, runtime_module, why_out_of_date
 from tamis.corpus.listing import ListingError
 from tamis.corpus.stage import DOCUMENTS, TARGET_EXAMPLES
@@ -38,15 +38,17 @@ from tamis.history.finding import (
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.project import Project, read_project
 from tamis.records.current_values import read_current_values
+from tamis.records.registered import read_registered
 from tamis.report.audit import page_of
 from tamis.report.seen import beginnings
 from tamis.report.serving import served_page_name
 from tamis.scan.sources import scan, values_due, why_due
 from tamis.selection.stage import GAPS_STAGE, SELECTION_STAGE
 from tamis.store.tables import Store
-from tamis.store.unwritable import storing_file
+from tamis.store.unwritable import storing, storing_file
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.storing import read_gaps
+from tamis.verbs.register import forget_checkpoint, register_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,52 @@ def gaps(target: str, as_json: bool) -> int:
     return 0
 
 
+@click.command()
+@click.argument("folder", required=False, metavar="[FOLDER]")
+@click.option(
+    "--trained-on",
+    metavar="SELECTION[@VERSION]",
+    help="Selection whose export it was trained on.  [default version: that of the newest export]",
+)
+@click.option("--name", metavar="NAME", help="Name of the checkpoint.  [default: that of its folder]")
+@click.option("--recipe", metavar="TEXT", help="How it was trained, in your words; kept and shown.")
+@click.option(
+    "--forget",
+    metavar="NAME",
+    help="Remove the entry of this registered checkpoint instead; its files are not touched.",
+)
+@json_option
+def register(
+    folder: str | None,
+    trained_on: str | None,
+    name: str | None,
+    as_json: bool,
+    *,
+    recipe: str | None,
+    forget: str | None,
+) -> int:
+    """Register the files in FOLDER, which stay where they are, as a checkpoint."""
+    if forget is not None:
+        if [folder, trained_on, name, recipe].count(None) != 4:
+            raise click.UsageError("--forget NAME takes neither a folder nor other options")
+        project = read_project()
+        with storing(project.home.root):
+            entry, untracked = forget_checkpoint(project, forget)
+        lines = [f"{entry.checkpoint} is no longer registered; its files in {entry.folder} were not touched"]
+        lines += [f"its run in MLflow does not say so: {untracked}"] if untracked else []
+        answer(as_json, entry.to_json() | {"was": "forgotten", "untracked": untracked}, lines)
+        return 0
+    if folder is None or trained_on is None:
+        raise click.UsageError(
+            "give the folder of the checkpoint, and --trained-on SELECTION or SELECTION@VERSION"
+        )
+    project = read_project()
+    with storing(project.home.root), Progress("hashing the checkpoint", unit="bytes") as progress:
+        done = register_folder(project, Path(folder), trained_on, name, recipe, progress.advance)
+    answer(as_json, done.to_json(), done.lines)
+    return 0
+
+
 def _written(option: str, text: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Return the option of a file that the audit writes; a folder is refused before anything is hashed."""
     return click.option(option, type=click.Path(dir_okay=False), metavar="FILE", help=text)
@@ -220,7 +268,7 @@ def audit(
     if anchor:
         current = read_current_values(project.home.store)
         with storing_file(Path(anchor)):
-            root = write_anchor(Path(anchor), current)
+            root = write_anchor(Path(anchor), current, read_registered(project.home.store))
         say(f"anchor {anchor}: root {root}")
     if found.status == "red" and (openlineage or prov):
         say("the lineage was not written, because the audit is red; fix what it reports, then run it again")

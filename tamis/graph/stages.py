@@ -10,13 +10,14 @@ from typing import Any
 
 from tamis.base.declared import declaring_modules
 from tamis.base.installation import PLATFORM
+from tamis.records.registered import TABLE as REGISTERED
 from tamis.sql import Model, Project, ProjectFileError, Source, load_project
 from tamis.sql.plan import SUPPLIED, tables_read
 from tamis.stage import Automation, Edge, Growth, Snapshot, Stage, all_made, edge
 from tamis.store.columns import BadDeclarationError
 from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import declared, tables_of_source
-from tamis.training.stage import TRIALS
+from tamis.training.stage import TRAINED_ON, TRIALS
 
 SQL_FOLDER = (PLATFORM / "dbt_like_sql").resolve()
 WITHDRAWALS = "withdrawals"
@@ -27,7 +28,8 @@ AUDIT_ASSET = "lineage_audit"
 def source_edges(made: Iterable[Stage]) -> dict[str, tuple[Edge, ...]]:
     """Return, by source of the SQL models, the stages and partitions that write it.
 
-    No stage writes `withdrawals`: a person does, so it is among the settings of a model that reads it.
+    No stage writes `withdrawals`: a person does, so it is among the settings of a model that reads it. So are
+    the registered checkpoints where it reads `trained_on`, which has their rows, too.
     """
     found: dict[str, tuple[Edge, ...]] = {WITHDRAWALS: ()}
     for stage in made:
@@ -94,7 +96,15 @@ def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...
         description=model.description,
         edges=tuple(edges.values()),
     )
-    return replace(stage, settings=withdrawals_state) if WITHDRAWALS in read else stage
+    states = [state for table, state in _STATES.items() if table in read]
+    if not states:
+        return stage
+    return replace(
+        stage,
+        settings=lambda snapshot, partition: {
+            name: value for state in states for name, value in state(snapshot, partition).items()
+        },
+    )
 
 
 def _edges(project: Project, name: str, written: Mapping[str, tuple[Edge, ...]]) -> Iterator[Edge]:
@@ -117,6 +127,16 @@ def withdrawals_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     return {WITHDRAWALS: stored_rows(store, WITHDRAWALS, "")[0]} if store.count(WITHDRAWALS) else {}
 
 
+def registered_state(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """Return the digest of the table of registered checkpoints; empty while none is registered."""
+    store = snapshot.project.home.store
+    return {REGISTERED: stored_rows(store, REGISTERED, "")[0]} if store.count(REGISTERED) else {}
+
+
+_STATES = {WITHDRAWALS: withdrawals_state, TRAINED_ON.name: registered_state}
+"""Settings of SQL models that read a table into which commands write, by that table."""
+
+
 @cache
 def stages() -> dict[str, Stage]:
     """Return every stage by name, inputs before the stages that read them, cheap stages first."""
@@ -127,6 +147,7 @@ def stages() -> dict[str, Stage]:
         code_version="2",
         by_content=True,
         edges=tuple(edge(stage.name, all_made(stage)) for stage in made if stage.result),
+        settings=registered_state,
     )
     return {stage.name: stage for stage in (*made, *mart_stages([*made, audit]), audit)}
 

@@ -26,6 +26,7 @@ from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import all_published, read_decisions
+from tamis.records.registered import read_registered
 from tamis.retention.superseded import superseded_checkpoints
 from tamis.scores.stage import PLUGIN_SCORES_STAGE
 from tamis.selection.decide import OVER_GROUP
@@ -350,16 +351,24 @@ def training_documents(home: Home, checkpoint: str, configured: set[str]) -> dic
     """Return the documents that a checkpoint and its base model were trained on, its own stage first.
 
     The form is `{checkpoint, manifest, stages: [{checkpoint, how, data, documents: [{doc_id, training_count,
-    occurrences}]}]}`, with all occurrences of each document. `configured`: the trials and models of the
-    project. Raises `UnknownNameError`, `NotMadeError`.
+    occurrences}]}]}`, with all occurrences of each document. A registered checkpoint has `registered`, too:
+    its entry. `configured`: the trials and models of the project. Raises `UnknownNameError`, `NotMadeError`.
     """
+    registered = {entry.checkpoint: entry for entry in read_registered(home.store)}
+    if entry := registered.get(checkpoint):
+        return {
+            "checkpoint": checkpoint,
+            "manifest": entry.manifest,
+            "registered": entry.to_json(),
+            "stages": _stage(home, checkpoint, KINDS[Learning.FINE_TUNED]),
+        }
     current = read_current_values(home.store)
     how = {stage.name: KINDS[stage.learning] for stage in stages().values() if stage.learning in KINDS}
     made = {partition: (asset, value) for (asset, partition), value in current.items() if asset in how}
     if checkpoint in configured - made.keys():
         raise NotMadeError(checkpoint)
     if checkpoint not in made:
-        raise UnknownNameError("checkpoint", checkpoint, {*made, *configured})
+        raise UnknownNameError("checkpoint", checkpoint, {*made, *registered, *configured})
     asset, value = made[checkpoint]
     manifest = ManifestFolder.of(home).read(value.manifest)
     begun = [entry.partition for entry in manifest.inputs if entry.asset == BASE_MODELS_STAGE.name]
@@ -403,6 +412,10 @@ def training_lines(found: dict[str, Any], paths: Paths | None = None) -> list[st
     `paths`: of the small files in it.
     """
     lines = [f"checkpoint {found['checkpoint']} (manifest {found['manifest'][:16]})"]
+    if entry := found.get("registered"):
+        export = f"{entry['selection']}@{entry['version']}"
+        lines.append(f"  trained elsewhere on the export of {export}; files in {entry['folder']}")
+        lines += [f"  recipe: {entry['recipe']}"] if entry["recipe"] else []
     for stage in found["stages"]:
         documents = stage["documents"]
         trained = counted(len(documents), "document")

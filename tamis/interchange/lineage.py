@@ -7,17 +7,19 @@ from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
+from tamis.records.registered import read_registered
 from tamis.sql import column_lineage, load_project
 
 
 def lineage_behind(project: Project, name: str | None = None) -> Lineage:
     """What leads to the checkpoint or selection `name`, or to everything there is; raises `ManifestError`."""
-    results = result_stages()
+    results, store = result_stages(), project.home.store
     roots = [
         value.manifest
-        for value in read_current_values(project.home.store).values()
+        for value in read_current_values(store).values()
         if name is None or (value.asset in results and value.partition == name)
     ]
+    roots += [entry.manifest for entry in read_registered(store) if name in (None, entry.checkpoint)]
     manifests = manifests_behind(ManifestFolder.of(project.home), roots)
     return Lineage(project=project.settings.project.name, manifests=manifests)
 

@@ -1,4 +1,4 @@
-"""Tables of control of the records: current values, attempts, pinned versions."""
+"""Tables of control of the records: current values, attempts, pinned versions, registered checkpoints."""
 
 from tamis.store.columns import Table, flag, integer, moment, text
 from tamis.store.home import FORM
@@ -60,6 +60,27 @@ CONTROL: tuple[Table, ...] = (
             text("subset", "id of the manifest of the pinned version's chosen documents"),
             text("rows", "digest of the rows of the pinned version's decisions"),
             moment("made_at", "when the selection was pinned, UTC"),
+        ),
+    ),
+    Table(
+        name="registered_checkpoints",
+        key=("checkpoint",),
+        text=(),
+        sealed=True,
+        decided=True,
+        columns=(
+            text("checkpoint", "name of a checkpoint that was trained elsewhere on an export"),
+            text("folder", "absolute path of the folder with the files of the checkpoint"),
+            text("selection", "selection whose export the checkpoint was trained on"),
+            integer("version", "version of the selection that the checkpoint was trained on"),
+            text("recipe", "how the checkpoint was trained, as stated at registration; otherwise null"),
+            text("manifest", "id of the manifest with the digests of the files and the list of documents"),
+            text("content", "digest of the paths and contents of the files"),
+            integer("files", "number of files"),
+            integer("n_bytes", "size of all files [bytes]"),
+            integer("documents", "number of documents that the checkpoint was trained on"),
+            text("run", "id of the checkpoint's run in MLflow; null if it was not logged"),
+            moment("made_at", "when the checkpoint was registered, UTC"),
         ),
     ),
 )

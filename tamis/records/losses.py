@@ -26,6 +26,7 @@ _SAYS = {
     "selection_versions": "the versions of selections, for `tamis diff` and `tamis restore`",
     "pins": "which selections are pinned",
     "approvals": "which selections were approved",
+    "registered_checkpoints": "which checkpoints were registered, and where their files are",
     WITHDRAWALS: "what is withdrawn, as far as no receipt says it",
 }
 

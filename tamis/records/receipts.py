@@ -19,6 +19,7 @@ from tamis.base.numbers import counted, named
 from tamis.records.listed_rows import listed
 from tamis.records.losses import RESTORED, note_records, read_losses
 from tamis.records.manifest import InputReference, Manifest, ManifestError, ManifestFolder, canonical_json
+from tamis.records.registered import read_registered, withdrawn_of
 from tamis.store.digests import canonical_digest, hashed_columns, read_records, row_digests
 from tamis.store.erasing import count_rows_of
 from tamis.store.home import Home
@@ -133,11 +134,14 @@ def stored_again(store: Store) -> str:
 
 
 def listed_in(home: Home) -> dict[str, int]:
-    """Return how many withdrawn documents each manifest lists, by manifest, as noted in the receipts."""
+    """Return how many withdrawn documents each manifest lists, by manifest, as noted in the receipts.
+
+    A checkpoint may be registered after a withdrawal, so its own list of documents is searched.
+    """
     found = Counter[str]()
     for receipt in read_receipts(home).values():
         found.update(receipt.config.get("listed_in", {}))
-    return found
+    return found | Counter(withdrawn_of(home, read_registered(home.store)))
 
 
 class WithdrawalsLostError(PermanentError):

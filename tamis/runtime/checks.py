@@ -19,7 +19,6 @@ import dagster as dg
 from tamis.graph.plan import Due, by_stage, full_plan
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValues
-from tamis.records.manifest import ManifestFolder
 from tamis.records.receipts import listed_in
 from tamis.report.index import write_index
 from tamis.runtime.dagster_internals import AssetCheckExecutionRecord
@@ -111,7 +110,7 @@ def log_current_checks(
 
 def taint_evaluation(home: Home, current: CurrentValues, asset: str) -> Evaluation:
     """Whether nothing current of an asset saw a withdrawn document."""
-    found = tainted_values(ManifestFolder.of(home), current, listed_in(home))
+    found = tainted_values(home, current, listed_in(home))
     return _evaluation([one for one in found if one.asset == asset])
 
 
@@ -123,7 +122,7 @@ def log_taints(instance: dg.DagsterInstance, home: Home, current: CurrentValues)
     known = listed_in(home)
     if not known:
         return []
-    found = tainted_values(ManifestFolder.of(home), current, known)
+    found = tainted_values(home, current, known)
     failed = _failed(instance)
     for asset in watched():
         made = _evaluation([one for one in found if one.asset == asset])

@@ -23,6 +23,7 @@ from tamis.base.numbers import brief, counted
 from tamis.base.progress import Progress
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.records.registered import read_registered
 from tamis.runtime.checks import log_taints
 from tamis.runtime.databases import Incomplete, incomplete_databases, wait_at_most
 from tamis.runtime.events import logged_events
@@ -213,6 +214,7 @@ def _audited(project: Project, name: str | None, quick: bool, say: Callable[[str
     current = read_current_values(project.home.store)
     results = result_stages()
     names = {partition for asset, partition in current if asset in results and partition}
+    names |= {entry.checkpoint for entry in read_registered(project.home.store)}
     if name is not None and name not in names:
         snapshot = scan(project)
         configured = {key for kind in ("selections", "models", "trials") for key in snapshot.keys(kind)}

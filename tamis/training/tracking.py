@@ -44,6 +44,7 @@ TRIAL, INPUT_KEY, CHECKPOINT, MANIFEST = (
     "tamis.checkpoint",
     "tamis.manifest",
 )
+REGISTERED, CONTENT = "tamis.registered", "tamis.content"
 LOSS = "training_loss"
 PROBE_SECONDS = 5.0
 DIGEST_CHARACTERS = 32  # MLflow allows 36
@@ -271,6 +272,48 @@ def add_metrics(uri: str, run: str, metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
         if known.data.metrics.get(name) != value:
             client.log_metric(run, name, value)
+
+
+@_patient
+def log_registered(
+    uri: str,
+    experiment: str,
+    checkpoint: str,
+    *,
+    manifest: str,
+    content: str,
+    parameters: Mapping[str, object],
+    metrics: Mapping[str, float],
+    dataset: tuple[str, str, int],
+    artifacts: str = ARTIFACT_ROOT,
+) -> str:
+    """Log a checkpoint that was trained elsewhere and return its run id; a second call changes nothing.
+
+    `content`: digest of its files. `dataset`: name, digest and rows of the export that it was trained on.
+    Arguments are otherwise those of `log_trial`.
+    """
+    client = open_tracker(uri)
+    place = _experiment(client, uri, experiment, artifacts)
+    query = f"tags.`{REGISTERED}` = '{checkpoint}' and tags.`{MANIFEST}` = '{manifest}'"
+    if logged := client.search_runs([place], query, max_results=1):
+        run = logged[0]
+    else:
+        tags = {REGISTERED: checkpoint, MANIFEST: manifest, CONTENT: content}
+        run = client.create_run(place, tags=tags, run_name=checkpoint)
+    if REMOVED in run.data.tags:  # its entry was removed, and is made again
+        client.delete_tag(run.info.run_id, REMOVED)
+    if run.info.status != "FINISHED":
+        _log_metrics(client, run, metrics, [])
+        _log_datasets(client, run, [dataset])
+        client.set_terminated(run.info.run_id)
+    _log_parameters(client, run, parameters)
+    return run.info.run_id
+
+
+@_patient
+def mark_forgotten(uri: str, run: str, command: str) -> None:
+    """Let the run of a registered checkpoint say which command removed its entry."""
+    open_tracker(uri).set_tag(run, REMOVED, command)
 
 
 @_patient

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from tamis.base.errors import PermanentError, UnknownNameError
-from tamis.base.files import replace_folder, whole_file
+from tamis.base.files import file_digest, replace_folder, whole_file
 from tamis.base.numbers import counted
 from tamis.corpus.sources import stated_licence
 from tamis.corpus.stage import KEPT_ROWS, OCCURRENCES
@@ -21,6 +21,7 @@ from tamis.interchange.json_lines import json_lines
 from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
+from tamis.records.exported import note_export
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import Published, find_published, read_decisions
 from tamis.selection.decide import used_score_columns
@@ -46,6 +47,10 @@ PATIENCE_SECONDS = 30.0
 DECIDED = ("verdict", "reason", "detail", "duplicate_of", "budget_group")
 """What an export with scores says of each document of how it was decided."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_RECORDED = (
+    "the export was not recorded, since {home} cannot be written to ({problem}); no checkpoint that is "
+    "trained on it can be registered"
+)
 _LEFT = "documents that have left the corpora since, and are not exported: {count:,}"
 
 
@@ -130,6 +135,7 @@ def export_selection(
     first that states one, text, the columns of the row of the first place, and in `other_origins` all other
     places with theirs; or only some `columns`.
     Where documents are in the training set several times, training_count says how often each is.
+    The export is recorded with its version, so that `tamis register` knows it.
     With them: a data card, a Croissant description, and the lineage as OpenLineage events and PROV-JSON.
     `output`: the file or folder to write, if not in the folder of exports; a file is written alone there, and
     what describes it into the folder of exports.
@@ -157,6 +163,8 @@ def export_selection(
     description = Description(facts=facts, lineage=lineage, known=rows.known, all_documents=extras.scores)
     written, notes = _written(rows, path, form, described, description)
     publish_unless_withdrawn(project.home, path, written, since)
+    data = rows_in_folder(path) if form == FOLDER else path
+    notes += noted(project.home, subset.published, facts.version, path, data, len(exported), form)
     left = [_LEFT.format(count=subset.left)] if subset.left else []
     return Exported(
         path=path,
@@ -164,6 +172,22 @@ def export_selection(
         notes=[*rows.notes(form), *left, *notes],
         card=next((one for one in written if one.name.endswith(CARD)), None),
     )
+
+
+def noted(
+    home: Home, published: Published, version: int, path: Path, data: Path, documents: int, form: str
+) -> list[str]:
+    """Record an export, so that `tamis register` knows it; return a note where the home cannot be written.
+
+    `data`: the file with the rows at `path`, of `documents` documents.
+    """
+    try:
+        note_export(home, published, version, path.name, file_digest(data), documents, form)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        return [NOT_RECORDED.format(home=home.place, problem=error.strerror)]
+    return []
 
 
 def read_subset(project: Project, selection: str, *, scores: bool = False) -> Subset:

@@ -31,7 +31,7 @@ from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
 from tamis.training.trial import training_options
-from tamis.verbs.export import Exported, publish_unless_withdrawn, read_subset
+from tamis.verbs.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
 
 EMBEDDED = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -118,16 +118,19 @@ def export_for_trainer(
         for name, text in texts.items():
             (draft / name).write_text(text, "utf-8")
     publish_unless_withdrawn(project.home, path, [one for one in path.rglob("*") if one.is_file()], since)
+    written, count = rows_in_folder(path, form), len(rows.contents)
+    notes = noted(project.home, subset.published, facts.version, path, written, count, form)
     repeated = (
         f" of {counted(len(rows.contents), 'document')}" if len(rows.order) > len(rows.contents) else ""
     )
     return Exported(
         path=path,
-        documents=len(rows.contents),
+        documents=count,
         notes=[
-            f"{counted(len(rows.order), 'row')}{repeated}: {rows.shape}, for the base model {recipe.name}"
+            f"{counted(len(rows.order), 'row')}{repeated}: {rows.shape}, for the base model {recipe.name}",
+            *notes,
         ],
-        card=description_path(rows_in_folder(path, form), CARD),
+        card=description_path(written, CARD),
     )
 
 

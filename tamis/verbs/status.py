@@ -30,6 +30,7 @@ from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import DecisionsLostError, chosen_of, published
 from tamis.records.receipts import listed_in
+from tamis.records.registered import Registered, read_registered
 from tamis.retention.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.retention.losses import as_once_read
 from tamis.scaling.searched import Search, sentences
@@ -97,6 +98,7 @@ class Status:
     retained: Retained = field(default_factory=Retained)
     retention_days: int = 0
     withdrawn: int = 0
+    registered: list[Registered] = field(default_factory=list)
     still_in_files: list[dict[str, Any]] = field(default_factory=list)
     tainted: list[Tainted] = field(default_factory=list)
     near_repeats: Mapping[str, str] = field(default_factory=dict)
@@ -207,6 +209,7 @@ class Status:
             "waiting_for_approval": [one.to_json() for one in self.waiting_for_approval],
             "retained": self.retained.to_json(),
             "withdrawn": self.withdrawn,
+            "registered_checkpoints": [one.to_json() for one in self.registered],
             "still_in_files": self.still_in_files,
             "tainted": [one.to_json() for one in self.tainted],
             "near_repeats_of_withdrawn": dict(self.near_repeats),
@@ -235,6 +238,9 @@ class Status:
         lines = [*self.unread_lines(), f"{self.project}: {size} in {self.home}", *self.selection_lines()]
         lines += [*self.problems(), *self.quarantine_lines(), *self.reading, *self.warning_lines()]
         lines += waiting_lines(self.waiting_for_approval)
+        if self.registered:
+            names = named([entry.checkpoint for entry in self.registered])
+            lines.append(f"{counted(len(self.registered), 'registered checkpoint')}: {names}")
         lines += self._withdrawn_lines()
         lines += [line] if (line := self.retained.line(self.retention_days)) else []
         lines += [*self.kept_trials, *sentences(self.searches), _precision_line(self.precision)]
@@ -296,8 +302,9 @@ def read_status(project: Project) -> Status:
         retained=count_retained(store),
         retention_days=project.settings.retention.days,
         withdrawn=store.count("withdrawals"),
+        registered=read_registered(store),
         still_in_files=read_places(store).to_dicts(),
-        tainted=tainted_values(ManifestFolder.of(project.home), current, listed_in(project.home)),
+        tainted=tainted_values(project.home, current, listed_in(project.home)),
         near_repeats=noted_near_repeats(
             ManifestFolder.of(project.home),
             [value.manifest for (asset, _), value in current.items() if asset in with_texts],

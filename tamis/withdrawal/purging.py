@@ -131,7 +131,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
             rows.explode("shown").select("shard", "row", doc_id="shown", partition="shard"),
         )
     copied = {(DOCUMENTS_STAGE.name, shard) for rows in copies.values() for shard in rows["shard"]}
-    tainted = find_tainted(ManifestFolder.of(home), current, listed_in)
+    tainted = find_tainted(home, current, listed_in)
     again = _refitted()
     refitted = {(one.asset, one.partition) for one in tainted if one.current and one.asset in again}
     pages = pages_naming(home, doc_ids)

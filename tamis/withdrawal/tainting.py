@@ -14,7 +14,10 @@ from tamis.graph.plan import label
 from tamis.graph.stages import names_where, stages
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import NOT_LEARNT_FROM, Manifest, ManifestFolder
+from tamis.records.registered import ASSET as REGISTERED
+from tamis.records.registered import read_registered
 from tamis.stage import Learning
+from tamis.store.home import Home
 
 
 class Taint(StrEnum):
@@ -32,8 +35,8 @@ _TRAINED = {
 
 
 def checkpoints() -> tuple[str, ...]:
-    """Return the stages that train weights on documents by name."""
-    return names_where(lambda stage: stage.learning in _TRAINED)
+    """Return the assets of weights that were trained on documents: stages by name, registered ones."""
+    return *names_where(lambda stage: stage.learning in _TRAINED), REGISTERED
 
 
 def watched() -> tuple[str, ...]:
@@ -69,7 +72,7 @@ class Tainted:
 
 
 def find_tainted(
-    folder: ManifestFolder,
+    home: Home,
     current: CurrentValues,
     listed_in: Mapping[str, int],
     among: Iterable[str] | None = None,
@@ -77,13 +80,19 @@ def find_tainted(
     """Everything that saw a withdrawn document, strongest taint first.
 
     `listed_in`: manifests that list withdrawn documents, and how many. `among`: manifests to look at, all
-    without it.
+    without it. Of registered checkpoints those count that have an entry.
     """
     if not listed_in:
         return []
-    known = folder.readable(folder.ids() if among is None else among)
-    graph, learning = _Graph(folder, known, listed_in), watched()
-    latest = {value.manifest for value in current.values()}
+    folder, learning = ManifestFolder.of(home), {*watched(), REGISTERED}
+    registered = {entry.manifest for entry in read_registered(home.store)}
+    known = {
+        key: manifest
+        for key, manifest in folder.readable(folder.ids() if among is None else among).items()
+        if manifest.asset != REGISTERED or key in registered
+    }
+    graph = _Graph(folder, known, listed_in)
+    latest = registered.union(value.manifest for value in current.values())
     found = [
         Tainted(
             asset=manifest.asset,
@@ -100,13 +109,12 @@ def find_tainted(
     return sorted(found, key=lambda one: (order.index(one.taint), not one.current, one.name, one.manifest))
 
 
-def tainted_values(
-    folder: ManifestFolder, current: CurrentValues, listed_in: Mapping[str, int]
-) -> list[Tainted]:
-    """Of what is current, what saw a withdrawn document."""
+def tainted_values(home: Home, current: CurrentValues, listed_in: Mapping[str, int]) -> list[Tainted]:
+    """Of what is current, and of registered checkpoints, what saw a withdrawn document."""
     learning = watched()
     among = [value.manifest for value in current.values() if value.asset in learning]
-    return find_tainted(folder, current, listed_in, among)
+    among += [entry.manifest for entry in read_registered(home.store)]
+    return find_tainted(home, current, listed_in, among)
 
 
 class _Graph:
@@ -119,7 +127,7 @@ class _Graph:
         self._reached: dict[str, bool] = {}
         self.trained = {
             stage.name: _TRAINED[stage.learning] for stage in stages().values() if stage.learning in _TRAINED
-        }
+        } | {REGISTERED: Taint.FINE_TUNED}
 
     def taint(self, key: str) -> Taint | None:
         manifest = self.known[key]

@@ -128,7 +128,7 @@ def preview(home: Home, asked: Asked) -> Preview:
             ]
         ).sort("shard", "row"),
         selections=dict(chosen.group_by("selection").len().sort("selection").iter_rows()),
-        tainted=find_tainted(folder, read_current_values(store), listing(folder, doc_ids)),
+        tainted=find_tainted(home, read_current_values(store), listing(folder, doc_ids)),
         near_repeats=near_repeats(store, doc_ids),
     )
 
@@ -222,7 +222,7 @@ def _complete(home: Home, rows: pl.DataFrame, cut_short: bool) -> Withdrawn:
     if len(left):
         withhold_excerpts(store, current, left)
     listed = listing(folder, doc_ids)
-    tainted = find_tainted(folder, current, listed)
+    tainted = find_tainted(home, current, listed)
     stood = sum(map(len, places_of(store, doc_ids).values()))
     purged = purge(home, current, doc_ids, listed)
     receipt = write_receipt(home, [*doc_ids, *shown], _said(rows, stood, listed, tainted, purged, cut_short))

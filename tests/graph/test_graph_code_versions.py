@@ -190,6 +190,10 @@ NOT_REACHED = {
     "PLACE": "of filters: columns that a store is asked for",
     "find_near_duplicates": "all at once, for benchmarks; the graph updates",
     "classify": "labels of texts, for tests; the graph counts right answers",
+    "log_registered": "tells MLflow of a checkpoint that was trained elsewhere",
+    "mark_forgotten": "likewise",
+    "REGISTERED": "tag of such a run",
+    "CONTENT": "likewise",
     "counted": "writes word_pairs.npz, whose bytes are in the digest",
     "write": "likewise",
 }

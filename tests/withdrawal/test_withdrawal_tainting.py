@@ -36,7 +36,7 @@ def graph(home):
 
 def taints(home, doc_ids) -> dict[str, Taint]:
     folder = manifests_of(home)
-    found = tainted_values(folder, heads_of(home), listing(folder, doc_ids))
+    found = tainted_values(home, heads_of(home), listing(folder, doc_ids))
     return {one.name: one.taint for one in found}
 
 
@@ -70,7 +70,7 @@ def test_what_was_superseded_is_named_as_such(graph):
     graph.store.delete("trained_on", f"checkpoint = 'tuned' AND doc_id = '{IDS[0]}'")
     record(graph, "trials", "tuned", "trained_on", IDS[4:5])
     folder = manifests_of(graph)
-    found = find_tainted(folder, heads_of(graph), listing(folder, [IDS[0]]))
+    found = find_tainted(graph, heads_of(graph), listing(folder, [IDS[0]]))
     superseded = [one for one in found if one.name == "trials[tuned]"]
     assert [(one.taint, one.current, one.documents) for one in superseded] == [(Taint.FINE_TUNED, False, 1)]
     assert superseded[0].line == "trials[tuned]: fine-tuned on it, superseded"

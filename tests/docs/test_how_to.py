@@ -367,6 +367,21 @@ def test_prove_a_checkpoint(trained):
     )
     assert ours == theirs, "the page shows the tree of another version"
 
+    folder = trained.root / "elsewhere"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    run("tamis export best")
+    given = {"FOLDER": str(folder), "TEXT": "3 epochs"}
+    run("tamis register FOLDER --trained-on best --recipe TEXT", **given)
+    words = {"NAME": folder.name}
+    known = trained.tamis(*page.words("tamis explain --checkpoint NAME", **words)).stdout
+    assert "recipe: 3 epochs" in known
+    assert trained.tamis(*page.words("tamis audit NAME", **words)).stdout.startswith("GREEN: ")
+    (folder / "model.safetensors").write_bytes(b"altered")
+    page.says("An audit is red where one of the files was altered")
+    trained.tamis(*page.words("tamis audit NAME", **words), code=1)
+    trained.tamis(*page.words("tamis register --forget NAME", **words))
+
     files = {"FILE": str(trained.root / "lineage.json")}
     run("tamis audit NAME --openlineage FILE --prov FILE", FILE=files["FILE"])
     assert (trained.root / "lineage.json").stat().st_size

@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-GOLDENS := $(patsubst %,tests/golden/test_golden_%.py,demo mixed wide)
+GOLDENS := $(patsubst %,tests/golden/test_golden_%.py,demo mixed wide open)
 SCENARIOS := tests/graph/scenarios tests/end_to_end/test_user_interface.py tests/homes \
   tests/audit/test_audit_records.py tests/quality/test_endpoint_server.py tests/runtime/test_aborts.py \
   tests/sensors/test_reselection.py tests/training/test_training_retention.py tests/test_interrupts.py

@@ -67,7 +67,7 @@ def changed_methods() -> str:
 
 GROUPS = (
     Group(
-        places=tuple(f"tests/golden/test_golden_{name}.py" for name in ("demo", "mixed", "wide")),
+        places=tuple(f"tests/golden/test_golden_{name}.py" for name in ("demo", "mixed", "wide", "open")),
         target="test-goldens",
         about=("tests/golden", *LIBRARIES),
         otherwise="every method's code is what tests/graph/code_digests.json notes",

@@ -9,6 +9,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "golden/test_golden_demo.py": 200,  # each builds a whole project on one thread
     "golden/test_golden_mixed.py": 200,
     "golden/test_golden_wide.py": 240,
+    "golden/test_golden_open.py": 120,
     "end_to_end/test_smoke.py": 60,  # whole materializations by the command
     "end_to_end/test_user_interface.py": 60,  # a browser, a webserver and sensors
     "graph/scenarios/test_graph_held_back.py": 42,  # scenarios of several materializations each
@@ -35,6 +36,7 @@ SECONDS: dict[str, int] = {
     "golden/test_golden_demo.py": 309,
     "golden/test_golden_wide.py": 310,
     "golden/test_golden_mixed.py": 300,
+    "golden/test_golden_open.py": 120,
     "end_to_end/test_user_interface.py": 290,
     "homes/test_homes.py": 250,
     "quality/test_endpoint_server.py": 280,  # takes 30, and is early by intent

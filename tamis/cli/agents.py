@@ -24,6 +24,7 @@ from tamis.history.differences import difference, history
 from tamis.history.explain import explain_document, training_documents
 from tamis.history.finding import resolve_document
 from tamis.project import open_project, read_project
+from tamis.selection.stage import GAPS_STAGE
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.storing import read_gaps
 from tamis.verbs.plan import checked_plan
@@ -109,7 +110,7 @@ def gaps(target: str) -> Any:
         raise UnknownNameError("target", target, targets)
     found = read_gaps(project.home.store, target)
     if not len(found.gaps.supply_m):
-        raise NotMadeError("target_gaps")
+        raise NotMadeError(GAPS_STAGE.name)
     return found.to_json(project.home.store)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 HERE = Path(__file__).resolve().parent
-GOLDENS = ("demo-0.1", "mixed-0.1", "wide-0.1")
+GOLDENS = ("demo-0.1", "mixed-0.1", "wide-0.1", "open-0.1")
 
 
 NUMBERS = ("score", "sketch", "margin", "loss", "share", "step", "edge")
@@ -376,6 +376,39 @@ TABLES |= {
         alike=True,
     ),
 }
+# Of the user's own: scores, measures of trained choices, checkpoints from elsewhere.
+TABLES |= {
+    name: Table(store=name, key="score doc_id", exact="not_numbers", score="value", optional=True)
+    for name in ("column_scores", "classifier_scores", "plugin_scores")
+}
+TABLES |= {
+    "sampler_trials_controls": Table(
+        store="sampler_trials_controls", key="control texts", loss="bits_per_byte", optional=True
+    ),
+    "control_losses": Table(
+        store="control_losses",
+        key="trial control",
+        exact="measurement documents not_measured",
+        loss="start_bits_per_byte bits_per_byte difference difference_low difference_high",
+        optional=True,
+    ),
+    "evaluations": Table(
+        store="evaluations",
+        key="trial task",
+        exact="examples pairs",
+        loss="score score_low score_high start_score difference difference_low difference_high",
+        optional=True,
+    ),
+    "evaluation_scores": Table(
+        store="evaluation_scores", key="trial task example", loss="score start_score", optional=True
+    ),
+    "registered_checkpoints": Table(
+        store="registered_checkpoints",
+        key="checkpoint",
+        exact="selection version recipe files n_bytes documents",
+        optional=True,
+    ),
+}
 # Results of documents that left, which are kept for some days.
 TABLES |= {
     f"retained_{name}": Table(
@@ -392,6 +425,7 @@ TABLES |= {
         ("judge_again", "scores_judge_again"),
         ("scores_by_model", "scores_by_model"),
         ("perplexity", "scores_perplexity"),
+        ("classifier_scores", "classifier_scores"),
     )
 }
 # By table, "*" for all: ids of manifests, attempts and runs, input keys and fingerprints, which follow from
@@ -408,7 +442,7 @@ FIELDS_NOT_READ = {
     "removals": "removal begun_at ended_at",  # a random name, clocks
     "precision": "device float32_ms bfloat16_ms",
     "grouped_files": "reading",  # follows from the code's version
-    "decisions": "own_score",  # of a [[score]], which no golden has
+    "decisions": "own_score",  # of a [[score]], whose value its own table says
     "scores_by_model": "value",  # the method_score of decisions
     "retained_scores_by_model": "value",
     "sampler_trials": SAMPLER_TRIALS_NOT_READ,
@@ -416,6 +450,9 @@ FIELDS_NOT_READ = {
     "mixture_plan": "recipe",  # follows from the code's version
     "agreement_plan": "recipe",
     "mixture_controls": "shares",  # the weights, as a text with all their digits
+    "sampler_trials_controls": "run document_bits document_bytes",
+    "control_losses": "start_document_bits document_bits document_bytes",
+    "registered_checkpoints": "folder content run",  # places of this machine, a hash, an id
     "withdrawals": "loose_id",  # follows from the text
     "versions": "data_version rows subset decisions",
     "heads": "data_version",

@@ -12,6 +12,7 @@ from typing import Any
 import golden_reading
 import golden_storing
 import mixed_project
+import open_project
 import wide_project
 from golden_compare import Golden, differences, report
 
@@ -30,7 +31,11 @@ FIXED = {
 }
 OTHERS = ("TAMIS_", "DAGSTER_", "MLFLOW_")
 SECONDS = 900
-BUILDERS = {"mixed-0.1": mixed_project.build, "wide-0.1": wide_project.build}
+BUILDERS = {
+    "mixed-0.1": mixed_project.build,
+    "wide-0.1": wide_project.build,
+    "open-0.1": open_project.build,
+}
 """Of the goldens but the demo's, which has no files of its own."""
 
 
@@ -45,6 +50,7 @@ def environment(root: Path) -> dict[str, str]:
     places = {
         "TAMIS_PROJECT": str(root / "tamis.toml"),
         "PYTHONPATH": str(CHECKOUT),
+        "TAMIS_TRUST": "1",  # one has a plug-in and a command of its own
     }
     return plain | quiet | ONE_THREAD | FIXED | places
 

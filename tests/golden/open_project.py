@@ -1,0 +1,86 @@
+"""The fourth golden's project: scores, benchmarks, a control, an evaluation and a checkpoint of a team."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mixed_project import Run, as_lines, texts
+from safetensors.numpy import load_file, save_file
+from wide_project import WIDTH, write_model
+
+SCORES = '''"""A score and a sampler in Python."""
+
+from tamis.plugins import sampler, score
+
+
+@score(name="words", version="1", reads="text", higher="better", range=(0, 100), meaning="number of words")
+def words(texts):
+    return [len(text.split()) for text in texts]
+
+
+@sampler(name="long-last", version="1", reads=("text",))
+def long_last(candidates, vectors_nd, goal_md, seed):
+    return candidates["text"].str.len_chars()
+'''
+EVALUATE = '''"""Scores of a checkpoint: by its first weights."""
+
+import json
+import sys
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+checkpoint, out = sys.argv[1:]
+weights = load_file(Path(checkpoint) / "model.safetensors")
+table = next(value for name, value in sorted(weights.items()) if "embed_tokens" in name)
+with (Path(out) / "scores.jsonl").open("w") as file:
+    for example in range(6):
+        score = float(abs(table[example + 4]).mean())
+        file.write(json.dumps({"task": "weights", "example": str(example), "score": score}) + "\\n")
+'''
+
+
+def build(root: Path, run: Run) -> None:
+    """Write the files; materialize; export and register; take a file away; materialize again."""
+    write_files(root)
+    write_classifier(root / "sound")
+    (root / "scores.py").write_text(SCORES)
+    (root / "evaluate.py").write_text(EVALUATE)
+    run(root, ["materialize"])
+    write_model(root / "elsewhere", 64)
+    run(root, ["export", "early"], ["register", "elsewhere", "--trained-on", "early", "--recipe", "by hand"])
+    (root / "web" / "few.jsonl").unlink()
+    run(root, ["materialize"])
+
+
+def write_files(root: Path) -> None:
+    """Documents of four topics with years, examples of a target, an exam, and texts off the goal."""
+    for folder in ("web", "algebra", "exam", "garden"):
+        (root / folder).mkdir(parents=True)
+    topics = ("cooking", "sailing", "music", "algebra")
+    pool = [text for topic in topics for text in texts(topic, 15, 1)]
+    rows: list[dict[str, Any]] = [
+        {"text": text, "page": {"year": 1990 + 7 * place % 60}} for place, text in enumerate(pool)
+    ]
+    rows[3]["page"] = {"year": "unknown"}
+    (root / "web" / "pages.jsonl").write_bytes(as_lines(rows))
+    (root / "web" / "few.jsonl").write_bytes(as_lines([{"text": text} for text in texts("garden", 4, 1)]))
+    examples = texts("algebra", 24, 5)
+    (root / "algebra" / "a.jsonl").write_bytes(as_lines([{"text": text} for text in examples]))
+    repeated = [" ".join(text.split()[5:25]) for text in (pool[0], pool[20], *examples[:10])]
+    (root / "exam" / "e.jsonl").write_bytes(as_lines([{"question": text} for text in repeated]))
+    (root / "garden" / "g.jsonl").write_bytes(as_lines([{"text": text} for text in texts("garden", 8, 9)]))
+
+
+def write_classifier(folder: Path) -> None:
+    """A Llama that classifies, with drawn weights."""
+    write_model(folder, 64)
+    config = json.loads((folder / "config.json").read_text())
+    labels = {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
+    config |= labels | {"architectures": ["LlamaForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    weights["score.weight"] = np.random.default_rng(1).normal(0, 0.5, (2, WIDTH)).astype(np.float32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -412,7 +412,7 @@ def _sampler_of_score(name: str) -> Sampler | None:
         return None
     return Sampler(
         name=name,
-        description=f"Best value of the score {score} of the rows.",
+        description=f"Best value of the score {score}.",
         rule="top_k",
         score_columns=(OWN_SCORE,),
     )

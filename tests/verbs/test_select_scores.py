@@ -30,7 +30,6 @@ def pool(tmp_path, encoder_cache, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--score", "edu=meta.edu", "--sampler", "score:edu"],
         ["--score", "tox=tox,worse", "--sampler", "score:tox", "--where", "n_chars > 150"],
         ["--score", "edu=meta.edu,range=0:5", "--sampler", "got-d-quality", "--quality", "edu"],
         [

@@ -88,7 +88,9 @@ def sampler_comparison(work: Work) -> Iterator[Any]:
     """What each sampler would select at one budget, and how similar and how useful the selections are."""
     settings = work.project.settings
     budget, target = settings.selection[0].budget, settings.target[0].name
-    agreement, chosen = compare_samplers(work.store, budget, target, work.project.seed, settings.filters)
+    agreement, chosen = compare_samplers(
+        work.store, budget, target, work.project.seed, settings.filters, settings.score
+    )
     work.store.put("sampler_comparison", agreement, ALL)
     page = work.project.home.reports / "sampler_comparison.html"
     trained = None

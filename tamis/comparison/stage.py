@@ -7,6 +7,7 @@ from tamis.comparison import CODE_VERSION
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
 from tamis.evaluation.stage import control_settings
 from tamis.quality.stage import QUALITY_STAGE, quality_wanted
+from tamis.scores.stage import STAGES as SCORE_STAGES
 from tamis.selection import find_sampler
 from tamis.selection.stage import computes_itself, filter_settings, measured_by, pool_edges, scored_by
 from tamis.stage import (
@@ -16,6 +17,7 @@ from tamis.stage import (
     PartitionMapping,
     Snapshot,
     Stage,
+    all_made,
     edge,
     every,
     only,
@@ -184,7 +186,9 @@ def _trials_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
 def _comparison_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     budget = snapshot.project.settings.selection[0].budget
     found = {"budget": budget, "target": snapshot.keys("targets")[0]} | filter_settings(snapshot)
-    return found | ({"page": 2} if _compared(snapshot) else {})  # 2: costs beside the target
+    scores = {score.name: score.higher for score in snapshot.project.settings.score}
+    found |= {"scores": scores} if scores else {}
+    return found | ({"page": 2} if _compared(snapshot) else {})  # 2: costs next to the target
 
 
 SAMPLER_TRIALS_STAGE = Stage(
@@ -223,6 +227,7 @@ COMPARISON_STAGE = Stage(
         edge("quality_scores", when(quality_wanted, every("shards"))),
         edge("density_scores"),
         edge("perplexity_scores", when(perplexity_wanted, every("shards"))),
+        *(edge(stage.name, all_made(stage)) for stage in SCORE_STAGES),
         edge("sampler_trials", when(_compared, only)),
     ),
     settings=_comparison_settings,

@@ -8,18 +8,21 @@ again changes a little for every document, so a change of score alone proves not
 divided, ranks and cuts are those inside the group.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
 import polars as pl
 
-from tamis.selection import SAMPLERS, select
+from tamis.scores.scale import best_first
+from tamis.scores.storing import read_score
+from tamis.selection import SAMPLERS, find_sampler, select
 from tamis.selection.decide import OVER_GROUP, Reason
 from tamis.selection.pool import exclusions, with_scores
 from tamis.settings.config import FiltersSection
-from tamis.settings.samplers import AWAY_SCORE
+from tamis.settings.samplers import AWAY_SCORE, OWN_SCORE, SCORE
+from tamis.settings.sections import ScoreSection
 from tamis.store.tables import Store
 
 RANKED = (Reason.WITHIN_BUDGET, Reason.OVER_BUDGET, *OVER_GROUP.values())
@@ -176,11 +179,17 @@ def _agreement(first: pl.DataFrame, second: pl.DataFrame) -> dict[str, float | N
 
 
 def compare_samplers(
-    store: Store, budget: int | str, target: str, seed: int, filters: FiltersSection | None = None
+    store: Store,
+    budget: int | str,
+    target: str,
+    seed: int,
+    filters: FiltersSection | None = None,
+    scores: Sequence[ScoreSection] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairwise agreement (sampler_a, sampler_b, jaccard, kendall_tau), and one row a sampler.
 
     The second frame holds sampler, description, selected, mean of each score over the chosen documents.
+    `scores`: those of the project, each of which is compared as a sampler, too.
     """
     stored = (sampler.score_columns for sampler in SAMPLERS.values() if not sampler.method)
     columns = tuple(dict.fromkeys(name for names in stored for name in names if name != AWAY_SCORE))
@@ -192,6 +201,12 @@ def compare_samplers(
         for name, sampler in sorted(SAMPLERS.items())
         if set(sampler.score_columns) <= set(available) and sampler.method is None
     }
+    for score in scores:
+        values = read_score(store, score.name).select("doc_id", best_first(score).alias(OWN_SCORE))
+        own = pool.join(values, on="doc_id", how="left", maintain_order="left")
+        name = f"{SCORE}:{score.name}"
+        if own[OWN_SCORE].count():
+            decided[name] = select(own, name, budget, seed, exclusions=excluded)
     rows = [_chosen_row(name, frame, pool, available) for name, frame in decided.items()]
     return compare_decisions(decided), pl.DataFrame(rows)
 
@@ -203,7 +218,7 @@ def _chosen_row(
     means = pool.join(chosen, on="doc_id", how="semi").select(pl.col(columns).mean()).row(0, named=True)
     return {
         "sampler": name,
-        "description": SAMPLERS[name].description,
+        "description": find_sampler(name).description,
         "selected": len(chosen),
         **{f"mean_{column}": value for column, value in means.items()},
     }

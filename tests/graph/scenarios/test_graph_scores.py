@@ -140,7 +140,14 @@ def test_quality_of_a_score_takes_the_place_of_the_judge(encoder_cache, project)
     project.configure(project.text + goal + weighed + spread)
     write(project.root / "target" / "goal.jsonl", [row(name, 1) for name in ("gnu", "hen", "owl", "rat")])
     others = {"embeddings", "target_examples", "target_embeddings", "target_potential", "transport_scores"}
-    project.make(MADE | others | {"density_sketch", "density_scores", "contamination"})
+    others |= {"density_sketch", "density_scores", "contamination", "sampler_comparison"}
+    project.make(MADE | others)
+    compared = project.store.read("sampler_comparison", ["sampler_a", "sampler_b", "jaccard"])
+    assert {"score:edu", "score:toxic", "got-d"} <= {*compared["sampler_a"], *compared["sampler_b"]}
+    edu, toxic = ids("ant", "bee"), ids("cow", "dog")
+    pair = {"score:edu", "score:toxic"}
+    (shared,) = [row[2] for row in compared.iter_rows() if {*row[:2]} == pair]
+    assert shared == len(edu & toxic) / len(edu | toxic)
     assert not any(asset.startswith(("judge", "quality")) for asset, _key in project.current)
     of = {document_id(text(name)): value for name, value in TOXIC.items()}
     rows = project.store.read("decisions", where="selection = 'weighed' AND rank IS NOT NULL").sort("rank")

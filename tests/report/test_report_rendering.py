@@ -12,6 +12,7 @@ from jinja2 import UndefinedError, meta, nodes
 
 from tamis.report.address import MissingPage
 from tamis.report.audit import AuditPage
+from tamis.report.choices import ChoicesPage
 from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
@@ -27,6 +28,7 @@ PAGES = {
     "mixture.html": MixturePage,
     "audit.html": AuditPage,
     "browse.html": BrowsePage,
+    "choices.html": ChoicesPage,
     "index.html": IndexPage,
     "map.html": MapPage,
     "missing.html": MissingPage,

@@ -137,13 +137,13 @@ def test_an_answer_of_a_server_that_another_judge_replaces_comes_back_with_its_j
 def test_rows_expire_and_answers_of_a_server_do_not(store):
     for table in TABLES:
         leave(store, table, IDS[:4])
-    assert count_retained(store) == Retained(vectors=4, scores=12, server_answers=4)
+    assert count_retained(store) == Retained(vectors=4, scores=16, server_answers=4)
     versions = {table: store.version(table) for table in store.names()}
     assert collect_expired(store, 30) == 0
     assert {table: store.version(table) for table in store.names()} == versions
     age(store)
     leave(store, "embeddings_static", IDS[4:])
-    assert collect_expired(store, 30) == 16
+    assert collect_expired(store, 30) == 20
     assert count_retained(store) == Retained(vectors=2, server_answers=4)
     assert purge_answers(store) == 4
     assert purge_answers(store) == 0

@@ -1,4 +1,4 @@
-"""What trained models are worth besides the target's loss: losses on controls, and a user's evaluation."""
+"""Worth of trained models besides the target's loss: losses on controls, and a user's evaluation."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -27,7 +27,7 @@ from tamis.store.home import Home, bring_up_to_date, placed, require_own
 from tamis.store.precision_choice import AUTO, choose, read_choice
 
 BROKEN = (ConfigurationError, UnreadableProjectError, PluginError)
-"""What opening a project raises while its tamis.toml or a plug-in is missing, half written or wrong."""
+"""Errors of opening a project while its tamis.toml or a plug-in is missing, half written or wrong."""
 LAST_GOOD = "last_good.toml"
 
 

@@ -25,7 +25,7 @@ SCHEMA = {"task": pl.String, "example": pl.String, "score": pl.Float64}
 
 
 class BadAnswerError(PermanentError):
-    """What an evaluation wrote is no list of scores; names the file and line, and quotes neither."""
+    """An evaluation wrote no list of scores; names the file and line, and quotes neither."""
 
     def __init__(self, problem: str, where: str = "") -> None:
         self.problem, self.where = problem, where

@@ -149,7 +149,7 @@ def _make_groups(
     outcome: Outcome,
     lock: Writing,
 ) -> ProjectSnapshot:
-    """Make one group after another; return the snapshot, a newer one where lost files left meanwhile.
+    """Make one group after another; return the snapshot, a newer one where lost files left in that time.
 
     Once nothing is left but trials on the command of [trainer], wait for one to end, without the lock.
     """

@@ -130,7 +130,7 @@ class Run:
 
     @property
     def ended(self) -> Ended | None:
-        """How the run ended; None while it runs, and before it was submitted."""
+        """The end of the run; None while it runs, and before it was submitted."""
         return poll(self.folder) if self.is_submitted else None
 
     @property

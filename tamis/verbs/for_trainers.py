@@ -59,7 +59,7 @@ class NothingToTrainError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a selection is to be trained on.
+    """The way in which a selection is to be trained on.
 
     model: name of a [[base_model]]; None: that of the model choice, else the first with a path, else the
     first. as_text: conversations as plain text. counted: repetitions as a column, not as rows.

@@ -63,7 +63,7 @@ class RowsGoneError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a dataset of torch reads the rows; None: as the project and the environment say."""
+    """Reading of the rows by a dataset of torch; None: as the project and the environment say."""
 
     seed: int | None = None
     rank: int | None = None

@@ -1,4 +1,4 @@
-"""What an evaluation writes: both forms are read, and what is no list of scores is refused with its place."""
+"""Files of an evaluation: both forms are read, and what is no list of scores is refused with its place."""
 
 import json
 from pathlib import Path

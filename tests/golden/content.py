@@ -143,19 +143,26 @@ TABLES = {
     "embeddings": Table(store="embeddings_*", key="doc_id", vector="vector"),
     "target_embeddings": Table(store="target_embeddings_*", key="target doc_id", vector="vector"),
     "density": Table(store="scores_density", key="doc_id", sketch="density"),
-    "judge_sample": Table(store="judge_sample", key="doc_id", exact="part"),
+    "judge_sample": Table(store="judge_sample", key="doc_id", exact="part", optional=True),
     "judge": Table(
         store="scores_judge",
         key="doc_id",
         exact="truncated by_server",
         score="logp_yes_raw logp_yes logp_no answer_mass margin",
+        optional=True,
     ),
     "judge_again": Table(
-        store="scores_judge_again", key="doc_id", exact="by_server", score="answer_mass margin"
+        store="scores_judge_again",
+        key="doc_id",
+        exact="by_server",
+        score="answer_mass margin",
+        optional=True,
     ),
-    "judge_noise": Table(store="scores_noise", key="text_digest", score="answer_mass margin"),
+    "judge_noise": Table(store="scores_noise", key="text_digest", score="answer_mass margin", optional=True),
     "perplexity": Table(store="scores_perplexity", key="doc_id", score="bits_per_byte", optional=True),
-    "quality": Table(store="scores_quality", key="doc_id", score="judge_margin_predicted quality"),
+    "quality": Table(
+        store="scores_quality", key="doc_id", score="judge_margin_predicted quality", optional=True
+    ),
     "transport": Table(store="transport_*", key="target doc_id", score="transport_gradient nearest_cost"),
     "pool_potential": Table(
         store="pool_potential_*", key="target doc_id", score="pool_potential", optional=True
@@ -452,6 +459,7 @@ FIELDS_NOT_READ = {
     "mixture_controls": "shares",  # the weights, as a text with all their digits
     "sampler_trials_controls": "run document_bits document_bytes",
     "control_losses": "start_document_bits document_bits document_bytes",
+    "retained_classifier_scores": "score",  # of one alone
     "registered_checkpoints": "folder content run",  # places of this machine, a hash, an id
     "withdrawals": "loose_id",  # follows from the text
     "versions": "data_version rows subset decisions",
@@ -498,6 +506,7 @@ LEFT_OUT = {
     "documents_estimated": "as tokens",
     "float32_ms": "a clock",
     "bfloat16_ms": "a clock",
+    "run": "a random id",
 }
 VARYING = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{16}…|\b\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 """Hashes and clocks within texts."""

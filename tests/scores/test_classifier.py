@@ -25,7 +25,7 @@ TEXTS = [
 
 
 def by_pipeline(folder, texts, label):
-    """What transformers' pipeline gives each text for the label, one text at a time."""
+    """Value of transformers' pipeline for the label, one text at a time."""
     made = pipeline("text-classification", model=str(folder), device="cpu")
     answers = made([text.encode(errors="replace").decode() for text in texts], top_k=None, batch_size=1)
     return np.array([next(one["score"] for one in answer if one["label"] == label) for answer in answers])

@@ -1,4 +1,4 @@
-"""What a trainer is given, and which of its answers are refused, with which reason."""
+"""Files that a trainer is given, and which of its answers are refused, with which reason."""
 
 import json
 import math

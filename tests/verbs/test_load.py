@@ -62,7 +62,7 @@ def file(tmp_path_factory) -> Path:
 
 
 def times(file: Path) -> Counter:
-    """How often each row of the file is to be read."""
+    """Return how often each row of the file is to be read."""
     rows = pa.ipc.open_stream(file.read_bytes()).read_all().to_pylist()
     return Counter({row["doc_id"]: row["training_count"] or 1 for row in rows})
 

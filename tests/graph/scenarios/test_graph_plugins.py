@@ -96,7 +96,7 @@ def failure(project: SmallProject) -> str:
 
 
 def plan(project: SmallProject) -> dict[str, str]:
-    """What is due of the stages that are made here, with the reason."""
+    """Due values of the stages that are made here, with the reason."""
     found = full_plan(project.snapshot, project.current)
     return {label(one.asset, one.partition): one.reason for one in found if one.asset in MADE}
 

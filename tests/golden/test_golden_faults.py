@@ -14,7 +14,7 @@ from golden_compare import KINDS, Golden, bands_of, differences, report
 
 HERE = reading.HERE
 GOLDENS = {name: golden_storing.read(HERE / name) for name in reading.GOLDENS}
-DEMO, MIXED, WIDE = reading.GOLDENS
+DEMO, MIXED, WIDE, OPEN = reading.GOLDENS
 
 
 def changed(golden: Golden, table: str, field: str, alter, where=None) -> Golden:
@@ -81,6 +81,8 @@ LIKE_FAULTS = [
     (WIDE, "heads", "settled", lambda settled: not settled, "settled"),
     (WIDE, "mixture", "weight", lambda weight: weight + 1e-3, "weight"),
     (WIDE, "retained_embeddings", "vector", one_element, "vector"),
+    (OPEN, "plugin_scores", "value", lambda value: value + 1, "value"),
+    (OPEN, "control_losses", "difference", lambda difference: difference + 0.1, "difference"),
 ]
 
 

@@ -1,24 +1,31 @@
-"""A Croissant 1.0 description (JSON-LD, schema.org) of an exported subset, with its SHA-256 and columns."""
+"""A Croissant 1.1 description (JSON-LD, schema.org) of an exported subset, with its SHA-256 and columns.
+
+It says what the data was made from (W3C PROV) and how (the vocabulary of Croissant RAI 1.0).
+"""
 
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 
+from tamis.interchange.card import FILTERS, SHOWN_SOURCES, one_line
 from tamis.interchange.facts import Facts, Written
-from tamis.selection.decide import SCORES
+from tamis.selection.decide import SCORES, Reason
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
@@ -28,12 +35,15 @@ CONTEXT: dict[str, Any] = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
     "parentField": "cr:parentField",
     "path": "cr:path",
+    "prov": "http://www.w3.org/ns/prov#",
     "recordSet": "cr:recordSet",
     "references": "cr:references",
     "regex": "cr:regex",
@@ -41,11 +51,13 @@ CONTEXT: dict[str, Any] = {
     "replace": "cr:replace",
     "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
+    "sdVersion": "cr:sdVersion",
     "separator": "cr:separator",
     "source": "cr:source",
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 FORMATS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 COLUMNS = {
     "doc_id": (
@@ -87,6 +99,8 @@ DECIDED = {
     **{name: ("sc:Float", meaning) for name, meaning in SCORES.items()},
 }
 """Columns of a file with all documents and their scores."""
+ORIGINS = dict.fromkeys(("shard", "row", "source"), "prov:wasDerivedFrom") | {"licence": "sc:license"}
+"""Columns that say of each record what is said of the data set by these properties."""
 _DATA_TYPES = (
     (pa.types.is_boolean, "sc:Boolean"),
     (pa.types.is_integer, "sc:Integer"),
@@ -107,9 +121,10 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "name": facts.selection,
         "description": facts.sentence,
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": CONFORMS_TO,
         "url": f"urn:tamis:manifest:{facts.manifest}",
         "version": f"{facts.version}.0.0",
+        "sdVersion": "1.0.0",
         "datePublished": facts.made_at,
         "creator": {"@type": "sc:Organization", "name": facts.project},
         "citeAs": f"{facts.project}: {facts.selection}, version {facts.version}, manifest {facts.manifest}",
@@ -137,10 +152,56 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
                 ],
             }
         ],
+        **_provenance(facts),
+        **_responsible(facts),
     }
     if licences:
         described["license"] = licences
     return described
+
+
+def _provenance(facts: Facts) -> dict[str, Any]:
+    """Return what the subset was made from and by whom, in the terms of W3C PROV (best.prov.json has all)."""
+    sources = [source for source, _documents, _bytes in facts.sources[:SHOWN_SOURCES] if source]
+    return {
+        "prov:wasDerivedFrom": [
+            {"@type": "prov:Entity", "prov:label": one_line(source)} for source in sources
+        ],
+        "prov:wasGeneratedBy": {
+            "@type": "prov:Activity",
+            "prov:label": f"The selection {facts.selection}",
+            "prov:endedAtTime": facts.made_at,
+        },
+    }
+
+
+def _responsible(facts: Facts) -> dict[str, Any]:
+    """Return how the data was cleaned and chosen, in the terms of Croissant RAI; only what is known."""
+    left_out = [
+        f"{reason.replace('_', ' ')}{f' ({one_line(detail)})' if detail else ''}: {count:,} documents"
+        for reason, detail, count in facts.reasons
+        if reason != Reason.WITHIN_BUDGET
+    ]
+    settings = {
+        name: value
+        for name, value in facts.settings.items()
+        if name not in ("name", FILTERS) and value is not None
+    }
+    chosen = ", ".join(f"{name} = {one_line(value)}" for name, value in sorted(settings.items()))
+    return {
+        "rai:dataPreprocessingProtocol": [
+            *(
+                f"filter {name} = {one_line(value)}"
+                for name, value in sorted(facts.settings.get(FILTERS, {}).items())
+            ),
+            *left_out,
+        ],
+        "rai:dataManipulationProtocol": f"{facts.sentence} Settings: {chosen}.",
+        "rai:dataLimitations": "Licences are those that the sources state, and are not checked. "
+        "Personal data and quality were checked by the filters above alone.",
+        "rai:dataReleaseMaintenancePlan": "A withdrawn document leaves the next version of the selection; "
+        "the withdrawal names the exports that have it.",
+    }
 
 
 def _records(facts: Facts, written: Written) -> dict[str, Any]:
@@ -151,13 +212,17 @@ def _records(facts: Facts, written: Written) -> dict[str, Any]:
 
 
 def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
-    """Return name, type and meaning of a column; None of one that is nested or has no name.
+    """Return name, type and meaning of a column, which may hold lists.
 
-    The format cannot say these. `known`: the columns that are not of the user's rows.
+    None of columns of objects or without a name, which the format cannot say. `known`: the columns that
+    are not of the user's rows.
     """
-    name = column.name
-    own = next((stated for test, stated in _DATA_TYPES if test(column.type)), None) if name.strip() else None
-    data_type, meaning = own, "A column of the original rows, unchanged."
+    name, values = column.name, column.type
+    is_list = pa.types.is_list(values) or pa.types.is_large_list(values)
+    if is_list:
+        values = values.value_type
+    data_type = next((stated for test, stated in _DATA_TYPES if test(values)), None) if name.strip() else None
+    meaning = "A column of the original rows, unchanged."
     if name in known and name in COLUMNS | DECIDED:
         data_type, meaning = (COLUMNS | DECIDED)[name]
     if data_type is None:
@@ -168,5 +233,7 @@ def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
         "name": name,
         "description": meaning,
         "dataType": data_type,
+        **({"isArray": True, "arrayShape": "-1"} if is_list else {}),
+        **({"equivalentProperty": ORIGINS[name]} if name in known and name in ORIGINS else {}),
         "source": {"fileObject": {"@id": "file"}, "extract": {"column": name}},
     }

@@ -5,7 +5,7 @@ symlink. The id of a run is derived from the manifest's, and its time is when th
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +25,8 @@ FACETS = {
     "jobType": "2-0-4/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
     "outputStatistics": "1-0-2/OutputStatisticsOutputDatasetFacet.json#/$defs/"
     "OutputStatisticsOutputDatasetFacet",
+    "executionParameters": "1-0-0/ExecutionParametersRunFacet.json#/$defs/ExecutionParametersRunFacet",
+    "processing_engine": "1-1-1/ProcessingEngineRunFacet.json#/$defs/ProcessingEngineRunFacet",
 }
 RUNS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:tamis:run")
 PRODUCER = f"urn:tamis:{version('tamis')}"
@@ -45,6 +47,14 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
         "run": {
             "runId": str(uuid.uuid5(RUNS, key)),
             "facets": {
+                "executionParameters": _facet(
+                    "executionParameters",
+                    parameters=[
+                        {"key": key, "value": value}
+                        for key, value in [*_leaves("", made.config), ("seed", str(made.seed))]
+                    ],
+                ),
+                "processing_engine": _facet("processing_engine", name="tamis", version=_release(made.beside)),
                 # Our own facet: what the manifest states beyond the standard ones.
                 "tamis_manifest": {
                     "_producer": PRODUCER,
@@ -56,7 +66,7 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
                     "digest": made.digest,
                     "settled": made.settled,
                     "config": made.config,
-                }
+                },
             },
         },
         "job": {
@@ -76,6 +86,20 @@ def _event(lineage: Lineage, key: str, made: Manifest, columns: Columns) -> dict
         ],
         "outputs": [_output(lineage, made, columns)],
     }
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield settings by their dotted path: as text, lists as JSON; those that are not set are left out."""
+    if isinstance(value, Mapping):
+        for name in sorted(value):
+            yield from _leaves(f"{path}.{name}" if path else str(name), value[name])
+    elif value is not None:
+        yield path, value if isinstance(value, str) else canonical_json(value)
+
+
+def _release(beside: Mapping[str, Any]) -> str:
+    """Return the release of Tamis that made a value; of a manifest that does not say, the present one."""
+    return str(beside.get("libraries", {}).get("tamis") or version("tamis"))
 
 
 def _output(lineage: Lineage, made: Manifest, columns: Columns) -> dict[str, Any]:
@@ -103,5 +127,5 @@ def _output(lineage: Lineage, made: Manifest, columns: Columns) -> dict[str, Any
     }
 
 
-def _facet(name: str, **values: Any) -> dict[str, Any]:
+def _facet(name: str, /, **values: Any) -> dict[str, Any]:
     return {"_producer": PRODUCER, "_schemaURL": f"{SPECIFICATION}/facets/{FACETS[name]}", **values}

@@ -7,8 +7,11 @@ import sys
 import mlcroissant
 import pytest
 from absl.logging import get_absl_handler
+from mlcroissant._src.core.context import Context, CroissantVersion
+from mlcroissant._src.core.rdf import make_context
 from projects import rows_of
 
+from tamis.interchange.croissant import CONFORMS_TO, CONTEXT
 from tamis.interchange.subset import SubsetFiles
 from tamis.verbs.export import export_selection
 
@@ -54,6 +57,43 @@ def test_it_names_licences_version_and_columns(exported):
     assert described["datePublished"] == "2026-01-02T03:05:00+00:00"
     names = [field["name"] for field in described["recordSet"][0]["field"]]
     assert names == ["doc_id", "rank", "margin", "shard", "row", "source", "licence", "text"]
+
+
+def test_the_context_is_that_of_the_library():
+    version = CroissantVersion.V_1_1
+    ours = {name: CONTEXT[name] for name in ("prov", "sdVersion")}
+    assert make_context(Context(conforms_to=version)) | ours == CONTEXT
+    assert version.value in CONFORMS_TO
+
+
+def test_it_says_how_the_data_was_made(exported):
+    """In the library's terms, so that a name which it does not know fails."""
+    made = mlcroissant.Dataset(jsonld=SubsetFiles.of(exported).croissant).metadata
+    assert made.ctx.conforms_to == CroissantVersion.V_1_1
+    assert "filter licences_denied = ['nc*']" in made.data_preprocessing_protocol
+    assert "heuristic (gopher_word_count): 1 documents" in made.data_preprocessing_protocol
+    assert len(made.data_limitations) == 1
+    assert "withdrawal" in made.data_release_maintenance_plan
+    described = json.loads(SubsetFiles.of(exported).croissant.read_text())
+    assert "sampler = got-d" in described["rai:dataManipulationProtocol"]
+    assert [one["prov:label"] for one in described["prov:wasDerivedFrom"]] == ["posts", "a|b"]
+    assert described["prov:wasGeneratedBy"]["prov:endedAtTime"] == described["datePublished"]
+    columns = {field["name"]: field for field in described["recordSet"][0]["field"]}
+    assert columns["row"]["equivalentProperty"] == "prov:wasDerivedFrom"
+    assert "equivalentProperty" not in columns["rank"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_lists_are_described_and_read(project, form):
+    own = {"tags": ["a", "b"], "numbers": [1.5], "nested": {"a": 1}, "objects": [{"a": 1}]}
+    content = {"doc_id": f"d{0:031x}", "shard": "web__a.jsonl", "row": 0, "content": json.dumps(own)}
+    project.home.store.append("kept_rows", rows_of("kept_rows", [content]))
+    path = export_selection(project, "near", form).path
+    dataset = mlcroissant.Dataset(jsonld=SubsetFiles.of(path).croissant)
+    record = next(iter(dataset.records("documents")))
+    assert [value.decode() for value in record["documents/tags"]] == ["a", "b"]
+    assert list(record["documents/numbers"]) == [1.5]
+    assert not {"documents/nested", "documents/objects"} & record.keys()
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])

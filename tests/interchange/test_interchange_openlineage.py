@@ -13,12 +13,14 @@ FACETS = {
     "version": facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet,
     "outputStatistics": facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet,
     "jobType": facet_v2.job_type_job.JobTypeJobFacet,
+    "processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet,
 }
 
 
 def rebuilt(event: dict) -> dict:
     """The event as the library's own classes write it; a key that they do not know is an error."""
-    run = event_v2.Run(runId=event["run"]["runId"])
+    standard = {name: one for name, one in event["run"]["facets"].items() if name != "tamis_manifest"}
+    run = event_v2.Run(runId=event["run"]["runId"], facets=facets(standard))
     made = event_v2.RunEvent(
         eventType=event_v2.RunState[event["eventType"]],
         eventTime=event["eventTime"],
@@ -53,6 +55,10 @@ def facet(name: str, values: dict):
             for column, leaves in values.pop("fields").items()
         }
         made = columns.ColumnLineageDatasetFacet(producer=producer, fields=fields, **values)
+    elif name == "executionParameters":
+        stated = facet_v2.execution_parameters_run
+        parameters = [stated.ExecutionParameter(**one) for one in values["parameters"]]
+        made = stated.ExecutionParametersRunFacet(producer=producer, parameters=parameters)
     else:
         made = FACETS[name](producer=producer, **values)
     assert attr.asdict(made)["_schemaURL"] == schema, name
@@ -73,7 +79,7 @@ def events(project, name=None) -> list[dict]:
 
 def test_events_are_those_of_the_library(project):
     for event in events(project):
-        own = event["run"].pop("facets")["tamis_manifest"]
+        own = event["run"]["facets"].pop("tamis_manifest")
         assert {"_producer", "_schemaURL", "manifest", "inputKey", "config"} <= own.keys()
         assert without_empty(rebuilt(event)) == without_empty(event)
 
@@ -112,6 +118,17 @@ def test_columns_of_sql_models_are_traced_to_tables(project):
     (decisions,) = [event for event in events(project) if event["job"]["name"] == "decisions"]
     links = decisions["outputs"][0]["facets"]["symlinks"]["identifiers"]
     assert links == [{"namespace": "tamis:small", "name": "decisions", "type": "TABLE"}]
+
+
+def test_settings_are_parameters_of_the_run(project):
+    (subset,) = [event for event in events(project, "near") if event["job"]["name"] == "selected_subset"]
+    stated = subset["run"]["facets"]["executionParameters"]["parameters"]
+    values = {parameter["key"]: parameter["value"] for parameter in stated}
+    assert values["sampler"] == "got-d"
+    assert values["budget"] == "3"
+    assert values["filters.licences_denied"] == '["nc*"]'
+    assert "seed" in values
+    assert subset["run"]["facets"]["processing_engine"]["name"] == "tamis"
 
 
 def test_the_same_lineage_gives_the_same_bytes(project):

@@ -1,14 +1,17 @@
-"""Trials in MLflow: one run for each trial and input key, however often logging is retried.
+"""Trials in MLflow: one run and one model for each trial and input key, however often logging is retried.
 
 A run is found by its tags, never by a handle, so any process can finish what another began; all that is
-written is idempotent, and a finished run is left alone. Weights stay in the checkpoint folder: MLflow holds
-its relative path and digests, so the home folder can be moved. Importing mlflow costs 1.4 s of processor
-time, a run with 200 losses 0.1 s.
+written is idempotent, and a finished run is left alone. The model of a run is what it wrote: a
+`LoggedModel`, whose metrics name the data set that it was trained on. Weights stay in the checkpoint folder:
+MLflow holds its relative path and digests, so the home folder can be moved. Importing mlflow costs 1.4 s of
+processor time, a run with 200 losses 0.1 s.
 """
 
 import functools
+import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import urllib.error
@@ -26,7 +29,7 @@ from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, T
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
 SQLITE = "sqlite:///"
@@ -48,6 +51,8 @@ REGISTERED, CONTENT = "tamis.registered", "tamis.content"
 LOSS = "training_loss"
 PROBE_SECONDS = 5.0
 DIGEST_CHARACTERS = 32  # MLflow allows 36
+MODEL_TYPE, MODEL_VERSIONS = "checkpoint", "mlflow.modelVersions"
+_NOT_IN_MODEL_NAMES = re.compile(r"[/:.%\"']")
 PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
 CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -171,10 +176,23 @@ def register_checkpoint(uri: str, experiment: str, run: str, manifest: str) -> s
     if found is None:
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        found = client.create_model_version(name, f"{SCHEME}{tags[CHECKPOINT]}", run_id=run, tags=tags)
+        model = _model_of(client, run)
+        found = client.create_model_version(
+            name,
+            f"{SCHEME}{tags[CHECKPOINT]}",
+            run_id=run,
+            tags=tags,
+            model_id=None if model is None else model.model_id,
+        )
+        if model is not None:
+            # A server writes the second tag itself, a database does not; the pages of a model read it.
+            linked = json.dumps([{"name": name, "version": str(found.version)}])
+            client.set_logged_model_tags(model.model_id, {MANIFEST: manifest, MODEL_VERSIONS: linked})
     elif REMOVED in found.tags:  # it was removed by the rule, and is made again
         client.delete_model_version_tag(name, found.version, REMOVED)
         client.update_model_version(name, found.version, "")
+        if model := _model_of(client, run):
+            client.delete_logged_model_tag(model.model_id, REMOVED)
     return str(found.version)
 
 
@@ -185,6 +203,8 @@ def mark_removed(uri: str, trial: str, manifest: str, rule: str) -> None:
     for version in _versions_of(client, trial):
         if version.tags.get(MANIFEST) == manifest:
             client.set_model_version_tag(version.name, version.version, REMOVED, rule)
+            if version.run_id and (model := _model_of(client, version.run_id)):
+                client.set_logged_model_tags(model.model_id, {REMOVED: rule})
             client.update_model_version(
                 version.name,
                 version.version,
@@ -246,8 +266,10 @@ def log_trial(
     if run.info.status == "FINISHED":
         return run.info.run_id
     _log_parameters(client, run, parameters)
-    _log_metrics(client, run, metrics, loss_history)
     _log_datasets(client, run, datasets)
+    tags = {TRIAL: trial, INPUT_KEY: input_key, CHECKPOINT: checkpoint}
+    model = _log_model(client, run, trial, tags)
+    _log_metrics(client, run, metrics, loss_history, model, datasets)
     client.set_terminated(run.info.run_id)
     return run.info.run_id
 
@@ -259,19 +281,13 @@ def add_metrics(uri: str, run: str, metrics: Mapping[str, float]) -> None:
     A run that somebody deleted gets none.
     """
     client = open_tracker(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        known = client.get_run(run)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    known = _run(client, run)
+    if known is None or known.info.lifecycle_stage == DELETED:
         return
-    if known.info.lifecycle_stage == DELETED:
-        return
+    model = _model_of(client, run)
     for name, value in metrics.items():
         if known.data.metrics.get(name) != value:
-            client.log_metric(run, name, value)
+            client.log_metric(run, name, value, model_id=None if model is None else model.model_id)
 
 
 @_patient
@@ -303,8 +319,10 @@ def log_registered(
     if REMOVED in run.data.tags:  # its entry was removed, and is made again
         client.delete_tag(run.info.run_id, REMOVED)
     if run.info.status != "FINISHED":
-        _log_metrics(client, run, metrics, [])
         _log_datasets(client, run, [dataset])
+        tags = {REGISTERED: checkpoint, MANIFEST: manifest, CONTENT: content}
+        model = _log_model(client, run, checkpoint, tags)
+        _log_metrics(client, run, metrics, [], model, [dataset])
         client.set_terminated(run.info.run_id)
     _log_parameters(client, run, parameters)
     return run.info.run_id
@@ -415,15 +433,72 @@ def _log_parameters(client: "MlflowClient", run: "Run", parameters: Mapping[str,
             client.set_tag(run.info.run_id, f"changed.{name}", str(value))
 
 
+def _run(client: "MlflowClient", run: str) -> "Run | None":
+    """Return a run by its id; None where somebody erased it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _model_of(client: "MlflowClient", run: str) -> "LoggedModel | None":
+    """Return the model that a run wrote; None of runs that were logged before models were, or are erased."""
+    known = _run(client, run)
+    if known is None:
+        return None
+    experiment = known.info.experiment_id
+    models = client.search_logged_models([experiment], f"source_run_id = '{run}'", max_results=1)
+    return models[0] if models else None
+
+
+def _log_model(client: "MlflowClient", run: "Run", name: str, tags: Mapping[str, str]) -> "LoggedModel":
+    """Return the model of a run, made where it is missing, as its output; its weights are not MLflow's."""
+    from mlflow.entities import LoggedModelOutput
+
+    model = _model_of(client, run.info.run_id) or client.create_logged_model(
+        run.info.experiment_id,
+        name=_NOT_IN_MODEL_NAMES.sub("-", name),
+        source_run_id=run.info.run_id,
+        tags=dict(tags),
+        model_type=MODEL_TYPE,
+    )
+    outputs = client.get_run(run.info.run_id).outputs
+    if outputs is None or model.model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return client.finalize_logged_model(model.model_id, "READY")
+
+
 def _log_metrics(
-    client: "MlflowClient", run: "Run", metrics: Mapping[str, float], losses: Sequence[tuple[int, float]]
+    client: "MlflowClient",
+    run: "Run",
+    metrics: Mapping[str, float],
+    losses: Sequence[tuple[int, float]],
+    model: "LoggedModel",
+    datasets: Sequence[tuple[str, str, int]],
 ) -> None:
+    """Log losses of the run, and its metrics as those of its model on the last data set that it learnt."""
     from mlflow.entities import Metric
 
     # Times follow from the run's start, so that a repeated entry is the same row and not another one.
     begin = run.info.start_time
     entries = [Metric(LOSS, loss, begin + step, step) for step, loss in losses]
-    entries += [Metric(name, float(value), begin, 0) for name, value in metrics.items()]
+    name, digest = next(((name, digest) for name, digest, _rows in reversed(datasets)), (None, ""))
+    entries += [
+        Metric(
+            metric,
+            float(value),
+            begin,
+            0,
+            model_id=model.model_id,
+            dataset_name=name,
+            dataset_digest=digest[:DIGEST_CHARACTERS] or None,
+        )
+        for metric, value in metrics.items()
+    ]
     for start in range(0, len(entries), METRICS_PER_CALL):
         client.log_batch(run.info.run_id, metrics=entries[start : start + METRICS_PER_CALL])
 

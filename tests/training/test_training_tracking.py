@@ -1,5 +1,6 @@
 """MLflow on a real SQLite database: one run a trial, whatever is retried, and no path of this machine."""
 
+import json
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ from tamis.base.sqlite import DatabaseLockedError
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 from tamis.training.tracking import (
     _experiment,
+    add_metrics,
     find_run,
     log_trial,
+    mark_removed,
     model_name,
     open_tracker,
     register_checkpoint,
@@ -112,6 +115,97 @@ def test_a_checkpoint_is_a_model_version_with_its_manifest(uri):
     later = registered(uri, "ef" * 32, "k2")
     assert later != number
     assert len(client.search_model_versions("name = 'tamis.kept'")) == 2
+
+
+def models_of(uri: str, run: str) -> list:
+    client = open_tracker(uri)
+    experiment = client.get_run(run).info.experiment_id
+    return list(client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'"))
+
+
+def test_a_run_has_one_model_that_its_data_set_measures(uri):
+    run = log(uri, trial="one/model.v2", datasets=[("warm-up", "12" * 32, 9), ("numpy", "34" * 32, 7)])
+    assert log(uri, trial="one/model.v2") == run
+    (model,) = models_of(uri, run)
+    assert (model.name, model.status, model.model_type) == ("one-model-v2", "READY", "checkpoint")
+    assert model.tags["tamis.checkpoint"] == "checkpoints/llama-200"
+    client = open_tracker(uri)
+    assert [output.model_id for output in client.get_run(run).outputs.model_outputs] == [model.model_id]
+    (measured,) = client.search_logged_models(
+        [model.experiment_id],
+        filter_string="metrics.held_out_bits_per_byte < 9",
+        datasets=[{"dataset_name": "numpy", "dataset_digest": "34" * 16}],
+    )
+    assert measured.model_id == model.model_id
+    assert {(metric.key, metric.dataset_name) for metric in measured.metrics} == {
+        ("held_out_bits_per_byte", "numpy"),
+        ("seconds", "numpy"),
+    }
+
+
+@pytest.mark.parametrize("cut", ["log_outputs", "finalize_logged_model", "log_batch", "set_terminated"])
+def test_a_cut_run_gets_one_model(uri, monkeypatch, cut):
+    from mlflow import MlflowClient
+
+    def fail(*_given, **_named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, cut, fail)
+        with pytest.raises(KeyboardInterrupt):
+            log(uri, trial=f"cut-{cut}")
+    run = log(uri, trial=f"cut-{cut}")
+    (model,) = models_of(uri, run)
+    assert model.status == "READY"
+    assert {metric.key for metric in model.metrics} == {"held_out_bits_per_byte", "seconds"}
+    assert len(open_tracker(uri).get_run(run).outputs.model_outputs) == 1
+
+
+def test_later_metrics_are_the_models_too(uri):
+    run = log(uri, trial="later")
+    add_metrics(uri, run, {"evaluation_accuracy": 0.25})
+    add_metrics(uri, run, {"evaluation_accuracy": 0.25})
+    (model,) = models_of(uri, run)
+    assert [metric.value for metric in model.metrics if metric.key == "evaluation_accuracy"] == [0.25]
+
+
+def test_removed_weights_are_noted_on_the_model(uri):
+    run = log(uri, trial="rule", checkpoint="checkpoints/rule")
+    number = register_checkpoint(uri, "tamis", run, "aa" * 32)
+    (model,) = models_of(uri, run)
+    version = {"name": model_name("tamis", "rule"), "version": number}
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [version]
+    assert model.tags["tamis.manifest"] == "aa" * 32
+    mark_removed(uri, "rule", "aa" * 32, "superseded")
+    assert models_of(uri, run)[0].tags["tamis.removed"] == "superseded"
+    register_checkpoint(uri, "tamis", run, "aa" * 32)
+    assert "tamis.removed" not in models_of(uri, run)[0].tags
+
+
+def test_a_run_without_a_model_is_left_without(uri):
+    """Runs that were logged by an earlier release."""
+    client = open_tracker(uri)
+    tags = {"tamis.trial": "old", "tamis.input_key": "k", "tamis.checkpoint": "checkpoints/old"}
+    run = client.create_run(_experiment(client, uri, "tamis"), tags=tags).info.run_id
+    client.set_terminated(run)
+    assert log(uri, trial="old", input_key="k") == run
+    add_metrics(uri, run, {"evaluation_accuracy": 0.5})
+    assert register_checkpoint(uri, "tamis", run, "bb" * 32) == "1"
+    mark_removed(uri, "old", "bb" * 32, "superseded")
+    assert register_checkpoint(uri, "tamis", run, "bb" * 32) == "1"
+    assert models_of(uri, run) == []
+
+
+def test_an_erased_run_has_no_model(uri):
+    run = log(uri, trial="erased", checkpoint="checkpoints/erased")
+    register_checkpoint(uri, "tamis", run, "cc" * 32)
+    client = open_tracker(uri)
+    client.delete_run(run)
+    client._tracking_client.store._hard_delete_run(run)
+    add_metrics(uri, run, {"evaluation_accuracy": 0.5})
+    mark_removed(uri, "erased", "cc" * 32, "superseded")
+    (version,) = client.search_model_versions("name = 'tamis.erased'")
+    assert version.tags["tamis.removed"] == "superseded"
 
 
 @pytest.mark.slow

@@ -123,12 +123,14 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
             keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
             yield from work.leave(key, InTrainingError(key), IMPROVED[0])
             return
+        # Rows of what a trial saw would be without a result where its own is refused.
+        results = submission.results(data) if submission is not None else ()
         seen = {stage.data: stage.doc_ids for stage in data.stages}
         repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
         record_training_documents(work.store, key, seen, repeated)
         folder = checkpoint_folder(work, key)
         if submission is not None:
-            finished = submission.finish(data, folder)
+            finished = submission.finish(data, results, folder)
         else:
             with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
                 finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)

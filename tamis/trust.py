@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tamis.base.own_command import run_consent
 from tamis.base.trust import Consent, require_accepted
+from tamis.plugins.commands import run_consent
 from tamis.plugins.reading import Origin, Plugin
 from tamis.plugins.running import opened
 from tamis.project import Project

@@ -208,16 +208,95 @@ def test_two_supervisors_of_one_folder_run_one_command(tmp_path):
     assert (tmp_path / "times").read_text() == "x"
 
 
-def test_a_command_whose_supervisor_was_killed_has_vanished_and_can_be_stopped(tmp_path):
+def test_a_command_whose_supervisor_was_killed_runs_on_and_can_be_stopped(tmp_path):
     folder = begin(tmp_path, SLEEPS)
     numbers = processes(folder)
     os.kill(numbers["supervisor"], signal.SIGKILL)
-    ended = until(lambda: poll(folder), "still supervised")
+    until(lambda: not runs(numbers["supervisor"]), "the supervisor lives")
+    assert poll(folder) is None
+    assert stop(folder, grace=0.2).vanished
+    assert not runs(numbers["command"])
+    ended = poll(folder)
     assert ended.vanished
     assert ended.in_words().startswith("ended without an exit code")
+
+
+def test_a_command_without_a_supervisor_is_not_waited_for_longer_than_its_limit(tmp_path):
+    folder = begin(tmp_path, SLEEPS)
+    numbers = processes(folder)
+    os.kill(numbers["supervisor"], signal.SIGKILL)
+    until(lambda: not runs(numbers["supervisor"]), "the supervisor lives")
+    path = folder / own_command.PROCESS
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"until": time.time() - 1}))
+    assert poll(folder).vanished
     assert runs(numbers["command"])
     stop(folder, grace=0.2)
-    until(lambda: not runs(numbers["command"]), "the command lives")
+    assert not runs(numbers["command"])
+
+
+DAEMON = f"""
+import os, subprocess, sys
+if os.fork() == 0:
+    os.setsid()
+    worker = subprocess.Popen([sys.executable, "-c", {SLEEPS!r}], start_new_session=True)
+    open("worker.draft", "w").write(str(worker.pid))
+    os.rename("worker.draft", "worker")
+    os._exit(0)
+import time
+while not os.path.exists("worker"):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("supervisor", ["lives", "killed"])
+def test_a_daemon_that_has_left_the_group_is_ended(tmp_path, supervisor):
+    folder = begin(tmp_path, DAEMON if supervisor == "lives" else f"{DAEMON}time.sleep(600)")
+    until((tmp_path / "worker").exists, "no worker")
+    worker = int((tmp_path / "worker").read_text())
+    if supervisor == "killed":
+        os.kill(processes(folder)["supervisor"], signal.SIGKILL)
+        stop(folder, grace=5)
+    else:
+        assert until(lambda: poll(folder), "it runs on").succeeded
+    assert not runs(worker)
+
+
+def test_a_stopped_process_is_asked_to_end(tmp_path):
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7));"
+        "print('begun', flush=True); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    folder = begin(tmp_path, code)
+    until(lambda: has_begun(folder), "it has not begun")
+    until(lambda: psutil.Process(processes(folder)["command"]).status() == "stopped", "it runs")
+    assert stop(folder).code == 7
+
+
+def test_what_a_command_starts_to_end_well_has_the_grace(tmp_path):
+    code = "trap 'sleep 0.7; touch ended; exit 5' TERM; echo begun; while true; do sleep 0.1 & wait $!; done"
+    folder = tmp_path / "run"
+    start(["bash", "-c", code], cwd=tmp_path, folder=folder, time_limit=600, grace=PATIENCE)
+    until(lambda: has_begun(folder), "it has not begun")
+    assert stop(folder).code == 5
+    assert (tmp_path / "ended").exists()
+
+
+def test_files_of_the_supervisor_that_a_command_has_written_over_are_no_answer(tmp_path):
+    folder = begin(tmp_path, SLEEPS)
+    numbers = processes(folder)
+    (folder / own_command.ENDED).write_text("[1")
+    assert poll(folder) is None
+    (folder / own_command.ENDED).write_text("[1]")
+    assert poll(folder) is None
+    os.kill(numbers["supervisor"], signal.SIGTERM)
+    until(lambda: not any(map(runs, numbers.values())), "it lives")
+
+
+def test_a_program_that_is_there_and_not_executable_is_said_to_be(tmp_path):
+    (tmp_path / "train.sh").write_text("true")
+    with pytest.raises(own_command.UnknownProgramError, match=r"cannot be executed.*chmod \+x ./train.sh"):
+        start(["./train.sh"], cwd=tmp_path, folder=tmp_path / "run", time_limit=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_number_that_another_process_has_now_is_not_killed(tmp_path):
@@ -269,33 +348,6 @@ def test_a_command_is_no_child_of_who_started_it(tmp_path):
     ours = {one.pid for one in psutil.Process().children(recursive=True)}
     assert ours.isdisjoint(processes(folder).values())
     stop(folder)
-
-
-def test_the_files_of_a_command_are_those_below_the_project(tmp_path):
-    root, other = tmp_path / "project", tmp_path / "other.py"
-    (root / "code").mkdir(parents=True)
-    for path in (root / "train.py", root / "code" / "settings.yaml", other):
-        path.write_text(path.name)
-    command = [
-        "python",
-        "train.py",
-        "--config=code/settings.yaml",
-        str(other),
-        "../other.py",
-        "code",
-        "{spec}",
-    ]
-    digests = own_command.command_files(command, root)
-    assert list(digests) == ["code/settings.yaml", "train.py"]
-    asked = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
-    assert "runs `python train.py --config=code/settings.yaml" in asked.effect
-    assert f"train.py (SHA-256 {digests['train.py'][:16]})" in asked.effect
-    again = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
-    (root / "train.py").write_text("changed")
-    changed = own_command.run_consent("[trainer]", root / "tamis.toml", command, root)
-    other_command = own_command.run_consent("[trainer]", root / "tamis.toml", [*command, "-v"], root)
-    assert again == asked
-    assert len({asked.digest, changed.digest, other_command.digest}) == 3
 
 
 def test_a_command_whose_folder_is_erased_ends(tmp_path):

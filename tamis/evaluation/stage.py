@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tamis.base.own_command import command_files
 from tamis.evaluation import CODE_VERSION, EVALUATION_CODE_VERSION, REPORT_CODE_VERSION
+from tamis.plugins.commands import command_files
 from tamis.selection.stage import eligible_edges, filter_settings
 from tamis.settings.references import named
 from tamis.stage import (

@@ -10,13 +10,13 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from tamis.plugins.declaration import Declaration, Kind, PluginError, declare
+from tamis.plugins.imports import Module, imported_modules, module_of, names_in
 
 PACKAGE = "tamis.plugins"
 ENTRY_POINTS: Mapping[Kind, str] = {"score": "tamis.scores", "sampler": "tamis.samplers"}
@@ -24,16 +24,6 @@ ENTRY_POINTS: Mapping[Kind, str] = {"score": "tamis.scores", "sampler": "tamis.s
 PLUGINS = "plugins"
 """Key of a stage's settings with the plug-ins that its step runs, as `Plugin.to_json` gives them."""
 LITERALS = "write it as a literal: Tamis reads plug-ins without running them"
-NEVER_SHADOWED = sys.stdlib_module_names | {"tamis"}
-"""Modules that no file next to a plug-in takes the place of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Module:
-    """A module that a plug-in imports: its file, None for a folder without an `__init__.py`."""
-
-    path: Path | None
-    is_package: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +127,7 @@ def plugins_of_files(root: Path, files: Iterable[str]) -> Plugins:
         path = root / name
         origin = Origin(file=path, shown=name, digest="")
         tree = _tree(origin)
-        modules = _imported(tree, (path.parent, root))
+        modules = imported_modules(names_in(tree), (path.parent, root))
         origin = Origin(file=path, shown=name, digest=_digest_of_files(path, modules), modules=modules)
         own = [*_declared(tree, origin)]
         if not own:
@@ -177,7 +167,8 @@ def installed_plugin(kind: Kind, name: str) -> Plugin | None:
     origin = Origin(file=path, shown=f"{shown}, {path.name}", digest="")
     tree = _tree(origin)
     record = point.dist.read_text("RECORD") or ""
-    modules = {} if listed else _imported(tree, _roots(path, point.module), point.module)
+    package = point.module.rpartition(".")[0]
+    modules = {} if listed else imported_modules(names_in(tree, package), _roots(path, point.module))
     digest = _digest_of_record(record) if listed else _digest_of_files(path, modules)
     origin = Origin(file=path, shown=origin.shown, digest=digest, module=point.module, distribution=shown)
     for plugin in _declared(tree, origin):
@@ -290,72 +281,6 @@ def _dotted(node: ast.expr) -> str:
     return ""
 
 
-def _imported(tree: ast.Module, folders: Sequence[Path], module: str = "") -> dict[str, Module]:
-    """Return the modules of these folders that a module imports, also through others, by name.
-
-    `module`: its own name, of one in a package. Those that are named at run time alone are not seen.
-    """
-    found: dict[str, Module] = {}
-    pending = [(tree, module.rpartition(".")[0])]
-    while pending:
-        node_tree, package = pending.pop()
-        for name in _imports(node_tree, package):
-            for part in _with_parents(name):
-                if part in found or (known := _module(part, folders)) is None:
-                    continue
-                found[part] = known
-                if known.path is None:
-                    continue
-                try:  # what is wrong in it is said when it is imported
-                    inner = ast.parse(known.path.read_bytes())
-                except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-                    continue
-                pending.append((inner, part if known.is_package else part.rpartition(".")[0]))
-    return found
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (one.name for one in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join(filter(None, [*above, node.module or ""]))
-            if base:
-                yield base
-            yield from (f"{base}.{one.name}" if base else one.name for one in node.names)
-
-
-def _with_parents(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-
-
-def _module(name: str, folders: Sequence[Path]) -> Module | None:
-    """Return the module of this name in the first folder that has it."""
-    parts = name.split(".")
-    if parts[0] in NEVER_SHADOWED:
-        return None
-    for folder in folders:
-        place = folder.joinpath(*parts)
-        if (place / "__init__.py").is_file():
-            return Module(path=place / "__init__.py", is_package=True)
-        if place.with_name(f"{parts[-1]}.py").is_file():
-            return Module(path=place.with_name(f"{parts[-1]}.py"))
-        if place.is_dir() and not _is_installed(parts[0]):
-            return Module(path=None, is_package=True)
-    return None
-
-
-def _is_installed(package: str) -> bool:
-    """Return whether an installed package has this name: a folder of data called so hides none."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and spec.origin is not None
-
-
 def _installed_file(dist: importlib.metadata.Distribution, module: str) -> tuple[Path | None, bool]:
     """Return the file of a module without importing it, and whether the distribution's RECORD lists it.
 
@@ -372,7 +297,7 @@ def _installed_file(dist: importlib.metadata.Distribution, module: str) -> tuple
     folders = [Path(one) for one in (spec.submodule_search_locations or [])] if spec else []
     if not rest:
         return (Path(spec.origin) if spec and spec.origin else None), False
-    known = next((one for folder in folders if (one := _module(".".join(rest), [folder]))), None)
+    known = next((one for folder in folders if (one := module_of(".".join(rest), [folder]))), None)
     return (known.path if known else None), False
 
 

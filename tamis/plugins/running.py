@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from tamis.base.errors import TransientError, out_of_memory
 from tamis.plugins.declaration import PluginError
-from tamis.plugins.reading import Module, Plugin, content_of, digest_of
+from tamis.plugins.imports import Module
+from tamis.plugins.reading import Plugin, content_of, digest_of
 
 Answers = npt.NDArray[np.float64]
 SHOWN_CHARACTERS = 200

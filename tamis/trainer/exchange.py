@@ -6,6 +6,8 @@ docs/how-to/train-with-your-own-trainer.md describes them for whoever writes a t
 import json
 import math
 import os
+import re
+import stat
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +25,11 @@ from tamis.training.examples import Example, Labelled, Pair, text_of
 
 SPEC, TRAIN, EVALUATE, OUTPUT, RESULT = "spec.json", "train.jsonl", "evaluate.jsonl", "output", "result.json"
 MOST_RESULT_BYTES = 1 << 30
+MOST_COUNT, MOST_NATS, MOST_SECONDS, MOST_FLOP = 10**15, 1e12, 1e10, 1e35
+"""Above these, a figure of a result is a mistake, and sums over examples and seeds could overflow."""
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+"""JSON escapes the others."""
+_NAME = re.compile(r"[\w.-]{1,80}")
 _HEADER_BYTES = 8
 """Of a safetensors file: the length of its JSON header, little-endian, before the header."""
 
@@ -57,9 +64,9 @@ class EvaluationRow(_Strict):
     """Loss on one held-out example: nats over `tokens` tokens, which are `bytes` bytes of UTF-8."""
 
     id: str
-    nats: FiniteFloat = Field(ge=0)
-    tokens: int = Field(ge=0)
-    bytes: int = Field(ge=0)
+    nats: FiniteFloat = Field(ge=0, le=MOST_NATS)
+    tokens: int = Field(ge=0, le=MOST_COUNT)
+    bytes: int = Field(ge=0, le=MOST_COUNT)
 
 
 class Result(_Strict):
@@ -67,9 +74,9 @@ class Result(_Strict):
 
     run: str
     seed: int
-    seconds: FiniteFloat = Field(ge=0)
-    tokens: int = Field(ge=0)
-    flop: FiniteFloat | None = Field(None, ge=0)
+    seconds: FiniteFloat = Field(ge=0, le=MOST_SECONDS)
+    tokens: int = Field(ge=0, le=MOST_COUNT)
+    flop: FiniteFloat | None = Field(None, ge=0, le=MOST_FLOP)
     checkpoint: str | None = None
     evaluations: list[EvaluationRow]
 
@@ -92,12 +99,17 @@ def write_run(folder: Path, spec: Spec, train: Iterable[Example], evaluate: Iter
     folder.mkdir(parents=True, exist_ok=True)
     _write_rows(folder / TRAIN, train)
     _write_rows(folder / EVALUATE, evaluate)
-    write_atomically(folder / SPEC, json.dumps(asdict(spec), indent=1).encode())
+    write_spec(folder / SPEC, spec)
 
 
 def _write_rows(path: Path, examples: Iterable[Example]) -> None:
     with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
-        file.writelines(f"{json.dumps(row_of(example), ensure_ascii=False)}\n" for example in examples)
+        file.writelines(f"{_in_a_line(row_of(example))}\n" for example in examples)
+
+
+def _in_a_line(row: Mapping[str, Any]) -> str:
+    """Return a row as JSON without the characters that `str.splitlines`, too, takes for the end of a line."""
+    return _LINE_ENDS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(row, ensure_ascii=False))
 
 
 def row_of(example: Example) -> dict[str, Any]:
@@ -123,9 +135,14 @@ def learnt_bytes(example: Example) -> int:
     return len(example.encode())
 
 
-def read_spec(folder: Path) -> Spec:
-    """Return the spec of a run."""
-    return Spec(**json.loads((folder / SPEC).read_bytes()))
+def write_spec(path: Path, spec: Spec) -> None:
+    """Write a spec, whole or not at all."""
+    write_atomically(path, json.dumps(asdict(spec), indent=1).encode())
+
+
+def read_spec(path: Path) -> Spec:
+    """Return the spec in a file."""
+    return Spec(**json.loads(path.read_bytes()))
 
 
 def read_result(folder: Path, spec: Spec, bytes_by_id: Mapping[str, int], shown: str) -> Result:
@@ -135,6 +152,11 @@ def read_result(folder: Path, spec: Spec, bytes_by_id: Mapping[str, int], shown:
     """
     path = folder / spec.result
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise RefusedResultError(shown, "it is not a file")
+        if state.st_size > MOST_RESULT_BYTES:
+            raise RefusedResultError(shown, f"it has over {MOST_RESULT_BYTES >> 30} GiB")
         content = path.read_bytes()
     except FileNotFoundError:
         raise RefusedResultError(shown, "the command ended without writing it") from None
@@ -156,7 +178,9 @@ def read_result(folder: Path, spec: Spec, bytes_by_id: Mapping[str, int], shown:
 def _problem(result: Result, spec: Spec, bytes_by_id: Mapping[str, int]) -> str:
     """Return why a result does not answer a spec, "" where it does."""
     if result.run != spec.run:
-        return f"its run is {result.run[:80]!r}, expected {spec.run!r}"
+        # Anything may be there, the text of a document too; what is not like a name is not repeated.
+        its = repr(result.run) if _NAME.fullmatch(result.run) else "another"
+        return f"its run is {its}, expected {spec.run!r}"
     if result.seed != spec.seed:
         return f"its seed is {result.seed}, expected {spec.seed}"
     ids = [row.id for row in result.evaluations]
@@ -168,6 +192,8 @@ def _problem(result: Result, spec: Spec, bytes_by_id: Mapping[str, int]) -> str:
         return f"{more} ids in its evaluations are not in {spec.evaluate}"
     if over := sorted(row.id for row in result.evaluations if row.bytes > bytes_by_id[row.id]):
         return f"bytes of {named(over, 3)}: more than the example has"
+    if empty := sorted(row.id for row in result.evaluations if row.bytes and not row.tokens):
+        return f"tokens of {named(empty, 3)}: 0, but bytes is not"
     if not any(row.bytes for row in result.evaluations):
         return "its evaluations measure no byte"
     return ""
@@ -177,25 +203,45 @@ def checkpoint_problem(folder: Path, result: Result) -> str:
     """Return why the checkpoint that a result names is no whole one, "" where it is, or none is named."""
     if result.checkpoint is None:
         return ""
-    path, root = folder / result.checkpoint, folder.resolve()
     shown = f"its checkpoint {result.checkpoint[:80]!r}"
-    if not path.resolve().is_relative_to(root) or path.resolve() == root:
-        return f"{shown} is not below the folder of the spec"
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else []
+    try:
+        problem = _problem_of_folder(folder.resolve(), folder / result.checkpoint)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a null character
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return f"{shown} {problem}" if problem else ""
+
+
+def _problem_of_folder(root: Path, path: Path) -> str:
+    inside = path.resolve()
+    if not inside.is_relative_to(root) or inside == root:
+        return "is not below the folder of the spec"
+    files = []
+    for place, folders, names in os.walk(path, onerror=_refuse):
+        for entry in (Path(place, name) for name in sorted([*folders, *names])):
+            shown, mode = entry.relative_to(path), entry.stat().st_mode
+            if entry.is_symlink() and (stat.S_ISDIR(mode) or not entry.resolve().is_relative_to(inside)):
+                return f"links to files elsewhere ({shown})"
+            if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and os.access(entry, os.R_OK)):
+                return f"has something that cannot be read as a file ({shown})"
+            if stat.S_ISREG(mode):
+                files.append(entry)
     if not files:
-        return f"{shown} is not a folder with files"
-    if outside := [file for file in files if not file.resolve().is_relative_to(path.resolve())]:
-        return f"{shown} links to files elsewhere ({outside[0].name})"
-    if empty := [file for file in files if file.suffix == ".safetensors" and not _is_whole(file)]:
-        return f"{shown} is not complete: {empty[0].name} is cut off"
+        return "is not a folder with files"
+    if cut := [file for file in files if file.suffix == ".safetensors" and not _is_whole(file)]:
+        return f"is not complete: {cut[0].name} is cut off"
     for index in path.glob("*.safetensors.index.json"):
         try:
             shards = set(json.loads(index.read_bytes())["weight_map"].values())
-        except (ValueError, LookupError, AttributeError, TypeError):
-            return f"{shown} is not complete: {index.name} cannot be read"
-        if missing := sorted(name for name in shards if not (path / str(name)).is_file()):
-            return f"{shown} is not complete: {named(missing, 3)} missing"
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            return f"is not complete: {index.name} cannot be read"
+        if missing := sorted(str(name) for name in shards if not (path / str(name)).is_file()):
+            return f"is not complete: {named(missing, 3)} missing"
     return ""
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _is_whole(path: Path) -> bool:
@@ -211,9 +257,9 @@ def _is_whole(path: Path) -> bool:
         try:
             header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, LookupError, AttributeError, TypeError):
+            return bool(size == _HEADER_BYTES + length + max(ends, default=0))
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             return False
-    return size == _HEADER_BYTES + length + max(ends, default=0)
 
 
 def relative_model(model: str | Path, folder: Path) -> str:
@@ -222,7 +268,10 @@ def relative_model(model: str | Path, folder: Path) -> str:
 
 
 def ids_of(path: Path) -> Sequence[str]:
-    """Return the ids in a file of rows that `write_run` has written; none where there is no such file."""
+    """Return the ids in a file of rows that `write_run` has written; none where there is no such file.
+
+    A program that was given the file may have changed it: what is no row has no id.
+    """
     import polars as pl
 
     if not path.exists() or not path.stat().st_size:

@@ -11,6 +11,7 @@ import math
 import os
 import shlex
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +21,9 @@ from typing import Any
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.files import replace_folder, write_atomically
-from tamis.base.own_command import LOG, Ended, command_files, fill, last_lines, poll, start, stop, was_started
+from tamis.base.own_command import LOG, Ended, fill, last_lines, poll, start, stop, was_started
 from tamis.base.own_command import PROCESS as SUBMITTED
+from tamis.plugins.commands import command_files
 from tamis.project import Project
 from tamis.readers.text import normalised_id
 from tamis.settings.training_sections import SPEC as PLACEHOLDER
@@ -30,6 +32,8 @@ from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 from tamis.trainer.exchange import (
     EVALUATE,
+    RESULT,
+    SPEC,
     TRAIN,
     RefusedResultError,
     Result,
@@ -41,6 +45,7 @@ from tamis.trainer.exchange import (
     relative_model,
     row_of,
     write_run,
+    write_spec,
 )
 from tamis.training.chats import Chat
 from tamis.training.cost import tokens_per_epoch
@@ -73,6 +78,16 @@ class _RunError(TamisError):
 
 class TrainerFailedError(_RunError):
     """A run that failed: it may succeed when it is submitted again."""
+
+
+class ErasedRunError(TamisError):
+    """A run whose command erased the folder with its log and result."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(
+            f"the command of [trainer] erased {shown}, the folder of its spec, so the run was stopped; erase "
+            "there only what the command has written itself"
+        )
 
 
 class TrainerTimeLimitError(_RunError, PermanentError):
@@ -136,15 +151,41 @@ class Run:
     @property
     def is_submitted(self) -> bool:
         """Return whether the command was started."""
-        return was_started(self.folder)
+        return _given(self.folder).exists() or was_started(self.folder)
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the run ended in another way than by itself with exit code 0, or unseen."""
+        return bool((ended := self.ended) and not ended.succeeded and not self._ended_unseen(ended))
+
+    @property
+    def spec(self) -> Spec:
+        """The spec that the command was given; that in its folder it may have changed."""
+        return given_spec(self.folder)
+
+    def _ended_unseen(self, ended: Ended) -> bool:
+        """Return whether a result was written, but no exit code, as when the machine restarts."""
+        return ended.vanished and (self.folder / RESULT).exists()
+
+    def start(self, command: Sequence[str], spec: Spec) -> None:
+        """Start the command on the files in the folder of the run."""
+        start(command, cwd=self.project.root, folder=self.folder, time_limit=spec.time_limit)
+        write_spec(_given(self.folder), spec)
+
+    def stop(self) -> None:
+        """Stop the command, where it was started, with all that it has started."""
+        if was_started(self.folder):
+            stop(self.folder)
 
     def result(self, data: TrialData) -> Result:
         """Return the result of a run that has ended; raises what the trial fails with."""
-        ended, spec = self.ended, read_spec(self.folder)
+        ended, spec = self.ended, self.spec
         assert ended is not None, self.name
         if ended.timed_out:
             raise TrainerTimeLimitError(self, ended, spec.time_limit)
-        if not ended.succeeded:
+        if not was_started(self.folder):
+            raise ErasedRunError(self.shown(""))
+        if self.has_failed:
             raise TrainerFailedError(self, ended, spec.time_limit)
         bytes_by_id = {row_of(example)["id"]: learnt_bytes(example) for example in data.held_out}
         try:
@@ -218,7 +259,7 @@ class Submission:
         own = [run for chain in self.chains for run in chain]
         if not self.is_submitted:
             return own[:1]
-        if any(not ended.succeeded for run in own if (ended := run.ended)):
+        if any(run.has_failed for run in own):
             return []
         before = [] if self.before.is_submitted or self._measured.exists() else [self.before]
         for chain in self.chains:
@@ -233,7 +274,7 @@ class Submission:
         if not self.is_submitted:
             return False
         own = [run for chain in self.chains for run in chain]
-        if any(not ended.succeeded for run in own if (ended := run.ended)):
+        if any(run.has_failed for run in own):
             return True
         return not self.running and not self.waiting
 
@@ -273,7 +314,7 @@ class Submission:
             former = self.chains[run.seed - self.project.seed][run.stage - 1]
             checkpoint = former.result(data).checkpoint
             if checkpoint is None:
-                raise NoCheckpointError(former.shown("result.json"))
+                raise NoCheckpointError(former.shown(RESULT))
             model = former.folder / checkpoint
         spec = Spec(
             run=run.name,
@@ -285,15 +326,17 @@ class Submission:
             time_limit=self.section.seconds,
         )
         write_run(run.folder, spec, train, data.held_out)
-        command = fill(self.section.command, {PLACEHOLDER: run.folder / "spec.json"})
-        start(command, cwd=self.project.root, folder=run.folder, time_limit=self.section.seconds)
+        run.start(fill(self.section.command, {PLACEHOLDER: run.folder / SPEC}), spec)
 
-    def finish(self, data: TrialData, checkpoint: Path) -> Finished:
-        """Return a trial that has ended, with its checkpoint and its record put into the folder `checkpoint`.
+    def results(self, data: TrialData) -> list[list[Result]]:
+        """Return the results of a trial that has ended, of each seed and stage.
 
-        Raises `TrainerFailedError`, `TrainerTimeLimitError` and `RefusedResultError`.
+        Raises `TrainerFailedError`, `TrainerTimeLimitError`, `ErasedRunError` and `RefusedResultError`.
         """
-        results = [[run.result(data) for run in chain] for chain in self.chains]
+        return [[run.result(data) for run in chain] for chain in self.chains]
+
+    def finish(self, data: TrialData, results: Sequence[Sequence[Result]], checkpoint: Path) -> Finished:
+        """Return a trial with these results, its checkpoint and record put into the folder `checkpoint`."""
         zero_shot = self._zero_shot(data)
         parameters = None
         with suppress(UnknownModelError):
@@ -322,7 +365,7 @@ class Submission:
     @property
     def spec(self) -> dict[str, Any]:
         """The spec of the run whose checkpoint is that of the trial."""
-        return asdict(read_spec(self.chains[0][-1].folder))
+        return asdict(self.chains[0][-1].spec)
 
     def _zero_shot(self, data: TrialData) -> float | None:
         """Return the loss of the base model, bits per byte; None where its run gave no result."""
@@ -342,7 +385,7 @@ class Submission:
         run, result = self.chains[0][-1], results[0][-1]
         command, files = self._command_identity()
         runs = [
-            {"spec": asdict(read_spec(one.folder)), "result": answer.model_dump()}
+            {"spec": asdict(one.spec), "result": answer.model_dump()}
             for chain, of_seed in zip(self.chains, results, strict=True)
             for one, answer in zip(chain, of_seed, strict=True)
         ]
@@ -359,8 +402,7 @@ class Submission:
         if self.folder.exists():
             for chain in self.chains:
                 for run in chain:
-                    if run.is_submitted and run.ended is None:
-                        stop(run.folder)
+                    run.stop()
             (self.folder / NOTED).touch()
 
     def erase(self) -> None:
@@ -378,6 +420,17 @@ def submitted(home: Home) -> Iterator[tuple[Path, str, str]]:
     for path in sorted(trainer_folder(home).glob(f"*/{TRIAL}")):
         stated = json.loads(path.read_bytes())
         yield path.parent, stated["trial"], stated["input_key"]
+
+
+def given_spec(folder: Path) -> Spec:
+    """Return the spec that was given to the run in a folder."""
+    path = _given(folder)
+    return read_spec(path if path.exists() else folder / SPEC)
+
+
+def _given(folder: Path) -> Path:
+    """Return the file next to the folder of a run with its spec: a command may change its own folder."""
+    return folder.with_name(f"{folder.name}.json")
 
 
 def run_folders(home: Home, trial: str = "*") -> list[Path]:
@@ -399,8 +452,11 @@ def room(project: Project) -> int:
 def erase(folder: Path) -> None:
     """Stop the runs in the folder of a trial, and erase it."""
     for path in folder.glob(f"*/{SUBMITTED}"):
-        if poll(path.parent) is None:
-            stop(path.parent)
+        stop(path.parent)
+    for place, _folders, _files in os.walk(folder):  # a command may have taken access away
+        for path in (Path(place), *Path(place).glob("*/")):
+            if not path.is_symlink() and path.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                path.chmod(stat.S_IRWXU)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -423,12 +479,14 @@ def folders_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
     """Yield the folders of trials in which a run was given one of these documents."""
     gone = set(doc_ids)
     for folder in sorted(trainer_folder(home).glob("*")):
-        rows = (ids_of(path) for name in (TRAIN, EVALUATE) for path in folder.glob(f"*/{name}"))
-        if any(not gone.isdisjoint(ids) for ids in rows):
+        paths = [path / name for path in folder.glob("*/") for name in (TRAIN, EVALUATE)]
+        # A command that erased its rows may have copied them: nobody knows that the document is not there.
+        if any(not path.exists() or not gone.isdisjoint(ids_of(path)) for path in paths):
             yield folder
 
 
 def _link(source: str, target: str) -> None:
+    source = os.path.realpath(source)  # the home has no symbolic links
     try:
         os.link(source, target)
     except OSError:  # another file system
@@ -466,7 +524,7 @@ def _training_result(
     if flops is None:
         flops = math.nan if parameters is None else 6.0 * parameters * result.tokens
     return TrainingResult(
-        steps=read_spec(run.folder).steps,
+        steps=run.spec.steps,
         tokens=result.tokens,
         flops=flops,
         seconds=result.seconds,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tamis.base.own_command import command_files
+from tamis.plugins.commands import command_files
 from tamis.settings.samplers import PERPLEXITY, model_of
 from tamis.stage import (
     Automation,

@@ -66,10 +66,22 @@ def test_rows_have_the_ids_of_their_documents():
 
 
 def test_a_spec_and_its_rows_are_read_back(run):
-    assert read_spec(run) == SPEC
+    assert read_spec(run / "spec.json") == SPEC
     assert ids_of(run / "evaluate.jsonl") == list(BYTES)
     assert ids_of(run / "none.jsonl") == []
     assert sorted(path.name for path in run.iterdir()) == ["evaluate.jsonl", "spec.json", "train.jsonl"]
+
+
+def test_every_row_is_a_line_whatever_ends_a_line_in_python(tmp_path):
+    ends = [chr(number) for number in range(0x10FFFF) if len(f"a{chr(number)}b".splitlines()) == 2]
+    assert len(ends) > 9
+    texts = [f"a{end}b {number}" for number, end in enumerate(ends)]
+    write_run(tmp_path / "run", SPEC, texts, [Pair(prompt=text, response=text) for text in texts])
+    for name in ("train.jsonl", "evaluate.jsonl"):
+        whole = (tmp_path / "run" / name).read_bytes().decode()
+        rows = [json.loads(line) for line in whole.splitlines()]
+        assert [row.get("response", row.get("text")) for row in rows] == texts
+        assert ids_of(tmp_path / "run" / name) == [row["id"] for row in rows]
 
 
 def test_a_model_is_named_from_the_folder_of_the_spec(tmp_path):
@@ -156,3 +168,32 @@ def test_a_safetensors_file_is_whole_or_refused(run, cut):
     path.write_bytes(whole[: len(whole) - 1 - cut])
     with pytest.raises(RefusedResultError, match="cut off"):
         read(run)
+
+
+def test_links_in_a_checkpoint_are_followed_within_it_alone(run):
+    answered(run)
+    output = run / "output"
+    (output / "sub").mkdir()
+    (output / "sub" / "x").symlink_to("../config.json")
+    assert read(run).checkpoint == "output"
+    (output / "sub" / "y").symlink_to(run / "spec.json")
+    with pytest.raises(RefusedResultError, match=r"links to files elsewhere \(sub/y\)"):
+        read(run)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_checkpoint_that_cannot_be_read_is_refused(run):
+    answered(run)
+    (run / "output" / "config.json").chmod(0)
+    with pytest.raises(RefusedResultError, match=r"cannot be read as a file \(config.json\)"):
+        read(run)
+
+
+@pytest.mark.parametrize("name", ["a" * 81, "two words", "line\nend", "é" * 20 + " "])
+def test_a_run_that_may_be_a_text_is_not_repeated(run, name):
+    answered(run)
+    answer = json.loads((run / "result.json").read_text()) | {"run": name}
+    (run / "result.json").write_text(json.dumps(answer))
+    with pytest.raises(RefusedResultError, match="its run is another, expected 'a-run'") as raised:
+        read(run)
+    assert name not in str(raised.value)

@@ -9,7 +9,7 @@ from fake_trainer import FAKE
 from projects import base_model, plain_project, settings
 
 from tamis.project import Project
-from tamis.trainer.exchange import read_spec, row_of
+from tamis.trainer.exchange import row_of
 from tamis.trainer.runs import NoCheckpointError, Submission, erase_unused, under_way
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
@@ -77,12 +77,14 @@ def test_a_second_stage_starts_from_the_checkpoint_of_the_first_for_every_seed(t
     project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\nbatch_size = 4\nepochs = 1\n")
     submission, data = submission_of(project, "two_stage"), data_of(TEXTS, HELD_OUT)
     trained(submission, data)
-    specs = [[read_spec(run.folder) for run in chain] for chain in submission.chains]
+    specs = [[run.spec for run in chain] for chain in submission.chains]
     assert [[spec.seed for spec in chain] for chain in specs] == [[0, 0], [1, 1]]
     assert [chain[0].model for chain in specs] == ["org/model", "org/model"]
     assert [chain[1].model for chain in specs] == ["../seed-0-0/output", "../seed-1-0/output"]
     assert specs[0][1].steps == 2, "five pairs, four a batch"
-    finished = submission.finish(data, project.home.checkpoints / "trials" / "t" / KEY[:16])
+    finished = submission.finish(
+        data, submission.results(data), project.home.checkpoints / "trials" / "t" / KEY[:16]
+    )
     first, second = (
         (2.0 + seed / 100) / (1 + math.log1p(specs[0][0].steps * 40)) / math.log(2) for seed in (0, 1)
     )
@@ -132,7 +134,7 @@ def test_a_trial_of_one_stage_needs_no_checkpoint(tmp_path):
     submission, data = submission_of(project), data_of(TEXTS)
     trained(submission, data)
     folder = project.home.checkpoints / "trials" / "t" / KEY[:16]
-    submission.finish(data, folder)
+    submission.finish(data, submission.results(data), folder)
     assert [path.name for path in folder.iterdir()] == ["trainer.json"]
 
 

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -22,15 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tamis.base.errors import PermanentError, UnknownNameError
-from tamis.base.files import content_digest
 from tamis.base.numbers import brief
+from tamis.base.own_command.supervisor import end_processes
 from tamis.base.processes import lives
-from tamis.base.trust import Consent
 
 GRACE_SECONDS = 60.0
 """Time between SIGTERM and SIGKILL for the processes of a command."""
 POLL_SECONDS = 0.1
+NO_GROUP = -1
 STARTED_SECONDS = 60.0
 """Time in which a supervisor has to say that it runs, on however busy a machine."""
 LOG = "log.txt"
@@ -99,7 +100,11 @@ class UnknownProgramError(PermanentError):
 
     def __init__(self, program: str, folder: Path) -> None:
         super().__init__(
-            f"the program {program!r} was not found; name one that is on PATH, or a path relative to {folder}"
+            f"the program {program!r} cannot be executed; make it executable (chmod +x {program}), or name "
+            'the program that runs it, such as ["python", ...] or ["bash", ...]'
+            if (folder / program).is_file()
+            else f"the program {program!r} was not found; name one that is on PATH, or a path relative to "
+            f"{folder}"
         )
 
 
@@ -114,32 +119,6 @@ def fill(command: Sequence[str], values: Mapping[str, object]) -> list[str]:
         if name not in values:
             raise UnknownNameError("placeholder", f"{{{name}}}", (f"{{{valid}}}" for valid in values))
     return [_PLACEHOLDER.sub(lambda match: str(values[match[1]]), word) for word in command]
-
-
-def command_files(command: Sequence[str], root: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files below `root`, the project's folder, that a command names, by path.
-
-    Words of the form `--option=FILE` name one, too. What these files import is not followed.
-    """
-    root, digests = root.resolve(), {}
-    for word in command:
-        for name in (word, word.partition("=")[2]):
-            path = (root / name).resolve() if name and "\0" not in name else root
-            if path.is_relative_to(root) and path.is_file():
-                digests[path.relative_to(root).as_posix()] = content_digest(path)
-    return dict(sorted(digests.items()))
-
-
-def run_consent(key: str, file: Path, command: Sequence[str], root: Path) -> Consent:
-    """Return what a person accepts so that a command of tamis.toml, of this key, may run.
-
-    `file`: tamis.toml. Another command, or another content of one of its files, is another consent.
-    """
-    digests = command_files(command, root)
-    files = ", ".join(f"{name} (SHA-256 {digest[:16]})" for name, digest in digests.items())
-    effect = f"runs `{shlex.join(command)}` on this machine, as the command of {key}"
-    content = json.dumps([list(command), digests]).encode()
-    return Consent.of(file, f"{effect}, with {files}" if files else effect, content)
 
 
 def start(
@@ -178,7 +157,7 @@ def start(
             start_new_session=True,
         )
     deadline = time.monotonic() + STARTED_SECONDS
-    while not was_started(folder):
+    while folder.exists() and not was_started(folder):
         if supervisor.wait() or time.monotonic() > deadline:
             raise CommandFailedError("the supervisor", "did not start", folder)
         time.sleep(POLL_SECONDS / 10)
@@ -192,19 +171,25 @@ def was_started(folder: Path) -> bool:
 def poll(folder: Path) -> Ended | None:
     """Return how the command of a folder ended, None while it runs.
 
-    One that never started, or whose machine was switched off, has vanished.
+    One that never started, or whose machine was switched off, has vanished. One whose supervisor was killed
+    runs on, for as long as the supervisor would have let it.
     """
     if ended := _read_ended(folder):
         return ended
     if _is_supervised(folder):
         return None
-    return _read_ended(folder) or Ended(code=None)
+    if ended := _read_ended(folder):
+        return ended
+    processes = _processes(folder)
+    if "command" in processes and _is_running(processes["command"]) and time.time() < processes["until"]:
+        return None
+    return Ended(code=None)
 
 
 def stop(folder: Path, grace: float = GRACE_SECONDS) -> Ended:
-    """End the command of a folder with all processes of its group, and return how it ended.
+    """End the command of a folder with all processes that it has started, and return how it ended.
 
-    SIGTERM to the group; SIGKILL after the grace with which it was started, or after `grace` where its
+    SIGTERM to each; SIGKILL after the grace with which it was started, or after `grace` where its
     supervisor has died. A command of another machine ends when its folder is erased.
     """
     processes = _processes(folder)
@@ -214,11 +199,11 @@ def stop(folder: Path, grace: float = GRACE_SECONDS) -> Ended:
     if supervisor and _is_supervised(folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(_number(supervisor), signal.SIGTERM)
-        while (ended := poll(folder)) is None:
+        while _is_supervised(folder):
             time.sleep(POLL_SECONDS)
-        return ended
-    if (child := processes.get("command")) and lives(child):
-        _end_group(_number(child), grace)
+    if (child := processes.get("command")) and _read_ended(folder) is None:
+        # The number of a group is given out again once no process of the group is left.
+        end_processes(_number(child) if _is_running(child) else NO_GROUP, processes.get("mark", ""), grace)
     return _read_ended(folder) or Ended(code=None)
 
 
@@ -311,23 +296,22 @@ def _read_ended(folder: Path) -> Ended | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON object of the supervisor's, empty where there is none; it is written whole."""
+    """Return a JSON object of the supervisor's, empty where there is none.
+
+    It is written whole, but the command may write there, too.
+    """
     try:
         return dict(json.loads(path.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return {}
+
+
+def _is_running(process: str) -> bool:
+    """Return whether a process of this machine runs; after its end it may stay as a zombie."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(lives(process)) and psutil.Process(_number(process)).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _number(process: str) -> int:
     return int(process.rsplit(":", 2)[1])
-
-
-def _end_group(group: int, grace: float) -> None:
-    """Send SIGTERM to a process group, and SIGKILL to what is left of it after `grace` seconds."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline:
-            os.killpg(group, 0)
-            time.sleep(POLL_SECONDS)
-        os.killpg(group, signal.SIGKILL)

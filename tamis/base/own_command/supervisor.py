@@ -12,15 +12,22 @@ import os
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-LOOK_SECONDS = 0.05
+MARK = "TAMIS_COMMAND"
+"""Variable by which processes of a command are recognised that have left its group."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.05, 1.0
+UNKILLABLE_SECONDS = 10.0
+"""Time after SIGKILL in which a process should have gone; the system may hold it for longer."""
 RSS_BYTES = 1 if sys.platform == "darwin" else 1_024
 """Unit of the peak memory that the system reports."""
 _asked: list[int] = []
@@ -39,26 +46,34 @@ def supervise(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     began = time.monotonic()
     until = time.time() + job["time_limit"] + 2 * job["grace"]
-    processes = {"supervisor": _named(os.getpid()), "until": until}
+    mark = uuid.uuid4().hex
+    processes = {"supervisor": _named(os.getpid()), "until": until, "mark": mark}
     try:
         # A session of its own: the group of the command does not hold its supervisor.
         child = subprocess.Popen(
-            job["command"], cwd=job["cwd"], stdin=subprocess.DEVNULL, start_new_session=True
+            job["command"],
+            cwd=job["cwd"],
+            env={**os.environ, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
         _write(job["ended"], {"code": code, "seconds": 0.0})
         _write(job["process"], processes)
         return
-    _write(job["process"], processes | {"command": _named(child.pid)})
     timed_out, is_erased = False, False
+    try:
+        _write(job["process"], processes | {"command": _named(child.pid)})
+    except FileNotFoundError:
+        is_erased = True
     while child.poll() is None and not (_asked or timed_out or is_erased):
         time.sleep(LOOK_SECONDS)
         timed_out = time.monotonic() - began > job["time_limit"]
-        is_erased = not Path(job["process"]).exists()  # by another machine, maybe, which can send no signal
+        is_erased = _is_erased(job)
     stopped = bool(_asked) and child.poll() is None
-    _end(child, job["grace"])
-    if is_erased:
+    end_processes(child.pid, mark, job["grace"])
+    if _is_erased(job):
         return
     _write(
         job["ended"],
@@ -72,16 +87,47 @@ def supervise(job: dict[str, Any]) -> None:
     )
 
 
-def _end(child: "subprocess.Popen[bytes]", grace: float) -> None:
-    """End what is left of the command's group: workers outlive the process that started them."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline:
-            child.poll()
-            os.killpg(child.pid, 0)
-            time.sleep(LOOK_SECONDS)
-        os.killpg(child.pid, signal.SIGKILL)
+def end_processes(group: int, mark: str, grace: float) -> None:
+    """End the processes of a command: SIGTERM, and SIGKILL to those that are left after `grace` seconds.
+
+    They are those of its group, and those with the mark among their variables, since daemons leave the group.
+    """
+    for process in _processes_of(group, mark):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+            process.send_signal(signal.SIGCONT)  # a stopped process does not receive SIGTERM
+    # Who was asked may start others to end well, such as a command that cancels a job.
+    deadline, pause = time.monotonic() + grace, LOOK_SECONDS
+    while processes := [*_processes_of(group, mark)]:
+        late = time.monotonic() - deadline
+        if late > UNKILLABLE_SECONDS:
+            return
+        for process in processes if late >= 0 else ():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(pause if late >= 0 else min(pause, -late))
+        pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+
+
+def _processes_of(group: int, mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            is_member = os.getpgid(process.pid) == group or process.environ().get(MARK) == mark
+            if is_member and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def _is_erased(job: dict[str, Any]) -> bool:
+    """Return whether the folder is gone: another machine, which can send no signal, stops a command so.
+
+    A command that has taken away access to the folder has it restored, for Tamis reads and erases it.
+    """
+    folder = Path(job["process"]).parent
+    with contextlib.suppress(OSError):
+        mode = folder.stat().st_mode
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
+    return not Path(job["process"]).exists()
 
 
 def _named(number: int) -> str:

@@ -5,12 +5,13 @@ The caller holds the writer's lock while it submits, and gives it up while the r
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamis.base.errors import TamisError
-from tamis.base.numbers import counted, named
-from tamis.base.own_command import poll, supervisor_of
+from tamis.base.numbers import brief, counted, named
+from tamis.base.own_command import PROCESS, poll, supervisor_of
 from tamis.base.progress import Heartbeat
 from tamis.graph.automation import Group
 from tamis.graph.plan import input_key
@@ -20,9 +21,11 @@ from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.store.home import Home
 from tamis.trainer.runs import (
+    NOTED,
     Submission,
     erase,
     erase_unused,
+    given_spec,
     room,
     run_folders,
     submitted,
@@ -136,6 +139,53 @@ def end_stale(project: Project, snapshot: ProjectSnapshot, say: Callable[[str], 
             say(line)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InTraining:
+    """A trial on the command of [trainer] that is submitted and not recorded yet.
+
+    `running`: its runs that train now. `seconds`: since the first was submitted. `time_limit`: of each run.
+    """
+
+    trial: str
+    running: int
+    seconds: float
+    time_limit: float
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        ago = f"submitted {brief(self.seconds)} ago"
+        if not self.running:
+            return (
+                f"trial {self.trial}: {ago}; no run of it trains now, and `tamis materialize`, or the sensor "
+                "trial_budget, submits the next or records the trial"
+            )
+        return (
+            f"trial {self.trial}: {counted(self.running, 'run')} in training, {ago}; time limit of each run: "
+            f"{brief(self.time_limit)}"
+        )
+
+
+def in_training(home: Home) -> list[InTraining]:
+    """Return the trials that are submitted, in the order of their names; those that failed are not."""
+    trials = []
+    for folder, trial, _key in submitted(home):
+        runs = [] if (folder / NOTED).exists() else run_folders(home, folder.name)
+        with suppress(OSError):  # recorded, or erased, in this moment
+            specs = [given_spec(run) for run in runs]
+            began = [(run / PROCESS).stat().st_mtime for run in runs]
+            if runs:
+                trials.append(
+                    InTraining(
+                        trial=trial,
+                        running=sum(poll(run) is None for run in runs),
+                        seconds=max(0.0, time.time() - min(began)),
+                        time_limit=specs[0].time_limit,
+                    )
+                )
+    return sorted(trials, key=lambda entry: entry.trial)
+
+
 def wait_for_trainer(home: Home, say: Callable[[str], None]) -> None:
     """Wait until a run of the command of [trainer] ends; after Ctrl-C, say that they go on."""
     running = under_way(home)
@@ -145,7 +195,7 @@ def wait_for_trainer(home: Home, say: Callable[[str], None]) -> None:
             while running == under_way(home):
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        for folder in running:
+        for folder in under_way(home):
             say(
                 f"{home.relative(folder)} goes on; `tamis materialize` waits for it again, "
                 f"`kill {supervisor_of(folder)}` stops it"

@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tamis.graph.plan import Due, full_plan, input_key, label, upstream
 from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
+from tamis.graph.submissions import InTraining, in_training
 from tamis.project import Project
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.records.current_values import CurrentValues, read_current_values
@@ -117,6 +118,7 @@ class Status:
     lost: str = ""
     what_next: str = ""
     activity: Activity | None = None
+    in_training: list[InTraining] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """What keeps `tamis materialize` from exiting with 0, a line each."""
@@ -216,6 +218,7 @@ class Status:
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
+            "in_training": [asdict(entry) for entry in self.in_training],
             "at_work": self.activity and self.activity.to_json(),
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
         }
@@ -243,6 +246,7 @@ class Status:
             lines.append(f"{counted(len(self.registered), 'registered checkpoint')}: {names}")
         lines += self._withdrawn_lines()
         lines += [line] if (line := self.retained.line(self.retention_days)) else []
+        lines += [entry.line for entry in self.in_training]
         lines += [*self.kept_trials, *sentences(self.searches), _precision_line(self.precision)]
         models = sum(stages()[due.asset].group in LAYERS for due in self.due)
         others = Counter(due.asset for due in self.due if stages()[due.asset].group not in LAYERS)
@@ -337,6 +341,7 @@ def read_status(project: Project) -> Status:
         precision=_precision(project),
         what_next=what_next(project.home),
         activity=activity(project.home),
+        in_training=in_training(project.home),
     )
 
 

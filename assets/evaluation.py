@@ -140,4 +140,5 @@ def _model(work: Work, name: str) -> MeasuredModel:
         trained=work.upstream(TRIALS_STAGE.name, name),
         trained_version=work.current[(TRIALS_STAGE.name, name)].data_version,
         answers_labels=answers_labels(work.snapshot, name),
+        by_command=work.project.settings.trainer is not None,
     )

@@ -19,18 +19,20 @@ from tamis.evaluation.paired import Difference, difference
 from tamis.evaluation.stage import CONTROL_LOSSES
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import Store, quoted
-from tamis.training.errors import NeedsPairsError
+from tamis.training.errors import NeedsPairsError, NoTokenizerError, UnknownModelError
 from tamis.training.evaluation import Evaluation, evaluate
 
 OF_LABELS = "the model answers with labels, so it has no loss on texts"
 OF_RESPONSES = "an encoder-decoder has a loss on responses alone"
+OF_TRAINER = "transformers cannot load the model that the trainer wrote, or its tokenizer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredModel:
     """A trial's model before and after training: folder or name, and data version of each.
 
-    `answers_labels`: its last layer is no language model any more.
+    `answers_labels`: its last layer is no language model any more. `by_command`: trained by the command of
+    [trainer], whose models may be of any kind.
     """
 
     trial: str
@@ -39,6 +41,7 @@ class MeasuredModel:
     trained: Path
     trained_version: str
     answers_labels: bool
+    by_command: bool = False
 
 
 def update_control_losses(
@@ -70,10 +73,10 @@ def update_control_losses(
                 say(f"{model.trial} on control {control.name}")
                 place = (model.start_version, control.name)
                 if place not in starts:
-                    starts[place] = _measured(model.start, control, sequence_length)
+                    starts[place] = _measured(model.start, control, sequence_length, model.by_command)
                 after: Evaluation | str = OF_LABELS
                 if not model.answers_labels:
-                    after = _measured(model.trained, control, sequence_length)
+                    after = _measured(model.trained, control, sequence_length, model.by_command)
                 row = {"trial": model.trial, "control": control.name, "measurement": measurement}
                 store.merge_values(CONTROL_LOSSES.name, [row | _values(starts[place], after)])
             advance(1)
@@ -83,11 +86,17 @@ def update_control_losses(
     return store.read(CONTROL_LOSSES.name).sort("trial", "control")
 
 
-def _measured(model: Path | str, control: Control, sequence_length: int) -> Evaluation | str:
+def _measured(
+    model: Path | str, control: Control, sequence_length: int, by_command: bool
+) -> Evaluation | str:
     try:
         return evaluate(model, control.texts, sequence_length=sequence_length)
     except NeedsPairsError:
         return OF_RESPONSES
+    except (UnknownModelError, NoTokenizerError):
+        if not by_command:
+            raise
+        return OF_TRAINER
 
 
 def _values(start: Evaluation | str, after: Evaluation | str) -> dict[str, Any]:

@@ -7,54 +7,44 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+import transformers as hf
 
 BATCH, LONGEST = 8, 512  # rows a step, of all processes together; tokens a row
-spec_path = Path(sys.argv[1])
-folder, spec, began = spec_path.parent, json.loads(spec_path.read_text()), time.monotonic()
+spec, folder, began = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[1]).parent, time.monotonic()
 source = folder / spec["model"] if (folder / spec["model"]).is_dir() else spec["model"]
-tokenizer = AutoTokenizer.from_pretrained(source)
-model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+tokenizer = hf.AutoTokenizer.from_pretrained(source, padding_side="right")
+tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+model = hf.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+train, held_out = (
+    [json.loads(line) for line in (folder / spec[name]).open()] for name in ("train", "evaluate")
+)
+collate = hf.DataCollatorForSeq2Seq(tokenizer)
 
 
 def encode(row: dict) -> dict:  # labels of -100 are not learnt
-    prompt = tokenizer(row["prompt"] + "\n\n", add_special_tokens=False).input_ids if "prompt" in row else []
-    learnt = tokenizer(row.get("response", row.get("text")), add_special_tokens=False).input_ids
-    begin = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
-    ids, labels = begin + prompt + learnt, [-100] * (1 + len(prompt)) + learnt
-    return {"input_ids": torch.tensor(ids[:LONGEST]), "labels": torch.tensor(labels[:LONGEST])}
-
-
-def pad(rows: list[dict]) -> dict:
-    pad = torch.nn.utils.rnn.pad_sequence
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-    return {
-        "input_ids": pad([row["input_ids"] for row in rows], batch_first=True),
-        "labels": pad([row["labels"] for row in rows], batch_first=True, padding_value=-100),
-        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
-    }
-
-
-def read(name: str) -> list[dict]:
-    return [json.loads(line) for line in (folder / spec[name]).read_text().splitlines()]
+    text, prompt = row.get("response", row.get("text")), f"{row['prompt']}\n\n" if "prompt" in row else ""
+    coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    given = [begin, *tokenizer(prompt, add_special_tokens=False).input_ids][-LONGEST // 2 :]
+    learnt, ends = coded.input_ids[: LONGEST - len(given)], [end for _, end in coded.offset_mapping]
+    row["bytes"] = len(text[: ends[len(learnt) - 1] if len(learnt) < len(ends) else None].encode())
+    return {"input_ids": given + learnt, "labels": [-100] * len(given) + learnt}
 
 
 def measure(row: dict) -> dict:
-    batch = {name: value.to(model.device) for name, value in pad([encode(row)]).items()}
-    count = int((batch["labels"] != -100).sum())
+    batch = collate([encode(row)]).to(model.device)
     with torch.no_grad():
-        nats = float(model(**batch).loss) * count if count else 0.0
-    size = len(row.get("response", row.get("text")).encode())
-    return {"id": row["id"], "nats": nats, "tokens": count, "bytes": size}
+        loss, tokens = model(**batch).loss.item(), int((batch["labels"] != -100).sum())
+    return {"id": row["id"], "nats": loss * tokens, "tokens": tokens, "bytes": row["bytes"]}
 
 
-arguments = TrainingArguments(
-    output_dir=str(folder / spec["output"]), max_steps=spec["steps"], learning_rate=spec["learning_rate"],
+arguments = hf.TrainingArguments(
+    str(folder / spec["output"]), max_steps=spec["steps"], learning_rate=spec["learning_rate"],
     per_device_train_batch_size=BATCH // int(os.environ.get("WORLD_SIZE", "1")), seed=spec["seed"],
     save_strategy="no", report_to="none", include_num_input_tokens_seen="non_padding",
     use_cpu=not torch.cuda.is_available(),
 )  # fmt: skip
-trainer = Trainer(model, arguments, train_dataset=[encode(row) for row in read("train")], data_collator=pad)
+trainer = hf.Trainer(model, arguments, train_dataset=[*map(encode, train)], data_collator=collate)
 if spec["steps"]:  # with 0 steps, Tamis asks for the losses of the model as it is
     trainer.train()
 if trainer.is_world_process_zero():
@@ -63,5 +53,4 @@ if trainer.is_world_process_zero():
     tokenizer.save_pretrained(folder / spec["output"])
     answer = {"run": spec["run"], "seed": spec["seed"], "checkpoint": spec["output"]}
     answer |= {"tokens": int(trainer.state.num_input_tokens_seen), "seconds": time.monotonic() - began}
-    answer["evaluations"] = [measure(row) for row in read("evaluate")]
-    (folder / spec["result"]).write_text(json.dumps(answer))
+    (folder / spec["result"]).write_text(json.dumps(answer | {"evaluations": [*map(measure, held_out)]}))

@@ -67,6 +67,25 @@ def nats_a_token(result: Result) -> float:
     return sum(row.nats for row in result.evaluations) / sum(row.tokens for row in result.evaluations)
 
 
+@pytest.mark.parametrize("name", ["train_with_transformers.py", "train_with_trl.py"])
+def test_an_example_has_forty_lines_besides_its_imports(name):
+    words = ("import ", "from ", '"""')
+    lines = [one for one in (EXAMPLES / name).read_text().splitlines() if one and not one.startswith(words)]
+    assert len(lines) <= 40
+
+
+@pytest.mark.slow
+def test_a_text_that_is_cut_is_measured_over_what_is_left(model, tmp_path):
+    long = " ".join(sentences(200, 5))
+    (row,) = run(tmp_path / "long", model, ONE, [], [long], steps=0).evaluations
+    assert row.tokens < 512
+    assert 0 < row.bytes < len(long.encode()) / 2
+    cut = long.encode()[: row.bytes].decode()
+    (again,) = run(tmp_path / "cut", model, ONE, [], [cut], steps=0).evaluations
+    assert (again.tokens, again.bytes) == (row.tokens, row.bytes)
+    assert again.nats == pytest.approx(row.nats, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_loss_of_one(model, tmp_path):
     train = sentences(64, 3)

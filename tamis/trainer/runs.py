@@ -156,7 +156,20 @@ class Run:
     @property
     def has_failed(self) -> bool:
         """Return whether the run ended in another way than by itself with exit code 0, or unseen."""
-        return bool((ended := self.ended) and not ended.succeeded and not self._ended_unseen(ended))
+        ended = self.ended
+        return bool(ended and not (ended.succeeded or self._ended_unseen(ended) or self.is_interrupted))
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Return whether the run died with its supervisor, for the first time: it is submitted again."""
+        ended = self.ended
+        if ended is None or not ended.vanished or self._ended_unseen(ended):
+            return False
+        return was_started(self.folder) and not self._again.exists()
+
+    @property
+    def _again(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.again")
 
     @property
     def spec(self) -> Spec:
@@ -166,6 +179,13 @@ class Run:
     def _ended_unseen(self, ended: Ended) -> bool:
         """Return whether a result was written, but no exit code, as when the machine restarts."""
         return ended.vanished and (self.folder / RESULT).exists()
+
+    def clear(self) -> None:
+        """Erase what is left of a run that was interrupted; the next time it has failed."""
+        if self.is_interrupted:
+            self._again.touch()
+            _given(self.folder).unlink(missing_ok=True)
+            erase(self.folder)
 
     def start(self, command: Sequence[str], spec: Spec) -> None:
         """Start the command on the files in the folder of the run."""
@@ -261,9 +281,9 @@ class Submission:
             return own[:1]
         if any(run.has_failed for run in own):
             return []
-        before = [] if self.before.is_submitted or self._measured.exists() else [self.before]
+        before = [self.before] if _waits(self.before) and not self._measured.exists() else []
         for chain in self.chains:
-            place = next((place for place, run in enumerate(chain) if not run.is_submitted), None)
+            place = next((place for place, run in enumerate(chain) if _waits(run)), None)
             if place is not None and (place == 0 or chain[place - 1].ended):
                 before.append(chain[place])
         return before
@@ -306,6 +326,7 @@ class Submission:
         return [list(command), command_files(command, self.project.root)]
 
     def _start(self, run: Run, data: TrialData) -> None:
+        run.clear()
         settings = self.project.settings.fine_tuning
         own, _fold = model_section(self.project, self.trial.model)
         model, train = data.base, data.stages[run.stage].examples if run.stage is not None else ()
@@ -450,8 +471,8 @@ def room(project: Project) -> int:
 
 
 def erase(folder: Path) -> None:
-    """Stop the runs in the folder of a trial, and erase it."""
-    for path in folder.glob(f"*/{SUBMITTED}"):
+    """Stop the runs in the folder of a trial, or the run in its own, and erase it."""
+    for path in (*folder.glob(SUBMITTED), *folder.glob(f"*/{SUBMITTED}")):
         stop(path.parent)
     for place, _folders, _files in os.walk(folder):  # a command may have taken access away
         for path in (Path(place), *Path(place).glob("*/")):
@@ -483,6 +504,10 @@ def folders_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
         # A command that erased its rows may have copied them: nobody knows that the document is not there.
         if any(not path.exists() or not gone.isdisjoint(ids_of(path)) for path in paths):
             yield folder
+
+
+def _waits(run: Run) -> bool:
+    return not run.is_submitted or run.is_interrupted
 
 
 def _link(source: str, target: str) -> None:

@@ -68,12 +68,14 @@ exec(fault)
 class Fault:
     """Code that a trainer runs once it has trained; with WRITTEN in it, before it has answered.
 
-    `says`: a pattern of the reason, "" where nothing is wrong. `permanent`: not tried again.
+    `says`: a pattern of the reason, "" where nothing is wrong. `permanent`: not tried again. `runs`: until it
+    has failed.
     """
 
     code: str
     says: str = ""
     permanent: bool = False
+    runs: int = 1
 
 
 ID, COUNT = "[0-9a-f]{32}", r"\d+"
@@ -111,6 +113,7 @@ FAULTS = {
     "ends its supervisor and fails": Fault(
         "os.kill(os.getppid(), signal.SIGKILL); time.sleep(0.5); 1 / 0  # WRITTEN",
         "ended without an exit code",
+        runs=2,
     ),
     "asks its supervisor to end": Fault("os.kill(os.getppid(), signal.SIGTERM); sleep()", "was stopped;"),
     "no result": Fault("# WRITTEN", NO_RESULT),

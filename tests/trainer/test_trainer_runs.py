@@ -1,16 +1,21 @@
 """Runs of one trial, without a graph: chains of stages, seeds, room, and what was started is found again."""
 
+import json
 import math
+import os
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from fake_trainer import FAKE
 from projects import base_model, plain_project, settings
 
+from tamis.base.own_command import PROCESS
 from tamis.project import Project
 from tamis.trainer.exchange import row_of
-from tamis.trainer.runs import NoCheckpointError, Submission, erase_unused, under_way
+from tamis.trainer.runs import NoCheckpointError, Submission, TrainerFailedError, erase_unused, under_way
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
@@ -157,3 +162,75 @@ def test_a_noted_failure_is_submitted_from_nothing_and_another_seed_is_stopped(t
     trained(submission, data)
     ids = {row_of(example)["id"] for example in HELD_OUT}
     assert {row.id for row in submission.chains[1][0].result(data).evaluations} == ids
+
+
+def interrupt(run) -> None:
+    """End a run and its supervisor at once, as a machine that is switched off does."""
+    named = json.loads((run.folder / PROCESS).read_bytes())
+    for name in ("supervisor", "command"):
+        number = int(named[name].rsplit(":", 2)[1])
+        os.kill(number, signal.SIGKILL)
+        until(lambda number=number: not is_alive(number), "it lives")
+
+
+def is_alive(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_an_interrupted_run_is_submitted_again_once_and_alone(tmp_path):
+    project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\n")
+    (tmp_path / "train.py").write_text(FAKE.replace('(root / "hold")', "(root / f\"hold-{spec['seed']}\")"))
+    (tmp_path / "hold-1").touch()
+    submission, data = submission_of(project), data_of(TEXTS)
+    submission.submit(data)
+    ((first,), (other,)) = submission.chains
+    until(lambda: other.is_submitted and first.ended and submission.before.ended, "they run on")
+    interrupt(other)
+    assert other.is_interrupted
+    assert (other.has_failed, submission.has_ended, submission.waiting) == (False, False, [other])
+    submission.submit(data)
+    assert submission.running == [other]
+    interrupt(other)
+    assert other.has_failed
+    assert submission.has_ended
+    with pytest.raises(TrainerFailedError, match="ended without an exit code"):
+        submission.results(data)
+    assert calls(project).count(first.name) == 1
+    submission.give_up()
+    (tmp_path / "hold-1").unlink()
+    trained(submission, data)
+    assert [len(of_seed) for of_seed in submission.results(data)] == [1, 1]
+
+
+def test_a_run_of_the_base_model_that_was_interrupted_is_submitted_again(tmp_path):
+    project = project_of(tmp_path)
+    (tmp_path / "train.py").write_text(
+        FAKE.replace('(root / "hold").exists()', '(root / "hold").exists() and not rows')
+    )
+    (tmp_path / "hold").touch()
+    submission, data = submission_of(project), data_of(TEXTS)
+    submission.submit(data)
+    until(lambda: submission.chains[0][0].ended, "it runs on")
+    interrupt(submission.before)
+    (tmp_path / "hold").unlink()
+    trained(submission, data)
+    folder = project.home.checkpoints / "t"
+    assert submission.finish(data, submission.results(data), folder).values["zero_shot_bits_per_byte"] > 0
+    assert calls(project).count(submission.chains[0][0].name) == 1
+
+
+def test_a_result_counts_though_nobody_saw_the_end_of_its_run(tmp_path):
+    project = project_of(tmp_path)
+    (tmp_path / "train.py").write_text(f"{FAKE}\ntime.sleep(600)\n")
+    submission, data = submission_of(project), data_of(TEXTS)
+    submission.submit(data)
+    for run in submission.runs:
+        until((run.folder / "result.json").exists, "no result")
+        until(lambda run=run: (run.folder / "result.json").stat().st_size, "no result")
+        interrupt(run)
+    assert submission.has_ended
+    assert len(submission.results(data)) == 1
+    assert calls(project).count(submission.chains[0][0].name) == 1

@@ -23,6 +23,7 @@ from tamis.platform.resources.tracker import TrackerResource
 from tamis.report.choices import PAGE, choices_page
 from tamis.runtime.record import Output
 from tamis.runtime.step import Work
+from tamis.trainer.runs import require_checkpoint
 from tamis.training.planned import model_section
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 
@@ -80,6 +81,8 @@ def evaluations(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]
     """
     project, trial = work.project, work.snapshot.trials[key]
     tracker.require(project)
+    trained = work.upstream(TRIALS_STAGE.name, key)
+    require_checkpoint(key, trained)
     section, _fold = model_section(project, trial.model)
     start = project.model(section.path) if section.path else str(work.upstream("base_models", trial.model))
     config = evaluation_settings(work.snapshot)
@@ -89,9 +92,7 @@ def evaluations(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]
     ]
     after, before = (
         Evaluated(name=name, checkpoint=checkpoint, key=evaluation_key(config, version))
-        for name, checkpoint, version in zip(
-            (key, trial.model), (str(work.upstream(TRIALS_STAGE.name, key)), start), versions, strict=True
-        )
+        for name, checkpoint, version in zip((key, trial.model), (str(trained), start), versions, strict=True)
     )
     with work.progress(f"evaluation of {key}"):
         scores = evaluate_checkpoint(project, after)

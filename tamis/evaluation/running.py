@@ -11,29 +11,16 @@ from pathlib import Path
 
 import polars as pl
 
-from tamis.base.errors import PermanentError
 from tamis.base.files import write_atomically
 from tamis.base.own_command import ENDED, CommandFailedError, fill, poll, run_to_end, stop
 from tamis.evaluation.answers import SCHEMA, BadAnswerError, read_answer
 from tamis.project import Project
 from tamis.store.digests import canonical_digest
-from tamis.trainer.runs import RECORD
 
 KEY = "[evaluation]"
 FOLDER, OUT = "evaluations", "out"
 ONCE = "evaluated"
 """Folder of the cache with scores of models before training, by their key: names and numbers alone."""
-
-
-class NothingToEvaluateError(PermanentError):
-    """A trial whose trainer left no checkpoint."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"trial {name} has no checkpoint to evaluate, since the result of the command of [trainer] named "
-            "none; write the trained model to the output folder and name it as checkpoint, or remove "
-            "[evaluation]"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +44,9 @@ def evaluate_checkpoint(project: Project, asked: Evaluated) -> pl.DataFrame:
     """Run the command on a checkpoint and return task, example and score.
 
     What it wrote stays until `forget_evaluation`, so a retry after a kill repeats nothing. Raises
-    `CommandFailedError` where it fails or takes too long, `UnknownProgramError`, `BadAnswerError`, and
-    `NothingToEvaluateError`.
+    `CommandFailedError` where it fails or takes too long, `UnknownProgramError`, `BadAnswerError`.
     """
     section, folder = project.settings.evaluation, _folder(project, asked)
-    if [path.name for path in Path(asked.checkpoint).glob("*")] == [RECORD]:
-        raise NothingToEvaluateError(asked.name)
     for other in folder.parent.glob("*"):
         if other != folder:  # of an earlier command or checkpoint
             _end(other)

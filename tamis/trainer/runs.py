@@ -123,6 +123,17 @@ class NoCheckpointError(PermanentError):
         )
 
 
+class NothingToEvaluateError(PermanentError):
+    """A trial whose trainer left no checkpoint."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"trial {name} has no checkpoint to evaluate, since the result of the command of [trainer] named "
+            "none; write the trained model to the output folder and name it as checkpoint, or remove "
+            "[evaluation]"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One run of the command; `stage`: which stage of its trial, None for the base model as it is."""
@@ -429,6 +440,12 @@ class Submission:
     def erase(self) -> None:
         """Stop what runs of the trial, and erase its folder."""
         erase(self.folder)
+
+
+def require_checkpoint(trial: str, folder: Path) -> None:
+    """Raise `NothingToEvaluateError` where the folder of a trial has the record of its runs alone."""
+    if [path.name for path in folder.glob("*")] == [RECORD]:
+        raise NothingToEvaluateError(trial)
 
 
 def trainer_folder(home: Home) -> Path:

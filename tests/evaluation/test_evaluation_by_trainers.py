@@ -1,21 +1,17 @@
 """Models that a user's command trained: of any kind, or without a checkpoint at all."""
 
-import json
-
 import pytest
 from projects import plain_project, settings
 
 from tamis.evaluation.controls import Control
 from tamis.evaluation.losses import OF_TRAINER, MeasuredModel, update_control_losses
-from tamis.evaluation.running import Evaluated, NothingToEvaluateError, evaluate_checkpoint
+from tamis.trainer.runs import NothingToEvaluateError, require_checkpoint
 from tamis.training.errors import NoTokenizerError, UnknownModelError
-
-EVALUATION = '[evaluation]\ncommand = ["false", "{checkpoint}", "{out}"]\n'
 
 
 @pytest.fixture
 def project(tmp_path, nowhere):
-    return plain_project(tmp_path, settings(EVALUATION)).project
+    return plain_project(tmp_path, settings()).project
 
 
 def write_checkpoint(folder, *names: str):
@@ -52,9 +48,9 @@ def test_a_model_that_transformers_cannot_load_has_no_loss_on_controls_and_fails
     assert measured(by_command=True) == [row]
 
 
-def test_an_evaluation_of_no_checkpoint_says_so_and_starts_nothing(project, tmp_path):
+def test_an_evaluation_of_no_checkpoint_says_so(tmp_path):
     folder = write_checkpoint(tmp_path / "checkpoint", "trainer.json")
-    asked = Evaluated(name="t", checkpoint=str(folder), key=json.dumps("k" * 64))
     with pytest.raises(NothingToEvaluateError, match="trial t has no checkpoint to evaluate"):
-        evaluate_checkpoint(project, asked)
-    assert not (project.home.cache / "evaluations").exists()
+        require_checkpoint("t", folder)
+    (folder / "counts.npy").touch()
+    require_checkpoint("t", folder)

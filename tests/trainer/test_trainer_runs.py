@@ -15,7 +15,15 @@ from projects import base_model, plain_project, settings
 from tamis.base.own_command import PROCESS
 from tamis.project import Project
 from tamis.trainer.exchange import row_of
-from tamis.trainer.runs import NoCheckpointError, Submission, TrainerFailedError, erase_unused, under_way
+from tamis.trainer.runs import (
+    NoCheckpointError,
+    Submission,
+    TrainerFailedError,
+    erase_naming,
+    erase_unused,
+    folders_naming,
+    under_way,
+)
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
@@ -234,3 +242,15 @@ def test_a_result_counts_though_nobody_saw_the_end_of_its_run(tmp_path):
     assert submission.has_ended
     assert len(submission.results(data)) == 1
     assert calls(project).count(submission.chains[0][0].name) == 1
+
+
+def test_a_run_that_erased_its_rows_may_have_copied_any_document(tmp_path):
+    project = project_of(tmp_path)
+    submission, data = submission_of(project), data_of(TEXTS)
+    trained(submission, data)
+    given, unknown = row_of(TEXTS[0])["id"], "f" * 32
+    assert list(folders_naming(project.home, [unknown])) == []
+    assert list(folders_naming(project.home, [given])) == [submission.folder]
+    (submission.chains[0][0].folder / "train.jsonl").unlink()
+    assert list(erase_naming(project.home, [unknown])) == [submission.folder]
+    assert not submission.folder.exists()

@@ -21,7 +21,7 @@ from typing import Any
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.files import replace_folder, write_atomically
-from tamis.base.own_command import LOG, Ended, fill, last_lines, poll, start, stop, was_started
+from tamis.base.own_command import LOG, Ended, fill, forget, last_lines, poll, start, stop, was_started
 from tamis.base.own_command import PROCESS as SUBMITTED
 from tamis.plugins.commands import command_files
 from tamis.project import Project
@@ -192,11 +192,11 @@ class Run:
         return ended.vanished and (self.folder / RESULT).exists()
 
     def clear(self) -> None:
-        """Erase what is left of a run that was interrupted; the next time it has failed."""
+        """Let an interrupted run start again, from what it has written; the next time it has failed."""
         if self.is_interrupted:
             self._again.touch()
             _given(self.folder).unlink(missing_ok=True)
-            erase(self.folder)
+            forget(self.folder)
 
     def start(self, command: Sequence[str], spec: Spec) -> None:
         """Start the command on the files in the folder of the run."""
@@ -488,8 +488,8 @@ def room(project: Project) -> int:
 
 
 def erase(folder: Path) -> None:
-    """Stop the runs in the folder of a trial, or the run in its own, and erase it."""
-    for path in (*folder.glob(SUBMITTED), *folder.glob(f"*/{SUBMITTED}")):
+    """Stop the runs in the folder of a trial, and erase it."""
+    for path in folder.glob(f"*/{SUBMITTED}"):
         stop(path.parent)
     for place, _folders, _files in os.walk(folder):  # a command may have taken access away
         for path in (Path(place), *Path(place).glob("*/")):

@@ -199,7 +199,10 @@ def test_an_interrupted_run_is_submitted_again_once_and_alone(tmp_path):
     interrupt(other)
     assert other.is_interrupted
     assert (other.has_failed, submission.has_ended, submission.waiting) == (False, False, [other])
+    (other.folder / "output").mkdir()
+    (other.folder / "output" / "half way").touch()
     submission.submit(data)
+    assert (other.folder / "output" / "half way").exists()
     assert submission.running == [other]
     interrupt(other)
     assert other.has_failed

@@ -1,7 +1,9 @@
 """The wrapper for Slurm of the documentation, on commands like Slurm's for processes of this machine."""
 
+import json
 import os
 import re
+import signal
 import stat
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tamis.base.own_command import LOG, last_lines, poll, run_to_end, start, stop
+from tamis.base.own_command import LOG, PROCESS, forget, last_lines, poll, run_to_end, start, stop
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "train-with-your-own-trainer.md"
 SBATCH = r"""#!/bin/bash
@@ -141,6 +143,22 @@ def test_a_job_that_the_queue_loses_is_a_run_that_fails(cluster):
     assert until(lambda: poll(cluster.folder), "it waits on").code == 1
     (cluster.state / "hold").unlink()
     until(lambda: not cluster.job_runs(), "the job runs")
+
+
+def test_a_job_is_waited_for_again_after_a_restart(cluster):
+    (cluster.state / "hold").touch()
+    cluster.start()
+    until((cluster.folder / "job").exists, "no job")
+    named = json.loads((cluster.folder / PROCESS).read_text())
+    for name in ("supervisor", "command"):
+        os.kill(int(named[name].rsplit(":", 2)[1]), signal.SIGKILL)
+    assert until(lambda: poll(cluster.folder), "it runs").vanished
+    forget(cluster.folder)
+    cluster.start()
+    assert poll(cluster.folder) is None
+    (cluster.state / "hold").unlink()
+    assert until(lambda: poll(cluster.folder), "it waits on").succeeded
+    assert cluster.calls() == ["sbatch"]
 
 
 def test_a_queue_that_does_not_answer_is_waited_for(cluster):

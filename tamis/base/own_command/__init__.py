@@ -207,6 +207,13 @@ def stop(folder: Path, grace: float = GRACE_SECONDS) -> Ended:
     return _read_ended(folder) or Ended(code=None)
 
 
+def forget(folder: Path) -> None:
+    """Stop the command of a folder, and let it be started again there; what it has written stays."""
+    stop(folder)
+    for name in (ENDED, LOCK, PROCESS):
+        (folder / name).unlink(missing_ok=True)
+
+
 def supervisor_of(folder: Path) -> int:
     """Return the process to send SIGTERM to where somebody wants the command of a folder to be stopped."""
     return _number(_processes(folder)["supervisor"])

@@ -7,12 +7,14 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.progress import Advance
+from tamis.columns.rows import Files
 from tamis.corpus import Shard, ShardBatch, ShardChangedError, ShardGoneError
 from tamis.corpus.documents import Reading, read_as, read_files_of_group
 from tamis.corpus.intake import Intake, ShardShrunkError, Shrinkage, count_documents, store_shards
 from tamis.corpus.quarantine import forget_refused, show_refused
 from tamis.corpus.repeats import INDEX, TABLE, mostly_shared, update_near_duplicates
 from tamis.corpus.small_files import GroupIntake, group_intake
+from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.snapshot import Shrunken
 from tamis.platform.assets.specification import asset, part
 from tamis.records.manifest import ManifestError, canonical_json, content_digest
@@ -297,4 +299,18 @@ def near_duplicate_documents(work: Work) -> Iterator[Any]:
             data_version=version,
             metadata=facts,
         )
+    )
+
+
+def files_as_read(work: Work) -> Files:
+    """Return the files that are as they were when their documents were read."""
+    values = {key: work.current.get((RAW_STAGE.name, key)) for key in work.snapshot.shards}
+    read = {key: value.data_version for key, value in values.items() if value is not None}
+    return Files(
+        shards={
+            key: shard
+            for key, shard in work.snapshot.shards.items()
+            if work.snapshot.fingerprints[key] == read.get(key)
+        },
+        corpora={section.name: section for section in work.project.settings.corpus},
     )

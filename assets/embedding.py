@@ -6,9 +6,12 @@ from typing import Any
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
 from tamis.corpus.quarantine import show_refused
+from tamis.corpus.stage import RAW_STAGE
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
-from tamis.embedding.storing import current_table, embed_missing
+from tamis.embedding.row_vectors import digest_of_files, take_vectors, update_row_vectors
+from tamis.embedding.storing import current_table, embed_missing, read_row_vectors
 from tamis.graph.plan import reference
+from tamis.platform.assets.corpus import files_as_read
 from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.encoder import EncoderResource
 from tamis.runtime.record import Output, Rows, rows_set_aside
@@ -18,10 +21,31 @@ from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 from tamis.topics.storing import update_topics
 
 
+@asset("row_vectors", ["lancedb", "polars"])
+def row_vectors(work: Work) -> Iterator[Any]:
+    """Width and edition of the vectors in the column of the rows that [encoder] names.
+
+    The column gets another edition when the vector of a known text has changed; then all vectors are read
+    again, and whatever was computed from them is computed again.
+    """
+    column, before = str(work.project.settings.encoder.column), read_row_vectors(work.store)
+    versions = {key: one.data_version for (name, key), one in work.current.items() if name == RAW_STAGE.name}
+    changed = work.changed_only("", RAW_STAGE.name, {"documents"})
+    files, state = files_as_read(work), digest_of_files(versions)
+    with work.progress("vectors in rows", unit="rows") as progress:
+        found = update_row_vectors(work.store, column, files, state, changed, progress.advance)
+    if before is not None and before.column == column and before != found:
+        say(f"column {column} has other vectors for texts that are known, so all its vectors are read again")
+    yield from work.record(Output(row_count=1, metadata=found.row))
+
+
 @part("embeddings", ["lancedb", "torch"])
 def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Embedding vectors of a shard's documents; a document is encoded only once by each encoder."""
     name = work.project.settings.encoder.name
+    if work.project.settings.encoder.column is not None:
+        yield from _from_rows(work)
+        return
     with work.progress(f"loading encoder {name}"):
         model = encoder.open(work.project)
     known = f"fingerprint = '{model.fingerprint}'"
@@ -36,6 +60,32 @@ def embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
             facts = {"encoder": name, "fingerprint": model.fingerprint}
             yield from work.record(
                 *[_made(table, key, doc_ids, encoded, aside, facts) for key, doc_ids in group.items()]
+            )
+
+        yield from work.in_groups(made)
+
+
+def _from_rows(work: Work) -> Iterator[Any]:
+    """Vectors of a shard's documents from a column of its rows."""
+    vectors = read_row_vectors(work.store)
+    assert vectors is not None, "an input of this stage writes it"
+    files, mark = files_as_read(work), vectors.fingerprint
+    missing = count_documents(work.store, work.partitions, vectors.table, f"fingerprint = '{mark}'")
+    with work.progress("vectors in rows", missing) as progress:
+
+        def made(group: dict[str, list[str]]) -> Iterator[Any]:
+            every = sorted({doc_id for doc_ids in group.values() for doc_id in doc_ids})
+            taken = take_vectors(work.store, vectors, every, files, progress.advance)
+            if taken.several:
+                say(
+                    f"texts whose rows have different vectors in column {vectors.column}: {taken.several:,}; "
+                    "one of the vectors was taken for each"
+                )
+            aside = show_refused(work.store, work.stage.name, group, [mark])
+            facts = {"encoder": work.project.settings.encoder.name, "fingerprint": mark}
+            added = taken.added
+            yield from work.record(
+                *[_made(vectors.table, key, doc_ids, added, aside, facts) for key, doc_ids in group.items()]
             )
 
         yield from work.in_groups(made)

@@ -7,15 +7,15 @@ from typing import Any
 from tamis.base.progress import say
 from tamis.corpus.intake import count_documents
 from tamis.corpus.quarantine import forget_refused, show_refused
-from tamis.corpus.stage import KEPT_ROWS, QUARANTINE, RAW_STAGE
-from tamis.platform.assets.corpus import outputs_of
+from tamis.corpus.stage import KEPT_ROWS, QUARANTINE
+from tamis.platform.assets.corpus import files_as_read, outputs_of
 from tamis.platform.assets.specification import asset, part
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.scores.answers import SET_ASIDE_IN, missing_answers, update_plugin_scores
 from tamis.scores.classifier import Classifier
 from tamis.scores.stage import CLASSIFIER_SCORES, PLUGIN_SCORES
-from tamis.scores.storing import Files, classifier_mark, update_classifier_scores, update_column_scores
+from tamis.scores.storing import classifier_mark, update_classifier_scores, update_column_scores
 from tamis.store.tables import one_of
 from tamis.training.models import model_identity
 from tamis.trust import trusted
@@ -29,7 +29,9 @@ def column_scores(work: Work) -> Iterator[Any]:
     """
     settings = work.project.settings
     with work.progress("scores", work.store.count(KEPT_ROWS.name)) as progress:
-        found = update_column_scores(work.store, settings.column_scores, _files(work), progress.advance)
+        found = update_column_scores(
+            work.store, settings.column_scores, files_as_read(work), progress.advance
+        )
     facts: dict[str, Any] = {}
     for name, own in found.rows.group_by("score", maintain_order=True):
         facts[f"documents_of_{name[0]}"] = len(own) - own["value"].null_count()
@@ -86,17 +88,3 @@ def plugin_scores(work: Work) -> Iterator[Any]:
     if any(one.set_aside for one in counts.values()):
         rows.append(Rows(table=QUARANTINE.name, where=f"shard = '{SET_ASIDE_IN}'"))
     yield from work.record(Output(rows=rows, row_count=work.store.count(PLUGIN_SCORES.name), metadata=facts))
-
-
-def _files(work: Work) -> Files:
-    """The files that are as they were when their documents were read."""
-    values = {key: work.current.get((RAW_STAGE.name, key)) for key in work.snapshot.shards}
-    read = {key: value.data_version for key, value in values.items() if value is not None}
-    return Files(
-        shards={
-            key: shard
-            for key, shard in work.snapshot.shards.items()
-            if work.snapshot.fingerprints[key] == read.get(key)
-        },
-        corpora={section.name: section for section in work.project.settings.corpus},
-    )

@@ -24,10 +24,17 @@ from tamis.corpus.targets import (
     quarantine_of_target,
     read_target_rows,
     require_labels,
+    rows_of_examples,
     rows_of_target,
 )
-from tamis.embedding import encode_each
-from tamis.embedding.storing import current_table, require_different_vectors
+from tamis.embedding.row_vectors import vectors_of_examples
+from tamis.embedding.storing import (
+    current_table,
+    encoded_examples,
+    put_example_vectors,
+    read_row_vectors,
+    require_different_vectors,
+)
 from tamis.graph.snapshot import Shrunken, lost_too_many_documents
 from tamis.platform.assets.corpus import readable
 from tamis.platform.assets.scorers import target_table
@@ -45,7 +52,7 @@ from tamis.settings.references import named
 from tamis.stage import every
 from tamis.store.rows_files import stored_rows
 from tamis.store.schemas import schema_of
-from tamis.store.tables import quoted, vector_column
+from tamis.store.tables import quoted
 from tamis.store.vectors import VectorBlocks
 from tamis.store.withdrawn import note_places, version_of
 from tamis.training.chats import without_refused
@@ -187,26 +194,25 @@ def _answers(work: Work, key: str, split: pl.DataFrame) -> list[Rows]:
 @asset("target_embeddings", ["lancedb", "torch"])
 def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
     """Embedding vectors of a target's examples, from the encoder that also encodes the pool."""
-    table = target_table(work)
-    with work.progress(f"loading encoder {work.project.settings.encoder.name}"):
-        model = encoder.open(work.project)
+    table, section = target_table(work), work.project.settings.encoder
+    vectors = read_row_vectors(work.store) if section.column is not None else None
+    if vectors is None:
+        with work.progress(f"loading encoder {section.name}"):
+            model = encoder.open(work.project)
     for key in work.partitions:
         with work.apart(key):
             scope = f"target = {quoted(key)}"
             examples = work.store.read("target_examples", ["doc_id", "text"], scope).sort("doc_id")
-            with work.progress(f"target {key}", len(examples)) as progress:
-                vectors_nd, refused = encode_each(model, examples["text"].to_list(), progress.advance)
-            kept = [place for place in range(len(examples)) if place not in refused]
-            columns = {
-                "target": [key] * len(kept),
-                "doc_id": examples["doc_id"].gather(kept),
-                "vector": vector_column(vectors_nd[kept]),
-                "fingerprint": [model.fingerprint] * len(kept),
-            }
-            work.store.put(table, columns, scope)
+            if vectors is not None:
+                rows = rows_of_examples(named(work.project.settings.target, key), work.project.root)
+                made = vectors_of_examples(key, examples["doc_id"], rows, vectors)
+            else:
+                with work.progress(f"target {key}", len(examples)) as progress:
+                    made = encoded_examples(model, examples, progress.advance)
+            put_example_vectors(work.store, table, key, made)
             aside = [
-                {"doc_id": examples["doc_id"][place], "reason": str(why.reason), "detail": why.detail}
-                for place, why in refused.items()
+                {"doc_id": doc_id, "reason": str(why.reason), "detail": why.detail}
+                for doc_id, why in made.refused.items()
             ]
             rows = pl.DataFrame(aside, schema=dict.fromkeys(("doc_id", "reason", "detail"), pl.String))
             show_rows(work.store, place_of(work.stage.name, key), rows)
@@ -217,7 +223,7 @@ def target_embeddings(work: Work, encoder: EncoderResource) -> Iterator[Any]:
                     partition=key,
                     rows=[Rows(table=table, where=scope)],  # the table is that of the encoder
                     aside=shown,
-                    row_count=len(kept),
+                    row_count=len(made.doc_ids),
                     metadata=facts,
                 )
             )

@@ -24,10 +24,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from benchmarks._flags import at_least, begin
 from benchmarks._quality_data import Report, clean_texts
+from tamis.columns.rows import Files
 from tamis.embedding.identity import locate
 from tamis.scores.classifier import Classifier
 from tamis.scores.stage import COLUMN_SCORES
-from tamis.scores.storing import Files, update_column_scores
+from tamis.scores.storing import update_column_scores
 from tamis.settings.sections import CorpusSection, ScoreSection
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store

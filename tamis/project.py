@@ -73,7 +73,8 @@ class Project:
     def names_hub_models(self) -> bool:
         """Whether an encoder, judge, base model, tokenizer or corpus has to come from a hub."""
         settings = self.settings
-        names = [settings.encoder.name, *(model.path for model in settings.base_model if model.path)]
+        names = [] if settings.encoder.column else [settings.encoder.name]
+        names += [*(model.path for model in settings.base_model if model.path)]
         names += [] if settings.judge.url else [settings.judge.model]
         tokenizer = counting_tokenizer(settings)
         names += [tokenizer.path] if tokenizer and tokenizer.path else []

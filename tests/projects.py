@@ -170,6 +170,7 @@ def small_settings(
 EVERYTHING = small_settings(
     TRAINED,
     "[near_duplicates]\ncosine = 0.9\n",
+    '[encoder]\ncolumn = "vector"\n',
     '[[keep_out]]\nname = "exam"\npath = "target"\n',
     '[perplexity]\nmodel = "small"\n',
     '[filters]\nheuristics = ["gopher", "form"]\n',

@@ -8,7 +8,7 @@ examples are asked for, and a smaller training part is the beginning of a larger
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tamis.duplicates.near_duplicates import near_duplicate_groups
 from tamis.duplicates.shared_text import OwnWords, own_words_of_file
 from tamis.readers.conversations import Answers, system_turn_end
 from tamis.readers.files import read_file
+from tamis.readers.kept_columns import has_columns
 from tamis.readers.rows import malformed, quarantine_frame
 from tamis.readers.text_columns import columns_of_path, usual_place
 from tamis.settings.config import CorpusSection, TargetSection
@@ -399,18 +400,35 @@ def _as_corpus(target: TargetSection) -> CorpusSection:
     return CorpusSection.model_validate(shared | {"text_column": texts, "keep_columns": False})
 
 
-def _batches(shard: Shard, target: TargetSection, answers: Answers, advance: Advance) -> Iterator[ShardBatch]:
+def rows_of_examples(target: TargetSection, root: Path) -> pl.DataFrame:
+    """Return doc_id and content, the row's own columns as JSON, of the rows of a target's files."""
+    rows = [pl.DataFrame(schema={"doc_id": pl.String, "content": pl.String})]
+    for shard in list_shards(_as_corpus(target), root):
+        if shard.kind == "file" and has_columns(shard.name):
+            batches = _batches(shard, target, Answers(target=target), ignore, whole=True)
+            rows += [batch.documents.select("doc_id", "content").drop_nulls("content") for batch in batches]
+    return pl.concat(rows)
+
+
+def _batches(
+    shard: Shard, target: TargetSection, answers: Answers, advance: Advance, whole: bool = False
+) -> Iterator[ShardBatch]:
+    """Yield the examples of a file; `whole`: with their rows' own columns, whatever their length."""
     corpus = _as_corpus(target)
+    reading = Reading(batch_rows=BATCH_ROWS, advance=advance)
+    if whole:
+        corpus = corpus.model_copy(update={"keep_columns": True})
+        reading = replace(reading, kept_bytes=float("inf"))
     if shard.kind == "file":
         if not shard.path.exists():
             raise ShardGoneError(shard.key, shard.path)
         # Columns of prompts and labels are to be read where they are nested, too.
         paths = filter(None, (target.prompt_column, target.label_column))
         columns = [column for path in paths for column in columns_of_path(path)]
-        beside = {"keep_columns": columns, "format": target.format}
+        beside = {"keep_columns": whole or columns, "format": target.format}
         items = answers.read(read_file(shard.path, corpus.model_copy(update=beside)))
     elif target.module is None:
         return read_shard(shard, corpus, advance=advance)
     else:
         items = read_package(shard.path, shard.name, usual_place(corpus).name, target.module)
-    return batches_of(items, shard, corpus, Reading(batch_rows=BATCH_ROWS, advance=advance))
+    return batches_of(items, shard, corpus, reading)

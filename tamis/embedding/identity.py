@@ -16,10 +16,13 @@ from tamis.base.files import content_digest
 from tamis.base.precision import FLOAT32, precision_in_force
 from tamis.embedding import multilingual
 from tamis.embedding.static import RECIPE
+from tamis.settings.sections import COLUMN_ENCODER
 
 CODE_VERSION = "1"
 """Raised by hand when the same model files give other vectors."""
 
+COLUMN_CODE_VERSION = "1"
+"""Raised by hand when the same columns of rows give other vectors."""
 POOLING = "windows without overlap, mean weighted by tokens, length 1"
 AUTO = "auto"
 BUILT_IN = ("minilm", "static", multilingual.NAME)
@@ -55,9 +58,20 @@ def encoder_identity(name: str | Path, precision: str = AUTO) -> str:
 
 def resolved_precision(name: str | Path, precision: str) -> str:
     """What an encoder computes in; the static model, which adds up rows of a table, always in float32."""
-    if name == "static":
+    if name == "static" or is_column(name):
         return FLOAT32
     return precision_in_force() if precision == AUTO else precision
+
+
+def is_column(name: str | Path) -> bool:
+    """Return whether an encoder is a column of the rows, which encodes no text."""
+    return str(name).startswith(COLUMN_ENCODER)
+
+
+def column_fingerprint(column: str, width: int, edition: str) -> str:
+    """Return the fingerprint (32 hex digits) of the vectors in a column of the rows."""
+    parts = ["tamis.embedding", COLUMN_CODE_VERSION, COLUMN_ENCODER, column, width, edition]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def fingerprint_of(name: str | Path, files: ModelFiles, precision: str) -> str:
@@ -69,7 +83,7 @@ def fingerprint_of(name: str | Path, files: ModelFiles, precision: str) -> str:
 
 def require_known(name: str) -> None:
     """Raise `UnknownNameError` for a name that is no built-in encoder, no folder, and cannot be a hub id."""
-    if not (name in BUILT_IN or Path(name).is_dir() or _HUB_ID.fullmatch(name)):
+    if not (name in BUILT_IN or is_column(name) or Path(name).is_dir() or _HUB_ID.fullmatch(name)):
         raise UnknownNameError(
             "encoder", name, [*BUILT_IN, "an existing folder", "a Hugging Face id such as organisation/model"]
         )
@@ -81,6 +95,13 @@ def locate(name: str | Path) -> ModelFiles:
     A hub id may end in `@revision`. Raises as `encoder_identity` does.
     """
     name = str(name)
+    if is_column(name):
+        column = name.removeprefix(COLUMN_ENCODER)
+        raise EncoderUnavailableError(
+            name,
+            f"the vectors are read from column {column!r} of the rows, so no text can be encoded",
+            "name a model in [encoder] name, such as static, to encode texts",
+        )
     require_known(name)
     if name == multilingual.NAME:
         weights = multilingual.weights_file()

@@ -1,8 +1,11 @@
 """Stages of vectors: of documents, of targets, and documents whose vectors nearly agree."""
 
+from typing import Any
+
 from tamis.embedding import CODE_VERSION, near_copies
-from tamis.stage import Automation, Snapshot, Stage, edge, encoder_settings, every, same
-from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, single, text, vector
+from tamis.embedding.identity import COLUMN_CODE_VERSION
+from tamis.stage import Automation, Snapshot, Stage, edge, encoder_settings, every, only, same, when
+from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, integer, single, text, vector
 
 EMBEDDINGS = Table(
     name="embeddings",
@@ -43,14 +46,60 @@ TARGET_EMBEDDINGS = Table(
     partition="target",
     columns=(text("target", "name of the target"), DOC_ID, vector, FINGERPRINT),
 )
+ROW_VECTORS = Table(
+    name="row_vectors",
+    key=("column",),
+    text=(),
+    emptied=True,
+    columns=(
+        text("column", "column of the rows that has the vectors, as [encoder] names it"),
+        integer("width", "number of components of the vectors; lists of another length are no vectors"),
+        text(
+            "edition",
+            "digest of the files in which vectors of known texts had changed; empty if none ever changed",
+        ),
+    ),
+)
+
+
+def vectors_in_rows(snapshot: Snapshot) -> bool:
+    """Return whether the vectors of documents are in a column of their rows."""
+    return snapshot.project.settings.encoder.column is not None
+
+
+ROW_VECTORS_STAGE = Stage(
+    name="row_vectors",
+    group="embedding",
+    code_version=COLUMN_CODE_VERSION,
+    by_content=True,
+    steady=True,
+    active=vectors_in_rows,
+    edges=(edge("documents", every("shards")), edge("raw_shards", every("shards"))),
+    settings=lambda snapshot, key: {"column": snapshot.project.settings.encoder.column},
+    tables=(ROW_VECTORS,),
+    automation=Automation.ALWAYS,
+)
+
+
+def _settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """The encoder; where vectors are in rows, the bytes of the file, too, as long as it is there.
+
+    A row may change in its vector alone, which no document has.
+    """
+    read = vectors_in_rows(snapshot) and partition in snapshot.fingerprints
+    return encoder_settings(snapshot, partition) | (
+        {"bytes": snapshot.fingerprints[partition]} if read else {}
+    )
+
+
 EMBEDDINGS_STAGE = Stage(
     name="embeddings",
     group="embedding",
     partitions="shards",
     step="shards",
     code_version=CODE_VERSION,
-    edges=(edge("documents", same),),
-    settings=encoder_settings,
+    edges=(edge("documents", same), edge("row_vectors", when(vectors_in_rows, only))),
+    settings=_settings,
     tables=(EMBEDDINGS,),
     automation=Automation.ALWAYS,
 )
@@ -61,7 +110,14 @@ def copies_wanted(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.near_duplicates.cosine is not None
 
 
+def _target_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """The encoder; where vectors are in rows, the files of the target, too."""
+    files = {"bytes": snapshot.target_fingerprints[partition]} if vectors_in_rows(snapshot) else {}
+    return encoder_settings(snapshot, partition) | files
+
+
 STAGES = (
+    ROW_VECTORS_STAGE,
     EMBEDDINGS_STAGE,
     Stage(
         name="near_copies",
@@ -78,8 +134,8 @@ STAGES = (
         group="target",
         partitions="targets",
         code_version=CODE_VERSION,
-        edges=(edge("target_examples", same),),
-        settings=encoder_settings,
+        edges=(edge("target_examples", same), edge("row_vectors", when(vectors_in_rows, only))),
+        settings=_target_settings,
         tables=(TARGET_EMBEDDINGS,),
     ),
 )

@@ -8,10 +8,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 from tamis.base.errors import PermanentError
@@ -22,14 +23,16 @@ from tamis.base.unfit import Refusal
 from tamis.corpus.quarantine import forget_refused, note_refused, read_refused
 from tamis.corpus.stage import DOCUMENTS
 from tamis.embedding.encoder import Encoder, encode_each
-from tamis.embedding.identity import encoder_identity
+from tamis.embedding.identity import column_fingerprint, encoder_identity, is_column
 from tamis.embedding.sentence import groups
+from tamis.embedding.stage import ROW_VECTORS
 from tamis.embedding.unknown import SAMPLE, UnknownTexts, unknown_texts
 from tamis.engine import current_engine
 from tamis.project import Project
+from tamis.settings.sections import COLUMN_ENCODER
 from tamis.store.retained import take_back
 from tamis.store.schemas import schema_of
-from tamis.store.tables import Store, matrix_of, vector_column
+from tamis.store.tables import Store, matrix_of, quoted, vector_column
 
 BATCH = 4_096
 DIGITS = 8
@@ -58,8 +61,56 @@ def current_table(project: Project) -> str:
 
     Raises as `encoder_identity` does.
     """
-    name = project.settings.encoder.name
-    return table_name(name, encoder_identity(project.model(name), project.precision or "auto"))
+    return table_name(project.settings.encoder.name, project_encoder(project))
+
+
+def project_encoder(project: Project) -> str:
+    """Return the fingerprint of the configured encoder, or of the column that has the vectors.
+
+    Raises as `encoder_identity` does.
+    """
+    section = project.settings.encoder
+    if section.column is None:
+        return encoder_identity(project.model(section.name), project.precision or "auto")
+    known = read_row_vectors(project.home.store)
+    if known is None or known.column != section.column:  # not looked at yet
+        return column_fingerprint(section.column, 0, "")
+    return known.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowVectors:
+    """The vectors in a column of the rows: their width, and the edition of the column."""
+
+    column: str
+    width: int
+    edition: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the rows of vectors."""
+        return column_fingerprint(self.column, self.width, self.edition)
+
+    @property
+    def table(self) -> str:
+        """The name of the table of vectors of documents."""
+        return table_name(f"{COLUMN_ENCODER}{self.column}", self.fingerprint)
+
+    @property
+    def row(self) -> dict[str, str | int]:
+        """The row of the table `row_vectors`."""
+        return {"column": self.column, "width": self.width, "edition": self.edition}
+
+    def renewed(self, state: str) -> "RowVectors":
+        """Return the next edition, for files in this state (a digest)."""
+        edition = hashlib.sha256(f"{self.edition} {state}".encode()).hexdigest()[:32]
+        return replace(self, edition=edition)
+
+
+def read_row_vectors(store: Store) -> RowVectors | None:
+    """Return what was last found of the column with the vectors; None before that."""
+    rows = store.read(ROW_VECTORS.name, list(ROW_VECTORS.column_names)).to_dicts()
+    return RowVectors(**rows[0]) if rows else None
 
 
 def encoder_slug(encoder: str) -> str:
@@ -113,6 +164,46 @@ def embed_missing(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExampleVectors:
+    """Vectors [m, d] of the examples of a target that have one, by id, and why others have none."""
+
+    doc_ids: list[str]
+    vectors_md: np.ndarray
+    refused: dict[str, Refusal]
+    fingerprint: str
+
+
+def encoded_examples(encoder: Encoder, examples: pl.DataFrame, advance: Advance = ignore) -> ExampleVectors:
+    """Encode the examples (doc_id, text) of a target."""
+    vectors_nd, refused = encode_each(encoder, examples["text"].to_list(), advance)
+    ids = examples["doc_id"].to_list()
+    kept = [place for place in range(len(ids)) if place not in refused]
+    return ExampleVectors(
+        doc_ids=[ids[place] for place in kept],
+        vectors_md=vectors_nd[kept],
+        refused={ids[place]: why for place, why in refused.items()},
+        fingerprint=encoder.fingerprint,
+    )
+
+
+def put_example_vectors(store: Store, table: str, target: str, found: ExampleVectors) -> None:
+    """Write the vectors of a target's examples; vectors of another width, of other targets, leave the table.
+
+    Those belong to another edition of a column of the rows, and are about to be read again.
+    """
+    width = found.vectors_md.shape[1]
+    if store.exists(table) and store.schema(table).field("vector").type.list_size != width:
+        store.overwrite_schema(table, schema_of(table, width))
+    columns = {
+        "target": [target] * len(found.doc_ids),
+        "doc_id": found.doc_ids,
+        "vector": vector_column(found.vectors_md),
+        "fingerprint": [found.fingerprint] * len(found.doc_ids),
+    }
+    store.put(table, columns, f"target = {quoted(target)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Part:
     """Documents that are encoded in one go; `ends_batch` is a commit."""
 
@@ -143,6 +234,8 @@ class OneVectorError(PermanentError):
     def __init__(self, encoder: str, documents: int, unknown: UnknownTexts | None) -> None:
         self.encoder, self.documents, self.unknown = encoder, documents, unknown
         why = f"it {unknown.finding}; {unknown.remedy}" if unknown else IGNORED
+        if is_column(encoder):
+            why = "the lists in this column are all the same; write a vector of each text into it"
         super().__init__(
             f"the encoder {encoder} gives all {counted(documents, 'document')} of the pool the same vector, "
             f"so vectors cannot rank them: {why}"

@@ -13,6 +13,7 @@ from tamis.corpus.sources import corpora_of
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE
 from tamis.corpus.targets import place_of_target, target_of_place
 from tamis.embedding import encoder_identity
+from tamis.embedding.storing import project_encoder
 from tamis.graph.stages import stages
 from tamis.mixture.stage import LARGER_STAGE, RUNS_STAGE, SWARM_SETS
 from tamis.mixture.swarm import Swarm
@@ -226,9 +227,20 @@ class ProjectSnapshot:
         """Precision in which models are computed; `auto` until a first run chooses one."""
         return self.project.precision or AUTO
 
-    @cached_property
+    @property
     def encoder_identity(self) -> str:
-        """Identity of the configured encoder, looked up once for all shards that depend on it."""
+        """Identity of the configured encoder; of a model it is looked up once for all shards.
+
+        That of vectors in a column of the rows is in a table, which the run that reads it may write.
+        """
+        return (
+            self._model_identity
+            if self.project.settings.encoder.column is None
+            else project_encoder(self.project)
+        )
+
+    @cached_property
+    def _model_identity(self) -> str:
         return encoder_identity(self.project.model(self.project.settings.encoder.name), self.precision)
 
     @cached_property

@@ -143,7 +143,8 @@ def _models(project: Project) -> dict[str, str]:
     """Return name and fingerprint of each model that the project names, whatever the precision."""
     settings, snapshot = project.settings, ProjectSnapshot(project, {}, {}, {})
     encoder = settings.encoder.name
-    found = {"encoder": f"{encoder} {encoder_identity(project.model(encoder), FLOAT32)}"}
+    files = "" if settings.encoder.column else f" {encoder_identity(project.model(encoder), FLOAT32)}"
+    found = {"encoder": f"{encoder}{files}"}  # vectors in the rows are of no file of a model
     tokenizer = counting_tokenizer(settings)
     if tokenizer is not None and tokenizer.path is not None:
         found["tokenizer"] = f"{tokenizer.name} {tokenizer_identity(project.model(tokenizer.path))}"

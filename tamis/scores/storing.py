@@ -8,40 +8,35 @@ each score. A classifier reads only the documents that it has not read yet.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.base.errors import PermanentError, TamisError, did_you_mean
+from tamis.base.errors import PermanentError, did_you_mean
 from tamis.base.numbers import counted, named
 from tamis.base.progress import Advance, ignore, visible_name
 from tamis.base.unfit import Refusal, finite_each
-from tamis.corpus.documents import Reading, read_as
+from tamis.columns.rows import Files, kept_column_names, rows_with_columns
+from tamis.columns.values import values_in
 from tamis.corpus.quarantine import note_refused
-from tamis.corpus.shards import Shard, ShardGoneError
-from tamis.corpus.small_files import group_of_files
-from tamis.corpus.sources import with_corpora
-from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS, OCCURRENCES
+from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS
 from tamis.engine import current_engine
-from tamis.readers.kept_columns import TOO_LONG, has_columns, is_kept, read_heading
+from tamis.readers.kept_columns import read_heading
 from tamis.readers.rows import WHOLE_SHARD
-from tamis.readers.text_columns import columns_of_path, sample_of
 from tamis.scores.classifier import CLASSIFIER_CODE_VERSION, Classifier
-from tamis.scores.columns import numbers_of, values_in
+from tamis.scores.columns import numbers_of
 from tamis.scores.stage import CLASSIFIER_SCORES, CLASSIFIER_STAGE, COLUMN_SCORES, PLUGIN_SCORES
-from tamis.settings.sections import CorpusSection, ScoreSection
+from tamis.settings.sections import ScoreSection
 from tamis.store.retained import take_back
 from tamis.store.tables import ALL, Store, one_of, quoted
 from tamis.training.storing import text_batches
 
-BLOCK_ROWS = 65_536
 IDS_A_FILTER = 1_000
-SAMPLE_ROWS, COLUMNS_SHOWN, SHOWN_CHARACTERS = 1_000, 20, 40
-"""Rows whose columns are named where none has a score's column; of a value that a line shows."""
-_ROWS = {"doc_id": pl.String, "shard": pl.String, "row": pl.Int64, "content": pl.String}
+COLUMNS_SHOWN, SHOWN_CHARACTERS = 20, 40
+"""Columns that are named where none is a score's; characters of a value that a line shows."""
 _FOUND = {"score": pl.String, "doc_id": pl.String, "value": pl.Float64, "not_numbers": pl.Int64}
 
 
@@ -56,14 +51,6 @@ class UnknownColumnError(PermanentError):
             f"[[score]] {score.name}: no row of the corpora has a value in column {score.column!r}; columns "
             f"of the first rows: {there}{lost}{did_you_mean(score.column, columns)}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Files from which rows can be read again: unchanged shards, by key, and corpora, by name."""
-
-    shards: Mapping[str, Shard]
-    corpora: Mapping[str, CorpusSection]
 
 
 @dataclass(kw_only=True)
@@ -86,7 +73,7 @@ def update_column_scores(
     seen = set(found.rows["score"])
     for score in scores if store.count(DOCUMENTS.name) else ():
         if score.name not in seen:
-            raise UnknownColumnError(score, _columns(store), found.unread.total())
+            raise UnknownColumnError(score, kept_column_names(store), found.unread.total())
     store.put(COLUMN_SCORES.name, found.rows, ALL)
     return found
 
@@ -105,9 +92,11 @@ def read_scores(
     }
     parts: dict[str, list[pl.DataFrame]] = {score.name: [] for score in scores}
     found = ReadScores(rows=pl.DataFrame(schema=_FOUND))
-    for rows, read in _rows(store, scores, files, headings.keys(), found.unread):
-        for score in read:
-            parts[score.name].append(_values(rows, score, commas[score.name]))
+    columns = list(dict.fromkeys(score.column for score in scores))
+    for rows, read in rows_with_columns(store, columns, files, found.unread):
+        for score in scores:
+            if score.column in read:
+                parts[score.name].append(_values(rows, score, commas[score.name]))
         advance(len(rows))
     best = {"better": pl.col("value").max(), "worse": pl.col("value").min()}
     by_document = [
@@ -129,80 +118,6 @@ def _values(rows: pl.DataFrame, score: ScoreSection, commas: Sequence[str]) -> p
     return texts.select("doc_id", value=numbers_of(pl.col("text"), comma)).with_columns(
         not_numbers=pl.col("value").is_null().cast(pl.Int64)
     )
-
-
-def _rows(
-    store: Store,
-    scores: Sequence[ScoreSection],
-    files: Files,
-    headed: Collection[str],
-    unread: Counter[str],
-) -> Iterator[tuple[pl.DataFrame, Sequence[ScoreSection]]]:
-    """Yield blocks of rows (doc_id, shard, row, content), with the scores that are to be read of them."""
-    too_long = [pl.DataFrame(schema=_ROWS)]
-    columns = list(_ROWS)
-    for batch in store.batches(KEPT_ROWS.name, columns, f"row > {WHOLE_SHARD}", rows=BLOCK_ROWS):
-        rows = pl.DataFrame(pl.from_arrow(batch))
-        too_long.append(rows.filter(pl.col("content") == TOO_LONG))
-        yield rows.filter(pl.col("content") != TOO_LONG), scores
-    long_rows = pl.concat(too_long).select("doc_id", "shard", "row")
-    whole = _not_kept(store, scores, files, headed)
-    keys = sorted({*long_rows["shard"], *whole})
-    if not keys:
-        return
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"], one_of("shard", keys))
-    for key in keys:
-        long_ones = long_rows.filter(shard=key)
-        others = places.filter(shard=key).cast({"row": pl.Int64}).join(long_ones, on="row", how="anti")
-        wanted = [(long_ones, scores), (others, whole.get(key, ()))]
-        try:
-            for rows in _read_again(key, files):
-                for of_rows, read in wanted:
-                    if read:
-                        yield rows.join(of_rows, on=["doc_id", "row"], how="semi"), read
-        except (TamisError, OSError):  # the file left, or changed: its documents are going to be read again
-            unread[key] = sum(len(of_rows) for of_rows, read in wanted if read)
-
-
-def _read_again(key: str, files: Files) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a file with all their columns; raises `TamisError` where it cannot be read."""
-    if key not in files.shards:
-        raise ShardGoneError(key)
-    shard = files.shards[key]
-    section = files.corpora[shard.corpus].model_copy(update={"keep_columns": True})
-    for batch in read_as(shard, section, Reading(kept_bytes=float("inf"))):
-        rows = batch.documents.select("doc_id", pl.lit(key).alias("shard"), "row", "content")
-        yield rows.cast({"row": pl.Int64}).drop_nulls("content")
-
-
-def _not_kept(
-    store: Store, scores: Sequence[ScoreSection], files: Files, headed: Collection[str]
-) -> dict[str, Sequence[ScoreSection]]:
-    """Return the scores whose column is not kept of the rows of a file, by its key."""
-    shards = store.read(OCCURRENCES.name, ["shard"]).unique()
-    shards = shards.join(group_of_files(store), on="shard", how="anti")  # files of one text have no columns
-    found: dict[str, Sequence[ScoreSection]] = {}
-    for key, corpus in with_corpora(store, shards).select("shard", "corpus").iter_rows():
-        shard, section = files.shards.get(key), files.corpora.get(corpus)
-        if shard is not None and not has_columns(shard.name):
-            continue
-        kept = [
-            score for score in scores if key in headed and (section is None or _keeps(section, score.column))
-        ]
-        if len(kept) < len(scores):
-            found[key] = [score for score in scores if score not in kept]
-    return found
-
-
-def _keeps(section: CorpusSection, path: str) -> bool:
-    return any(is_kept(section, column) for column in columns_of_path(path))
-
-
-def _columns(store: Store) -> list[str]:
-    """Return the columns of the first rows that are kept, nested ones by path, sorted."""
-    batches = store.batches(KEPT_ROWS.name, ["content"], f"row > {WHOLE_SHARD}", span=(0, SAMPLE_ROWS))
-    rows = [content for batch in batches for content in batch["content"].to_pylist() if content != TOO_LONG]
-    return sorted(sample_of(map(json.loads, rows), SAMPLE_ROWS))
 
 
 def classifier_mark(score: ScoreSection, identity: str) -> str:

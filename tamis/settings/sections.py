@@ -41,6 +41,8 @@ RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
 AUTO_COLUMN = "auto"
 """In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
 COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+COLUMN_ENCODER = "column:"
+"""Name of an encoder that is a column of the rows, before the column."""
 SCORE_KINDS = ("column", "model", "plugin")
 """Keys of a [[score]] that say where its values come from; a section has one of them."""
 RESERVED_CONTROLS = ("target", "pool")
@@ -287,9 +289,28 @@ class TargetSection(Section):
 
 
 class EncoderSection(Section):
-    """`static`, `minilm`, `multilingual-e5-small`, or any sentence-transformers id or folder."""
+    """`static`, `minilm`, `multilingual-e5-small`, or any sentence-transformers id or folder.
+
+    Or a column of the rows that has their vectors: then the name is `column:` and the column.
+    """
 
     name: str = Field("static", min_length=1)
+    column: ScoreColumn | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_column(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        name, column = values.get("name"), values.get("column")
+        if isinstance(column, str):
+            if name not in (None, f"{COLUMN_ENCODER}{column}"):
+                raise wrong_key("name", name, "no value, since column already says where vectors come from")
+            return values | {"name": f"{COLUMN_ENCODER}{column}"}
+        if isinstance(name, str) and name.startswith(COLUMN_ENCODER):
+            written = f'column = "{name.removeprefix(COLUMN_ENCODER)}"'
+            raise wrong_key("name", name, f"the name of an encoder; for vectors in the rows set {written}")
+        return values
 
 
 class NearDuplicatesSection(Section):

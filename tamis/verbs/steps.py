@@ -17,18 +17,29 @@ import polars as pl
 from tamis.base.files import user_cache, write_atomically
 from tamis.base.memory import return_freed_memory
 from tamis.base.progress import Progress, say
+from tamis.columns.rows import Files
 from tamis.corpus.documents import Reading, ShardBatch, read_as, read_files_of_group
 from tamis.corpus.intake import groups_of_shards, store_shards
 from tamis.corpus.repeats import update_near_duplicates
 from tamis.corpus.small_files import GroupIntake, group_intake
 from tamis.corpus.stage import DOCUMENTS, TARGET_ANSWERS, TARGET_EXAMPLES
-from tamis.corpus.targets import TargetRows, near_groups, quarantine_of_target, split_target
+from tamis.corpus.targets import TargetRows, near_groups, quarantine_of_target, rows_of_examples, split_target
 from tamis.coverage import DensitySketch
 from tamis.coverage.storing import build_sketch, score_density
-from tamis.embedding import encode_each, load_encoder
+from tamis.embedding import load_encoder
 from tamis.embedding.encoder import Encoder
+from tamis.embedding.row_vectors import take_vectors, update_row_vectors, vectors_of_examples
 from tamis.embedding.stage import TARGET_EMBEDDINGS
-from tamis.embedding.storing import current_table, embed_missing, encoder_slug, require_different_vectors
+from tamis.embedding.storing import (
+    RowVectors,
+    current_table,
+    embed_missing,
+    encoded_examples,
+    encoder_slug,
+    put_example_vectors,
+    read_row_vectors,
+    require_different_vectors,
+)
 from tamis.filters import FORM_CODE_VERSION
 from tamis.filters.flags import shipped_form
 from tamis.filters.form.model import default_model
@@ -42,7 +53,7 @@ from tamis.project import Project
 from tamis.retention.held_back import note_files
 from tamis.samplers.pool_potential import OwnScoring, current_pool_potential
 from tamis.scores.classifier import Classifier
-from tamis.scores.storing import Files, update_classifier_scores, update_column_scores
+from tamis.scores.storing import update_classifier_scores, update_column_scores
 from tamis.selection.benchmarks import read_benchmark
 from tamis.selection.choosing import Chosen, choose_documents
 from tamis.selection.computing import ScoringOptions, method_scores
@@ -54,7 +65,7 @@ from tamis.settings.references import named
 from tamis.settings.samplers import SAMPLERS, find_sampler
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.store.digests import canonical_digest
-from tamis.store.tables import ALL, Store, quoted, vector_column
+from tamis.store.tables import ALL, Store, quoted
 from tamis.store.vectors import VectorBlocks
 from tamis.tokens.counting import TokenCounter, count_missing
 from tamis.topics.storing import update_topics
@@ -213,10 +224,9 @@ class Steps:
 
     def column_scores(self, _partition: str) -> None:
         """Read the scores of the rows: all of their columns are kept."""
-        corpora = {section.name: section for section in self.project.settings.corpus}
-        files = Files(shards=self.snapshot.shards, corpora=corpora)
         with Progress("scores", self._count) as progress:
-            update_column_scores(self.store, self.project.settings.column_scores, files, progress.advance)
+            scores = self.project.settings.column_scores
+            update_column_scores(self.store, scores, self._files, progress.advance)
 
     def classifier_scores(self, _partition: str) -> None:
         """Score each document by the models of scores."""
@@ -227,12 +237,27 @@ class Steps:
             for doc_ids in self._documents():
                 update_classifier_scores(self.store, scores, loaded, doc_ids, progress.advance)
 
+    def row_vectors(self, _partition: str) -> None:
+        """Look at the vectors in the rows: all of their columns are kept."""
+        column = str(self.project.settings.encoder.column)
+        with Progress("vectors in rows", unit="rows") as progress:
+            update_row_vectors(self.store, column, self._files, "", advance=progress.advance)
+
     def embeddings(self, _partition: str) -> None:
-        """Encode each document."""
-        table, encoder = current_table(self.project), self.encoder
+        """Encode each document, or read its vector."""
+        vectors = self._row_vectors
         with Progress("embeddings", self._count) as progress:
             for doc_ids in self._documents():
-                embed_missing(self.store, encoder, doc_ids, progress.advance, table=table)
+                if vectors is not None:
+                    take_vectors(self.store, vectors, doc_ids, self._files, progress.advance)
+                else:
+                    table = current_table(self.project)
+                    embed_missing(self.store, self.encoder, doc_ids, progress.advance, table=table)
+
+    @property
+    def _row_vectors(self) -> RowVectors | None:
+        """The vectors in a column of the rows; None of an encoder."""
+        return read_row_vectors(self.store) if self.project.settings.encoder.column is not None else None
 
     def target_examples(self, target: str) -> None:
         """Split the examples of a target."""
@@ -248,18 +273,15 @@ class Steps:
             self.store.put(TARGET_ANSWERS.name, split, scope)
 
     def target_embeddings(self, target: str) -> None:
-        """Encode the examples of a target."""
-        scope = f"target = {quoted(target)}"
+        """Encode the examples of a target, or read their vectors."""
+        scope, vectors = f"target = {quoted(target)}", self._row_vectors
         examples = self.store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], scope).sort("doc_id")
-        vectors_nd, refused = encode_each(self.encoder, examples["text"].to_list())
-        kept = [place for place in range(len(examples)) if place not in refused]
-        columns = {
-            "target": [target] * len(kept),
-            "doc_id": examples["doc_id"].gather(kept),
-            "vector": vector_column(vectors_nd[kept]),
-            "fingerprint": [self.encoder.fingerprint] * len(kept),
-        }
-        self.store.put(self._target_table, columns, scope)
+        if vectors is not None:
+            rows = rows_of_examples(named(self.project.settings.target, target), self.project.root)
+            found = vectors_of_examples(target, examples["doc_id"], rows, vectors)
+        else:
+            found = encoded_examples(self.encoder, examples)
+        put_example_vectors(self.store, self._target_table, target, found)
 
     def contamination(self, target: str) -> None:
         """Find documents that give held-out examples away; without held-out examples there are none."""
@@ -337,6 +359,11 @@ class Steps:
 
     def pool_potential(self, _target: str) -> None:
         """Do nothing: `pool_potential_scores` solves the potential that it scores by."""
+
+    @property
+    def _files(self) -> Files:
+        corpora = {section.name: section for section in self.project.settings.corpus}
+        return Files(shards=self.snapshot.shards, corpora=corpora)
 
     @property
     def _buckets(self) -> Path:

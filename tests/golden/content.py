@@ -118,6 +118,7 @@ TABLES = {
         score=MEASURES,
         optional=True,
     ),
+    "row_vectors": Table(store="row_vectors", key="column", exact="width edition", optional=True),
     "form_model": Table(store="form_model", key="fingerprint", exact="pool note", optional=True),
     "form_limits": Table(
         store="form_limits", key="target", exact="examples over unseen", score="limit", optional=True

@@ -52,7 +52,7 @@ METHODS = {
         "looking.look_at mostly_shared native near_groups near_repeat_lines note_refused odd_value_lines "
         "paths_of_files place_of_files place_of_target places_at_first quarantine_of_target "
         "read_files_of_group read_small_files read_target remove_shards require_labels "
-        "require_target_outside rows_told_apart "
+        "require_target_outside rows_of_examples rows_told_apart "
         "show_refused show_rows split_pair split_target stated_licence store_shards stored_near_repeats "
         "stored_sources target_links_out target_of_place targets.set_aside turns_of "
         "update_near_duplicates",
@@ -64,8 +64,12 @@ METHODS = {
     "near_copies": ("tamis.embedding.near_copies:CODE_VERSION", "update_near_copies"),
     "embedding": (
         "tamis.embedding:CODE_VERSION",
-        "embed_missing layout.principal_components load_encoder neighbour_layout neighbours_kept "
-        "require_different_vectors unknown_lines update_near_copies",
+        "embed_missing encoded_examples layout.principal_components load_encoder neighbour_layout "
+        "neighbours_kept put_example_vectors require_different_vectors unknown_lines update_near_copies",
+    ),
+    "row_vectors": (
+        "tamis.embedding.identity:COLUMN_CODE_VERSION",
+        "digest_of_files read_row_vectors take_vectors update_row_vectors vectors_of_examples",
     ),
     "transport": (
         "tamis.transport:CODE_VERSION",

@@ -33,7 +33,7 @@ OF_OTHERS = {
     "near_duplicates", "near_copies", "judge_sample", "transport", "pool_potential",
     "selected_subset", "decisions", "served_examples", "target_gaps", "target_examples",
     "target_answers", "target_embeddings", "contamination", "contamination_runs",
-    "kept_out", "kept_out_examples",
+    "kept_out", "kept_out_examples", "row_vectors",
     "mixture_documents", "trained_on", "withdrawals", "withdrawn_places", *RETAINED_TABLES,
 }  # fmt: skip
 """Written again as a whole, of a partition that lists them, evidence that stays, or what is retained."""

@@ -81,6 +81,7 @@ PERPLEXITY = base_model() + '[perplexity]\nmodel = "small"\n'
     ("text", "added"),
     [
         (COPIES, {"near_copies"}),
+        ('[encoder]\ncolumn = "meta.vector"\n', {"row_vectors"}),
         (selection("spread", per="topic", maximum_shares=0.5), {"topics"}),
         ("[judge]\nsample = 40\n", {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),
         (selection("good", "ask-llm"), {"judge_sample", "judge_scores", "quality_grader", "quality_scores"}),

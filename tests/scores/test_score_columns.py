@@ -8,8 +8,9 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tamis.columns.values import values_in
 from tamis.readers.text_columns import find
-from tamis.scores.columns import numbers_of, values_in
+from tamis.scores.columns import numbers_of
 
 KEYS = ("a", "b", "a.b", "b.c", "a.b.c", "c", "my score", "ü", "it's", "x]y", "$")
 SCALARS = st.one_of(

@@ -42,6 +42,9 @@ def select(
     near_duplicates: bool = False,
     keep_away: Any = None,
     held_out: Any = None,
+    keep_out: Any = None,
+    vectors: Any = None,
+    quality: Any = None,
 ) -> "polars.DataFrame":
     """Choose those texts that bring what a model learns from nearest to the examples in `goal`.
 
@@ -57,19 +60,27 @@ def select(
     column of the texts, a path ("doc.body"), or several, of which a row takes the first that it has; "auto"
     looks at the first rows of each table.
 
+    vectors: vectors of yours in place of an encoder's: {"texts": (n, d), "goal": (m, d)}, with keep_away also
+    "keep_away", arrays of numpy or tensors of torch with a row for each text, in their order; without a goal
+    the array of the texts alone. They are taken at length 1 and in 16 bits, as a project takes those of a
+    column. quality: (n,) numbers from 0 to 1, for "got-d-quality", "got-d-quality-rounds" or
+    "quality-diversity".
+
     The others exclude texts as the command `tamis select` does, on a temporary folder. rules: "noise",
     "boilerplate" and "form" drop broken texts. near_duplicates: of equal and nearly equal texts keep one.
     keep_away: examples of what the choice should be far from. held_out: examples of an evaluation; texts that
-    share long passages with them are "contaminated".
+    share long passages with them are "contaminated". keep_out: texts of benchmarks, or a mapping of them by
+    name; texts that share runs of words with them are "keep_out".
 
     Returns a polars frame with a row for each text, the chosen first, best first: row (position in texts),
     text, verdict ("selected" or "rejected"), reason (`tamis.selection.Reason`), rank (from 1; null for what
     may not be chosen), margin (distance to the cut, positive inside), score (the sampler's; null for random)
-    and doc_id; with rules, near_duplicates or held_out also detail (the rule) and duplicate_of (doc_id of the
-    text that is kept). `tamis.take(texts, decisions)` returns the chosen rows. Texts that are equal but for
-    outer white space share rank and verdict and count once, unless near_duplicates leaves the first alone and
-    calls the others "exact_duplicate"; those that are in `goal` or `keep_away` too are "target_example",
-    blank ones "heuristic". The order of texts changes nothing but row.
+    and doc_id; with rules, near_duplicates, held_out or keep_out also detail (the rule or benchmark) and
+    duplicate_of (doc_id of the text that is kept). `tamis.take(texts, decisions)` returns the chosen rows.
+    Texts that are equal but for outer white space share rank and verdict and count once, unless
+    near_duplicates leaves the first alone and calls the others "exact_duplicate"; those that are in `goal`
+    or `keep_away` too are "target_example", blank ones "heuristic". The order of texts changes nothing but
+    row.
 
     Raises `ValueError` for arguments that are no series or table of texts, budgets that cannot be read,
     seeds that are no whole number, and samplers whose scores a project alone has;
@@ -92,6 +103,9 @@ def select(
         near_duplicates=near_duplicates,
         keep_away=keep_away,
         held_out=held_out,
+        keep_out=keep_out,
+        vectors=vectors,
+        quality=quality,
     )
     return select_texts(texts, goal, choosing)
 

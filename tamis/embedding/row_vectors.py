@@ -112,7 +112,7 @@ def vectors_of_rows(rows: pl.DataFrame, column: str, width: int) -> pl.DataFrame
     lists = lists.with_columns(why=pl.when(has != width).then(other).otherwise("why"))
     usable = lists.filter(pl.col("why").is_null())
     vector_nd = usable["numbers"].list.to_array(width).to_numpy() if len(usable) else np.zeros((0, width))
-    good = usable.select("doc_id", vector=_as_bytes(unit_halves(vector_nd)), why=pl.lit(None, pl.String))
+    good = usable.select("doc_id", vector=as_bytes(unit_halves(vector_nd)), why=pl.lit(None, pl.String))
     bad = lists.filter(pl.col("why").is_not_null()).select(
         "doc_id", vector=pl.lit(None, pl.Binary), why="why"
     )
@@ -133,7 +133,7 @@ def unit_halves(vectors_nd: npt.NDArray[np.floating]) -> npt.NDArray[np.float16]
     return unit_nd.astype(np.float32).astype(np.float16)
 
 
-def _as_bytes(halves_nd: npt.NDArray[np.float16]) -> pl.Series:
+def as_bytes(halves_nd: npt.NDArray[np.float16]) -> pl.Series:
     """Return vectors [n, d] as bytes that are equal where the numbers are."""
     count, width = halves_nd.shape
     written_nd = np.ascontiguousarray(halves_nd + np.float16(0), dtype=_HALF)  # -0 is 0
@@ -143,7 +143,8 @@ def _as_bytes(halves_nd: npt.NDArray[np.float16]) -> pl.Series:
     return pl.Series("vector", pl.from_arrow(column.cast(pa.large_binary())), dtype=pl.Binary)
 
 
-def _as_halves(vectors: pl.Series, width: int) -> npt.NDArray[np.float16]:
+def as_halves(vectors: pl.Series, width: int) -> npt.NDArray[np.float16]:
+    """Return vectors [n, d] of what `as_bytes` has returned."""
     joined = np.frombuffer(b"".join(vectors), dtype=_HALF)
     return joined.reshape(len(vectors), width).astype(np.float16)
 
@@ -242,7 +243,7 @@ def _stored(store: Store, vectors: RowVectors, doc_ids: Sequence[str]) -> pl.Dat
     """Return doc_id and `stored`, its vector as bytes, of the documents that have one."""
     parts = [pl.DataFrame(schema={"doc_id": pl.String, "stored": pl.Binary})]
     for block in store.by_ids(vectors.table, doc_ids, ["doc_id", "vector"]):
-        stored = _as_bytes(matrix_of(block["vector"], np.float16))
+        stored = as_bytes(matrix_of(block["vector"], np.float16))
         parts.append(pl.DataFrame([pl.Series("doc_id", block["doc_id"]), stored.alias("stored")]))
     return pl.concat(parts)
 
@@ -274,7 +275,7 @@ def take_vectors(
         refused.update(found.filter(pl.col("vector").is_null()).select("doc_id", "why").iter_rows())
         if len(good):
             ids = good["doc_id"].to_list()
-            halves_nd = _as_halves(good["vector"], vectors.width)
+            halves_nd = as_halves(good["vector"], vectors.width)
             columns = [ids, vector_column(halves_nd), [vectors.fingerprint] * len(ids)]
             store.append(vectors.table, pa.table(columns, schema=schema))
             taken.added.update(ids)
@@ -337,7 +338,7 @@ def vectors_of_examples(
         )
     return ExampleVectors(
         doc_ids=good["doc_id"].to_list(),
-        vectors_md=_as_halves(good["vector"], vectors.width),
+        vectors_md=as_halves(good["vector"], vectors.width),
         refused={
             doc_id: Refusal(reason=Unfit.NO_VECTOR, detail=why)
             for doc_id, why in bad.select("doc_id", "why").iter_rows()

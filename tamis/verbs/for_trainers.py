@@ -97,7 +97,10 @@ def export_for_trainer(
         as_text=training.as_text,
         counted=training.counted,
     )
-    if rows.shape == Shape.MESSAGES and not template and training.trainer != "llama-factory":
+    talks = rows.shape == Shape.MESSAGES or (
+        rows.shape == Shape.PREFERENCE and isinstance(next(iter(rows.contents.values()))["chosen"], list)
+    )
+    if talks and not template and training.trainer != "llama-factory":
         raise UnfitRowsError(
             selection,
             f"these are conversations, and the tokenizer of the base model {recipe.name!r} has no chat "

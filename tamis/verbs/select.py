@@ -39,8 +39,10 @@ from tamis.settings.samplers import (
     AWAY_SCORE,
     METHOD_SCORE,
     POOL_SCORE,
+    QUALITY_SCORES,
     READS_TEXTS,
     SAMPLERS,
+    WEIGH_QUALITY,
     Sampler,
     complete_options,
 )
@@ -49,11 +51,13 @@ from tamis.transport import FewTargetPoints, TargetPotential, nearest_cost, solv
 from tamis.transport.prepare import FEW_TARGET_POINTS
 from tamis.verbs.choice.data_types import REPEATED, UnusableTextsError, listed
 from tamis.verbs.choice.from_files import CONTRAST
+from tamis.verbs.choice.own_numbers import QUALITY, VECTORS, own_quality, own_vectors
 from tamis.verbs.choice.text_exclusions import Excluding, excluded_texts
 
 COLUMNS = ("row", "text", "verdict", "reason", "rank", "margin", "score", "doc_id")
 EXCLUSION_COLUMNS = ("detail", "duplicate_of")
 """Columns of a call with rules, near-duplicates or held-out examples: the rule, and the text that is kept."""
+KEEP_OUT = "keep_out"
 _ARGUMENTS = {"goal": "goal", "away": "keep_away", "held_out": "held_out"}
 MOST_SEED = 2**63
 
@@ -102,11 +106,26 @@ class Choosing:
     near_duplicates: bool = False
     keep_away: Any = None
     held_out: Any = None
+    keep_out: Any = None
+    vectors: Any = None
+    quality: Any = None
 
     def excluding(self, examples: Mapping[str, pl.DataFrame]) -> Excluding:
         """Return what keeps texts out; raises `UnknownNameError` for a rule that does not exist."""
         rules = (self.rules,) if isinstance(self.rules, str) else tuple(self.rules)
-        return Excluding(rules=rules, near_duplicates=self.near_duplicates, seed=self.seed, **examples)
+        given = {} if self.keep_out is None else self.keep_out
+        by_name = given if isinstance(given, Mapping) else {KEEP_OUT: given}
+        benchmarks = {
+            str(name): _examples(_documents(rows, f'{KEEP_OUT}["{name}"]', self.text_column))
+            for name, rows in by_name.items()
+        }
+        return Excluding(
+            rules=rules,
+            near_duplicates=self.near_duplicates,
+            seed=self.seed,
+            benchmarks=benchmarks,
+            **examples,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +141,7 @@ class _Scoring:
     goal_md: npt.NDArray[np.float32]
     away_md: npt.NDArray[np.float32]
     excluded: pl.Series  # doc_id
+    quality: pl.DataFrame | None = None  # doc_id, quality, judge_margin_predicted
 
     @cached_property
     def solved(self) -> tuple[TargetPotential, npt.NDArray[Any]]:
@@ -166,12 +186,24 @@ class _Scoring:
             ids=pool["doc_id"].to_list(),
             seed=self.seed,
             tokens=pool["n_tokens"].cast(pl.Int64).to_numpy(),
+            quality=None if self.quality is None else self._quality_of(pool, "quality"),
             settings=section.model_dump(include={"rounds", "mixing", "quality_weight"})
             | TransportSection().model_dump(include={"relative_epsilon", "tolerance"}),
         )
         found_n = np.full(len(self.pool), np.nan)
         found_n[eligible_n] = METHODS[str(self.sampler.method)](problem) if len(pool) else ()
         return found_n
+
+    def own_quality(self) -> npt.NDArray[Any]:
+        return self._quality_of(self.pool, "quality")
+
+    def own_log_odds(self) -> npt.NDArray[Any]:
+        return self._quality_of(self.pool, "judge_margin_predicted")
+
+    def _quality_of(self, pool: pl.DataFrame, column: str) -> npt.NDArray[Any]:
+        assert self.quality is not None
+        joined = pool.select("doc_id").join(self.quality, on="doc_id", how="left", maintain_order="left")
+        return joined[column].to_numpy()
 
 
 SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
@@ -182,6 +214,10 @@ SCORES: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = {
     "density": _Scoring.density,
     METHOD_SCORE: _Scoring.method,
 }
+OWN_QUALITY: Mapping[str, Callable[[_Scoring], npt.NDArray[Any]]] = dict(
+    zip(QUALITY_SCORES, (_Scoring.own_quality, _Scoring.own_log_odds), strict=True)
+)
+"""Scores of a call with `quality`."""
 
 
 def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
@@ -192,8 +228,11 @@ def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
     choosing = replace(choosing, seed=int(seed))
     given = _documents(texts, "texts", choosing.text_column)
     named = {"goal": goal, "away": choosing.keep_away, "held_out": choosing.held_out}
-    examples = {side: _examples(data, _ARGUMENTS[side], choosing.text_column) for side, data in named.items()}
-    excluding = choosing.excluding(examples)
+    rows = {
+        side: _documents(data if data is not None else (), _ARGUMENTS[side], choosing.text_column)
+        for side, data in named.items()
+    }
+    excluding = choosing.excluding({side: _examples(own) for side, own in rows.items()})
     if given.is_empty():
         raise UnusableTextsError(
             "texts", "it contains no texts, so there is nothing to select from; pass at least one text"
@@ -209,6 +248,7 @@ def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
             "keep_away",
             f"it contains no texts; pass examples that the choice of {sampler.name!r} should avoid",
         )
+    own = _own_numbers(sampler, choosing, {"texts": given, "goal": rows["goal"], "keep_away": rows["away"]})
     distinct = given.drop("row", "text").unique().sort("doc_id")
     if sampler.needs_target and len(excluding.goal) < FEW_TARGET_POINTS:
         warnings.warn(
@@ -219,13 +259,13 @@ def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
             stacklevel=3,
         )
     pool = distinct.filter(pl.col("normal") != "")
-    if sampler.reads_vectors:
+    if sampler.reads_vectors and not own.vectors:
         sides = {"texts": pool, "goal": excluding.goal} if sampler.needs_target else {"texts": pool}
         for side, documents in sides.items():
             if unknown := unknown_texts(choosing.encoder, documents["normal"].head(SAMPLE).to_list()):
                 warnings.warn(f"{side}: {unknown.sentence}", UnknownToEncoder, stacklevel=3)
     excluded = _excluded(given, excluding)
-    scored, refused = _scored(sampler, budget, pool, excluding, excluded["doc_id"], choosing)
+    scored, refused = _scored(sampler, budget, pool, excluding, excluded["doc_id"], choosing, own)
     candidates = distinct.select("doc_id", "n_tokens").join(scored, on="doc_id", how="left")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -243,7 +283,7 @@ def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
     ranked = bool(sampler.score_columns)
     score = sampler.score(complete_options(None)) if ranked else pl.lit(None, dtype=pl.Float64)
     without = pl.col("reason") == Reason.NO_SCORE.value
-    rows = (
+    answers = (
         given.join(decided, on="doc_id", how="left")
         .join(refused, on="doc_id", how="left")
         .with_columns(
@@ -251,8 +291,8 @@ def select_texts(texts: Any, goal: Any, choosing: Choosing) -> pl.DataFrame:
         )
     )
     if excluding.near_duplicates:
-        rows = _without_repeats(rows)
-    return rows.sort("rank", "row", nulls_last=True).select(
+        answers = _without_repeats(answers)
+    return answers.sort("rank", "row", nulls_last=True).select(
         *COLUMNS, *(EXCLUSION_COLUMNS if excluding.reads_texts else ())
     )
 
@@ -283,14 +323,51 @@ def _reason(reason: Reason) -> pl.Expr:
     return pl.lit(reason.value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """Numbers of the user's own: vectors by argument (doc_id, vector), and qualities by document."""
+
+    vectors: Mapping[str, pl.DataFrame]
+    quality: pl.DataFrame | None
+
+
+def _own_numbers(sampler: Sampler, choosing: Choosing, documents: Mapping[str, pl.DataFrame]) -> _Own:
+    """Return the numbers that a call brings; raises `UnusableTextsError` where they do not fit."""
+    vectors: Mapping[str, pl.DataFrame] = {}
+    if choosing.vectors is not None:
+        if not sampler.reads_vectors:
+            readers = ", ".join(sorted(one.name for one in SAMPLERS.values() if one.reads_vectors))
+            raise UnusableTextsError(
+                VECTORS,
+                f"the sampler {sampler.name!r} reads no vectors; leave them out, or choose by {readers}",
+            )
+        is_read = {
+            "texts": True,
+            "goal": sampler.needs_target,
+            "keep_away": AWAY_SCORE in sampler.score_columns,
+        }
+        needed = tuple(name for name, read in is_read.items() if read)
+        vectors = own_vectors(choosing.vectors, documents, needed)
+    quality = None
+    if choosing.quality is not None:
+        if sampler.name not in WEIGH_QUALITY:
+            weighing = ", ".join(sorted(WEIGH_QUALITY))
+            raise UnusableTextsError(
+                QUALITY, f"the sampler {sampler.name!r} weighs no quality; choose by {weighing}"
+            )
+        quality = own_quality(choosing.quality, documents["texts"])
+    return _Own(vectors=vectors, quality=quality)
+
+
 def _usable_sampler(choosing: Choosing) -> Sampler:
     """Return the sampler; raise `UnscoredSamplerError` where texts alone do not do."""
     name = choosing.sampler
     sampler = find_sampler(name)
-    if not _scores_texts(sampler):
+    has_quality = choosing.quality is not None
+    if not _scores_texts(sampler, has_quality):
         columns = {*sampler.score_columns} - SCORES.keys() or {"the answers of a model"}
         raise UnscoredSamplerError(
-            name, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one)]
+            name, columns, [one.name for one in SAMPLERS.values() if _scores_texts(one, has_quality)]
         )
     if choosing.keep_away is not None and AWAY_SCORE not in sampler.score_columns:
         raise UnusableTextsError(
@@ -299,14 +376,14 @@ def _usable_sampler(choosing: Choosing) -> Sampler:
     return sampler
 
 
-def _scores_texts(sampler: Sampler) -> bool:
-    return SCORES.keys() >= {*sampler.score_columns} and (sampler.method is None or sampler.method in METHODS)
+def _scores_texts(sampler: Sampler, has_quality: bool) -> bool:
+    known = {*SCORES} | ({*OWN_QUALITY} if has_quality and sampler.name in WEIGH_QUALITY else set())
+    return known >= {*sampler.score_columns} and (sampler.method is None or sampler.method in METHODS)
 
 
-def _examples(data: Any, argument: str, text_column: str | Sequence[str]) -> pl.DataFrame:
-    """Return normal, doc_id and n_tokens of the different texts that are not blank, by id; None has none."""
-    found = _documents(data if data is not None else (), argument, text_column)
-    return found.filter(pl.col("normal") != "").drop("row", "text").unique().sort("doc_id")
+def _examples(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return normal, doc_id and n_tokens of the different texts that are not blank, by id."""
+    return rows.filter(pl.col("normal") != "").drop("row", "text").unique().sort("doc_id")
 
 
 def _documents(texts: Any, argument: str, text_column: str | Sequence[str]) -> pl.DataFrame:
@@ -335,6 +412,7 @@ def _scored(
     excluding: Excluding,
     excluded: pl.Series,
     choosing: Choosing,
+    own: _Own,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the score of each document of the pool, and why (doc_id, why) some have no vector."""
     refused = pl.DataFrame(schema={"doc_id": pl.String, "why": pl.String})
@@ -342,12 +420,18 @@ def _scored(
         return pool.select("doc_id"), refused
     goal = excluding.goal if sampler.needs_target else excluding.goal.clear()
     away = excluding.away
+    nothing = pl.DataFrame(schema={"doc_id": pl.String, "vector": pl.Array(pl.Float32, 1)})
     if sampler.method in READS_TEXTS:
-        vectors = pl.DataFrame(schema={"doc_id": pl.String, "vector": pl.Array(pl.Float32, 1)})
+        vectors = [nothing] * 3
     else:
-        vectors, refused = _vectors(pl.concat([pool, goal, away]).unique(), choosing)
+        if own.vectors:
+            vectors = [own.vectors.get(side, nothing) for side in ("texts", "goal", "keep_away")]
+        else:
+            encoded, refused = _vectors(pl.concat([pool, goal, away]).unique(), choosing)
+            vectors = [encoded] * 3
         pool, goal, away = (
-            side.join(vectors, on="doc_id", how="semi").sort("doc_id") for side in (pool, goal, away)
+            side.join(known, on="doc_id", how="semi").sort("doc_id")
+            for side, known in zip((pool, goal, away), vectors, strict=True)
         )
     needed = {"goal": goal} if sampler.needs_target else {}
     needed |= {"keep_away": away} if AWAY_SCORE in sampler.score_columns else {}
@@ -362,25 +446,28 @@ def _scored(
         seed=choosing.seed,
         pool=pool,
         goal=goal,
-        vectors_nd=_matrix(pool, vectors),
-        goal_md=_matrix(goal, vectors),
-        away_md=_matrix(away, vectors),
+        vectors_nd=_matrix(pool, vectors[0]),
+        goal_md=_matrix(goal, vectors[1]),
+        away_md=_matrix(away, vectors[2]),
         excluded=excluded,
+        quality=own.quality,
     )
     # Where nothing sets the texts apart, each is zero once they are centred.
     if len(pool) < 2 if sampler.method in READS_TEXTS else are_one(scoring.vectors_nd):
         score_cn = [np.zeros(len(pool))] * len(sampler.score_columns)
         if len(pool) > 1:
             warnings.warn(
-                f"the encoder {choosing.encoder} gives all {len(pool):,} different texts the same vector, so "
-                "none is better than another, and which are chosen is arbitrary",
+                f"{'vectors' if own.vectors else f'the encoder {choosing.encoder}'} gives all {len(pool):,} "
+                "different texts the same vector, so none is better than another, and which are chosen is "
+                "arbitrary",
                 SameVectors,
                 stacklevel=4,
             )
     else:
         with computing_in(FLOAT32), warnings.catch_warnings():
             warnings.simplefilter("ignore", FewTargetPoints)
-            score_cn = [SCORES[column](scoring) for column in sampler.score_columns]
+            computed = {**SCORES, **OWN_QUALITY}
+            score_cn = [computed[column](scoring) for column in sampler.score_columns]
     scores = zip(sampler.score_columns, score_cn, strict=True)
     columns = [pl.Series(column, score_n, dtype=pl.Float64) for column, score_n in scores]
     return pool.select("doc_id", *columns), refused

@@ -1,6 +1,6 @@
 """Exclusions of texts in memory: the steps of `tamis select` make them, on a temporary home."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.project import Project
 from tamis.readers.rows import Row
+from tamis.selection.benchmarks import Benchmark
+from tamis.selection.keep_out import update_kept_out
 from tamis.selection.pool import exclusions
 from tamis.selection.stage import eligible_edges
 from tamis.settings.config import PROJECT_FILE, parse_settings
@@ -35,7 +37,7 @@ class Excluding:
     """Settings that keep texts out, and examples (doc_id, normal), which are kept out, too.
 
     rules: of `RULES`. near_duplicates: whether repeats are left out. held_out: examples of an evaluation;
-    goal and away: those to choose by and to keep away from.
+    goal and away: those to choose by and to keep away from. benchmarks: texts of benchmarks, by name.
     """
 
     rules: Sequence[str]
@@ -43,6 +45,7 @@ class Excluding:
     held_out: pl.DataFrame
     goal: pl.DataFrame
     away: pl.DataFrame
+    benchmarks: Mapping[str, pl.DataFrame]
     seed: int
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class Excluding:
     @property
     def reads_texts(self) -> bool:
         """Return whether anything but equal texts excludes a text."""
-        return bool(self.rules or self.near_duplicates or len(self.held_out))
+        return bool(self.rules or self.near_duplicates or len(self.held_out) or self.benchmarks)
 
 
 def excluded_texts(given: pl.DataFrame, excluding: Excluding) -> pl.DataFrame:
@@ -74,7 +77,15 @@ def excluded_texts(given: pl.DataFrame, excluding: Excluding) -> pl.DataFrame:
             left_out |= set() if excluding.near_duplicates else {NEAR_DUPLICATES.name}
             excluded_by = {one.asset for one in eligible_edges()} - left_out
             steps.run(CHOSEN, done=stages().keys() - excluded_by)
+            if excluding.benchmarks:
+                benchmarks = [_benchmark(*one) for one in excluding.benchmarks.items()]
+                update_kept_out(steps.store, benchmarks, settings.decontamination.maximum_share)
             return exclusions(steps.store, settings.filters)
+
+
+def _benchmark(name: str, rows: pl.DataFrame) -> Benchmark:
+    texts = rows.select(pl.int_range(pl.len()).alias("row"), column=pl.lit(TEXTS), text="normal")
+    return Benchmark(name=name, texts=texts, rows=len(rows), without_text=0, unreadable=0)
 
 
 def _settings(excluding: Excluding, folder: Path) -> dict[str, Any]:

@@ -1,11 +1,19 @@
 """Vectors in a column of the rows decide as those of an encoder; rows without a usable one are set aside."""
 
-import polars as pl
-from own_vectors import COLUMN, GOAL, MADE, OWN, READ, near_copies, red, rows, vectors, write_own
-from projects import COOKING, SAILING, write
+import json
+import warnings
 
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from own_vectors import COLUMN, GOAL, MADE, OWN, READ, near_copies, red, rows, vectors, write_own
+from projects import COOKING, SAILING, corpus, score, selection, settings, target, write
+
+import tamis
 from tamis.corpus import document_id
 from tamis.history.explain import explain_document, explanation_lines
+from tamis.transport import FewTargetPoints
 
 WHERE = "in column meta.vector"
 ODD: dict[str, tuple[object, str]] = {
@@ -53,3 +61,44 @@ def test_rows_without_a_usable_vector_are_set_aside_one_by_one_with_the_reason(n
     project.make(READ)
     assert len(vectors(project)) == len(COOKING) + len(SAILING)
     assert not project.store.count("set_aside", "stage = 'embeddings'")
+
+
+def test_python_chooses_by_vectors_and_quality_as_a_project_with_these_columns(new_graph, static):
+    draw = np.random.default_rng(5)
+    pool, goal = [*COOKING, *SAILING], GOAL[:10]
+    pool_nd, goal_md = draw.normal(size=(len(pool), 7)) * 3, draw.normal(size=(len(goal), 7))
+    quality_n = draw.uniform(size=len(pool))
+    project = new_graph(
+        "own",
+        settings(
+            corpus(path="landing"),
+            target(train=len(goal), held_out=0),
+            '[encoder]\ncolumn = "vector"\n',
+            score("good", "good", range=[0, 1]),
+            selection("near", "got-d-quality", 6, target="goal", quality="good"),
+        ),
+    )
+    for path in (*project.landing.glob("*"), *(project.root / "target").glob("*")):
+        path.unlink()
+    columns = zip(pool, pool_nd.tolist(), quality_n.tolist(), strict=True)
+    rows = [json.dumps({"text": text, "vector": vector, "good": good}) for text, vector, good in columns]
+    write(project.landing / "pool.jsonl", rows)
+    examples = zip(goal, goal_md.tolist(), strict=True)
+    rows = [json.dumps({"text": text, "vector": vector}) for text, vector in examples]
+    write(project.root / "target" / "goal.jsonl", rows)
+    project.make((MADE - {"near_copies"}) | {"column_scores"})
+    graph = project.store.read("decisions").sort("rank")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewTargetPoints)
+        found = tamis.select(
+            pool,
+            goal,
+            6,
+            sampler="got-d-quality",
+            vectors={"texts": pool_nd, "goal": torch.tensor(goal_md)},
+            quality=quality_n,
+        )
+    assert found["doc_id"].to_list() == graph["doc_id"].to_list()
+    assert found["verdict"].to_list() == graph["verdict"].to_list()
+    combined = graph["transport_gradient"] + 1 - graph["quality"]
+    assert found["score"].to_list() == pytest.approx(combined.to_list(), abs=1e-4)

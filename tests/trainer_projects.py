@@ -18,7 +18,7 @@ accumulation = 2
 """
 LORA = {"lora_rank": 2, "lora_dropout": 0.25, "learning_rate": 2e-5}
 COUNT = 12
-FORMS = ("text", "alpaca", "messages")
+FORMS = ("text", "alpaca", "messages", "problem", "preference")
 
 
 def write_model(folder: Path, template: str | None = TEMPLATE) -> None:
@@ -52,6 +52,13 @@ def rows_of(form: str) -> list[dict]:
     if form == "alpaca":
         return [
             {"instruction": question, "input": "" if at % 2 else "more", "output": text}
+            for at, (question, text) in enumerate(zip(questions, texts, strict=True))
+        ]
+    if form == "problem":
+        return [{"question": one, "answer": other} for one, other in zip(questions, texts, strict=True)]
+    if form == "preference":
+        return [
+            {"prompt": question, "chosen": text, "rejected": f"Not {text}", "margin": at / 4}
             for at, (question, text) in enumerate(zip(questions, texts, strict=True))
         ]
     return [

@@ -44,7 +44,7 @@ SOURCE_CHARACTERS = 300
 VALUE_CHARACTERS = 200
 METADATA_CHARACTERS = 2_000
 HELD_EXCERPTS = 10_000
-_FORMATS = '; conversations need `format = "messages"`, "sharegpt" or "alpaca" in their section'
+_FORMATS = '; conversations need a `format` in their section, such as "messages" or "preference"'
 LICENCE_COLUMNS = ("licence", "license")
 LABELS = ("language", "source", *LICENCE_COLUMNS)
 NO_METADATA = "{}"
@@ -333,7 +333,7 @@ class _Checks:
             self.taken[place] += 1
         raw, turn_end = item.values[place.name], 0
         if self.corpus.format != "text":
-            found = read_conversation(item.row, item.values, self.corpus.format, place.name)
+            found = read_conversation(item.row, item.columns, self.corpus.format, place.name)
             if isinstance(found, Defect):
                 return found
             raw, turn_end = found.text, system_turn_end(found.starts)

@@ -23,6 +23,8 @@ COMMENT_WIDTH = 100
 OUTPUT = "output"
 REPETITIONS = "repetitions"
 SCRIPT = "hf_train.txt"
+TAKES_PREFERENCES = "trl"
+"""The trainer that is configured for preference pairs: by `trl dpo`."""
 JOINED = ("trl", "hf")
 """Trainers that join a prompt and its completion as they are: the empty line between them ends the prompt."""
 
@@ -33,6 +35,7 @@ class Shape(StrEnum):
     TEXT = "text"
     PAIR = "prompt and completion"
     MESSAGES = "messages"
+    PREFERENCE = "prompt, chosen and rejected"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,8 @@ def _for_trl(recipe: Recipe, file: TrainingFile) -> dict[str, str]:
             "All turns are learnt. With assistant_only_loss: true only the assistant's are, which needs a "
             "chat template that marks them ({% generation %})."
         )
-    return {"trl.yaml": _yaml("trl sft --config trl.yaml", recipe, file, facts, values)}
+    command = "dpo" if file.shape == Shape.PREFERENCE else "sft"
+    return {"trl.yaml": _yaml(f"trl {command} --config trl.yaml", recipe, file, facts, values)}
 
 
 def _for_hf(recipe: Recipe, file: TrainingFile) -> dict[str, str]:

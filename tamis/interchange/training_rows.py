@@ -4,7 +4,7 @@ The turns of a conversation are read again from the columns of its row; they hav
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,24 @@ from tamis.base.errors import PermanentError
 from tamis.base.numbers import counted
 from tamis.corpus.sources import with_corpora
 from tamis.interchange.own_columns import read_own_rows
-from tamis.interchange.trainers import JOINED, REPETITIONS, Shape
+from tamis.interchange.trainers import JOINED, REPETITIONS, TAKES_PREFERENCES, Shape
 from tamis.project import Project
-from tamis.readers.conversations import SEPARATOR, Conversation, Turn, read_conversation, turns_of
+from tamis.readers.conversations import (
+    SEPARATOR,
+    Conversation,
+    Preference,
+    Turn,
+    read_conversation,
+    read_preference,
+    turns_of,
+)
 from tamis.readers.text_columns import find, names_of
 from tamis.selection.pool import training_order
 from tamis.settings.sections import COLUMN_OF_FORMAT, CorpusSection, RowFormat
 
 PLAIN: RowFormat = "text"
-INSTRUCTIONS: RowFormat = "alpaca"
+INSTRUCTIONS: frozenset[RowFormat] = frozenset({"alpaca", "problem"})
+PREFERENCES: RowFormat = "preference"
 SPOKEN_TO = ("user", "tool")
 _AS_TEXT = "with --text the documents are written as plain text"
 
@@ -67,7 +76,7 @@ def training_rows(
     order = order.select("doc_id", pl.col("count").alias(REPETITIONS))
     if counted:
         order = order.unique("doc_id", keep="first", maintain_order=True)
-    shape, contents = _contents(project, selection, chosen, as_text)
+    shape, contents = _contents(project, selection, trainer, chosen, as_text)
     if shape == Shape.PAIR and trainer in JOINED:
         contents = {key: row | {"prompt": row["prompt"] + SEPARATOR} for key, row in contents.items()}
     if shape == Shape.MESSAGES and trainer == "llama-factory":
@@ -76,7 +85,7 @@ def training_rows(
 
 
 def _contents(
-    project: Project, selection: str, chosen: pl.DataFrame, as_text: bool
+    project: Project, selection: str, trainer: str, chosen: pl.DataFrame, as_text: bool
 ) -> tuple[Shape, dict[str, dict[str, Any]]]:
     texts = dict(chosen.select("doc_id", "text").iter_rows())
     sections = {section.name: section for section in project.settings.corpus}
@@ -96,6 +105,18 @@ def _contents(
             f"documents of {', '.join(corpora[PLAIN])} are plain texts, those of {', '.join(talks)} "
             "conversations, and a trainer's file has rows of one kind",
         )
+    if PREFERENCES in corpora and (trainer != TAKES_PREFERENCES or len(corpora) > 1):
+        others = sorted(name for form, names in corpora.items() if form != PREFERENCES for name in names)
+        raise UnfitRowsError(
+            selection,
+            f"documents of {', '.join(corpora[PREFERENCES])} are preference pairs, "
+            + (
+                f"those of {', '.join(others)} are not, and a trainer's file has rows of one kind"
+                if others
+                else f"for which Tamis writes no configuration of {trainer}"
+            ),
+            f"export for {TAKES_PREFERENCES}, from a selection of pairs alone; or {_AS_TEXT}",
+        )
     turns = _turns(project, sections, placed, texts)
     if missing := Counter(
         corpus for doc_id, corpus in placed.select("doc_id", "corpus").iter_rows() if doc_id not in turns
@@ -106,30 +127,67 @@ def _contents(
             "stored, because keep_columns leaves them out or their files have changed",
             f"keep these columns and run `tamis materialize`; or {_AS_TEXT}",
         )
-    if corpora.keys() == {INSTRUCTIONS}:
+    if PREFERENCES in corpora:
+        return Shape.PREFERENCE, _pairs({doc_id: pair for doc_id, (_talk, pair) in turns.items()})
+    said = {doc_id: talk for doc_id, (talk, _pair) in turns.items()}
+    if corpora.keys() <= INSTRUCTIONS:
         return Shape.PAIR, {
-            doc_id: {"prompt": SEPARATOR.join(text for _role, text in said[:-1]), "completion": said[-1][1]}
-            for doc_id, said in turns.items()
+            doc_id: {"prompt": SEPARATOR.join(text for _role, text in talk[:-1]), "completion": talk[-1][1]}
+            for doc_id, talk in said.items()
         }
-    return Shape.MESSAGES, {
-        doc_id: {"messages": [{"role": role, "content": text} for role, text in _joined(said)]}
-        for doc_id, said in turns.items()
+    return Shape.MESSAGES, {doc_id: {"messages": _messages(_joined(talk))} for doc_id, talk in said.items()}
+
+
+def _messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def _pairs(pairs: Mapping[str, Preference | None]) -> dict[str, dict[str, Any]]:
+    """Return prompt, chosen and rejected of each document: texts if all are single turns, else messages."""
+    known = {doc_id: pair for doc_id, pair in pairs.items() if pair is not None}
+    plain = all(
+        len(pair.chosen) == len(pair.rejected) == 1
+        and [role for role, _text in pair.prompt] in ([], ["user"])
+        for pair in known.values()
+    )
+    if plain:
+        return {
+            doc_id: {
+                "prompt": "".join(f"{text}{SEPARATOR}" for _role, text in pair.prompt),
+                "chosen": pair.chosen[0][1],
+                "rejected": pair.rejected[0][1],
+            }
+            for doc_id, pair in known.items()
+        }
+    return {
+        doc_id: {
+            "prompt": _messages(pair.prompt),
+            "chosen": _messages(pair.chosen),
+            "rejected": _messages(pair.rejected),
+        }
+        for doc_id, pair in known.items()
     }
 
 
 def _turns(
     project: Project, sections: Mapping[str, CorpusSection], placed: pl.DataFrame, texts: Mapping[str, str]
-) -> dict[str, tuple[Turn, ...]]:
-    """Return the turns of each document whose row is stored, or can be read again, and gives its text."""
-    own, turns = read_own_rows(project, placed), {}
+) -> dict[str, tuple[tuple[Turn, ...], Preference | None]]:
+    """Return the turns of each document whose row is stored, or can be read again, and gives its text.
+
+    With them, of preference pairs, the pair.
+    """
+    own = read_own_rows(project, placed)
+    turns: dict[str, tuple[tuple[Turn, ...], Preference | None]] = {}
     for doc_id, shard, row, corpus in placed.select("doc_id", "shard", "row", "corpus").iter_rows():
         values, section = own.values.get((shard, row), {}), sections[corpus]
         for name in names_of(section.text_column) or (COLUMN_OF_FORMAT[section.format],):
             if (place := find(values, name)) is None:
                 continue
-            talk = read_conversation(row, {**values, name: place[1]}, section.format, name)
+            row_values = {**values, name: place[1]}
+            talk = read_conversation(row, row_values, section.format, name)
             if isinstance(talk, Conversation) and talk.text == texts[doc_id]:
-                turns[doc_id] = turns_of(talk.text, talk.starts)
+                pair = read_preference(row_values, name) if section.format == PREFERENCES else None
+                turns[doc_id] = turns_of(talk.text, talk.starts), pair
                 break
     return turns
 

@@ -43,6 +43,7 @@ from tamis.readers.rows import (
 from tamis.readers.streams import ARROW, ARROW_STREAM, HEAD_BYTES, PARQUET, format_of, is_plain_text
 from tamis.readers.text import excerpt
 from tamis.readers.text_columns import (
+    BESIDE,
     SAMPLE_ROWS,
     Sample,
     TextPlace,
@@ -110,7 +111,7 @@ class UsableColumns:
 
     def read(self, schema: pa.Schema, kept: bool = True) -> list[str]:
         """Return the columns to read: plain ones, those of texts, and, with `kept`, those that are kept."""
-        of_texts = {place.keys[0] for place in self.places}
+        of_texts = {place.keys[0] for place in self.places} | BESIDE.get(self.corpus.format, frozenset())
         return [
             field.name
             for field in schema
@@ -217,7 +218,8 @@ def batch_items(batch: pa.RecordBatch, start: int, usable: UsableColumns) -> Ite
             problems[UNDECODED] += sum(isinstance(value, Undecoded) for value in shown[field.name])
         elif is_plain(field.type):
             shown[field.name] = shown_values(column, problems)
-        if not is_json(field.type) and is_kept(usable.corpus, field.name):
+        beside = field.name in BESIDE.get(usable.corpus.format, ()) and not is_plain(field.type)
+        if beside or (not is_json(field.type) and is_kept(usable.corpus, field.name)):
             kept[field.name] = json_values(column, problems := Counter())
         odd.update({(field.name, problem): count for problem, count in problems.items()})
     bad = (place for offset, place in enumerate(places) if isinstance(texts[place][offset], Undecoded))

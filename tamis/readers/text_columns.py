@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tamis.readers.arrow_values import is_list, is_text, json_values, unencoded_type, unique_names
 from tamis.settings.config import CorpusSection
-from tamis.settings.sections import AUTO_COLUMN, COLUMN_OF_FORMAT, RowFormat
+from tamis.settings.sections import ANSWERS_TO_PROBLEMS, AUTO_COLUMN, COLUMN_OF_FORMAT, RowFormat
 
 USUAL_NAMES = (
     "text",
@@ -40,6 +40,10 @@ TURNS: Mapping[RowFormat, frozenset[str]] = {
     "messages": frozenset({"role", "content"}),
     "sharegpt": frozenset({"from", "value"}),
 }
+BESIDE: Mapping[RowFormat, frozenset[str]] = {"preference": frozenset({"prompt", "rejected"})}
+"""Columns that a row is read with, though they may be lists of turns."""
+PROBLEMS = ("problem", "question")
+"""Columns of the problem in rows of problems, in order of preference."""
 _OBJECTS, _KEYS = re.compile(r"\s*\[\s*\{"), re.compile(r'"(\w+)"\s*:')
 Sample = dict[str, list[Any]]
 """Some values of each column of a file, without nulls; nested columns by path. A list may be empty."""
@@ -184,6 +188,8 @@ def fitting(sample: Sample) -> list[str]:
 
 def conversations_in(sample: Sample) -> tuple[RowFormat, str] | None:
     """Return the format and the column of the conversations or instructions of a file; None without any."""
+    if all(isinstance(_first(sample, name), str | list) for name in ("chosen", "rejected")):
+        return "preference", COLUMN_OF_FORMAT["preference"]
     for path, values in sample.items():
         found = next(filter(None, map(_keys_of_turns, values)), frozenset())
         for form, keys in TURNS.items():
@@ -193,8 +199,13 @@ def conversations_in(sample: Sample) -> tuple[RowFormat, str] | None:
         if isinstance(_first(sample, COLUMN_OF_FORMAT[form]), list):
             return form, COLUMN_OF_FORMAT[form]
     asked, answer = (_first(sample, name) for name in ("instruction", COLUMN_OF_FORMAT["alpaca"]))
-    both = isinstance(asked, str) and isinstance(answer, str)
-    return ("alpaca", COLUMN_OF_FORMAT["alpaca"]) if both else None
+    if isinstance(asked, str) and isinstance(answer, str):
+        return "alpaca", COLUMN_OF_FORMAT["alpaca"]
+    problems, answers = (
+        [name for name in names if isinstance(_first(sample, name), str)]
+        for names in (PROBLEMS, ANSWERS_TO_PROBLEMS)
+    )
+    return ("problem", answers[0]) if problems and answers else None
 
 
 def _first(sample: Sample, column: str) -> Any:
@@ -273,7 +284,7 @@ def type_of(schema: pa.Schema, keys: Iterable[str]) -> pa.DataType:
 
 def may_hold(kind: pa.DataType, form: RowFormat) -> bool:
     """Return whether values of a type may be texts, or conversations."""
-    return pa.types.is_null(kind) or is_text(kind) or (form in TURNS and pa.types.is_nested(kind))
+    return pa.types.is_null(kind) or is_text(kind) or (form in {*TURNS, *BESIDE} and pa.types.is_nested(kind))
 
 
 def nested(batch: pa.RecordBatch, keys: Iterable[str]) -> pa.Array:

@@ -37,10 +37,18 @@ from tamis.settings.values import (
     wrong_key,
 )
 
-RowFormat = Literal["text", "messages", "sharegpt", "alpaca"]
+RowFormat = Literal["text", "messages", "sharegpt", "alpaca", "problem", "preference"]
 AUTO_COLUMN = "auto"
 """In place of the name of a text column: each file decides (`tamis.readers.text_columns`)."""
-COLUMN_OF_FORMAT = {"messages": "messages", "sharegpt": "conversations", "alpaca": "output"}
+COLUMN_OF_FORMAT = {
+    "messages": "messages",
+    "sharegpt": "conversations",
+    "alpaca": "output",
+    "problem": "solution",
+    "preference": "chosen",
+}
+ANSWERS_TO_PROBLEMS = ("solution", "answer")
+"""Columns of the answer in rows of problems, of which a row takes the first that it has."""
 COLUMN_ENCODER = "column:"
 """Name of an encoder that is a column of the rows, before the column."""
 SCORE_KINDS = ("column", "model", "plugin")
@@ -120,7 +128,8 @@ class StorageSection(Section):
 
 def _with_column(values: Any) -> Any:
     """Name the usual column of a format of conversations, where the section names none."""
-    usual = COLUMN_OF_FORMAT.get(str(values.get("format"))) if isinstance(values, dict) else None
+    form = str(values.get("format")) if isinstance(values, dict) else ""
+    usual = [*ANSWERS_TO_PROBLEMS] if form == "problem" else COLUMN_OF_FORMAT.get(form)
     return {"text_column": usual} | values if usual else values
 
 

@@ -280,6 +280,29 @@ def test_choose_by_a_score_of_your_own(new_project):
     assert "without a value for" in shown
 
 
+def test_bring_your_own_vectors(new_project):
+    page = Page("bring-your-own-vectors")
+    project = new_project(page.settings + "[automation]\nsettle_seconds = 0.0\n")
+    for folder in ("documents", "target"):
+        shutil.rmtree(project.root / folder, ignore_errors=True)
+    near, far, odd = ([1.0, 0.2, 0.0, 0.0], [0.0, 0.0, 0.3, 1.0], [1.0, 2.0, 3.0])
+    documents = sentences("algebra", 30, 8)
+    vectors = [near if at < 5 else odd if at == 5 else [*far[:3], float(at)] for at in range(30)]
+    rows = [{"text": text, "meta": {"vector": one}} for text, one in zip(documents, vectors, strict=True)]
+    write(project.root / "documents" / "rows.jsonl", map(json.dumps, rows))
+    examples = [{"text": text, "meta": {"vector": near}} for text in sentences("cooking", 8, 2)]
+    write(project.root / "target" / "rows.jsonl", map(json.dumps, examples))
+    project.tamis("materialize")
+    ranked = project.store.read("decisions", ["doc_id", "verdict"]).filter(verdict="selected")
+    assert set(ranked["doc_id"]) == {document_id(text) for text in documents[:5]}
+    page.says("`its list in column meta.vector has 3 numbers, not 4`")
+    said = project.tamis("explain", document_id(documents[5])).stdout
+    assert "its list in column meta.vector has 3 numbers, not 4" in said
+    page.says("the stage `row_vectors` fails and names the columns that there are")
+    project.reconfigure('column = "meta.vector"', 'column = "meta.other"')
+    assert "columns of the first rows: meta.vector" in project.tamis("materialize", code=None).stderr
+
+
 def test_write_a_score_or_sampler(new_project, monkeypatch, tmp_path):
     page = Page("write-a-score-or-sampler")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

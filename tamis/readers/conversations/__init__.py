@@ -1,16 +1,17 @@
-"""Conversations and instructions as documents: chat messages, ShareGPT and Alpaca columns.
+"""Conversations and instructions as documents: chat messages, ShareGPT, Alpaca, problems and preferences.
 
 The document is what was said, turn by turn, with an empty line between turns, as in that of a prompt and its
 response; so the same question and answer are one document in whatever form they come. It ends with the
 last answer: what nobody answered teaches nothing. A call of a tool is said by its JSON, `{"name": ...,
-"arguments": ...}`, a line each, below the text of its turn.
+"arguments": ...}`, a line each, below the text of its turn. Of a preference pair the document is the prompt
+with the chosen answer; the rejected one stays in its column.
 """
 
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,7 @@ from tamis.readers.arrow_values import Undecoded
 from tamis.readers.json_rows import Reader
 from tamis.readers.rows import Defect, Item, Reason, Row, malformed, require_column, wrong_encoding
 from tamis.readers.text import excerpt, normalise_text
-from tamis.readers.text_columns import find
+from tamis.readers.text_columns import PROBLEMS, find
 from tamis.settings.config import TargetSection
 from tamis.settings.sections import RowFormat
 
@@ -47,6 +48,8 @@ ROLES = {
 }
 """Roles by the names of speakers."""
 _KEYS = {"messages": ("role", "content"), "sharegpt": ("from", "value")}
+_ASKED_IN = {"alpaca": ("instruction", "input"), "problem": PROBLEMS, "preference": ("prompt",)}
+"""Columns of what is asked, by format."""
 _ROLES_SHOWN = 20
 _CALL_KEYS = ("toolcalls", "toolcall", "functioncalls", "functioncall", "tooluse", "tooluses")
 """Keys of a turn that hold calls of tools, in lower case and without underscores."""
@@ -96,7 +99,7 @@ def read_conversation(
 ) -> Conversation | Defect:
     """Return the conversation of a row, or why it has none; `column` is where it is, of Alpaca the answer."""
     try:
-        turns = _instruction(values, column) if form == "alpaca" else _turns(values[column], *_KEYS[form])
+        turns = _turns_of(values, form, column)
         while turns and turns[-1][0] != "assistant":
             turns.pop()
         if not turns:
@@ -108,7 +111,18 @@ def read_conversation(
 
 def columns_of(form: RowFormat, column: str) -> frozenset[str]:
     """Return the columns that a row's text is made of."""
-    return frozenset({column, "instruction", "input"} if form == "alpaca" else {column})
+    return frozenset({column, *_ASKED_IN.get(form, ())})
+
+
+def _turns_of(values: Mapping[str, Any], form: RowFormat, column: str) -> list[Turn]:
+    if form == "alpaca":
+        return _instruction(values, column)
+    if form == "problem":
+        return _problem(values, column)
+    if form == "preference":
+        pair = _preference(values, column)
+        return [*pair.prompt, *pair.chosen]
+    return _turns(values[column], *_KEYS[form])
 
 
 def _instruction(values: Mapping[str, Any], column: str) -> list[Turn]:
@@ -116,6 +130,65 @@ def _instruction(values: Mapping[str, Any], column: str) -> list[Turn]:
     if not asked[0][1]:
         raise _UnusableError("the instruction is missing or empty")
     return [turn for turn in (*asked, ("assistant", _text_of(values[column], column))) if turn[1]]
+
+
+def _problem(values: Mapping[str, Any], column: str) -> list[Turn]:
+    asked = next(filter(None, (_text_of(values.get(name), name) for name in PROBLEMS)), "")
+    if not asked:
+        raise _UnusableError(
+            f"the problem is missing or empty: a text in {' or '.join(PROBLEMS)} is expected"
+        )
+    return [turn for turn in (("user", asked), ("assistant", _text_of(values[column], column))) if turn[1]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preference:
+    """A preference pair: the turns before the answers, and the turns of each answer."""
+
+    prompt: tuple[Turn, ...]
+    chosen: tuple[Turn, ...]
+    rejected: tuple[Turn, ...]
+
+
+def read_preference(values: Mapping[str, Any], column: str) -> Preference | None:
+    """Return the pair of a row, whose chosen answer is in `column`; None where the row is none."""
+    with contextlib.suppress(_UnusableError):
+        return _preference(values, column)
+    return None
+
+
+def _preference(values: Mapping[str, Any], column: str) -> Preference:
+    """Return the pair of a row: its prompt and its answers are texts or lists of turns.
+
+    A list of turns may begin with those of the prompt; without a prompt, what both have in common is it.
+    """
+    prompt, chosen, rejected = (
+        _said(values.get(name), name, role)
+        for name, role in (("prompt", "user"), (column, "assistant"), ("rejected", "assistant"))
+    )
+    if not prompt:
+        pairs = zip(chosen[:-1], rejected[:-1], strict=False)
+        prompt = [one for one, other in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    chosen, rejected = (
+        said[len(prompt) :] if said[: len(prompt)] == prompt else said for said in (chosen, rejected)
+    )
+    for name, said in (("chosen", chosen), ("rejected", rejected)):
+        if not said or said[-1][0] != "assistant":
+            raise _UnusableError(f"the {name} answer is missing or empty")
+    if chosen == rejected:
+        raise _UnusableError("the chosen and the rejected answer are the same")
+    return Preference(prompt=tuple(prompt), chosen=tuple(chosen), rejected=tuple(rejected))
+
+
+def _said(value: Any, name: str, role: str) -> list[Turn]:
+    """Return the turns of a prompt or an answer, a list of messages or the text of one turn."""
+    if isinstance(value, list):
+        speaker = (
+            _KEYS["sharegpt"] if any("from" in turn for turn in value if isinstance(turn, dict)) else None
+        )
+        return _turns(value, *(speaker or _KEYS["messages"]))
+    text = _text_of(value, name)
+    return [(role, text)] if text else []
 
 
 def _turns(value: Any, speaker: str, said: str) -> list[Turn]:
@@ -276,7 +349,7 @@ class Answers:
 
     def _conversation(self, item: Row) -> Item:
         form, column = self.target.format, _column(item, str(self.target.text_column))
-        found = read_conversation(item.row, item.values, form, column)
+        found = read_conversation(item.row, item.columns, form, column)
         if isinstance(found, Defect):
             return found
         self.notes.append((item.row, None, None, json.dumps(found.starts)))

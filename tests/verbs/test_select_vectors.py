@@ -63,16 +63,25 @@ def test_blank_texts_need_no_vector():
 def test_quality_moves_the_choice_and_draws_by_it():
     low = np.zeros(30)
     low[7] = 1.0
-    found = tamis.select(POOL, GOAL, 1, sampler="got-d-quality", vectors=BOTH, quality=low)
-    assert found["row"][0] == 7
+    near, weighed = (
+        dict(tamis.select(POOL, GOAL, 1, vectors=BOTH, **more).select("row", "score").iter_rows())
+        for more in ({}, {"sampler": "got-d-quality", "quality": low})
+    )
+    assert weighed == pytest.approx({row: score + 1 - low[row] for row, score in near.items()})
     drawn = tamis.select(POOL, None, 5, sampler="quality-diversity", vectors=POOL_ND, quality=low)
     assert 7 in drawn.filter(verdict="selected")["row"]
-    rounds = tamis.select(POOL, GOAL, 5, sampler="got-d-quality-rounds", vectors=BOTH, quality=low)
-    assert 7 in rounds.filter(verdict="selected")["row"]
-    best = tamis.select([*POOL, POOL[7]], GOAL, 1, sampler="got-d-quality",
-                        vectors={**BOTH, "texts": np.vstack([POOL_ND, POOL_ND[7:8]])},
-                        quality=[*np.zeros(30), 1.0])  # fmt: skip
-    assert best["row"].to_list()[:2] == [7, 30], "of equal texts the best quality counts"
+    rounds = [
+        tamis.select(POOL, GOAL, 5, sampler="got-d-quality-rounds", vectors=BOTH, quality=one)
+        for one in (np.zeros(30), low)
+    ]
+    places = [dict(one.select("row", "rank").iter_rows())[7] for one in rounds]
+    assert places[1] < places[0]
+    twice = {**BOTH, "texts": np.vstack([POOL_ND, POOL_ND[7:8]])}
+    best = tamis.select(
+        [*POOL, POOL[7]], GOAL, 1, sampler="got-d-quality", vectors=twice, quality=[*np.zeros(30), 1.0]
+    )
+    scores = dict(best.select("row", "score").iter_rows())
+    assert scores[7] == scores[30] == pytest.approx(weighed[7]), "of equal texts the best quality counts"
 
 
 def test_texts_of_benchmarks_are_kept_out_by_name():

@@ -31,6 +31,7 @@ from tamis.store.tables import quoted
 from tamis.store.withdrawn import version_of
 from tamis.tokens.counting import TokenCounter, count_missing
 from tamis.tokens.identity import fingerprint
+from tamis.tokens.splitting import cutter_of
 from tamis.tokens.stage import TOKEN_COUNTS
 
 RECORDED_TOGETHER, BATCH_ROWS = 500, 10_000
@@ -175,7 +176,8 @@ def as_hashed(
     if work.current[("raw_shards", key)].data_version != work.snapshot.fingerprints[key]:
         raise ShardChangedError(shard.path)
     section = named(work.project.settings.corpus, shard.corpus)
-    reading = Reading(batch_rows=BATCH_ROWS, advance=advance)
+    cutter = cutter_of(work.project, section, work.project.home.cache / "tokenizers")
+    reading = Reading(batch_rows=BATCH_ROWS, advance=advance, cutter=cutter)
     if group := group_of(key):
         yield from read_files_of_group(group.read, section, reading, partial(_require_unchanged, work))
     else:

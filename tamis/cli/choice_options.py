@@ -58,6 +58,12 @@ def choice_options(verb: F) -> F:
             help="Texts are web pages: read their main text, and texts without markup as they are.",
         ),
         click.option(
+            "--split",
+            metavar="LENGTH",
+            help='Choose passages of documents that are longer, such as "2000 tokens", "1500 words" or "8000 '
+            'characters"; those chosen of a document are one row.',
+        ),
+        click.option(
             "--rules",
             default=",".join(RULES),
             show_default=True,

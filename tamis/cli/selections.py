@@ -70,6 +70,11 @@ REPEATED = ("rows", "column")
     help="Write all documents of the pool, the selected ones first, with verdict, reason and scores.",
 )
 @click.option(
+    "--passages",
+    is_flag=True,
+    help="Write a row for each chosen passage of a long document, instead of one row with all of them.",
+)
+@click.option(
     "--for",
     "trainer",
     type=click.Choice(TRAINERS),
@@ -100,13 +105,14 @@ def export(
     *,
     card: bool,
     scores: bool,
+    passages: bool,
     as_text: bool,
 ) -> int:
     """Write a selection, with all columns of its rows, into the folder of exports."""
-    if trainer and (form or listed or card or scores):
+    if trainer and (form or listed or card or scores or passages):
         raise click.UsageError(
             "--for writes the rows that the trainer takes, with their card; it takes no --format, --columns, "
-            "--with-card or --with-scores"
+            "--with-card, --with-scores or --passages"
         )
     if not trainer and (model or repetitions or as_text):
         raise click.UsageError("--model, --repetitions and --text need --for TRAINER")
@@ -120,7 +126,7 @@ def export(
             training = Training(trainer=trainer, model=model, as_text=as_text, counted=counted_rows)
             done = export_for_trainer(project, selection, training, output)
         else:
-            extras = Extras(card=card, scores=scores)
+            extras = Extras(card=card, scores=scores, passages=passages)
             done = export_selection(project, selection, form, columns, output, extras)
     print(f"{done.path}: {counted(done.documents, 'document')}")
     if done.card and done.card.parent != done.path.parent and form != FOLDER:

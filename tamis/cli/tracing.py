@@ -142,10 +142,12 @@ def _say_what_is_out_of_date(project: Project, snapshot: ProjectSnapshot | None)
 
 def _beginnings(store: Store, found: dict[str, Any]) -> dict[str, str]:
     """Return how the texts of the ids in an explanation begin."""
-    repeated = {row["duplicate_of"] for row in found["decisions"] if row["duplicate_of"]}
+    passages = found.get("passages", [])
+    decisions = [*found["decisions"], *(row for passage in passages for row in passage["decisions"])]
+    repeated = {row["duplicate_of"] for row in decisions if row["duplicate_of"]}
     served = {row["example_id"] for row in found["serves"]}
     return beginnings(store, TARGET_EXAMPLES.name, served) | beginnings(
-        store, DOCUMENTS.name, {found["doc_id"], *repeated}
+        store, DOCUMENTS.name, {found["doc_id"], *repeated, *(passage["doc_id"] for passage in passages)}
     )
 
 

@@ -17,6 +17,7 @@ from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.sources import with_corpora
 from tamis.corpus.stage import KEPT_ROWS, OCCURRENCES
+from tamis.passages.places import document_places
 from tamis.readers.kept_columns import TOO_LONG, has_columns, is_kept
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.text_columns import columns_of_path, sample_of
@@ -89,7 +90,8 @@ def _kept(store: Store, wanted: Wanted) -> Iterator[pl.DataFrame]:
 
 def _occurrences(store: Store, wanted: Wanted, columns: list[str], where: str | None = None) -> pl.DataFrame:
     if wanted.doc_ids is None:
-        return store.read(OCCURRENCES.name, columns, where)
+        others = [column for column in columns if column != "doc_id"]
+        return document_places(store, others, where).unique().select(columns)
     blocks = [*store.by_ids(OCCURRENCES.name, wanted.doc_ids, columns)]
     rows = pa.concat_tables([store.schema(OCCURRENCES.name).empty_table().select(columns), *blocks])
     return pl.DataFrame(pl.from_arrow(rows))

@@ -22,6 +22,8 @@ from tamis.corpus.remote.errors import RemoteForbiddenError
 from tamis.corpus.remote.fetching import fetched
 from tamis.corpus.shards import Shard, ShardGoneError
 from tamis.duplicates.shared_text import system_turn
+from tamis.passages.cutting import Cutter
+from tamis.passages.places import BEGIN, COUNT, GAP, NUMBER, OF_PASSAGES, PARENT
 from tamis.readers.arrow_values import Undecoded
 from tamis.readers.conversations import (
     LABEL_CHARACTERS,
@@ -61,9 +63,17 @@ DOCUMENT_SCHEMA = {
     "content": pl.Utf8,
     "system_turn": pl.Utf8,
     "system_turn_end": pl.UInt32,
+    PARENT: pl.Utf8,
+    NUMBER: pl.UInt32,
+    COUNT: pl.UInt32,
+    BEGIN: pl.UInt32,
+    GAP: pl.Utf8,
 }
-Checked = tuple[Any, ...] | Defect | None
-"""A document (values in the order of `DOCUMENT_SCHEMA`), a defect, or None for a short text."""
+WHOLE = (None,) * len(OF_PASSAGES)
+"""Values of a document's row that are those of passages."""
+Checked = list[tuple[Any, ...]] | Defect | None
+"""A document (its row, or one for each passage, in the order of `DOCUMENT_SCHEMA`), a defect, or None for a
+short text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +81,8 @@ class ShardBatch:
     """A part of a shard.
 
     documents: a row per occurrence, columns as in `DOCUMENT_SCHEMA`; a text that occurs twice has two
-    rows of one doc_id; content: the row's own columns (`tamis.readers.kept_columns`); system_turn and
+    rows of one doc_id. A text that is split has a row for each passage, all in one batch, of which the first
+    has the content. content: the row's own columns (`tamis.readers.kept_columns`); system_turn and
     system_turn_end: of a conversation that begins with one, its hash and where it ends. quarantine: row (-1 =
     the whole shard), reason, detail, excerpt, rows_lost. skipped: rows shorter than `minimum_characters`,
     which are no error. Of a file, in its last batch: odd (how many values could not be kept as they were, by
@@ -88,11 +99,15 @@ class ShardBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Options of reading a shard: rows a batch, a callback for progress, and the most bytes of a kept row."""
+    """Options of reading a shard: rows a batch, a callback for progress, and the most bytes of a kept row.
+
+    `cutter`: makes passages of long texts; without it every row is one document.
+    """
 
     batch_rows: int = 2_000
     advance: Advance = ignore
     kept_bytes: float = KEPT_BYTES
+    cutter: Cutter | None = None
 
 
 def read_shard(
@@ -158,14 +173,14 @@ def _batches(
     batch, advance = _Batch(), reading.advance
     for checked in _checked(items, checks, shard):
         batch.add(checked)
-        if batch.rows % REPORTED_ROWS == 0:
+        if batch.read % REPORTED_ROWS == 0:
             advance(REPORTED_ROWS)
         if batch.is_full(reading):
-            advance(batch.rows % REPORTED_ROWS)
+            advance(batch.read % REPORTED_ROWS)
             yield batch.frames()
             batch = _Batch(first=False)
     if batch.rows or batch.first:
-        advance(batch.rows % REPORTED_ROWS)
+        advance(batch.read % REPORTED_ROWS)
         yield batch.frames()
 
 
@@ -175,6 +190,7 @@ def _checks(shard: Shard, corpus: CorpusSection, reading: Reading) -> "_Checks":
         corpus=corpus,
         default_source=shard.name,
         kept_bytes=reading.kept_bytes,
+        cutter=reading.cutter,
         own=columns_of(corpus.format, usual_place(corpus).name).union(LABELS),
         place=usual_place(corpus),
         taken=None if is_plain_name(corpus.text_column) or corpus.kind == "python-docs" else Counter(),
@@ -222,10 +238,10 @@ def read_files_of_group(
             batch.add(Defect(row=WHOLE_SHARD, reason=Reason.UNREADABLE, detail=error.problem), file.key)
         whole(file)
         if batch.is_full(reading):
-            reading.advance(batch.rows)
+            reading.advance(batch.read)
             yield batch.frames()
             batch = _Batch()
-    reading.advance(batch.rows)
+    reading.advance(batch.read)
     yield batch.frames()
 
 
@@ -258,10 +274,10 @@ def _one_for_all(found: Iterable[Checked]) -> Iterator[Checked]:
 
 
 class _Batch:
-    """Checked rows on their way into two frames."""
+    """Checked rows on their way into two frames; `read`: how many, whatever passages they have."""
 
     def __init__(self, first: bool = True) -> None:
-        self.first, self.skipped, self.n_bytes = first, 0, 0
+        self.first, self.skipped, self.n_bytes, self.read = first, 0, 0, 0
         self._documents: list[tuple[Any, ...]] = []
         self._defects: list[Defect] = []
         self._files: tuple[list[str], list[str]] = [], []
@@ -275,16 +291,18 @@ class _Batch:
 
     def add(self, checked: Checked, file: str | None = None) -> None:
         """Take a checked row; `file`: the key of its file, where the batch is of many."""
+        self.read += 1
         if checked is None:
             self.skipped += 1
             return
         if file is not None:
-            self._files[isinstance(checked, Defect)].append(file)
+            count = 1 if isinstance(checked, Defect) else len(checked)
+            self._files[isinstance(checked, Defect)].extend([file] * count)
         if isinstance(checked, Defect):
             self._defects.append(checked)
         else:
-            self._documents.append(checked)
-            self.n_bytes += checked[3]
+            self._documents += checked
+            self.n_bytes += sum(row[3] for row in checked)
 
     def frames(self) -> ShardBatch:
         documents = pl.DataFrame(self._documents, schema=DOCUMENT_SCHEMA, orient="row")
@@ -303,13 +321,14 @@ class _Checks:
 
     `own`: columns that become the document itself or its language, source or licence: no metadata. `place`:
     where the text is, unless a row says otherwise. `taken`: rows by the place of their text, where tamis.toml
-    does not name the column; the first place is that of the file. `odd`: values that could not be kept as
-    they were, by column and what was done to them.
+    does not name the column; the first place is that of the file. `cutter`: as of `Reading`. `odd`: values
+    that could not be kept as they were, by column and what was done to them.
     """
 
     corpus: CorpusSection
     default_source: str
     kept_bytes: float
+    cutter: Cutter | None
     own: frozenset[str]
     place: TextPlace
     taken: Counter[TextPlace] | None
@@ -354,19 +373,29 @@ class _Checks:
             return None
         if is_mistaken(text):
             self.odd[place.name, UNMENDED if self.corpus.repair else MISTAKEN] += 1
-        doc_id = hashlib.sha256(data).hexdigest()[:32]
+        doc_id = _id_of(data)
         turn = (system_turn(text[:turn_end]), turn_end) if turn_end else (None, None)
-        return (doc_id, text, len(text), len(data), *self._origin(item, place), *turn)
+        passages = self.cutter.cut(text) if self.cutter else ()
+        *origin, content = self._origin(item, place, split=bool(passages))
+        if not passages:
+            return [(doc_id, text, len(text), len(data), *origin, content, *turn, *WHOLE)]
+        rows = []
+        for number, passage in enumerate(passages):
+            own = passage.text.encode()
+            of_document = (doc_id, number, len(passages), passage.begin, passage.gap)
+            sizes, kept = (len(passage.text), len(own)), content if number == 0 else None
+            rows.append((_id_of(own), passage.text, *sizes, *origin, kept, *turn, *of_document))
+        return rows
 
     def _origin(
-        self, item: Row, place: TextPlace
+        self, item: Row, place: TextPlace, *, split: bool
     ) -> tuple[str | None, int, str, str | None, str, str | None]:
         values, corpus = item.values, self.corpus
         apart = corpus.format == "text" and place.name not in LABELS
         if apart and len(values) == 1 and not item.as_json and place == self.main:  # nothing but the text
             return corpus.language, item.row, self.default_source, corpus.licence, NO_METADATA, None
         licence = next((found for name in LICENCE_COLUMNS if (found := _licence(values.get(name)))), None)
-        kept = self._kept(item, place) if corpus.keep_columns else None
+        kept = self._kept(item, place, split=split) if corpus.keep_columns else None
         whole = {name for name in values if kept and is_kept(corpus, name)}
         own = self.own if place is self.place else self.own | {place.name}
         return (
@@ -378,10 +407,13 @@ class _Checks:
             kept,
         )
 
-    def _kept(self, item: Row, place: TextPlace) -> str | None:
-        """Return the columns of a row to keep: without its text, if that is where the file has its texts."""
+    def _kept(self, item: Row, place: TextPlace, *, split: bool) -> str | None:
+        """Return the columns of a row to keep: without its text, if that is where the file has its texts.
+
+        The text of a row that is `split` is kept in no column, since it shows passages that are not chosen.
+        """
         is_text = self.corpus.format == "text"
-        if is_text and place != self.main:
+        if is_text and place != self.main and not split:
             return self._with_text(item, place)
         # The turns of a nested conversation are in its column as well.
         own = place.name if is_text or place.is_nested else None
@@ -397,6 +429,11 @@ class _Checks:
                 lowered(row, place.keys, text)
         apart = main.name if main and main.name not in row and is_kept(self.corpus, main.keys[0]) else None
         return kept_row(row, self.corpus, self.kept_bytes, apart, self.odd)
+
+
+def _id_of(data: bytes) -> str:
+    """Return the id of a normalised text in UTF-8."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def _licence(value: object) -> str | None:

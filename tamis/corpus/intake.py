@@ -28,6 +28,7 @@ from tamis.corpus.small_files import (
     rows_of_files,
 )
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
+from tamis.passages.places import DOCUMENT, PARENT, document_places
 from tamis.readers.rows import LEFT_OUT, WHOLE_SHARD
 from tamis.store.digests import row_records, rows_digest
 from tamis.store.retained import retain
@@ -130,9 +131,10 @@ def store_shards(
     `group_of`: how a group is taken in, whose batches hold the files that are read.
     """
     texts, barred = _Texts(store), refusal(store)
-    places = store.read("occurrences", ["shard", "doc_id"])
+    # What was lost is counted in documents: another limit for passages loses nothing.
+    places = document_places(store, ["shard", "row"]).unique()
     rows = rows_before(store, places)
-    places = places.unique()
+    places = places.select("shard", "doc_id").unique()
     had = dict(places.group_by("shard").len().iter_rows())
     group = _Group(barred, rows)
     for shard, batches in shards:
@@ -208,10 +210,18 @@ class _Texts:
 
 def kept_rows(documents: pl.DataFrame, heading: str | None) -> pl.DataFrame:
     """Return the rows (doc_id, row, content) that keep the columns of documents, and their heading."""
-    rows = documents.select("doc_id", pl.col("row").cast(pl.Int64), "content").drop_nulls("content")
+    rows = documents.select(DOCUMENT, pl.col("row").cast(pl.Int64), "content").drop_nulls("content")
     if heading is None:
         return rows
     return pl.concat([rows, pl.DataFrame([("", WHOLE_SHARD, heading)], schema=rows.schema, orient="row")])
+
+
+def _with_contents(documents: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+    """Return documents, of which the first of each row has the content that the row had as it was read."""
+    contents = read.select("row", "content").drop_nulls("content")
+    joined = documents.drop("content").join(contents, on="row", how="left", maintain_order="left")
+    first = pl.when(pl.col("row").is_first_distinct()).then("content").alias("content")
+    return joined.with_columns(first).select(documents.columns)
 
 
 class _Group:
@@ -240,11 +250,14 @@ class _Group:
             self.groups[shard], intake.files = group, len(group.read)
             intake.refused.update(group.kept.refused)
         of_shard = pl.lit(shard).alias("shard")
+        rows_read = 0
         for batch in batches:
             intake.skipped += batch.skipped
             intake.odd_values += sum(count for key, count in batch.odd.items() if key[0] != LEFT_OUT)
             intake.left_out += sum(count for key, count in batch.odd.items() if key[0] == LEFT_OUT)
             documents, refused = self.barred.documents(batch.documents)
+            if len(refused) and len(documents[PARENT].drop_nulls()):
+                documents = _with_contents(documents, batch.documents)
             if group is None:
                 documents, shown = self.barred.columns(documents)
             else:  # a file of one text has no other columns
@@ -260,6 +273,7 @@ class _Group:
                 rows = _named(documents, of_shard).select(schema_of("occurrences").names)
                 self.frames["occurrences"].setdefault(shard, []).append(rows)
                 intake.occurrences += len(rows)
+                rows_read += rows.select("shard", "row").n_unique()
             if len(quarantine):
                 self.frames["quarantine"].setdefault(shard, []).append(_named(quarantine, of_shard))
             found = [_named(places, of_shard) for places in (refused, shown, held, named)]
@@ -269,9 +283,7 @@ class _Group:
             self.rows += len(batch.documents) + len(batch.quarantine)
         lost = self.frames["quarantine"].get(shard)
         if lost is not None and shard in self.rows_before:
-            lost[:] = [
-                with_lost_rows(pl.concat(lost), self.rows_before[shard], intake.occurrences + intake.skipped)
-            ]
+            lost[:] = [with_lost_rows(pl.concat(lost), self.rows_before[shard], rows_read + intake.skipped)]
 
     def _heading(self, heading: str | None) -> tuple[str | None, pl.DataFrame]:
         """Return a heading without withdrawn names of columns, and the places (row, doc_id) of these."""
@@ -306,8 +318,8 @@ class _Group:
         return Shrinkage(shard=shard, before=before, now=now, doc_ids=own["doc_id"].unique())
 
     def _places_of(self, shard: str) -> pl.DataFrame:
-        """Return shard and doc_id of each document that was read of a shard."""
-        frames = [frame.select("shard", "doc_id") for frame in self.frames["occurrences"].get(shard, ())]
+        """Return shard and doc_id of the documents of a shard that was read; of passages, of the whole."""
+        frames = [frame.select("shard", DOCUMENT) for frame in self.frames["occurrences"].get(shard, ())]
         return pl.concat([pl.DataFrame(schema={"shard": pl.String, "doc_id": pl.String}), *frames])
 
     def bad_rows_of(self, shard: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.nesting import on_own_stack, with_leaves
+from tamis.passages.places import DOCUMENT, PARENT, PARTED
 from tamis.readers.text import ORIGINAL, document_id, loose_id
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
@@ -142,20 +144,27 @@ def without_names(metadata: str, names: Container[str]) -> str:
 class Refusal:
     """The withdrawn ids, as a filter on what a reader hands on.
 
-    `loose_ids`: the withdrawn document of each loose id.
+    `loose_ids`: the withdrawn document of each loose id. `parts`: the withdrawn passages of documents that
+    are not withdrawn as a whole.
     """
 
     doc_ids: pl.Series
     loose_ids: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def documents(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Documents that may be taken, and the places (row, doc_id, shard if they have it) of the others.
 
-        A text that was mended or extracted on reading is refused if the one in its file is withdrawn.
+        A text that was mended or extracted on reading is refused if the one in its file is withdrawn, and a
+        passage if its document is, or if the document was cut elsewhere when a passage of it was withdrawn.
         """
         withdrawn = self.doc_ids.implode()
+        found, shown = self._in_parts(found)
         refused = pl.col("doc_id").is_in(withdrawn)
-        left, places = found.filter(~refused), _places(found.filter(refused))
+        of_whole = pl.col(PARENT).is_in(withdrawn).fill_null(False)
+        left = found.filter(~(refused | of_whole))
+        documents = found.filter(of_whole).with_columns(doc_id=PARENT)
+        places = pl.concat([shown, _places(found.filter(refused)), _places(documents)])
         if not len(self.doc_ids) or not left["metadata"].str.contains(f'"{ORIGINAL}": ', literal=True).any():
             return left, places
         ids = pl.col("metadata").str.json_path_match(f"$.{ORIGINAL}").str.split(" ")
@@ -164,17 +173,35 @@ class Refusal:
         others = _places(left.drop_nulls(ORIGINAL).with_columns(doc_id=pl.col(ORIGINAL)))
         return left.filter(pl.col(ORIGINAL).is_null()).drop(ORIGINAL), pl.concat([places, others])
 
+    def _in_parts(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return documents without those that have a withdrawn passage in another place, and their places.
+
+        Such a document would bring the text of the passage back under other ids.
+        """
+        touched = found.filter(DOCUMENT.is_in([*self.parts])) if self.parts else found.clear()
+        missing: dict[str, str] = {}
+        for document, ids in touched.group_by(DOCUMENT.alias("document")).agg("doc_id").iter_rows():
+            if others := self.parts[document].difference(ids):
+                missing[document] = min(others)
+        if not missing:
+            return found, _places(found.clear())
+        named = DOCUMENT.replace_strict(missing, default=None, return_dtype=pl.String)
+        return found.filter(named.is_null()), _places(found.with_columns(doc_id=named).drop_nulls("doc_id"))
+
     def columns(self, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Documents of which no other column holds what is withdrawn, and the places of those that did."""
         known, places = frozenset(self.doc_ids), [_places(documents.clear())]
         if not known:
             return documents, places[0]
         for column in ("content", "metadata"):
-            shown = rows_showing(documents.select("row", column).drop_nulls(), column, known)
+            # Passages of a row have the same columns.
+            distinct = documents.select("row", column).drop_nulls().unique(maintain_order=True)
+            shown = rows_showing(distinct, column, known)
             places.append(_places(shown.explode("shown").select("row", doc_id="shown")))
             documents = documents.update(shown.select("row", column), on="row")
             if column == "content":
-                cut = shown.select("row", "names").join(documents.select("row", "metadata"), on="row")
+                metadata_of = documents.select("row", "metadata").unique(maintain_order=True)
+                cut = shown.select("row", "names").join(metadata_of, on="row")
                 cleared = [without_names(one, names) for _row, names, one in cut.iter_rows()]
                 metadata = pl.Series("metadata", cleared, pl.String)
                 documents = documents.update(cut.select("row", metadata), on="row")
@@ -207,7 +234,16 @@ def refusal(store: Store) -> Refusal:
     """Return the withdrawn ids as they are now."""
     rows = read_withdrawals(store)
     loose = rows.drop_nulls("loose_id").select("loose_id", "doc_id")
-    return Refusal(doc_ids=rows["doc_id"], loose_ids=dict(loose.iter_rows()))
+    parts: dict[str, set[str]] = defaultdict(set)
+    of_passages = rows.filter(pl.col("scope").str.starts_with(f"{PARTED} "))
+    for doc_id, scope in of_passages.select("doc_id", "scope").iter_rows():
+        for document in scope.removeprefix(PARTED).split():
+            parts[document].add(doc_id)
+    return Refusal(
+        doc_ids=rows["doc_id"],
+        loose_ids=dict(loose.iter_rows()),
+        parts={document: frozenset(ids) for document, ids in parts.items()},
+    )
 
 
 def stored_near_repeats(store: Store, barred: Refusal) -> dict[str, str]:

@@ -4,9 +4,12 @@ from typing import Any
 
 from tamis.corpus import CODE_VERSION
 from tamis.duplicates import near_duplicates
+from tamis.passages import SPLIT_CODE_VERSION
 from tamis.readers import pages, repair
 from tamis.readers.streams import holds_pages
 from tamis.settings.references import named
+from tamis.settings.tokenizer import counting_tokenizer
+from tamis.settings.values import TOKENS, split_length
 from tamis.stage import Automation, Growth, Snapshot, Stage, edge, every, refused, same, section_settings
 from tamis.store.columns import DOC_ID, FINGERPRINT, Table, band_keys, integer, moment, single, text, unsigned
 
@@ -29,7 +32,7 @@ DOCUMENTS = Table(
 )
 OCCURRENCES = Table(
     name="occurrences",
-    key=("shard", "row"),
+    key=("shard", "row", "passage_number"),
     text=("metadata",),
     indexed=True,
     columns=(
@@ -56,6 +59,16 @@ OCCURRENCES = Table(
             "system_turn_end",
             "number of characters of this system turn, with the empty line after it; null if there is none",
         ),
+        text(
+            "passage_of",
+            "id of the document that the row's text is a passage of; null if the row was not split",
+        ),
+        unsigned("passage_number", "place of the passage in its document, counted from 0; null if not split"),
+        unsigned("passage_count", "number of passages of the document; null if not split"),
+        unsigned(
+            "passage_begin", "character offset in the document at which the passage begins; null if not split"
+        ),
+        text("passage_gap", "white space between the passage and the one before it; null if not split"),
     ),
 )
 KEPT_ROWS = Table(
@@ -64,7 +77,9 @@ KEPT_ROWS = Table(
     text=("content",),
     columns=(
         text(
-            "doc_id", "id of the row's document; empty in the heading row, which describes a file's columns"
+            "doc_id",
+            "id of the row's document (of the whole text if it was split); empty in the heading row, which "
+            "describes a file's columns",
         ),
         text("shard", "shard that contains the row"),
         integer(
@@ -202,6 +217,10 @@ def _corpus_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
         later["pages"] = pages.identity()
     if section.repair:
         later["repaired_by"] = repair.identity()
+    if section.split:
+        later["split"] = f"{section.split}, {SPLIT_CODE_VERSION}"
+        if split_length(section.split).unit == TOKENS and counting_tokenizer(snapshot.project.settings):
+            later["split_by"] = snapshot.tokenizer_identity
     return read | later | refused(snapshot, DOCUMENTS_STAGE.name, partition)
 
 

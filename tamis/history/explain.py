@@ -17,10 +17,11 @@ from tamis.base.numbers import counted, cut, percent
 from tamis.corpus.quarantine import TABLE as SET_ASIDE
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files, rows_of_files
-from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
+from tamis.corpus.stage import DOCUMENTS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.filters.flags import IMPLAUSIBLE
 from tamis.filters.form.statistics import LEAST
 from tamis.graph.stages import stages
+from tamis.passages.places import BEGIN, COUNT, NUMBER, PARENT, read_passages
 from tamis.plugins.reading import PLUGINS
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.records.listed_rows import Listing
@@ -72,6 +73,10 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     `topic` is that of the document, with words that name it; where it judges the form of documents, `form` is
     what the model says. A decision made by a filter has `evidence`: the measured value, and the limit in the
     settings of that decision; one by got-d-debiased has `debiased`: the score and its two parts.
+
+    A document that was split has the key `passages`: of each its id, number (from 0), `of` how many, and
+    decisions; its checkpoints are those of its passages. A passage has the key `passage_of`: the documents
+    that it is from, with its number, `of` how many, and where it begins and ends, in characters.
     """
     store, manifests, where = home.store, ManifestFolder.of(home), f"doc_id = {quoted(doc_id)}"
     withdrawn = read_withdrawals(store, where).to_dicts()
@@ -81,7 +86,12 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
     aside = store.read(SET_ASIDE, ["stage", "reason", "detail"], where).sort("stage").to_dicts()
     current = read_current_values(store)
     decided = _decisions(store, doc_id, manifests, current)
-    places = store.read(OCCURRENCES.name, ["shard", "row", "source"], where).sort("shard", "row").to_dicts()
+    columns = ["shard", "row", "source"]
+    split = read_passages(store, [*columns, "doc_id", NUMBER, COUNT], f"{PARENT} = {quoted(doc_id)}")
+    found = pl.concat([store.read(OCCURRENCES.name, columns, where), split.select(columns)])
+    places = found.unique().sort("shard", "row").to_dicts()
+    read_as = sorted({doc_id, *split["doc_id"]})
+    trained = one_of("doc_id", read_as)
     topic = store.read(TOPICS.name, ["topic"], where)["topic"].to_list()
     named = {"topic": topic[0], "words": read_names(store).words.get(topic[0], [])} if topic else {}
     return (
@@ -90,25 +100,64 @@ def explain_document(home: Home, doc_id: str) -> dict[str, Any]:
         | ({"set_aside": aside} if aside else {})
         | ({"topic": named} if named else {})
         | ({"form": judged} if (judged := judged_form(store, doc_id)) else {})
+        | ({"passage_of": parents} if (parents := _documents_of(store, doc_id)) else {})
+        | ({"passages": _passages(store, split, manifests, current)} if len(split) else {})
         | {
             "doc_id": doc_id,
             "occurrences": _named_in_groups(store, [places])[0],
             "scores": _with_plugins(_scores(store, doc_id), manifests, current),
             "decisions": decided,
             "serves": _serves(store, doc_id, decided),
-            "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data", "training_count"], where)
+            "checkpoints": store.read(TRAINED_ON.name, ["checkpoint", "data", "training_count"], trained)
             .with_columns(pl.col("training_count").fill_null(1))
+            .group_by("checkpoint", "data")
+            .agg(pl.col("training_count").max())
             .sort("checkpoint")
             .to_dicts(),
         }
-        | ({"superseded": earlier} if (earlier := _superseded(home, doc_id, current)) else {})
+        | ({"superseded": earlier} if (earlier := _superseded(home, read_as, current)) else {})
     )
 
 
-def _superseded(home: Home, doc_id: str, current: CurrentValues) -> list[dict[str, Any]]:
-    """Return the superseded checkpoints that list a document as trained on, and the folder of each."""
+def _documents_of(store: Store, doc_id: str) -> list[dict[str, Any]]:
+    """Return the documents that a passage is from, with its place in each."""
+    end = (pl.col(BEGIN) + pl.col("n_chars")).alias("end")
+    columns = ["doc_id", PARENT, NUMBER, COUNT, BEGIN]
+    where = f"doc_id = {quoted(doc_id)}"
+    places = read_passages(store, columns, where).drop_nulls(PARENT).unique()
+    return (
+        places.join(store.read(DOCUMENTS.name, ["doc_id", "n_chars"], where), on="doc_id")
+        .sort(PARENT, NUMBER)
+        .select(document=PARENT, number=NUMBER, of=COUNT, begin=BEGIN, end=end)
+        .to_dicts()
+    )
+
+
+def _passages(
+    store: Store, split: pl.DataFrame, manifests: ManifestFolder, current: CurrentValues
+) -> list[dict[str, Any]]:
+    """Return the passages of a document in its first place, in order, each with the decisions on it."""
+    first = split.sort("shard", "row").select("shard", "row").head(1)
+    passages = split.join(first, on=["shard", "row"]).sort(NUMBER)
+    names = [name for name in _DECISION if name != "selection"]
+    decided: dict[str, list[dict[str, Any]]] = {doc_id: [] for doc_id in passages["doc_id"]}
+    for found in all_published(current, manifests):
+        rows = pl.DataFrame(pl.from_arrow(read_decisions(store, manifests, found, ["doc_id", *names])))
+        for row in rows.filter(pl.col("doc_id").is_in([*decided])).to_dicts():
+            decided[row.pop("doc_id")].append({"selection": found.selection} | row)
+    return [
+        {"doc_id": doc_id, "number": number, "of": count, "decisions": decided[doc_id]}
+        for doc_id, number, count in passages.select("doc_id", NUMBER, COUNT).iter_rows()
+    ]
+
+
+def _superseded(home: Home, doc_ids: Sequence[str], current: CurrentValues) -> list[dict[str, Any]]:
+    """Return the superseded checkpoints that list a document as trained on, and the folder of each.
+
+    doc_ids: its id, and those of its passages.
+    """
     names = [stage.name for stage in stages().values() if stage.learning in KINDS]
-    search = Listing(ManifestFolder.of(home), [doc_id])
+    search = Listing(ManifestFolder.of(home), doc_ids)
     return [
         {"checkpoint": manifest.partition, "manifest": manifest.id, "folder": home.relative(folder)}
         for folder, manifest in superseded_checkpoints(home, current, names)
@@ -267,6 +316,12 @@ def explanation_lines(
     places = [f"found in {_place_line(row, paths, row['source'])}" for row in found["occurrences"]]
     lines += [f"  {line}" for line in cut(places, "--json", SHOWN)]
     lines += [
+        f"  passage {place['number'] + 1} of {place['of']} of document {place['document']}, characters "
+        f"{place['begin']:,} to {place['end']:,}"
+        for place in found.get("passage_of", [])
+    ]
+    lines += _passage_lines(found.get("passages", []), with_text)
+    lines += [
         f"  example of the target {row['target']}, {_SPLITS[row['split']]} ({row['source']})"
         for row in found.get("examples", [])
     ]
@@ -306,6 +361,24 @@ def explanation_lines(
     if not found["checkpoints"] and not found.get("superseded"):
         lines.append("  no checkpoint was trained on this document")
     return lines
+
+
+def _passage_lines(passages: Sequence[Mapping[str, Any]], named: Callable[[str], str]) -> list[str]:
+    """Return how a document was split and what was decided on each passage, as lines for a person."""
+    if not passages:
+        return []
+    count = passages[0]["of"]
+    gone = f", of which {len(passages)} are left; the others are withdrawn" if len(passages) < count else ""
+    lines = [f"  split into {count} passages{gone}"]
+    decisions = [row for passage in passages for row in passage["decisions"]]
+    for selection in sorted({row["selection"] for row in decisions}):
+        verdicts = [row["verdict"] for row in decisions if row["selection"] == selection]
+        lines.append(f"  {selection}: {verdicts.count('selected')} of {len(verdicts)} passages selected")
+    shown = []
+    for passage in passages:
+        shown.append(f"passage {passage['number'] + 1}: {named(passage['doc_id'])}")
+        shown += [f"  {decision_line(row | {'evidence': None}, named)}" for row in passage["decisions"]]
+    return lines + [f"    {line}" for line in cut(shown, "--json", 3 * SHOWN)]
 
 
 def _plugin_in_words(score: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from tamis.base.numbers import counted
 from tamis.corpus import Shard
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.stage import DOCUMENTS, DOCUMENTS_STAGE, OCCURRENCES, QUARANTINE
+from tamis.passages.places import PARENT, document_places, read_passages
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.text import ORIGINAL, document_id, excerpt
 from tamis.store.schemas import tables_of_texts
@@ -83,10 +84,15 @@ def short_id(doc_id: str) -> str:
 def _beginning_with(store: Store, doc_id: str) -> set[str]:
     # The table compares a range or equality in place; LIKE takes three times as long.
     after = doc_id[:-1] + chr(ord(doc_id[-1]) + 1)
-    within = f"doc_id >= {quoted(doc_id)} AND doc_id < {quoted(after)}"
-    where = f"doc_id = {quoted(doc_id)}" if len(doc_id) == ID_DIGITS else within
+
+    def where(column: str) -> str:
+        if len(doc_id) == ID_DIGITS:
+            return f"{column} = {quoted(doc_id)}"
+        return f"{column} >= {quoted(doc_id)} AND {column} < {quoted(after)}"
+
     tables = (*tables_of_texts(), WITHDRAWALS)
-    return {key for table in tables for key in store.read(table, ["doc_id"], where)["doc_id"]}
+    found = {key for table in tables for key in store.read(table, ["doc_id"], where("doc_id"))["doc_id"]}
+    return found | set(read_passages(store, [PARENT], where(PARENT))[PARENT])
 
 
 def document_of_text(store: Store, text: str) -> str:
@@ -135,7 +141,7 @@ def document_of_place(store: Store, shards: dict[str, Shard], file: str, row: in
         raise UnknownPlaceError(file, None, problem)
     scope = f"shard = {quoted(keys[0])}"
     here = f"{scope} AND row = {min(row, LAST_ROW)}"
-    found = store.read(OCCURRENCES.name, ["doc_id"], here)["doc_id"]
+    found = document_places(store, [], here)["doc_id"]
     if len(found):
         return str(found[0])
     _raise_for_quarantine(store, file, row, here)

@@ -87,6 +87,16 @@ COLUMNS = {
     "repetitions": ("sc:Integer", "How often the document is trained on in an epoch."),
 }
 
+PASSAGES = {
+    "passage_of": (
+        "sc:Text",
+        "Id of the document that the text is a passage of; null if the document was not split.",
+    ),
+    "passage_number": ("sc:Integer", "Place of the passage in its document, from 0; null if not split."),
+    "passage_count": ("sc:Integer", "Number of passages of the document; null if it was not split."),
+    "passage_gap": ("sc:Text", "White space between the passage and the one before it; null if not split."),
+}
+"""Columns of a file with documents that were split."""
 DECIDED = {
     "verdict": ("sc:Text", "Whether the document was selected or rejected."),
     "reason": ("sc:Text", "Code of the reason for the verdict, exactly one per document."),
@@ -223,8 +233,8 @@ def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
         values = values.value_type
     data_type = next((stated for test, stated in _DATA_TYPES if test(values)), None) if name.strip() else None
     meaning = "A column of the original rows, unchanged."
-    if name in known and name in COLUMNS | DECIDED:
-        data_type, meaning = (COLUMNS | DECIDED)[name]
+    if name in known and name in (stated := COLUMNS | DECIDED | PASSAGES):
+        data_type, meaning = stated[name]
     if data_type is None:
         return None
     return {

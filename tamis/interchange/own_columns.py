@@ -25,6 +25,7 @@ from tamis.corpus.shards import Shard
 from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import KEPT_ROWS, RAW_STAGE
 from tamis.interchange.json_lines import FLOAT, INTEGER, NUMBER, as_json_text, json_texts, kinds_of
+from tamis.passages.places import documents_of
 from tamis.project import Project
 from tamis.readers.arrow_values import FAR, is_json, is_known_zone, native, shown_values
 from tamis.readers.kept_columns import TOO_LONG, Heading, read_heading
@@ -34,6 +35,7 @@ from tamis.scan.sources import scan_files
 from tamis.settings.references import named
 from tamis.store.tables import one_of
 from tamis.store.withdrawn import withdrawn_ids
+from tamis.tokens.splitting import cutter_of
 
 Place = tuple[str, int]
 """(shard, row)."""
@@ -68,7 +70,7 @@ def read_own_rows(project: Project, places: pl.DataFrame) -> OwnRows:
     wanted = set(places.select("shard", "row").iter_rows())
     small = {*group_of_files(store)["shard"]}  # files of one text, which have no other columns
     missing = {place for place in wanted if place[0] not in found.headings and place[0] not in small}
-    doc_ids = places["doc_id"].unique().to_list()
+    doc_ids = documents_of(store, places["doc_id"]).to_list()
     for block in store.by_ids(KEPT_ROWS.name, doc_ids, ["shard", "row", "content"]):
         for *place, content in zip(*(column.to_pylist() for column in block.columns), strict=True):
             if content == TOO_LONG:
@@ -106,7 +108,8 @@ def _read_again(project: Project, missing: set[Place], found: OwnRows) -> None:
 def _read_file(shard: Shard, project: Project, wanted: set[int], found: OwnRows) -> None:
     section = named(project.settings.corpus, shard.corpus)
     gone = frozenset(withdrawn_ids(project.home.store))
-    for batch in read_as(shard, section, Reading(kept_bytes=float("inf"))):
+    cutter = cutter_of(project, section, project.home.cache / "tokenizers")
+    for batch in read_as(shard, section, Reading(kept_bytes=float("inf"), cutter=cutter)):
         if batch.heading is not None:
             found.headings[shard.key] = read_heading(batch.heading)
         kept = batch.documents.select("row", "content").drop_nulls("content")

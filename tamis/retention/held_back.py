@@ -14,12 +14,13 @@ import polars as pl
 
 from tamis.base.numbers import counted, named
 from tamis.corpus.shards import Shard, is_group_key
-from tamis.corpus.stage import EXAMPLES_STAGE, OCCURRENCES
+from tamis.corpus.stage import EXAMPLES_STAGE
 from tamis.corpus.targets import target_of_place
 from tamis.graph.plan import label
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import names_where
 from tamis.mixture.stage import SWARM_SETS
+from tamis.passages.places import document_places
 from tamis.project import Project
 from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
@@ -224,7 +225,7 @@ def _corpora(snapshot: ProjectSnapshot, current: CurrentValues) -> Iterator[Held
         return
     project = snapshot.project
     configured = {corpus.name for corpus in project.settings.corpus}
-    places = project.home.store.read(OCCURRENCES.name, ["shard", "doc_id"])
+    places = document_places(project.home.store, ["shard"])
     documents = dict(places.group_by("shard").agg(pl.col("doc_id").n_unique()).iter_rows())
     unread = unread_files(snapshot, current)
     still_there = left_out(project, lost)

@@ -31,6 +31,7 @@ from tamis.graph.snapshot import (
 )
 from tamis.graph.stages import stages
 from tamis.mixture.stage import SWARM_SETS
+from tamis.passages.places import document_places
 from tamis.project import Project
 from tamis.records.attempts import delete_listed
 from tamis.records.current_values import CurrentValues
@@ -223,7 +224,7 @@ class ShrinkageLimits:
         there = read_as_now(self.snapshot, self.current, read_small_files(self.store), files)
         there |= {file.key for key in stored for file in self.snapshot.shards[key].files}
         corpora = {key: files[key].corpus for key in there if key in files}
-        places = self.store.read(OCCURRENCES.name, ["shard", "doc_id"])
+        places = document_places(self.store, ["shard"])
         places = places.filter(pl.col("shard").is_in([*corpora]))
         self._found = places.select(
             "doc_id", corpus=pl.col("shard").replace_strict(corpora, return_dtype=pl.String)
@@ -239,7 +240,7 @@ class ShrinkageLimits:
     @cached_property
     def _sizes(self) -> dict[str, int]:
         """Number of documents of each corpus before this step."""
-        places = self.store.read(OCCURRENCES.name, ["shard", "doc_id"], version=self._before or None)
+        places = document_places(self.store, ["shard"], version=self._before or None)
         corpora = corpora_of(self.store, {*places["shard"]})
         named = places.with_columns(corpus=pl.col("shard").replace_strict(corpora, return_dtype=pl.String))
         return dict(named.group_by("corpus").agg(pl.col("doc_id").n_unique()).iter_rows())
@@ -327,7 +328,7 @@ def _with_corpora(store: Store, corpora: Mapping[str, str], there: Collection[st
             "there": pl.Series([key in there for key in corpora], dtype=pl.Boolean),
         }
     )
-    return store.read(OCCURRENCES.name, ["shard", "doc_id"]).unique().join(files, on="shard")
+    return document_places(store, ["shard"]).unique().join(files, on="shard")
 
 
 @dataclass(frozen=True, kw_only=True)

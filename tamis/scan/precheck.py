@@ -394,6 +394,9 @@ def _documents_at_most(snapshot: ProjectSnapshot, current: CurrentValues, due: S
         return None  # the plan is of a run that does not read them
     frame = snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
     stored = sum(count for key, count in frame.iter_rows() if key not in read_again)
+    split = {corpus.name for corpus in snapshot.project.settings.corpus if corpus.split}
+    if any(shard.corpus in split for shard in due):
+        return None
     rows = list(_rows_at_most(due))
     return None if None in rows else stored + sum(count or 0 for count in rows)
 

@@ -16,7 +16,6 @@ from tamis.corpus.shards import Shard
 from tamis.corpus.stage import (
     DOCUMENTS_STAGE,
     EXAMPLES_STAGE,
-    OCCURRENCES,
     QUARANTINE,
     RAW_STAGE,
     TARGET_EXAMPLES,
@@ -25,6 +24,7 @@ from tamis.corpus.targets import ROWS_READ, target_of_place
 from tamis.graph.failures import FailedStep
 from tamis.graph.plan import INTERRUPTED, Due
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.passages.places import document_places
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.streams import COLUMNAR, rows_told, rows_told_apart
 from tamis.records.current_values import CurrentValues
@@ -227,7 +227,9 @@ class _Counts:
     whole: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        frame = self.snapshot.project.home.store.read(OCCURRENCES.name, ["shard"]).group_by("shard").len()
+        # Passages of a row are one row.
+        rows = document_places(self.snapshot.project.home.store, ["shard", "row"]).unique()
+        frame = rows.group_by("shard").len()
         counted = self.snapshot.files.keys() - self.without
         self.stored: dict[str, int] = {key: count for key, count in frame.iter_rows() if key in counted}
 

@@ -24,6 +24,7 @@ from tamis.columns.values import values_in
 from tamis.corpus.quarantine import note_refused
 from tamis.corpus.stage import DOCUMENTS, KEPT_ROWS
 from tamis.engine import current_engine
+from tamis.passages.places import documents_of, read_passages
 from tamis.readers.kept_columns import read_heading
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.scores.classifier import CLASSIFIER_CODE_VERSION, Classifier
@@ -92,8 +93,13 @@ def read_scores(
     }
     parts: dict[str, list[pl.DataFrame]] = {score.name: [] for score in scores}
     found = ReadScores(rows=pl.DataFrame(schema=_FOUND))
+    passages = read_passages(store, ["shard", "row", "doc_id"]).unique().cast({"row": pl.Int64})
     columns = list(dict.fromkeys(score.column for score in scores))
     for rows, read in rows_with_columns(store, columns, files, found.unread):
+        if len(passages):  # each has the values of its row
+            parts_of = passages.rename({"doc_id": "part"})
+            rows = rows.join(parts_of, on=["shard", "row"], how="left", maintain_order="left")
+            rows = rows.with_columns(doc_id=pl.coalesce("part", "doc_id"))
         for score in scores:
             if score.column in read:
                 parts[score.name].append(_values(rows, score, commas[score.name]))
@@ -213,7 +219,8 @@ def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
 
 def _example(store: Store, score: ScoreSection, doc_id: str) -> str:
     """Return the value that is no number of a document's row, "that " where its row is not kept."""
-    rows = store.read(KEPT_ROWS.name, ["doc_id", "shard", "content"], f"doc_id = {quoted(doc_id)}")
+    doc_ids = documents_of(store, pl.Series([doc_id])).to_list()
+    rows = store.read(KEPT_ROWS.name, ["doc_id", "shard", "content"], one_of("doc_id", doc_ids))
     texts = values_in(rows["content"], score.column).drop_nulls().to_frame("text")
     for text in texts.filter(numbers_of(pl.col("text")).is_null())["text"]:
         shown = visible_name(text[:SHOWN_CHARACTERS])

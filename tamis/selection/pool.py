@@ -15,6 +15,7 @@ from tamis.corpus.sources import stored_sources
 from tamis.corpus.stage import DOCUMENTS, NEAR_DUPLICATES, OCCURRENCES, TARGET_EXAMPLES
 from tamis.coverage.sampling import keyed_uniform
 from tamis.embedding.stage import EMBEDDINGS_STAGE, NEAR_COPIES
+from tamis.passages.places import with_passages
 from tamis.quality.stage import JUDGE_STAGE, QUALITY_STAGE
 from tamis.scores.scale import as_log_odds, as_quality, best_first
 from tamis.scores.storing import read_score
@@ -146,6 +147,7 @@ def exclusions(
     and detail of documents that the condition of a selection is not true of.
     """
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "split"])
+    examples = with_passages(store, examples)
     held_out = examples.filter(pl.col("split") == "held_out").select(
         "doc_id", _reason(Reason.HELD_OUT_EXAMPLE)
     )
@@ -166,7 +168,7 @@ def leaking(store: Store) -> pl.DataFrame:
 
     One row a document; the detail names the benchmarks, and is null for other reasons.
     """
-    held_out = store.read(TARGET_EXAMPLES.name, ["doc_id"], "split = 'held_out'")
+    held_out = with_passages(store, store.read(TARGET_EXAMPLES.name, ["doc_id"], "split = 'held_out'"))
     parts = {Reason.HELD_OUT_EXAMPLE: held_out, Reason.CONTAMINATED: store.read("contamination", ["doc_id"])}
     named = [part.select("doc_id", _reason(reason)) for reason, part in parts.items()]
     named.append(kept_out_of(store).with_columns(_reason(Reason.KEEP_OUT)))

@@ -24,6 +24,7 @@ from tamis.settings.samplers import (
     score_of,
 )
 from tamis.settings.sections import CorpusSection, ScoreSection, SelectionSection, TargetSection
+from tamis.settings.tokenizer import counting_tokenizer
 from tamis.settings.training_sections import (
     PRESETS,
     BaseModelSection,
@@ -31,7 +32,7 @@ from tamis.settings.training_sections import (
     Preset,
     ScalingSection,
 )
-from tamis.settings.values import refuse, wrong_key
+from tamis.settings.values import TOKENS, refuse, split_length, wrong_key
 from tamis.settings.where import FACTS, BadConditionError, is_name, names_in, parse_condition
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def check_references(settings: "Settings") -> None:
     targets = {target.name for target in settings.target}
     models = {model.name for model in settings.base_model}
     selections = {selection.name for selection in settings.selection}
+    _check_splits(settings)
     _check_score_names(settings)
     for selection in settings.selection:
         _check_sampler(selection.sampler, settings, f"[[selection]] {selection.name}: sampler")
@@ -125,6 +127,22 @@ def _check_sampler(name: str, settings: "Settings", where: str) -> None:
             f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})",
         )
     )
+
+
+def _check_splits(settings: "Settings") -> None:
+    """Refuse to split documents by a tokenizer that is trained on the documents."""
+    tokenizer = counting_tokenizer(settings)
+    for corpus in settings.corpus:
+        in_tokens = corpus.split is not None and split_length(corpus.split).unit == TOKENS
+        refuse(
+            (
+                in_tokens and tokenizer is not None and tokenizer.path is None,
+                f"[[corpus]] {corpus.name}: split",
+                corpus.split,
+                'a length in words or characters, such as "1500 words", since the tokenizer '
+                f"{tokenizer.name if tokenizer else ''!r} of [project] is trained on the documents",
+            )
+        )
 
 
 def _check_score_names(settings: "Settings") -> None:

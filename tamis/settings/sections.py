@@ -31,6 +31,7 @@ from tamis.settings.values import (
     ScoreColumn,
     ScoreName,
     ScoreRange,
+    Split,
     StorageUrl,
     TextColumns,
     refuse,
@@ -153,6 +154,7 @@ class CorpusSection(Section):
     licence: str | None = None
     language: str | None = None
     keep_columns: bool | tuple[str, ...] = True
+    split: Split | None = None
     minimum_characters: int = Field(1, ge=1)
     maximum_row_bytes: int = Field(10_000_000, ge=1_000)
 
@@ -179,6 +181,12 @@ class CorpusSection(Section):
                 "repair",
                 self.repair,
                 "no value, since only plain texts are mended",
+            ),
+            (
+                self.split and self.format != "text",
+                "split",
+                self.split,
+                "no value, since only plain texts are split: a conversation stays whole",
             ),
             (
                 self.kind == "files" and not self.path,

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +72,12 @@ COLUMNS_FORMS = (
     '"auto"'
 )
 DURATION_FORMS = 'a time above zero with its unit (s, min, h or d), such as "90min", or a number of seconds'
+TOKENS, WORDS, CHARACTERS = "tokens", "words", "characters"
+LEAST_SPLIT, MOST_SPLIT = 16, 10_000_000
+SPLIT_FORMS = (
+    f'a length of at least {LEAST_SPLIT} with its unit (tokens, words or characters), such as "2000 tokens"'
+)
+_SPLIT = re.compile(r"(\d[\d_,]{0,12}) ?(token|word|character)s?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 TRACKERS_IN_WORDS = (
@@ -197,6 +204,32 @@ def _checked_duration(duration: Any) -> Any:
     return float(seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitLength:
+    """The longest passage that a document is split into: `amount` of `unit` (tokens, words, characters)."""
+
+    amount: int
+    unit: str
+
+
+def split_length(split: str) -> SplitLength:
+    """Return the length that `split` states; raises `ValueError`."""
+    parts = _SPLIT.fullmatch(split.strip().lower())
+    amount = int(parts[1].replace("_", "").replace(",", "")) if parts else 0
+    if parts is None or not LEAST_SPLIT <= amount <= MOST_SPLIT:
+        raise ValueError(SPLIT_FORMS)
+    return SplitLength(amount=amount, unit=f"{parts[2]}s")
+
+
+def _checked_split(split: Any) -> Any:
+    """Return a length as it is written in one way, so that another spelling is no other setting."""
+    try:
+        length = split_length(split if isinstance(split, str) else "")
+    except ValueError as error:
+        raise PydanticCustomError("split", "{forms}", {"forms": SPLIT_FORMS}) from error
+    return f"{length.amount} {length.unit}"
+
+
 def _checked_rule(rule: Any) -> Any:
     if rule not in RULE_NAMES:
         raise PydanticCustomError("rule", "{names}", {"names": f"one of {', '.join(RULE_NAMES)}"})
@@ -228,6 +261,7 @@ ScoreRange = Annotated[tuple[float, float], PlainValidator(_checked_range)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE_FORM), AfterValidator(_checked_language)]
 Region = Annotated[str, PlainValidator(_checked_region)]
 Duration = Annotated[float | str, PlainValidator(_checked_duration)]
+Split = Annotated[str, PlainValidator(_checked_split)]
 RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Glob = Annotated[str, AfterValidator(checked_glob)]
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]

@@ -17,8 +17,11 @@ from tamis.corpus.sources import stated_licence
 from tamis.corpus.stage import KEPT_ROWS, OCCURRENCES
 from tamis.interchange import Description, describe_subset, write_descriptions
 from tamis.interchange.export_paths import ExportPathError, described_path, require_free
+from tamis.interchange.joined import joined_documents
 from tamis.interchange.json_lines import json_lines
 from tamis.interchange.subset_rows import COUNT, SubsetRows, subset_rows
+from tamis.passages.places import COUNT as PART_COUNT
+from tamis.passages.places import GAP, NUMBER, PARENT, PASSAGES
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.exported import note_export
@@ -51,6 +54,7 @@ NOT_RECORDED = (
     "the export was not recorded, since {home} cannot be written to ({problem}); no checkpoint that is "
     "trained on it can be registered"
 )
+_JOINED = "{parts:,} chosen passages are joined to rows of {rows}; --passages writes a row for each passage"
 _LEFT = "documents that have left the corpora since, and are not exported: {count:,}"
 
 
@@ -83,10 +87,12 @@ class Extras:
 
     `card`: what describes them, next to a file outside of the folder of exports instead of in that folder.
     `scores`: all other documents of the pool as well, and of each its verdict, its reason and its scores.
+    `passages`: a row for each passage of a long document, as with scores, instead of one for all chosen ones.
     """
 
     card: bool = False
     scores: bool = False
+    passages: bool = False
 
 
 NOTHING_MORE = Extras()
@@ -107,8 +113,9 @@ class Subset:
     """A published selection with its documents, as far as they are stored, in the order of an export.
 
     decisions: all that it published. documents: doc_id, rank, margin, training_count where any is over 1,
-    text, shard, row, source and licence. chosen: the selected ones of these. places: all of theirs, by shard
-    and row. left: how many documents have left the corpora since.
+    text, shard, row, source and licence, and where any is a passage its document, number, count and gap.
+    chosen: the selected ones of these. places: all of theirs, by shard and row. left: how many documents have
+    left the corpora since.
     """
 
     published: Published
@@ -135,6 +142,7 @@ def export_selection(
     first that states one, text, the columns of the row of the first place, and in `other_origins` all other
     places with theirs; or only some `columns`.
     Where documents are in the training set several times, training_count says how often each is.
+    The chosen passages of a long document are one row (`joined_documents`), unless `extras` has them apart.
     The export is recorded with its version, so that `tamis register` knows it.
     With them: a data card, a Croissant description, and the lineage as OpenLineage events and PROV-JSON.
     `output`: the file or folder to write, if not in the folder of exports; a file is written alone there, and
@@ -151,11 +159,13 @@ def export_selection(
     require_free(project, path, form, described)
     since = WithdrawnSince(project.home)
     subset = read_subset(project, selection, scores=extras.scores)
-    exported = subset.documents
+    exported, places = subset.documents, subset.places
+    if not (extras.scores or extras.passages):
+        exported, places = joined_documents(exported, places)
     if form == FOLDER and exported.is_empty():
         raise NothingToLoadError(selection)
     facts, lineage = describe_subset(project, subset.published, subset.decisions, subset.chosen)
-    rows = subset_rows(project, exported, subset.places)
+    rows = subset_rows(project, exported, places)
     rows = _among(project.home.store, rows, columns) if columns else rows
     since.require_none(path.name)
 
@@ -166,6 +176,9 @@ def export_selection(
     data = rows_in_folder(path) if form == FOLDER else path
     notes += noted(project.home, subset.published, facts.version, path, data, len(exported), form)
     left = [_LEFT.format(count=subset.left)] if subset.left else []
+    if PASSAGES in exported.columns:
+        split = exported[PASSAGES].drop_nulls()
+        left.append(_JOINED.format(parts=split.list.len().sum(), rows=counted(len(split), "long document")))
     return Exported(
         path=path,
         documents=len(exported),
@@ -205,8 +218,11 @@ def read_subset(project: Project, selection: str, *, scores: bool = False) -> Su
     is_chosen = pl.col("doc_id").is_in(selected.implode())
     if (stored := len(documents.filter(is_chosen))) != len(selected):
         raise IncompleteSelectionError(selection, len(selected), stored, selection in configured)
-    places = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", "source", "licence"])
-    places = places.join(documents.select("doc_id"), on="doc_id", how="semi").sort("shard", "row")
+    columns = ["doc_id", "shard", "row", "source", "licence", PARENT, NUMBER, PART_COUNT, GAP]
+    places = store.read(OCCURRENCES.name, columns)
+    places = places.join(documents.select("doc_id"), on="doc_id", how="semi").sort("shard", "row", NUMBER)
+    if not len(places[PARENT].drop_nulls()):
+        places = places.drop(PARENT, NUMBER, PART_COUNT, GAP)
     placed = _with_first_place(documents, places)
     return Subset(
         published=found,

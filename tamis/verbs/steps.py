@@ -7,7 +7,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -68,6 +68,7 @@ from tamis.store.digests import canonical_digest
 from tamis.store.tables import ALL, Store, quoted
 from tamis.store.vectors import VectorBlocks
 from tamis.tokens.counting import TokenCounter, count_missing
+from tamis.tokens.splitting import cutter_of
 from tamis.topics.storing import update_topics
 from tamis.transport import FewTargetPoints, TargetPotential
 from tamis.transport.scoring import PoolScoring, score_pool
@@ -150,6 +151,8 @@ class Steps:
     def _batches(self, key: str, reading: Reading) -> Iterator[ShardBatch]:
         shard = self.snapshot.shards[key]
         section = named(self.project.settings.corpus, shard.corpus)
+        cutter = cutter_of(self.project, section, user_cache() / "tokenizers")
+        reading = replace(reading, cutter=cutter)
         if shard.kind == "group":
             return read_files_of_group(shard.members, section, reading)
         return read_as(shard, section, reading)

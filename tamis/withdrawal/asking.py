@@ -15,12 +15,15 @@ from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.history.finding import resolve_document
+from tamis.passages.places import PARENT, PARTED, read_passages
 from tamis.readers.text import ORIGINAL, is_document_id, normalise_text, normalised_id
 from tamis.retention.removals import removed_values
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
 from tamis.withdrawal.departed import departed_places, files_before
 
+TEXT = "text"
+"""Scope of a document that is named by its text."""
 MOST_NAMED, MOST_COMPARED = 20, 10_000
 FEWEST_DIGITS = 8
 """Of the beginning of an id: nothing brings back what two digits that happen to be unique have named."""
@@ -144,7 +147,7 @@ class Asking:
         if not normal:
             raise EmptyTextError(name)
         self.texts.append(normal)
-        self._add([normalised_id(normal)], "text")
+        self._add([normalised_id(normal)], TEXT)
 
     def shard(self, key: str) -> None:
         """Everything in a shard, or in a file of a group, its quarantined rows too.
@@ -181,8 +184,8 @@ class Asking:
         if len(files) > 1:
             raise AmbiguousSourceError(name, files)
         self.of_places = True
-        rows = self.store.read(OCCURRENCES.name, ["doc_id"], f"source = {quoted(name)}")
-        self._add([*rows["doc_id"].unique().sort(), *left], scope)
+        rows = self.store.read(OCCURRENCES.name, ["doc_id", PARENT], f"source = {quoted(name)}")
+        self._add([*_with_documents(rows), *left], scope)
 
     def corpus(self, name: str, listed: Mapping[str, str], configured: Iterable[str] = ()) -> None:
         """Everything that is stored of a corpus, whether its files are still there or not.
@@ -205,6 +208,7 @@ class Asking:
         if not (self.scopes or self.shards or self.named):
             raise NothingAskedError
         self._read_from()
+        self._add_passages()
         return Asked(
             scopes=self.scopes,
             texts=self.texts,
@@ -225,9 +229,23 @@ class Asking:
             if earlier in self.scopes:
                 self._add([doc_id], self.scopes[earlier])
 
+    def _add_passages(self) -> None:
+        """Add the passages of documents that are asked for; of others note which documents keep the rest."""
+        passages = read_passages(self.store, ["doc_id", PARENT]).unique().sort("doc_id", PARENT)
+        if passages.is_empty():
+            return
+        for doc_id, document in passages.iter_rows():
+            if document in self.scopes:
+                self._add([doc_id], self.scopes[document])
+        asked = passages.filter(
+            pl.col("doc_id").is_in([*self.scopes]) & ~pl.col(PARENT).is_in([*self.scopes])
+        )
+        for doc_id, documents in asked.group_by("doc_id").agg(PARENT).iter_rows():
+            if self.scopes[doc_id] in (DOCUMENT, TEXT):
+                self.scopes[doc_id] = f"{PARTED} {' '.join(documents)}"
+
     def _of_files(self, files: Sequence[str]) -> list[str]:
-        rows = rows_of_files(self.store, OCCURRENCES.name, ["doc_id"], files)
-        return rows["doc_id"].unique().sort().to_list()
+        return _with_documents(rows_of_files(self.store, OCCURRENCES.name, ["doc_id", PARENT], files))
 
     def _left(self, where: pl.Expr, scope: str) -> list[str]:
         """Documents that left such places, and those that were withdrawn under this name.
@@ -238,6 +256,11 @@ class Asking:
         before = read_withdrawals(self.store, f"scope = {quoted(scope)}")["doc_id"].to_list()
         self.departed.update(left)
         return [*left, *before]
+
+
+def _with_documents(places: pl.DataFrame) -> list[str]:
+    """Return the ids of places (doc_id, passage_of), also of the documents that passages are from, sorted."""
+    return sorted({*places["doc_id"], *places[PARENT].drop_nulls()})
 
 
 def stored_shards(store: Store) -> set[str]:

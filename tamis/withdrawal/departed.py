@@ -13,6 +13,7 @@ from tamis.corpus.shards import corpus_of_key
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.sources import NOTES
 from tamis.corpus.stage import OCCURRENCES, TARGET_EXAMPLES
+from tamis.passages.places import PARENT, read_passages
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import DamagedTableError, Store, quoted
 
@@ -39,9 +40,13 @@ def _earlier(
 def departed_places(store: Store) -> pl.DataFrame:
     """Return where documents were that no corpus and no target has now: doc_id, shard, source, corpus."""
     now = pl.concat([store.read(one.name, ["doc_id"]) for one in (OCCURRENCES, TARGET_EXAMPLES)])
+    now = pl.concat([now, read_passages(store, [PARENT]).select(doc_id=PARENT)])
     columns = ["doc_id", "shard", "source"]
     left = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    for found in _earlier(store, OCCURRENCES.name, columns):  # of which each may be as large as the pool
+    # Each version may be as large as the pool.
+    for found in _earlier(store, OCCURRENCES.name, [*columns, PARENT]):
+        split = found.drop_nulls(PARENT).with_columns(doc_id=PARENT)
+        found = pl.concat([found, split]).select(columns)
         left = pl.concat([left, found.join(now, on="doc_id", how="anti")]).unique()
     noted: dict[str, str] = {}
     names = ["shard", "corpus"]

@@ -21,6 +21,7 @@ from tamis.corpus.small_files import group_of_files
 from tamis.corpus.stage import DOCUMENTS_STAGE, EXAMPLES_STAGE, KEPT_ROWS, OCCURRENCES, TARGET_EXAMPLES
 from tamis.corpus.targets import PREFIX, target_of_place
 from tamis.graph.stages import names_where
+from tamis.passages.places import NUMBER, PARENT
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.text import loose_id, normalised_id
 from tamis.records import attempts
@@ -39,7 +40,7 @@ from tamis.store.erasing import (
     unwritten_files,
 )
 from tamis.store.home import Home
-from tamis.store.schemas import declaration, declared, schema_of
+from tamis.store.schemas import as_declared, declaration, declared, schema_of
 from tamis.store.tables import Store, one_of, quoted
 from tamis.store.withdrawn import add_places
 from tamis.withdrawal.departed import texts_of
@@ -102,7 +103,9 @@ def places_of(store: Store, doc_ids: Sequence[str]) -> dict[str, pl.DataFrame]:
     Of an example that is the whole target: which of its files has it is in no table.
     """
     wanted = pl.Series(sorted(doc_ids), dtype=pl.String).implode()
-    stand = store.read(OCCURRENCES.name, ["doc_id", "shard", "row"]).filter(pl.col("doc_id").is_in(wanted))
+    stand = store.read(OCCURRENCES.name, ["doc_id", "shard", "row", PARENT])
+    stand = pl.concat([stand, stand.drop_nulls(PARENT).with_columns(doc_id=PARENT)]).drop(PARENT)
+    stand = stand.filter(pl.col("doc_id").is_in(wanted)).unique(maintain_order=True)
     examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "target"])
     examples = examples.filter(pl.col("doc_id").is_in(wanted)).select(
         "doc_id", row=WHOLE_SHARD, shard=pl.format(f"{PREFIX}{{}}", "target"), partition="target"
@@ -149,7 +152,7 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     purged.files += purge_kept(home, doc_ids, unreadable)
     home.publish_all()
     for table, rows in copies.items():
-        store.put(table, rows)
+        _put_places(store, table, rows)
     purged.files += purge_temporary(home)
     left = _purge_tables(store, doc_ids, purged)
     for error in (*unreadable, *left):
@@ -180,8 +183,8 @@ def _without_beginnings(store: Store, kept: pl.DataFrame, places: pl.DataFrame) 
     rows = kept.select("shard", pl.col("row").cast(pl.UInt32), cut="names", within="shown")
     of_files = one_of("shard", sorted(set(kept["shard"])))
     stored = store.read(OCCURRENCES.name, schema_of(OCCURRENCES.name).names, of_files)
-    cleared = places.select(*at, "shown", cleared="metadata")
-    found = stored.join(rows, on=at).join(cleared, on=at, how="left")
+    cleared = places.select(*at, NUMBER, "shown", cleared="metadata")
+    found = stored.join(rows, on=at).join(cleared, on=[*at, NUMBER], how="left", nulls_equal=True)
     found = found.with_columns(
         metadata=pl.coalesce("cleared", "metadata"),
         shown=pl.concat_list("within", pl.col("shown").fill_null([])).list.unique(),
@@ -189,6 +192,18 @@ def _without_beginnings(store: Store, kept: pl.DataFrame, places: pl.DataFrame) 
     left = [without_names(one, names) for one, names in found.select("metadata", "cut").iter_rows()]
     found = found.with_columns(pl.Series("metadata", left, pl.String), names="cut")
     return pl.concat([places.join(found, on=at, how="anti"), found.select(places.columns)])
+
+
+def _put_places(store: Store, table: str, rows: pl.DataFrame) -> None:
+    """Write rows of files again; no table finds a row by a key that is null, as the place of a passage is."""
+    if NUMBER not in rows.columns:
+        store.put(table, rows)
+        return
+    whole, parts = rows.filter(pl.col(NUMBER).is_null()), rows.drop_nulls(NUMBER)
+    if len(whole):
+        store.merge(table, as_declared(table, whole), key=("shard", "row"))
+    if len(parts):
+        store.put(table, parts)
 
 
 def _showing(store: Store, table: str, column: str, gone: frozenset[str]) -> pl.DataFrame:

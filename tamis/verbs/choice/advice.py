@@ -14,6 +14,7 @@ IN_A_PROJECT = "in a project (`tamis init NAME --from-select ...`), "
 OPTIONS = {
     "text_column": "--text-column",
     "format": "--format",
+    "split": "--split",
     "sampler": "--sampler",
     "budget": "--budget",
     "per": "--per",

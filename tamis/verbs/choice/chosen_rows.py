@@ -16,8 +16,10 @@ from tamis.base.numbers import counted
 from tamis.corpus.quarantine import QUARANTINE
 from tamis.corpus.stage import OCCURRENCES
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.interchange.joined import joined_documents
 from tamis.interchange.json_lines import json_lines, json_texts
 from tamis.interchange.own_columns import OwnRows, Place, own_table, read_own_rows
+from tamis.passages.places import COUNT, GAP, NUMBER, PARENT
 from tamis.readers.arrow_values import FAR
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.selection.pool import with_texts
@@ -44,9 +46,16 @@ def scored(decided: pl.DataFrame, section: SelectionSection) -> pl.DataFrame:
 
 
 def places_of(snapshot: ProjectSnapshot) -> pl.DataFrame:
-    """Return doc_id, shard, row and file of every place in which a document stands, in order."""
-    places = snapshot.project.home.store.read(OCCURRENCES.name, ["doc_id", "shard", "row"])
-    return places.with_columns(row=pl.col("row").cast(pl.Int64)).sort("shard", "row")
+    """Return every place in which a document stands, in order.
+
+    Columns: doc_id, shard, row and, where documents were split, those of passages.
+    """
+    columns = ["doc_id", "shard", "row", PARENT, NUMBER, COUNT, GAP]
+    places = snapshot.project.home.store.read(OCCURRENCES.name, columns)
+    if not len(places[PARENT].drop_nulls()):
+        places = places.drop(PARENT, NUMBER, COUNT, GAP)
+    at = [name for name in ("shard", "row", NUMBER) if name in places.columns]
+    return places.with_columns(row=pl.col("row").cast(pl.Int64)).sort(at)
 
 
 def write_chosen(
@@ -55,12 +64,12 @@ def write_chosen(
     """Write the chosen rows, best first, and return what to know of their columns, a line each.
 
     Of a text that stands in several rows it is the first. A row has the columns of its file, then rank and
-    score; columns of these names are called `original_...`.
+    score; columns of these names are called `original_...`. The chosen passages of a document are one row.
     """
     chosen = decided.filter(pl.col("verdict") == "selected").sort("rank")
     first = places.unique("doc_id", keep="first", maintain_order=True)
     rows = with_texts(snapshot.project.home.store, chosen.select("doc_id", "rank", "score"))
-    rows = rows.join(first, on="doc_id", maintain_order="left")
+    rows, _places = joined_documents(rows.join(first, on="doc_id", maintain_order="left"), places)
     own = read_own_rows(snapshot.project, rows.select("doc_id", "shard", "row"))
     placed = [((shard, row), text) for shard, row, text in rows.select("shard", "row", TEXT).iter_rows()]
     _add_texts(own, placed, snapshot)
@@ -142,10 +151,11 @@ def write_decisions(
     )
     table = (
         pl.concat([rows, bad], how="diagonal")
-        .sort("shard", "row")
+        .sort("shard", "row", *(name for name in (NUMBER,) if name in places.columns))
         .select(
             pl.col("shard").replace(names).alias("file"),
             pl.when(pl.col("row") != WHOLE_SHARD).then("row").alias("row"),
+            *(name for name in (NUMBER,) if name in places.columns),
             "doc_id",
             "verdict",
             "reason",

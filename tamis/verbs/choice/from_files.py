@@ -46,6 +46,7 @@ class Call:
     text_column: str | Sequence[str] = AUTO_COLUMN
     format: str = "text"
     extract: str | None = None
+    split: str | None = None
     per: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
     scores: Sequence[dict[str, Any]] = ()
@@ -147,7 +148,10 @@ def sections_of(call: Call, place: Place) -> dict[str, Any]:
     examples = {name: files for name, files in ((GOAL, own), (AWAY, call.keep_away)) if files}
     values: dict[str, Any] = {
         "project": {"seed": call.seed, "precision": "float32"},
-        "corpus": [one | reading for one in _corpora(call.pool, place)],
+        "corpus": [
+            one | reading | ({"split": call.split} if call.split else {})
+            for one in _corpora(call.pool, place)
+        ],
         "target": [
             {"name": name, "kind": "files"} | _examples(name, files, place) | reading
             for name, files in examples.items()

@@ -131,10 +131,9 @@ def store_shards(
     `group_of`: how a group is taken in, whose batches hold the files that are read.
     """
     texts, barred = _Texts(store), refusal(store)
+    rows = rows_before(store)
     # What was lost is counted in documents: another limit for passages loses nothing.
-    places = document_places(store, ["shard", "row"]).unique()
-    rows = rows_before(store, places)
-    places = places.select("shard", "doc_id").unique()
+    places = document_places(store, ["shard"]).unique()
     had = dict(places.group_by("shard").len().iter_rows())
     group = _Group(barred, rows)
     for shard, batches in shards:

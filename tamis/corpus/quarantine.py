@@ -7,6 +7,7 @@ import polars as pl
 from tamis.base.unfit import Refusal
 from tamis.corpus.shards import is_group_key
 from tamis.corpus.small_files import files_of, rows_of_files
+from tamis.passages.places import rows_by_shard
 from tamis.store.tables import Store, one_of, quoted
 
 QUARANTINE = "quarantine"
@@ -21,11 +22,11 @@ def lost_rows() -> pl.Expr:
     return pl.col(COLUMN).fill_null(1).sum().cast(pl.Int64)
 
 
-def rows_before(store: Store, places: pl.DataFrame) -> Mapping[str, int]:
-    """Return how many rows each file had when it was read last, lost ones too; `places`: of documents."""
+def rows_before(store: Store) -> Mapping[str, int]:
+    """Return how many rows each file had when it was read last, lost ones too."""
     bad = store.read(QUARANTINE, ["shard", COLUMN], f"reason != '{STILL_BEING_WRITTEN}'")
     counts = [
-        places.group_by("shard").agg(pl.len().cast(pl.Int64).alias(COLUMN)),
+        rows_by_shard(store).rename({"rows": COLUMN}),
         bad.group_by("shard").agg(lost_rows()),
     ]
     return dict(pl.concat(counts).group_by("shard").agg(pl.col(COLUMN).sum()).iter_rows())
@@ -105,6 +106,7 @@ def show_refused(
         .join(refused, on="doc_id")
         .join(files, on="shard")
         .sort("shard", "row")
+        .unique(["shard", "row", "reason"], keep="first", maintain_order=True)  # passages of a row are one
     )
     file = (
         pl.when(pl.col("partition") == pl.col("shard")).then(pl.lit("")).otherwise(pl.format("/{}", "shard"))

@@ -98,9 +98,16 @@ class _Atoms:
     levels: np.ndarray
 
 
+def _counted(sizes: Sizes, texts: Sequence[str]) -> list[int]:
+    """Return the length of each text; words repeat, so each is counted once."""
+    distinct = list(dict.fromkeys(texts))
+    known = dict(zip(distinct, sizes(distinct), strict=True))
+    return [known[text] for text in texts]
+
+
 def _atoms(text: str, cutter: Cutter) -> _Atoms:
     spans = [(match.start(), *match.span(2)) for match in _ATOM.finditer(text)]
-    sizes = cutter.sizes([text[start:end] for start, _begin, end in spans])
+    sizes = _counted(cutter.sizes, [text[start:end] for start, _begin, end in spans])
     pieces: list[tuple[int, int, int]] = []
     for span, size in zip(spans, sizes, strict=True):
         start, begin, end = span
@@ -109,12 +116,13 @@ def _atoms(text: str, cutter: Cutter) -> _Atoms:
         else:
             pieces.append(span)
     if len(pieces) > len(spans):
-        sizes = cutter.sizes([text[start:end] for start, _begin, end in pieces])
+        sizes = _counted(cutter.sizes, [text[start:end] for start, _begin, end in pieces])
     spaced = [place for place, (start, begin, _end) in enumerate(pieces) if begin > start]
     sizes_n = np.asarray(sizes, dtype=np.int64)
     alone_n = sizes_n.copy()
     if spaced:
-        alone_n[spaced] = cutter.sizes([text[pieces[place][1] : pieces[place][2]] for place in spaced])
+        words = [text[pieces[place][1] : pieces[place][2]] for place in spaced]
+        alone_n[spaced] = _counted(cutter.sizes, words)
     totals = np.cumsum(sizes_n)
     _starts, begins, ends = np.array(pieces, dtype=np.int64).T
     following = [*begins[1:].tolist(), len(text)]

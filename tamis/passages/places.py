@@ -38,6 +38,19 @@ def document_places(
     return places.select(*columns, DOCUMENT)
 
 
+def rows_by_shard(store: Store) -> pl.DataFrame:
+    """Return how many rows of each shard have documents: shard and rows; passages of a row are one."""
+    rows = store.read(_PLACES, ["shard"]).group_by("shard").agg(rows=pl.len().cast(pl.Int64))
+    split = read_passages(store, ["shard", "row"])
+    if split.is_empty():
+        return rows
+    more = split.group_by("shard").agg(more=(pl.len() - pl.col("row").n_unique()).cast(pl.Int64))
+    rows = rows.join(more, on="shard", how="left").with_columns(
+        rows=pl.col("rows") - pl.col("more").fill_null(0)
+    )
+    return rows.drop("more")
+
+
 def with_passages(store: Store, documents: pl.DataFrame) -> pl.DataFrame:
     """Return documents (doc_id and other columns) followed by their passages, which have the same columns."""
     parts = read_passages(store, ["doc_id", PARENT]).unique().rename({"doc_id": "part", PARENT: "doc_id"})

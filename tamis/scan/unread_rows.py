@@ -24,7 +24,7 @@ from tamis.corpus.targets import ROWS_READ, target_of_place
 from tamis.graph.failures import FailedStep
 from tamis.graph.plan import INTERRUPTED, Due
 from tamis.graph.snapshot import ProjectSnapshot
-from tamis.passages.places import document_places
+from tamis.passages.places import rows_by_shard
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.streams import COLUMNAR, rows_told, rows_told_apart
 from tamis.records.current_values import CurrentValues
@@ -227,9 +227,7 @@ class _Counts:
     whole: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        # Passages of a row are one row.
-        rows = document_places(self.snapshot.project.home.store, ["shard", "row"]).unique()
-        frame = rows.group_by("shard").len()
+        frame = rows_by_shard(self.snapshot.project.home.store)
         counted = self.snapshot.files.keys() - self.without
         self.stored: dict[str, int] = {key: count for key, count in frame.iter_rows() if key in counted}
 

@@ -302,7 +302,7 @@ def publish_unless_withdrawn(home: Home, path: Path, written: Sequence[Path], si
 
 
 def _among(store: Store, rows: SubsetRows, columns: Sequence[str]) -> SubsetRows:
-    """Return these columns alone, and the id, by which a withdrawal finds the row.
+    """Return these columns alone, and the ids, by which a withdrawal finds the row.
 
     A column that only other documents of the pool have is null, so that what reads the file goes on when the
     choice changes.
@@ -313,7 +313,8 @@ def _among(store: Store, rows: SubsetRows, columns: Sequence[str]) -> SubsetRows
             if not store.count(KEPT_ROWS.name, f"strpos(content, {quoted(key)}) > 0"):
                 raise UnknownNameError("column", name, rows.table.column_names)
             rows = rows.with_nulls(name)
-    return rows.select(list(dict.fromkeys(["doc_id", *columns])))
+    ids = ["doc_id", *(name for name in (PASSAGES,) if name in rows.known)]
+    return rows.select(list(dict.fromkeys([*ids, *columns])))
 
 
 def _write(rows: SubsetRows, path: Path, form: str) -> None:

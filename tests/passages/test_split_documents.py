@@ -1,75 +1,27 @@
-"""A corpus that splits its long documents, from the files to the choice, its exports and its explanations."""
+"""A corpus that splits its long documents, from the files to the choice and its exports."""
 
 import json
-import random
-import tomllib
 
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
-from projects import SmallProject, base_model, corpus, plain_project, selection, settings, write
+from projects import corpus, plain_project, selection, settings, target, write
+from split_projects import (
+    ALL,
+    LONG,
+    MADE,
+    ROWS,
+    SHORT,
+    SPLIT,
+    exported,
+    oracle,
+    places,
+    project_at,
+)
 
-from tamis.base.errors import ConfigurationError
+from tamis.base.unfit import Refusal, Unfit
+from tamis.corpus.quarantine import note_refused, show_refused
 from tamis.passages.places import OF_PASSAGES
 from tamis.readers.text import document_id, normalise_text, normalised_id
-from tamis.settings.config import parse_settings
-from tamis.verbs.export import Extras, export_selection
-
-MADE = frozenset({"raw_shards", "documents", "near_duplicates", "selected_subset"})
-WORDS = ("matrix", "vector", "kernel", "group", "ring", "field", "proof", "lemma", "module", "basis")
-SPLIT = "40 words"
-
-
-def document(seed: int, paragraphs: int) -> str:
-    """Return paragraphs of sentences, with spaces of several kinds between them."""
-    draw = random.Random(seed)
-
-    def sentence() -> str:
-        return (
-            " ".join(f"{draw.choice(WORDS)}{draw.randrange(100)}" for _ in range(draw.randrange(4, 12))) + "."
-        )
-
-    spaces = ["\n\n", "\n\n\n", "\n \n", "\n\n\u3000"]
-    return "".join(
-        f"{' '.join(sentence() for _ in range(draw.randrange(1, 5)))}{draw.choice(spaces)}"
-        for _ in range(paragraphs)
-    ).strip()
-
-
-LONG = [document(seed, 14) for seed in range(4)]
-SHORT = [document(seed, 1)[:150].rsplit(" ", 1)[0] for seed in range(10, 16)]
-ROWS = [
-    {"text": text, "edu": number, "meta": {"page": f"p{number}"}, "licence": "mit"}
-    for number, text in enumerate([*LONG, *SHORT])
-]
-ALL = selection("all", "random", 10_000)
-FEW = selection("few", "random", 12)
-
-
-def project_at(root, *parts: str, rows=ROWS, split: str | None = SPLIT) -> SmallProject:
-    more = {"split": split} if split else {}
-    made = plain_project(root, settings(corpus(**more), *parts), {})
-    write(made.root / "documents" / "a.jsonl", map(json.dumps, rows))
-    return made
-
-
-def places(project: SmallProject) -> pl.DataFrame:
-    return project.rows("occurrences").sort("shard", "row", "passage_number")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    project = project_at(tmp_path_factory.mktemp("split") / "project", ALL, FEW)
-    project.make(MADE)
-    yield project
-    project.close()
-
-
-@pytest.fixture
-def project(built, tmp_path, nowhere):
-    copied = built.copy(tmp_path / "project")
-    yield copied
-    copied.close()
 
 
 def test_passages_and_their_spaces_are_each_document_and_short_ones_stay_as_they_are(built):
@@ -156,11 +108,6 @@ def test_nothing_changed_makes_nothing(project):
     assert project.versions() == before
 
 
-def exported(project: SmallProject, name: str, **extras: bool) -> list[dict]:
-    done = export_selection(project.project, name, "parquet", extras=Extras(**extras))
-    return pq.read_table(done.path).to_pylist()
-
-
 def test_an_export_of_everything_is_the_documents_as_they_were(built):
     rows = exported(built, "all")
     assert {row["doc_id"]: row["text"] for row in rows} == {
@@ -173,25 +120,6 @@ def test_an_export_of_everything_is_the_documents_as_they_were(built):
         assert (own["passages"] is None) == (row["text"] in SHORT)
     ranks = [row["rank"] for row in rows]
     assert ranks == sorted(ranks)
-
-
-def oracle(project: SmallProject, chosen: set[str]) -> dict[str, str]:
-    """Join the chosen passages of each document by hand."""
-    texts = dict(project.rows("documents").select("doc_id", "text").iter_rows())
-    joined: dict[str, str] = {}
-    last: dict[str, int] = {}
-    for row in places(project).filter(pl.col("doc_id").is_in([*chosen])).to_dicts():
-        if row["passage_of"] is None:
-            joined[row["doc_id"]] = texts[row["doc_id"]]
-            continue
-        document, number = row["passage_of"], row["passage_number"]
-        if document in joined:
-            space = row["passage_gap"] if last[document] == number - 1 else "\n\n"
-            joined[document] += space + texts[row["doc_id"]]
-        else:
-            joined[document] = texts[row["doc_id"]]
-        last[document] = number
-    return joined
 
 
 def test_an_export_joins_the_chosen_passages_of_each_document_in_order(built):
@@ -233,180 +161,76 @@ def test_scores_and_conditions_on_columns_apply_to_each_passage(tmp_path, nowher
     project.close()
 
 
-def test_explain_shows_passages_of_a_document_and_the_place_of_a_passage(built):
-    document_key = document_id(LONG[2])
-    found = built.json("explain", document_key[:12])
-    own = places(built).filter(row=2)
-    assert found["doc_id"] == document_key
-    assert [one["doc_id"] for one in found["passages"]] == own["doc_id"].to_list()
-    assert {row["selection"] for one in found["passages"] for row in one["decisions"]} == {"all", "few"}
-    assert [(place["row"], place["shard"]) for place in found["occurrences"]] == [(2, own["shard"][0])]
-    said = built.tamis("explain", "--file", "documents/a.jsonl", "--row", "2").stdout
-    assert f"split into {len(own)} passages" in said
-    assert f"all: {len(own)} of {len(own)} passages selected" in said
-    part = own.row(1, named=True)
-    found = built.json("explain", part["doc_id"])
-    end = part["passage_begin"] + len(LONG[2][part["passage_begin"] :].split(own_gap(own, 2))[0])
-    assert found["passage_of"] == [
-        {"document": document_key, "number": 1, "of": len(own), "begin": part["passage_begin"], "end": end}
-    ]
-    assert (
-        f"passage 2 of {len(own)} of document {document_key}" in built.tamis("explain", part["doc_id"]).stdout
-    )
+def test_passages_of_a_row_that_a_stage_set_aside_are_one_line_of_the_quarantine(project):
+    own = places(project).filter(row=0)
+    why = Refusal(reason=Unfit.NO_VECTOR, detail="no vector")
+    note_refused(project.store, "embeddings", "f", dict.fromkeys(own["doc_id"][:3], why))
+    groups = {own["shard"][0]: own["doc_id"].to_list()}
+    for _again in range(2):
+        assert show_refused(project.store, "embeddings", groups, ["f"]) == {own["shard"][0]: 1}
+    assert len(project.rows("quarantine").filter(pl.col("shard").str.starts_with("stage/"))) == 1
 
 
-def own_gap(own: pl.DataFrame, number: int) -> str:
-    """Return how the text goes on after a passage: its space, and the passage after it."""
-    row = own.row(number, named=True)
-    return row["passage_gap"] + LONG[2][row["passage_begin"] :][:20]
-
-
-def test_withdrawing_a_document_withdraws_its_passages_whatever_the_split(project):
-    own = places(project).filter(row=3)
-    exported(project, "all")
-    project.withdraw([document_id(LONG[3])])
-    gone = {document_id(LONG[3]), *own["doc_id"]}
-    assert set(project.rows("withdrawals")["doc_id"]) == gone
-    for table in ("documents", "occurrences", "kept_rows", "decisions"):
-        assert gone.isdisjoint(project.rows(table)["doc_id"])
-    rows = pq.read_table(project.home.exports / "all.parquet").to_pylist()
-    assert len(rows) == len(ROWS) - 1
-    project.make(MADE)
-    before = project.versions()
-    project.make(MADE)
-    assert project.versions() == before
-    for split in ("17 words", "200 characters", None):
-        project.configure(settings(corpus(**({"split": split} if split else {})), ALL, FEW))
-        project.make(MADE)
-        assert set(places(project)["row"]) == {*range(len(ROWS))} - {3}
-    project.assert_sound(MADE, amber=True)
-
-
-def test_withdrawing_a_passage_leaves_the_others_but_not_where_the_text_is_cut_elsewhere(project):
-    own = places(project).filter(row=1)
-    part = own["doc_id"][2]
-    exported(project, "all")
-    project.withdraw([part])
-    assert project.rows("withdrawals")["doc_id"].to_list() == [part]
-    exports = pq.read_table(project.home.exports / "all.parquet").to_pylist()
-    assert document_id(LONG[1]) not in {row["doc_id"] for row in exports}
-    project.make(MADE)
-    assert places(project).filter(row=1)["doc_id"].to_list() == [key for key in own["doc_id"] if key != part]
-    assert document_id(LONG[1]) in set(project.rows("kept_rows")["doc_id"])
-    joined = {row["doc_id"]: row for row in exported(project, "all")}[document_id(LONG[1])]
-    assert part not in joined["passages"]
-    assert joined["edu"] == 1
-    found = project.json("explain", document_id(LONG[1]))
-    assert len(found["passages"]) == len(own) - 1
-    before = project.versions()
-    project.make(MADE)
-    assert project.versions() == before
-    for split in ("17 words", None):
-        project.configure(settings(corpus(**({"split": split} if split else {})), ALL, FEW))
-        project.make(MADE)
-        assert set(places(project)["row"]) == {*range(len(ROWS))} - {1}
-    project.configure(settings(corpus(split=SPLIT), ALL, FEW))
-    project.make(MADE)
-    assert places(project).filter(row=1)["doc_id"].to_list() == [key for key in own["doc_id"] if key != part]
-
-
-def test_withdrawing_a_file_withdraws_documents_and_passages(project):
-    shard = places(project)["shard"][0]
-    project.withdraw([], [shard])
-    assert {document_id(row["text"]) for row in ROWS} <= set(project.rows("withdrawals")["doc_id"])
-    assert len(project.rows("kept_rows").filter(pl.col("row") >= 0)) == 0
-
-
-def test_select_writes_the_chosen_passages_of_a_document_as_one_row(tmp_path, nowhere):
-    project = project_at(tmp_path / "project", ALL)
-    out, decisions = project.root / "chosen.jsonl", project.root / "decisions.jsonl"
-    call = ("select", "documents", "--sampler", "random", "--rules", "none", "--split", SPLIT)
-    project.tamis(*call, "--budget", "1000", "-o", str(out))
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert {row["edu"]: row["text"] for row in rows} == {
-        row["edu"]: normalise_text(row["text"]) for row in ROWS
-    }
-    project.tamis(*call, "--budget", "9", "-o", str(out), "--decisions", str(decisions))
-    decided = [json.loads(line) for line in decisions.read_text().splitlines()]
-    chosen = [row for row in decided if row["verdict"] == "selected"]
-    assert len(chosen) == 9
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert {row["edu"] for row in rows} == {row["row"] for row in chosen}
-    assert len(rows) == len({row["row"] for row in chosen})
-    for row in rows:
-        parts = [one["doc_id"] for one in chosen if one["row"] == row["edu"]]
-        whole = normalise_text(ROWS[row["edu"]]["text"])
-        assert len(parts) == 1 or row["text"] in whole or "\n\n" in row["text"]
-
-
-@pytest.mark.parametrize(
-    "split", ["0 tokens", "lots", "-5 words", "20 pages", "15 words", "2000", "", "1e3 words"]
-)
-def test_a_length_that_is_none_is_refused_with_what_would_be_right(split):
-    with pytest.raises(ConfigurationError, match=r"\[\[corpus\]\]|corpus") as refused:
-        parse_settings(tomllib.loads(settings(corpus(split=split), ALL)))
-    assert "a length of at least 16 with its unit (tokens, words or characters)" in str(refused.value)
-
-
-def test_another_spelling_is_no_other_setting():
-    spelled = [
-        parse_settings(tomllib.loads(settings(corpus(split=split), ALL))).corpus[0].split
-        for split in ("2000 tokens", "2_000 tokens", "2,000 Tokens", " 2000tokens", "2000 token")
-    ]
-    assert set(spelled) == {"2000 tokens"}
-
-
-def test_conversations_are_not_split():
-    with pytest.raises(ConfigurationError, match="a conversation stays whole"):
-        parse_settings(tomllib.loads(settings(corpus(split=SPLIT, format="messages"), ALL)))
-
-
-def test_a_tokenizer_that_is_trained_on_the_documents_cannot_cut_them():
-    text = settings(corpus(split="2000 tokens"), ALL, base_model())
-    named = text.replace("[project]\n", '[project]\ntokenizer = "small"\n', 1)
-    with pytest.raises(ConfigurationError, match="is trained on the documents"):
-        parse_settings(tomllib.loads(named))
-    parse_settings(tomllib.loads(text))
-
-
-def test_tokens_are_those_of_the_tokenizer_that_counts(tmp_path, nowhere, word_tokenizer):
-    text = settings(corpus(split="30 tokens"), ALL)
-    tokenizer = word_tokenizer(WORDS)
-    tokenizer.save_pretrained(tmp_path / "project" / "tokenizer")
+def test_the_text_of_a_split_row_is_in_no_other_column(tmp_path, nowhere):
+    """Rows whose text is in another column than the file's keep that column, unless they are split."""
+    rows = [{"text": SHORT[0]}, {"body": LONG[0], "n": 1}, {"body": SHORT[1], "n": 2}]
     project = plain_project(
-        tmp_path / "project", text.replace("[project]\n", '[project]\ntokenizer = "tokenizer"\n', 1), {}
+        tmp_path / "project", settings(corpus(split=SPLIT, text_column=["text", "body"]), ALL), {}
     )
-    write(project.root / "documents" / "a.jsonl", map(json.dumps, ROWS))
-    project.make(MADE | {"token_counts"})
-    counts = project.rows("token_counts")["n_tokens"]
-    assert counts.max() <= 30
-    texts = dict(project.rows("documents").select("doc_id", "text").iter_rows())
-    for number, text in enumerate(LONG):
-        own = places(project).filter(row=number)
-        assert len(own) > 3
-        assert "".join(gap + texts[key] for gap, key in own.select("passage_gap", "doc_id").rows()) == text
-    before = project.versions()
-    # Another tokenizer cuts elsewhere.
-    word_tokenizer([*WORDS, "more"]).save_pretrained(tmp_path / "project" / "tokenizer")
-    project.make(MADE | {"token_counts"})
-    assert project.versions() != before
+    write(project.root / "documents" / "a.jsonl", map(json.dumps, rows))
+    project.make(MADE)
+    kept = {
+        row: json.loads(content) for row, content in project.rows("kept_rows").select("row", "content").rows()
+    }
+    assert kept[1] == {"n": 1}
+    assert kept[2]["body"] == SHORT[1]
+    part = places(project).filter(row=1)["doc_id"][0]
+    joined = {row["doc_id"]: row for row in exported(project, "all")}
+    assert joined[document_id(LONG[0])]["n"] == 1
+    text = LONG[0][: len(dict(project.rows("documents").select("doc_id", "text").rows())[part])]
+    project.withdraw([part])
+    content = b"".join(path.read_bytes() for path in project.home.root.rglob("*") if path.is_file())
+    assert text.encode() not in content
     project.close()
 
 
-def test_materialize_and_export_of_a_project_in_passages(tmp_path, nowhere):
-    """By commands."""
-    project = project_at(tmp_path / "project", FEW)
-    project.tamis("materialize")
-    assert "passages" in project.tamis("export", "few", "--format", "jsonl").stderr
-    first = (project.home.exports / "few.jsonl").read_text()
-    rows = [json.loads(line) for line in first.splitlines()]
-    assert {row["doc_id"]: row["text"] for row in rows} == oracle(
-        project, set(project.rows("decisions").filter(verdict="selected")["doc_id"])
+def test_examples_of_a_target_are_left_out_in_all_their_passages(tmp_path, nowhere):
+    project = project_at(
+        tmp_path / "project", selection("all", "random", 10_000, target="goal"), target(train=2, held_out=1)
     )
-    assert "nothing to do" in (said := project.tamis("plan").stdout).lower() or "current" in said.lower(), (
-        said
+    write(
+        project.root / "target" / "a.jsonl",
+        [json.dumps({"text": text}) for text in (LONG[0], LONG[1], LONG[2])],
     )
-    audit = project.json("audit")
-    assert audit
-    refused = project.tamis("export", "few", "--for", "trl", "--passages", code=None)
-    assert refused.returncode == 2
+    project.make(MADE | {"target_examples", "contamination"})
+    decided = project.rows("decisions").join(places(project), on="doc_id")
+    for number in range(3):
+        own = decided.filter(row=number)
+        assert set(own["reason"]) <= {"target_example", "held_out_example"}
+        assert own["reason"].n_unique() == 1
+    assert "selected" in set(decided.filter(row=3)["verdict"])
+    project.close()
+
+
+def test_a_passage_that_two_documents_share_is_exported_once(tmp_path, nowhere):
+    shared = "Terms and conditions apply to everything that is written here and below, always. " * 3
+    shared = " ".join(shared.split()[:38]) + "."
+    rows = [{"text": f"{shared}\n\n{text}"} for text in LONG[:2]]
+    project = project_at(tmp_path / "project", ALL, rows=rows)
+    project.make(MADE)
+    found = places(project)
+    assert found.filter(passage_number=0)["doc_id"].n_unique() == 1
+    texts = {row["doc_id"]: row["text"] for row in exported(project, "all")}
+    first, second = (document_id(row["text"]) for row in rows)
+    assert texts == {first: rows[0]["text"], second: LONG[1]}
+    assert project.json("explain", found["doc_id"][0])["passage_of"] == [
+        {
+            "document": key,
+            "number": 0,
+            "of": len(found.filter(passage_of=key)),
+            "begin": 0,
+            "end": len(shared),
+        }
+        for key in sorted((first, second))
+    ]
+    project.close()

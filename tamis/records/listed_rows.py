@@ -19,7 +19,7 @@ from tamis.selection.filtering import FILES_LOST
 from tamis.selection.stage import DECISIONS, SELECTED_SUBSET, SELECTION_STAGE
 from tamis.store.digests import KEY_BYTES, RECORD_BYTES, key_bytes
 from tamis.store.home import Home
-from tamis.store.rows_files import keys_of
+from tamis.store.rows_files import BY_DOC_IDS, ID_ALONE, keys_of
 from tamis.store.schemas import declaration, declared
 from tamis.store.withdrawn import withdrawn_ids
 
@@ -37,23 +37,22 @@ class Listing:
     def count(self, manifest: Manifest) -> int:
         """Return how many of the documents a manifest lists: the largest count over its tables."""
         return max(
-            (self._count_in(table, manifest.partition, digest) for table, digest in manifest.rows.items()),
+            (self._count_in(manifest, table) for table in manifest.rows),
             default=0,
         )
 
     def lists(self, manifest: Manifest, table: str) -> bool:
         """Return whether a manifest lists any of the documents among its rows of one table."""
-        digest = manifest.rows.get(table)
-        return digest is not None and self._count_in(table, manifest.partition, digest) > 0
+        return table in manifest.rows and self._count_in(manifest, table) > 0
 
-    def _count_in(self, table: str, partition: str, digest: str) -> int:
-        known = declared(table)
+    def _count_in(self, manifest: Manifest, table: str) -> int:
+        known, digest, partition = declared(table), manifest.rows[table], manifest.partition
         if known is None or "doc_id" not in known.key:
             return 0
-        key = known.key
+        key = ID_ALONE if manifest.scopes.get(table) == BY_DOC_IDS else known.key
         entry = (*key, partition if len(key) > 1 else "", digest)
         if entry not in self._found:
-            keys = self.keys(table, partition)
+            keys = self._keys_by(key, partition)
             self._found[entry] = int(np.isin(keys, listed(self.folder, digest)).sum())
         return self._found[entry]
 
@@ -62,7 +61,9 @@ class Listing:
 
         Where the key of the table has a second column, that holds the partition.
         """
-        key = declaration(table).key
+        return self._keys_by(declaration(table).key, partition)
+
+    def _keys_by(self, key: Sequence[str], partition: str) -> NDArray[np.bytes_]:
         entry = (*key, partition if len(key) > 1 else "")
         if entry not in self._keys:
             count = len(self.doc_ids)

@@ -13,6 +13,8 @@ from tamis.store.schemas import declaration, declared
 from tamis.store.tables import Store
 
 BY_DOC_IDS = "doc_ids"
+ID_ALONE = ("doc_id",)
+"""Key of rows that are listed by document, also where a document has several, such as one a score."""
 LISTED_BY = "listed by {}"
 """Scope of rows that the rows file alone lists, of a table that this column divides."""
 HASHED_AT_ONCE = 4
@@ -31,6 +33,7 @@ def stored_rows(store: Store, table: str, scope: str, doc_ids: Sequence[str] = (
     """
     known = declared(table)
     key = known.key if known else hashed_columns(store.schema(table).names)
+    key = ID_ALONE if scope == BY_DOC_IDS else key
     return rows_digest(_records_of(_blocks(store, table, scope, doc_ids), key))
 
 
@@ -39,7 +42,7 @@ def records_of_ids(
 ) -> dict[str, tuple[str, bytes]]:
     """`stored_rows` of several lists of documents, by one reading of the table."""
     wanted = sorted({doc_id for ids in groups.values() for doc_id in ids})
-    return records_of_groups([*_records_of(store.by_ids(table, wanted), declaration(table).key)], groups)
+    return records_of_groups([*_records_of(store.by_ids(table, wanted), ID_ALONE)], groups)
 
 
 def records_of_groups(
@@ -59,11 +62,17 @@ def _by_key(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _chosen(ordered: np.ndarray, ordered_keys: np.ndarray, doc_ids: Sequence[str]) -> np.ndarray:
-    """The records of these documents; one without a record is left out."""
+    """The records of these documents, all of each; one without a record is left out."""
     wanted = np.unique(np.frombuffer(bytes.fromhex("".join(doc_ids)), dtype=_KEY))
-    place = np.searchsorted(ordered_keys, wanted)
-    place[place == len(ordered_keys)] = 0
-    return ordered[place[ordered_keys[place] == wanted]] if len(ordered_keys) else ordered
+    return ordered[_places(ordered_keys, wanted)]
+
+
+def _places(ordered_keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the positions of all rows with these keys."""
+    first, end = (np.searchsorted(ordered_keys, wanted, side=side) for side in ("left", "right"))
+    counts = end - first
+    before = np.cumsum(counts) - counts
+    return np.repeat(first - before, counts) + np.arange(counts.sum())
 
 
 def _blocks(store: Store, table: str, scope: str, doc_ids: Sequence[str]) -> Iterator[pa.Table]:
@@ -90,6 +99,8 @@ class TableRows:
 
     def __init__(self, store: Store, table: str) -> None:
         self.store, self.table = store, table
+        known = declared(table)
+        self._has_several = known is not None and known.key != ID_ALONE
         self._claimed: list[np.ndarray] = []
         self._by_id: tuple[np.ndarray, np.ndarray] | None = None
         self._by_column: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -101,9 +112,10 @@ class TableRows:
             keys, records = self._sorted()
             wanted = keys_of(stated)
             self._claimed.append(wanted)
-            places = np.searchsorted(keys, wanted)
-            places = places[places < len(keys)] if len(keys) else places[:0]
-            return rows_digest([records[np.unique(places[np.isin(keys[places], wanted)])]])
+            places = _places(keys, np.unique(wanted))
+            if not self._has_several:  # a row that is stored twice is named by `doubled`
+                places = places[np.unique(keys[places], return_index=True)[1]]
+            return rows_digest([records[places]])
         if listed := _LISTED.fullmatch(scope):
             return self._listed(listed[1], stated)
         if divided := _DIVIDED.fullmatch(scope):
@@ -116,7 +128,9 @@ class TableRows:
         return stored_rows(self.store, self.table, scope)
 
     def doubled(self, stated: bytes) -> list[str]:
-        """Return the keys (hex) of claimed documents that are in the table more than once."""
+        """Return the keys (hex) of claimed documents that are in the table more often than its key allows."""
+        if self._has_several:
+            return []
         keys, _records = self._sorted()
         again = np.intersect1d(keys[1:][keys[1:] == keys[:-1]], keys_of(stated))
         return sorted({key.hex() for key in again.view(_VOID).tolist()})
@@ -140,17 +154,12 @@ class TableRows:
         keys, records = self._records
         wanted = keys_of(stated)
         self._claimed.append(wanted)
-        first, end = (np.searchsorted(keys, wanted, side=side) for side in ("left", "right"))
-        counts = end - first  # a row that is stored twice counts twice
-        before = np.cumsum(counts) - counts
-        return rows_digest([records[np.repeat(first - before, counts) + np.arange(counts.sum())]])
+        return rows_digest([records[_places(keys, wanted)]])  # a row that is stored twice counts twice
 
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n] and records [n] of the whole table, by key."""
         if self._by_id is None:
-            self._by_id = _by_key(
-                _records_of(_blocks(self.store, self.table, "", ()), declaration(self.table).key)
-            )
+            self._by_id = _by_key(_records_of(_blocks(self.store, self.table, "", ()), ID_ALONE))
         return self._by_id
 
     def _divided(self, column: str) -> dict[str, list[np.ndarray]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.corpus import document_id
 from tamis.store.digests import row_digests, row_records
-from tamis.store.rows_files import BY_DOC_IDS, records_of_ids, stored_rows
+from tamis.store.rows_files import BY_DOC_IDS, TableRows, records_of_ids, stored_rows
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 
@@ -39,6 +39,52 @@ def test_groups_at_once_equal_each_by_itself(store, groups):
 def test_a_deleted_document_and_one_that_never_was_are_in_no_rows_file(store):
     assert records_of_ids(store, "documents", {"a": [IDS[7], IDS[55]]})["a"][1] == b""
     assert len(records_of_ids(store, "documents", {"a": IDS})["a"][1]) == 49 * 48
+
+
+@pytest.fixture
+def scored(tmp_path):
+    made = Store(tmp_path)
+    made.put("classifier_scores", of_scores({"edu": IDS[:6], "toxic": IDS[:5]}))
+    return made
+
+
+def of_scores(ids: dict[str, list[str]]) -> dict[str, list[object]]:
+    rows = [(score, doc_id) for score, own in ids.items() for doc_id in own]
+    return {
+        "score": [score for score, _ in rows],
+        "doc_id": [doc_id for _, doc_id in rows],
+        "value": [0.5] * len(rows),
+        "not_numbers": [0] * len(rows),
+        "fingerprint": ["f" * 32] * len(rows),
+    }
+
+
+def test_of_a_table_with_several_rows_a_document_all_are_listed(scored):
+    groups = {"a": IDS[:2], "b": [IDS[5], IDS[9]]}
+    records = records_of_ids(scored, "classifier_scores", groups)
+    assert [len(content) // 48 for _digest, content in records.values()] == [4, 1]
+    for name, ids in groups.items():
+        assert records[name] == stored_rows(scored, "classifier_scores", BY_DOC_IDS, ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (lambda store: store.put("classifier_scores", of_scores({"edu": IDS[2:3]}) | {"value": [0.1]}), "a"),
+        (lambda store: store.delete("classifier_scores", f"score = 'toxic' AND doc_id = '{IDS[0]}'"), "a"),
+        (lambda store: store.put("classifier_scores", of_scores({"toxic": IDS[5:6]})), "b"),
+        (lambda store: store.put("classifier_scores", of_scores({"toxic": IDS[9:10]})), ""),
+    ],
+    ids=["value", "row lost", "row more", "document more"],
+)
+def test_a_change_of_any_of_these_rows_is_seen_and_a_row_of_no_list_is_a_stray(scored, change, differs):
+    stated = records_of_ids(scored, "classifier_scores", {"a": IDS[:5], "b": [IDS[5]]})
+    change(scored)
+    rows = TableRows(scored, "classifier_scores")
+    found = {name: rows.of(BY_DOC_IDS, content) for name, (_digest, content) in stated.items()}
+    assert "".join(name for name in stated if found[name] != stated[name]) == differs
+    assert rows.strays() == ([] if differs else [IDS[9]])
+    assert not rows.doubled(stated["a"][1])
 
 
 def test_a_digest_is_of_the_values_as_json_and_then_of_the_bytes_of_each_vector():

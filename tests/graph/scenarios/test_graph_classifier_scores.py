@@ -71,6 +71,19 @@ def test_the_best_by_the_model_are_chosen_and_explained(made):
     made.assert_sound(MADE)
 
 
+def test_the_audit_knows_each_value_and_finds_one_that_was_altered(project):
+    def said() -> list[tuple[str, str]]:
+        nodes = project.audit().nodes.values()
+        return [(node.name, detail) for node in nodes for detail in node.details if "rows" in detail]
+
+    assert not said()
+    row = project.store.read("classifier_scores").sort("doc_id").head(1)
+    project.store.put("classifier_scores", row.with_columns(value=row["value"] + 0.1))
+    ((name, detail),) = said()
+    assert name.startswith("classifier_scores[")
+    assert f"rows that differ from the manifest: 1 (first: {row['doc_id'].item()})" in detail
+
+
 def test_only_new_documents_are_read_and_those_that_come_back_are_not(project, monkeypatch):
     read: list[str] = []
     scored = Classifier.score

@@ -61,8 +61,10 @@ def declare(kind: Kind, arguments: Mapping[str, Any]) -> Declaration:
         if name not in arguments:
             raise PluginError(f"{name} is missing")
     for name in ("name", "version", "meaning", "citation"):
-        if not isinstance(arguments.get(name, ""), str):
-            raise _wrong(name, arguments[name], "a text")
+        if not isinstance(text := arguments.get(name, ""), str):
+            raise _wrong(name, text, "a text")
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise _wrong(name, text, "a text without halves of surrogate pairs")
     if not NAME_FORM.fullmatch(arguments["name"]):
         raise _wrong(
             "name", arguments["name"], 'small letters, digits, ".", "-" and "_", such as "short-first"'
@@ -105,7 +107,12 @@ def _cost(value: object) -> float | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number over 1.8e308
+        return False
 
 
 def _wrong(argument: str, value: object, expected: str) -> PluginError:

@@ -9,9 +9,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tamis.base.errors import TransientError, out_of_memory
+from tamis.base.numbers import counted
 from tamis.plugins.declaration import PluginError
 from tamis.plugins.imports import Module
 from tamis.plugins.reading import Plugin, content_of, digest_of
@@ -127,7 +129,8 @@ def _executed(name: str, plugin: Plugin, content: bytes) -> ModuleType:
 
 def _imported(plugin: Plugin, load: Callable[[], ModuleType]) -> ModuleType:
     try:
-        return load()
+        with _one_process():
+            return load()
     except (Exception, SystemExit) as error:
         if out_of_memory(error):
             raise
@@ -170,7 +173,8 @@ def scores_of(
     while pending:
         part = pending.pop()
         try:
-            answered = function([texts[place] for place in part])
+            with _one_process():
+                answered = function([texts[place] for place in part])
         except (Exception, SystemExit) as error:
             if _of_the_machine(error):
                 raise
@@ -191,7 +195,8 @@ def ranks_of(plugin: Plugin, function: Callable[..., Any], count: int, *given: o
     Raises `PluginFailedError`, `WrongAnswerError`, and errors of memory and network as they are.
     """
     try:
-        answered = function(*given)
+        with _one_process():
+            answered = function(*given)
     except (Exception, SystemExit) as error:
         if _of_the_machine(error):
             raise
@@ -201,38 +206,68 @@ def ranks_of(plugin: Plugin, function: Callable[..., Any], count: int, *given: o
     raise PluginFailedError(f"plug-in {plugin.name} failed with {raised}")
 
 
+@contextlib.contextmanager
+def _one_process() -> Iterator[None]:
+    """End a copy of this process that code of a plug-in made by a fork and left running.
+
+    The copy would otherwise go on with the step, and write its results a second time.
+    """
+    own = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != own:
+            os._exit(0)
+
+
 def numbers(plugin: Plugin, answered: object, count: int) -> Answers:
     """Return what a plug-in answered as numbers [count]; NaN for None, NaN and infinities.
 
     Raises `WrongAnswerError` where it is of another length or shape, or holds anything but numbers.
     """
-    try:
-        length = len(answered)  # type: ignore[arg-type]
-    except TypeError:
-        length = None
-    if length is None or isinstance(answered, str | bytes | Mapping):
+    values: list[Any] | None = None
+    if not isinstance(answered, str | bytes | Mapping | Set):  # a set has an order of its own
+        with contextlib.suppress(Exception):  # of code of the plug-in: its text may quote a document
+            len(answered)  # type: ignore[arg-type]
+            values = list(answered)  # type: ignore[call-overload]
+    if values is None:
         raise WrongAnswerError(
             f"{plugin.title} returned {_kind(answered)}; expected a list or array with a number for each of "
             f"{count:,} documents"
         )
-    if length != count:
-        raise WrongAnswerError(f"{plugin.title} returned {length:,} answers for {count:,} documents")
-    values = list(answered)  # type: ignore[call-overload]
+    if len(values) != count:
+        raise WrongAnswerError(
+            f"{plugin.title} returned {counted(len(values), 'answer')} for {counted(count, 'document')}"
+        )
+    found_n = np.full(count, np.nan)
     for place, value in enumerate(values):
-        if value is not None and not _is_number(value):
+        number = _number(value)
+        if number is None:
             raise WrongAnswerError(
                 f"{plugin.title} returned {_kind(value)} as answer {place + 1:,} of {count:,}; expected a "
                 "number, or None for no value"
             )
-    found_n = np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+        found_n[place] = number
     found_n[~np.isfinite(found_n)] = np.nan
     return found_n
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, int | float | np.number | np.bool_):
-        return not isinstance(value, np.complexfloating)
-    return getattr(value, "shape", None) == () and hasattr(value, "__float__")  # a scalar of torch
+def _number(value: Any) -> float | None:
+    """Return an answer as a number, NaN for None; None for what is no number."""
+    if value is None:
+        return np.nan
+    if isinstance(value, np.complexfloating | np.timedelta64 | np.character):
+        return None
+    if not isinstance(value, int | float) and not (
+        getattr(value, "shape", None) == () and hasattr(value, "__float__")  # a scalar, as of torch
+    ):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number over 1.8e308
+        return np.inf
+    except Exception:  # of code of the plug-in: its text may quote a document
+        return None
 
 
 def _kind(value: object) -> str:

@@ -1,7 +1,9 @@
 """Plug-ins at work: imports from hashed bytes, answers against what is expected of them, and failures."""
 
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,7 @@ ANSWERS = {
     "halves": np.array([1, 2.5, np.inf], dtype=np.float16),
     "series": pl.Series([1.0, 2.5, None]),
     "tuple of numpy": (np.int32(1), np.float32(2.5), float("-inf")),
+    "whole numbers without end": (1, 2.5, 10**400),
 }
 
 
@@ -81,8 +84,23 @@ def test_tensors_and_truth_count_as_numbers(plugin):
     np.testing.assert_array_equal(numbers(plugin, [True, False], 2), [1.0, 0.0])
 
 
+class Quoting:
+    """A value of a plug-in's own whose errors quote a text."""
+
+    shape = ()
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[float]:
+        raise RuntimeError("secret")
+
+    def __float__(self) -> float:
+        raise RuntimeError("secret")
+
+
 NOT_ANSWERS = {
-    "fewer": ([1.0], "returned 1 answers for 3 documents"),
+    "fewer": ([1.0], "returned 1 answer for 3 documents"),
     "more": ([1.0] * 4, "returned 4 answers for 3 documents"),
     "nothing": (None, "returned NoneType; expected a list or array"),
     "a number": (2.0, "returned float; expected a list or array"),
@@ -91,6 +109,11 @@ NOT_ANSWERS = {
     "a column": (np.zeros((3, 1)), "returned ndarray of shape (1,) as answer 1 of 3"),
     "a text within": ([1, "2", 3], "returned str as answer 2 of 3; expected a number, or None"),
     "complex": ([1j, 1, 1], "returned complex as answer 1 of 3"),
+    "texts of numpy": (np.array(["1", "2", "3"]), "returned str_ of shape () as answer 1 of 3"),
+    "durations": (np.array([1, 2, 3], dtype="timedelta64[s]"), "returned timedelta64 of shape () as answer"),
+    "a set": ({1.0, 2.0, 3.0}, "returned set; expected a list or array"),
+    "no list": (Quoting(), "returned Quoting of shape (); expected a list or array"),
+    "no float": ([Quoting(), 1, 2], "returned Quoting of shape () as answer 1 of 3"),
     "scalar array": (np.float64(3), "returned float64 of shape (); expected"),
 }
 
@@ -102,6 +125,26 @@ def test_other_answers_are_refused_and_quote_nothing(plugin, name):
         scores_of(plugin, lambda texts: answered, ["secret", "texts", "here"])
     assert str(error.value).startswith(f"plug-in length (scores.py) {said}")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "return [1.0] * len(texts)", "raise ValueError"])
+def test_a_fork_that_a_plugin_leaves_running_does_not_go_on_with_the_step(plugin, tmp_path, end):
+    code = (
+        "import os, sys\n"
+        f"{HEAD}def length(texts):\n"
+        "    if not (child := os.fork()):\n"
+        f"        {end}\n"
+        "    os.waitpid(child, 0)\n"
+        "    return [2.0] * len(texts)\n"
+    )
+    forking = plugin_of(tmp_path, code)
+    goes_on = tmp_path / "goes_on"
+    with opened(forking) as function:
+        answer_n, failures = scores_of(forking, function, ["a", "bb"])
+        with goes_on.open("a") as file:  # by each process that gets here
+            file.write(f"{os.getpid()}\n")
+    assert goes_on.read_text() == f"{os.getpid()}\n"
+    assert (answer_n.tolist(), failures) == ([2.0, 2.0], {})
 
 
 def test_memory_and_network_are_no_fault_of_a_document(plugin):

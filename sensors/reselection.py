@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from tamis.base.numbers import counted, named
+from tamis.base.trust import UntrustedError, unaccepted
 from tamis.corpus.stage import RAW_STAGE
 from tamis.graph.automation import (
     Group,
@@ -24,7 +25,7 @@ from tamis.graph.automation import (
     waiting,
     waiting_lines,
 )
-from tamis.graph.plan import label
+from tamis.graph.plan import Due, full_plan, label, plugins_of
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.platform.resources.store import StoreResource
 from tamis.platform.sensors.reloading import undefined
@@ -44,6 +45,7 @@ from tamis.retention.reconciled import find_gone
 from tamis.runtime.runs import end_killed_runs
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.store.home import HomeLockedError, writing
+from tamis.trust import PLUGIN_CURE, plugins_asked
 
 SHOWN = 5
 NOTHING = "every selection is current"
@@ -77,9 +79,11 @@ def reselection(context: dg.SensorEvaluationContext, store: StoreResource) -> dg
         return dg.SkipReason("new shards are being registered")
     wanted = unattended_work(snapshot, current, approvals) if _had_files(snapshot, current) else set()
     empty = targets_without_files(snapshot, current)
-    groups = next_groups(snapshot, current, wanted, refit=False, without=empty)
+    barred, asked = _unaccepted(snapshot, current, wanted)
+    groups = next_groups(snapshot, current, wanted, refit=False, without=empty | barred)
     group, given_up = _first_allowed(context, store, groups)
     if group is None:
+        given_up = "; ".join(filter(None, [given_up, asked]))
         held = waiting(snapshot, current, approvals)
         if held:  # noted for a person, unless somebody writes just now: then the next tick does
             with contextlib.suppress(HomeLockedError), writing(store.home, "reselection sensor"):
@@ -133,6 +137,29 @@ def _first_allowed(
         else:
             return group, ""
     return None, "; ".join(reasons[:SHOWN])
+
+
+def _unaccepted(
+    snapshot: ProjectSnapshot, current: CurrentValues, wanted: Iterable[tuple[str, str]]
+) -> tuple[set[tuple[str, str]], str]:
+    """Return the work whose plug-ins nobody has accepted, and a clause on what is due of it."""
+    if not snapshot.project.settings.plugins.known:
+        return set(), ""
+    used = {
+        entry: plugins_of(snapshot, [Due(asset=entry[0], partition=entry[1], reason="")]) for entry in wanted
+    }
+    missing = {
+        entry: asked
+        for entry, plugins in used.items()
+        if (asked := unaccepted(plugins_asked(snapshot.project, plugins)))
+    }
+    due = [(one.asset, one.partition) for one in full_plan(snapshot, current, refit=False)] if missing else []
+    waits = [entry for entry in due if entry in missing]
+    if not waits:
+        return {*missing}, ""
+    consents = {one.digest: one for entry in waits for one in missing[entry]}
+    names = named([label(*entry) for entry in waits], SHOWN)
+    return {*missing}, f"not requested: {names}: {UntrustedError([*consents.values()], PLUGIN_CURE)}"
 
 
 def _shown(group: Group) -> str:

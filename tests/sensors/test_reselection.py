@@ -7,12 +7,18 @@ import dagster as dg
 import pytest
 from projects import SmallProject, names, note_made, plain_project, selection, settings, target, write_jsonl
 
+from tamis.base.trust import TRUST, accept
 from tamis.cli import main
 from tamis.graph.stages import stages
 from tamis.platform.sensors.requests import BACK_OFF_SECONDS
 from tamis.runtime.runs import CERTIFIED_TAG, WORK_TAG, tags_of
+from tamis.trust import plugins_asked
 from tamis.verbs.status import read_status
 
+PLUGIN = (
+    'from tamis.plugins import score\n\n\n@score(name="length", version="1")\n'
+    "def length(texts):\n    return [len(text) for text in texts]\n"
+)
 SELECTED = dg.RunRequest(
     asset_selection=[dg.AssetKey("selected_subset"), dg.AssetKey("decisions")], partition_key="near"
 )
@@ -103,6 +109,37 @@ def test_nothing_is_requested_while_a_run_is_active_and_what_landed_meanwhile_af
     ticks.instance.delete_run(active.run_id)
     (second,), _ = ticks.tick()
     assert second.tags[WORK_TAG] != first.tags[WORK_TAG]
+
+
+def test_a_step_waits_until_its_plugin_is_accepted_and_other_work_goes_on(ticks, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(ticks.root / "state"))
+    monkeypatch.setenv(TRUST, "1")
+    (ticks.root / "scores.py").write_text(PLUGIN)
+    ticks.reconfigure("[project]", '[project]\nplugins = ["scores.py"]')
+    with (ticks.root / "tamis.toml").open("a") as file:
+        file.write('\n[[score]]\nname = "len"\nplugin = "length"\n' + selection("long", "score:len"))
+    ticks.arrive()
+    while requests := ticks.tick()[0]:
+        ticks.succeed(requests[0])
+    note_made(ticks.project, "plugin_scores", "", ready=True)
+    for name in ("near", "long"):
+        note_made(ticks.project, "selected_subset", name, ready=True)
+    monkeypatch.delenv(TRUST)
+    (ticks.root / "scores.py").write_text(f"{PLUGIN}# other code\n")
+    ticks.write("documents/a.jsonl", "two")
+    asked: list[str] = []
+    while requests := ticks.tick()[0]:
+        asked += names(requests[0])
+        ticks.succeed(requests[0])
+    assert "embeddings" in asked
+    assert "plugin_scores" not in asked
+    said = ticks.tick()[1]
+    assert said.startswith("not requested: plugin_scores")
+    assert "scores.py is Python that runs on this machine as you" in said
+    assert "take it out of plugins in [project]" in said
+    accept(plugins_asked(ticks.project))
+    (request,), _ = ticks.tick()
+    assert names(request)[0] == "plugin_scores"
 
 
 def at(monkeypatch, seconds: float) -> None:

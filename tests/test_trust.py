@@ -15,10 +15,12 @@ from tamis.project import open_project
 from tamis.runtime.driver import materialize
 from tamis.runtime.instance import open_instance
 from tamis.runtime.instance_file import EARLIER, ON_POSTGRES, ON_SQLITE, WRITTEN_ON_POSTGRES, prepare_folder
-from tamis.scan.precheck import LOGGED, _without_tracker
+from tamis.scan.precheck import LOGGED, _without_tracker, untrusted_lines
+from tamis.scan.sources import scan
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store
 from tamis.trust import asked_by, is_here
+from tamis.verbs.status import read_status
 
 OF_0_2 = "5f7cc67ba0998b5ad458cab6337847ec33cecdf3ee581b03b2eafce2f7f02df9"
 """SHA-256 of the dagster.yaml of a home on SQLite."""
@@ -208,9 +210,12 @@ def test_a_plan_signs_in_to_no_server_that_nobody_has_accepted(tmp_path, monkeyp
     monkeypatch.setattr("tamis.scan.precheck.require_experiment", lambda *_: pytest.fail("signs in"))
     monkeypatch.setattr("tamis.scan.precheck.require_tracker", lambda *_: pytest.fail("asks"))
     project = project_of(tmp_path, '[tracking]\nuri = "https://mlflow.example"\n')
-    (line,) = _without_tracker(project, LOGGED)
-    assert line.startswith("trials will fail: ")
+    assert not [*_without_tracker(project, LOGGED)], "that all stops is said once"
+    (project.root / "documents").mkdir(exist_ok=True)
+    (line,) = untrusted_lines(scan(project), [])
+    assert line.startswith("`tamis materialize` will stop: ")
     assert "`tamis trust`" in line
+    assert f"warning: {line}" in read_status(project).lines()
 
 
 @pytest.mark.parametrize(

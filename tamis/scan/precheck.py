@@ -66,7 +66,7 @@ from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
-from tamis.trust import PLUGIN_CURE, plugins_asked, require_trusted
+from tamis.trust import CURE, PLUGIN_CURE, asked_by, plugins_asked
 
 FILES, ROWS, BYTES = 20, 20, 20_000_000
 """Files of a corpus that are looked at, rows of each, and the largest file."""
@@ -222,7 +222,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         *missing_packages(project),
         *_other_samplers(project),
         *_without_tracker(project, due),
-        *_untrusted_plugins(snapshot, plan),
+        *untrusted_lines(snapshot, plan),
     ]
     read: dict[str, TargetRows] = {}
     foreseen: dict[tuple[str, str], Foreseen] = {}
@@ -284,21 +284,21 @@ def _of_target(found: TargetRows) -> Foreseen:
 
 
 def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
-    """Say why trials that are due cannot be logged; nothing where none is due."""
+    """Say why trials that are due cannot be logged; nothing where none is due, or what stops all is said."""
     try:
-        if not LOGGED.isdisjoint(due):
-            require_trusted(project)
+        if not LOGGED.isdisjoint(due) and not unaccepted(asked_by(project)):
             require_tracker(project.tracking_uri)
             require_experiment(project.tracking_uri, project.settings.tracking.experiment)
     except TamisError as error:
         yield f"trials will fail: {error}"
 
 
-def _untrusted_plugins(snapshot: ProjectSnapshot, plan: Sequence[Due]) -> Iterator[str]:
-    """Say which plug-ins a run needs that nobody has accepted; nothing where there are none."""
-    asked = plugins_asked(snapshot.project, plugins_of(snapshot, plan))
-    if missing := unaccepted(asked):
-        yield f"`tamis materialize` will stop: {UntrustedError(missing, PLUGIN_CURE)}"
+def untrusted_lines(snapshot: ProjectSnapshot, plan: Iterable[Due]) -> Iterator[str]:
+    """Say what nobody has accepted of what tamis.toml does, and of the plug-ins that a plan runs."""
+    plugins = plugins_asked(snapshot.project, plugins_of(snapshot, plan))
+    for asked, cure in ((asked_by(snapshot.project), CURE), (plugins, PLUGIN_CURE)):
+        if missing := unaccepted(asked):
+            yield f"`tamis materialize` will stop: {UntrustedError(missing, cure)}"
 
 
 def _not_understood(

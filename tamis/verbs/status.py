@@ -36,11 +36,12 @@ from tamis.retention.held_back import HeldBack, held_back, kept_runs, kept_trial
 from tamis.retention.losses import as_once_read
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
-from tamis.scan.precheck import uncovered_lines, unmet_targets
+from tamis.scan.precheck import uncovered_lines, unmet_targets, untrusted_lines
 from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
 from tamis.scan.stored_texts import stored_text_lines
 from tamis.scan.unread_rows import Share, read_quarantine, rereading, unread_json, unread_line, unread_shares
+from tamis.scores.stage import SCORES_STAGE
 from tamis.scores.storing import score_lines
 from tamis.selection.filtering import (
     corpora_lost,
@@ -316,13 +317,18 @@ def read_status(project: Project) -> Status:
         ),
         searches=snapshot.searches,
         warnings=[
+            *untrusted_lines(snapshot, due),
             *filter(None, [unfinished_line(store)]),
             *few_examples(store),
             *benchmark_warnings(store),
             *label_warnings(store),
             *_documents_lost(project, current),
             *unknown_language_lines(store, project.settings),
-            *score_lines(store, project.settings.column_scores),
+            *(
+                score_lines(store, project.settings.column_scores)
+                if (SCORES_STAGE.name, "") not in outdated
+                else ()
+            ),
             *unknown_lines(project),
             *odd_value_lines(store),
             *stored_text_lines(store, project.settings.corpus),

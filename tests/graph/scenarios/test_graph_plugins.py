@@ -191,6 +191,8 @@ def test_nothing_runs_until_the_file_is_accepted_and_a_change_asks_again(project
     assert not (project.root / "imported").exists()
     assert main(["plan"]) == 0
     assert "warning: `tamis materialize` will stop: " in capsys.readouterr().err
+    assert main(["status"]) == 0
+    assert "warning: `tamis materialize` will stop: " in capsys.readouterr().out
     assert main(["trust", "--list"]) == 0
     assert "not accepted: " in capsys.readouterr().out
     assert main(["trust"]) == 0

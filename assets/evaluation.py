@@ -91,7 +91,12 @@ def evaluations(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]
         for place in ((TRIALS_STAGE.name, key), (BASE_MODELS_STAGE.name, trial.model))
     ]
     after, before = (
-        Evaluated(name=name, checkpoint=checkpoint, key=evaluation_key(config, version))
+        Evaluated(
+            name=name,
+            checkpoint=checkpoint,
+            key=evaluation_key(config, version),
+            files=config["files"],
+        )
         for name, checkpoint, version in zip((key, trial.model), (str(trained), start), versions, strict=True)
     )
     with work.progress(f"evaluation of {key}"):

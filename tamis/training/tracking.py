@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import posixpath
 import re
 import sqlite3
 import tempfile
@@ -54,6 +55,8 @@ DIGEST_CHARACTERS = 32  # MLflow allows 36
 MODEL_TYPE, MODEL_VERSIONS = "checkpoint", "mlflow.modelVersions"
 _NOT_IN_MODEL_NAMES = re.compile(r"[/:.%\"']")
 PARAMETERS_PER_CALL, METRICS_PER_CALL = 100, 1_000
+LONGEST_METRIC = 250
+_REFUSED = re.compile(r"[^\w\-.: /]|[^\S ]")
 CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -278,8 +281,9 @@ def log_trial(
 def add_metrics(uri: str, run: str, metrics: Mapping[str, float]) -> None:
     """Log metrics of a run that may be finished; those that it has with these values are left alone.
 
-    A run that somebody deleted gets none.
+    A run that somebody deleted gets none. Signs of a name that MLflow refuses become underscores.
     """
+    metrics = {metric_name(name): value for name, value in metrics.items()}
     client = open_tracker(uri)
     known = _run(client, run)
     if known is None or known.info.lifecycle_stage == DELETED:
@@ -288,6 +292,12 @@ def add_metrics(uri: str, run: str, metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
         if known.data.metrics.get(name) != value:
             client.log_metric(run, name, value, model_id=None if model is None else model.model_id)
+
+
+def metric_name(name: str) -> str:
+    """Return a name as MLflow takes it: letters, digits and `_-.: /`, no path, at most 250 characters."""
+    allowed = _REFUSED.sub("_", name)[:LONGEST_METRIC]
+    return allowed if posixpath.normpath(allowed) == allowed else allowed.replace("/", "_")
 
 
 @_patient

@@ -11,15 +11,19 @@ import time
 from contextlib import closing
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tamis.base.sqlite import DatabaseLockedError
 from tamis.training.errors import DamagedTrackerError, DeletedExperimentError, TrackerUnavailableError
 from tamis.training.tracking import (
+    LONGEST_METRIC,
     _experiment,
     add_metrics,
     find_run,
     log_trial,
     mark_removed,
+    metric_name,
     model_name,
     open_tracker,
     register_checkpoint,
@@ -329,3 +333,23 @@ def test_a_database_that_another_program_has_locked_is_waited_for_and_then_named
             log(uri, trial="later")
         other.execute("ROLLBACK")
     assert log(uri) == run
+
+
+@given(st.text(max_size=300))
+@example("a/../b")
+@example("strict, (hard)")
+@example("a\u2003b\n")
+def test_a_metric_of_any_task_has_a_name_that_mlflow_takes(task):
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.validation import _validate_metric_name
+
+    def takes(name: str) -> bool:
+        try:
+            _validate_metric_name(name)
+        except MlflowException:
+            return False
+        return len(name) <= LONGEST_METRIC
+
+    name = f"evaluation.{task}"
+    assert takes(metric_name(name))
+    assert metric_name(name) == name or not takes(name) or "\n" in name

@@ -222,21 +222,21 @@ def benchmark_warnings(store: Store) -> list[str]:
                 f"{name}: at least {counted(row['unreadable'], 'row')} could not be read, so nothing keeps "
                 "documents with them out; correct the file"
             )
-        if row["without_text"]:
+        if count := row["without_text"]:
             lines.append(
-                f"{name}: {row['without_text']:,} {of} have no text in the columns that are read; "
-                "text_columns in [[keep_out]] names others"
+                f"{name}: {count:,} {of} {'has' if count == 1 else 'have'} no text in the columns that are "
+                "read; text_columns in [[keep_out]] names others"
             )
-        if row["too_short"]:
+        if count := row["too_short"]:
             lines.append(
-                f"{name}: {row['too_short']:,} {of} are too short to recognise (fewer than {SHORTEST} "
-                "words), so documents with them stay"
+                f"{name}: {count:,} {of} {'is' if count == 1 else 'are'} too short to recognise (fewer than "
+                f"{SHORTEST} words), so documents with them stay"
             )
-        if row["template"]:
+        if count := row["template"]:
             lines.append(
-                f"{name}: {row['template']:,} {of} consist of words that many documents of the pool or rows "
-                "share, which count as template text, so documents with them stay; maximum_share in "
-                "[decontamination] says how many"
+                f"{name}: {count:,} {of} {'consists' if count == 1 else 'consist'} of words that many "
+                "documents of the pool or rows share, which count as template text, so documents with them "
+                "stay; maximum_share in [decontamination] says how many"
             )
         if pool and row["documents"] > MUCH_OF_THE_POOL * pool:
             lines.append(
@@ -245,8 +245,9 @@ def benchmark_warnings(store: Store) -> list[str]:
             )
         repeated = examples.filter(benchmark=row["benchmark"]).group_by("target").len().sort("target")
         lines += [
-            f"{name}: {counted(count, 'training example')} of target {target} repeat its rows and stay among "
-            "the examples, so models trained on the target look better than they are; take them out of the "
+            f"{name}: {counted(count, 'training example')} of target {target} "
+            f"{'repeats its rows and stays' if count == 1 else 'repeat its rows and stay'} among the "
+            "examples, so models trained on the target look better than they are; take them out of the "
             "target's files"
             for target, count in repeated.iter_rows()
         ]

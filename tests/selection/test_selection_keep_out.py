@@ -214,10 +214,18 @@ def test_what_lessens_the_protection_is_said(tmp_path):
     update(store, {"exam": rows})
     assert found(store) == set()
     (without, short, template) = benchmark_warnings(store)
-    assert without.startswith("benchmark exam: 1 of its 3 rows have no text in the columns that are read")
-    assert short.startswith("benchmark exam: 1 of its 3 rows are too short to recognise (fewer than 8 words)")
-    assert template.startswith("benchmark exam: 1 of its 3 rows consist of words that many documents")
+    assert without.startswith("benchmark exam: 1 of its 3 rows has no text in the columns that are read")
+    assert short.startswith("benchmark exam: 1 of its 3 rows is too short to recognise (fewer than 8 words)")
+    assert template.startswith("benchmark exam: 1 of its 3 rows consists of words that many documents")
     assert benchmark_lines(store) == ["benchmark exam: none of its 3 rows found in the pool"]
+
+
+def test_what_lessens_the_protection_of_several_rows_is_said_of_several(tmp_path):
+    store = stored(tmp_path, "of no interest")
+    update(store, {"exam": [{"question": "Why"}, {"question": "Who"}, {}, {}]})
+    without, short = benchmark_warnings(store)
+    assert without.startswith("benchmark exam: 2 of its 4 rows have no text")
+    assert short.startswith("benchmark exam: 2 of its 4 rows are too short")
 
 
 def test_a_pool_that_is_the_benchmark_is_said(tmp_path):
@@ -261,7 +269,9 @@ def test_a_training_example_that_repeats_a_row_is_counted_and_said(tmp_path):
     update(store, {"exam": [{"question": QUESTION}]})
     assert store.read(EXAMPLES).rows() == [("exam", "goal", rows[0]["doc_id"])]
     (line,) = benchmark_warnings(store)
-    assert line.startswith("benchmark exam: 1 training example of target goal repeat its rows and stay among")
+    assert line.startswith(
+        "benchmark exam: 1 training example of target goal repeats its rows and stays among"
+    )
 
 
 def test_the_kept_runs_are_hashes_and_hold_no_text(tmp_path):

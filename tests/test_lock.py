@@ -100,6 +100,13 @@ def test_without_a_lock_nothing_can_be_held_to_it(project, capsys):
     assert LOCK_FILE not in said_by(capsys, "plan")
 
 
+def test_a_folder_of_its_name_is_said_with_what_to_do(project, capsys):
+    (project.root / LOCK_FILE).mkdir()
+    said = said_by(capsys, "lock", code=2)
+    assert f"{LOCK_FILE} cannot be read: it is a folder; move it away" in said
+    assert ".tmp" not in said
+
+
 @pytest.mark.parametrize("text", ["", "precision = 1", "no toml", 'precision = "float32"\nmodels = {}'])
 def test_a_damaged_lock_is_said_and_can_be_written_again(project, capsys, text):
     (project.root / LOCK_FILE).write_text(text)

@@ -1,6 +1,5 @@
 """The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
 
-import contextlib
 import os
 import re
 import shlex
@@ -202,8 +201,11 @@ def lock() -> int:
     """Write tamis.lock, and say what it changes."""
     project = read_project()
     path, before = project.root / LOCK_FILE, None
-    with contextlib.suppress(UnreadableLockError):
+    try:
         before = read_lock(project.root)
+    except UnreadableLockError:
+        if path.is_dir():  # else it is written again
+            raise
     changes = [] if before is None else differences(project)
     present(project).write(path)
     for one in changes:

@@ -22,7 +22,10 @@ class UnreadableLockError(PermanentError):
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path = path
-        super().__init__(f"{path} cannot be read: {problem}; restore it, or write it again with `tamis lock`")
+        cure = "restore it, or write it again with `tamis lock`"
+        if path.is_dir():
+            problem, cure = "it is a folder", "move it away; `tamis lock` writes a file of this name"
+        super().__init__(f"{path} cannot be read: {problem}; {cure}")
 
 
 class Lock(BaseModel):

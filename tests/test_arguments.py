@@ -10,6 +10,7 @@ import torch
 from tamis.base.archives import UnreadableFileError, read_npz
 from tamis.base.arguments import as_floats, as_frame, as_list, as_share, as_whole
 from tamis.base.errors import BadArgumentError
+from tamis.cli.choice_options import call_of
 
 NUMBERS = [[1.0, 2.0], [3.0, 4.0]]
 FORMS = {
@@ -77,3 +78,11 @@ def test_files_that_are_no_archives_are_named(tmp_path):
         read_npz(tmp_path / "one.npy")
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("given", "budget"), [("400", 400), ("10%", "10%"), ("٣", "٣"), ("²", "²")])
+def test_a_budget_on_the_command_line_is_a_number_in_digits_of_ascii(given, budget):
+    lists = {"target": [], "keep_away": [], "scores": []}
+    texts = {"text_column": "auto", "form": "text", "rules": "none"}
+    shares = {"per": None, "maximum_share": None, "minimum_share": None}
+    assert call_of(["pool.jsonl"], budget=given, **lists, **texts, **shares).budget == budget

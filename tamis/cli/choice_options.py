@@ -177,7 +177,7 @@ def call_of(
         pool=pool,
         target=target,
         keep_away=keep_away,
-        budget=int(budget) if budget.isdecimal() else budget,
+        budget=int(budget) if budget.isascii() and budget.isdecimal() else budget,
         rules=named,
         text_column=columns[0] if len(columns) == 1 else columns,
         format=form,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from tamis.base.errors import PermanentError
+from tamis.base.errors import BadArgumentError, PermanentError
 from tamis.base.imports import import_well, importing
 from tamis.graph.used_stages import LOADED_WITH, used_by
 from tamis.platform import assets
@@ -92,8 +92,12 @@ def definitions_of(
 def definitions_to_merge(folder: Path, merge_with: dg.Definitions | None = None) -> dg.Definitions:
     """Return the definitions of the project in a folder without an executor, merged with others if given.
 
-    Raises `ClashError` where both name the same, and what opening the project raises.
+    Raises `ClashError` where both name the same, `BadArgumentError` where `merge_with` is none of Dagster's
+    definitions, and what opening the project raises.
     """
+    if not isinstance(merge_with, dg.Definitions | None):
+        expected = "a dagster.Definitions, such as dagster.Definitions(assets=[...])"
+        raise BadArgumentError("merge_with", type(merge_with).__name__, expected)
     project = open_project(folder)
     quiet_libraries(project)
     with importing():

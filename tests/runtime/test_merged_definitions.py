@@ -5,6 +5,7 @@ import pytest
 from projects import SMALL, SmallProject, make_project
 
 import tamis
+from tamis.base.errors import BadArgumentError
 from tamis.platform.definitions import ClashError
 
 
@@ -42,3 +43,8 @@ def test_names_of_both_are_listed_with_the_way_out(project):
     others = dg.Definitions(assets=[documents, report], resources={"store": 1})
     with pytest.raises(ClashError, match=r"assets: documents; resources: store.*tamis.platform.definitions"):
         tamis.definitions(project.file, merge_with=others)
+
+
+def test_what_is_no_definitions_of_dagster_is_named_with_what_would_be_right(project):
+    with pytest.raises(BadArgumentError, match=r"merge_with: int; expected a dagster\.Definitions"):
+        tamis.definitions(project.file, merge_with=3)

@@ -18,7 +18,7 @@ from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.base.numbers import named
 from tamis.embedding.words import WindowCutter, Windows
 from tamis.training.device import choose_device
-from tamis.training.errors import TooFewPositionsError, UnknownModelError
+from tamis.training.errors import MALFORMED, TooFewPositionsError, UnknownModelError, load_problem
 from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.models import require_whole, without_bars
 
@@ -121,8 +121,8 @@ def load_classifier(source: str, label: str | None) -> Loaded:
                 ignore_mismatched_sizes=True,  # reported, so that the error can name the weight
                 output_loading_info=True,
             )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UnknownModelError(source, str(error).split("\n", 1)[0]) from error
+    except (OSError, ValueError, SafetensorError, *MALFORMED) as error:
+        raise UnknownModelError(source, load_problem(error)) from error
     require_whole(source, model, report, new_head=False)
     if not tokenizer.is_fast:
         raise UnfitClassifierError(source, "its folder has no tokenizer.json; save it with a fast tokenizer")
@@ -156,13 +156,23 @@ def load_classifier(source: str, label: str | None) -> Loaded:
 
 def _window(source: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the tokens that the model reads at once, with those that open and close a text."""
-    stated = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
+    stated = [
+        _whole(source, tokenizer.model_max_length),
+        getattr(model.config, "max_position_embeddings", None),
+    ]
     window = min([LONGEST_WINDOW, *(int(one) for one in stated if one and one > 0)])  # -1: no limit
     try:
         require_fit(source, model, tokenizer, window, filled=True)
     except TooFewPositionsError as error:
         window = error.positions
     return window
+
+
+def _whole(source: str, longest: object) -> int | float:
+    if isinstance(longest, int | float):
+        return longest
+    problem = f"model_max_length in tokenizer_config.json is {longest!r}; expected a whole number"
+    raise UnfitClassifierError(source, problem)
 
 
 def _number_of(source: str, model: "PreTrainedModel", label: str | None) -> int:
@@ -182,6 +192,10 @@ def _number_of(source: str, model: "PreTrainedModel", label: str | None) -> int:
             source,
             f"it has no label {label!r}; its labels: {named([repr(one) for one in labels], LABELS_SHOWN)}"
             f"{did_you_mean(label, labels)}",
+        )
+    if labels.count(label) > 1:
+        raise UnfitClassifierError(
+            source, f"{labels.count(label)} of its labels are {label!r}; correct id2label in config.json"
         )
     return labels.index(label)
 

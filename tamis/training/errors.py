@@ -5,6 +5,17 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError, TransientError, without_secrets
 
+MALFORMED = (AttributeError, KeyError, TypeError)
+"""Errors of transformers where a JSON file of a model has another form than it expects."""
+
+
+def load_problem(error: Exception) -> str:
+    """Return why a model cannot be loaded: the first line of the error, explained where it says little."""
+    first = str(error).split("\n", 1)[0]
+    if isinstance(error, MALFORMED):
+        return f"one of its JSON files has another form than transformers expects ({first})"
+    return first
+
 
 class EmptyTextError(PermanentError):
     """There is nothing to train or to evaluate on."""

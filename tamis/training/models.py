@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from tamis.base.files import content_digest
 from tamis.base.imports import ONE_MODEL_AT_A_TIME
 from tamis.training.attention import choose_attention
-from tamis.training.errors import NeedsPairsError, NotCausalError, UnknownModelError
+from tamis.training.errors import (
+    MALFORMED,
+    NeedsPairsError,
+    NotCausalError,
+    UnknownModelError,
+    load_problem,
+)
 from tamis.training.fitting import require_fit, tokenizer_in
 from tamis.training.gguf_model import embedded_model_file, load_gguf, load_gguf_tokenizer
 
@@ -202,8 +208,8 @@ def load_model(
                 model.name_or_path = SMOLLM2
             else:
                 kind, model, tokenizer = _loaded(str(name), classes, hiding)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UnknownModelError(str(name), str(error).split("\n", 1)[0]) from error
+    except (OSError, ValueError, SafetensorError, *MALFORMED) as error:
+        raise UnknownModelError(str(name), load_problem(error)) from error
     require_fit(str(name), model, tokenizer, sequence_length, filled=kind in (Kind.CLASSIFIER, Kind.MASKED))
     if kind == Kind.CAUSAL:
         return prepared(model, tokenizer, device, sequence_length)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,48 @@ def test_what_cannot_score_is_refused_with_what_would_be_right(tmp_path):
     torch.save({}, folder / "pytorch_model.bin")
     refused(folder, "good")
     refused("nowhere/model", "good")
+
+
+def written(folder: Path, name: str, **changes: object) -> None:
+    stated = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(stated | changes))
+
+
+def indexed(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shards = {"weight_map": {"classifier.bias": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
+
+
+MALFORMED = {
+    "another form than transformers expects": lambda folder: (folder / "config.json").write_text("[]"),
+    "one of its JSON files has another form": indexed,
+    "model_max_length in tokenizer_config.json is '64'; expected a whole number": lambda folder: written(
+        folder, "tokenizer_config.json", model_max_length="64"
+    ),
+    "2 of its labels are 'good'; correct id2label": lambda folder: written(
+        folder, "config.json", id2label={0: "good", 1: "good", 2: "best"}, label2id={"good": 0, "best": 2}
+    ),
+}
+
+
+@pytest.mark.parametrize("said", MALFORMED)
+def test_files_of_another_form_are_a_sentence(tmp_path, said):
+    folder = save_classifier(tmp_path / "model")
+    MALFORMED[said](folder)
+    assert said in refused(folder, "good")
+
+
+def test_code_of_a_model_never_runs(tmp_path):
+    folder, marker = save_classifier(tmp_path / "model"), tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    own = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
+    written(folder, "config.json", auto_map=own)
+    written(folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Slow", "own.Fast"]})
+    assert np.isfinite(Classifier(str(folder), "good").score(["water"])).all()
+    written(folder, "config.json", model_type="own")
+    assert "custom code" in refused(folder, "good")
+    assert not marker.exists()
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

@@ -24,6 +24,7 @@ from tamis.history.differences import difference, history
 from tamis.history.explain import explain_document, training_documents
 from tamis.history.finding import resolve_document
 from tamis.project import open_project, read_project
+from tamis.scores.storing import without_example
 from tamis.selection.stage import GAPS_STAGE
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.storing import read_gaps
@@ -172,6 +173,8 @@ def without_text(value: Any) -> Any:
     if isinstance(value, dict):
         left_out = TEXT_KEYS | ({"detail"} if "excerpt" in value else set())
         return {name: without_text(inner) for name, inner in value.items() if name not in left_out}
+    if isinstance(value, str):
+        return without_example(value)
     return [without_text(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 

@@ -7,6 +7,7 @@ each score. A classifier reads only the documents that it has not read yet.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from tamis.training.storing import text_batches
 IDS_A_FILTER = 1_000
 COLUMNS_SHOWN, SHOWN_CHARACTERS = 20, 40
 """Columns that are named where none is a score's; characters of a value that a line shows."""
+SUCH_AS = "such as"
+_QUOTED = re.compile(rf'{SUCH_AS} ".*" of document(?= [0-9a-f]{{32}};)')
 _FOUND = {"score": pl.String, "doc_id": pl.String, "value": pl.Float64, "not_numbers": pl.Int64}
 
 
@@ -211,10 +214,15 @@ def score_lines(store: Store, scores: Sequence[ScoreSection]) -> list[str]:
         has, they = ("has", "it counts") if count == 1 else ("have", "they count")
         lines.append(
             f"score {score.name}: {counted(count, 'row')} {has} a value in column {score.column} that is no "
-            f"number, such as {_example(store, score, doc_id)}of document {doc_id}; {they} as without a "
+            f"number, {SUCH_AS} {_example(store, score, doc_id)}of document {doc_id}; {they} as without a "
             "value. Write numbers into the column"
         )
     return lines
+
+
+def without_example(line: str) -> str:
+    """Return a line of `score_lines` without the value that it quotes of a row; others as they are."""
+    return _QUOTED.sub(f"{SUCH_AS} that of document", line)
 
 
 def _example(store: Store, score: ScoreSection, doc_id: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from projects import GRAPH, SmallProject, corpus, plain_project, score, selection, settings, target, write
 
+from tamis.cli.agents import without_text
 from tamis.corpus import document_id
 from tamis.graph.plan import full_plan
 from tamis.graph.used_stages import used_by
@@ -91,6 +92,8 @@ def test_explanation_page_and_status_show_scores_and_condition(made):
     assert any(counted in line for line in warnings)
     (bad,) = [line for line in warnings if line.startswith("score edu: ")]
     assert '1 row has a value in column meta.edu that is no number, such as "n/a" of document' in bad
+    unquoted = without_text({"warnings": [bad, 'say "a" of document b']})["warnings"]
+    assert unquoted == [bad.replace('"n/a"', "that"), 'say "a" of document b'], "agents see no values of rows"
     page = (made.home.reports / "selection_best.html").read_text()
     assert "no number" in page
     assert "A larger score is better" in page

@@ -42,6 +42,7 @@ from tamis.platform.assets.training import checkpoint_folder
 from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.manifest import InputReference, canonical_json
+from tamis.records.registered import require_unregistered
 from tamis.report.mixture import PAGE, mixture_page
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
@@ -231,6 +232,7 @@ def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     swarm = work.snapshot.swarm
     assert swarm is not None
     run = swarm.proxies.get(key) or swarm.larger[key]
+    require_unregistered(work.store, run.name)
     tracker.require(work.project)
     documents, folder = run_documents(work.store, run), checkpoint_folder(work, run.name)
     by_source = {str(name): part["doc_id"].to_list() for (name,), part in documents.group_by("source")}

@@ -15,6 +15,7 @@ from tamis.graph.trial_data import trial_data
 from tamis.platform.assets.specification import asset, per_partition
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.current_values import read_current_values
+from tamis.records.registered import require_unregistered
 from tamis.retention.held_back import keep_values
 from tamis.retention.superseded import remove_superseded
 from tamis.runtime.failures import tried_once
@@ -67,6 +68,7 @@ def tokenizer(work: Work) -> Iterator[Any]:
 @per_partition
 def base_models(work: Work, key: str) -> Iterator[Any]:
     """A small Llama-type model pre-trained on half of the pool, or an existing model by path or hub id."""
+    require_unregistered(work.store, key)
     section, fold = model_section(work.project, key)
     if section.path is not None:
         size = count_parameters(work.project.model(section.path))
@@ -106,6 +108,7 @@ def base_models(work: Work, key: str) -> Iterator[Any]:
 @per_partition
 def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A base model fine-tuned on part of a target or warmed up on a selection, with the held-out loss."""
+    require_unregistered(work.store, key)
     trial, input_key = work.snapshot.trials[key], work.key(key)
     submission = None
     if work.project.settings.trainer is not None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tamis.base.errors import PermanentError
 from tamis.base.files import file_digest
 from tamis.base.numbers import counted, named
 from tamis.base.progress import Advance, ignore
@@ -39,6 +40,18 @@ class FileFacts:
 
     sha256: str
     n_bytes: int
+
+
+class RegisteredNameError(PermanentError):
+    """A checkpoint of the graph has the name of a registered one, whose documents would be overwritten."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"a registered checkpoint has the name {name!r}, too, so nothing was trained; rename this one in "
+            f"tamis.toml, or remove the entry with `tamis register --forget {name}` and register the folder "
+            "under another --name"
+        )
 
 
 Files = Mapping[str, FileFacts]
@@ -121,6 +134,12 @@ def content_of(files: Files) -> str:
 def read_registered(store: Store) -> list[Registered]:
     """Return all registered checkpoints by name."""
     return [Registered(**row) for row in store.read(TABLE).sort("checkpoint").iter_rows(named=True)]
+
+
+def require_unregistered(store: Store, name: str) -> None:
+    """Raise `RegisteredNameError` where a registered checkpoint has this name."""
+    if store.exists(TABLE) and store.count(TABLE, f"checkpoint = {quoted(name)}"):
+        raise RegisteredNameError(name)
 
 
 def stated_files(manifest: Manifest) -> dict[str, FileFacts]:

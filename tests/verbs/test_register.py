@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import polars as pl
 import pytest
-from projects import SmallProject, lines, plain_project, selection, settings, texts, write
+from projects import SmallProject, base_model, lines, plain_project, selection, settings, texts, write
 
 from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.base.errors import NotMadeError, UnknownNameError
@@ -279,6 +279,25 @@ def test_the_name_of_a_model_of_the_project_is_refused(project, folder):
     project.configure(f"{project.text}{model}")
     with pytest.raises(CheckpointNameError, match="a checkpoint of the graph has this name"):
         register_folder(project.project, folder, "best")
+
+
+def test_a_later_model_of_its_name_is_not_trained_over_it(project, folder):
+    register_folder(project.project, folder, "best", name="small")
+    before = seen(project, "small")
+    project.configure(
+        f"{project.text}\n{base_model(preset='llama-0.3m')}\n"
+        "[pretraining]\ntokens = 1_000\nvocabulary = 512\nsequence_length = 32\n"
+    )
+    trained = MADE | {"tokenizer", "base_models"}
+    failed = project.try_making(trained).failed
+    assert (
+        "a registered checkpoint has the name 'small', too, so nothing was trained" in failed["base_models"]
+    )
+    assert "`tamis register --forget small`" in failed["base_models"]
+    assert seen(project, "small").equals(before)
+    forget_checkpoint(project.project, "small")
+    project.make(trained)
+    assert set(seen(project, "small")["data"]) == {"pool"}
 
 
 def test_a_repeated_registration_changes_nothing(project, folder):

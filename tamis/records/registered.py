@@ -6,7 +6,7 @@ files are and which manifest counts: a folder may move, and a person may remove 
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,6 +24,7 @@ from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import withdrawn_ids
+from tamis.training.stage import TRAINED_ON
 
 ASSET = TABLE = "registered_checkpoints"
 CODE_VERSION = "1"
@@ -140,6 +141,21 @@ def require_unregistered(store: Store, name: str) -> None:
     """Raise `RegisteredNameError` where a registered checkpoint has this name."""
     if store.exists(TABLE) and store.count(TABLE, f"checkpoint = {quoted(name)}"):
         raise RegisteredNameError(name)
+
+
+def lost_entries(home: Home, trained: Collection[str]) -> list[str]:
+    """Return the registered checkpoints of which only the table of entries is lost, sorted.
+
+    `trained`: checkpoints of the graph. All manifests are read where other rows of `trained_on` are left.
+    """
+    if home.store.exists(TABLE):
+        return []
+    seen = home.store.read(TRAINED_ON.name, ["checkpoint"])["checkpoint"].unique()
+    if not (others := {*seen}.difference(trained)):
+        return []
+    folder = ManifestFolder.of(home)
+    manifests = folder.readable(folder.ids()).values()
+    return sorted(others & {one.partition for one in manifests if one.asset == ASSET})
 
 
 def stated_files(manifest: Manifest) -> dict[str, FileFacts]:

@@ -31,9 +31,11 @@ from tamis.records.listed_rows import noted_files_lost, noted_near_repeats
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.records.published import DecisionsLostError, chosen_of, published
 from tamis.records.receipts import listed_in
-from tamis.records.registered import Registered, read_registered
+from tamis.records.registered import TABLE as REGISTERED
+from tamis.records.registered import Registered, lost_entries, read_registered
 from tamis.retention.held_back import HeldBack, held_back, kept_runs, kept_trials
 from tamis.retention.losses import as_once_read
+from tamis.retention.reconciled import training_stages
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
 from tamis.scan.precheck import uncovered_lines, unmet_targets, untrusted_lines
@@ -336,6 +338,7 @@ def read_status(project: Project) -> Status:
             *_stale_exports(project, current),
             *_links_left_out(project),
             *lost_runs(project),
+            *_registrations_lost(project, current),
             *(one.line for one in losses if one.unread),
         ],
         failed_trials=_failed_trials(snapshot, current, outdated),
@@ -434,6 +437,16 @@ def _stale_exports(project: Project, current: CurrentValues) -> Iterator[str]:
                 yield f"the export of {selection} is out of date: {name}.{form}; {cure}"
             elif choice and not is_folder(form) and f'"{name}.{form}"' not in lineage:
                 yield f"{path.name} does not list {name}.{form}, so it may be out of date; {cure}"
+
+
+def _registrations_lost(project: Project, current: CurrentValues) -> list[str]:
+    """Return a line for each registered checkpoint whose entry was lost with its table."""
+    trained = {name for asset, name in current if asset in training_stages()}
+    return [
+        f"registered checkpoint {name}: its entry is lost with the table {REGISTERED}, so nobody knows where "
+        f"its files are; `tamis register FOLDER --trained-on SELECTION@VERSION --name {name}` writes it again"
+        for name in lost_entries(project.home, trained)
+    ]
 
 
 def _links_left_out(project: Project) -> list[str]:

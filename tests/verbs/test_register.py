@@ -17,7 +17,7 @@ from tamis.history.explain import explain_document, training_documents, training
 from tamis.history.versions import UnknownVersionError, VersionLostError
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.records.exported import read_exports
-from tamis.records.registered import read_registered
+from tamis.records.registered import lost_entries, read_registered
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.tracking import open_tracker
 from tamis.verbs import register
@@ -439,6 +439,22 @@ def test_the_audit_misses_an_entry_that_is_gone(project, folder):
     found = problems(project.audit())
     assert list(found) == ["registered_checkpoints[prod-1]"]
     assert "its entry is missing" in str(found)
+
+
+def test_entries_that_are_lost_with_their_table_are_said_and_written_again(project, folder):
+    assert not lost_entries(project.home, [])
+    register_folder(project.project, folder, "best")
+    assert not lost_entries(project.home, [])
+    project.store.drop("registered_checkpoints")
+    assert not lost_entries(project.home, ["prod-1"]), "as of a checkpoint of the graph"
+    (line,) = [one for one in read_status(project.project).warnings if "registered checkpoint" in one]
+    assert line.startswith("registered checkpoint prod-1: its entry is lost with the table")
+    assert "--name prod-1` writes it again" in line
+    register_folder(project.project, folder, "best")
+    assert not [one for one in read_status(project.project).warnings if "registered checkpoint" in one]
+    assert project.audit("prod-1").status == "green"
+    forget_checkpoint(project.project, "prod-1")
+    assert not lost_entries(project.home, [])
 
 
 def test_a_later_version_makes_the_audit_amber_and_not_red(project, folder):

@@ -198,6 +198,8 @@ NOT_REACHED = {
     "mark_forgotten": "likewise",
     "REGISTERED": "tag of such a run",
     "CONTENT": "likewise",
+    "without_example": "hides what a line of status quotes",
+    "_QUOTED": "likewise",
     "counted": "writes word_pairs.npz, whose bytes are in the digest",
     "write": "likewise",
 }

@@ -48,7 +48,9 @@ def test_a_base_model_never_sees_what_it_is_evaluated_on(store, tiny, fold):
     splits = ["held_out"] * 10 + ["train"] * 10 + ["unused"] * 10
     store.merge("target_examples", table("target_examples", doc_id=IDS[:30], split=splits, target=["t"] * 30))
     store.merge("contamination", table("contamination", doc_id=IDS[30:40], target=["t"] * 10))
-    allowed = IDS[20:30] + IDS[40:]
+    given_away = {"doc_id": IDS[40:46], "benchmark": ["exam"] * 6}
+    store.merge("kept_out", table("kept_out", **given_away, runs=[[1]] * 6))
+    allowed = IDS[20:30] + IDS[46:]
     expected = {doc_id for doc_id, found in zip(allowed, fold_of(allowed), strict=True) if found == fold}
     assert set(pretraining_documents(store, tiny.tokenizer, fold, 10**9, seed=0)) == expected
 

@@ -1,14 +1,19 @@
 """Samplers compared: what each would choose, and what the same small model learns from it."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from tamis.base.files import write_atomically
-from tamis.comparison.analysis import analyse
-from tamis.comparison.runs import CONTROLS, losses_on_controls
+from tamis.comparison.analysis import analyse, stored_report
+from tamis.comparison.runs import CONTROLS, SCORES
+from tamis.comparison.scoring import checkpoint_of, keep_scores, score_runs
 from tamis.comparison.storing import TABLE, Comparison, make_runs
+from tamis.comparison.submitted import ComparedRuns
+from tamis.evaluation.stage import evaluation_active, evaluation_settings
 from tamis.platform.assets.evaluation import controls_of
 from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
@@ -16,30 +21,53 @@ from tamis.platform.resources.judge import JudgeResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
+from tamis.retention.held_back import keep_values
+from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
 from tamis.store.tables import ALL
+from tamis.trainer.runs import InTrainingError, room
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
+from tamis.training.stage import trainer_settings
+from tamis.trust import require_trusted
 
 
 @asset("sampler_trials", ["torch"], engine=True)
 def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """The same small model trained on each sampler's selection, with several seeds for data and training."""
-    comparison = configured(work, judge)
-    runs = len(comparison.runs)
-    with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
-        rows = make_runs(
-            work.store,
-            comparison,
-            work.project.home.cache,
-            progress.advance,
-            work.context.log.info,
-        )
-    listed = [Rows(table=TABLE), *([Rows(table=CONTROLS)] if comparison.controls else [])]
+    submitted = _submitted(work, judge) if work.project.settings.trainer else None
+    if submitted is not None and not submitted.has_ended:
+        keep_values(work.project.home, work.current, [(work.stage.name, "")], work.attempt)
+        yield from work.leave("", InTrainingError("the comparison of samplers"))
+        return
+    evaluated = evaluation_active(work.snapshot)
+    cache = work.project.home.cache
+
+    def checkpoint(run: str) -> Path | None:
+        return checkpoint_of(cache, run) if evaluated else None
+
+    if submitted is not None:
+        with tried_once():
+            rows = submitted.record(work.store, checkpoint)
+    else:
+        comparison = configured(work, judge)
+        runs = len(comparison.runs)
+        with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
+            rows = make_runs(
+                work.store, comparison, cache, progress.advance, work.context.log.info, checkpoint
+            )
+    if evaluated:
+        with work.progress("evaluation of compared runs", unit="runs") as progress:
+            config = evaluation_settings(work.snapshot)
+            score_runs(work.project, work.store, rows["run"], config, progress.advance, work.context.log.info)
+    keep_scores(work.store)
+    listed = [Rows(table=TABLE)]
+    listed += [Rows(table=CONTROLS)] if work.project.settings.control else []
+    listed += [Rows(table=SCORES)] if evaluated else []
     yield from work.record(
         Output(
             rows=listed,
@@ -52,6 +80,19 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
             },
         )
     )
+    if submitted is not None:
+        submitted.erase()
+
+
+def _submitted(work: Work, judge: JudgeResource) -> ComparedRuns:
+    """The runs on the command of [trainer], planned, and submitted as far as there is room."""
+    runs = ComparedRuns(project=work.project, input_key=work.key(""))
+    with tried_once():
+        require_trusted(work.project)
+        if not runs.is_planned:
+            runs.plan(work.store, configured(work, judge))
+        runs.submit(work.store, room(work.project))
+    return runs
 
 
 def configured(work: Work, judge: JudgeResource) -> Comparison:
@@ -76,10 +117,12 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
             tokens=section.tokens,
             evaluations=section.evaluations,
         ),
-        scoring=scoring_options(work),
+        seed=work.project.seed,
+        scoring=partial(scoring_options, work, scorers(work, judge, section.samplers)),
         unseen_by=None if fresh else base.name,
-        scorers=scorers(work, judge, section.samplers),
+        scores=settings.score,
         controls=controls_of(work),
+        trainer=trainer_settings(work.snapshot),
     )
 
 
@@ -95,8 +138,7 @@ def sampler_comparison(work: Work) -> Iterator[Any]:
     page = work.project.home.reports / "sampler_comparison.html"
     trained = None
     if settings.sampler_trials.model:
-        controls = losses_on_controls(work.store, [one.name for one in settings.control])
-        trained = analyse(work.store.read(TABLE), work.project.seed, controls)
+        trained = stored_report(work.store, settings, work.project.seed)
     samplers = configured_paper_samplers(settings)
     write_atomically(page, sampler_page(agreement, chosen, trained, samplers).encode())
     yield from work.record(

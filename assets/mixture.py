@@ -1,8 +1,10 @@
 """Mixtures: a small model trained on many mixtures of the sources, a law of its losses, the best mixture."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +14,7 @@ import polars as pl
 from tamis.base.files import write_atomically
 from tamis.base.progress import say
 from tamis.embedding.storing import current_table
+from tamis.graph.submissions import Submissions
 from tamis.mixture.analysis import (
     REFUSED_BELOW,
     WARNED_BELOW,
@@ -34,16 +37,19 @@ from tamis.mixture.sources import (
     usable_documents,
 )
 from tamis.mixture.stage import recipe_settings
+from tamis.mixture.submitted import finish_run, measured_losses, unmeasured
 from tamis.mixture.swarm import PlannedRun, SwarmOptions
 from tamis.platform.assets.scorers import target_table
 from tamis.platform.assets.selection import computed
 from tamis.platform.assets.specification import asset, per_partition
-from tamis.platform.assets.training import checkpoint_folder
+from tamis.platform.assets.training import checkpoint_folder, given_up
 from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.records.registered import require_unregistered
 from tamis.report.mixture import PAGE, mixture_page
+from tamis.retention.held_back import keep_values
+from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.samplers.contrast import rank_domains
@@ -58,6 +64,7 @@ from tamis.settings.samplers import complete_options
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import ALL, quoted
 from tamis.topics.storing import NO_VECTOR
+from tamis.trainer.runs import InTrainingError, RunSubmission
 from tamis.training import CODE_VERSION as TRAINING_CODE_VERSION
 from tamis.training import DivergedError, PretrainingOptions, TrainingResult, preset_shape, pretrain
 from tamis.training.loop import resume_folder
@@ -156,7 +163,8 @@ def _usable(work: Work, judge: JudgeResource, section: MixtureSection) -> pl.Dat
     asked = SelectionSection(
         name="mixture", sampler=section.sampler, budget=budget, target=section.targets[0]
     )
-    pool, excluded = candidates(work.store, asked), exclusions(work.store, work.project.settings.filters)
+    pool = candidates(work.store, asked, work.project.settings.score)
+    excluded = exclusions(work.store, work.project.settings.filters)
     if find_sampler(section.sampler).method:
         pool = pool.join(computed(work, judge, asked, pool, excluded), on="doc_id", how="left")
     ranking = Ranking(
@@ -228,7 +236,10 @@ def agreement_runs(work: Work, key: str, tracker: TrackerResource) -> Iterator[A
 
 
 def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
-    """Train a run that goes on where it was killed; one that diverges has no losses, and is noted so."""
+    """Train a run, or have the command of [trainer] train it.
+
+    One that Tamis trains goes on where it was killed; if it diverges, it has no losses, and is noted so.
+    """
     swarm = work.snapshot.swarm
     assert swarm is not None
     run = swarm.proxies.get(key) or swarm.larger[key]
@@ -238,23 +249,17 @@ def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     by_source = {str(name): part["doc_id"].to_list() for (name,), part in documents.group_by("source")}
     repeated = dict(documents.filter(pl.col("count") > 1).select("doc_id", "count").iter_rows())
     record_training_documents(work.store, run.name, by_source, repeated)
-    settings, failure, result = work.project.settings.pretraining, None, None
-    options = PretrainingOptions(
-        seed=work.project.seed, **settings.model_dump(exclude={"vocabulary", "tokens"}), tokens=run.tokens
-    )
-    with work.progress(f"run {run.name}", run.tokens, "tokens") as progress:
-        try:
-            result = pretrain(
-                preset_shape(run.preset, settings.vocabulary),
-                texts_in_order(work.store, documents, work.project.seed),
-                work.upstream("tokenizer"),
-                options,
-                folder,
-                resume_folder(work.project.home.cache, "mixture_runs", work.key(run.name)[:16]),
-                advance=progress.advance,
-            )
-        except DivergedError as error:
-            failure = f"diverged: {error}"
+    submission = None
+    if work.project.settings.trainer is not None:
+        submission = yield from _submitted(work, key)
+        if submission is None:
+            return
+    result, failure = None, None
+    if submission is not None:
+        with tried_once(), given_up(submission):
+            result = finish_run(submission, folder)
+    else:
+        result, failure = _pretrained(work, run, documents, folder)
     row: dict[str, Any] = {
         "run": run.name,
         "preset": run.preset,
@@ -268,6 +273,8 @@ def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
         row["checkpoint"] = work.project.home.relative(folder)
         row["mlflow_run"] = tracker.log(work.project, _finished(work, run, result, row, by_source))
         announce = partial(tracker.register, work.project, row["mlflow_run"])
+        if math.isnan(result.flops):
+            row |= {"flops": None}
     work.store.merge_values("mixture_runs", [row])
     yield from work.record(
         Output(
@@ -285,6 +292,49 @@ def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
             announce=announce,
         )
     )
+    if submission is not None:
+        submission.erase()
+
+
+def _pretrained(
+    work: Work, run: PlannedRun, documents: pl.DataFrame, folder: Path
+) -> tuple[TrainingResult | None, str | None]:
+    """The result of a run that Tamis trains, or why it has none."""
+    settings = work.project.settings.pretraining
+    options = PretrainingOptions(
+        seed=work.project.seed, **settings.model_dump(exclude={"vocabulary", "tokens"}), tokens=run.tokens
+    )
+    with work.progress(f"run {run.name}", run.tokens, "tokens") as progress:
+        try:
+            result = pretrain(
+                preset_shape(run.preset, settings.vocabulary),
+                texts_in_order(work.store, documents, work.project.seed),
+                work.upstream("tokenizer"),
+                options,
+                folder,
+                resume_folder(work.project.home.cache, "mixture_runs", work.key(run.name)[:16]),
+                advance=progress.advance,
+            )
+        except DivergedError as error:
+            return None, f"diverged: {error}"
+    return result, None
+
+
+def _submitted(work: Work, key: str) -> Generator[Any, None, RunSubmission | None]:
+    """A run of the command of [trainer] that has ended; one that has not is submitted and left: None."""
+    every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
+    submission = every.of(work.stage.name, key, work.key(key))
+    assert isinstance(submission, RunSubmission)
+    with tried_once(), given_up(submission):
+        if not submission.has_ended:
+            for line in every.end_stale():
+                work.context.log.warning(line)
+            every.submit(submission)
+    if submission.has_ended:
+        return submission
+    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+    yield from work.leave(key, InTrainingError(f"run {key} of the mixture"))
+    return None
 
 
 def _finished(
@@ -322,19 +372,29 @@ def _evaluated(work: Work, key: str, runs: str) -> Iterator[Any]:
     length, targets = work.project.settings.pretraining.sequence_length, _section(work).targets
     where = f"run = {quoted(key)}"
     (failure,) = work.store.read("mixture_runs", ["failure"], where)["failure"].to_list() or [None]
-    found = (
-        [(target, None, 0) for target in targets]
-        if failure
-        else evaluated(work.store, work.upstream(runs, key), targets, length)
-    )
+    submission = None
+    if failure:
+        found: list[tuple[str, float | None, int]] = [(target, None, 0) for target in targets]
+    elif work.project.settings.trainer is not None:
+        checkpoint = work.upstream(runs, key)
+        if unmeasured(work.store, checkpoint, targets):
+            submission = yield from _submitted(work, key)
+            if submission is None:
+                return
+        with tried_once(), given_up(submission):
+            found = measured_losses(work.store, checkpoint, targets, submission)
+    else:
+        found = evaluated(work.store, work.upstream(runs, key), targets, length)
     rows = [
         {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
         for target, bits, count in found
     ]
-    losses = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
-    work.store.put("mixture_losses", losses, where)
+    values = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
+    work.store.put("mixture_losses", values, where)
     measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
     yield from work.record(Output(partition=key, row_count=len(rows), metadata=measured))
+    if submission is not None:
+        submission.erase()
 
 
 @asset("mixture_law", ["scipy"], [PREDICTS])

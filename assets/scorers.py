@@ -1,6 +1,7 @@
 """The models and tables that samplers score by, at the versions that a step pinned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tamis.embedding.storing import current_table, encoder_slug
@@ -12,6 +13,7 @@ from tamis.store.digests import canonical_digest
 from tamis.training.loop import checkpoint_folder
 from tamis.training.planned import TWIN, model_section
 from tamis.training.stage import BASE_MODELS_STAGE
+from tamis.trust import trusted
 
 
 def scorers(work: Work, judge: JudgeResource, samplers: Iterable[str]) -> dict[str, ModelScorer]:
@@ -24,14 +26,16 @@ def target_table(work: Work) -> str:
     return f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
 
 
-def scoring_options(work: Work, scorer: ModelScorer | None = None) -> ScoringOptions:
-    """Return the options by which samplers score the pool in this step."""
+def scoring_options(work: Work, by_model: Mapping[str, ModelScorer], sampler: str) -> ScoringOptions:
+    """Return the options by which a sampler scores the pool; `by_model`: what `scorers` returns."""
     return ScoringOptions(
         transport=work.project.settings.transport,
         seed=work.project.seed,
         pool_table=current_table(work.project),
         target_table=target_table(work),
-        scorer=scorer,
+        scorer=by_model.get(sampler),
+        plugin=work.project.settings.plugins.get("sampler", sampler),
+        opened=partial(trusted, work.project),
     )
 
 

@@ -50,7 +50,6 @@ from tamis.settings.references import named, scores_named
 from tamis.store.schemas import schema_of
 from tamis.store.tables import quoted
 from tamis.transport.storing import counts_by_estimate, load_potential
-from tamis.trust import trusted
 
 GONE_SHOWN = 100
 BEST_SHOWN = 3
@@ -265,11 +264,7 @@ def computed(
             work.store,
             section,
             pool.join(excluded, on="doc_id", how="anti"),
-            replace(
-                scoring_options(work, scorers(work, judge, [section.sampler]).get(section.sampler)),
-                plugin=work.project.settings.plugins.get("sampler", section.sampler),
-                opened=partial(trusted, work.project),
-            ),
+            scoring_options(work, scorers(work, judge, [section.sampler]), section.sampler),
             progress.advance,
         )
 

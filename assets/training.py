@@ -23,6 +23,7 @@ from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.store.tables import quoted
 from tamis.trainer.runs import InTrainingError, Submission, erase_unused
+from tamis.trainer.trials import TrialSubmission
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
@@ -112,8 +113,8 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     trial, input_key = work.snapshot.trials[key], work.key(key)
     submission = None
     if work.project.settings.trainer is not None:
-        submission = Submission(project=work.project, trial=trial, input_key=input_key)
-    with tried_once(), failure_noted(work.store, key, input_key), _given_up(submission):
+        submission = TrialSubmission(project=work.project, trial=trial, input_key=input_key)
+    with tried_once(), failure_noted(work.store, key, input_key), given_up(submission):
         tracker.require(work.project)
         base = work.upstream("base_models", trial.model)
         data = trial_data(work.project, work.snapshot, work.current, trial, base)
@@ -124,7 +125,7 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
             submission.submit(data)
         if submission is not None and not submission.has_ended:
             keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
-            yield from work.leave(key, InTrainingError(key), IMPROVED[0])
+            yield from work.leave(key, InTrainingError(f"trial {key}"), IMPROVED[0])
             return
         # Rows of what a trial saw would be without a result where its own is refused.
         results = submission.results(data) if submission is not None else ()
@@ -168,7 +169,7 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _given_up(submission: Submission | None) -> Iterator[None]:
+def given_up(submission: Submission | None) -> Iterator[None]:
     """Stop what runs of a trial on the command of [trainer] when it fails; what may pass leaves it alone."""
     try:
         yield

@@ -47,8 +47,10 @@ def trial_budget(
         return dg.SkipReason(reason)
     snapshot, current = store.scan(LISTED_SECONDS)
     submissions = Submissions(project=store.project, snapshot=snapshot, current=current)
+    if settings.trainer is not None and (request := _gone_on_with(context, store, submissions)):
+        return request
     if settings.trial_budget.share is None:
-        return _recorded(context, store, submissions)
+        return dg.SkipReason(NO_BUDGET)
     if not snapshot.searches:
         return dg.SkipReason("[scaling] in tamis.toml names no models to choose among")
     said = "; ".join(sentences(snapshot.searches))
@@ -58,7 +60,7 @@ def trial_budget(
     by_command = settings.trainer is not None and groups and groups[0].assets[0] == TRIALS_STAGE.name
     training = 0
     for group in groups:
-        if by_command and not submissions.can_advance(group.partitions[0], group.keys[0]):
+        if by_command and not submissions.can_advance(group.assets[0], group.partitions[0], group.keys[0]):
             training += 1
             continue
         tried = attempts(context.instance, store.home, group)
@@ -75,17 +77,21 @@ def trial_budget(
     return dg.SkipReason(f"{said}; failed work will be tried again shortly" if groups else said)
 
 
-def _recorded(
+def _gone_on_with(
     context: dg.SensorEvaluationContext, store: StoreResource, submissions: Submissions
-) -> dg.SensorResult | dg.SkipReason:
-    """Request the record of a trial that a person has submitted, and that has ended since."""
-    wanted = {(TRIALS_STAGE.name, trial) for trial in submissions.ended()}
-    for group in next_groups(submissions.snapshot, submissions.current, wanted, refit=False):
+) -> dg.SensorResult | None:
+    """Request the record, or the next runs, of what a person has submitted; None where all is in training.
+
+    Trials of a search are left to it.
+    """
+    is_searched = store.project.settings.trial_budget.share is not None
+    begun = {entry for entry in submissions.begun() if not (is_searched and entry[0] == TRIALS_STAGE.name)}
+    for group in next_groups(submissions.snapshot, submissions.current, begun, refit=False):
         for single in one_by_one(group):
             tried = attempts(context.instance, store.home, single)
             if not tried or time.time() >= waits_until(tried):
                 return dg.SensorResult(run_requests=requests_for(context.instance, store.home, single))
-    return dg.SkipReason(NO_BUDGET)
+    return None
 
 
 def _left_out(store: StoreResource, group: Group, failed: Sequence[dg.RunRecord], said: str) -> dg.SkipReason:

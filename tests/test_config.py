@@ -109,10 +109,15 @@ WRONG = {
         CORPUS + selection(sampler="score:edu"),
         ["[[selection]] best: sampler", "the name of a [[score]], but tamis.toml has none"],
     ),
-    "a mixture by a score": (
-        CORPUS + SCORE + TARGET + '[mixture]\ntarget = "law"\nsampler = "score:edu"\nmodel = "llama-0.3m"\n'
+    "a mixture by a score that is not there": (
+        CORPUS + SCORE + TARGET + '[mixture]\ntarget = "law"\nsampler = "score:edo"\nmodel = "llama-0.3m"\n'
         'sources = "topics"\ntrain_tokens = 1_000_000\n',
-        ["[mixture] sampler", "only a [[selection]] ranks by a [[score]]"],
+        ["[mixture] sampler", "NAME is one of: edu; did you mean 'edu'?"],
+    ),
+    "compared samplers by a score without any": (
+        CORPUS + TARGET + MODEL + '[sampler_trials]\nmodel = "small"\ntarget = "law"\n'
+        'samplers = ["score:edu"]\n',
+        ["[sampler_trials] samplers", "the name of a [[score]], but tamis.toml has none"],
     ),
     "quality for a sampler without": (
         CORPUS + SCORE + selection(quality="edu"),

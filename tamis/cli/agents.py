@@ -17,7 +17,7 @@ from tamis.base.errors import MissingPackageError, NotMadeError, TamisError, Unk
 from tamis.base.installation import install_command
 from tamis.base.progress import say
 from tamis.cli.parts import runtime_module
-from tamis.comparison.analysis import analyse
+from tamis.comparison.analysis import stored_report
 from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
 from tamis.corpus.intake import texts_of
 from tamis.history.differences import difference, history
@@ -98,8 +98,9 @@ def comparison() -> Any:
     agreement = store.read(SAMPLER_COMPARISON.name).sort("sampler_a", "sampler_b")
     if agreement.is_empty():
         raise NotMadeError(SAMPLER_COMPARISON.name)
-    runs = store.read(SAMPLER_TRIALS.name)
-    trained = asdict(analyse(runs, project.seed)) if len(runs) else None
+    trained = None
+    if store.count(SAMPLER_TRIALS.name):
+        trained = asdict(stored_report(store, project.settings, project.seed))
     return {"agreement": agreement.to_dicts(), "trained": trained}
 
 

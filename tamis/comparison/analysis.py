@@ -12,7 +12,8 @@ import polars as pl
 from tamis.base.errors import PermanentError
 from tamis.comparison.convergence import Convergence, convergences
 from tamis.comparison.losses import Floats, mean_of_runs, stacked
-from tamis.comparison.runs import FULL, RANDOM
+from tamis.comparison.runs import FULL, RANDOM, TABLE, losses_on_controls
+from tamis.comparison.scoring import scores_of_runs
 from tamis.comparison.statistics import (
     LEVEL,
     Contrast,
@@ -23,6 +24,8 @@ from tamis.comparison.statistics import (
     recoveries,
 )
 from tamis.comparison.storing import DIVERGED, POOL, TARGET
+from tamis.settings.config import Settings
+from tamis.store.tables import Store
 
 CURVE_POINTS = 41
 
@@ -78,13 +81,18 @@ class ComparisonReport:
     """All that a page shows. curve_ap: mean target loss [arm, point] at shares of the tokens share_p.
 
     controls: losses on each [[control]] that runs were measured on. without_control: by control, how many
-    runs have a loss on the target and none on it.
+    runs have a loss on the target and none on it. scores: by task of the user's evaluation, with scores in
+    place of losses: higher is better. without_score: how many runs have a loss and no score; 0 without any.
+    is_followed: losses on the way are known, and with them when a sampler converges.
     """
 
     target: Measured
     pool: Measured
     controls: dict[str, Measured]
     without_control: dict[str, int]
+    scores: dict[str, Measured]
+    without_score: int
+    is_followed: bool
     convergences: list[Convergence]
     arms: list[tuple[str, str]]
     share_p: Floats
@@ -124,11 +132,15 @@ class NoLossesError(PermanentError, ValueError):
 
 
 def analyse(
-    runs: pl.DataFrame, seed: int, controls: Mapping[str, pl.DataFrame] = MappingProxyType({})
+    runs: pl.DataFrame,
+    seed: int,
+    controls: Mapping[str, pl.DataFrame] = MappingProxyType({}),
+    scores: pl.DataFrame | None = None,
 ) -> ComparisonReport:
     """The report on the rows of the table sampler_trials. Raises `NoLossesError` when no run was made.
 
     controls: rows (run, document_bits, document_bytes) of each control, as `losses_on_controls` reads them.
+    scores: rows (run, task, example, score), as `scores_of_runs` reads them; None without an evaluation.
     """
     done = runs.filter(pl.col("failure").is_null())
     failures = [
@@ -143,6 +155,8 @@ def analyse(
     share_p = np.linspace(0, 1, CURVE_POINTS)
     full = arms.index(next(arm for arm in arms if arm[0] == FULL))
     on_controls = {name: done.join(rows, on="run") for name, rows in controls.items()}
+    on_tasks = {} if scores is None else _by_task(scores.join(done, on="run", how="semi"))
+    scored = done.join(scores, on="run", how="semi") if scores is not None else done
     return ComparisonReport(
         target=_measured(runs, arms, done, TARGET, seed),
         pool=_measured(runs, arms, done, POOL, seed),
@@ -152,6 +166,12 @@ def analyse(
         without_control={
             name: len(done) - len(rows) for name, rows in on_controls.items() if len(rows) < len(done)
         },
+        scores={
+            task: _measured(runs, arms, done.join(rows, on="run"), "", seed, with_full=False)
+            for task, rows in on_tasks.items()
+        },
+        without_score=len(done) - len(scored),
+        is_followed=bool((done["curve_tokens"].list.len() > 1).any()),
         convergences=convergences(arms, curve, share_p, full, seed),
         arms=arms,
         share_p=share_p,
@@ -164,17 +184,53 @@ def analyse(
     )
 
 
+def stored_report(store: Store, settings: Settings, seed: int) -> ComparisonReport:
+    """Return the report on the runs in the store, on the controls and by the evaluation of tamis.toml.
+
+    Raises `NoLossesError`.
+    """
+    controls = losses_on_controls(store, [control.name for control in settings.control])
+    scores = scores_of_runs(store) if settings.evaluation.command else None
+    return analyse(store.read(TABLE), seed, controls, scores)
+
+
+def _by_task(scores: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return, by task, the scores of each run on the examples that all scored runs have, as sets have losses.
+
+    A task of which no example is in all runs is left out.
+    """
+    found = {}
+    for (task,), rows in scores.sort("task", "example").group_by("task", maintain_order=True):
+        runs = rows["run"].n_unique()
+        shared = rows.filter(pl.len().over("example") == runs)
+        if len(shared):
+            found[str(task)] = (
+                shared.with_columns(weight=pl.lit(1, dtype=pl.Int64))
+                .group_by("run", maintain_order=True)
+                .agg(document_bits="score", document_bytes="weight")
+            )
+    return found
+
+
 def _measured(
-    runs: pl.DataFrame, arms: list[tuple[str, str]], done: pl.DataFrame, measured: str, seed: int
+    runs: pl.DataFrame,
+    arms: list[tuple[str, str]],
+    done: pl.DataFrame,
+    measured: str,
+    seed: int,
+    with_full: bool = True,
 ) -> Measured:
-    """Return what the runs that are `done` say of a held-out set; `measured`: how its columns begin."""
+    """Return what the runs that are `done` say of a held-out set; `measured`: how its columns begin.
+
+    `with_full`: compare with the runs on all documents, where a smaller value is better.
+    """
     prefix = f"{measured}_" if measured else ""
     rows = list(done.iter_rows(named=True))
     bits = {_place(row): np.asarray(row[f"{prefix}document_bits"], dtype=np.float64) for row in rows}
     sizes = rows[0][f"{prefix}document_bytes"]
     losses = stacked(arms, bits, np.asarray(sizes, dtype=np.float64), *_seeds(runs))
     loss_a = mean_of_runs(losses.loss_aij.reshape(len(arms), -1))
-    found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL)
+    found, recovered = contrasts(losses, RANDOM, seed), recoveries(losses, FULL) if with_full else []
     return Measured(
         arms=[
             _arm(runs, arm, float(loss), bounds)

@@ -20,6 +20,7 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
     """
     yield from _claims(report)
     yield from _costs(report)
+    yield from _scores(report)
     for control, count in report.without_control.items():
         yield (
             f"Control {control}: {counted(count, 'run')} of {report.runs} without a loss on it, trained "
@@ -84,12 +85,29 @@ def _costs(report: ComparisonReport) -> Iterator[str]:
             yield f"No difference from random is proven on {place}, in bits per byte: {names}."
 
 
-def _listed(report: ComparisonReport, found: list[Contrast]) -> str:
+def _scores(report: ComparisonReport) -> Iterator[str]:
+    """Yield, for each task of the user's evaluation, the samplers that score other than random, in pairs."""
+    for task, measured in report.scores.items():
+        for direction, of_sign in (("higher", 1), ("lower", -1)):
+            proven = [one for one in measured.proven if of_sign * one.difference > 0]
+            if proven:
+                yield f"Scores on {task} {direction} than of random: {_listed(report, proven, '')}."
+        if not measured.proven:
+            yield f"No difference from random is proven in the scores on {task}."
+    if report.without_score:
+        yield (
+            f"Evaluation: {counted(report.without_score, 'run')} of {report.runs} without a score, trained "
+            "before its command was set or changed, or by a trainer that left no checkpoint; only runs that "
+            "are trained from now on are evaluated."
+        )
+
+
+def _listed(report: ComparisonReport, found: list[Contrast], unit: str = " bits per byte") -> str:
     parts = []
     for one in sorted(found, key=lambda one: one.difference):
         low, high = sorted((abs(one.low), abs(one.high)))
         bounds = f"(95 % interval: {number(low)} to {number(high)})"
-        parts.append(f"{report.name_of(one)} by {abs(one.difference):.3f} bits per byte {bounds}")
+        parts.append(f"{report.name_of(one)} by {abs(one.difference):.3f}{unit} {bounds}")
     return "; ".join(parts)
 
 

@@ -17,6 +17,7 @@ from tamis.store.tables import Store, one_of, quoted
 FULL, RANDOM = "full", "random"
 WHOLE = "100%"
 TABLE, LEFT, CONTROLS = "sampler_trials", "sampler_trials_left", "sampler_trials_controls"
+SCORES = "sampler_trials_scores"
 MOST_LEFT = 1_000
 BLOCK = 200  # rows moved in one commit
 

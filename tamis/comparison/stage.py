@@ -5,11 +5,18 @@ from typing import Any
 from tamis import selection, training
 from tamis.comparison import CODE_VERSION
 from tamis.coverage.stage import SCORES_STAGE as DENSITY_STAGE
-from tamis.evaluation.stage import control_settings
+from tamis.evaluation.stage import control_settings, evaluation_active, evaluation_settings
 from tamis.quality.stage import QUALITY_STAGE, quality_wanted
 from tamis.scores.stage import STAGES as SCORE_STAGES
 from tamis.selection import find_sampler
-from tamis.selection.stage import computes_itself, filter_settings, measured_by, pool_edges, scored_by
+from tamis.selection.stage import (
+    computes_itself,
+    filter_settings,
+    measured_by,
+    own_score_edges,
+    pool_edges,
+    scored_by,
+)
 from tamis.stage import (
     Automation,
     Growth,
@@ -26,7 +33,13 @@ from tamis.stage import (
 )
 from tamis.store.columns import Table, integer, many, moment, real, text
 from tamis.training.planned import model_section
-from tamis.training.stage import PERPLEXITY_STAGE, perplexity_wanted, trained_on_pool, with_twins
+from tamis.training.stage import (
+    PERPLEXITY_STAGE,
+    perplexity_wanted,
+    trained_on_pool,
+    trainer_settings,
+    with_twins,
+)
 from tamis.transport.stage import POOL_STAGE, debiased_wanted
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
@@ -120,6 +133,20 @@ SAMPLER_TRIALS_CONTROLS = Table(
     ),
 )
 
+SAMPLER_TRIALS_SCORES = Table(
+    name="sampler_trials_scores",
+    key=("run", "task", "example"),
+    text=(),
+    emptied=True,
+    columns=(
+        text("run", "id of the run"),
+        text("settings", "digest of the command of [evaluation], its files and the metric"),
+        text("task", "name of the task; of lm-eval's samples with the metric, as task:metric"),
+        text("example", "id of the example within its task, as the evaluation gives it"),
+        real("score", "score of the run's model on the example; higher is better"),
+    ),
+)
+
 SAMPLER_TRIALS_LEFT = Table(
     name="sampler_trials_left",
     key=("run",),
@@ -180,6 +207,9 @@ def _trials_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     shape = model_section(snapshot.project, str(settings.sampler_trials.model))[0].preset
     own = {"recipe": recipe, "transport": transport, "preset": shape} | precision_settings(snapshot)
     own |= measured_by(snapshot, settings.sampler_trials.samplers)
+    own |= trainer_settings(snapshot)
+    if evaluation_active(snapshot):
+        own |= {"evaluation": evaluation_settings(snapshot)}
     return section | own | filter_settings(snapshot) | control_settings(snapshot)
 
 
@@ -203,13 +233,14 @@ SAMPLER_TRIALS_STAGE = Stage(
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        *own_score_edges(lambda snapshot: snapshot.project.settings.sampler_trials.samplers),
         edge("embeddings", _when_computed(every("shards"))),
         edge("target_embeddings", _when_computed(_target)),
         edge("tokenizer", when(_from_fresh_weights, only)),
         edge("base_models", _models),
     ),
     settings=_trials_settings,
-    tables=(SAMPLER_TRIALS, SAMPLER_TRIALS_CONTROLS),
+    tables=(SAMPLER_TRIALS, SAMPLER_TRIALS_CONTROLS, SAMPLER_TRIALS_SCORES),
     learning=Learning.FITTED,
     automation=Automation.BY_HAND,
     growth=Growth.NOTHING,

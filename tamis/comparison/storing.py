@@ -33,9 +33,10 @@ from tamis.corpus.intake import texts_of
 from tamis.coverage.sampling import keyed_uniform
 from tamis.evaluation.controls import Control
 from tamis.selection import find_sampler, select
-from tamis.selection.computing import ModelScorer, ScoringOptions, method_scores
+from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
 from tamis.settings.config import FiltersSection, SamplerTrialsSection, SelectionSection
+from tamis.settings.sections import ScoreSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
@@ -67,18 +68,21 @@ class TooSmallPoolError(PermanentError, ValueError):
 class Comparison:
     """A configured comparison: its section, the model each run begins with, and how it is trained.
 
-    `unseen_by`: the base model, whose training documents may not be held out. `scoring`: with the seed of the
-    project. `scorers`: of samplers that name a model. `controls`: further texts that runs are measured on.
+    `unseen_by`: the base model, whose training documents may not be held out. `scoring`: options by which a
+    sampler scores. `scores`: those of the project. `controls`: further texts that runs are measured on.
+    `trainer`: the command of [trainer] that trains in place of Tamis, with the digests of its files.
     """
 
     section: SamplerTrialsSection
     filters: FiltersSection
     start: Start
     options: MeasuredOptions
-    scoring: ScoringOptions
+    seed: int
+    scoring: Callable[[str], ScoringOptions]
     unseen_by: str | None = None
-    scorers: Mapping[str, ModelScorer] = field(default_factory=dict)
+    scores: Sequence[ScoreSection] = ()
     controls: Sequence[Control] = ()
+    trainer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -88,14 +92,14 @@ class Comparison:
 
     def data_seed(self, planned: PlannedRun) -> int:
         """Seed that draws the part of the pool and the choice; other projects and other seeds share none."""
-        return _derived(self.scoring.seed, "data", planned.data_seed)
+        return _derived(self.seed, "data", planned.data_seed)
 
     def training_seed(self, planned: PlannedRun) -> int:
         """Seed of first weights and order: shared by all samplers of a pair of seeds, by no other pair.
 
         Were it shared between data seeds, luck with the first weights would never average out.
         """
-        return _derived(self.scoring.seed, "training", planned.data_seed, planned.training_seed)
+        return _derived(self.seed, "training", planned.data_seed, planned.training_seed)
 
     @cached_property
     def origin(self) -> str:
@@ -107,54 +111,106 @@ def _derived(*parts: int | str) -> int:
     return int(canonical_digest("|".join(map(str, parts)))[:7], 16)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedRun:
+    """A planned run with its training documents, sorted; `key` names it by all that decides its losses.
+
+    `nothing_learnt`: why training on the documents would say nothing; None where it would.
+    """
+
+    key: str
+    planned: PlannedRun
+    doc_ids: Sequence[str]
+    nothing_learnt: str | None
+
+
+def named_runs(
+    store: Store, comparison: Comparison, held_out: Mapping[str, Sequence[str]]
+) -> Iterator[NamedRun]:
+    """Yield all runs in order; `held_out`: texts that `held_out_texts` returns."""
+    fixed = [
+        comparison.origin,
+        asdict(comparison.options),
+        {name: canonical_digest("\n".join(texts)) for name, texts in held_out.items()},
+        CODE_VERSION,
+        *([comparison.trainer] if comparison.trainer else []),
+    ]
+    whole: list[str] = []
+    for planned, doc_ids in _training_sets(store, comparison):
+        whole = doc_ids if planned.sampler == FULL else whole
+        named = [fixed, doc_ids, comparison.training_seed(planned), planned.label]
+        yield NamedRun(
+            key=canonical_digest(json.dumps(named, sort_keys=True))[:32],
+            planned=planned,
+            doc_ids=doc_ids,
+            nothing_learnt=_nothing_learnt(planned, doc_ids, whole),
+        )
+
+
 def make_runs(
     store: Store,
     comparison: Comparison,
     cache: Path,
     advance: Advance = ignore,
     say: Callable[[str], None] = lambda text: None,
+    checkpoint: Callable[[str], Path | None] = lambda run: None,
 ) -> pl.DataFrame:
     """Make the runs that are missing and set aside those that belong to no planned run; all rows, in order.
 
-    `cache`: where interrupted runs keep their state. `advance` counts tokens. A run whose loss diverges gets
+    `cache`: where interrupted runs keep their state. `checkpoint`: folder for the model of a run, where it is
+    wanted. `advance` counts tokens. A run whose loss diverges gets
     a row without losses. A run that was made before a control was added is not made again for it. Raises
     `TooSmallPoolError`.
     """
     held_out = held_out_texts(store, comparison)
     measured = held_out | {control.name: list(control.texts) for control in comparison.controls}
-    fixed = [
-        comparison.origin,
-        asdict(comparison.options),
-        {name: canonical_digest("\n".join(texts)) for name, texts in held_out.items()},
-        CODE_VERSION,
-    ]
-    known = known_runs(store)
-    keys: dict[str, PlannedRun] = {}
-    whole: list[str] = []
-    for planned, doc_ids in _training_sets(store, comparison):
-        whole = doc_ids if planned.sampler == FULL else whole
-        named = [fixed, doc_ids, comparison.training_seed(planned), planned.label]
-        key = canonical_digest(json.dumps(named, sort_keys=True))[:32]
-        keys[key] = planned
-        if key in known or bring_back(store, [key]):
+    keys: list[str] = []
+    for run in named_runs(store, comparison, held_out):
+        keys.append(run.key)
+        if is_made(store, run.key):
             advance(comparison.options.tokens)
             continue
-        say(planned.label)
-        session = Session(resume=resume_folder(cache, "sampler_trials", key), advance=advance)
-        result = _no_choice(planned, doc_ids, whole) or _run(
-            store, comparison, planned, doc_ids, measured, session
-        )
-        if isinstance(result, MeasuredRun):
-            store.merge_values(CONTROLS, list(_control_rows(key, comparison.controls, result)))
-        store.merge(TABLE, _row(key, planned, len(doc_ids), result))
+        say(run.planned.label)
+        session = Session(resume=resume_folder(cache, "sampler_trials", run.key), advance=advance)
+        result = run.nothing_learnt or _run(store, comparison, run, measured, session, checkpoint(run.key))
+        record_run(store, run.key, run.planned, len(run.doc_ids), digests(comparison.controls), result)
+    return all_runs(store, keys, digests(comparison.controls))
+
+
+def digests(controls: Sequence[Control]) -> dict[str, str]:
+    """Return the digest of the texts of each control, by name."""
+    return {control.name: control.digest for control in controls}
+
+
+def is_made(store: Store, key: str) -> bool:
+    """Return whether a run has a row; one that an earlier comparison made is brought back."""
+    return key in known_runs(store) or bool(bring_back(store, [key]))
+
+
+def record_run(
+    store: Store,
+    key: str,
+    planned: PlannedRun,
+    documents: int,
+    controls: Mapping[str, str],
+    result: MeasuredRun | str,
+) -> None:
+    """Write the row of a run, and its losses on `controls` (digest of their texts), or why it has none."""
+    if isinstance(result, MeasuredRun):
+        store.merge_values(CONTROLS, list(_control_rows(key, controls, result)))
+    store.merge(TABLE, _row(key, planned, documents, result))
+
+
+def all_runs(store: Store, keys: Sequence[str], controls: Mapping[str, str]) -> pl.DataFrame:
+    """Return the rows of the planned runs, in order; set aside other runs, and drop losses on other texts."""
     set_aside(store, keys)
-    keep_controls(store, {control.name: control.digest for control in comparison.controls})
+    keep_controls(store, controls)
     rows = store.read(TABLE).filter(pl.col("run").is_in(list(keys)))
     places = {key: place for place, key in enumerate(keys)}
     return rows.sort(pl.col("run").replace_strict(places, return_dtype=pl.Int64))
 
 
-def _no_choice(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]) -> str | None:
+def _nothing_learnt(planned: PlannedRun, doc_ids: Sequence[str], whole: Sequence[str]) -> str | None:
     """Return why there is nothing to learn from a run; None when there is."""
     if not doc_ids:
         return "nothing was chosen: the first document exceeds the budget, or no document is eligible"
@@ -181,12 +237,14 @@ def _held_out_ids(store: Store, comparison: Comparison) -> list[str]:
     count = comparison.section.held_out
     if len(eligible) < 2 * count:
         raise TooSmallPoolError(len(eligible), count)
-    return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.scoring.seed)[:count])
+    return sorted(keyed_order(eligible["doc_id"].to_list(), comparison.seed)[:count])
 
 
 def _eligible(store: Store, comparison: Comparison, section: SelectionSection) -> pl.DataFrame:
     excluded = exclusions(store, comparison.filters)
-    return candidates(store, section).join(excluded, on="doc_id", how="anti").sort("doc_id")
+    return (
+        candidates(store, section, comparison.scores).join(excluded, on="doc_id", how="anti").sort("doc_id")
+    )
 
 
 def _whole(section: SamplerTrialsSection) -> SelectionSection:
@@ -211,7 +269,7 @@ def _choose(store: Store, comparison: Comparison, planned: PlannedRun, held_out:
     drawn = keyed_uniform(pool["doc_id"], seed, "comparison.pool")
     pool = pool.filter(pl.Series(drawn <= comparison.section.pool_share))
     if find_sampler(section.sampler).method:
-        scoring = replace(comparison.scoring, seed=seed, scorer=comparison.scorers.get(section.sampler))
+        scoring = replace(comparison.scoring(section.sampler), seed=seed)
         pool = pool.join(method_scores(store, section, pool, scoring), on="doc_id", how="left")
     decided = select(pool, section.sampler, section.budget, seed)
     return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
@@ -227,21 +285,26 @@ def _selection(section: SamplerTrialsSection, planned: PlannedRun) -> SelectionS
 def _run(
     store: Store,
     comparison: Comparison,
-    planned: PlannedRun,
-    doc_ids: Sequence[str],
+    run: NamedRun,
     held_out: Mapping[str, Sequence[str]],
     session: Session,
+    checkpoint: Path | None,
 ) -> MeasuredRun | str:
-    seed = comparison.training_seed(planned)
+    seed = comparison.training_seed(run.planned)
     options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
-    batches = text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK)
-    texts = (text for batch in batches for text in batch.values())
+    texts = training_texts(store, run.doc_ids, seed)
     try:
-        made = train_measured(comparison.start, texts, options, held_out, session)
+        made = train_measured(comparison.start, texts, options, held_out, session, checkpoint)
     except DivergedError as error:
         return f"{DIVERGED}: {error}"
     unmeasured = [name for name in OWN_SETS if not math.isfinite(made.evaluations[name].bits_per_byte)]
     return f"{DIVERGED}: the loss on {' and '.join(unmeasured)} is not finite" if unmeasured else made
+
+
+def training_texts(store: Store, doc_ids: Sequence[str], seed: int) -> Iterator[str]:
+    """Yield the texts of a training set in the order of a seed, read as far as they are needed."""
+    for batch in text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK):
+        yield from batch.values()
 
 
 def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | str) -> pa.Table:
@@ -265,15 +328,15 @@ def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | st
     return pa.Table.from_pylist([values], schema=schema_of(TABLE))
 
 
-def _control_rows(run: str, controls: Sequence[Control], result: MeasuredRun) -> Iterator[dict[str, Any]]:
+def _control_rows(run: str, controls: Mapping[str, str], result: MeasuredRun) -> Iterator[dict[str, Any]]:
     """Yield the row of each control on which the run has a finite loss."""
-    for control in controls:
-        found = result.evaluations[control.name]
+    for name, texts in controls.items():
+        found = result.evaluations[name]
         if math.isfinite(found.bits_per_byte):
             yield {
                 "run": run,
-                "control": control.name,
-                "texts": control.digest,
+                "control": name,
+                "texts": texts,
                 "bits_per_byte": found.bits_per_byte,
                 "document_bits": found.document_bits.tolist(),
                 "document_bytes": found.document_bytes.tolist(),

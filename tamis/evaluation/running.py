@@ -15,15 +15,9 @@ import polars as pl
 from tamis.base.errors import TransientError
 from tamis.base.files import write_atomically
 from tamis.base.numbers import named
-from tamis.base.own_command import (
-    CommandFailedError,
-    command_files,
-    fill,
-    poll,
-    run_to_end,
-    stop,
-)
+from tamis.base.own_command import CommandFailedError, fill, poll, run_to_end, stop
 from tamis.evaluation.answers import SCHEMA, BadAnswerError, read_answer
+from tamis.plugins.commands import command_files
 from tamis.project import Project
 from tamis.store.digests import canonical_digest
 

@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tamis.base.errors import TransientError, UnknownNameError
+from tamis.comparison.stage import SAMPLER_TRIALS_STAGE
 from tamis.corpus.stage import DOCUMENTS, EXAMPLES_STAGE
 from tamis.corpus.targets import WITHOUT_FILES
 from tamis.graph.plan import due_partitions, full_plan, input_key, label, upstream
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import ancestors, made_together, names_where, stages
+from tamis.mixture.stage import LARGER_LOSSES_STAGE, LARGER_STAGE, LOSSES_STAGE, RUNS_STAGE
 from tamis.records.current_values import CurrentValues
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Automation, Stage
@@ -26,7 +28,19 @@ from tamis.training.stage import TRIALS_STAGE
 LARGE_POOL = 30_000
 """Of more documents, the scores that no selection reads take longer than a run of their own to start."""
 FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selection"})
+SUBMITTED = frozenset(
+    {
+        *(TRIALS_STAGE.name, SAMPLER_TRIALS_STAGE.name, RUNS_STAGE.name, LARGER_STAGE.name),
+        *(LOSSES_STAGE.name, LARGER_LOSSES_STAGE.name),
+    }
+)
+"""Stages whose models the command of [trainer] trains or measures, where there is one."""
 TABLE, ASSET = "approvals", SELECTION_STAGE.name
+
+
+def is_submitted(snapshot: ProjectSnapshot, stage: str) -> bool:
+    """Return whether the command of [trainer] trains or measures the models of a stage."""
+    return snapshot.project.settings.trainer is not None and stage in SUBMITTED
 
 
 def stages_made(*automation: Automation) -> tuple[str, ...]:
@@ -276,10 +290,14 @@ def _joined(
 
     What is `needed` for selections does not wait for what is not: the steps of a run are in Dagster's order,
     so those of selections come in runs of their own where `apart` says so. Trials are runs of their own:
-    of a search, each decides what comes next. So are stages that plan partitions.
+    of a search, each decides what comes next. So are stages that plan partitions, and what a trainer trains.
     """
     first, partition_set, partitions = stages()[group.assets[0]], group.partition_set, group.partitions
-    if first.name == TRIALS_STAGE.name or first.plans:
+
+    def is_apart(stage: Stage) -> bool:
+        return bool(stage.plans) or stage.name == TRIALS_STAGE.name or is_submitted(snapshot, stage.name)
+
+    if is_apart(first):
         return group
     names, made = [first.name], _made_by(first, partitions)
     selections = {entry for entry in waiting if entry[0] == SELECTION_STAGE.name and first.name in needed}
@@ -287,8 +305,7 @@ def _joined(
         if (
             stage is first
             or stage.made_with
-            or stage.name == TRIALS_STAGE.name
-            or stage.plans
+            or is_apart(stage)
             or (stage.name not in needed and (apart or not selections <= made))
             or (stage.partitions and partition_set not in (None, stage.partitions))
         ):

@@ -1,10 +1,10 @@
-"""Trials that are due, on the command of [trainer]: submitted as far as there is room, recorded once ended.
+"""Work that is due, on the command of [trainer]: submitted as far as there is room, recorded once ended.
 
 The caller holds the writer's lock while it submits, and gives it up while the runs train.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +13,24 @@ from tamis.base.errors import TamisError
 from tamis.base.numbers import brief, counted, named
 from tamis.base.own_command import PROCESS, poll, supervisor_of
 from tamis.base.progress import Heartbeat
-from tamis.graph.automation import Group
+from tamis.comparison.stage import SAMPLER_TRIALS_STAGE
+from tamis.comparison.submitted import ComparedRuns, erase_plans
+from tamis.graph.automation import Group, is_submitted
 from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.graph.trial_data import trial_data
+from tamis.mixture.stage import LARGER_LOSSES_STAGE, LARGER_STAGE, LOSSES_STAGE, RUNS_STAGE
+from tamis.mixture.submitted import measuring, run_training, unmeasured
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.store.home import Home
 from tamis.trainer.runs import (
     NOTED,
+    RunSubmission,
     Submission,
+    Submitted,
+    Training,
     erase,
     erase_unused,
     given_spec,
@@ -32,107 +40,210 @@ from tamis.trainer.runs import (
     trainer_folder,
     under_way,
 )
+from tamis.trainer.trials import TrialSubmission
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
 from tamis.training.trial import TrialData
 
+MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
+"""Stages of losses of mixtures, and the stages of the runs that they measure."""
 LOOK_SECONDS = 0.5
 """Between two looks at the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submissions:
-    """The trials of a project on the command of [trainer], as of a snapshot."""
+    """The runs of a project on the command of [trainer], as of a snapshot."""
 
     project: Project
     snapshot: ProjectSnapshot
     current: CurrentValues
 
-    def of(self, trial: str, key: str) -> Submission:
-        """Return a trial with its input key."""
-        return Submission(project=self.project, trial=self.snapshot.trials[trial], input_key=key)
+    def of(self, stage: str, partition: str, key: str) -> Submission | ComparedRuns:
+        """Return what is submitted for a partition of a stage with its input key."""
+        if stage == SAMPLER_TRIALS_STAGE.name:
+            return ComparedRuns(project=self.project, input_key=key)
+        if stage == TRIALS_STAGE.name:
+            trial = self.snapshot.trials[partition]
+            return TrialSubmission(project=self.project, trial=trial, input_key=key)
+        return RunSubmission(
+            project=self.project,
+            input_key=key,
+            stage=stage,
+            name=partition,
+            seed=self.project.seed,
+            measures=stage in MEASURED,
+        )
 
-    def data(self, submission: Submission) -> TrialData:
-        """Return what a trial is trained and measured on."""
-        home, model = self.project.home, submission.trial.model
-        base = self.current[BASE_MODELS_STAGE.name, model]
-        folder = home.checkpoints / BASE_MODELS_STAGE.name / model / base.input_key[:16]
+    def submit(self, submission: Submission | ComparedRuns) -> None:
+        """Submit the runs that wait, as far as there is room; raises what they fail with."""
+        if isinstance(submission, ComparedRuns):
+            submission.submit(self.project.home.store, room(self.project))
+        elif isinstance(submission, TrialSubmission):
+            submission.submit(self._data(submission))
+        elif isinstance(submission, RunSubmission):
+            submission.submit(self._training(submission))
+
+    def _training(self, submission: RunSubmission) -> Training:
+        """Return the content of a run of a mixture."""
+        section, swarm = self.project.settings.mixture, self.snapshot.swarm
+        assert section is not None
+        assert swarm is not None
+        if submission.measures:
+            checkpoint = self._checkpoint(submission)
+            missing = unmeasured(self.project.home.store, checkpoint, section.targets)
+            return measuring(submission.name, checkpoint, missing)
+        run = swarm.proxies.get(submission.name) or swarm.larger[submission.name]
+        return run_training(self.project, run, self._files("tokenizer", ""), section.targets)
+
+    def _checkpoint(self, submission: RunSubmission) -> Path:
+        return self._files(MEASURED[submission.stage], submission.name)
+
+    def _files(self, stage: str, partition: str) -> Path:
+        """Return the folder of the files of a current value."""
+        home, value = self.project.home, self.current[stage, partition]
+        folder = home.checkpoints / stage / (partition or "all") / value.input_key[:16]
         home.files.fetch(folder)
+        return folder
+
+    def is_measured(self, submission: Submission | ComparedRuns) -> bool:
+        """Return whether a stage that measures runs of a mixture finds all losses in their records."""
+        if not isinstance(submission, RunSubmission) or not submission.measures:
+            return False
+        section, store = self.project.settings.mixture, self.project.home.store
+        assert section is not None
+        return not unmeasured(store, self._checkpoint(submission), section.targets)
+
+    def _data(self, submission: TrialSubmission) -> TrialData:
+        folder = self._files(BASE_MODELS_STAGE.name, submission.trial.model)
         return trial_data(self.project, self.snapshot, self.current, submission.trial, folder)
 
     def advance(self, group: Group) -> Group | None:
-        """Submit runs of a group of trials as far as there is room; return the trials that have ended.
+        """Submit runs of a group as far as there is room; return the partitions whose runs have ended.
 
-        Among these are trials that cannot be submitted: their step fails with the reason. None: there are
-        no trials to record yet.
+        Among these are partitions that cannot be submitted, whose step fails with the reason, and comparisons
+        whose runs only a step can plan. None: there is nothing to record yet.
         """
         ended = []
-        for trial, key in zip(group.partitions, group.keys, strict=True):
-            submission = self.of(trial, key)
+        for partition, key in zip(group.partitions, group.keys, strict=True):
+            submission = self.of(group.assets[0], partition, key)
             try:
+                is_unplanned = isinstance(submission, ComparedRuns) and not submission.is_planned
+                if is_unplanned or self.is_measured(submission):
+                    ended.append((partition, key))
+                    continue
                 if submission.waiting and room(self.project):
-                    submission.submit(self.data(submission))
+                    self.submit(submission)
                 if submission.has_ended:
-                    ended.append((trial, key))
+                    ended.append((partition, key))
             except TamisError:
-                ended.append((trial, key))
+                ended.append((partition, key))
         if not ended:
             return None
-        trials, keys = zip(*ended, strict=True)
-        return replace(group, partitions=trials, keys=keys)
+        partitions, keys = zip(*ended, strict=True)
+        return replace(group, partitions=partitions, keys=keys)
 
-    def first(self, groups: Iterable[Group]) -> tuple[Group | None, bool]:
-        """Return the first group that a run can make now, of trials those that have ended.
+    def first(
+        self, groups: Iterable[Group], tried: Container[tuple[str, ...]] = ()
+    ) -> tuple[Group | None, bool]:
+        """Return the first group that a run can make now; of submitted ones, what `advance` returns.
 
-        With it: whether trials are in training by the command of [trainer], or wait for their turn.
+        `tried`: keys of groups to leave out, since a run has made them in vain. Also return whether runs are
+        in training by the command of [trainer], or wait for their turn.
         """
         in_training = False
         for group in groups:
-            if group.assets[0] != TRIALS_STAGE.name or self.project.settings.trainer is None:
-                return group, in_training
-            if ended := self.advance(group):
+            if not is_submitted(self.snapshot, group.assets[0]):
+                if group.keys not in tried:
+                    return group, in_training
+            elif ended := self.advance(group):
                 return ended, True
-            in_training = True
+            else:
+                in_training = True
         return None, in_training
 
-    def can_advance(self, trial: str, key: str) -> bool:
-        """Return whether a step on a trial would submit a run or record the trial now."""
-        submission = self.of(trial, key)
+    def can_advance(self, stage: str, partition: str, key: str) -> bool:
+        """Return whether a step on a partition would submit a run or record the partition now."""
+        submission = self.of(stage, partition, key)
+        if isinstance(submission, ComparedRuns) and not submission.is_planned:
+            return True
         return submission.has_ended or bool(submission.waiting and (room(self.project) or self._stale()))
 
-    def ended(self) -> list[str]:
-        """Return the trials that have ended and wait to be recorded."""
-        due = [
-            (trial, key) for _folder, trial, key in submitted(self.project.home) if self._is_due(trial, key)
-        ]
-        return [trial for trial, key in due if self.of(trial, key).has_ended]
+    def begun(self) -> set[tuple[str, str]]:
+        """Return (stage, partition) of what a person has submitted, and a step would go on with now.
+
+        Where a run has failed, and the failure is noted, only a person submits it again.
+        """
+        entries = {
+            (one.stage, "" if one.stage == SAMPLER_TRIALS_STAGE.name else one.name)
+            for one in submitted(self.project.home)
+            if not (one.folder / NOTED).exists()
+        }
+        begun = set()
+        for stage, partition in entries:
+            key = self._key(stage, partition)
+            if key is None or not self._is_due(stage, partition, key):
+                continue
+            if stage == TRIALS_STAGE.name:
+                can_go_on = self.of(stage, partition, key).has_ended
+            else:
+                can_go_on = self.can_advance(stage, partition, key)
+            if can_go_on:
+                begun.add((stage, partition))
+        return begun
 
     def end_stale(self) -> Iterator[str]:
-        """Erase the folders of trials that are made, or are due with other inputs, stopping what runs there.
+        """Erase the folders of what is made, or is due with other inputs, stopping what runs there.
 
-        Yields a line for each trial that was stopped.
+        Yields a line for each that was stopped.
         """
-        for folder, trial in self._stale():
-            if any(poll(run) is None for run in run_folders(self.project.home, folder.name)):
-                yield f"trial {trial} was stopped: its inputs or settings changed while it trained"
-            erase(folder)
+        for one in self._stale():
+            if any(poll(run) is None for run in run_folders(self.project.home, one.folder.name)):
+                yield f"{_in_words(one)} was stopped: its inputs or settings changed while it trained"
+            erase(one.folder)
         erase_unused(self.project.home)
+        if not self._is_compared():
+            erase_plans(self.project.home)
 
-    def _stale(self) -> list[tuple[Path, str]]:
-        every = submitted(self.project.home)
-        return [(folder, trial) for folder, trial, key in every if not self._is_due(trial, key)]
+    def _stale(self) -> list[Submitted]:
+        is_compared = self._is_compared()
+        return [
+            one
+            for one in submitted(self.project.home)
+            if not (
+                is_compared
+                if one.stage == SAMPLER_TRIALS_STAGE.name
+                else self._is_due(one.stage, one.name, one.input_key)
+            )
+        ]
 
-    def _is_due(self, trial: str, key: str) -> bool:
-        """Return whether a trial with this input key is to be made, or may be: an input is being made."""
-        if self.project.settings.trainer is None or trial not in self.snapshot.trials:
+    def _is_compared(self) -> bool:
+        """Return whether samplers are to be compared, or may be: an input is being made.
+
+        Compared runs outlive a change of inputs until they are planned again, since many stay as they are.
+        """
+        key = self._key(SAMPLER_TRIALS_STAGE.name, "")
+        return self._is_due(SAMPLER_TRIALS_STAGE.name, "", key)
+
+    def _key(self, stage: str, partition: str) -> str | None:
+        if not is_submitted(self.snapshot, stage):
+            return None
+        if partition not in self.snapshot.keys(stages()[stage].partitions):
+            return None
+        return input_key(stages()[stage], partition, self.snapshot, self.current)
+
+    def _is_due(self, stage: str, partition: str, key: str | None) -> bool:
+        """Return whether a partition with this input key is to be made, or may be: an input is being made."""
+        if not is_submitted(self.snapshot, stage) or not stages()[stage].active(self.snapshot):
             return False
-        now = input_key(TRIALS_STAGE, trial, self.snapshot, self.current)
-        value = self.current.get((TRIALS_STAGE.name, trial))
+        if partition not in self.snapshot.keys(stages()[stage].partitions):
+            return False
+        now, value = self._key(stage, partition), self.current.get((stage, partition))
         made = value is not None and value.finished and value.input_key == key
         return now is None or (now == key and not made)
 
 
 def end_stale(project: Project, snapshot: ProjectSnapshot, say: Callable[[str], None]) -> None:
-    """Stop trials on the command of [trainer] that are no longer due as they were submitted."""
+    """Stop what trains on the command of [trainer] and is no longer due as it was submitted."""
     if trainer_folder(project.home).exists():
         current = read_current_values(project.home.store)
         for line in Submissions(project=project, snapshot=snapshot, current=current).end_stale():
@@ -141,12 +252,12 @@ def end_stale(project: Project, snapshot: ProjectSnapshot, say: Callable[[str], 
 
 @dataclass(frozen=True, kw_only=True)
 class InTraining:
-    """A trial on the command of [trainer] that is submitted and not recorded yet.
+    """A trial or another run on the command of [trainer] that is submitted and not recorded yet.
 
     `running`: its runs that train now. `seconds`: since the first was submitted. `time_limit`: of each run.
     """
 
-    trial: str
+    name: str
     running: int
     seconds: float
     time_limit: float
@@ -157,41 +268,45 @@ class InTraining:
         ago = f"submitted {brief(self.seconds)} ago"
         if not self.running:
             return (
-                f"trial {self.trial}: {ago}; no run of it trains now, and `tamis materialize`, or the sensor "
-                "trial_budget, submits the next or records the trial"
+                f"{self.name}: {ago}; nothing of it trains now, and `tamis materialize`, or the sensor "
+                "trial_budget, submits the next run or records it"
             )
         return (
-            f"trial {self.trial}: {counted(self.running, 'run')} in training, {ago}; time limit of each run: "
+            f"{self.name}: {counted(self.running, 'run')} in training, {ago}; time limit of each run: "
             f"{brief(self.time_limit)}"
         )
 
 
 def in_training(home: Home) -> list[InTraining]:
-    """Return the trials that are submitted, in the order of their names; those that failed are not."""
-    trials = []
-    for folder, trial, _key in submitted(home):
-        runs = [] if (folder / NOTED).exists() else run_folders(home, folder.name)
+    """Return what is submitted, in the order of names; what failed is not."""
+    entries = []
+    for one in submitted(home):
+        runs = [] if (one.folder / NOTED).exists() else run_folders(home, one.folder.name)
         with suppress(OSError):  # recorded, or erased, in this moment
             specs = [given_spec(run) for run in runs]
             began = [(run / PROCESS).stat().st_mtime for run in runs]
             if runs:
-                trials.append(
+                entries.append(
                     InTraining(
-                        trial=trial,
+                        name=_in_words(one),
                         running=sum(poll(run) is None for run in runs),
                         seconds=max(0.0, time.time() - min(began)),
                         time_limit=specs[0].time_limit,
                     )
                 )
-    return sorted(trials, key=lambda entry: entry.trial)
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _in_words(one: Submitted) -> str:
+    return f"{'trial' if one.stage == TRIALS_STAGE.name else 'run'} {one.name}"
 
 
 def wait_for_trainer(home: Home, say: Callable[[str], None]) -> None:
     """Wait until a run of the command of [trainer] ends; after Ctrl-C, say that they go on."""
     running = under_way(home)
-    trials = named(sorted({folder.parent.name for folder in running}))
+    names = named(sorted({folder.parent.name for folder in running}))
     try:
-        with Heartbeat(f"{counted(len(running), 'run')} of the trainer ({trials})"):
+        with Heartbeat(f"{counted(len(running), 'run')} of the trainer ({names})"):
             while running == under_way(home):
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:

@@ -53,17 +53,24 @@ def texts_in_order(store: Store, documents: pl.DataFrame, seed: int) -> Iterator
         yield from (texts[doc_id] for doc_id in block if doc_id in texts)
 
 
-def evaluated(
-    store: Store, checkpoint: Path, targets: Sequence[str], sequence_length: int
-) -> list[tuple[str, float | None, int]]:
-    """Return target, bits per byte and number of examples for each target.
+def held_out_texts(store: Store, targets: Sequence[str]) -> dict[str, list[str]]:
+    """Return the texts of each target that runs are measured on, by target.
 
     Held-out examples that runs may have been trained on, of a target that came later, do not count.
     """
     seen = store.read(MIXTURE_DOCUMENTS.name, ["doc_id"], "rank IS NOT NULL")
+    return {
+        target: split_texts(store, target, "held_out").join(seen, on="doc_id", how="anti")["text"].to_list()
+        for target in targets
+    }
+
+
+def evaluated(
+    store: Store, checkpoint: Path, targets: Sequence[str], sequence_length: int
+) -> list[tuple[str, float | None, int]]:
+    """Return target, bits per byte and number of examples for each target."""
     found: list[tuple[str, float | None, int]] = []
-    for target in targets:
-        texts = split_texts(store, target, "held_out").join(seen, on="doc_id", how="anti")["text"].to_list()
+    for target, texts in held_out_texts(store, targets).items():
         bits = evaluate(checkpoint, texts, sequence_length=sequence_length).bits_per_byte if texts else None
         found.append((target, bits, len(texts)))
     return found

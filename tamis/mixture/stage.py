@@ -14,6 +14,7 @@ from tamis.selection.stage import (
     computes_itself,
     filter_settings,
     measured_by,
+    own_score_edges,
     pool_edges,
     scored_by,
 )
@@ -35,7 +36,7 @@ from tamis.stage import (
 )
 from tamis.store.columns import DOC_ID, Table, flag, integer, real, text
 from tamis.topics.stage import TOPICS_STAGE
-from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, with_twins
+from tamis.training.stage import PERPLEXITY_STAGE, TRAINED_ON, trainer_settings, with_twins
 from tamis.transport.stage import POOL_STAGE
 from tamis.transport.stage import SCORES_STAGE as TRANSPORT_STAGE
 
@@ -295,7 +296,8 @@ def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
 
 def recipe_settings(snapshot: Snapshot) -> dict[str, Any]:
     """Return how runs are trained, whatever their mixture."""
-    return snapshot.project.settings.pretraining.recipe() | precision_settings(snapshot)
+    recipe = snapshot.project.settings.pretraining.recipe()
+    return recipe | precision_settings(snapshot) | trainer_settings(snapshot)
 
 
 def _design_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
@@ -402,6 +404,7 @@ DESIGN_STAGE = Stage(
         edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
         edge("density_scores", _when_scored(DENSITY_STAGE, only)),
         edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
+        *own_score_edges(lambda snapshot: [_sampler(snapshot)]),
         edge("embeddings", every("shards")),
         edge("target_embeddings", _targets),
         edge("base_models", _models),

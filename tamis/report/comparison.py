@@ -35,6 +35,7 @@ class TrainedPart:
     elsewhere: dict[str, Measured]
     contrasts: list[tuple[Contrast, float]]
     contrasts_elsewhere: dict[str, list[tuple[Contrast, float]]]
+    contrasts_of_scores: dict[str, list[tuple[Contrast, float]]]
     recoveries: list[tuple[NonInferiority, float, Convergence]]
 
 
@@ -56,6 +57,10 @@ def trained_part(report: ComparisonReport) -> TrainedPart:
             name: list(zip(measured.contrasts, measured.p_holm, strict=True))
             for name, measured in elsewhere.items()
         },
+        contrasts_of_scores={
+            task: list(zip(measured.contrasts, measured.p_holm, strict=True))
+            for task, measured in report.scores.items()
+        },
         recoveries=[
             (one, p, pace[one.sampler, one.budget])
             for one, p in zip(target.recoveries, target.recovery_p, strict=True)
@@ -65,7 +70,9 @@ def trained_part(report: ComparisonReport) -> TrainedPart:
 
 def comparison_text(report: ComparisonReport) -> list[str]:
     """Return the same for the terminal: a line an arm, then the sentences."""
-    sets = {"target": report.target} | report.elsewhere
+    losses = {"target": report.target} | report.elsewhere
+    sets = {f"{name} loss": measured for name, measured in losses.items()}
+    sets |= {f"{task} score": measured for task, measured in report.scores.items()}
     compared = [
         {(one.sampler, one.budget): one.difference for one in measured.contrasts}
         for measured in sets.values()
@@ -74,8 +81,8 @@ def comparison_text(report: ComparisonReport) -> list[str]:
         (one.sampler, one.budget): p
         for one, p in zip(report.target.contrasts, report.target.p_holm, strict=True)
     }
-    wide = [max(13, len(name) + 7) for name in sets]
-    headings = [f"{f'{name} loss':>{size}}{'vs random':>11}" for name, size in zip(sets, wide, strict=True)]
+    wide = [max(13, len(name) + 2) for name in sets]
+    headings = [f"{name:>{size}}{'vs random':>11}" for name, size in zip(sets, wide, strict=True)]
     lines = [f"{'trained on':24}{headings[0]}{'p (Holm)':>10}{''.join(headings[1:])}  runs"]
     for place, target in enumerate(report.target.arms):
         arm = (target.sampler, target.budget)

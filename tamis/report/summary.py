@@ -9,9 +9,8 @@ import polars as pl
 
 from tamis.base.numbers import counted, cut, named, percent
 from tamis.base.progress import visible_name
-from tamis.comparison.analysis import analyse
-from tamis.comparison.runs import losses_on_controls
-from tamis.comparison.stage import SAMPLER_COMPARISON, SAMPLER_TRIALS
+from tamis.comparison.analysis import stored_report
+from tamis.comparison.stage import SAMPLER_COMPARISON
 from tamis.corpus.small_files import TABLE as GROUPED_FILES
 from tamis.corpus.small_files import paths_of_files
 from tamis.corpus.sources import stored_sources
@@ -285,6 +284,4 @@ def _trained_lines(project: Project) -> list[str]:
             "to train a model on each sampler's choice as well, add [sampler_trials] to tamis.toml; "
             "see docs/settings.md",
         ]
-    store = project.home.store
-    controls = losses_on_controls(store, [one.name for one in project.settings.control])
-    return ["", *comparison_text(analyse(store.read(SAMPLER_TRIALS.name), project.seed, controls))]
+    return ["", *comparison_text(stored_report(project.home.store, project.settings, project.seed))]

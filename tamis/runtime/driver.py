@@ -282,7 +282,7 @@ def _next(
     )
     groups = next_groups(snapshot, current, entries, not wanted.certified, outcome.given_up)
     submissions = Submissions(project=project, snapshot=snapshot, current=current)
-    return submissions.first(group for group in groups if group.keys not in outcome.tried)
+    return submissions.first(groups, outcome.tried)
 
 
 def repair(

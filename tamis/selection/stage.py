@@ -26,6 +26,7 @@ from tamis.settings.samplers import (
     PERPLEXITY,
     PLUGIN,
     QUALITY_SCORES,
+    SCORE,
     model_of,
     score_of,
 )
@@ -368,16 +369,39 @@ def filter_settings(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
-    """Settings of the models that samplers name, if any, and versions of what samplers compute."""
+    """Settings of the models, scores and plug-ins that samplers name, and versions of what they compute."""
     samplers = list(samplers)
     families = {found.family for name in samplers if (found := model_of(name))}
     versions = {name: one.version for name in samplers if (one := find_sampler(name)).version}
     judges = {"judges": judges_of(snapshot, samplers)} if ASK_LLM in families else {}
-    tokens = {"perplexity_tokens": snapshot.project.settings.perplexity.max_tokens}
+    settings = snapshot.project.settings
+    tokens = {"perplexity_tokens": settings.perplexity.max_tokens}
+    higher = {score.name: score.higher for score in settings.score if f"{SCORE}:{score.name}" in samplers}
+    plugins = [plugin for name in samplers if (plugin := settings.plugins.get("sampler", name))]
     return (
         judges
         | (tokens if PERPLEXITY in families else {})
         | ({"sampler_versions": versions} if versions else {})
+        | ({"own_scores": higher} if higher else {})
+        | ({PLUGINS: [plugin.to_json() for plugin in plugins]} if plugins else {})
+    )
+
+
+def own_score_edges(samplers: Callable[[Snapshot], Iterable[str]]) -> tuple[Edge, ...]:
+    """Return the inputs of a stage that are values of the [[score]]s by which its samplers rank."""
+
+    def when_of(origin: str, mapping: PartitionMapping) -> PartitionMapping:
+        def is_named(snapshot: Snapshot) -> bool:
+            names = {score_of(name) for name in samplers(snapshot)}
+            scores = snapshot.project.settings.score
+            return any(score.name in names and getattr(score, origin) for score in scores)
+
+        return when(is_named, mapping)
+
+    return (
+        edge(SCORES_STAGE.name, when_of("column", only)),
+        edge(CLASSIFIER_STAGE.name, when_of("model", every("shards"))),
+        edge(PLUGIN_SCORES_STAGE.name, when_of("plugin", only)),
     )
 
 

@@ -168,10 +168,8 @@ def _check_score_names(settings: "Settings") -> None:
 def _check_scores(settings: "Settings", selection: SelectionSection) -> None:
     """Require of [[score]] what the sampler, the quality and the condition of a selection name."""
     where, scores = f"[[selection]] {selection.name}", {score.name: score for score in settings.score}
-    own, quality = score_of(selection.sampler), selection.quality
-    if own is not None and own not in scores:
-        expected = f"{SCORE}:NAME, where NAME is {_one_of({*scores}, 'a [[score]]')}"
-        raise wrong_key(f"{where}: sampler", selection.sampler, f"{expected}{did_you_mean(own, scores)}")
+    quality = selection.quality
+    _check_own_score(selection.sampler, f"{where}: sampler", settings)
     if quality is not None:
         refuse(
             (
@@ -208,22 +206,12 @@ def scores_named(selection: SelectionSection) -> tuple[str, ...]:
     return tuple(sorted(filter(None, names)))
 
 
-def _check_is_shared(sampler: str, section: str, key: str) -> None:
-    """Refuse a sampler that ranks by a [[score]], and a plug-in, outside of selections."""
-    refuse(
-        (
-            score_of(sampler) is not None,
-            f"{section} {key}",
-            sampler,
-            "another sampler; only a [[selection]] ranks by a [[score]]",
-        ),
-        (
-            find_sampler(sampler).method == PLUGIN,
-            f"{section} {key}",
-            sampler,
-            "a sampler of Tamis; only a [[selection]] ranks by a plug-in",
-        ),
-    )
+def _check_own_score(sampler: str, where: str, settings: "Settings") -> None:
+    """Require of a sampler that ranks by a [[score]] that there is one."""
+    own, scores = score_of(sampler), {score.name for score in settings.score}
+    if own is not None and own not in scores:
+        expected = f"{SCORE}:NAME, where NAME is {_one_of(scores, 'a [[score]]')}"
+        raise wrong_key(where, sampler, f"{expected}{did_you_mean(own, scores)}")
 
 
 def _check_perplexity(settings: "Settings", sampler: str, user: str) -> None:
@@ -293,7 +281,7 @@ def _check_mixture(settings: "Settings") -> None:
         )
     )
     _check_sampler(section.sampler, settings, "[mixture] sampler")
-    _check_is_shared(section.sampler, "[mixture]", "sampler")
+    _check_own_score(section.sampler, "[mixture] sampler", settings)
     _check_one_target(section.sampler, "[mixture]", "sampler")
     _check_perplexity(settings, section.sampler, "[mixture]")
     count, of_corpora = len(settings.corpus), section.sources == "corpora"
@@ -367,7 +355,7 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
     _must_be([trials.target], targets, "[sampler_trials] target")
     for name in trials.samplers:
         _check_sampler(name, settings, "[sampler_trials] samplers")
-        _check_is_shared(name, "[sampler_trials]", "samplers")
+        _check_own_score(name, "[sampler_trials] samplers", settings)
         _check_one_target(name, "[sampler_trials]", "samplers")
     for name in trials.samplers:
         _check_perplexity(settings, name, "[sampler_trials]")

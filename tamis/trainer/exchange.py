@@ -17,11 +17,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from tamis.base.errors import TamisError
-from tamis.base.files import whole_file, write_atomically
+from tamis.base.files import replace_folder, whole_file, write_atomically
 from tamis.base.numbers import named
 from tamis.readers.text import normalised_id
 from tamis.training.chats import Chat
 from tamis.training.examples import Example, Labelled, Pair, text_of
+from tamis.training.models import without_bars
+from tamis.training.shapes import ModelShape, new_model
+from tamis.training.tokenizer import load_tokenizer
 
 SPEC, TRAIN, EVALUATE, OUTPUT, RESULT = "spec.json", "train.jsonl", "evaluate.jsonl", "output", "result.json"
 MOST_RESULT_BYTES = 1 << 30
@@ -265,6 +268,31 @@ def _is_whole(path: Path) -> bool:
 def relative_model(model: str | Path, folder: Path) -> str:
     """Return a base model as a spec has it: a folder relative to that of the spec, an id as it is."""
     return os.path.relpath(model, folder) if Path(model).is_dir() else str(model)
+
+
+def write_fresh_model(shape: ModelShape, seed: int, tokenizer: Path, folder: Path) -> None:
+    """Write a model with weights drawn by `seed` and its tokenizer, from the folder `tokenizer`."""
+    loaded = load_tokenizer(tokenizer)
+    with replace_folder(folder) as draft, without_bars():
+        new_model(shape, seed, loaded).save_pretrained(draft)
+        loaded.save_pretrained(draft)
+
+
+def write_texts(path: Path, texts: Iterable[str]) -> None:
+    """Write texts as rows, each text once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_rows(path, dict.fromkeys(texts))
+
+
+def texts_of(path: Path) -> list[str]:
+    """Return the texts in a file of rows, in order; raises `RefusedResultError` where it was changed."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [json.loads(line)["text"] for line in lines]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RefusedResultError(
+            f"{path.parent.name}/{RESULT}", f"{path.name} was changed or erased"
+        ) from error
 
 
 def ids_of(path: Path) -> Sequence[str]:

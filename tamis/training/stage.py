@@ -204,18 +204,21 @@ def _selection_of_trial(snapshot: Snapshot, name: str) -> tuple[str, ...]:
     return () if trial.kind in OF_TARGETS else (trial.data,)
 
 
+def trainer_settings(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the command of [trainer], with digests of the project's files that it names; {} without one."""
+    trainer = snapshot.project.settings.trainer
+    if trainer is None:
+        return {}
+    files = command_files(trainer.command, snapshot.project.root)
+    return {"trainer": {"command": list(trainer.command), "files": files}}
+
+
 def _trial_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     trial = snapshot.trials[partition]
     fields = {name: value for name, value in trial.__dict__.items() if name != "on_request"}
     own = model_section(snapshot.project, trial.model)[0].recipe()
-    settings = snapshot.project.settings
-    if settings.trainer is not None:
-        command = settings.trainer.command
-        files = command_files(command, snapshot.project.root)
-        trained_by: dict[str, Any] = {"trainer": {"command": list(command), "files": files}}
-    else:
-        trained_by = precision_settings(snapshot)
-    return fields | settings.fine_tuning.recipe() | own | trained_by
+    trained_by = trainer_settings(snapshot) or precision_settings(snapshot)
+    return fields | snapshot.project.settings.fine_tuning.recipe() | own | trained_by
 
 
 def _presets_trained(snapshot: Snapshot) -> bool:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from projects import corpus, plain_project, settings
 
-from tamis.base.own_command import command_files
 from tamis.evaluation.running import (
     Evaluated,
     EvaluationChangedError,
     evaluate_checkpoint,
     forget_evaluation,
 )
+from tamis.plugins.commands import command_files
 from tamis.project import Project
 
 COMMAND = '\n[evaluation]\ncommand = ["python", "evaluate.py", "{checkpoint}", "{out}"]\n'

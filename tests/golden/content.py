@@ -393,6 +393,9 @@ TABLES |= {
     "sampler_trials_controls": Table(
         store="sampler_trials_controls", key="control texts", loss="bits_per_byte", optional=True
     ),
+    "sampler_trials_scores": Table(
+        store="sampler_trials_scores", key="settings task example", loss="score", optional=True
+    ),
     "control_losses": Table(
         store="control_losses",
         key="trial control",
@@ -459,6 +462,7 @@ FIELDS_NOT_READ = {
     "agreement_plan": "recipe",
     "mixture_controls": "shares",  # the weights, as a text with all their digits
     "sampler_trials_controls": "run document_bits document_bytes",
+    "sampler_trials_scores": "run",
     "control_losses": "start_document_bits document_bits document_bytes",
     "retained_classifier_scores": "score",  # of one alone
     "registered_checkpoints": "folder content run",  # places of this machine, a hash, an id

@@ -145,7 +145,8 @@ METHODS = {
     ),
     "comparison": (
         "tamis.comparison:CODE_VERSION",
-        "analyse claims.sentences losses_on_controls make_runs runs_of",
+        "ComparedRuns analyse checkpoint_of claims.sentences erase_plans keep_scores make_runs runs_of "
+        "score_runs stored_report",
     ),
     "controls": (
         "tamis.evaluation:CODE_VERSION",
@@ -169,8 +170,9 @@ METHODS = {
     ),
     "mixture_runs": (
         "tamis.mixture.swarm:SWARM_CODE_VERSION",
-        "design drawn_from evaluated read_swarm run_documents source_of_documents spread_over_ranks "
-        "texts_in_order usable_documents write_larger write_swarm",
+        "design drawn_from evaluated finish_run measured_losses measuring read_swarm run_documents "
+        "run_training source_of_documents spread_over_ranks texts_in_order unmeasured usable_documents "
+        "write_larger write_swarm",
     ),
     "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load.load_project pin_tables run_model"),
 }

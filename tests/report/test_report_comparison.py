@@ -67,3 +67,27 @@ def test_names_budgets_and_failures_are_escaped(hostile, read_page):
     assert f"Runs without a loss: {where}: diverged {hostile}" in text
     assert f"{hostile} {hostile} 30 3 of 4, 1 diverged" in text
     assert f"Better than random on the target: {hostile} {hostile} by" in text
+
+
+def test_runs_of_a_trainer_have_no_losses_on_the_way_and_scores_have_their_own_part(read_page):
+    runs = rows({"full": 2.0, "random": 2.3, "got-d": 1.9})
+    worse = pl.col("target_document_bits").list.eval(pl.element() * 1.003)
+    again = runs.with_columns(worse, pl.col("training_seed") + 1, pl.col("run") + "again")
+    ends = [pl.col(name).list.tail(1) for name in ("curve_tokens", "curve_target")]
+    runs = runs.vstack(again).with_columns(ends)
+    scores = pl.DataFrame(
+        [
+            {"run": run, "task": "quiz", "example": str(number), "score": number + 0.5 * (sampler == "got-d")}
+            for run, sampler in runs.select("run", "sampler").iter_rows()
+            for number in range(6)
+        ]
+    )
+    report = analyse(runs, 0, scores=scores)
+    page = read_page(sampler_page(pl.DataFrame(schema=PAIRS), pl.DataFrame(schema=CHOSEN), report))
+    assert "not measured on the way" in page
+    assert "not reached" not in page
+    assert "Scores on quiz By your own evaluation, higher is better" in page
+    assert "got-d 3.000" in page
+    assert "got-d 0.5000" in page
+    heading = comparison_text(report)[0]
+    assert heading.split().count("score") == 1

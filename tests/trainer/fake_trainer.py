@@ -1,5 +1,7 @@
 """A trainer without a model: losses that follow from steps and data, and every kind of failure."""
 
+import time
+
 FAKE = r"""
 import json, math, os, signal, struct, sys, time
 from pathlib import Path
@@ -84,3 +86,12 @@ if mode == "no result":
 text = json.dumps(result)
 (folder / spec["result"]).write_text(text[: len(text) // 2] if mode == "half" else text)
 """
+
+
+def until(condition, what: str):
+    """Wait for a condition, however busy the machine is, and return its answer."""
+    deadline = time.monotonic() + 120
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return answer

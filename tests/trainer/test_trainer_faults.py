@@ -19,7 +19,8 @@ from tamis.base.errors import PermanentError, TamisError
 from tamis.base.own_command.supervisor import MARK
 from tamis.project import Project
 from tamis.trainer import runs
-from tamis.trainer.runs import Submission, erase_unused, room, trainer_folder, under_way
+from tamis.trainer.runs import erase_unused, room, trainer_folder, under_way
+from tamis.trainer.trials import TrialSubmission
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
@@ -67,16 +68,16 @@ def project(tmp_path, nowhere, monkeypatch) -> Project:
     return plain_project(tmp_path, settings(model, trainer)).project
 
 
-def submission_of(project: Project) -> Submission:
+def submission_of(project: Project) -> TrialSubmission:
     trial = Trial(name="law__given__4", model="given", kind="law", data="goal", size=4)
-    return Submission(project=project, trial=trial, input_key=KEY)
+    return TrialSubmission(project=project, trial=trial, input_key=KEY)
 
 
 def set_fault(project: Project, fault: Fault, seed: int = 0) -> None:
     (project.root / "fault.json").write_text(json.dumps({"code": fault.code, "seed": seed}))
 
 
-def ended(submission: Submission) -> None:
+def ended(submission: TrialSubmission) -> None:
     deadline = time.monotonic() + 120
     while not submission.has_ended:
         assert time.monotonic() < deadline, "it does not end"
@@ -119,7 +120,7 @@ def check(project: Project, fault: Fault, seed: int) -> None:
         # The time limit is for the run that hangs; others may be slow on a busy machine.
         section = project.settings.trainer.model_copy(update={"time_limit": 1.0})
         limited = project.settings.model_copy(update={"trainer": section})
-        submission = Submission(
+        submission = TrialSubmission(
             project=replace(project, settings=limited), trial=submission.trial, input_key=submission.input_key
         )
     ended(submission)
@@ -154,7 +155,7 @@ def check(project: Project, fault: Fault, seed: int) -> None:
     none_left(project)
 
 
-def _expected(submission: Submission) -> float:
+def _expected(submission: TrialSubmission) -> float:
     return 1 / (1 + math.log1p(submission.chains[0][0].spec.steps * 4)) / math.log(2)
 
 

@@ -68,7 +68,7 @@ def test_the_status_has_a_line_for_each_trial_in_training(tmp_path, nowhere, mon
     (project.root / "hold").touch()
     submitted_by_hand(project)
     status = read_status(project.project)
-    assert [entry.trial for entry in status.in_training] == sorted(TRIALS)
+    assert [entry.name for entry in status.in_training] == [f"trial {trial}" for trial in sorted(TRIALS)]
     lines = "\n".join(status.lines())
     for trial in TRIALS:
         assert re.search(rf"trial {trial}: 1 run in training, submitted .* ago; time limit .*: 24 h", lines)
@@ -76,7 +76,7 @@ def test_the_status_has_a_line_for_each_trial_in_training(tmp_path, nowhere, mon
     (project.root / "hold").unlink()
     until(lambda: not under_way(project.home), "they run on")
     (first, other) = read_status(project.project).in_training
-    assert "no run of it trains now, and `tamis materialize`" in first.line
+    assert "nothing of it trains now, and `tamis materialize`" in first.line
     assert (first.running, other.running) == (0, 0)
     assert len(run_folders(project.home)) == 3
     project.make(WANTED)

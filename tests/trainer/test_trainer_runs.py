@@ -16,14 +16,13 @@ from tamis.base.own_command import PROCESS
 from tamis.project import Project
 from tamis.trainer.exchange import row_of
 from tamis.trainer.runs import (
-    NoCheckpointError,
-    Submission,
     TrainerFailedError,
     erase_naming,
     erase_unused,
     folders_naming,
     under_way,
 )
+from tamis.trainer.trials import NoCheckpointError, TrialSubmission
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
@@ -61,9 +60,9 @@ def data_of(*stages: list) -> TrialData:
     )
 
 
-def submission_of(project: Project, kind: str = "law", key: str = KEY) -> Submission:
+def submission_of(project: Project, kind: str = "law", key: str = KEY) -> TrialSubmission:
     trial = Trial(name=f"{kind}__given", model="given", kind=kind, data="goal", size=4)
-    return Submission(project=project, trial=trial, input_key=key)
+    return TrialSubmission(project=project, trial=trial, input_key=key)
 
 
 def until(condition, what: str):
@@ -78,7 +77,7 @@ def calls(project: Project) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def trained(submission: Submission, data: TrialData) -> None:
+def trained(submission: TrialSubmission, data: TrialData) -> None:
     deadline = time.monotonic() + 120
     while not submission.has_ended:
         assert time.monotonic() < deadline
@@ -169,7 +168,7 @@ def test_a_noted_failure_is_submitted_from_nothing_and_another_seed_is_stopped(t
     (tmp_path / "mode.txt").write_text("")
     trained(submission, data)
     ids = {row_of(example)["id"] for example in HELD_OUT}
-    assert {row.id for row in submission.chains[1][0].result(data).evaluations} == ids
+    assert {row.id for row in submission.chains[1][0].result(data.held_out).evaluations} == ids
 
 
 def interrupt(run) -> None:

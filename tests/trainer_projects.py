@@ -58,7 +58,7 @@ def rows_of(form: str) -> list[dict]:
         return [{"question": one, "answer": other} for one, other in zip(questions, texts, strict=True)]
     if form == "preference":
         return [
-            {"prompt": question, "chosen": text, "rejected": f"Not {text}", "margin": at / 4}
+            {"prompt": question, "chosen": text, "rejected": f"Not {text}", "gap": at / 4}
             for at, (question, text) in enumerate(zip(questions, texts, strict=True))
         ]
     return [

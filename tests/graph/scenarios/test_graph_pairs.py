@@ -48,7 +48,7 @@ def test_a_pair_is_its_prompt_and_chosen_answer_and_leaves_as_a_pair(made):
     assert "trl dpo --config trl.yaml" in head
     assert yaml.safe_load(head)["datasets"] == [{"path": "json", "data_files": "train.jsonl"}]
     done = export_selection(project.project, "all", "parquet")
-    kept = pl.read_parquet(done.path).select("prompt", "chosen", "rejected", "margin")
+    kept = pl.read_parquet(done.path).select("prompt", "chosen", "rejected", "gap")
     assert sorted(kept.to_dicts(), key=str) == sorted(rows, key=str)
 
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from tamis.corpus import document_id, intake
-from tamis.corpus.documents import DOCUMENT_SCHEMA, ShardBatch
+from tamis.corpus.documents import DOCUMENT_SCHEMA, WHOLE, ShardBatch
 from tamis.corpus.intake import (
     delete_orphans,
     find_orphans,
@@ -34,6 +34,7 @@ def batch(texts, bad=(), first=0):
             f'{{"n":{row}}}',
             None,
             None,
+            *WHOLE,
         )
         for row, t in enumerate(texts)
     ]

@@ -445,6 +445,8 @@ FIELDS_NOT_READ = {
     "*": "attempt checkpoint fingerprint input_key last_passed left_at made_at manifest mlflow_run "
     "peak_memory_bytes receipt seal seconds evaluation_seconds withdrawn_at found_at failed_at",
     "documents": "first_seen",
+    # Null where no corpus is split, as here.
+    "occurrences": "passage_of passage_number passage_count passage_begin passage_gap",
     "quarantine": "rows_lost",  # in the answers of status
     "form_model": "model method",  # numbers of a fit, which the scores say; digests of files of the package
     "form_scores": "form_reasons",

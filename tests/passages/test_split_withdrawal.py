@@ -35,7 +35,7 @@ def test_withdrawing_a_document_withdraws_its_passages_whatever_the_split(projec
     before = project.versions()
     project.make(MADE)
     assert project.versions() == before
-    for split in ("17 words", "200 characters", None):
+    for split in ("200 characters", None):
         project.configure(settings(corpus(**({"split": split} if split else {})), ALL, FEW))
         project.make(MADE)
         assert set(places(project)["row"]) == {*range(len(ROWS))} - {3}

@@ -79,6 +79,7 @@ def test_an_extracted_and_mended_text_is_refused_by_each_of_its_ids(tmp_path):
     assert row.values == {"text": RIGHT["German"], ORIGINAL: f"{document_id(page)} {document_id(bad)}"}
     metadata = json.dumps({ORIGINAL: row.values[ORIGINAL]})
     document = pl.DataFrame({"row": [0, 1], "doc_id": ["new", "other"], "metadata": [metadata, "{}"]})
+    document = document.with_columns(passage_of=pl.lit(None, pl.String))
     for withdrawn in (document_id(page), document_id(bad), "new"):
         left, places = Refusal(doc_ids=pl.Series([withdrawn])).documents(document)
         assert (left["row"].to_list(), places.rows()) == ([1], [(0, withdrawn)])

@@ -18,7 +18,11 @@ def pool(tmp_path, encoder_cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     documents = [*texts("cooking", 30), *texts("sailing", 30)]
     rows = [
-        {"text": text, "meta": {"edu": number % 7}, "tox": None if number % 5 else number / 60}
+        {
+            "text": text,
+            "meta": {"edu": number % 7, "kind": "recipe"},
+            "tox": None if number % 5 else number / 60,
+        }
         for number, text in enumerate(documents)
     ]
     write(tmp_path / "pool.jsonl", map(json.dumps, rows))
@@ -65,6 +69,10 @@ def test_the_choice_is_that_of_the_project_of_the_same_call(pool, options):
         (["--score", "edu=x,lower"], "--score edu=x,lower: 'lower' is not valid"),
         (["--score", "edu=x,range=1"], "'range=1' is not valid"),
         (["--score", "edu=meta.edo", "--sampler", "score:edu"], "--score edu: no row of the corpora"),
+        (
+            ["--score", "kind=meta.kind", "--sampler", "score:kind"],
+            'kind: 60 rows have a value in column meta.kind that is no number, such as "recipe"',
+        ),
         (["--sampler", "score:edu"], "the name of a --score, but there is none"),
         (["--score", "edu=meta.edu", "--sampler", "got-d-quality", "--quality", "edu"], "such as range=0:5"),
         (["--score", "edu=meta.edu", "--where", "len(edu) > 1"], "--where = "),

@@ -33,6 +33,7 @@ from tamis.scan.markup import markup_lines
 from tamis.scan.precheck import missing_packages
 from tamis.scan.quarantine import quarantine_lines, reading_notes
 from tamis.scan.sources import scan_files
+from tamis.scores.storing import score_lines
 from tamis.selection.choosing import Chosen
 from tamis.selection.errors import BudgetExceedsPool
 from tamis.selection.filtering import corpora_lost, files_lost
@@ -214,7 +215,7 @@ def _selected(
     steps.run(CHOSEN, done=(DOCUMENTS_STAGE.name,))
     for line in benchmark_lines(store):
         say(in_options(line))
-    for line in benchmark_warnings(store):
+    for line in (*benchmark_warnings(store), *score_lines(store, project.settings.column_scores)):
         complain(in_options(line))
     if find_sampler(sampler).reads_vectors:
         for line in unknown_lines(project):

@@ -141,6 +141,8 @@ def _tree(text: str) -> Node:
         trees = [tree for tree in sqlglot.parse(text, dialect=DIALECT) if tree is not None]
     except SqlglotError as error:
         first = str(error).partition("\n")[0].partition(" Line ")[0].rstrip(".")
+        if first.startswith("Required keyword"):  # and names a class of sqlglot
+            first = "an operand is missing"
         raise BadConditionError(text, f"{FORMS}; it cannot be parsed: {first}") from None
     except RecursionError:
         raise BadConditionError(text, "a condition with fewer levels of brackets and operators") from None

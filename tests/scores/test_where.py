@@ -130,6 +130,8 @@ REFUSED = {
     "edu > 1; DROP TABLE x": "it has 2 expressions",
     "": "it has 0 expressions",
     "edu >= ": "it cannot be parsed",
+    "edu >= 1 AND": "it cannot be parsed: an operand is missing",
+    "OR edu >= 1": "it cannot be parsed: an operand is missing",
     "edu > 'x": "it cannot be parsed",
     "1e999 > edu": "`1e999` cannot be used: it is too large for a number",
     "edo > 1": "('edo' is none); did you mean 'edu'?",

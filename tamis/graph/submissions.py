@@ -4,7 +4,7 @@ The caller holds the writer's lock while it submits, and gives it up while the r
 """
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,8 @@ from tamis.training.trial import TrialData
 
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
+Next = tuple[Group | None, list[Path] | None]
+"""What `Submissions.first` returns."""
 LOOK_SECONDS = 0.5
 """Between two looks at the runs."""
 
@@ -142,24 +144,25 @@ class Submissions:
         partitions, keys = zip(*ended, strict=True)
         return replace(group, partitions=partitions, keys=keys)
 
-    def first(
-        self, groups: Iterable[Group], tried: Container[tuple[str, ...]] = ()
-    ) -> tuple[Group | None, bool]:
+    def first(self, groups: Iterable[Group], tried: Container[tuple[str, ...]] = ()) -> Next:
         """Return the first group that a run can make now; of submitted ones, what `advance` returns.
 
-        `tried`: keys of groups to leave out, since a run has made them in vain. Also return whether runs are
-        in training by the command of [trainer], or wait for their turn.
+        `tried`: keys of groups to leave out, since a run has made them in vain. Without a group: the folders
+        of the runs to wait for, those that were under way before it was asked what has ended, and those that
+        it has started; None where nothing is in training.
         """
-        in_training = False
+        home = self.project.home
+        running, known, in_training = under_way(home), {*run_folders(home)}, False
         for group in groups:
             if not is_submitted(self.snapshot, group.assets[0]):
                 if group.keys not in tried:
-                    return group, in_training
+                    return group, None
             elif ended := self.advance(group):
-                return ended, True
+                return ended, None
             else:
                 in_training = True
-        return None, in_training
+        started = [folder for folder in run_folders(home) if folder not in known]
+        return None, [*running, *started] if in_training else None
 
     def can_advance(self, stage: str, partition: str, key: str) -> bool:
         """Return whether a step on a partition would submit a run or record the partition now."""
@@ -301,13 +304,13 @@ def _in_words(one: Submitted) -> str:
     return f"{'trial' if one.stage == TRIALS_STAGE.name else 'run'} {one.name}"
 
 
-def wait_for_trainer(home: Home, say: Callable[[str], None]) -> None:
-    """Wait until a run of the command of [trainer] ends; after Ctrl-C, say that they go on."""
-    running = under_way(home)
+def wait_for_trainer(home: Home, running: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Wait until one of these runs of the [trainer] has ended; after Ctrl-C, say that they go on."""
     names = named(sorted({folder.parent.name for folder in running}))
     try:
         with Heartbeat(f"{counted(len(running), 'run')} of the trainer ({names})"):
-            while running == under_way(home):
+            time.sleep(0 if running else LOOK_SECONDS)
+            while running and all(poll(folder) is None for folder in running):
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         for folder in under_way(home):

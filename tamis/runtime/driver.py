@@ -15,7 +15,7 @@ from tamis.base.limits import stop_at_limit
 from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat
 from tamis.base.sqlite import wait_until_free
-from tamis.graph.automation import Group, next_groups
+from tamis.graph.automation import next_groups
 from tamis.graph.failures import forget_aborts
 from tamis.graph.plan import Due, full_plan, input_key, label, plugins_of
 from tamis.graph.repair import (
@@ -29,7 +29,7 @@ from tamis.graph.repair import (
 )
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, stages
-from tamis.graph.submissions import Submissions, end_stale, wait_for_trainer
+from tamis.graph.submissions import Next, Submissions, end_stale, wait_for_trainer
 from tamis.graph.used_stages import used_by
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project, chosen_precision
@@ -157,12 +157,12 @@ def _make_groups(
     has_read = False
     end_stale(project, snapshot, runner.say)
     while True:
-        group, in_training = _next(project, snapshot, runner.wanted, outcome)
+        group, running = _next(project, snapshot, runner.wanted, outcome)
         if group is None:
-            if not in_training:
+            if running is None:
                 return snapshot
             with lock.given_up():
-                wait_for_trainer(project.home, runner.say)
+                wait_for_trainer(project.home, running, runner.say)
             snapshot = _scan_and_reconcile(project, loaded, runner.instance, runner.wanted, outcome)
             end_stale(project, snapshot, runner.say)
             continue
@@ -264,9 +264,7 @@ def _scan_and_reconcile(
     return snapshot
 
 
-def _next(
-    project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: Outcome
-) -> tuple[Group | None, bool]:
+def _next(project: Project, snapshot: ProjectSnapshot, wanted: Wanted, outcome: Outcome) -> Next:
     """Return what `Submissions.first` does of the work that has not failed in this materialization."""
     current = read_current_values(project.home.store)
     snapshot = scan_again(snapshot, current)

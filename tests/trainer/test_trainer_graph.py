@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import pytest
 from faulty_trainer import FAULTS, RUN
@@ -9,6 +10,8 @@ from projects import SmallProject
 from test_trainer_faults import none_left
 from test_trainer_trials import TRIALS, WANTED, folders, project_of, submitted_by_hand, trainings, until
 
+from tamis.graph.automation import next_groups
+from tamis.graph.submissions import Submissions, wait_for_trainer
 from tamis.store.home import writing
 from tamis.trainer.runs import run_folders, under_way
 from tamis.training.failures import failures_of
@@ -59,6 +62,25 @@ def test_a_fault_leaves_a_reason_and_no_record(project, name):
     assert folders(project) == []
     assert project.audit().status == "green"
     assert not project.make(WANTED).made
+
+
+def test_a_run_that_ends_before_it_is_waited_for_is_not_missed(project):
+    project.make(WANTED - {"trials"})
+    snapshot, current = project.snapshot, project.current
+    (group,) = next_groups(snapshot, current, {("trials", TRIALS[0])}, refit=False)
+    submissions = Submissions(project=project.project, snapshot=snapshot, current=current)
+    ended, running = submissions.first([group])
+    assert ended is None
+    assert sorted(running) == run_folders(project.home)
+    until(lambda: not under_way(project.home), "they run on")
+    waiting = threading.Thread(
+        target=wait_for_trainer, args=(project.home, running, lambda line: None), daemon=True
+    )
+    waiting.start()
+    waiting.join(timeout=60)
+    assert not waiting.is_alive()
+    assert submissions.first([group]) == (group, None)
+    assert submissions.first([]) == (None, None)
 
 
 def test_the_status_has_a_line_for_each_trial_in_training(tmp_path, nowhere, monkeypatch):

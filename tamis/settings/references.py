@@ -130,9 +130,17 @@ def _check_sampler(name: str, settings: "Settings", where: str) -> None:
 
 
 def _check_splits(settings: "Settings") -> None:
-    """Refuse to split documents by a tokenizer that is trained on the documents."""
+    """Refuse to split documents that have one vector each, or by a tokenizer that is trained on them."""
     tokenizer = counting_tokenizer(settings)
     for corpus in settings.corpus:
+        refuse(
+            (
+                corpus.split is not None and settings.encoder.column is not None,
+                f"[[corpus]] {corpus.name}: split",
+                corpus.split,
+                "no split, since the column of [encoder] has a vector for each row and none for its passages",
+            )
+        )
         in_tokens = corpus.split is not None and split_length(corpus.split).unit == TOKENS
         refuse(
             (

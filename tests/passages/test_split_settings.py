@@ -146,3 +146,9 @@ def own_gap(own: pl.DataFrame, number: int) -> str:
     """Return how the text goes on after a passage: its space, and the passage after it."""
     row = own.row(number, named=True)
     return row["passage_gap"] + LONG[2][row["passage_begin"] :][:20]
+
+
+def test_rows_with_vectors_of_their_own_are_not_split():
+    text = settings(corpus(split="200 words"), ALL) + '\n[encoder]\ncolumn = "embedding"\n'
+    with pytest.raises(ConfigurationError, match="has a vector for each row and none for its passages"):
+        parse_settings(tomllib.loads(text))

@@ -53,7 +53,7 @@ WRONG = {
     ),
     "unknown key": (
         CORPUS + "[encoder]\nnmae = 'minilm'\n",
-        ["encoder.nmae", "'minilm'", "known keys: name; did you mean 'name'?"],
+        ["encoder.nmae", "'minilm'", "known keys: column, name; did you mean 'name'?"],
     ),
     "unknown key in a list": (CORPUS + "pth = 'x'\n", ["corpus[0].pth", "'x'", "splits, text_column"]),
     "no corpus": (TARGET, ["corpus is missing", "[[corpus]]"]),

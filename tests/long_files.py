@@ -17,6 +17,7 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "graph/scenarios/test_graph_marks.py": 35,
     "graph/scenarios/test_graph_withdrawal.py": 26,  # the whole graph, and audits of all of it
     "trainer/test_trainer_trials.py": 36,  # a project whose trials a program trains, again and again
+    "trainer/test_trainer_compared.py": 36,  # likewise, with comparisons of samplers
     "graph/scenarios/test_graph_debiased.py": 36,  # a second project, without the document that is withdrawn
 }
 """Files that may take more CPU time than the others (cpu_time.py), and how much."""

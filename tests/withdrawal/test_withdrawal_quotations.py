@@ -36,7 +36,7 @@ def keep(home, doc_id: str, row: int, **values) -> None:
     home.store.merge("kept_rows", rows_of("kept_rows", rows))
     shown = {name: value[:200] if isinstance(value, str) else value for name, value in values.items()}
     place = {"shard": "web__a", "row": row, "doc_id": doc_id, "source": "a", "metadata": json.dumps(shown)}
-    home.store.merge("occurrences", rows_of("occurrences", [place]))
+    home.store.merge("occurrences", rows_of("occurrences", [place]), key=("shard", "row"))
 
 
 def with_document(folder, text: str = TEXT):

@@ -1,6 +1,7 @@
 """Files of the project that make up a command of tamis.toml: those that it names, and what these import."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -18,10 +19,11 @@ def command_files(command: Sequence[str], root: Path) -> dict[str, str]:
 
     They are the files that its words name, also as `--option=FILE` or as a module after `-m`, and the modules
     of the project that these import, where Python looks for them: next to a script, or after `-m` in `root`.
+    A link to a file elsewhere counts, with that file's content, and not what that file imports.
     Programs that a script starts, and modules that are named at run time alone, are not seen.
     """
     root = root.resolve()
-    inside = {path for path in _files(command, root) if path.is_relative_to(root)}
+    inside = {place for path in _files(command, root) if (place := _place_below(root, path))}
     digests = {path.relative_to(root).as_posix(): content_digest(path) for path in inside}
     return dict(sorted(digests.items()))
 
@@ -29,11 +31,12 @@ def command_files(command: Sequence[str], root: Path) -> dict[str, str]:
 def _files(command: Sequence[str], root: Path) -> Iterator[Path]:
     for word in command:
         for name in (word, word.partition("=")[2]):
-            path = (root / name).resolve() if name and "\0" not in name else root
-            if path.is_relative_to(root) and path.is_file():
+            path = root / name if name and "\0" not in name else root
+            if _place_below(root, path) and path.is_file():
                 yield path
-                if path.suffix == PYTHON:
-                    yield from _modules(names_in_file(path), path.parent)
+                script = path.resolve()
+                if script.suffix == PYTHON:
+                    yield from _modules(names_in_file(script), script.parent)
     for option, name in pairwise(command):
         if option == "-m":
             yield from _modules((name, f"{name}.__main__"), root)
@@ -41,7 +44,14 @@ def _files(command: Sequence[str], root: Path) -> Iterator[Path]:
 
 def _modules(names: Sequence[str], folder: Path) -> Iterator[Path]:
     modules = imported_modules(names, (folder,))
-    yield from (module.path.resolve() for module in modules.values() if module.path is not None)
+    yield from (module.path for module in modules.values() if module.path is not None)
+
+
+def _place_below(root: Path, path: Path) -> Path | None:
+    """Return where a file is below `root`: at the end of its links, or as a link to a file elsewhere."""
+    return next(
+        (one for one in (path.resolve(), Path(os.path.normpath(path))) if one.is_relative_to(root)), None
+    )
 
 
 def run_consent(key: str, file: Path, command: Sequence[str], root: Path) -> Consent:

@@ -37,6 +37,23 @@ def test_the_files_of_a_command_are_those_below_the_project(tmp_path):
     assert len({asked.digest, changed.digest, other_command.digest}) == 3
 
 
+def test_a_link_to_a_file_elsewhere_counts_with_its_content(tmp_path):
+    root, other = tmp_path / "project", tmp_path / "other"
+    write(root, {"train.py": "import losses", "real.py": ""})
+    write(other, {"run.py": "import beside", "beside.py": "", "losses.py": "", "deep/eval.py": ""})
+    for name in ("run.py", "losses.py", "deep"):
+        (root / name).symlink_to(other / name)
+    (root / "near.py").symlink_to("real.py")
+    command = ["python", "run.py", "train.py", "deep/eval.py", "near.py", "deep/../../other/run.py"]
+    before = command_files(command, root)
+    assert list(before) == ["deep/eval.py", "losses.py", "real.py", "run.py", "train.py"]
+    assert "run.py (SHA-256" in run_consent("[trainer]", root / "tamis.toml", command, root).effect
+    for name in ("run.py", "losses.py", "deep/eval.py"):
+        (other / name).write_text("changed = 1")
+    after = command_files(command, root)
+    assert {name for name in before if before[name] != after[name]} == {"run.py", "losses.py", "deep/eval.py"}
+
+
 def write(root: Path, files: dict[str, str]) -> None:
     for name, code in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

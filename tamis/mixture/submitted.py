@@ -14,10 +14,10 @@ from tamis.mixture.swarm import PlannedRun
 from tamis.project import Project
 from tamis.readers.text import normalised_id
 from tamis.store.tables import Store
-from tamis.trainer.exchange import EVALUATE, EvaluationRow, texts_of
-from tamis.trainer.runs import FRESH, RECORD, RunSubmission, Training
+from tamis.trainer.exchange import EvaluationRow
+from tamis.trainer.runs import RECORD, RunSubmission, Training
 from tamis.trainer.trials import training_result
-from tamis.training import count_parameters, preset_shape
+from tamis.training import preset_shape
 from tamis.training.results import TrainingResult
 
 
@@ -53,10 +53,9 @@ def finish_run(submission: RunSubmission, folder: Path) -> TrainingResult:
     Raises what `Run.result` raises.
     """
     run = submission.run
-    held_out = texts_of(run.folder / EVALUATE)
-    result = run.result(held_out)
+    result = run.result()
     submission.keep([[result]], folder)
-    return training_result(run, result, held_out, count_parameters(run.folder / FRESH))
+    return training_result(run, result, [*run.measured], run.parameters)
 
 
 def unmeasured(store: Store, checkpoint: Path, targets: Sequence[str]) -> list[str]:
@@ -86,7 +85,7 @@ def measured_losses(
     """
     known = _measured(checkpoint)
     if later is not None:
-        result = later.run.result(texts_of(later.run.folder / EVALUATE))
+        result = later.run.result()
         known |= {row.id: row for row in result.evaluations}
     found: list[tuple[str, float | None, int]] = []
     for target, texts in held_out_texts(store, targets).items():

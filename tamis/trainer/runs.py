@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,14 +35,13 @@ from tamis.trainer.exchange import (
     ids_of,
     learnt_bytes,
     read_result,
-    read_spec,
     relative_model,
     row_of,
     write_fresh_model,
     write_run,
-    write_spec,
 )
 from tamis.training.examples import Example
+from tamis.training.models import count_parameters
 from tamis.training.shapes import ModelShape
 from tamis.training.stage import TRIALS_STAGE
 from tamis.trust import require_trusted
@@ -150,6 +149,11 @@ class Run:
         return _given(self.folder).exists() or was_started(self.folder)
 
     @property
+    def is_erased(self) -> bool:
+        """Return whether the command was started, and its folder is gone."""
+        return _given(self.folder).exists() and not was_started(self.folder)
+
+    @property
     def has_failed(self) -> bool:
         """Return whether the run ended in another way than by itself with exit code 0, or unseen."""
         ended = self.ended
@@ -187,10 +191,11 @@ class Run:
             forget(self.folder)
         section = self.project.settings.trainer
         assert section is not None
-        model = training.model
+        model, parameters, held_out = training.model, None, list(training.held_out)
         if training.shape is not None:
             model = self.folder / FRESH
             write_fresh_model(training.shape, self.seed, Path(training.model), model)
+            parameters = count_parameters(model)
         spec = Spec(
             run=self.name,
             model=relative_model(model, self.folder),
@@ -200,18 +205,33 @@ class Run:
             learning_rate=training.learning_rate,
             time_limit=section.seconds,
         )
-        write_run(self.folder, spec, training.train, training.held_out)
+        write_run(self.folder, spec, training.train, held_out)
+        measured = {row_of(example)["id"]: learnt_bytes(example) for example in held_out}
+        given = {"spec": asdict(spec), "measured": measured, "parameters": parameters}
+        draft = _draft(self.folder)
+        write_atomically(draft, json.dumps(given).encode())
         command = fill(section.command, {PLACEHOLDER: self.folder / SPEC})
         start(command, cwd=self.project.root, folder=self.folder, time_limit=section.seconds)
-        write_spec(_given(self.folder), spec)
+        draft.replace(_given(self.folder))
 
     def stop(self) -> None:
         """Stop the command, where it was started, with all that it has started."""
         if was_started(self.folder):
             stop(self.folder)
 
-    def result(self, held_out: Iterable[Example]) -> Result:
-        """Return the result of a run that has ended, measured on `held_out`.
+    @property
+    def measured(self) -> dict[str, int]:
+        """Ids of the held-out examples that the command was given, in order, with what it may measure."""
+        return dict(_read_given(self.folder)["measured"])
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters of the fresh weights that the command was given; None of another model."""
+        count = _read_given(self.folder)["parameters"]
+        return None if count is None else int(count)
+
+    def result(self, held_out: Iterable[Example] | None = None) -> Result:
+        """Return the result of a run that has ended, measured on `held_out`, or on what it was given.
 
         Raises `TrainerFailedError`, `TrainerTimeLimitError`, `ErasedRunError` and `RefusedResultError`.
         """
@@ -223,7 +243,10 @@ class Run:
             raise ErasedRunError(self.shown(""))
         if self.has_failed:
             raise TrainerFailedError(self, ended, spec.time_limit)
-        bytes_by_id = {row_of(example)["id"]: learnt_bytes(example) for example in held_out}
+        if held_out is None:
+            bytes_by_id = self.measured
+        else:
+            bytes_by_id = {row_of(example)["id"]: learnt_bytes(example) for example in held_out}
         try:
             return read_result(self.folder, spec, bytes_by_id, self.shown(spec.result))
         except RefusedResultError as error:
@@ -267,7 +290,8 @@ class Submission(ABC):
     @property
     def is_submitted(self) -> bool:
         """Return whether runs were submitted whose end is not recorded or noted yet."""
-        return (self.folder / STATED).exists() and not (self.folder / NOTED).exists()
+        is_stated = (self.folder / STATED).exists() or any(run.is_erased for run in self._own)
+        return is_stated and not (self.folder / NOTED).exists()
 
     @property
     def _own(self) -> list[Run]:
@@ -312,10 +336,13 @@ class Submission(ABC):
         require_trusted(self.project)
         if not self.is_submitted:
             self.erase()
-            stage, name = self.entry
-            # "trial": whatever the runs are submitted for, since 0.2 knew trials alone.
-            known = {"stage": stage, "trial": name, "input_key": self.input_key}
-            write_atomically(self.folder / STATED, json.dumps(known | stated).encode())
+            self._state(stated)
+
+    def _state(self, stated: Mapping[str, str]) -> None:
+        stage, name = self.entry
+        # "trial": whatever the runs are submitted for, since 0.2 knew trials alone.
+        known = {"stage": stage, "trial": name, "input_key": self.input_key}
+        write_atomically(self.folder / STATED, json.dumps({**known, **stated}).encode())
 
     @property
     def command_identity(self) -> list[object]:
@@ -350,9 +377,11 @@ class Submission(ABC):
 
     def give_up(self) -> None:
         """Stop what runs of a submission that failed, and note that its failure is recorded; logs stay."""
-        if self.folder.exists():
+        if self.is_submitted:
             for run in self._own:
                 run.stop()
+            if not (self.folder / STATED).exists():  # a command erased it
+                self._state({})
             (self.folder / NOTED).touch()
 
     def erase(self) -> None:
@@ -427,13 +456,26 @@ def submitted(home: Home) -> Iterator[Submitted]:
 
 def given_spec(folder: Path) -> Spec:
     """Return the spec that was given to the run in a folder."""
+    return Spec(**_read_given(folder)["spec"])
+
+
+def _read_given(folder: Path) -> dict[str, Any]:
+    """Return the spec of a run, and what else counts of what it was given."""
     path = _given(folder)
-    return read_spec(path if path.exists() else folder / SPEC)
+    return dict(json.loads((path if path.exists() else _draft(folder)).read_bytes()))
 
 
 def _given(folder: Path) -> Path:
-    """Return the file next to the folder of a run with its spec: a command may change its own folder."""
-    return folder.with_name(f"{folder.name}.json")
+    """Return the file with what a run was given, next to the folder of its submission.
+
+    A command may change its own folder, and erase the one around it.
+    """
+    return folder.parent.with_name(f"{folder.parent.name}-{folder.name}.json")
+
+
+def _draft(folder: Path) -> Path:
+    """Return the same file until the command was started."""
+    return _given(folder).with_suffix(".draft")
 
 
 def run_folders(home: Home, submission: str = "*") -> list[Path]:
@@ -461,15 +503,19 @@ def erase(folder: Path) -> None:
             if not path.is_symlink() and path.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:
                 path.chmod(stat.S_IRWXU)
     shutil.rmtree(folder, ignore_errors=True)
+    for ending in ("json", "draft"):
+        for given in folder.parent.glob(f"{folder.name}-*.{ending}"):
+            given.unlink(missing_ok=True)
 
 
 def erase_unused(home: Home) -> None:
     """Erase runs on base models that no trial with a folder is compared with."""
     stated = [json.loads(path.read_bytes()) for path in trainer_folder(home).glob(f"*/{STATED}")]
     used = {one["before"][:16] for one in stated if "before" in one}
-    for folder in trainer_folder(home).glob(f"{BEFORE}-*"):
-        if folder.name.removeprefix(f"{BEFORE}-") not in used:
-            erase(folder)
+    for path in trainer_folder(home).glob(f"{BEFORE}-*"):
+        key = path.name.removeprefix(f"{BEFORE}-")[:16]
+        if key not in used:
+            erase(path.with_name(f"{BEFORE}-{key}"))
 
 
 def erase_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
@@ -485,7 +531,7 @@ def folders_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
     for folder in sorted(trainer_folder(home).glob("*")):
         paths = [path / name for path in folder.glob("*/") for name in (TRAIN, EVALUATE)]
         # A command that erased its rows may have copied them: nobody knows that the document is not there.
-        if any(not path.exists() or not gone.isdisjoint(ids_of(path)) for path in paths):
+        if any(not path.is_file() or not gone.isdisjoint(ids_of(path)) for path in paths):
             yield folder
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.files import write_atomically
-from tamis.readers.text import normalised_id
 from tamis.settings.training_sections import FineTuningSection
 from tamis.store.digests import canonical_digest
-from tamis.trainer.exchange import RESULT, Result
+from tamis.trainer.exchange import RESULT, Result, row_of
 from tamis.trainer.runs import BEFORE, STATED, Run, Submission, Training, room, trainer_folder
 from tamis.training.chats import Chat
 from tamis.training.cost import tokens_per_epoch
@@ -86,6 +85,8 @@ class TrialSubmission(Submission):
     @property
     def extra(self) -> list[Run]:
         """The run that measures the base model, unless its loss is known."""
+        if not (self.folder / STATED).exists():  # a command erased it
+            return []
         return [] if self._measured.exists() else [self.before]
 
     @property
@@ -146,9 +147,10 @@ class TrialSubmission(Submission):
         parameters = None
         with suppress(UnknownModelError):
             parameters = count_parameters(data.base)
+        ids = [row_of(example)["id"] for example in data.held_out]
         by_seed = [
             [
-                training_result(run, result, data.held_out, parameters, before)
+                training_result(run, result, ids, parameters, before)
                 for run, result, before in zip(
                     chain, of_seed, (zero_shot, *(one.bits_per_byte for one in of_seed)), strict=False
                 )
@@ -201,17 +203,18 @@ def _length(settings: FineTuningSection, base: str | Path, examples: Sequence[Ex
 def training_result(
     run: Run,
     result: Result,
-    held_out: Sequence[Example],
+    ids: Sequence[str],
     parameters: int | None,
     before: float | None = None,
 ) -> TrainingResult:
-    """Return a run in the form of a training by Tamis; `before`: bits per byte of what it started from.
+    """Return a run in the form of a training by Tamis, with outcomes in the order of `ids`.
 
+    `before`: bits per byte of what it started from.
     FLOP that neither the result nor a number of parameters states are NaN.
     """
     ended, rows = run.ended, {row.id: row for row in result.evaluations}
     assert ended is not None, run.name
-    ordered = [rows[normalised_id(text_of(example))] for example in held_out]
+    ordered = [rows[example] for example in ids]
     flops = result.flop
     if flops is None:
         flops = math.nan if parameters is None else 6.0 * parameters * result.tokens

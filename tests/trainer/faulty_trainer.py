@@ -222,6 +222,17 @@ FAULTS = {
     ),
     "erases its folder": Fault("shutil.rmtree(folder)", ERASED),
     "erases its folder at once": Fault("shutil.rmtree(folder); sleep()  # WRITTEN", ERASED),
+    "erases the folder around its own": Fault("shutil.rmtree(folder.parent)", ERASED),
+    "erases the folder around its own at once": Fault(
+        "shutil.rmtree(folder.parent); sleep()  # WRITTEN", ERASED
+    ),
+    "a pipe for its log": Fault(
+        "log = folder / 'log.txt'; log.unlink(); os.mkfifo(log); 1 / 0",
+        f"{EXIT} 1;",
+    ),
+    "a pipe for the lock of its supervisor": Fault(
+        "lock = folder / 'lock'; lock.unlink(); os.mkfifo(lock); time.sleep(1)"
+    ),
     "erases the spec": Fault("path.unlink()"),
     "changes the spec": Fault("path.write_text(json.dumps(spec | {'run': 'x', 'seed': 5, 'steps': 99}))"),
     "changes the spec and answers it": Fault(

@@ -51,6 +51,8 @@ CORE = (
     "a checkpoint elsewhere",
     "weights that are cut off",
     "erases its folder",
+    "erases the folder around its own",
+    "a pipe for its log",
     "changes the spec and answers it",
     "locks its folder",
 )
@@ -134,8 +136,8 @@ def check(project: Project, fault: Fault, seed: int) -> None:
         assert not folder.exists()
         submission.give_up()
         assert not submission.is_submitted
-        assert room(project) == AT_ONCE
         none_left(project)
+        assert room(project) == AT_ONCE
         set_fault(project, FAULTS["nothing"])
         submission = submission_of(project)
         ended(submission)

@@ -12,11 +12,15 @@ import pytest
 from fake_trainer import FAKE
 from projects import base_model, plain_project, settings
 
+from tamis.base.errors import TamisError
 from tamis.base.own_command import PROCESS
+from tamis.mixture.submitted import finish_run
 from tamis.project import Project
 from tamis.trainer.exchange import row_of
 from tamis.trainer.runs import (
+    RunSubmission,
     TrainerFailedError,
+    Training,
     erase_naming,
     erase_unused,
     folders_naming,
@@ -256,3 +260,42 @@ def test_a_run_that_erased_its_rows_may_have_copied_any_document(tmp_path):
     (submission.chains[0][0].folder / "train.jsonl").unlink()
     assert list(erase_naming(project.home, [unknown])) == [submission.folder]
     assert not submission.folder.exists()
+
+
+REWRITES = """
+rows = (folder / "evaluate.jsonl").read_text().splitlines()
+(folder / "evaluate.jsonl").write_text(rows[0])
+answer = json.loads((folder / "result.json").read_text())
+answer["evaluations"] = answer["evaluations"][:1]
+(folder / "result.json").write_text(json.dumps(answer))
+"""
+PIPES = """
+(folder / "evaluate.jsonl").unlink()
+os.mkfifo(folder / "evaluate.jsonl")
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (REWRITES, "2 of 3 ids are missing"),
+        (PIPES, ""),
+        ("import shutil; shutil.rmtree(folder)", "the folder of its spec"),
+        ("(folder / 'evaluate.jsonl').unlink(); sys.exit(3)", "exit code 3"),
+    ],
+)
+def test_what_a_single_run_is_measured_on_is_what_it_was_given(tmp_path, code, says):
+    project = project_of(tmp_path)
+    (tmp_path / "train.py").write_text(FAKE + code)
+    one = RunSubmission(project=project, input_key=KEY, stage="mixture_runs", name="mix", seed=0)
+    training = Training(
+        model="org/model", learning_rate=1e-3, held_out=TEXTS[:3], train=TEXTS[3:], tokens=9, steps=2
+    )
+    one.submit(training)
+    until(lambda: one.has_ended, "it does not end")
+    if not says:
+        assert finish_run(one, tmp_path / "kept").outcomes.n_bytes == [len(text) for text in TEXTS[:3]]
+        return
+    with pytest.raises(TamisError, match=says):
+        finish_run(one, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -246,7 +246,7 @@ def run_to_end(
 def last_lines(folder: Path) -> str:
     """Return the end of a command's output. It may quote documents: for the terminal, never stored."""
     try:
-        with (folder / LOG).open("rb") as log:
+        with _opened(folder / LOG) as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - SHOWN_BYTES))
             return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-SHOWN_LINES:])
     except OSError:
@@ -281,7 +281,7 @@ def _environment(folder: Path) -> dict[str, str]:
 def _is_supervised(folder: Path) -> bool:
     """Return whether the supervisor runs: it holds a lock, or is of another machine and not overdue."""
     try:
-        with (folder / LOCK).open("rb") as lock:
+        with _opened(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -308,9 +308,15 @@ def _read(path: Path) -> dict[str, Any]:
     It is written whole, but the command may write there, too.
     """
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        with _opened(path) as file:
+            return dict(json.loads(file.read()))
+    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError):
         return {}
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to read; where a command has put a pipe, nobody waits for its other end."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def _is_running(process: str) -> bool:

@@ -36,7 +36,7 @@ from tamis.selection.pool import token_sizes
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.trainer.exchange import EVALUATE, Result, texts_of, write_texts
-from tamis.trainer.runs import RunSubmission, Training, erase, submitted, trainer_folder
+from tamis.trainer.runs import NOTED, RunSubmission, Training, erase, submitted, trainer_folder
 from tamis.training.evaluation import Evaluation
 from tamis.training.followed import MeasuredRun
 from tamis.training.shapes import ModelShape
@@ -117,8 +117,8 @@ class ComparedRuns:
             "steps": -(-options.tokens // (options.batch_size * options.sequence_length)),
             "learning_rate": options.learning_rate,
         }
-        write_atomically(self.folder / PLAN, json.dumps(plan).encode())
         self._erase_others({*runs})
+        write_atomically(self.folder / PLAN, json.dumps(plan).encode())
 
     def _erase_others(self, keys: set[str]) -> None:
         for other in trainer_folder(self.project.home).glob(f"{BEGINS}*"):
@@ -159,6 +159,11 @@ class ComparedRuns:
         return False
 
     @property
+    def is_given_up(self) -> bool:
+        """Return whether the failure of a run is noted: only a person has the others submitted."""
+        return any((one.folder / NOTED).exists() for one in self.submissions)
+
+    @property
     def waiting(self) -> list[RunSubmission]:
         """Runs that could be submitted now."""
         return [] if self.has_failed else [one for one in self.submissions if one.waiting]
@@ -166,10 +171,17 @@ class ComparedRuns:
     @property
     def has_ended(self) -> bool:
         """Return whether nothing runs or is left to submit."""
-        return not self.waiting and not any(one.running for one in self.submissions)
+        # A run may be interrupted between both looks: what does not run now may wait then.
+        return not any(one.running for one in self.submissions) and not self.waiting
 
     def submit(self, store: Store, free: int) -> None:
-        """Submit the next runs, `free` at most; raises what `RunSubmission.submit` raises."""
+        """Submit the next runs, `free` at most; raises what `RunSubmission.submit` raises.
+
+        Runs whose failure is noted begin from nothing.
+        """
+        for one in self.submissions:
+            if (one.folder / NOTED).exists():
+                one.erase()
         for one in self.waiting[:free]:
             one.submit(self._training(store, one))
 
@@ -201,7 +213,7 @@ class ComparedRuns:
         failed: dict[str, TamisError] = {}
         recorded = 0
         for one in self.submissions:
-            if not one.is_submitted:
+            if not one.is_submitted or one.run.is_interrupted:  # it goes on in its folder
                 continue
             try:
                 result = one.run.result(self._held_out)

@@ -186,8 +186,11 @@ class Submissions:
             key = self._key(stage, partition)
             if key is None or not self._is_due(stage, partition, key):
                 continue
+            submission = self.of(stage, partition, key)
             if stage == TRIALS_STAGE.name:
-                can_go_on = self.of(stage, partition, key).has_ended
+                can_go_on = submission.has_ended
+            elif isinstance(submission, ComparedRuns) and submission.is_planned and submission.is_given_up:
+                can_go_on = False
             else:
                 can_go_on = self.can_advance(stage, partition, key)
             if can_go_on:

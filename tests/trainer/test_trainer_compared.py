@@ -9,9 +9,12 @@ import pytest
 from compared_project import BEFORE, COMPARED, RUNS, WANTED, calls, make_begun, runs_of
 from fake_trainer import FAKE, until
 from projects import SmallProject
+from test_trainer_runs import interrupt
 
+from tamis.base.own_command import stop
 from tamis.base.trust import UntrustedError
 from tamis.comparison.analysis import analyse
+from tamis.comparison.submitted import ComparedRuns, ComparedRunsFailedError
 from tamis.graph.submissions import Submissions
 from tamis.report.comparison import comparison_text
 from tamis.trainer.runs import run_folders, under_way
@@ -190,6 +193,39 @@ def test_a_sensor_goes_on_with_what_a_person_has_begun(left):
     (left.root / "hold").unlink()
     until(lambda: not under_way(left.home), "they do not end")
     assert begun() == {("sampler_trials", "")}
+
+
+def test_a_sensor_leaves_what_has_failed_to_a_person(project):
+    """Also where other runs of the comparison ended well; what a person submits again goes on by itself."""
+    fails = 'if mode == "exit"'
+    (project.root / "train.py").write_text(FAKE.replace(fails, f"{fails} and len(rows) == 8"))
+    (project.root / "mode.txt").write_text("exit")
+    project.reconfigure("at_once = 2", "at_once = 9")
+    assert "4 compared runs failed" in project.try_making(WANTED).failed["sampler_trials"]
+    every = Submissions(project=project.project, snapshot=project.snapshot, current=project.current)
+    assert every.begun() == set()
+    (project.root / "mode.txt").write_text("")
+    compared(project).submit(project.store, 1)
+    until(lambda: not under_way(project.home), "it does not end")
+    assert every.begun() == {("sampler_trials", "")}
+
+
+def test_a_run_that_was_interrupted_goes_on_after_another_has_failed(left):
+    plan = compared(left)
+    first, other = [one for one in plan.submissions if one.is_submitted]
+    interrupt(first.run)
+    stop(other.run.folder)
+    assert first.run.is_interrupted
+    with pytest.raises(ComparedRunsFailedError) as raised:
+        plan.record(left.store)
+    assert list(raised.value.failed) == [other.name]
+    assert first.is_submitted
+    assert first in plan.waiting
+
+
+def compared(project: SmallProject) -> ComparedRuns:
+    (plan,) = (project.home.cache / "trainer").glob("compared-*")
+    return ComparedRuns(project=project.project, input_key=plan.name.removeprefix("compared-"))
 
 
 def test_a_withdrawal_ends_the_runs_that_saw_the_document(left):

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -74,21 +75,17 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-@pytest.mark.slow
-@in_parts(8)
-def test_after_kills_at_any_moment_nothing_is_lost_and_none_trained_twice(
-    tmp_path, nowhere, monkeypatch, part
-):
-    monkeypatch.setenv("TAMIS_TRUST", "1")
-    project = project_of(tmp_path / "project")
-    (project.root / "train.py").write_text(TRAINER)
-    project.make(WANTED - {"trials"})
+def killed_while_made(project: SmallProject, wanted: Collection[str], part: int) -> tuple[list[str], int]:
+    """Begin `tamis materialize` again and again, each time with a kill.
+
+    Return what was killed, and how often a command that its supervisor saw: its result is refused.
+    """
     draw = random.Random(part)
-    command = project.command("materialize", "--only", *sorted(WANTED))
+    command = project.command("materialize", "--only", *sorted(wanted))
     done, refused = [], 0
     for _ in range(KILLS):
         before = len(lines_of(project.root / "calls.txt"))
-        with (tmp_path / "said.txt").open("ab") as said:
+        with (project.root.parent / "said.txt").open("ab") as said:
             process = subprocess.Popen(
                 command, cwd=project.root, env=project.environment, stdout=said, stderr=said
             )
@@ -108,6 +105,19 @@ def test_after_kills_at_any_moment_nothing_is_lost_and_none_trained_twice(
                 refused += kind == "command" and bool(commands)
                 kill(commands)
             process.wait()
+    return done, refused
+
+
+@pytest.mark.slow
+@in_parts(8)
+def test_after_kills_at_any_moment_nothing_is_lost_and_none_trained_twice(
+    tmp_path, nowhere, monkeypatch, part
+):
+    monkeypatch.setenv("TAMIS_TRUST", "1")
+    project = project_of(tmp_path / "project")
+    (project.root / "train.py").write_text(TRAINER)
+    project.make(WANTED - {"trials"})
+    done, refused = killed_while_made(project, WANTED, part)
     for _ in range(MOST_ATTEMPTS):
         outcome = project.try_making(WANTED)
         if not outcome.failed:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fake_trainer import FAKE
@@ -56,7 +57,11 @@ assert (folder / spec["model"] / "model.safetensors").stat().st_size > 100_000
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory, encoder_cache) -> SmallProject:
-    root = tmp_path_factory.mktemp("mixture") / "project"
+    return make_designed(tmp_path_factory.mktemp("mixture") / "project", encoder_cache)
+
+
+def make_designed(root: Path, encoder_cache: Path) -> SmallProject:
+    """Make the project up to the design of its mixtures, in an empty folder."""
     made = make_project(root, encoder_cache, TEXT)
     for place, name in enumerate(("cooking", "sailing")):
         write_jsonl(root / "landing" / f"{name}.jsonl", sentences(name, 40, place))

@@ -95,7 +95,7 @@ def lost_tables(home: Home) -> list[str]:
         return []
     losses = read_losses(home)
     decided = {name for name, table in tables().items() if table.decided}
-    unreadable = (one for one in decided.union(losses.tables) if _is_unreadable(home.store, one))
+    unreadable = (one for one in decided.union(losses.tables) if is_unreadable(home.store, one))
     return sorted({*_gone(home.store, losses), *unreadable})
 
 
@@ -133,7 +133,7 @@ def go_on_without(home: Home, names: Iterable[str]) -> None:
     """
     before, allowed = read_losses(home), set(names)
     for table in sorted(allowed):
-        if home.store.exists(table) and _is_unreadable(home.store, table):
+        if home.store.exists(table) and is_unreadable(home.store, table):
             home.store.move_aside(table)
     _write(
         home,
@@ -181,7 +181,7 @@ def _has_rows(store: Store, table: str) -> bool:
         return not answers  # repairing salvages what can be read of answers
 
 
-def _is_unreadable(store: Store, table: str) -> bool:
+def is_unreadable(store: Store, table: str) -> bool:
     """Return whether a table of decisions exists and cannot be read; answers are salvaged by repairing."""
     known = declared(table)
     if known is None or not known.decided or not store.exists(table):

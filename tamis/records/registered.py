@@ -49,7 +49,7 @@ class RegisteredNameError(PermanentError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"a registered checkpoint has the name {name!r}, too, so nothing was trained; rename this one in "
+            f"a registered checkpoint has the name {name!r}, too, so nothing is trained; rename this one in "
             f"tamis.toml, or remove the entry with `tamis register --forget {name}` and register the folder "
             "under another --name"
         )
@@ -144,14 +144,13 @@ def require_unregistered(store: Store, name: str) -> None:
 
 
 def lost_entries(home: Home, trained: Collection[str]) -> list[str]:
-    """Return the registered checkpoints of which only the table of entries is lost, sorted.
+    """Return the registered checkpoints whose entry is lost, while their other records are left, sorted.
 
     `trained`: checkpoints of the graph. All manifests are read where other rows of `trained_on` are left.
     """
-    if home.store.exists(TABLE):
-        return []
     seen = home.store.read(TRAINED_ON.name, ["checkpoint"])["checkpoint"].unique()
-    if not (others := {*seen}.difference(trained)):
+    entered = home.store.read(TABLE, ["checkpoint"])["checkpoint"]
+    if not (others := {*seen}.difference(trained, entered)):
         return []
     folder = ManifestFolder.of(home)
     manifests = folder.readable(folder.ids()).values()

@@ -24,7 +24,7 @@ from tamis.passages.places import document_places
 from tamis.project import Project
 from tamis.records.attempts import delete_listed, read_attempts
 from tamis.records.current_values import CurrentValue, CurrentValues, write_current_values
-from tamis.records.losses import lost_tables, what_it_said
+from tamis.records.losses import is_unreadable, lost_tables, what_it_said
 from tamis.records.manifest import ManifestError, ManifestFolder
 from tamis.retention.losses import (
     ABSENT,
@@ -284,8 +284,11 @@ def _names(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
 
 
 def _tables(snapshot: ProjectSnapshot) -> Iterator[HeldBack]:
+    store = snapshot.project.home.store
     for table in lost_tables(snapshot.project.home):
-        state = "cannot be read" if snapshot.project.home.store.exists(table) else "is gone from the home"
+        state = "is gone from the home"
+        if store.exists(table):
+            state = "cannot be read" if is_unreadable(store, table) else "was lost, and begun from nothing"
         found = f"table {table!r} {state} (lance/{table}.lance), and with it {what_it_said(table)}"
         yield HeldBack(kind=TABLE, name=table, found=found, goes="all that it said")
 

@@ -37,8 +37,9 @@ from tamis.embedding.multilingual import NAME, PACKAGE
 from tamis.embedding.stage import STAGES as EMBEDDING_STAGES
 from tamis.embedding.unknown import SAMPLE, unknown_lines
 from tamis.graph.failures import FailedStep
-from tamis.graph.plan import Due, plugins_of
+from tamis.graph.plan import Due, label, plugins_of
 from tamis.graph.snapshot import ProjectSnapshot
+from tamis.graph.stages import stages
 from tamis.mixture.stage import SWARM_SETS
 from tamis.project import Project
 from tamis.readers import pages, repair
@@ -46,6 +47,7 @@ from tamis.readers.files import is_readable, read_file
 from tamis.readers.rows import WHOLE_SHARD
 from tamis.readers.streams import LINES, PAGES, SINGLE, ending_of, holds_pages
 from tamis.records.current_values import CurrentValues
+from tamis.records.registered import RegisteredNameError, read_registered
 from tamis.scan.markup import markup_lines
 from tamis.scan.quarantine import quarantine_lines
 from tamis.scan.remedies import among, lost_files, lost_lines, unread_of
@@ -64,7 +66,7 @@ from tamis.selection.pool import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
 from tamis.settings.tokenizer import counting_tokenizer
-from tamis.training.stage import TRIALS_STAGE
+from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
 from tamis.trust import CURE, PLUGIN_CURE, asked_by, plugins_asked
 
@@ -223,6 +225,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
         *_other_samplers(project),
         *_without_tracker(project, due),
         *untrusted_lines(snapshot, plan),
+        *registered_lines(snapshot, plan),
     ]
     read: dict[str, TargetRows] = {}
     foreseen: dict[tuple[str, str], Foreseen] = {}
@@ -291,6 +294,16 @@ def _without_tracker(project: Project, due: Collection[str]) -> Iterator[str]:
             require_experiment(project.tracking_uri, project.settings.tracking.experiment)
     except TamisError as error:
         yield f"trials will fail: {error}"
+
+
+def registered_lines(snapshot: ProjectSnapshot, plan: Iterable[Due]) -> list[str]:
+    """Return a line for each checkpoint to be trained whose name a registered one has, too."""
+    names = {one.checkpoint for one in read_registered(snapshot.project.home.store)}
+    return [
+        f"{label(one.asset, one.partition)}: {RegisteredNameError(one.partition)}"
+        for one in plan
+        if one.partition in names and TRAINED_ON in stages()[one.asset].tables
+    ]
 
 
 def untrusted_lines(snapshot: ProjectSnapshot, plan: Iterable[Due]) -> Iterator[str]:

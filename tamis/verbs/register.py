@@ -5,6 +5,7 @@ version, also those that were withdrawn since.
 """
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tamis.records.current_values import read_current_values
 from tamis.records.exported import ASSET as EXPORTS
 from tamis.records.exported import ExportRecord, read_exports
 from tamis.records.listed_rows import lost_decisions
+from tamis.records.losses import found_again, read_losses
 from tamis.records.manifest import InputReference, Manifest, ManifestFolder
 from tamis.records.receipts import require_withdrawals
 from tamis.records.registered import (
@@ -35,6 +37,7 @@ from tamis.records.registered import (
     content_of,
     files_of,
     hash_files,
+    lost_entries,
     read_registered,
     stated_files,
     withdrawn_of,
@@ -150,7 +153,7 @@ def register_folder(
     `NotMadeError`, `UnknownVersionError`, `VersionLostError`, `WithdrawalsLostError` or, while another
     process writes for more than `PATIENCE_SECONDS`, `HomeLockedError`.
     """
-    home, folder = project.home, folder.absolute()
+    home, folder = project.home, _without_steps_up(folder)
     require_withdrawals(home)
     checkpoint = name or folder.name
     names = _require_checkpoint(home, folder)
@@ -163,6 +166,8 @@ def register_folder(
     with writing(home, "tamis register", PATIENCE_SECONDS):
         entry, was = _entered(home, checkpoint, folder, files, version, export, recipe)
         entry, untracked = _tracked(project, entry, export)
+        if TABLE in read_losses(home).lost and not lost_entries(home, _trained(project)):
+            found_again(home, TABLE)
     withdrawn = withdrawn_of(home, [entry]).get(entry.manifest, 0)
     return Registration(entry=entry, was=was, withdrawn=withdrawn, untracked=untracked)
 
@@ -282,13 +287,24 @@ def _require_name(project: Project, name: str) -> None:
             "a name has at most 60 characters from a-z, 0-9, '.', '_' and '-', beginning with a letter or "
             "digit; give one with --name",
         )
-    trained, current = training_stages(), read_current_values(project.home.store)
-    graph = {*model_names(project), *(trial.name for trial in planned_trials(project))}
-    graph |= {partition for asset, partition in current if asset in trained}
+    graph = {*model_names(project), *(trial.name for trial in planned_trials(project)), *_trained(project)}
     selections = {section.name for section in project.settings.selection}
     if name in graph | selections:
         what = "a selection" if name in selections else "a checkpoint of the graph"
         raise CheckpointNameError(name, f"{what} has this name; give another one with --name")
+
+
+def _trained(project: Project) -> set[str]:
+    """Return the checkpoints that the graph has made."""
+    trained = training_stages()
+    return {name for asset, name in read_current_values(project.home.store) if asset in trained}
+
+
+def _without_steps_up(folder: Path) -> Path:
+    """Return an absolute path without `..`; links stay, unless what is above them is meant."""
+    path = Path(os.path.normpath(folder.absolute()))
+    is_same = path.exists() and folder.exists() and path.samefile(folder)
+    return path if is_same or not folder.exists() else folder.resolve()
 
 
 def _hashed(folder: Path, names: Sequence[str], advance: Advance) -> dict[str, FileFacts]:

@@ -38,7 +38,7 @@ from tamis.retention.losses import as_once_read
 from tamis.retention.reconciled import training_stages
 from tamis.scaling.searched import Search, sentences
 from tamis.scaling.stage import REPORT_STAGE, law_active
-from tamis.scan.precheck import uncovered_lines, unmet_targets, untrusted_lines
+from tamis.scan.precheck import registered_lines, uncovered_lines, unmet_targets, untrusted_lines
 from tamis.scan.quarantine import cause_lines, odd_value_lines, reading_notes
 from tamis.scan.sources import scan
 from tamis.scan.stored_texts import stored_text_lines
@@ -290,6 +290,7 @@ def read_status(project: Project) -> Status:
     outdated = {(one.asset, one.partition) for one in due}
     selections, bad = _selections(store, snapshot, current, outdated), read_quarantine(store)
     failed, again = failed_steps(store, snapshot, current, due), rereading(snapshot, current, due)
+    said = {(one.asset, one.partition) for one in failed}
     with_texts = names_where(lambda stage: any("text" in table.text for table in stage.tables))
     return Status(
         project=project.settings.project.name,
@@ -300,7 +301,10 @@ def read_status(project: Project) -> Status:
         quarantine=bad,
         causes=cause_lines(bad, snapshot, again),
         shares=unread_shares(snapshot, current, bad, failed, again=again),
-        unmet=unmet_targets(snapshot, current, due, failed),
+        unmet=[
+            *unmet_targets(snapshot, current, due, failed),
+            *registered_lines(snapshot, [one for one in due if (one.asset, one.partition) not in said]),
+        ],
         reading=[*reading_notes(snapshot), *uncovered_lines(project), *benchmark_lines(store)],
         damaged={label(*entry): reason for entry, reason in find_damage(project.home, current).items()},
         failed_checks=sorted(label(*entry) for entry, value in current.items() if not value.passed),

@@ -13,15 +13,19 @@ from projects import SmallProject, base_model, lines, plain_project, selection, 
 
 from tamis.audit.anchor import judge_anchor, write_anchor
 from tamis.base.errors import NotMadeError, UnknownNameError
+from tamis.graph.plan import Due
 from tamis.history.explain import explain_document, training_documents, training_lines
 from tamis.history.versions import UnknownVersionError, VersionLostError
 from tamis.interchange import lineage_behind, openlineage_lines, prov_json
 from tamis.records.exported import read_exports
+from tamis.records.losses import note_tables
 from tamis.records.registered import lost_entries, read_registered
+from tamis.scan.precheck import registered_lines
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.tracking import open_tracker
 from tamis.verbs import register
 from tamis.verbs.export import export_selection
+from tamis.verbs.plan import checked_plan
 from tamis.verbs.register import (
     CheckpointFolderError,
     CheckpointNameError,
@@ -289,12 +293,15 @@ def test_a_later_model_of_its_name_is_not_trained_over_it(project, folder):
         "[pretraining]\ntokens = 1_000\nvocabulary = 512\nsequence_length = 32\n"
     )
     trained = MADE | {"tokenizer", "base_models"}
+    foreseen = "base_models[small]: a registered checkpoint has the name 'small', too, so nothing is trained"
+    assert any(foreseen in line for line in checked_plan(project.project, True)[1].lines)
     failed = project.try_making(trained).failed
-    assert (
-        "a registered checkpoint has the name 'small', too, so nothing was trained" in failed["base_models"]
-    )
+    assert "a registered checkpoint has the name 'small', too, so nothing is trained" in failed["base_models"]
     assert "`tamis register --forget small`" in failed["base_models"]
     assert seen(project, "small").equals(before)
+    due = [Due(asset="base_models", partition=name, reason="") for name in ("small", "other")]
+    (line,) = registered_lines(project.snapshot, due)
+    assert line.startswith(foreseen)
     forget_checkpoint(project.project, "small")
     project.make(trained)
     assert set(seen(project, "small")["data"]) == {"pool"}
@@ -455,6 +462,35 @@ def test_entries_that_are_lost_with_their_table_are_said_and_written_again(proje
     assert project.audit("prod-1").status == "green"
     forget_checkpoint(project.project, "prod-1")
     assert not lost_entries(project.home, [])
+
+
+def test_a_lost_table_is_held_back_until_each_entry_is_written_again(project, folder):
+    other = checkpoint(folder.with_name("prod-2"))
+    (other / "more.txt").write_text("other")
+    for one in (folder, other):
+        register_folder(project.project, one, "best")
+    note_tables(project.home)
+    project.store.drop("registered_checkpoints")
+    note_tables(project.home)
+    assert "is gone from the home" in str(read_status(project.project).problems())
+    register_folder(project.project, folder, "best")
+    note_tables(project.home)
+    status = read_status(project.project)
+    assert "was lost, and begun from nothing" in str(status.problems())
+    assert "registered checkpoint prod-2: its entry is lost" in str(status.warnings)
+    register_folder(project.project, other, "best")
+    note_tables(project.home)
+    assert "registered_checkpoints" not in str(read_status(project.project).problems())
+
+
+def test_the_folder_of_an_entry_has_no_steps_up(project, folder):
+    (folder.parent / "elsewhere" / "deep").mkdir(parents=True)
+    (folder.parent / "link").symlink_to("elsewhere/deep")
+    (folder.parent / "elsewhere" / "it").symlink_to(folder)
+    entry = register_folder(project.project, folder / ".." / folder.name, "best").entry
+    assert entry.folder == str(folder)
+    moved = register_folder(project.project, folder.parent / "link" / ".." / "it", "best", "prod-1").entry
+    assert moved.folder == str(folder), "what is above a link is above the folder that it leads to"
 
 
 def test_a_later_version_makes_the_audit_amber_and_not_red(project, folder):

@@ -7,7 +7,7 @@ from typing import Any
 from tamis.base.files import write_atomically
 from tamis.base.numbers import counted
 from tamis.base.progress import complain, say
-from tamis.evaluation.controls import Control, draw_control, read_control
+from tamis.evaluation.controls import Control, draw_control, read_control, texts_in_pool
 from tamis.evaluation.losses import MeasuredModel, update_control_losses
 from tamis.evaluation.running import (
     Evaluated,
@@ -120,7 +120,7 @@ def trained_choices(work: Work) -> Iterator[Any]:
 
 
 def controls_of(work: Work) -> list[Control]:
-    """Read each [[control]], and say how many of its rows cannot be used."""
+    """Read each [[control]]; say how many of its rows cannot be used, and how many the pool has, too."""
     project = work.project
     found = [
         read_control(section, project.root, work.store, project.seed) for section in project.settings.control
@@ -129,6 +129,11 @@ def controls_of(work: Work) -> list[Control]:
         if control.unread:
             complain(
                 f"control {control.name}: {counted(control.unread, 'row')} without a usable text left out"
+            )
+        if in_pool := texts_in_pool(control, work.store):
+            complain(
+                f"control {control.name}: {in_pool} of {counted(len(control.texts), 'text')} in the pool, "
+                "too; a choice may train on them, and their loss then says less of what it costs elsewhere"
             )
     return found
 

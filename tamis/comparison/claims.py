@@ -24,7 +24,8 @@ def sentences(report: ComparisonReport) -> Iterator[str]:
     for control, count in report.without_control.items():
         yield (
             f"Control {control}: {counted(count, 'run')} of {report.runs} without a loss on it, trained "
-            "before the control was added or changed; only runs that are trained from now on are measured."
+            "before the control was added or changed; only runs that are trained from now on are measured. "
+            f"To measure all, change tokens in [sampler_trials]: it trains all {report.runs} again."
         )
     for arm in report.target.arms:
         if arm.diverged:

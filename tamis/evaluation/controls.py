@@ -17,6 +17,7 @@ from tamis.corpus.quarantine import lost_rows
 from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import fingerprint_target, read_target_rows, require_target_outside
 from tamis.coverage.sampling import keyed_uniform
+from tamis.readers.text import normalised_id
 from tamis.selection.pool import exclusions
 from tamis.settings.config import ControlSection, FiltersSection, TargetSection
 from tamis.store.digests import canonical_digest
@@ -69,6 +70,12 @@ def read_control(section: ControlSection, root: Path, store: Store, seed: int) -
     texts = dict(rows.select("doc_id", "text").iter_rows())
     unread = int(read.quarantine.select(lost_rows()).item())
     return replace(_control(section.name, texts, seed), unread=unread)
+
+
+def texts_in_pool(control: Control, store: Store) -> int:
+    """Return how many texts of a control are documents of the pool, which a selection may choose."""
+    ids = [normalised_id(text) for text in control.texts]
+    return store.count(DOCUMENTS.name, one_of("doc_id", ids)) if store.exists(DOCUMENTS.name) else 0
 
 
 def draw_control(

@@ -194,6 +194,7 @@ NOT_REACHED = {
     "MEASURES": "of filters: names of columns, which the goldens hold (stage.py)",
     "_ORDER_MEASURES": "likewise",
     "PLACE": "of filters: columns that a store is asked for",
+    "texts_in_pool": "counted for a warning",
     "find_near_duplicates": "all at once, for benchmarks; the graph updates",
     "classify": "labels of texts, for tests; the graph counts right answers",
     "log_registered": "tells MLflow of a checkpoint that was trained elsewhere",

@@ -48,7 +48,7 @@ def test_the_summary_and_mlflow_show_it_beside_the_loss_on_the_target(evaluated)
     assert due(evaluated) == []
 
 
-def test_a_control_of_files_takes_the_place_of_the_pool_without_training(evaluated):
+def test_a_control_of_files_takes_the_place_of_the_pool_without_training(evaluated, capsys):
     evaluated.make(MEASURED)
     trained = {name: evaluated.current[("trials", name)] for name in CHOICES}
     write_jsonl(evaluated.root / "general" / "a.jsonl", sentences("algebra", 6, 9))
@@ -66,6 +66,13 @@ def test_a_control_of_files_takes_the_place_of_the_pool_without_training(evaluat
     evaluated.make(MEASURED)
     after = evaluated.store.read("control_losses").sort("trial")
     assert after["documents"].to_list() == [7, 7]
+    # A text that the pool has, too, may be chosen: it is measured, and said.
+    assert "in the pool" not in capsys.readouterr().err
+    (chosen,) = evaluated.store.read("documents", ["text"]).head(1)["text"]
+    write_jsonl(evaluated.root / "general" / "c.jsonl", [chosen])
+    evaluated.make(MEASURED)
+    assert evaluated.store.read("control_losses")["documents"].to_list() == [8, 8]
+    assert "control general: 1 of 8 texts in the pool, too" in capsys.readouterr().err
     assert not set(after["measurement"]) & set(before)
 
 
@@ -107,7 +114,8 @@ def test_compared_runs_are_measured_on_controls_without_training_the_earlier_aga
     assert evaluated.store.read("sampler_trials").sort("run").equals(before), "no run is trained again"
     found = analysed(evaluated)
     assert (found.controls, found.without_control) == ({}, {"general": 2})
-    assert any("Control general: 2 runs of 2 without a loss on it" in line for line in comparison_text(found))
+    (line,) = [one for one in comparison_text(found) if "Control general: 2 runs of 2 without a loss" in one]
+    assert line.endswith("To measure all, change tokens in [sampler_trials]: it trains all 2 again.")
     evaluated.reconfigure("training_seeds = 1", "training_seeds = 2")
     evaluated.make(stages)
     rows = evaluated.store.read("sampler_trials_controls")

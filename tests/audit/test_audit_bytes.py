@@ -1,6 +1,7 @@
 """Audit of bytes: a bit flipped in a table's files is found if a value changes or cannot be decoded."""
 
 import random
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +26,7 @@ from tamis.graph.snapshot import ProjectSnapshot
 from tamis.records.current_values import CurrentValue, read_current_values, write_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.store.home import Home
-from tamis.store.probing import crashing_tables
+from tamis.store.probing import crashing_tables, limit_memory
 from tamis.store.rows_files import BY_DOC_IDS
 from tamis.store.schemas import schema_of
 from tamis.store.table_errors import DamagedTableError
@@ -40,6 +41,8 @@ SCOPES = {
 }
 """Tables that a manifest states, by all kinds of scopes; the last is empty. `heads` carries seals."""
 IDS = [f"{number:032x}" for number in range(40)]
+MOST_BYTES = 2 << 30
+"""Memory for the process that looks for tables whose reading ends it. Damaged lengths are powers of two."""
 
 
 def rows_of(table: str, ids: list[str]) -> pa.Table:
@@ -138,14 +141,15 @@ class Apart:
         self.home, self._pool = home, self._started()
 
     def _started(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, get_context("spawn"))
+        most = 2 * MOST_BYTES  # so that whatever ends this process ends the other, which has loaded less
+        return ProcessPoolExecutor(1, get_context("spawn"), limit_memory, (most,))
 
     def judge(self, table: str, before: list[dict]) -> tuple[bool, str]:
         try:
             return self._pool.submit(judged, self.home, table, before).result()
         except BrokenProcessPool:
             self._pool = self._started()
-            return True, "red" if table in crashing_tables(self.home.store) else "green"
+            return True, "red" if table in crashing_tables(self.home.store, MOST_BYTES) else "green"
 
 
 def flipped(path: Path, content: bytes, position: int, bit: int) -> None:
@@ -183,6 +187,21 @@ def test_a_table_whose_reading_ends_the_process_is_named(home):
     found = audit_of_crashes({"documents": "memory allocation failed"})
     assert [(node.name, node.status) for node in found.nodes.values()] == [("table[documents]", "red")]
     assert crashing_tables(home.store) == {}
+
+
+def test_a_length_of_gigabytes_is_found_without_taking_them(home):
+    """Without a limit the storage layer fills 4 GiB with zeros, and then says that the file is corrupt."""
+    (path,) = (home.root / "lance" / "documents.lance" / "_deletions").iterdir()
+    content = path.read_bytes()
+    try:
+        flipped(path, content, len(content) - 22, 1)
+        assert crashing_tables(home.store, MOST_BYTES) == {
+            "documents": "memory allocation of 4294967616 bytes failed"
+        }
+    finally:
+        path.write_bytes(content)
+    assert crashing_tables(home.store, MOST_BYTES) == {}
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MOST_BYTES
 
 
 def test_an_untouched_home_is_green(home):

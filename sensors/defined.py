@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.graph.automation import stages_made
+from tamis.graph.submissions import SUBMITTED
 from tamis.graph.used_stages import Used
 from tamis.platform.sensors.arrivals import arrivals
 from tamis.platform.sensors.failures import failures
@@ -23,19 +24,21 @@ KEPT = (Automation.ALWAYS, Automation.WHEN_READ, Automation.ONCE_SELECTED)
 
 
 def sensors_of(used: Used, removal: dg.JobDefinition) -> list[dg.SensorDefinition]:
-    """Return the sensors of what a project uses: that of the trial budget where it has something to spend,
-    those that notify where there is a webhook. One that has nothing to do would tick all day.
+    """Return the sensors of what a project uses: that of the trial budget where it has something to spend or
+    a [trainer] to poll, those that notify where there is a webhook. An idle one would tick all day.
 
     `removal`: the job that removes what left.
     """
     seconds = used.interval_seconds
-    searched = dg.AssetSelection.assets(TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED))
+    trained = {TRIALS_STAGE.name, *stages_made(Automation.ONCE_SEARCHED)} if used.trial_budget else set()
+    trained |= SUBMITTED.intersection(used.assets) if used.trainer else set()
     kept = dg.AssetSelection.assets(*set(used.assets).intersection(stages_made(*KEPT)))
+    budget = _running(trial_budget, seconds, asset_selection=dg.AssetSelection.assets(*trained))
     return [
         _running(arrivals, seconds, jobs=[removal]),
         _running(reselection, seconds, asset_selection=kept),
         *([failures, _running(notifications, DELIVERY_SECONDS)] if used.webhook else []),
-        *([_running(trial_budget, seconds, asset_selection=searched)] if used.trial_budget else []),
+        *([budget] if trained else []),
     ]
 
 

@@ -25,6 +25,7 @@ KEYS = {
     "owner": "owner in [project]",
     "interval_seconds": "interval_seconds in [automation]",
     "trial_budget": "share in [trial_budget]",
+    "trainer": "[trainer]",
     "webhook": "webhook in [automation]",
 }
 """Settings that the definitions state."""

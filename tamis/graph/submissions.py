@@ -46,6 +46,8 @@ from tamis.training.trial import TrialData
 
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
+SUBMITTED = {TRIALS_STAGE.name, SAMPLER_TRIALS_STAGE.name, *MEASURED, *MEASURED.values()}
+"""Stages whose runs [trainer] trains or measures."""
 Next = tuple[Group | None, list[Path] | None]
 """What `Submissions.first` returns."""
 LOOK_SECONDS = 0.5

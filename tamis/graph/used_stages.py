@@ -25,6 +25,7 @@ class Used:
     owner: str
     interval_seconds: int
     trial_budget: bool
+    trainer: bool
     webhook: bool
 
     @property
@@ -50,6 +51,7 @@ def used_by(project: Project) -> Used:
         owner=settings.project.owner,
         interval_seconds=settings.automation.interval_seconds,
         trial_budget=settings.trial_budget.share is not None and searched.issubset(assets),
+        trainer=settings.trainer is not None,
         webhook=settings.automation.webhook is not None,
     )
 

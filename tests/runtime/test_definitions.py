@@ -141,6 +141,24 @@ def test_budget_and_webhook_have_sensors_and_trials_a_job_where_they_are_used(tm
     )
 
 
+def test_with_a_trainer_a_sensor_may_request_all_that_it_trains(tmp_path):
+    """Dagster refuses a request for an asset that its sensor does not name."""
+
+    def requested(text: str) -> set[str]:
+        definitions = plain_project(tmp_path, text).definitions()
+        graph = definitions.resolve_asset_graph()
+        (made,) = (one for one in definitions.sensors if one.name == "trial_budget")
+        return {key.path[-1] for key in made.asset_selection.resolve(graph)}
+
+    trainer = '[trainer]\ncommand = ["python", "train.py", "{spec}"]\n'
+    assert requested(small_settings(TRAINED, trainer)) == {"trials"}
+    compared = '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n'
+    assert requested(small_settings(TRAINED, compared, trainer)) == {"trials", "sampler_trials"}
+    mixed = '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "source"\ntrain_tokens = 4_000\n'
+    measured = {"mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses"}
+    assert requested(small_settings(TRAINED, mixed, trainer)) == {"trials"} | measured
+
+
 def test_of_what_is_used_planning_finds_nothing_else(tmp_path):
     for name, text in (("all", EVERYTHING), ("small", SMALL)):
         project = make_project(tmp_path / name, None, text)

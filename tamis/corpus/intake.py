@@ -35,7 +35,7 @@ from tamis.store.retained import retain
 from tamis.store.rows_files import records_of_groups
 from tamis.store.schemas import as_declared, declaration, declared, schema_of
 from tamis.store.tables import Store, one_of
-from tamis.store.withdrawn import PLACES, note_places
+from tamis.store.withdrawn import PLACES, note_cut_out, note_places
 
 GROUP_ROWS, GROUP_BYTES, KEPT_GROUP_BYTES = 50_000, 64_000_000, 64_000_000
 SHARDS_A_FILTER = 500
@@ -232,6 +232,7 @@ class _Group:
         self.groups: dict[str, GroupIntake] = {}
         self.left: dict[str, Exception] = {}
         self.places: list[pl.DataFrame] = []
+        self.cut_out: list[pl.DataFrame] = []
         self.frames: dict[str, dict[str, list[pl.DataFrame]]] = {table: {} for table in OF_PLACES}
         self.rows, self.kept_bytes = 0, 0
 
@@ -255,6 +256,8 @@ class _Group:
             intake.odd_values += sum(count for key, count in batch.odd.items() if key[0] != LEFT_OUT)
             intake.left_out += sum(count for key, count in batch.odd.items() if key[0] == LEFT_OUT)
             documents, refused = self.barred.documents(batch.documents)
+            if len(refused):
+                self.cut_out.append(self.barred.cut_out(batch.documents))
             if len(refused) and len(documents[PARENT].drop_nulls()):
                 documents = _with_contents(documents, batch.documents)
             if group is None:
@@ -338,6 +341,8 @@ class _Group:
     def store(self, store: Store, texts: _Texts) -> list[Intake]:
         """Store all that was read, texts first; returns it, then what was left."""
         texts.flush()
+        if self.cut_out:
+            note_cut_out(store, pl.concat(self.cut_out))
         for table in self.frames:
             self._replace(store, table)
         if self.places:

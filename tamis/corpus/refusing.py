@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,11 @@ import polars as pl
 import pyarrow as pa
 
 from tamis.base.nesting import on_own_stack, with_leaves
-from tamis.passages.places import DOCUMENT, PARENT, PARTED
+from tamis.passages.places import DOCUMENT, PARENT
 from tamis.readers.text import ORIGINAL, document_id, loose_id
 from tamis.store.schemas import tables_of_texts
 from tamis.store.tables import Store
-from tamis.store.withdrawn import read_withdrawals
+from tamis.store.withdrawn import read_cut_out, read_withdrawals
 
 _BYTES, _AT_ONCE = 16, 65_536
 _KEY = f"S{_BYTES}"  # all of one length, so that padding cannot make two equal
@@ -173,6 +172,12 @@ class Refusal:
         others = _places(left.drop_nulls(ORIGINAL).with_columns(doc_id=pl.col(ORIGINAL)))
         return left.filter(pl.col(ORIGINAL).is_null()).drop(ORIGINAL), pl.concat([places, others])
 
+    def cut_out(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Return the withdrawn passages (doc_id) of documents (passage_of) that are not, as read."""
+        withdrawn = self.doc_ids.implode()
+        parts = found.select("doc_id", PARENT).drop_nulls()
+        return parts.filter(pl.col("doc_id").is_in(withdrawn) & ~pl.col(PARENT).is_in(withdrawn)).unique()
+
     def _in_parts(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return documents without those that have a withdrawn passage in another place, and their places.
 
@@ -234,15 +239,14 @@ def refusal(store: Store) -> Refusal:
     """Return the withdrawn ids as they are now."""
     rows = read_withdrawals(store)
     loose = rows.drop_nulls("loose_id").select("loose_id", "doc_id")
-    parts: dict[str, set[str]] = defaultdict(set)
-    of_passages = rows.filter(pl.col("scope").str.starts_with(f"{PARTED} "))
-    for doc_id, scope in of_passages.select("doc_id", "scope").iter_rows():
-        for document in scope.removeprefix(PARTED).split():
-            parts[document].add(doc_id)
+    withdrawn = rows["doc_id"].implode()
+    parts = read_cut_out(store).filter(pl.col("doc_id").is_in(withdrawn) & ~pl.col(PARENT).is_in(withdrawn))
     return Refusal(
         doc_ids=rows["doc_id"],
         loose_ids=dict(loose.iter_rows()),
-        parts={document: frozenset(ids) for document, ids in parts.items()},
+        parts={
+            document: frozenset(ids) for document, ids in parts.group_by(PARENT).agg("doc_id").iter_rows()
+        },
     )
 
 

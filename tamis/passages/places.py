@@ -15,8 +15,6 @@ DOCUMENT = pl.coalesce(PARENT, "doc_id").alias("doc_id")
 """The id of the document that was read: of a passage, that of the whole text."""
 PASSAGES = "passages"
 """Column of exported rows: ids of the passages that are joined in a row; null where nothing was split."""
-PARTED = "passage of"
-"""Scope of the withdrawal of a passage without its document, followed by the ids of its documents."""
 
 
 def read_passages(store: Store, columns: Sequence[str], where: str = f"{PARENT} IS NOT NULL") -> pl.DataFrame:

@@ -36,9 +36,16 @@ CONTROL: tuple[Table, ...] = (
         sealed=True,
         evidence=True,
         columns=(
-            text("asset", "stage that rejected the withdrawn content: documents or target_examples"),
-            text("partition", "shard or target in which the withdrawn content was rejected"),
-            text("shard", "file or package that still contains the withdrawn content"),
+            text(
+                "asset",
+                "stage that rejected the withdrawn content: documents or target_examples; cut_out: a passage "
+                "that was withdrawn without its document",
+            ),
+            text(
+                "partition",
+                "shard or target in which the withdrawn content was rejected; of cut_out the document",
+            ),
+            text("shard", "file or package that still contains the withdrawn content; empty for cut_out"),
             integer("row", "row of the file that contains the content; -1 for the whole file or package"),
             _WITHDRAWN_ID,
         ),

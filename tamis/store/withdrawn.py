@@ -21,6 +21,8 @@ TABLE, PLACES = "withdrawals", "withdrawn_places"
 CHUNK = 1_000
 DOCUMENT, EXCERPT = "document", "excerpt"
 """Scopes of a document that is named by its id, and of a quarantined row that is withdrawn with one."""
+CUT_OUT = "cut_out"
+"""Asset of places that name, as their partition, a document that stays without a withdrawn passage of it."""
 NO_REASON = "not_stated"
 """The reason of a withdrawal for which none was given."""
 
@@ -101,8 +103,19 @@ def add_places(store: Store, asset: str, found: pl.DataFrame) -> None:
 
 def read_places(store: Store) -> pl.DataFrame:
     """Where raw files hold what is withdrawn, as far as they have been read since."""
-    places = store.read(PLACES)
+    places = store.read(PLACES, where=f"asset != '{CUT_OUT}'")
     return places.filter(pl.col("doc_id").is_in(withdrawn_ids(store).implode())).sort("shard", "row")
+
+
+def note_cut_out(store: Store, found: pl.DataFrame) -> None:
+    """Note withdrawn passages (doc_id) of documents (passage_of), which may not be cut elsewhere any more."""
+    add_places(store, CUT_OUT, found.select("doc_id", partition="passage_of", shard=pl.lit(""), row=-1))
+
+
+def read_cut_out(store: Store) -> pl.DataFrame:
+    """Return withdrawn passages (doc_id) and the documents (passage_of) that stay without them."""
+    noted = store.read(PLACES, ["doc_id", "partition"], f"asset = '{CUT_OUT}'")
+    return noted.rename({"partition": "passage_of"})
 
 
 def withdrawn_versions(store: Store, group_of: Mapping[str, str] | None = None) -> dict[Entry, str]:

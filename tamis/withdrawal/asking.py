@@ -15,12 +15,12 @@ from tamis.corpus.small_files import files_of, rows_of_files
 from tamis.corpus.sources import corpora_of, noted_corpora
 from tamis.corpus.stage import DOCUMENTS_STAGE, NEAR_DUPLICATES, OCCURRENCES, QUARANTINE
 from tamis.history.finding import resolve_document
-from tamis.passages.places import PARENT, PARTED, read_passages
+from tamis.passages.places import PARENT
 from tamis.readers.text import ORIGINAL, is_document_id, normalise_text, normalised_id
 from tamis.retention.removals import removed_values
 from tamis.store.tables import Store, quoted
 from tamis.store.withdrawn import DOCUMENT, NO_REASON, read_withdrawals
-from tamis.withdrawal.departed import departed_places, files_before
+from tamis.withdrawal.departed import departed_places, files_before, passages_ever
 
 TEXT = "text"
 """Scope of a document that is named by its text."""
@@ -230,19 +230,10 @@ class Asking:
                 self._add([doc_id], self.scopes[earlier])
 
     def _add_passages(self) -> None:
-        """Add the passages of documents that are asked for; of others note which documents keep the rest."""
-        passages = read_passages(self.store, ["doc_id", PARENT]).unique().sort("doc_id", PARENT)
-        if passages.is_empty():
-            return
-        for doc_id, document in passages.iter_rows():
-            if document in self.scopes:
-                self._add([doc_id], self.scopes[document])
-        asked = passages.filter(
-            pl.col("doc_id").is_in([*self.scopes]) & ~pl.col(PARENT).is_in([*self.scopes])
-        )
-        for doc_id, documents in asked.group_by("doc_id").agg(PARENT).iter_rows():
-            if self.scopes[doc_id] in (DOCUMENT, TEXT):
-                self.scopes[doc_id] = f"{PARTED} {' '.join(documents)}"
+        """Add the passages of documents that are asked for, however these were cut."""
+        passages = passages_ever(self.store, self.scopes).sort("doc_id", PARENT)
+        for doc_id, document in passages.filter(pl.col(PARENT).is_in([*self.scopes])).iter_rows():
+            self._add([doc_id], self.scopes[document])
 
     def _of_files(self, files: Sequence[str]) -> list[str]:
         return _with_documents(rows_of_files(self.store, OCCURRENCES.name, ["doc_id", PARENT], files))

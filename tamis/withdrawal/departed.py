@@ -58,6 +58,21 @@ def departed_places(store: Store) -> pl.DataFrame:
     )
 
 
+def passages_ever(store: Store, doc_ids: Collection[str]) -> pl.DataFrame:
+    """Return passages (doc_id) and the documents that they are or were from (passage_of).
+
+    Earlier versions are read only where one of `doc_ids` is neither a document nor a passage of the latest.
+    """
+    columns = ["doc_id", PARENT]
+    passages = read_passages(store, columns)
+    stored = pl.concat([store.read(OCCURRENCES.name, ["doc_id"])["doc_id"], passages[PARENT]])
+    if pl.Series([*doc_ids], dtype=pl.String).is_in(stored.implode()).all():
+        return passages.unique()
+    for found in _earlier(store, OCCURRENCES.name, columns):
+        passages = pl.concat([passages, found.drop_nulls(PARENT)]).unique()
+    return passages.unique()
+
+
 def files_before(store: Store, group: str) -> set[str]:
     """Return the files that a group of small files has had in earlier versions of the notes on groups."""
     earlier = _earlier(store, GROUPED_FILES, ["shard"], f"part_of = {quoted(group)}")

@@ -21,7 +21,7 @@ from tamis.base.files import whole_file
 from tamis.base.nesting import on_own_stack
 from tamis.corpus.refusing import schema_without, texts_among, texts_of_schema
 from tamis.history.finding import ID_DIGITS, short_id
-from tamis.passages.places import PASSAGES
+from tamis.passages.places import PARENT, PASSAGES
 from tamis.readers.arrow_values import json_values
 from tamis.readers.streams import Content
 from tamis.store.erasing import files_of_no_version
@@ -176,7 +176,8 @@ def _shows(row: Any, gone: frozenset[str]) -> bool:
     others = {name: value for name, value in row.items() if name != "text"}
     passages = row.get(PASSAGES)
     in_parts = isinstance(passages, list) and any(isinstance(one, str) and one in gone for one in passages)
-    return row.get("doc_id") in gone or in_parts or any(texts_among(others, gone))
+    named = row.get("doc_id") in gone or row.get(PARENT) in gone
+    return named or in_parts or any(texts_among(others, gone))
 
 
 def pages_naming(home: Home, doc_ids: Sequence[str]) -> list[Path]:

@@ -42,8 +42,8 @@ from tamis.store.erasing import (
 from tamis.store.home import Home
 from tamis.store.schemas import as_declared, declaration, declared, schema_of
 from tamis.store.tables import Store, one_of, quoted
-from tamis.store.withdrawn import add_places
-from tamis.withdrawal.departed import texts_of
+from tamis.store.withdrawn import add_places, note_cut_out
+from tamis.withdrawal.departed import passages_ever, texts_of
 from tamis.withdrawal.places import (
     Named,
     Touched,
@@ -125,6 +125,10 @@ def purge(home: Home, current: CurrentValues, doc_ids: Sequence[str], listed_in:
     home.files.fetch(home.exports)
     for asset, places in places_of(store, doc_ids).items():
         add_places(store, asset, places)
+    # Documents that share a withdrawn passage stay, as long as they are cut as they were.
+    passages = passages_ever(store, doc_ids)
+    gone = pl.col("doc_id").is_in(doc_ids)
+    note_cut_out(store, passages.filter(gone & ~pl.col(PARENT).is_in(doc_ids)))
     # Rows of other documents go on without that value, from here and whenever their files are read again.
     copies = copies_in_columns(store, doc_ids)
     for rows in copies.values():

@@ -21,7 +21,7 @@ _OUTER_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
 SHOWN_SOURCES, BAR = 25, 30
 UNKNOWN = "not stated"
 ALL = (
-    "\n\nThe file contains all documents of the pool, the chosen ones first, each with its verdict, its "
+    "\n\nThe file contains all {unit} of the pool, the chosen ones first, each with its verdict, its "
     "reason and the scores that the sampler used."
 )
 FILTERS = "filters"
@@ -63,13 +63,15 @@ def data_card(facts: Facts, written: Written, others: list[str]) -> str:
         name: value for name, value in facts.settings.items() if name != FILTERS and value is not None
     }
     scores = [_histogram(one) for one in facts.histograms] or ["The sampler used no scores."]
+    every = ALL.format(unit=facts.unit) if written.all_documents else ""
     parts = [
         _head(facts, written),
-        f"# {facts.selection}\n\n{facts.sentence}{ALL if written.all_documents else ''}",
+        f"# {facts.selection}\n\n{facts.sentence}{every}",
         _counts(facts, written),
         "## How it was chosen\n\n" + _settings("setting", chosen_by),
         _filters(facts),
-        "## Licences\n\nAs stated by the sources; not checked.\n\n" + _shares("licence", facts.licences),
+        "## Licences\n\nAs stated by the sources; not checked.\n\n"
+        + _shares("licence", facts.licences, facts.unit),
         _sources(facts),
         "\n\n".join(["## Scores of the pool and of the chosen documents", *scores]),
         "## Where it came from\n\n"
@@ -93,19 +95,24 @@ def _head(facts: Facts, written: Written) -> str:
 
 def _counts(facts: Facts, written: Written) -> str:
     rows = [
-        ["documents", f"{facts.documents:,}"],
+        [facts.unit, f"{facts.documents:,}"],
         ["UTF-8 bytes of text", f"{facts.n_bytes:,}"],
         ["tokens", facts.tokens.words],
-        ["pool", f"{facts.pool:,} documents, {facts.eligible:,} of them eligible"],
+        ["pool", f"{facts.pool:,} {facts.unit}, {facts.eligible:,} of them eligible"],
         ["shards", f"{facts.shards:,}"],
         ["columns", ", ".join(map(code, written.columns.names))],
         ["version", f"{facts.version}, created {facts.made_at}"],
         ["file", f"{code(written.name)}, {written.size:,} bytes, SHA-256 `{written.sha256}`"],
     ]
+    if facts.in_passages:
+        rows.insert(1, ["passages", facts.passages_words])
     if facts.copies > facts.documents and written.in_training_order:
-        rows.insert(1, ["training set", f"{facts.copies:,} documents, repetitions included"])
+        rows.insert(1, ["training set", f"{facts.copies:,} {facts.unit}, repetitions included"])
     elif facts.copies > facts.documents:
-        training = f"{facts.copies:,} documents: the trainer must repeat each document `training_count` times"
+        each = "row" if facts.in_passages else "document"
+        training = (
+            f"{facts.copies:,} {facts.unit}: the trainer must repeat each {each} `training_count` times"
+        )
         rows.insert(1, ["training set", training])
     return "## What it contains\n\n" + _table(["", ""], rows)
 
@@ -128,25 +135,26 @@ def _filters(facts: Facts) -> str:
     parts = [
         "## Filters, and what happened to the pool",
         _settings("filter", settings) if settings else "No filter was set.",
-        "Every document of the pool was chosen or left out for exactly one reason:",
-        _table(["reason", "documents", "meaning"], reasons, "lrl"),
+        f"Every document {'or passage ' if facts.in_passages else ''}of the pool was chosen or left out for "
+        "exactly one reason:",
+        _table(["reason", facts.unit, "meaning"], reasons, "lrl"),
     ]
     return "\n\n".join(parts)
 
 
 def _sources(facts: Facts) -> str:
-    text, rest = _shares("source", facts.sources[:SHOWN_SOURCES]), facts.sources[SHOWN_SOURCES:]
+    text, rest = _shares("source", facts.sources[:SHOWN_SOURCES], facts.unit), facts.sources[SHOWN_SOURCES:]
     if rest:
         text += (
             f"\n\nNumber of other sources: {len(rest):,}, "
-            f"with {sum(documents for _, documents, _ in rest):,} documents in total."
+            f"with {sum(documents for _, documents, _ in rest):,} {facts.unit} in total."
         )
     return f"## Sources\n\n{text}"
 
 
-def _shares(name: str, found: tuple[Share, ...]) -> str:
+def _shares(name: str, found: tuple[Share, ...], unit: str) -> str:
     rows = [[words(value or UNKNOWN), f"{documents:,}", f"{size:,}"] for value, documents, size in found]
-    return _table([name, "documents", "bytes"], rows, "lrr")
+    return _table([name, unit, "bytes"], rows, "lrr")
 
 
 def _histogram(histogram: Histogram) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tamis.interchange.card import FILTERS, SHOWN_SOURCES, one_line
 from tamis.interchange.facts import Facts, Written
+from tamis.passages.places import PASSAGES
 from tamis.selection.decide import SCORES, Reason
 
 CONTEXT: dict[str, Any] = {
@@ -87,7 +88,12 @@ COLUMNS = {
     "repetitions": ("sc:Integer", "How often the document is trained on in an epoch."),
 }
 
-PASSAGES = {
+OF_PASSAGES = {
+    PASSAGES: (
+        "sc:Text",
+        "Ids of the chosen passages that the text is joined from, in order, of the document whose whole text "
+        "has the doc_id; null if the document was not split.",
+    ),
     "passage_of": (
         "sc:Text",
         "Id of the document that the text is a passage of; null if the document was not split.",
@@ -143,7 +149,7 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
                 "@type": "cr:FileObject",
                 "@id": "file",
                 "name": written.name,
-                "description": f"The chosen documents in the order of {order}"
+                "description": f"The chosen {facts.unit} in the order of {order}"
                 + (", then all others of the pool." if written.all_documents else "."),
                 "contentUrl": written.name,
                 "contentSize": f"{written.size} B",
@@ -188,7 +194,7 @@ def _provenance(facts: Facts) -> dict[str, Any]:
 def _responsible(facts: Facts) -> dict[str, Any]:
     """Return how the data was cleaned and chosen, in the terms of Croissant RAI; only what is known."""
     left_out = [
-        f"{reason.replace('_', ' ')}{f' ({one_line(detail)})' if detail else ''}: {count:,} documents"
+        f"{reason.replace('_', ' ')}{f' ({one_line(detail)})' if detail else ''}: {count:,} {facts.unit}"
         for reason, detail, count in facts.reasons
         if reason != Reason.WITHIN_BUDGET
     ]
@@ -218,7 +224,15 @@ def _records(facts: Facts, written: Written) -> dict[str, Any]:
     """Return what a record is, and its key, if each has one of its own."""
     if written.in_training_order and facts.copies > facts.documents:
         return {"description": "One record each time that a document is trained on."}
-    return {"description": "One record per document.", "key": {"@id": "documents/doc_id"}}
+    key = {"key": {"@id": "documents/doc_id"}}
+    if PASSAGES in written.columns.names and PASSAGES in written.known:
+        joined = "One record per document, with its chosen passages joined"
+        if facts.copies > facts.documents:
+            return {"description": f"{joined}, those that are trained on equally often."}
+        return {"description": f"{joined}.", **key}
+    if facts.in_passages:
+        return {"description": "One record per document, and of a long document one per passage.", **key}
+    return {"description": "One record per document.", **key}
 
 
 def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
@@ -233,7 +247,7 @@ def _field(column: pa.Field, known: frozenset[str]) -> dict[str, Any] | None:
         values = values.value_type
     data_type = next((stated for test, stated in _DATA_TYPES if test(values)), None) if name.strip() else None
     meaning = "A column of the original rows, unchanged."
-    if name in known and name in (stated := COLUMNS | DECIDED | PASSAGES):
+    if name in known and name in (stated := COLUMNS | DECIDED | OF_PASSAGES):
         data_type, meaning = stated[name]
     if data_type is None:
         return None

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tamis.base.numbers import counted
 from tamis.selection.decide import used_score_columns
 from tamis.selection.pool import Tokens
 
@@ -49,6 +50,8 @@ class Facts:
     """All facts that a description or a card states of a subset.
 
     `copies`: its documents, each as often as the training set has it; `tokens` are those of all copies.
+    `in_passages`: whether the pool has passages of long documents, each of which counts as a document;
+    `passages`: those that were chosen, of `split` long documents.
     """
 
     project: str
@@ -68,21 +71,35 @@ class Facts:
     sources: tuple[Share, ...]
     shards: int
     histograms: tuple[Histogram, ...]
+    in_passages: bool = False
+    passages: int = 0
+    split: int = 0
+
+    @property
+    def unit(self) -> str:
+        """Name, in the plural, of what is decided on and counted."""
+        return "documents and passages" if self.in_passages else "documents"
 
     @property
     def sentence(self) -> str:
         """Describe the subset in a sentence."""
         how = f"by the sampler {self.settings['sampler']} " if "sampler" in self.settings else ""
+        parts = f"; {self.passages_words}" if self.in_passages else ""
         return (
-            f"{self.documents:,} of {self.pool:,} documents, chosen {how}"
-            f"for the selection {self.selection} of the project {self.project}."
+            f"{self.documents:,} of {self.pool:,} {self.unit}, chosen {how}"
+            f"for the selection {self.selection} of the project {self.project}{parts}."
         )
+
+    @property
+    def passages_words(self) -> str:
+        """Say how many of the chosen are passages, and of how many documents."""
+        return f"{self.passages:,} of the chosen are passages, of {counted(self.split, 'long document')}"
 
 
 def shares(chosen: pl.DataFrame, column: str) -> tuple[Share, ...]:
     """Return documents and bytes of each value of a column, the most frequent first, ties by name."""
-    counted = chosen.group_by(column).agg(pl.len(), pl.col("n_bytes").sum())
-    ordered = counted.sort(pl.col("len"), pl.col(column), descending=[True, False], nulls_last=True)
+    grouped = chosen.group_by(column).agg(pl.len(), pl.col("n_bytes").sum())
+    ordered = grouped.sort(pl.col("len"), pl.col(column), descending=[True, False], nulls_last=True)
     return tuple((value, int(documents), int(size)) for value, documents, size in ordered.iter_rows())
 
 

@@ -19,6 +19,7 @@ from tamis.interchange.graph import Lineage, manifests_behind
 from tamis.interchange.lineage import openlineage_lines
 from tamis.interchange.prov import prov_json
 from tamis.interchange.subset_rows import COUNT
+from tamis.passages.places import PARENT, read_passages
 from tamis.project import Project
 from tamis.records.manifest import ManifestFolder, canonical_json
 from tamis.records.published import Published
@@ -81,6 +82,8 @@ def describe_subset(
     sized = sized.drop("source").join(sources, on="doc_id", how="left", maintain_order="left")
     reasons = decisions.group_by("reason", "detail").len().sort("reason", "detail", nulls_last=False)
     groups: dict[str, str] = dict(group_of_files(store).iter_rows())  # small files share a shard
+    passages = read_passages(store, ["doc_id"])["doc_id"]
+    split = chosen[PARENT].drop_nulls() if PARENT in chosen.columns else pl.Series(dtype=pl.String)
     facts = Facts(
         project=project.settings.project.name,
         selection=found.selection,
@@ -99,6 +102,9 @@ def describe_subset(
         sources=shares(sized, "source"),
         shards=len({groups.get(file, file) for file in chosen["shard"].unique()}),
         histograms=histograms(decisions),
+        in_passages=bool(decisions["doc_id"].is_in(passages.implode()).any()),
+        passages=len(split),
+        split=split.n_unique(),
     )
     return facts, Lineage(project=facts.project, manifests=manifests_behind(folder, [found.subset]))
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -162,7 +163,7 @@ def server_of(with_text: bool) -> Any:
         answer.__annotations__["return"] = str
         return answer
 
-    server = MCPServer("tamis", instructions=INSTRUCTIONS, log_level="WARNING")
+    server = MCPServer("tamis", version=version("tamis"), instructions=INSTRUCTIONS, log_level="WARNING")
     for tool in (*READING, *([text] if with_text else [])):
         facts = ToolAnnotations(readOnlyHint=True, destructiveHint=False, openWorldHint=False)
         server.tool(annotations=facts, structured_output=False)(answering(tool))

@@ -24,6 +24,8 @@ from tamis.store.schemas import declaration, declared
 from tamis.store.withdrawn import withdrawn_ids
 
 _KEY = f"S{KEY_BYTES}"
+OF_A_SELECTION = "where excludes "
+"""How `tamis.selection.where.where_lines` begins a line, which does not name its selection."""
 
 
 class Listing:
@@ -95,10 +97,14 @@ def noted_near_repeats(folder: ManifestFolder, manifests: Iterable[str], barred:
 
 
 def noted_files_lost(home: Home, current: CurrentValues) -> list[str]:
-    """Return a line for each file of which selections noted that it loses most of its documents."""
+    """Return the lines that selections noted on files that lose most documents, and on their `where`."""
     made = [value.manifest for (asset, _name), value in current.items() if asset == SELECTION_STAGE.name]
-    noted = ManifestFolder.of(home).readable(made).values()
-    return cut(sorted({line for one in noted for line in one.beside.get(FILES_LOST, ())}))
+    lines = {
+        f"selection {manifest.partition}: {line}" if line.startswith(OF_A_SELECTION) else line
+        for manifest in ManifestFolder.of(home).readable(made).values()
+        for line in manifest.beside.get(FILES_LOST, ())
+    }
+    return cut(sorted(lines))
 
 
 def listing(folder: ManifestFolder, doc_ids: Sequence[str]) -> dict[str, int]:

@@ -262,6 +262,8 @@ class _Compiler:
         known = ", ".join(sorted(self.kinds))
         wrong = f"({self.shown(node)!r} is none{quoted})"
         meant = did_you_mean(name, self.kinds)
+        if not meant and not quoted:
+            meant = "; a column of the rows counts by the name of a score that reads it"
         raise BadConditionError(self.text, f"names that are one of: {known} {wrong}{meant}")
 
     def is_text(self, node: Node) -> bool:

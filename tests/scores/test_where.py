@@ -136,6 +136,7 @@ REFUSED = {
     "1e999 > edu": "`1e999` cannot be used: it is too large for a number",
     "edo > 1": "('edo' is none); did you mean 'edu'?",
     "Edu > 1": "('Edu' is none); did you mean 'edu'?",
+    "meta.votes > 1": "('meta.votes' is none); a column of the rows counts by the name of a score",
     "edu BETWEEN SYMMETRIC 3 AND 1": "cannot be used",
     "language LIKE 'e!%' ESCAPE '!'": "cannot be used",
     "rows.edu > 1": "('rows.edu' is none)",

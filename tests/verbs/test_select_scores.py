@@ -73,6 +73,7 @@ def test_the_choice_is_that_of_the_project_of_the_same_call(pool, options):
             ["--score", "kind=meta.kind", "--sampler", "score:kind"],
             'kind: 60 rows have a value in column meta.kind that is no number, such as "recipe"',
         ),
+        (["--score", "edu=models/edu,label=good"], "'models/edu' is no folder, so it is read as"),
         (["--sampler", "score:edu"], "the name of a --score, but there is none"),
         (["--score", "edu=meta.edu", "--sampler", "got-d-quality", "--quality", "edu"], "such as range=0:5"),
         (["--score", "edu=meta.edu", "--where", "len(edu) > 1"], "--where = "),

@@ -112,6 +112,11 @@ def read_score_option(given: str) -> dict[str, Any]:
                 section["range"] = [float(end) for end in value.split(":")]
             case _:
                 raise PoolError(f"--score {given}: {part!r} is not valid; expected {SCORE_FORM}")
+    if "label" in section and "column" in section:
+        raise PoolError(
+            f"--score {given}: {origin!r} is no folder, so it is read as the name of a column, which has no "
+            "label; expected the folder of a classifier, or no label"
+        )
     return section
 
 

@@ -1,8 +1,9 @@
-"""The fourth golden's project: scores, benchmarks, a control, an evaluation and a checkpoint of a team."""
+"""The fourth golden's project: what a team brings itself, from vectors to a checkpoint."""
 
 import json
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from mixed_project import Run, as_lines, texts
@@ -61,16 +62,25 @@ def write_files(root: Path) -> None:
     topics = ("cooking", "sailing", "music", "algebra")
     pool = [text for topic in topics for text in texts(topic, 15, 1)]
     rows: list[dict[str, Any]] = [
-        {"text": text, "page": {"year": 1990 + 7 * place % 60}} for place, text in enumerate(pool)
+        {"text": text, "page": {"year": 1990 + 7 * place % 60}, "vector": vector_of(text)}
+        for place, text in enumerate(pool)
     ]
     rows[3]["page"] = {"year": "unknown"}
+    rows[5]["vector"] = None
     (root / "web" / "pages.jsonl").write_bytes(as_lines(rows))
-    (root / "web" / "few.jsonl").write_bytes(as_lines([{"text": text} for text in texts("garden", 4, 1)]))
     examples = texts("algebra", 24, 5)
-    (root / "algebra" / "a.jsonl").write_bytes(as_lines([{"text": text} for text in examples]))
+    for place, own in (("web/few", texts("garden", 4, 1)), ("algebra/a", examples)):
+        with_vectors = [{"text": text, "vector": vector_of(text)} for text in own]
+        (root / f"{place}.jsonl").write_bytes(as_lines(with_vectors))
     repeated = [" ".join(text.split()[5:25]) for text in (pool[0], pool[20], *examples[:10])]
     (root / "exam" / "e.jsonl").write_bytes(as_lines([{"question": text} for text in repeated]))
     (root / "garden" / "g.jsonl").write_bytes(as_lines([{"text": text} for text in texts("garden", 8, 9)]))
+
+
+def vector_of(text: str) -> list[float]:
+    """The words of a text, counted in 24 classes by their hash, divided by the length of the counts."""
+    counts = np.bincount([crc32(word.encode()) % 24 for word in text.split()], minlength=24)
+    return [float(value) for value in counts / np.linalg.norm(counts)]
 
 
 def write_classifier(folder: Path) -> None:

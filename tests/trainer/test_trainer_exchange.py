@@ -181,7 +181,7 @@ def test_links_in_a_checkpoint_are_followed_within_it_alone(run):
         read(run)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_checkpoint_that_cannot_be_read_is_refused(run):
     answered(run)
     (run / "output" / "config.json").chmod(0)

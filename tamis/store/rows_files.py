@@ -31,10 +31,15 @@ def stored_rows(store: Store, table: str, scope: str, doc_ids: Sequence[str] = (
 
     Tables of the SQL models have no declared key: all their columns are.
     """
-    known = declared(table)
-    key = known.key if known else hashed_columns(store.schema(table).names)
+    key = _key_of(store, table) if declared(table) else hashed_columns(store.schema(table).names)
     key = ID_ALONE if scope == BY_DOC_IDS else key
     return rows_digest(_records_of(_blocks(store, table, scope, doc_ids), key))
+
+
+def _key_of(store: Store, table: str) -> Sequence[str]:
+    """Return the key of a table without columns that a table of an earlier release lacks."""
+    names = store.schema(table).names
+    return [name for name in declaration(table).key if name in names]
 
 
 def records_of_ids(
@@ -166,7 +171,7 @@ class TableRows:
         """Records by the value of a column."""
         if column not in self._by_column:
             groups: dict[str, list[np.ndarray]] = {}
-            key = declaration(self.table).key
+            key = _key_of(self.store, self.table)
 
             def read(block: pa.Table) -> tuple[pa.DictionaryArray, np.ndarray]:
                 return block[column].combine_chunks().dictionary_encode(), row_records(block, key)

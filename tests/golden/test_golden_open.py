@@ -8,9 +8,9 @@ NAME = "open-0.1"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, encoder_cache):
+def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("golden") / "project"
-    golden_projects.build(NAME, folder, encoder_cache)
+    golden_projects.build(NAME, folder)
     return folder
 
 

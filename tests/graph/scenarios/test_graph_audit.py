@@ -49,6 +49,7 @@ def alter(graph: SmallProject, table: str, column: str, where: str | None) -> No
     key = list(key_of(table))
     rows = (opened.search().where(where).to_arrow() if where else opened.to_arrow()).sort_by(key[0])
     row, kind = rows.slice(0, 1), rows.schema.field(column).type
+    key = [name for name in key if row[name][0].is_valid]  # as a passage's place, which is null here
     value = row[column][0].as_py()
     if isinstance(value, list):
         value = [value[0] + 1, *value[1:]]

@@ -72,7 +72,7 @@ def test_what_gives_a_row_away_is_not_chosen_and_it_is_said_why(made):
     assert "By benchmark: exam 1." in page
     lines = read_status(made.project).lines()
     assert "benchmark exam: 1 row of 2 found in 1 document of the pool, which no selection chooses" in lines
-    assert any(line.startswith("warning: benchmark exam: 1 of its 2 rows are too short") for line in lines)
+    assert any(line.startswith("warning: benchmark exam: 1 of its 2 rows is too short") for line in lines)
 
 
 def test_nothing_is_due_again_and_an_arrival_reads_the_new_documents_alone(project, monkeypatch):

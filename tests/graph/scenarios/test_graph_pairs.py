@@ -80,14 +80,12 @@ def test_pairs_of_turns_leave_as_turns(tmp_path, nowhere):
     project = trainer_project(tmp_path / "project", "preference")
     rows = [
         {
-            "chosen": [
+            name: [
+                {"role": "system", "content": "Be short."},
                 {"role": "user", "content": f"Ask {at}"},
-                {"role": "assistant", "content": f"Yes {at}"},
-            ],
-            "rejected": [
-                {"role": "user", "content": f"Ask {at}"},
-                {"role": "assistant", "content": f"No {at}"},
-            ],
+                {"role": "assistant", "content": f"{answer} {at}"},
+            ]
+            for name, answer in (("chosen", "Yes"), ("rejected", "No"))
         }
         for at in range(3)
     ]
@@ -99,7 +97,7 @@ def test_pairs_of_turns_leave_as_turns(tmp_path, nowhere):
     }
     assert found == {
         json.dumps(
-            {"prompt": row["chosen"][:1], "chosen": row["chosen"][1:], "rejected": row["rejected"][1:]}
+            {"prompt": row["chosen"][:2], "chosen": row["chosen"][2:], "rejected": row["rejected"][2:]}
         )
         for row in rows
     }

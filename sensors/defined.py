@@ -6,8 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from tamis.graph.automation import stages_made
-from tamis.graph.submissions import SUBMITTED
+from tamis.graph.automation import SUBMITTED, stages_made
 from tamis.graph.used_stages import Used
 from tamis.platform.sensors.arrivals import arrivals
 from tamis.platform.sensors.failures import failures

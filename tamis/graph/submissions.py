@@ -46,10 +46,8 @@ from tamis.training.trial import TrialData
 
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
-SUBMITTED = {TRIALS_STAGE.name, SAMPLER_TRIALS_STAGE.name, *MEASURED, *MEASURED.values()}
-"""Stages whose runs [trainer] trains or measures."""
 Next = tuple[Group | None, list[Path] | None]
-"""What `Submissions.first` returns."""
+"""A group that a run can make now, or else the folders of runs to wait for, None where nothing trains."""
 LOOK_SECONDS = 0.5
 """Between two looks at the runs."""
 

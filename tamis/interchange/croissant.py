@@ -177,7 +177,7 @@ def croissant(facts: Facts, written: Written) -> dict[str, Any]:
 
 
 def _provenance(facts: Facts) -> dict[str, Any]:
-    """Return what the subset was made from and by whom, in the terms of W3C PROV (best.prov.json has all)."""
+    """Return sources and time of the subset in the terms of W3C PROV; `.prov.json` has the whole lineage."""
     sources = [source for source, _documents, _bytes in facts.sources[:SHOWN_SOURCES] if source]
     return {
         "prov:wasDerivedFrom": [

@@ -4,7 +4,6 @@ A passage is a document like any other, under the id of its own text. Its place 
 from, by the id of the whole text, and keeps the white space before it: passages and these spaces are the
 text, byte for byte. Cuts depend on the text and the limit alone. A cut depends on no more than what follows
 within two limits, so a change near the end of a document leaves the passages before it as they were.
-About 2 MB of text a second on one core, where words are counted.
 """
 
 import re

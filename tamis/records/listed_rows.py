@@ -25,7 +25,7 @@ from tamis.store.withdrawn import withdrawn_ids
 
 _KEY = f"S{KEY_BYTES}"
 OF_A_SELECTION = "where excludes "
-"""How `tamis.selection.where.where_lines` begins a line, which does not name its selection."""
+"""Beginning of the lines of `tamis.selection.where.where_lines`, which do not name their selection."""
 
 
 class Listing:

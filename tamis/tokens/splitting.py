@@ -11,7 +11,7 @@ from tamis.settings.values import CHARACTERS, WORDS, split_length
 from tamis.tokens.counting import NOT_COUNTED, TokenCounter
 
 BYTES_A_TOKEN = 4
-"""Where the project has no tokenizer, and for texts on which it fails: as budgets in tokens are counted."""
+"""Without a tokenizer, and for texts on which it fails: as budgets in tokens are counted."""
 
 
 def cutter_of(project: Project, corpus: CorpusSection, cache: Path) -> Cutter | None:

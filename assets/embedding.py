@@ -8,14 +8,16 @@ from tamis.corpus.intake import count_documents
 from tamis.corpus.quarantine import show_refused
 from tamis.corpus.stage import RAW_STAGE
 from tamis.embedding.near_copies import INDEX, TABLE, update_near_copies
-from tamis.embedding.row_vectors import digest_of_files, take_vectors, update_row_vectors
+from tamis.embedding.row_vectors import take_vectors, update_row_vectors
 from tamis.embedding.storing import current_table, embed_missing, read_row_vectors
 from tamis.graph.plan import reference
 from tamis.platform.assets.corpus import files_as_read
 from tamis.platform.assets.specification import asset, part
 from tamis.platform.resources.encoder import EncoderResource
+from tamis.records.manifest import canonical_json
 from tamis.runtime.record import Output, Rows, rows_set_aside
 from tamis.runtime.step import Work
+from tamis.store.digests import canonical_digest
 from tamis.store.rows_files import stored_rows
 from tamis.topics.stage import TOPIC_CENTERS, TOPIC_WORDS, TOPICS
 from tamis.topics.storing import update_topics
@@ -31,7 +33,7 @@ def row_vectors(work: Work) -> Iterator[Any]:
     column, before = str(work.project.settings.encoder.column), read_row_vectors(work.store)
     versions = {key: one.data_version for (name, key), one in work.current.items() if name == RAW_STAGE.name}
     changed = work.changed_only("", RAW_STAGE.name, {"documents"})
-    files, state = files_as_read(work), digest_of_files(versions)
+    files, state = files_as_read(work), canonical_digest(canonical_json(versions))
     with work.progress("vectors in rows", unit="rows") as progress:
         found = update_row_vectors(work.store, column, files, state, changed, progress.advance)
     if before is not None and before.column == column and before != found:

@@ -7,8 +7,6 @@ have vectors of another width, the whole column counts as another encoder, so th
 from a stale vector stays.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -345,8 +343,3 @@ def vectors_of_examples(
         },
         fingerprint=vectors.fingerprint,
     )
-
-
-def digest_of_files(versions: Mapping[str, str]) -> str:
-    """Return a digest of the versions of files, by key."""
-    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()[:32]

@@ -62,10 +62,10 @@ from tamis.scan.unread_rows import (
     unread_shares,
 )
 from tamis.selection.filtering import unknown_language_lines
-from tamis.selection.pool import BYTES_PER_TOKEN, Tokens, token_sizes, tokens_of
+from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
-from tamis.settings.tokenizer import counting_tokenizer
+from tamis.settings.tokenizer import BYTES_PER_TOKEN, counting_tokenizer
 from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
 from tamis.trust import CURE, PLUGIN_CURE, asked_by, plugins_asked

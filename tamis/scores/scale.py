@@ -23,6 +23,11 @@ def as_quality(score: ScoreSection) -> pl.Expr:
 
 
 def as_log_odds(score: ScoreSection) -> pl.Expr:
-    """Return the log odds of the quality, which is clipped away from 0 and 1: within 4.6."""
-    quality = as_quality(score).clip(LEAST_QUALITY, 1.0 - LEAST_QUALITY)
-    return (quality / (1.0 - quality)).log()
+    """Return the log odds of the quality of a score."""
+    return log_odds(as_quality(score))
+
+
+def log_odds(quality: pl.Expr) -> pl.Expr:
+    """Return the log odds of a quality from 0 to 1, which is clipped away from its ends: within 4.6."""
+    clipped = quality.clip(LEAST_QUALITY, 1.0 - LEAST_QUALITY)
+    return (clipped / (1.0 - clipped)).log()

@@ -28,6 +28,7 @@ from tamis.settings.budget import Per
 from tamis.settings.config import FiltersSection, SelectionSection
 from tamis.settings.samplers import AWAY_SCORE, METHOD_SCORE, OWN_SCORE, QUALITY_SCORES, score_of
 from tamis.settings.sections import ScoreSection
+from tamis.settings.tokenizer import BYTES_PER_TOKEN
 from tamis.store.tables import Store
 from tamis.tokens.stage import TOKEN_COUNTS
 from tamis.topics.storing import read_topics
@@ -45,7 +46,6 @@ _SCORED_BY = {
     PERPLEXITY_STAGE.name: (PERPLEXITY_STAGE.name,),
 }
 """Stages that a score comes from, which may have set a document aside; of the others the encoder."""
-BYTES_PER_TOKEN = 4.0
 
 
 def candidates(store: Store, section: SelectionSection, scores: Sequence[ScoreSection] = ()) -> pl.DataFrame:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tamis.settings.config import Settings
 
+BYTES_PER_TOKEN = 4
+"""Estimate for texts that no tokenizer has counted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CountingTokenizer:

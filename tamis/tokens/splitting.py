@@ -6,12 +6,9 @@ from pathlib import Path
 from tamis.passages.cutting import Cutter
 from tamis.project import Project
 from tamis.settings.sections import CorpusSection
-from tamis.settings.tokenizer import counting_tokenizer
+from tamis.settings.tokenizer import BYTES_PER_TOKEN, counting_tokenizer
 from tamis.settings.values import CHARACTERS, WORDS, split_length
 from tamis.tokens.counting import NOT_COUNTED, TokenCounter
-
-BYTES_A_TOKEN = 4
-"""Without a tokenizer, and for texts on which it fails: as budgets in tokens are counted."""
 
 
 def cutter_of(project: Project, corpus: CorpusSection, cache: Path) -> Cutter | None:
@@ -28,14 +25,14 @@ def cutter_of(project: Project, corpus: CorpusSection, cache: Path) -> Cutter | 
         return Cutter(limit=length.amount, sizes=_characters)
     found = counting_tokenizer(project.settings)
     if found is None:
-        return Cutter(limit=length.amount * BYTES_A_TOKEN, sizes=_bytes)
+        return Cutter(limit=length.amount * BYTES_PER_TOKEN, sizes=_bytes)
     assert found.path is not None, "settings refuse a tokenizer that the graph trains on the documents"
     counter = TokenCounter(project.model(found.path), cache)
 
     def tokens(texts: Sequence[str]) -> list[int]:
         counts, _refused = counter.count(texts)
         return [
-            -(-len(text.encode()) // BYTES_A_TOKEN) if count == NOT_COUNTED else count
+            -(-len(text.encode()) // BYTES_PER_TOKEN) if count == NOT_COUNTED else count
             for text, count in zip(texts, counts.tolist(), strict=True)
         ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tamis.base.errors import PermanentError, TamisError
 from tamis.base.files import write_atomically
+from tamis.settings.tokenizer import BYTES_PER_TOKEN
 from tamis.settings.training_sections import FineTuningSection
 from tamis.store.digests import canonical_digest
 from tamis.trainer.exchange import RESULT, Result, row_of
@@ -27,9 +28,6 @@ from tamis.training.planned import Trial, model_section
 from tamis.training.results import Outcomes, TrainingResult
 from tamis.training.stage import TRIALS_STAGE
 from tamis.training.trial import Finished, TrialData, finished_trial
-
-BYTES_PER_TOKEN = 4
-"""Of a model whose tokenizer cannot be read here."""
 
 
 class NoAdapterError(PermanentError):

@@ -69,7 +69,7 @@ METHODS = {
     ),
     "row_vectors": (
         "tamis.embedding.identity:COLUMN_CODE_VERSION",
-        "digest_of_files read_row_vectors take_vectors update_row_vectors vectors_of_examples",
+        "read_row_vectors take_vectors update_row_vectors vectors_of_examples",
     ),
     "transport": (
         "tamis.transport:CODE_VERSION",

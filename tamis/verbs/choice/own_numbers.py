@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tamis.embedding.row_vectors import as_bytes, as_halves, one_of_each, unit_halves
-from tamis.scores.scale import LEAST_QUALITY
+from tamis.scores.scale import log_odds
 from tamis.verbs.choice.data_types import UnusableTextsError
 
 VECTORS, QUALITY = "vectors", "quality"
@@ -73,8 +73,7 @@ def own_quality(given: Any, documents: pl.DataFrame) -> pl.DataFrame:
     best = (
         documents.select("doc_id", quality=pl.Series(value_n)).group_by("doc_id").agg(pl.col("quality").max())
     )
-    clipped = pl.col("quality").clip(LEAST_QUALITY, 1 - LEAST_QUALITY)
-    return best.with_columns(judge_margin_predicted=(clipped / (1 - clipped)).log())
+    return best.with_columns(judge_margin_predicted=log_odds(pl.col("quality")))
 
 
 def _refuse(argument: str, wrong_n: npt.NDArray[np.bool_], what: str) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -33,8 +34,22 @@ SQUEUE = r"""#!/bin/bash
 [ -f "$STATE/away" ] && { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
 echo 47110
 [ -f "$STATE/lost" ] && exit 0
-kill -0 -- "-$(cat "$STATE/job")" 2> /dev/null && echo 4711
+"$PYTHON" "$STATE/alive.py" "$(cat "$STATE/job")" && echo 4711
 exit 0
+"""
+# A job that ended is gone, even where nobody collects its process.
+ALIVE = """
+import os, sys
+import psutil
+
+def is_of_the_job(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == int(sys.argv[1])
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+
+
+sys.exit(not any(map(is_of_the_job, psutil.process_iter())))
 """
 SCANCEL = r"""#!/bin/bash
 sleep 0.3
@@ -72,6 +87,7 @@ class Cluster:
         assert wrapper.count("sleep 10") == 1
         (root / "submit.sh").write_text(wrapper.replace("sleep 10", "sleep 0.05"))
         (root / "train.py").write_text(TRAIN)
+        (self.state / "alive.py").write_text(ALIVE)
         self.command = ["bash", "submit.sh", str(self.folder / "spec.json")]
 
     def calls(self) -> list[str]:
@@ -95,6 +111,7 @@ def cluster(tmp_path, monkeypatch) -> Cluster:
     made = Cluster(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("STATE", str(made.state))
+    monkeypatch.setenv("PYTHON", sys.executable)
     return made
 
 

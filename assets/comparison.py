@@ -17,18 +17,17 @@ from tamis.evaluation.stage import evaluation_active, evaluation_settings
 from tamis.platform.assets.evaluation import controls_of
 from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
+from tamis.platform.assets.training import ended
 from tamis.platform.resources.judge import JudgeResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
 from tamis.report.samplers import sampler_page
-from tamis.retention.held_back import keep_values
 from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
 from tamis.store.tables import ALL
-from tamis.trainer.runs import InTrainingError, room
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
@@ -39,26 +38,36 @@ from tamis.trust import require_trusted
 @asset("sampler_trials", ["torch"], engine=True)
 def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """The same small model trained on each sampler's selection, with several seeds for data and training."""
-    submitted = _submitted(work, judge) if work.project.settings.trainer else None
-    if submitted is not None and not submitted.has_ended:
-        keep_values(work.project.home, work.current, [(work.stage.name, "")], work.attempt)
-        yield from work.leave("", InTrainingError("the comparison of samplers"))
-        return
+    runs = ComparedRuns(project=work.project, input_key=work.key(""))
+    by_command = work.project.settings.trainer is not None
+    if by_command:
+        with tried_once():
+            require_trusted(work.project)
+            if not runs.is_planned:
+                runs.plan(work.store, configured(work, judge))
+            has_ended = yield from ended(work, "", runs, "the comparison of samplers")
+        if not has_ended:
+            return
     evaluated = evaluation_active(work.snapshot)
     cache = work.project.home.cache
 
     def checkpoint(run: str) -> Path | None:
         return checkpoint_of(cache, run) if evaluated else None
 
-    if submitted is not None:
+    if by_command:
         with tried_once():
-            rows = submitted.record(work.store, checkpoint)
+            rows = runs.record(work.store, checkpoint)
     else:
         comparison = configured(work, judge)
-        runs = len(comparison.runs)
-        with work.progress(f"{runs} runs", runs * comparison.options.tokens, "tokens") as progress:
+        count = len(comparison.runs)
+        with work.progress(f"{count} runs", count * comparison.options.tokens, "tokens") as progress:
             rows = make_runs(
-                work.store, comparison, cache, progress.advance, work.context.log.info, checkpoint
+                work.project,
+                work.store,
+                comparison,
+                progress.advance,
+                work.context.log.info,
+                checkpoint,
             )
     if evaluated:
         with work.progress("evaluation of compared runs", unit="runs") as progress:
@@ -80,19 +89,7 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
             },
         )
     )
-    if submitted is not None:
-        submitted.erase()
-
-
-def _submitted(work: Work, judge: JudgeResource) -> ComparedRuns:
-    """The runs on the command of [trainer], planned, and submitted as far as there is room."""
-    runs = ComparedRuns(project=work.project, input_key=work.key(""))
-    with tried_once():
-        require_trusted(work.project)
-        if not runs.is_planned:
-            runs.plan(work.store, configured(work, judge))
-        runs.submit(work.store, room(work.project))
-    return runs
+    runs.erase()
 
 
 def configured(work: Work, judge: JudgeResource) -> Comparison:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tamis.mixture.analysis import (
     with_larger_runs,
 )
 from tamis.mixture.planned import stored_swarm, write_larger, write_swarm
-from tamis.mixture.runs import evaluated, run_documents, texts_in_order
+from tamis.mixture.runs import losses, read_run, run_content, run_documents, train_run, unmeasured
 from tamis.mixture.sources import (
     Design,
     design,
@@ -37,18 +37,16 @@ from tamis.mixture.sources import (
     usable_documents,
 )
 from tamis.mixture.stage import recipe_settings
-from tamis.mixture.submitted import finish_run, measured_losses, unmeasured
 from tamis.mixture.swarm import PlannedRun, SwarmOptions
 from tamis.platform.assets.scorers import target_table
 from tamis.platform.assets.selection import computed
 from tamis.platform.assets.specification import asset, per_partition
-from tamis.platform.assets.training import checkpoint_folder, given_up
+from tamis.platform.assets.training import checkpoint_folder, ended, given_up
 from tamis.platform.resources.judge import JudgeResource
 from tamis.platform.resources.tracker import TrackerResource
 from tamis.records.manifest import InputReference, canonical_json
 from tamis.records.registered import require_unregistered
 from tamis.report.mixture import PAGE, mixture_page
-from tamis.retention.held_back import keep_values
 from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
@@ -64,12 +62,11 @@ from tamis.settings.samplers import complete_options
 from tamis.store.digests import canonical_digest
 from tamis.store.tables import ALL, quoted
 from tamis.topics.storing import NO_VECTOR
-from tamis.trainer.runs import InTrainingError, RunSubmission
+from tamis.trainer.runs import Run
+from tamis.trainer.trials import Finished, training_metadata
 from tamis.training import CODE_VERSION as TRAINING_CODE_VERSION
-from tamis.training import DivergedError, PretrainingOptions, TrainingResult, preset_shape, pretrain
-from tamis.training.loop import resume_folder
+from tamis.training import DivergedError, TrainingResult
 from tamis.training.storing import record_training_documents
-from tamis.training.trial import Finished, training_metadata
 from tamis.transport.storing import target_vectors
 
 AGREES = (
@@ -236,33 +233,25 @@ def agreement_runs(work: Work, key: str, tracker: TrackerResource) -> Iterator[A
 
 
 def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
-    """Train a run, or have the command of [trainer] train it.
-
-    One that Tamis trains goes on where it was killed; if it diverges, it has no losses, and is noted so.
-    """
+    """Train a run, or have the command of [trainer] train it; one that Tamis trains goes on after a kill."""
     swarm = work.snapshot.swarm
     assert swarm is not None
-    run = swarm.proxies.get(key) or swarm.larger[key]
-    require_unregistered(work.store, run.name)
+    planned = swarm.run(key)
+    require_unregistered(work.store, key)
     tracker.require(work.project)
-    documents, folder = run_documents(work.store, run), checkpoint_folder(work, run.name)
+    documents, folder = run_documents(work.store, planned), checkpoint_folder(work, key)
     by_source = {str(name): part["doc_id"].to_list() for (name,), part in documents.group_by("source")}
     repeated = dict(documents.filter(pl.col("count") > 1).select("doc_id", "count").iter_rows())
-    record_training_documents(work.store, run.name, by_source, repeated)
-    submission = None
-    if work.project.settings.trainer is not None:
-        submission = yield from _submitted(work, key)
-        if submission is None:
+    record_training_documents(work.store, key, by_source, repeated)
+    run = _run(work, key)
+    with tried_once(), given_up(run):
+        has_ended = yield from ended(work, key, run, f"run {key} of the mixture")
+        if not has_ended:
             return
-    result, failure = None, None
-    if submission is not None:
-        with tried_once(), given_up(submission):
-            result = finish_run(submission, folder)
-    else:
-        result, failure = _pretrained(work, run, documents, folder)
+        result, failure = _result(work, planned, run, folder)
     row: dict[str, Any] = {
-        "run": run.name,
-        "preset": run.preset,
+        "run": key,
+        "preset": planned.preset,
         "documents": len(documents),
         "largest_count": documents["count"].max(),
         "failure": failure,
@@ -271,70 +260,49 @@ def _trained(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     if result is not None:
         row |= {name: getattr(result, name) for name in FIGURES}
         row["checkpoint"] = work.project.home.relative(folder)
-        row["mlflow_run"] = tracker.log(work.project, _finished(work, run, result, row, by_source))
+        row["mlflow_run"] = tracker.log(work.project, _finished(work, planned, result, row, by_source))
         announce = partial(tracker.register, work.project, row["mlflow_run"])
         if math.isnan(result.flops):
             row |= {"flops": None}
     work.store.merge_values("mixture_runs", [row])
     yield from work.record(
         Output(
-            partition=run.name,
+            partition=key,
             rows=[
-                Rows(table="mixture_runs", where=f"run = {quoted(run.name)}"),
-                Rows(table="trained_on", where=f"checkpoint = {quoted(run.name)}"),
+                Rows(table="mixture_runs", where=f"run = {quoted(key)}"),
+                Rows(table="trained_on", where=f"checkpoint = {quoted(key)}"),
             ],
             files=[folder] if result is not None else [],
             row_count=len(documents),
             metadata={
                 **(training_metadata(result) if result is not None else {"failure": failure}),
-                "shares": dg.MetadataValue.json(dict(run.weights)),
+                "shares": dg.MetadataValue.json(dict(planned.weights)),
             },
             announce=announce,
         )
     )
-    if submission is not None:
-        submission.erase()
+    run.erase()
 
 
-def _pretrained(
-    work: Work, run: PlannedRun, documents: pl.DataFrame, folder: Path
+def _run(work: Work, key: str) -> Run:
+    every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
+    run = every.of(work.stage.name, key, work.key(key))
+    assert isinstance(run, Run)
+    return run
+
+
+def _result(
+    work: Work, planned: PlannedRun, run: Run, folder: Path
 ) -> tuple[TrainingResult | None, str | None]:
-    """The result of a run that Tamis trains, or why it has none."""
-    settings = work.project.settings.pretraining
-    options = PretrainingOptions(
-        seed=work.project.seed, **settings.model_dump(exclude={"vocabulary", "tokens"}), tokens=run.tokens
-    )
-    with work.progress(f"run {run.name}", run.tokens, "tokens") as progress:
+    """The result of a run, or why it has none: its loss diverged while Tamis trained it."""
+    if work.project.settings.trainer is not None:
+        return read_run(run, folder), None
+    content = run_content(work.project, planned, work.upstream("tokenizer"), _section(work).targets)
+    with work.progress(f"run {run.name}", planned.tokens, "tokens") as progress:
         try:
-            result = pretrain(
-                preset_shape(run.preset, settings.vocabulary),
-                texts_in_order(work.store, documents, work.project.seed),
-                work.upstream("tokenizer"),
-                options,
-                folder,
-                resume_folder(work.project.home.cache, "mixture_runs", work.key(run.name)[:16]),
-                advance=progress.advance,
-            )
+            return train_run(run, content, folder, progress.advance), None
         except DivergedError as error:
             return None, f"diverged: {error}"
-    return result, None
-
-
-def _submitted(work: Work, key: str) -> Generator[Any, None, RunSubmission | None]:
-    """A run of the command of [trainer] that has ended; one that has not is submitted and left: None."""
-    every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
-    submission = every.of(work.stage.name, key, work.key(key))
-    assert isinstance(submission, RunSubmission)
-    with tried_once(), given_up(submission):
-        if not submission.has_ended:
-            for line in every.end_stale():
-                work.context.log.warning(line)
-            every.submit(submission)
-    if submission.has_ended:
-        return submission
-    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
-    yield from work.leave(key, InTrainingError(f"run {key} of the mixture"))
-    return None
 
 
 def _finished(
@@ -369,32 +337,29 @@ def agreement_losses(work: Work, key: str) -> Iterator[Any]:
 
 
 def _evaluated(work: Work, key: str, runs: str) -> Iterator[Any]:
-    length, targets = work.project.settings.pretraining.sequence_length, _section(work).targets
-    where = f"run = {quoted(key)}"
+    targets, where = _section(work).targets, f"run = {quoted(key)}"
     (failure,) = work.store.read("mixture_runs", ["failure"], where)["failure"].to_list() or [None]
-    submission = None
-    if failure:
-        found: list[tuple[str, float | None, int]] = [(target, None, 0) for target in targets]
-    elif work.project.settings.trainer is not None:
-        checkpoint = work.upstream(runs, key)
-        if unmeasured(work.store, checkpoint, targets):
-            submission = yield from _submitted(work, key)
-            if submission is None:
-                return
-        with tried_once(), given_up(submission):
-            found = measured_losses(work.store, checkpoint, targets, submission)
+    checkpoint, run = None if failure else work.upstream(runs, key), _run(work, key)
+    if checkpoint is None:
+        measured: list[tuple[str, float | None, int]] = [(target, None, 0) for target in targets]
     else:
-        found = evaluated(work.store, work.upstream(runs, key), targets, length)
+        with tried_once(), given_up(run):
+            later = None
+            if work.project.settings.trainer is not None and unmeasured(work.store, checkpoint, targets):
+                later = run
+                has_ended = yield from ended(work, key, run, f"run {key} of the mixture")
+                if not has_ended:
+                    return
+            measured = losses(work.project, checkpoint, targets, later)
     rows = [
         {"run": key, "target": target, "bits_per_byte": bits, "examples": count}
-        for target, bits, count in found
+        for target, bits, count in measured
     ]
     values = pl.DataFrame(rows, schema_overrides={"bits_per_byte": pl.Float64})
     work.store.put("mixture_losses", values, where)
-    measured = {f"bits_per_byte_{one}": bits for one, bits, _count in found if bits is not None}
-    yield from work.record(Output(partition=key, row_count=len(rows), metadata=measured))
-    if submission is not None:
-        submission.erase()
+    facts = {f"bits_per_byte_{target}": bits for target, bits, _count in measured if bits is not None}
+    yield from work.record(Output(partition=key, row_count=len(rows), metadata=facts))
+    run.erase()
 
 
 @asset("mixture_law", ["scipy"], [PREDICTS])

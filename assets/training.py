@@ -1,7 +1,7 @@
 """Training: the tokenizer and base models of the pool, and trials that fine-tune them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.errors import TamisError, may_pass
+from tamis.comparison.submitted import ComparedRuns
 from tamis.corpus.intake import texts_of
 from tamis.graph.submissions import Submissions
 from tamis.graph.trial_data import trial_data
@@ -22,8 +23,8 @@ from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.store.tables import quoted
-from tamis.trainer.runs import InTrainingError, Submission, erase_unused
-from tamis.trainer.trials import TrialSubmission
+from tamis.trainer.runs import InTrainingError, Run, erase_unused
+from tamis.trainer.trials import read_trial, train_trial, training_metadata, trial_metadata, trial_run
 from tamis.training import (
     PretrainingOptions,
     count_parameters,
@@ -39,7 +40,6 @@ from tamis.training.storing import (
     pretraining_documents,
     record_training_documents,
 )
-from tamis.training.trial import forget_state, run_trial, training_metadata, trial_metadata
 
 TOKENIZER_DOCUMENTS = 4_000
 IMPROVED = (
@@ -111,35 +111,26 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
     """A base model fine-tuned on part of a target or warmed up on a selection, with the held-out loss."""
     require_unregistered(work.store, key)
     trial, input_key = work.snapshot.trials[key], work.key(key)
-    submission = None
-    if work.project.settings.trainer is not None:
-        submission = TrialSubmission(project=work.project, trial=trial, input_key=input_key)
-    with tried_once(), failure_noted(work.store, key, input_key), given_up(submission):
+    run = trial_run(work.project, trial, input_key)
+    with tried_once(), failure_noted(work.store, key, input_key), given_up(run):
         tracker.require(work.project)
-        base = work.upstream("base_models", trial.model)
-        data = trial_data(work.project, work.snapshot, work.current, trial, base)
-        if submission is not None and not submission.has_ended:
-            every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
-            for line in every.end_stale():
-                work.context.log.warning(line)
-            submission.submit(data)
-        if submission is not None and not submission.has_ended:
-            keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
-            yield from work.leave(key, InTrainingError(f"trial {key}"), IMPROVED[0])
+        has_ended = yield from ended(work, key, run, f"trial {key}", IMPROVED[0])
+        if not has_ended:
             return
+        base, folder = work.upstream("base_models", trial.model), checkpoint_folder(work, key)
+        data = trial_data(work.project, work.snapshot, work.current, trial, base)
         # Rows of what a trial saw would be without a result where its own is refused.
-        results = submission.results(data) if submission is not None else ()
+        results = run.results(data.held_out) if work.project.settings.trainer else None
         seen = {stage.data: stage.doc_ids for stage in data.stages}
         repeated = {one: count for stage in data.stages for one, count in stage.repeated.items()}
         record_training_documents(work.store, key, seen, repeated)
-        folder = checkpoint_folder(work, key)
-        if submission is not None:
-            finished = submission.finish(data, results, folder)
+        if results is not None:
+            finished = read_trial(run, trial, data, results, folder)
         else:
             with work.progress(f"trial {key}", data.expected_tokens, "tokens") as progress:
-                finished = run_trial(work.project, trial, data, folder, input_key, progress.advance)
-        run = tracker.log(work.project, finished)
-    work.store.merge("trials", finished.row(run))
+                finished = train_trial(run, trial, data, folder, progress.advance)
+        tracked = tracker.log(work.project, finished)
+    work.store.merge("trials", finished.row(tracked))
     improved = dg.AssetCheckResult(
         asset_key="trials",
         check_name="improved",
@@ -155,27 +146,46 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
             ],
             files=[folder],
             row_count=sum(len(doc_ids) for doc_ids in seen.values()),
-            metadata=trial_metadata(finished, run) | ({"spec": submission.spec} if submission else {}),
+            metadata=trial_metadata(finished, tracked)
+            | ({"spec": run.spec} if work.project.settings.trainer else {}),
             checks=[improved],
-            announce=partial(tracker.register, work.project, run),
+            announce=partial(tracker.register, work.project, tracked),
         )
     )
-    forget_state(work.project, input_key)
-    if submission is not None:
-        submission.erase()
-        erase_unused(work.project.home)
+    run.erase()
+    erase_unused(work.project.home)
     for line in remove_superseded(work.project, read_current_values(work.store)):
         work.context.log.info(line)
 
 
+def ended(
+    work: Work, key: str, run: Run | ComparedRuns, name: str, *checks: str
+) -> Generator[Any, None, bool]:
+    """Return whether a run on the command of [trainer] has ended, or Tamis trains it now.
+
+    One that has not is started as far as there is room, and the step left.
+    """
+    if work.project.settings.trainer is None or run.has_ended:
+        return True
+    every = Submissions(project=work.project, snapshot=work.snapshot, current=work.current)
+    for line in every.end_stale():
+        work.context.log.warning(line)
+    every.submit(run)
+    if run.has_ended:
+        return True
+    keep_values(work.project.home, work.current, [(work.stage.name, key)], work.attempt)
+    yield from work.leave(key, InTrainingError(name), *checks)
+    return False
+
+
 @contextlib.contextmanager
-def given_up(submission: Submission | None) -> Iterator[None]:
-    """Stop what runs of a trial on the command of [trainer] when it fails; what may pass leaves it alone."""
+def given_up(run: Run | None) -> Iterator[None]:
+    """Stop what runs of a run on the command of [trainer] when it fails; what may pass leaves it alone."""
     try:
         yield
     except TamisError as error:
-        if submission is not None and not may_pass(error):
-            submission.give_up()
+        if run is not None and not may_pass(error):
+            run.give_up()
         raise
 
 

@@ -14,7 +14,7 @@ from tamis.training.tracking import (
     require_experiment,
     require_tracker,
 )
-from tamis.training.trial import Finished
+from tamis.trainer.trials import Finished
 from tamis.trust import require_trusted
 
 

@@ -32,6 +32,7 @@ from tamis.comparison.runs import (
 from tamis.corpus.intake import texts_of
 from tamis.coverage.sampling import keyed_uniform
 from tamis.evaluation.controls import Control
+from tamis.project import Project
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
@@ -40,9 +41,9 @@ from tamis.settings.sections import ScoreSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
+from tamis.trainer.runs import Run
 from tamis.training import CODE_VERSION, DivergedError, model_identity
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
-from tamis.training.loop import resume_folder
 from tamis.training.options import Session
 from tamis.training.stage import TRAINED_ON
 from tamis.training.storing import keyed_order, split_texts, text_batches
@@ -121,7 +122,7 @@ class NamedRun:
     key: str
     planned: PlannedRun
     doc_ids: Sequence[str]
-    nothing_learnt: str | None
+    nothing_learnt: str | None = None
 
 
 def named_runs(
@@ -147,33 +148,55 @@ def named_runs(
         )
 
 
-def make_runs(
+def run_of(project: Project, run: NamedRun, seed: int) -> Run:
+    """Return the run that is recorded under a key."""
+    return Run(project=project, stage=TABLE, name=run.planned.label, input_key=run.key, seeds=(seed,))
+
+
+def missing_runs(
     store: Store,
     comparison: Comparison,
-    cache: Path,
+    held_out: Mapping[str, Sequence[str]],
+    keys: list[str],
+    advance: Advance = ignore,
+) -> Iterator[NamedRun]:
+    """Yield the runs that have no row yet; add the keys of all to `keys`.
+
+    Runs from which nothing could be learnt get their rows at once. `held_out` as for `named_runs`.
+    """
+    for run in named_runs(store, comparison, held_out):
+        keys.append(run.key)
+        if run.key in known_runs(store) or bring_back(store, [run.key]):
+            advance(comparison.options.tokens)
+        elif run.nothing_learnt:
+            record_run(store, run, digests(comparison.controls), run.nothing_learnt)
+        else:
+            yield run
+
+
+def make_runs(
+    project: Project,
+    store: Store,
+    comparison: Comparison,
     advance: Advance = ignore,
     say: Callable[[str], None] = lambda text: None,
     checkpoint: Callable[[str], Path | None] = lambda run: None,
 ) -> pl.DataFrame:
-    """Make the runs that are missing and set aside those that belong to no planned run; all rows, in order.
+    """Have Tamis train the missing runs, and set aside runs that are not planned; all rows, in order.
 
-    `cache`: where interrupted runs keep their state. `checkpoint`: folder for the model of a run, where it is
-    wanted. `advance` counts tokens. A run whose loss diverges gets
-    a row without losses. A run that was made before a control was added is not made again for it. Raises
-    `TooSmallPoolError`.
+    `checkpoint`: folder for the model of a run, where it is wanted. `advance` counts tokens. A run whose loss
+    diverges gets a row without losses. A run that was made before a control was added is not made again for
+    it. Raises `TooSmallPoolError`.
     """
     held_out = held_out_texts(store, comparison)
     measured = held_out | {control.name: list(control.texts) for control in comparison.controls}
     keys: list[str] = []
-    for run in named_runs(store, comparison, held_out):
-        keys.append(run.key)
-        if is_made(store, run.key):
-            advance(comparison.options.tokens)
-            continue
+    for run in missing_runs(store, comparison, held_out, keys, advance):
         say(run.planned.label)
-        session = Session(resume=resume_folder(cache, "sampler_trials", run.key), advance=advance)
-        result = run.nothing_learnt or _run(store, comparison, run, measured, session, checkpoint(run.key))
-        record_run(store, run.key, run.planned, len(run.doc_ids), digests(comparison.controls), result)
+        seed = comparison.training_seed(run.planned)
+        session = Session(resume=run_of(project, run, seed).state, advance=advance)
+        result = _train(store, comparison, run, measured, session, checkpoint(run.key))
+        record_run(store, run, digests(comparison.controls), result)
     return all_runs(store, keys, digests(comparison.controls))
 
 
@@ -182,23 +205,11 @@ def digests(controls: Sequence[Control]) -> dict[str, str]:
     return {control.name: control.digest for control in controls}
 
 
-def is_made(store: Store, key: str) -> bool:
-    """Return whether a run has a row; one that an earlier comparison made is brought back."""
-    return key in known_runs(store) or bool(bring_back(store, [key]))
-
-
-def record_run(
-    store: Store,
-    key: str,
-    planned: PlannedRun,
-    documents: int,
-    controls: Mapping[str, str],
-    result: MeasuredRun | str,
-) -> None:
+def record_run(store: Store, run: NamedRun, controls: Mapping[str, str], result: MeasuredRun | str) -> None:
     """Write the row of a run, and its losses on `controls` (digest of their texts), or why it has none."""
     if isinstance(result, MeasuredRun):
-        store.merge_values(CONTROLS, list(_control_rows(key, controls, result)))
-    store.merge(TABLE, _row(key, planned, documents, result))
+        store.merge_values(CONTROLS, list(_control_rows(run.key, controls, result)))
+    store.merge(TABLE, _row(run, result))
 
 
 def all_runs(store: Store, keys: Sequence[str], controls: Mapping[str, str]) -> pl.DataFrame:
@@ -282,7 +293,7 @@ def _selection(section: SamplerTrialsSection, planned: PlannedRun) -> SelectionS
     return SelectionSection(name="trial", sampler=planned.sampler, target=section.target, budget=budget)
 
 
-def _run(
+def _train(
     store: Store,
     comparison: Comparison,
     run: NamedRun,
@@ -307,9 +318,9 @@ def training_texts(store: Store, doc_ids: Sequence[str], seed: int) -> Iterator[
         yield from batch.values()
 
 
-def _row(key: str, planned: PlannedRun, documents: int, result: MeasuredRun | str) -> pa.Table:
+def _row(run: NamedRun, result: MeasuredRun | str) -> pa.Table:
     """The row of a run, or of one without losses and why."""
-    values: dict[str, Any] = {"run": key, **asdict(planned), "documents": documents}
+    values: dict[str, Any] = {"run": run.key, **asdict(run.planned), "documents": len(run.doc_ids)}
     if isinstance(result, str):
         values |= {"failure": result}
     else:

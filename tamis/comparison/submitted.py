@@ -22,12 +22,13 @@ from tamis.comparison.runs import TABLE, PlannedRun
 from tamis.comparison.storing import (
     TARGET,
     Comparison,
+    NamedRun,
     all_runs,
     digests,
     held_out_texts,
-    is_made,
-    named_runs,
+    missing_runs,
     record_run,
+    run_of,
     training_texts,
 )
 from tamis.project import Project
@@ -36,7 +37,7 @@ from tamis.selection.pool import token_sizes
 from tamis.store.home import Home
 from tamis.store.tables import Store
 from tamis.trainer.exchange import EVALUATE, Result, texts_of, write_texts
-from tamis.trainer.runs import NOTED, RunSubmission, Training, erase, submitted, trainer_folder
+from tamis.trainer.runs import NOTED, Content, Rows, Run, erase, submitted, trainer_folder
 from tamis.training.evaluation import Evaluation
 from tamis.training.followed import MeasuredRun
 from tamis.training.shapes import ModelShape
@@ -90,15 +91,9 @@ class ComparedRuns:
         """
         held_out = held_out_texts(store, comparison)
         measured = held_out | {control.name: list(control.texts) for control in comparison.controls}
-        controls, options = digests(comparison.controls), comparison.options
-        keys, runs, sets = [], {}, {}
-        for run in named_runs(store, comparison, held_out):
-            keys.append(run.key)
-            if is_made(store, run.key):
-                continue
-            if run.nothing_learnt:
-                record_run(store, run.key, run.planned, len(run.doc_ids), controls, run.nothing_learnt)
-                continue
+        options, runs, sets = comparison.options, {}, {}
+        keys: list[str] = []
+        for run in missing_runs(store, comparison, held_out, keys):
             planned = run.planned
             place = f"{planned.sampler} {planned.budget} {planned.data_seed}"
             sets[place] = list(run.doc_ids)
@@ -110,7 +105,7 @@ class ComparedRuns:
             "runs": runs,
             "sets": sets,
             "measured": {name: [normalised_id(text) for text in own] for name, own in measured.items()},
-            "controls": controls,
+            "controls": digests(comparison.controls),
             "model": str(comparison.start.model),
             "shape": comparison.start.shape and asdict(comparison.start.shape),
             "tokens": options.tokens,
@@ -129,30 +124,28 @@ class ComparedRuns:
                 erase(one.folder)
 
     @cached_property
-    def submissions(self) -> list[RunSubmission]:
+    def runs(self) -> list[Run]:
         """The runs of the plan, in their order."""
         return [
-            RunSubmission(
-                project=self.project,
-                input_key=key,
-                stage=TABLE,
-                name=PlannedRun(**run["planned"]).label,
-                seed=run["seed"],
-            )
-            for key, run in self._plan["runs"].items()
+            run_of(self.project, self._named(key), run["seed"]) for key, run in self._plan["runs"].items()
         ]
+
+    def _named(self, key: str) -> NamedRun:
+        run = self._plan["runs"][key]
+        planned, doc_ids = PlannedRun(**run["planned"]), self._plan["sets"][run["documents"]]
+        return NamedRun(key=key, planned=planned, doc_ids=doc_ids)
 
     @property
     def has_failed(self) -> bool:
         """Return whether a run has failed since the last attempt: no further run is then submitted."""
-        return any(map(self._has_failed, self.submissions))
+        return any(map(self._has_failed, self.runs))
 
-    def _has_failed(self, one: RunSubmission) -> bool:
+    def _has_failed(self, one: Run) -> bool:
         checked = one.folder / CHECKED
-        if not one.is_submitted or one.run.ended is None or one.run.is_interrupted or checked.exists():
+        if not one.is_submitted or one.first.ended is None or one.first.is_interrupted or checked.exists():
             return False
         try:
-            one.run.result(self._held_out)
+            one.first.result(self._held_out)
         except TamisError:
             return True
         checked.touch()
@@ -161,40 +154,39 @@ class ComparedRuns:
     @property
     def is_given_up(self) -> bool:
         """Return whether the failure of a run is noted: only a person has the others submitted."""
-        return any((one.folder / NOTED).exists() for one in self.submissions)
+        return any((one.folder / NOTED).exists() for one in self.runs)
 
     @property
-    def waiting(self) -> list[RunSubmission]:
+    def waiting(self) -> list[Run]:
         """Runs that could be submitted now."""
-        return [] if self.has_failed else [one for one in self.submissions if one.waiting]
+        return [] if self.has_failed else [one for one in self.runs if one.waiting]
 
     @property
     def has_ended(self) -> bool:
         """Return whether nothing runs or is left to submit."""
         # A run may be interrupted between both looks: what does not run now may wait then.
-        return not any(one.running for one in self.submissions) and not self.waiting
+        return not any(one.running for one in self.runs) and not self.waiting
 
     def submit(self, store: Store, free: int) -> None:
-        """Submit the next runs, `free` at most; raises what `RunSubmission.submit` raises.
+        """Submit the next runs, `free` at most; raises what `Run.submit` raises.
 
         Runs whose failure is noted begin from nothing.
         """
-        for one in self.submissions:
+        for one in self.runs:
             if (one.folder / NOTED).exists():
                 one.erase()
         for one in self.waiting[:free]:
-            one.submit(self._training(store, one))
+            one.submit(self._content(store, one))
 
-    def _training(self, store: Store, one: RunSubmission) -> Training:
-        plan, run = self._plan, self._plan["runs"][one.input_key]
-        return Training(
+    def _content(self, store: Store, one: Run) -> Content:
+        plan = self._plan
+        texts = training_texts(store, self._named(one.input_key).doc_ids, one.seeds[0])
+        return Content(
             model=Path(plan["model"]) if Path(plan["model"]).is_dir() else plan["model"],
             shape=ModelShape(**plan["shape"]) if plan["shape"] else None,
             learning_rate=plan["learning_rate"],
             held_out=self._held_out,
-            train=training_texts(store, plan["sets"][run["documents"]], one.seed),
-            tokens=plan["tokens"],
-            steps=plan["steps"],
+            stages=[Rows(examples=texts, tokens=plan["tokens"], steps=plan["steps"])],
         )
 
     @cached_property
@@ -212,27 +204,26 @@ class ComparedRuns:
         sizes = token_sizes(store).select("doc_id", "n_tokens")
         failed: dict[str, TamisError] = {}
         recorded = 0
-        for one in self.submissions:
-            if not one.is_submitted or one.run.is_interrupted:  # it goes on in its folder
+        for one in self.runs:
+            if not one.is_submitted or one.first.is_interrupted:  # it goes on in its folder
                 continue
             try:
-                result = one.run.result(self._held_out)
+                result = one.first.result(self._held_out)
             except TamisError as error:
                 failed[one.name] = error
                 one.give_up()
                 continue
             if result.checkpoint is not None and (folder := checkpoint(one.input_key)):
                 one.keep([[result]], folder)
-            self._record(store, one, result, sizes)
+            self._record(store, one.input_key, result, sizes)
             recorded += 1
         if failed:
             raise ComparedRunsFailedError(failed, recorded)
         return all_runs(store, self._plan["keys"], self._plan["controls"])
 
-    def _record(self, store: Store, one: RunSubmission, result: Result, sizes: pl.DataFrame) -> None:
-        run = self._plan["runs"][one.input_key]
-        doc_ids = self._plan["sets"][run["documents"]]
-        own = sizes.join(pl.DataFrame({"doc_id": doc_ids}), on="doc_id", how="semi")
+    def _record(self, store: Store, key: str, result: Result, sizes: pl.DataFrame) -> None:
+        run = self._named(key)
+        own = sizes.join(pl.DataFrame({"doc_id": run.doc_ids}), on="doc_id", how="semi")
         evaluations = {name: _evaluation(result, ids) for name, ids in self._plan["measured"].items() if ids}
         measured = MeasuredRun(
             tokens=result.tokens,
@@ -242,13 +233,12 @@ class ComparedRuns:
             curve=[(max(1, result.tokens), evaluations[TARGET].bits_per_byte)],
             evaluations=evaluations,
         )
-        planned = PlannedRun(**run["planned"])
-        record_run(store, one.input_key, planned, len(doc_ids), self._plan["controls"], measured)
+        record_run(store, run, self._plan["controls"], measured)
 
     def erase(self) -> None:
         """Stop what runs, and erase the plan and its runs."""
         if self.is_planned:
-            for one in self.submissions:
+            for one in self.runs:
                 one.erase()
         shutil.rmtree(self.folder, ignore_errors=True)
 

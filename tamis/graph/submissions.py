@@ -20,17 +20,16 @@ from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import stages
 from tamis.graph.trial_data import trial_data
+from tamis.mixture.runs import measuring_content, run_content, unmeasured
 from tamis.mixture.stage import LARGER_LOSSES_STAGE, LARGER_STAGE, LOSSES_STAGE, RUNS_STAGE
-from tamis.mixture.submitted import measuring, run_training, unmeasured
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.store.home import Home
 from tamis.trainer.runs import (
     NOTED,
-    RunSubmission,
-    Submission,
+    Content,
+    Run,
     Submitted,
-    Training,
     erase,
     erase_unused,
     given_spec,
@@ -40,9 +39,8 @@ from tamis.trainer.runs import (
     trainer_folder,
     under_way,
 )
-from tamis.trainer.trials import TrialSubmission
+from tamis.trainer.trials import trial_content, trial_run
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
-from tamis.training.trial import TrialData
 
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
@@ -60,45 +58,41 @@ class Submissions:
     snapshot: ProjectSnapshot
     current: CurrentValues
 
-    def of(self, stage: str, partition: str, key: str) -> Submission | ComparedRuns:
-        """Return what is submitted for a partition of a stage with its input key."""
+    def of(self, stage: str, partition: str, key: str) -> Run | ComparedRuns:
+        """Return the run of a partition of a stage with its input key, of a comparison all its runs."""
         if stage == SAMPLER_TRIALS_STAGE.name:
             return ComparedRuns(project=self.project, input_key=key)
         if stage == TRIALS_STAGE.name:
-            trial = self.snapshot.trials[partition]
-            return TrialSubmission(project=self.project, trial=trial, input_key=key)
-        return RunSubmission(
+            return trial_run(self.project, self.snapshot.trials[partition], key)
+        return Run(
             project=self.project,
-            input_key=key,
             stage=stage,
             name=partition,
-            seed=self.project.seed,
-            measures=stage in MEASURED,
+            input_key=key,
+            seeds=(self.project.seed,),
+            stages=0 if stage in MEASURED else 1,
         )
 
-    def submit(self, submission: Submission | ComparedRuns) -> None:
-        """Submit the runs that wait, as far as there is room; raises what they fail with."""
-        if isinstance(submission, ComparedRuns):
-            submission.submit(self.project.home.store, room(self.project))
-        elif isinstance(submission, TrialSubmission):
-            submission.submit(self._data(submission))
-        elif isinstance(submission, RunSubmission):
-            submission.submit(self._training(submission))
+    def submit(self, run: Run | ComparedRuns) -> None:
+        """Start what waits, as far as there is room; raises what that fails with."""
+        if isinstance(run, ComparedRuns):
+            run.submit(self.project.home.store, room(self.project))
+        else:
+            run.submit(self._content(run))
 
-    def _training(self, submission: RunSubmission) -> Training:
-        """Return the content of a run of a mixture."""
-        section, swarm = self.project.settings.mixture, self.snapshot.swarm
+    def _content(self, run: Run) -> Content:
+        store, section, swarm = self.project.home.store, self.project.settings.mixture, self.snapshot.swarm
+        if run.stage == TRIALS_STAGE.name:
+            trial = self.snapshot.trials[run.name]
+            base = self._files(BASE_MODELS_STAGE.name, trial.model)
+            data = trial_data(self.project, self.snapshot, self.current, trial, base)
+            return trial_content(self.project, trial, data)
         assert section is not None
         assert swarm is not None
-        if submission.measures:
-            checkpoint = self._checkpoint(submission)
-            missing = unmeasured(self.project.home.store, checkpoint, section.targets)
-            return measuring(submission.name, checkpoint, missing)
-        run = swarm.proxies.get(submission.name) or swarm.larger[submission.name]
-        return run_training(self.project, run, self._files("tokenizer", ""), section.targets)
-
-    def _checkpoint(self, submission: RunSubmission) -> Path:
-        return self._files(MEASURED[submission.stage], submission.name)
+        if run.stage in MEASURED:
+            checkpoint = self._files(MEASURED[run.stage], run.name)
+            return measuring_content(run.name, checkpoint, unmeasured(store, checkpoint, section.targets))
+        return run_content(self.project, swarm.run(run.name), self._files("tokenizer", ""), section.targets)
 
     def _files(self, stage: str, partition: str) -> Path:
         """Return the folder of the files of a current value."""
@@ -107,17 +101,13 @@ class Submissions:
         home.files.fetch(folder)
         return folder
 
-    def is_measured(self, submission: Submission | ComparedRuns) -> bool:
+    def is_measured(self, run: Run | ComparedRuns) -> bool:
         """Return whether a stage that measures runs of a mixture finds all losses in their records."""
-        if not isinstance(submission, RunSubmission) or not submission.measures:
+        if not isinstance(run, Run) or run.stage not in MEASURED:
             return False
         section, store = self.project.settings.mixture, self.project.home.store
         assert section is not None
-        return not unmeasured(store, self._checkpoint(submission), section.targets)
-
-    def _data(self, submission: TrialSubmission) -> TrialData:
-        folder = self._files(BASE_MODELS_STAGE.name, submission.trial.model)
-        return trial_data(self.project, self.snapshot, self.current, submission.trial, folder)
+        return not unmeasured(store, self._files(MEASURED[run.stage], run.name), section.targets)
 
     def advance(self, group: Group) -> Group | None:
         """Submit runs of a group as far as there is room; return the partitions whose runs have ended.
@@ -127,15 +117,15 @@ class Submissions:
         """
         ended = []
         for partition, key in zip(group.partitions, group.keys, strict=True):
-            submission = self.of(group.assets[0], partition, key)
+            run = self.of(group.assets[0], partition, key)
             try:
-                is_unplanned = isinstance(submission, ComparedRuns) and not submission.is_planned
-                if is_unplanned or self.is_measured(submission):
+                is_unplanned = isinstance(run, ComparedRuns) and not run.is_planned
+                if is_unplanned or self.is_measured(run):
                     ended.append((partition, key))
                     continue
-                if submission.waiting and room(self.project):
-                    self.submit(submission)
-                if submission.has_ended:
+                if run.waiting and room(self.project):
+                    self.submit(run)
+                if run.has_ended:
                     ended.append((partition, key))
             except TamisError:
                 ended.append((partition, key))
@@ -165,11 +155,11 @@ class Submissions:
         return None, [*running, *started] if in_training else None
 
     def can_advance(self, stage: str, partition: str, key: str) -> bool:
-        """Return whether a step on a partition would submit a run or record the partition now."""
-        submission = self.of(stage, partition, key)
-        if isinstance(submission, ComparedRuns) and not submission.is_planned:
+        """Return whether a step on a partition would start something or record the partition now."""
+        run = self.of(stage, partition, key)
+        if isinstance(run, ComparedRuns) and not run.is_planned:
             return True
-        return submission.has_ended or bool(submission.waiting and (room(self.project) or self._stale()))
+        return run.has_ended or bool(run.waiting and (room(self.project) or self._stale()))
 
     def begun(self) -> set[tuple[str, str]]:
         """Return (stage, partition) of what a person has submitted, and a step would go on with now.
@@ -186,10 +176,10 @@ class Submissions:
             key = self._key(stage, partition)
             if key is None or not self._is_due(stage, partition, key):
                 continue
-            submission = self.of(stage, partition, key)
+            run = self.of(stage, partition, key)
             if stage == TRIALS_STAGE.name:
-                can_go_on = submission.has_ended
-            elif isinstance(submission, ComparedRuns) and submission.is_planned and submission.is_given_up:
+                can_go_on = run.has_ended
+            elif isinstance(run, ComparedRuns) and run.is_planned and run.is_given_up:
                 can_go_on = False
             else:
                 can_go_on = self.can_advance(stage, partition, key)

@@ -14,13 +14,13 @@ from tamis.records.manifest import ManifestFolder
 from tamis.records.published import chosen_of, find_published
 from tamis.selection.pool import training_order
 from tamis.store.digests import canonical_digest
+from tamis.trainer.trials import TrialData
 from tamis.training import nested_subset
 from tamis.training.cost import tokens_per_epoch
 from tamis.training.planned import Trial, model_section
 from tamis.training.stage import BASE_MODELS_STAGE, target_of_trial
 from tamis.training.storing import split_examples, without_validation
 from tamis.training.trainings import TrainingStage
-from tamis.training.trial import TrialData
 
 
 def trial_data(

@@ -322,7 +322,7 @@ def _run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     swarm = snapshot.swarm
     if swarm is None:
         return {}  # kept without [mixture]: it has the key that it was made with
-    run = swarm.proxies.get(partition) or swarm.larger[partition]
+    run = swarm.run(partition)
     return {
         "preset": run.preset,
         "tokens": run.tokens,

@@ -112,6 +112,10 @@ class Swarm:
     larger: Mapping[str, PlannedRun] = field(default_factory=dict)
     larger_wanted: frozenset[str] = frozenset()
 
+    def run(self, name: str) -> PlannedRun:
+        """Return a run by its name, whatever its preset."""
+        return self.proxies.get(name) or self.larger[name]
+
     def wants(self, name: str) -> bool:
         """Return whether a run belongs to the present plan."""
         found = self.proxies.get(name)

@@ -1,14 +1,15 @@
-"""Runs of the command of [trainer]: submitted, polled, and read once they have ended, never waited for here.
+"""Runs: one result of training or measuring a model, whatever it is for, and the invocations it is made of.
 
-Each submission has a folder under the home's cache, with a folder for each of its runs. All state is in these
-folders, so whoever looks at them, after a kill too, goes on where the last one was.
+The command of [trainer] is invoked, polled, and read once it has ended, never waited for here. Each run has a
+folder under the home's cache, with a folder for each invocation. All state is in these folders, so whoever
+looks at them, after a kill too, goes on where the last one was.
 """
 
 import json
+import math
 import os
 import shutil
 import stat
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from tamis.plugins.commands import command_files
 from tamis.project import Project
 from tamis.settings.training_sections import SPEC as PLACEHOLDER
 from tamis.settings.training_sections import TrainerSection
+from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
 from tamis.trainer.exchange import (
     EVALUATE,
@@ -41,14 +43,16 @@ from tamis.trainer.exchange import (
     write_run,
 )
 from tamis.training.examples import Example
+from tamis.training.loop import resume_folder
 from tamis.training.models import count_parameters
+from tamis.training.results import Outcomes, TrainingResult
 from tamis.training.shapes import ModelShape
 from tamis.training.stage import TRIALS_STAGE
 from tamis.trust import require_trusted
 
 FOLDER = "trainer"
 STATED, NOTED, RECORD = "trial.json", "noted", "trainer.json"
-"""Files of a submission: its name, that its failure is noted, and, in its checkpoint, specs and results."""
+"""Files of a run: its name, that its failure is noted, and, in its checkpoint, specs and results."""
 BEFORE = "before"
 FRESH = "model"
 """Folder of a run for a model with fresh weights that it starts from."""
@@ -57,7 +61,7 @@ FRESH = "model"
 class _RunError(TamisError):
     """A run that gave no result: names the run and its log, whose end is for the terminal alone."""
 
-    def __init__(self, run: "Run", ended: Ended, time_limit: float) -> None:
+    def __init__(self, run: "Invocation", ended: Ended, time_limit: float) -> None:
         said = ended.in_words(time_limit)
         super().__init__(f"the command of [trainer] {said}; its output is in {run.shown(LOG)}")
         self.spent_seconds = ended.seconds
@@ -84,27 +88,46 @@ class TrainerTimeLimitError(_RunError, PermanentError):
 
 
 class InTrainingError(TamisError):
-    """A submission whose runs train, or wait for others: it has no result yet, and has not failed."""
+    """A run that trains, or waits for others: it has no result yet, and has not failed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is in training or waits for its turn; it is recorded once it has ended")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """Content of one run: what it starts from, how long it is, and its rows; without steps it only measures.
+class Rows:
+    """Rows of one stage of a training, and how long it is."""
 
-    `model`: a folder, or an id on a hub. `shape`: of a model with fresh weights, which the run's seed draws;
-    `model` is then the folder of its tokenizer.
+    examples: Iterable[Example]
+    tokens: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Start of a run, the rows of its stages, and what it is measured on; without stages it only measures.
+
+    `model`: a folder, or an id on a hub. `shape`: of a model with fresh weights, which the seed draws; the
+    `model` is then the folder of its tokenizer. `start_key`: names the model and the held-out examples where
+    the model is measured before training, too, once for all runs that start from it.
     """
 
     model: str | Path
-    learning_rate: float
     held_out: Iterable[Example]
-    train: Iterable[Example] = ()
-    tokens: int = 0
-    steps: int = 0
+    learning_rate: float = 0.0
+    stages: Sequence[Rows] = ()
     shape: ModelShape | None = None
+    start_key: str | None = None
+
+
+class NoCheckpointError(PermanentError):
+    """The first of two stages left no checkpoint for the second to start from."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(
+            f"the result of the trainer, {shown}, names no checkpoint, which the second of two stages starts "
+            "from; write the trained model to the output folder and name it as checkpoint"
+        )
 
 
 class NothingToEvaluateError(PermanentError):
@@ -119,7 +142,7 @@ class NothingToEvaluateError(PermanentError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Invocation:
     """One run of the command; `stage`: which stage of its training, None for a model as it is."""
 
     project: Project
@@ -180,10 +203,11 @@ class Run:
         """Return whether a result was written, but no exit code, as when the machine restarts."""
         return ended.vanished and (self.folder / RESULT).exists()
 
-    def start(self, training: Training) -> None:
+    def start(self, content: Content, former: Path | None = None) -> None:
         """Write the rows and the spec, and start the command; an interrupted run starts again, once.
 
-        It goes on from what it has written; the next time it has failed.
+        It goes on from what it has written; the next time it has failed. `former`: the checkpoint of the
+        stage before, from which it starts.
         """
         if self.is_interrupted:
             self._again.touch()
@@ -191,21 +215,22 @@ class Run:
             forget(self.folder)
         section = self.project.settings.trainer
         assert section is not None
-        model, parameters, held_out = training.model, None, list(training.held_out)
-        if training.shape is not None:
+        rows = Rows(examples=(), tokens=0, steps=0) if self.stage is None else content.stages[self.stage]
+        model, parameters, held_out = former or content.model, None, list(content.held_out)
+        if content.shape is not None and former is None:
             model = self.folder / FRESH
-            write_fresh_model(training.shape, self.seed, Path(training.model), model)
+            write_fresh_model(content.shape, self.seed, Path(content.model), model)
             parameters = count_parameters(model)
         spec = Spec(
             run=self.name,
             model=relative_model(model, self.folder),
             seed=self.seed,
-            tokens=training.tokens,
-            steps=training.steps,
-            learning_rate=training.learning_rate,
+            tokens=rows.tokens,
+            steps=rows.steps,
+            learning_rate=content.learning_rate,
             time_limit=section.seconds,
         )
-        write_run(self.folder, spec, training.train, held_out)
+        write_run(self.folder, spec, rows.examples, held_out)
         measured = {row_of(example)["id"]: learnt_bytes(example) for example in held_out}
         given = {"spec": asdict(spec), "measured": measured, "parameters": parameters}
         draft = _draft(self.folder)
@@ -255,31 +280,69 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submission(ABC):
-    """Runs that give one result together: their folder, and how far they are."""
+class Run:
+    """A run of a stage, under a name: trained by Tamis, or by the command of [trainer], and how far that is.
+
+    `seeds`: each trains a model of its own. `stages`: trainings of each, one on the checkpoint of the other;
+    0 measures a model as it is.
+    """
 
     project: Project
+    stage: str
+    name: str
     input_key: str
-
-    @property
-    @abstractmethod
-    def entry(self) -> tuple[str, str]:
-        """Stage and name of what the runs are submitted for."""
-
-    @property
-    @abstractmethod
-    def chains(self) -> list[list[Run]]:
-        """The runs of each seed; each starts from the checkpoint of the one before it in its chain."""
-
-    @property
-    def extra(self) -> list[Run]:
-        """Further runs, which have to end, and may fail."""
-        return []
+    seeds: Sequence[int]
+    stages: int = 1
 
     @cached_property
     def folder(self) -> Path:
-        """Folder of the submission."""
+        """Folder of the run."""
         return trainer_folder(self.project.home) / self.input_key[:16]
+
+    @property
+    def state(self) -> Path:
+        """Folder in which a training by Tamis keeps its resume state, and what is finished of it."""
+        folder = resume_folder(self.project.home.cache, self.stage, self.input_key[:16])
+        # Some that release 0.2 left have a longer name, or that of another stage.
+        return next(iter(sorted(folder.parent.glob(f"*-{self.input_key[:16]}*"))), folder)
+
+    @cached_property
+    def chains(self) -> list[list[Invocation]]:
+        """The invocations of each seed; each starts from the checkpoint of the one before it in its chain."""
+        places = range(max(1, self.stages))
+        return [
+            [
+                Invocation(
+                    project=self.project,
+                    folder=self.folder / f"seed-{seed}-{place}",
+                    seed=seed,
+                    stage=place if self.stages else None,
+                )
+                for place in places
+            ]
+            for seed in self.seeds
+        ]
+
+    @property
+    def first(self) -> Invocation:
+        """The first invocation; of many runs the only one."""
+        return self.chains[0][0]
+
+    @property
+    def before(self) -> Invocation | None:
+        """The invocation that measures the model before training; None of a run that has none."""
+        path = self.folder / STATED
+        key = json.loads(path.read_bytes()).get("before") if path.exists() else None  # a command may erase it
+        if key is None:
+            return None
+        folder = trainer_folder(self.project.home) / f"{BEFORE}-{key[:16]}" / "base"
+        return Invocation(project=self.project, folder=folder, seed=self.project.seed, stage=None)
+
+    @property
+    def _extra(self) -> list[Invocation]:
+        """Further invocations, which have to end, and may fail: of the model whose loss is not known yet."""
+        before = self.before
+        return [] if before is None or _loss_file(before).exists() else [before]
 
     @property
     def section(self) -> TrainerSection:
@@ -289,60 +352,92 @@ class Submission(ABC):
 
     @property
     def is_submitted(self) -> bool:
-        """Return whether runs were submitted whose end is not recorded or noted yet."""
-        is_stated = (self.folder / STATED).exists() or any(run.is_erased for run in self._own)
+        """Return whether it was submitted, and its end is not recorded or noted yet."""
+        is_stated = (self.folder / STATED).exists() or any(one.is_erased for one in self._own)
         return is_stated and not (self.folder / NOTED).exists()
 
     @property
-    def _own(self) -> list[Run]:
-        return [run for chain in self.chains for run in chain]
+    def _own(self) -> list[Invocation]:
+        return [one for chain in self.chains for one in chain]
 
     @property
-    def running(self) -> list[Run]:
-        """The runs under way."""
+    def running(self) -> list[Invocation]:
+        """The invocations under way."""
         if not self.is_submitted:
             return []
-        return [run for run in (*self.extra, *self._own) if run.is_submitted and run.ended is None]
+        return [one for one in (*self._extra, *self._own) if one.is_submitted and one.ended is None]
 
     @property
     def has_failed(self) -> bool:
-        """Return whether one of the runs ended without success, which is not noted yet."""
-        return self.is_submitted and any(run.has_failed for run in self._own)
+        """Return whether an invocation ended without success, which is not noted yet."""
+        return self.is_submitted and any(one.has_failed for one in self._own)
 
     @property
-    def waiting(self) -> list[Run]:
-        """Runs that could be submitted now; none once one has failed."""
+    def waiting(self) -> list[Invocation]:
+        """Invocations that could be started now; none once one has failed."""
         if not self.is_submitted:
             return self._own[:1]
         if self.has_failed:
             return []
-        waiting = [run for run in self.extra if _waits(run)]
+        waiting = [one for one in self._extra if _waits(one)]
         for chain in self.chains:
-            place = next((place for place, run in enumerate(chain) if _waits(run)), None)
+            place = next((place for place, one in enumerate(chain) if _waits(one)), None)
             if place is not None and (place == 0 or chain[place - 1].ended):
                 waiting.append(chain[place])
         return waiting
 
     @property
     def has_ended(self) -> bool:
-        """Return whether nothing runs or is left to submit: the result or the failure is known."""
+        """Return whether nothing runs or is left to start: the result or the failure is known."""
         return self.is_submitted and (self.has_failed or not (self.running or self.waiting))
 
-    def begin(self, **stated: str) -> None:
-        """State what is submitted, where it is not yet; a submission whose failure is noted starts again.
+    def submit(self, content: Content) -> None:
+        """Start what waits, as far as [trainer] at_once leaves room; a run that was given up starts again.
 
-        Raises `UntrustedError` where nobody has accepted the command.
+        Raises `UntrustedError` where nobody has accepted the command, `UnknownProgramError`,
+        `NoCheckpointError` and `RefusedResultError`.
         """
         require_trusted(self.project)
         if not self.is_submitted:
             self.erase()
-            self._state(stated)
+            identity = json.dumps([content.start_key, self.command_identity], sort_keys=True)
+            self._state({"before": canonical_digest(identity)} if content.start_key else {})
+        for one in self.waiting[: room(self.project)]:
+            one.start(content, self._former(one, content) if one.stage else None)
+
+    def _former(self, one: Invocation, content: Content) -> Path:
+        """Return the checkpoint of the stage before."""
+        former = self.chains[list(self.seeds).index(one.seed)][(one.stage or 0) - 1]
+        checkpoint = former.result(content.held_out).checkpoint
+        if checkpoint is None:
+            raise NoCheckpointError(former.shown(RESULT))
+        return former.folder / checkpoint
 
     def _state(self, stated: Mapping[str, str]) -> None:
-        stage, name = self.entry
-        # "trial": whatever the runs are submitted for, since 0.2 knew trials alone.
-        known = {"stage": stage, "trial": name, "input_key": self.input_key}
+        # "trial": whatever the run is for, since 0.2 knew trials alone.
+        known = {"stage": self.stage, "trial": self.name, "input_key": self.input_key}
         write_atomically(self.folder / STATED, json.dumps({**known, **stated}).encode())
+
+    def results(self, held_out: Iterable[Example] | None = None) -> list[list[Result]]:
+        """Return the results of a run that has ended, of each seed and stage.
+
+        Raises what `Invocation.result` raises.
+        """
+        return [[one.result(held_out) for one in chain] for chain in self.chains]
+
+    def start_loss(self, held_out: Iterable[Example]) -> float | None:
+        """Return the loss of the model before training, bits per byte; None where nothing measured it."""
+        before = self.before
+        if before is None:
+            return None
+        path = _loss_file(before)
+        if not path.exists():
+            try:
+                measured = before.result(held_out).bits_per_byte
+            except TamisError:
+                return None
+            write_atomically(path, json.dumps({"bits_per_byte": measured}).encode())
+        return float(json.loads(path.read_bytes())["bits_per_byte"])
 
     @property
     def command_identity(self) -> list[object]:
@@ -351,11 +446,11 @@ class Submission(ABC):
         return [list(command), command_files(command, self.project.root)]
 
     def keep(self, results: Sequence[Sequence[Result]], checkpoint: Path) -> None:
-        """Put the checkpoint of the first seed into a folder, with the specs and results of all runs.
+        """Put the checkpoint of the first seed into a folder, with the specs and results of all invocations.
 
         Files are linked rather than moved: a kill leaves the run as it was.
         """
-        run, result = self.chains[0][-1], results[0][-1]
+        last, result = self.chains[0][-1], results[0][-1]
         command, files = self.command_identity
         runs = [
             {"spec": asdict(one.spec), "result": answer.model_dump()}
@@ -365,66 +460,69 @@ class Submission(ABC):
         with replace_folder(checkpoint) as draft:
             if result.checkpoint is not None:
                 shutil.copytree(
-                    run.folder / result.checkpoint, draft, copy_function=_link, dirs_exist_ok=True
+                    last.folder / result.checkpoint, draft, copy_function=_link, dirs_exist_ok=True
                 )
             record = {"command": command, "files": files, "runs": runs}
             write_atomically(draft / RECORD, json.dumps(record, indent=1).encode())
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The spec of the run whose checkpoint is kept."""
+        """The spec of the invocation whose checkpoint is kept."""
         return asdict(self.chains[0][-1].spec)
 
     def give_up(self) -> None:
-        """Stop what runs of a submission that failed, and note that its failure is recorded; logs stay."""
+        """Stop what runs of a run that failed, and note that its failure is recorded; logs stay."""
         if self.is_submitted:
-            for run in self._own:
-                run.stop()
+            for one in self._own:
+                one.stop()
             if not (self.folder / STATED).exists():  # a command erased it
                 self._state({})
             (self.folder / NOTED).touch()
 
     def erase(self) -> None:
-        """Stop what runs, and erase the folder."""
+        """Stop what runs, and erase the folder and the resume state."""
         erase(self.folder)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def training_result(
+    one: Invocation,
+    result: Result,
+    ids: Sequence[str],
+    parameters: int | None,
+    before: float | None = None,
+) -> TrainingResult:
+    """Return a run in the form of a training by Tamis, with outcomes in the order of `ids`.
+
+    `before`: bits per byte of what it started from.
+    FLOP that neither the result nor a number of parameters states are NaN.
+    """
+    ended, rows = one.ended, {row.id: row for row in result.evaluations}
+    assert ended is not None, one.name
+    ordered = [rows[example] for example in ids]
+    flops = result.flop
+    if flops is None:
+        flops = math.nan if parameters is None else 6.0 * parameters * result.tokens
+    return TrainingResult(
+        steps=one.spec.steps,
+        tokens=result.tokens,
+        flops=flops,
+        seconds=result.seconds,
+        peak_memory_bytes=ended.peak_memory_bytes,
+        parameters=parameters or 0,
+        losses=[],
+        zero_shot_bits_per_byte=before,
+        held_out_bits_per_byte=result.bits_per_byte,
+        outcomes=Outcomes(
+            bits=[row.nats / math.log(2) for row in ordered], n_bytes=[row.bytes for row in ordered]
+        ),
+    )
 
 
 def require_checkpoint(trial: str, folder: Path) -> None:
     """Raise `NothingToEvaluateError` where the folder of a trial has the record of its runs alone."""
     if [path.name for path in folder.glob("*")] == [RECORD]:
         raise NothingToEvaluateError(trial)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSubmission(Submission):
-    """A single run, submitted for a stage under a name; `measures`: of a model as it is."""
-
-    stage: str
-    name: str
-    seed: int
-    measures: bool = False
-
-    @property
-    def entry(self) -> tuple[str, str]:
-        """Stage and name."""
-        return self.stage, self.name
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        folder = self.folder / f"seed-{self.seed}-0"
-        return Run(project=self.project, folder=folder, seed=self.seed, stage=None if self.measures else 0)
-
-    @property
-    def chains(self) -> list[list[Run]]:
-        """The run."""
-        return [[self.run]]
-
-    def submit(self, training: Training) -> None:
-        """Submit the run, where it waits and [trainer] at_once leaves room; raises what `begin` raises."""
-        self.begin()
-        if self.waiting and room(self.project):
-            self.run.start(training)
 
 
 def trainer_folder(home: Home) -> Path:
@@ -466,7 +564,7 @@ def _read_given(folder: Path) -> dict[str, Any]:
 
 
 def _given(folder: Path) -> Path:
-    """Return the file with what a run was given, next to the folder of its submission.
+    """Return the file with what a run was given, next to the folder that it belongs to.
 
     A command may change its own folder, and erase the one around it.
     """
@@ -478,9 +576,9 @@ def _draft(folder: Path) -> Path:
     return _given(folder).with_suffix(".draft")
 
 
-def run_folders(home: Home, submission: str = "*") -> list[Path]:
-    """Return the folders of the runs that were submitted, of all submissions or of the folder of one."""
-    return sorted(path.parent for path in trainer_folder(home).glob(f"{submission}/*/{SUBMITTED}"))
+def run_folders(home: Home, run: str = "*") -> list[Path]:
+    """Return the folders of the invocations that were started, of all runs or of one by its folder's name."""
+    return sorted(path.parent for path in trainer_folder(home).glob(f"{run}/*/{SUBMITTED}"))
 
 
 def under_way(home: Home) -> list[Path]:
@@ -495,7 +593,7 @@ def room(project: Project) -> int:
 
 
 def erase(folder: Path) -> None:
-    """Stop the runs in the folder of a submission, and erase it."""
+    """Stop what runs in the folder of a run, and erase it."""
     for path in folder.glob(f"*/{SUBMITTED}"):
         stop(path.parent)
     for place, _folders, _files in os.walk(folder):  # a command may have taken access away
@@ -535,8 +633,13 @@ def folders_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
             yield folder
 
 
-def _waits(run: Run) -> bool:
-    return not run.is_submitted or run.is_interrupted
+def _waits(one: Invocation) -> bool:
+    return not one.is_submitted or one.is_interrupted
+
+
+def _loss_file(before: Invocation) -> Path:
+    """Return the file with the loss of a model before training, once it is measured."""
+    return before.project.home.cache / "zero_shot" / f"{before.folder.parent.name}.json"
 
 
 def _link(source: str, target: str) -> None:

@@ -24,13 +24,13 @@ from tamis.scaling.stage import CHOICE_STAGE
 from tamis.settings.references import named
 from tamis.store.exports import CARD, FOR_TRAINER, description_path, rows_in_folder
 from tamis.store.tables import quoted
+from tamis.trainer.trials import training_options
 from tamis.training.device import AUTOCAST
 from tamis.training.errors import UnknownModelError
 from tamis.training.models import SMOLLM2, model_files
 from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
-from tamis.training.trial import training_options
 from tamis.verbs.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
 

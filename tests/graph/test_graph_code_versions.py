@@ -138,10 +138,10 @@ METHODS = {
     "training": (
         "tamis.training:CODE_VERSION",
         "OF_TARGETS add_metrics aliased_checkpoints count_parameters failure_noted find_run forget_failures "
-        "forget_state log_trial mark_removed preset_shape pretrain pretraining_documents "
+        "log_trial mark_removed preset_shape pretrain pretraining_documents read_trial "
         "record_training_documents register_checkpoint registered_manifests require_experiment "
-        "require_tracker run_trial score_perplexity train_measured train_tokenizer training_metadata "
-        "trial_data trial_metadata without_refused",
+        "require_tracker score_perplexity train_measured train_tokenizer train_trial training_metadata "
+        "trial_content trial_data trial_metadata trial_run without_refused",
     ),
     "comparison": (
         "tamis.comparison:CODE_VERSION",
@@ -170,9 +170,9 @@ METHODS = {
     ),
     "mixture_runs": (
         "tamis.mixture.swarm:SWARM_CODE_VERSION",
-        "design drawn_from evaluated finish_run measured_losses measuring read_swarm run_documents "
-        "run_training source_of_documents spread_over_ranks texts_in_order unmeasured usable_documents "
-        "write_larger write_swarm",
+        "design drawn_from losses measuring_content read_run read_swarm run_content run_documents "
+        "source_of_documents spread_over_ranks train_run unmeasured usable_documents write_larger "
+        "write_swarm",
     ),
     "sql": ("tamis.sql.project:CODE_VERSION", "column_lineage load.load_project pin_tables run_model"),
 }

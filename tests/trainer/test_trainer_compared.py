@@ -212,10 +212,10 @@ def test_a_sensor_leaves_what_has_failed_to_a_person(project):
 
 def test_a_run_that_was_interrupted_goes_on_after_another_has_failed(left):
     plan = compared(left)
-    first, other = [one for one in plan.submissions if one.is_submitted]
-    interrupt(first.run)
-    stop(other.run.folder)
-    assert first.run.is_interrupted
+    first, other = [one for one in plan.runs if one.is_submitted]
+    interrupt(first.first)
+    stop(other.first.folder)
+    assert first.first.is_interrupted
     with pytest.raises(ComparedRunsFailedError) as raised:
         plan.record(left.store)
     assert list(raised.value.failed) == [other.name]

@@ -19,12 +19,11 @@ from tamis.base.errors import PermanentError, TamisError
 from tamis.base.own_command.supervisor import MARK
 from tamis.project import Project
 from tamis.trainer import runs
-from tamis.trainer.runs import erase_unused, room, trainer_folder, under_way
-from tamis.trainer.trials import TrialSubmission
+from tamis.trainer.runs import Run, erase_unused, room, trainer_folder, under_way
+from tamis.trainer.trials import TrialData, read_trial, trial_content, trial_run
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
-from tamis.training.trial import TrialData
 
 AT_ONCE = 3
 KEY = "ab" * 32
@@ -70,20 +69,22 @@ def project(tmp_path, nowhere, monkeypatch) -> Project:
     return plain_project(tmp_path, settings(model, trainer)).project
 
 
-def submission_of(project: Project) -> TrialSubmission:
-    trial = Trial(name="law__given__4", model="given", kind="law", data="goal", size=4)
-    return TrialSubmission(project=project, trial=trial, input_key=KEY)
+TRIAL = Trial(name="law__given__4", model="given", kind="law", data="goal", size=4)
+
+
+def run_of(project: Project) -> Run:
+    return trial_run(project, TRIAL, KEY)
 
 
 def set_fault(project: Project, fault: Fault, seed: int = 0) -> None:
     (project.root / "fault.json").write_text(json.dumps({"code": fault.code, "seed": seed}))
 
 
-def ended(submission: TrialSubmission) -> None:
+def ended(run: Run) -> None:
     deadline = time.monotonic() + 120
-    while not submission.has_ended:
+    while not run.has_ended:
         assert time.monotonic() < deadline, "it does not end"
-        submission.submit(DATA)
+        run.submit(trial_content(run.project, TRIAL, DATA))
         time.sleep(0.02)
 
 
@@ -116,49 +117,46 @@ def calls(project: Project) -> list[str]:
 def check(project: Project, fault: Fault, seed: int) -> None:
     """Run a trainer with a fault, and then one without it."""
     folder = project.home.checkpoints / "trials" / "t" / KEY[:16]
-    submission = submission_of(project)
+    run = run_of(project)
     set_fault(project, fault, seed)
     if fault.permanent:
         # The time limit is for the run that hangs; others may be slow on a busy machine.
         section = project.settings.trainer.model_copy(update={"time_limit": 1.0})
         limited = project.settings.model_copy(update={"trainer": section})
-        submission = TrialSubmission(
-            project=replace(project, settings=limited), trial=submission.trial, input_key=submission.input_key
-        )
-    ended(submission)
+        run = run_of(replace(project, settings=limited))
+    ended(run)
     if fault.says:
         with pytest.raises(TamisError) as raised:
-            submission.results(DATA)
+            run.results(DATA.held_out)
         reason = str(raised.value)
         assert re.search(fault.says, reason), reason
         assert isinstance(raised.value, PermanentError) is fault.permanent
         assert "say say" not in reason
         assert not folder.exists()
-        submission.give_up()
-        assert not submission.is_submitted
+        run.give_up()
+        assert not run.is_submitted
         none_left(project)
         assert room(project) == AT_ONCE
         set_fault(project, FAULTS["nothing"])
-        submission = submission_of(project)
-        ended(submission)
-    results = submission.results(DATA)
-    finished = submission.finish(DATA, results, folder)
+        run = run_of(project)
+        ended(run)
+    finished = read_trial(run, TRIAL, DATA, run.results(DATA.held_out), folder)
     none_left(project)
     assert len(calls(project)) == (fault.runs + 1 if fault.says else 1)
-    assert finished.values["held_out_bits_per_byte"] == pytest.approx(_expected(submission))
+    assert finished.values["held_out_bits_per_byte"] == pytest.approx(_expected(run))
     assert [path.name for path in sorted(folder.iterdir()) if path.name != "x"] == [
         *("config.json", "model.safetensors", "trainer.json")
     ]
     assert not any(path.is_symlink() for path in folder.rglob("*"))
-    submission.erase()
+    run.erase()
     erase_unused(project.home)
     assert list(trainer_folder(project.home).iterdir()) == []
     assert under_way(project.home) == []
     none_left(project)
 
 
-def _expected(submission: TrialSubmission) -> float:
-    return 1 / (1 + math.log1p(submission.chains[0][0].spec.steps * 4)) / math.log(2)
+def _expected(run: Run) -> float:
+    return 1 / (1 + math.log1p(run.chains[0][0].spec.steps * 4)) / math.log(2)
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -14,23 +14,25 @@ from projects import base_model, plain_project, settings
 
 from tamis.base.errors import TamisError
 from tamis.base.own_command import PROCESS
-from tamis.mixture.submitted import finish_run
+from tamis.mixture.runs import read_run
 from tamis.project import Project
 from tamis.trainer.exchange import row_of
 from tamis.trainer.runs import (
-    RunSubmission,
+    Content,
+    Invocation,
+    NoCheckpointError,
+    Rows,
+    Run,
     TrainerFailedError,
-    Training,
     erase_naming,
     erase_unused,
     folders_naming,
     under_way,
 )
-from tamis.trainer.trials import NoCheckpointError, TrialSubmission
+from tamis.trainer.trials import Finished, TrialData, read_trial, trial_content, trial_run
 from tamis.training.examples import Pair
 from tamis.training.planned import Trial
 from tamis.training.trainings import TrainingStage
-from tamis.training.trial import TrialData
 
 TEXTS = [f"text number {number}" for number in range(40)]
 HELD_OUT = [Pair(prompt=f"ask {number}", response="say " * (1 + number)) for number in range(5)]
@@ -64,9 +66,24 @@ def data_of(*stages: list) -> TrialData:
     )
 
 
-def submission_of(project: Project, kind: str = "law", key: str = KEY) -> TrialSubmission:
-    trial = Trial(name=f"{kind}__given", model="given", kind=kind, data="goal", size=4)
-    return TrialSubmission(project=project, trial=trial, input_key=key)
+def run_of(project: Project, kind: str = "law", key: str = KEY) -> Run:
+    return trial_run(project, trial_of(f"{kind}__given"), key)
+
+
+def trial_of(name: str) -> Trial:
+    return Trial(name=name, model="given", kind=name.split("__")[0], data="goal", size=4)
+
+
+def submit(run: Run, data: TrialData) -> None:
+    run.submit(trial_content(run.project, trial_of(run.name), data))
+
+
+def finish(run: Run, data: TrialData, folder: Path) -> Finished:
+    return read_trial(run, trial_of(run.name), data, run.results(data.held_out), folder)
+
+
+def invocations(run: Run) -> list[Invocation]:
+    return [run.before, *(one for chain in run.chains for one in chain)]
 
 
 def until(condition, what: str):
@@ -81,26 +98,24 @@ def calls(project: Project) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def trained(submission: TrialSubmission, data: TrialData) -> None:
+def trained(run: Run, data: TrialData) -> None:
     deadline = time.monotonic() + 120
-    while not submission.has_ended:
+    while not run.has_ended:
         assert time.monotonic() < deadline
-        submission.submit(data)
+        submit(run, data)
         time.sleep(0.02)
 
 
 def test_a_second_stage_starts_from_the_checkpoint_of_the_first_for_every_seed(tmp_path):
     project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\nbatch_size = 4\nepochs = 1\n")
-    submission, data = submission_of(project, "two_stage"), data_of(TEXTS, HELD_OUT)
-    trained(submission, data)
-    specs = [[run.spec for run in chain] for chain in submission.chains]
+    run, data = run_of(project, "two_stage"), data_of(TEXTS, HELD_OUT)
+    trained(run, data)
+    specs = [[one.spec for one in chain] for chain in run.chains]
     assert [[spec.seed for spec in chain] for chain in specs] == [[0, 0], [1, 1]]
     assert [chain[0].model for chain in specs] == ["org/model", "org/model"]
     assert [chain[1].model for chain in specs] == ["../seed-0-0/output", "../seed-1-0/output"]
     assert specs[0][1].steps == 2, "five pairs, four a batch"
-    finished = submission.finish(
-        data, submission.results(data), project.home.checkpoints / "trials" / "t" / KEY[:16]
-    )
+    finished = finish(run, data, project.home.checkpoints / "trials" / "t" / KEY[:16])
     first, second = (
         (2.0 + seed / 100) / (1 + math.log1p(specs[0][0].steps * 40)) / math.log(2) for seed in (0, 1)
     )
@@ -111,7 +126,7 @@ def test_a_second_stage_starts_from_the_checkpoint_of_the_first_for_every_seed(t
     assert finished.values["parameters"] is finished.values["flops"] is None, "no file of the model is here"
     assert len(finished.results[0].outcomes.bits) == len(HELD_OUT)
     assert len(calls(project)) == 5
-    submission.erase()
+    run.erase()
     erase_unused(project.home)
     assert list((project.home.cache / "trainer").iterdir()) == []
 
@@ -119,15 +134,15 @@ def test_a_second_stage_starts_from_the_checkpoint_of_the_first_for_every_seed(t
 def test_at_once_bounds_all_trials_together(tmp_path):
     project = project_of(tmp_path, trainer="at_once = 2\n", tuning="[fine_tuning]\nseeds = 4\n")
     (tmp_path / "hold").touch()
-    first, other = submission_of(project), submission_of(project, key="cd" * 32)
-    for submission in (first, other, first):
-        submission.submit(data_of(TEXTS))
+    first, other = run_of(project), run_of(project, key="cd" * 32)
+    for run in (first, other, first):
+        submit(run, data_of(TEXTS))
         assert len(under_way(project.home)) == 2
     (tmp_path / "hold").unlink()
     most = 0
     while not (first.has_ended and other.has_ended):
-        for submission in (first, other):
-            submission.submit(data_of(TEXTS))
+        for run in (first, other):
+            submit(run, data_of(TEXTS))
             most = max(most, len(under_way(project.home)))
         time.sleep(0.02)
     assert most <= 2
@@ -137,20 +152,20 @@ def test_at_once_bounds_all_trials_together(tmp_path):
 def test_a_first_stage_without_a_checkpoint_ends_the_trial(tmp_path):
     project = project_of(tmp_path)
     (tmp_path / "train.py").write_text(FAKE.replace('"checkpoint": spec["output"]', '"checkpoint": None'))
-    submission, data = submission_of(project, "two_stage"), data_of(TEXTS, TEXTS)
-    submission.submit(data)
-    until(lambda: not submission.running, "it runs")
+    run, data = run_of(project, "two_stage"), data_of(TEXTS, TEXTS)
+    submit(run, data)
+    until(lambda: not run.running, "it runs")
     with pytest.raises(NoCheckpointError, match="names no checkpoint"):
-        submission.submit(data)
+        submit(run, data)
 
 
 def test_a_trial_of_one_stage_needs_no_checkpoint(tmp_path):
     project = project_of(tmp_path)
     (tmp_path / "train.py").write_text(FAKE.replace('"checkpoint": spec["output"]', '"checkpoint": None'))
-    submission, data = submission_of(project), data_of(TEXTS)
-    trained(submission, data)
+    run, data = run_of(project), data_of(TEXTS)
+    trained(run, data)
     folder = project.home.checkpoints / "trials" / "t" / KEY[:16]
-    submission.finish(data, submission.results(data), folder)
+    finish(run, data, folder)
     assert [path.name for path in folder.iterdir()] == ["trainer.json"]
 
 
@@ -162,22 +177,22 @@ def test_a_noted_failure_is_submitted_from_nothing_and_another_seed_is_stopped(t
         (tmp_path / "train.py").read_text().replace('if mode == "hang"', 'if mode and spec["seed"] == 1')
     )
     (tmp_path / "mode.txt").write_text("exit")
-    submission, data = submission_of(project), data_of(TEXTS)
-    submission.submit(data)
-    until(lambda: submission.has_ended, "nothing failed")
-    assert [run.seed for run in submission.running if run.stage is not None] == [1]
-    submission.give_up()
-    assert [run for run in submission.running if run.stage is not None] == []
-    assert not submission.has_ended
+    run, data = run_of(project), data_of(TEXTS)
+    submit(run, data)
+    until(lambda: run.has_ended, "nothing failed")
+    assert [one.seed for one in run.running if one.stage is not None] == [1]
+    run.give_up()
+    assert [one for one in run.running if one.stage is not None] == []
+    assert not run.has_ended
     (tmp_path / "mode.txt").write_text("")
-    trained(submission, data)
+    trained(run, data)
     ids = {row_of(example)["id"] for example in HELD_OUT}
-    assert {row.id for row in submission.chains[1][0].result(data.held_out).evaluations} == ids
+    assert {row.id for row in run.chains[1][0].result(data.held_out).evaluations} == ids
 
 
-def interrupt(run) -> None:
-    """End a run and its supervisor at once, as a machine that is switched off does."""
-    named = json.loads((run.folder / PROCESS).read_bytes())
+def interrupt(one: Invocation) -> None:
+    """End a run of the command and its supervisor at once, as a machine that is switched off does."""
+    named = json.loads((one.folder / PROCESS).read_bytes())
     for name in ("supervisor", "command"):
         number = int(named[name].rsplit(":", 2)[1])
         os.kill(number, signal.SIGKILL)
@@ -195,28 +210,28 @@ def test_an_interrupted_run_is_submitted_again_once_and_alone(tmp_path):
     project = project_of(tmp_path, tuning="[fine_tuning]\nseeds = 2\n")
     (tmp_path / "train.py").write_text(FAKE.replace('(root / "hold")', "(root / f\"hold-{spec['seed']}\")"))
     (tmp_path / "hold-1").touch()
-    submission, data = submission_of(project), data_of(TEXTS)
-    submission.submit(data)
-    ((first,), (other,)) = submission.chains
-    until(lambda: other.is_submitted and first.ended and submission.before.ended, "they run on")
+    run, data = run_of(project), data_of(TEXTS)
+    submit(run, data)
+    ((first,), (other,)) = run.chains
+    until(lambda: other.is_submitted and first.ended and run.before.ended, "they run on")
     interrupt(other)
     assert other.is_interrupted
-    assert (other.has_failed, submission.has_ended, submission.waiting) == (False, False, [other])
+    assert (other.has_failed, run.has_ended, run.waiting) == (False, False, [other])
     (other.folder / "output").mkdir()
     (other.folder / "output" / "half way").touch()
-    submission.submit(data)
+    submit(run, data)
     assert (other.folder / "output" / "half way").exists()
-    assert submission.running == [other]
+    assert run.running == [other]
     interrupt(other)
     assert other.has_failed
-    assert submission.has_ended
+    assert run.has_ended
     with pytest.raises(TrainerFailedError, match="ended without an exit code"):
-        submission.results(data)
+        run.results(data.held_out)
     assert calls(project).count(first.name) == 1
-    submission.give_up()
+    run.give_up()
     (tmp_path / "hold-1").unlink()
-    trained(submission, data)
-    assert [len(of_seed) for of_seed in submission.results(data)] == [1, 1]
+    trained(run, data)
+    assert [len(of_seed) for of_seed in run.results(data.held_out)] == [1, 1]
 
 
 def test_a_run_of_the_base_model_that_was_interrupted_is_submitted_again(tmp_path):
@@ -225,41 +240,41 @@ def test_a_run_of_the_base_model_that_was_interrupted_is_submitted_again(tmp_pat
         FAKE.replace('(root / "hold").exists()', '(root / "hold").exists() and not rows')
     )
     (tmp_path / "hold").touch()
-    submission, data = submission_of(project), data_of(TEXTS)
-    submission.submit(data)
-    until(lambda: submission.chains[0][0].ended, "it runs on")
-    interrupt(submission.before)
+    run, data = run_of(project), data_of(TEXTS)
+    submit(run, data)
+    until(lambda: run.chains[0][0].ended, "it runs on")
+    interrupt(run.before)
     (tmp_path / "hold").unlink()
-    trained(submission, data)
+    trained(run, data)
     folder = project.home.checkpoints / "t"
-    assert submission.finish(data, submission.results(data), folder).values["zero_shot_bits_per_byte"] > 0
-    assert calls(project).count(submission.chains[0][0].name) == 1
+    assert finish(run, data, folder).values["zero_shot_bits_per_byte"] > 0
+    assert calls(project).count(run.chains[0][0].name) == 1
 
 
 def test_a_result_counts_though_nobody_saw_the_end_of_its_run(tmp_path):
     project = project_of(tmp_path)
     (tmp_path / "train.py").write_text(f"{FAKE}\ntime.sleep(600)\n")
-    submission, data = submission_of(project), data_of(TEXTS)
-    submission.submit(data)
-    for run in submission.runs:
-        until((run.folder / "result.json").exists, "no result")
-        until(lambda run=run: (run.folder / "result.json").stat().st_size, "no result")
-        interrupt(run)
-    assert submission.has_ended
-    assert len(submission.results(data)) == 1
-    assert calls(project).count(submission.chains[0][0].name) == 1
+    run, data = run_of(project), data_of(TEXTS)
+    submit(run, data)
+    for one in invocations(run):
+        until((one.folder / "result.json").exists, "no result")
+        until(lambda one=one: (one.folder / "result.json").stat().st_size, "no result")
+        interrupt(one)
+    assert run.has_ended
+    assert len(run.results(data.held_out)) == 1
+    assert calls(project).count(run.chains[0][0].name) == 1
 
 
 def test_a_run_that_erased_its_rows_may_have_copied_any_document(tmp_path):
     project = project_of(tmp_path)
-    submission, data = submission_of(project), data_of(TEXTS)
-    trained(submission, data)
+    run, data = run_of(project), data_of(TEXTS)
+    trained(run, data)
     given, unknown = row_of(TEXTS[0])["id"], "f" * 32
     assert list(folders_naming(project.home, [unknown])) == []
-    assert list(folders_naming(project.home, [given])) == [submission.folder]
-    (submission.chains[0][0].folder / "train.jsonl").unlink()
-    assert list(erase_naming(project.home, [unknown])) == [submission.folder]
-    assert not submission.folder.exists()
+    assert list(folders_naming(project.home, [given])) == [run.folder]
+    (run.chains[0][0].folder / "train.jsonl").unlink()
+    assert list(erase_naming(project.home, [unknown])) == [run.folder]
+    assert not run.folder.exists()
 
 
 REWRITES = """
@@ -287,15 +302,13 @@ os.mkfifo(folder / "evaluate.jsonl")
 def test_what_a_single_run_is_measured_on_is_what_it_was_given(tmp_path, code, says):
     project = project_of(tmp_path)
     (tmp_path / "train.py").write_text(FAKE + code)
-    one = RunSubmission(project=project, input_key=KEY, stage="mixture_runs", name="mix", seed=0)
-    training = Training(
-        model="org/model", learning_rate=1e-3, held_out=TEXTS[:3], train=TEXTS[3:], tokens=9, steps=2
-    )
-    one.submit(training)
+    one = Run(project=project, input_key=KEY, stage="mixture_runs", name="mix", seeds=[0])
+    rows = Rows(examples=TEXTS[3:], tokens=9, steps=2)
+    one.submit(Content(model="org/model", learning_rate=1e-3, held_out=TEXTS[:3], stages=[rows]))
     until(lambda: one.has_ended, "it does not end")
     if not says:
-        assert finish_run(one, tmp_path / "kept").outcomes.n_bytes == [len(text) for text in TEXTS[:3]]
+        assert read_run(one, tmp_path / "kept").outcomes.n_bytes == [len(text) for text in TEXTS[:3]]
         return
     with pytest.raises(TamisError, match=says):
-        finish_run(one, tmp_path / "kept")
+        read_run(one, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

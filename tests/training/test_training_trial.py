@@ -7,10 +7,11 @@ from families import labelled
 from projects import base_model, plain_project, selection, settings, target
 
 from tamis.settings.config import FineTuningSection
+from tamis.trainer.runs import Run
+from tamis.trainer.trials import TrialData, train_trial, training_options, trial_run
 from tamis.training.loop import resume_folder
 from tamis.training.planned import Trial, planned_trials
 from tamis.training.trainings import TrainingStage
-from tamis.training.trial import TrialData, forget_state, run_trial, state_folder, training_options
 
 FINE_TUNING = """
 [fine_tuning]
@@ -27,6 +28,7 @@ SETTINGS = settings(
     FINE_TUNING,
 )
 KEY = "ab" * 32
+TRIAL = Trial(name="law__plain__20", model="plain", kind="law", data="goal", size=20)
 
 
 @pytest.fixture
@@ -40,7 +42,6 @@ def stage(examples, data="goal") -> TrainingStage:
 
 
 def made(project, tiny, examples, held_out, key=KEY, advance=lambda tokens: None, validation=()):
-    trial = Trial(name="law__plain__20", model="plain", kind="law", data="goal", size=20)
     data = TrialData(
         base=tiny.model,
         stages=[stage(examples)],
@@ -49,8 +50,12 @@ def made(project, tiny, examples, held_out, key=KEY, advance=lambda tokens: None
         zero_shot_key="ef" * 32,
         expected_tokens=None,
     )
-    folder = project.home.checkpoints / "trials" / trial.name / key[:16]
-    return run_trial(project, trial, data, folder, key, advance), folder
+    folder = project.home.checkpoints / "trials" / TRIAL.name / key[:16]
+    return train_trial(run_of(project, key), TRIAL, data, folder, advance), folder
+
+
+def run_of(project, key=KEY) -> Run:
+    return trial_run(project, TRIAL, key)
 
 
 def test_keys_that_nobody_uses_are_no_part_of_a_recipe():
@@ -83,8 +88,8 @@ def test_a_finished_trial_is_not_trained_again_before_it_is_recorded(project, ti
     again, _ = made(project, tiny, tiny.texts[:20], tiny.held_out, advance=tokens.append)
     assert tokens == []
     assert again.row("run").to_pylist() == first.row("run").to_pylist()
-    forget_state(project, KEY)
-    assert not state_folder(project, KEY).exists()
+    run_of(project).erase()
+    assert not run_of(project, KEY).state.exists()
 
 
 def test_labels_beat_the_most_frequent_one_or_do_not_improve(project, tiny):
@@ -100,13 +105,13 @@ def test_labels_beat_the_most_frequent_one_or_do_not_improve(project, tiny):
 def test_states_of_other_trials_are_bounded_and_its_own_stays(project, tiny):
     keys = [f"{number:x}" * 64 for number in range(1, 5)]
     for written, key in enumerate(keys):
-        folder = state_folder(project, key)
+        folder = run_of(project, key).state
         folder.mkdir(parents=True)
         (folder / "note").write_text("state")
         for path in (folder / "note", folder):
             os.utime(path, (1_000 + written, 1_000 + written))
     others = [
-        resume_folder(project.home.cache, kind, f"{number:x}" * 16)
+        resume_folder(project.home.cache, kind, f"{number + 8:x}" * 16)
         for kind in ("base_models", "sampler_trials")
         for number in range(1, 5)
     ]
@@ -114,9 +119,9 @@ def test_states_of_other_trials_are_bounded_and_its_own_stays(project, tiny):
         folder.mkdir()
         os.utime(folder, (1, 1))
     made(project, tiny, tiny.texts[:8], tiny.held_out, key=keys[0])  # the one that has waited longest
-    left = set(state_folder(project, keys[0]).parent.iterdir())
-    assert left == {state_folder(project, keys[0]), state_folder(project, keys[3]), *others}
-    assert (state_folder(project, keys[0]) / "note").exists()
+    left = set(run_of(project, keys[0]).state.parent.iterdir())
+    assert left == {run_of(project, keys[0]).state, run_of(project, keys[3]).state, *others}
+    assert (run_of(project, keys[0]).state / "note").exists()
 
 
 def test_two_stages_bring_the_second_alone_for_comparison(tmp_path):

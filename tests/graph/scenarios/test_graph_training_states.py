@@ -5,8 +5,8 @@ import os
 from projects import CORPUS, GRAPH
 
 from tamis.base.errors import PermanentError
-from tamis.training.loop import keep_newest
-from tamis.training.trial import KIND, state_folder
+from tamis.training.loop import keep_newest, resume_folder
+from tamis.training.stage import TRIALS_STAGE
 
 MODEL = """
 [[base_model]]
@@ -33,7 +33,7 @@ def test_the_state_of_a_base_model_is_none_that_a_trial_makes_room_in(new_graph,
     graph.try_making(CORPUS | {"target_examples", "contamination", "tokenizer", "base_models"})
     assert kept
     for digit in "abcdef":
-        state_folder(graph.project, digit * 64).mkdir(parents=True)
-    keep_newest(state_folder(graph.project, "a" * 64).parent, 2, KIND)
+        resume_folder(graph.home.cache, TRIALS_STAGE.name, digit * 16).mkdir(parents=True)
+    keep_newest(kept[0].parent, 2, TRIALS_STAGE.name)
     assert all(folder.is_dir() for folder in kept)
-    assert len(list(state_folder(graph.project, "a" * 64).parent.glob("trials-*"))) == 2
+    assert len(list(kept[0].parent.glob("trials-*"))) == 2

@@ -11,8 +11,7 @@ from tamis.base.files import write_atomically
 from tamis.comparison.analysis import analyse, stored_report
 from tamis.comparison.runs import CONTROLS, SCORES
 from tamis.comparison.scoring import checkpoint_of, keep_scores, score_runs
-from tamis.comparison.storing import TABLE, Comparison, make_runs
-from tamis.comparison.submitted import ComparedRuns
+from tamis.comparison.storing import TABLE, Comparison, all_runs, plan_batch, record_run
 from tamis.evaluation.stage import evaluation_active, evaluation_settings
 from tamis.platform.assets.evaluation import controls_of
 from tamis.platform.assets.scorers import scorers, scoring_options
@@ -27,7 +26,9 @@ from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.samplers.paper import configured_paper_samplers
 from tamis.selection.changes import compare_samplers
+from tamis.selection.pool import token_sizes
 from tamis.store.tables import ALL
+from tamis.trainer.batches import SubmittedBatch, train_batch
 from tamis.training import preset_shape
 from tamis.training.followed import MeasuredOptions, Start
 from tamis.training.planned import model_section
@@ -38,37 +39,37 @@ from tamis.trust import require_trusted
 @asset("sampler_trials", ["torch"], engine=True)
 def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
     """The same small model trained on each sampler's selection, with several seeds for data and training."""
-    runs = ComparedRuns(project=work.project, input_key=work.key(""))
-    by_command = work.project.settings.trainer is not None
-    if by_command:
-        with tried_once():
-            require_trusted(work.project)
-            if not runs.is_planned:
-                runs.plan(work.store, configured(work, judge))
-            has_ended = yield from ended(work, "", runs, "the comparison of samplers")
-        if not has_ended:
-            return
-    evaluated = evaluation_active(work.snapshot)
-    cache = work.project.home.cache
+    submitted = SubmittedBatch(project=work.project, stage=TABLE, input_key=work.key(""))
+    evaluated, cache = evaluation_active(work.snapshot), work.project.home.cache
 
     def checkpoint(run: str) -> Path | None:
         return checkpoint_of(cache, run) if evaluated else None
 
-    if by_command:
+    if work.project.settings.trainer is not None:
         with tried_once():
-            rows = runs.record(work.store, checkpoint)
+            require_trusted(work.project)
+            if not submitted.is_planned:
+                submitted.plan(plan_batch(work.store, configured(work, judge)))
+            has_ended = yield from ended(work, "", submitted, "the comparison of samplers")
+            if not has_ended:
+                return
+            about, sizes = submitted.about, token_sizes(work.store)
+            receive = partial(record_run, work.store, about["controls"])
+            submitted.record(sizes, receive, "compared run", checkpoint)
     else:
-        comparison = configured(work, judge)
-        count = len(comparison.runs)
-        with work.progress(f"{count} runs", count * comparison.options.tokens, "tokens") as progress:
-            rows = make_runs(
+        batch = plan_batch(work.store, configured(work, judge))
+        about, count = batch.about, len(batch.runs)
+        with work.progress(f"{count} runs", count * batch.options.tokens, "tokens") as progress:
+            train_batch(
                 work.project,
-                work.store,
-                comparison,
+                TABLE,
+                batch,
+                partial(record_run, work.store, about["controls"]),
                 progress.advance,
                 work.context.log.info,
                 checkpoint,
             )
+    rows = all_runs(work.store, about["keys"], about["controls"])
     if evaluated:
         with work.progress("evaluation of compared runs", unit="runs") as progress:
             config = evaluation_settings(work.snapshot)
@@ -89,7 +90,7 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
             },
         )
     )
-    runs.erase()
+    submitted.erase()
 
 
 def configured(work: Work, judge: JudgeResource) -> Comparison:

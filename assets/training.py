@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.errors import TamisError, may_pass
-from tamis.comparison.submitted import ComparedRuns
 from tamis.corpus.intake import texts_of
 from tamis.graph.submissions import Submissions
 from tamis.graph.trial_data import trial_data
@@ -23,6 +22,7 @@ from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work
 from tamis.store.tables import quoted
+from tamis.trainer.batches import SubmittedBatch
 from tamis.trainer.runs import InTrainingError, Run, erase_unused
 from tamis.trainer.trials import read_trial, train_trial, training_metadata, trial_metadata, trial_run
 from tamis.training import (
@@ -159,7 +159,7 @@ def trials(work: Work, key: str, tracker: TrackerResource) -> Iterator[Any]:
 
 
 def ended(
-    work: Work, key: str, run: Run | ComparedRuns, name: str, *checks: str
+    work: Work, key: str, run: Run | SubmittedBatch, name: str, *checks: str
 ) -> Generator[Any, None, bool]:
     """Return whether a run on the command of [trainer] has ended, or Tamis trains it now.
 

@@ -23,9 +23,10 @@ from tamis.comparison.statistics import (
     loss_intervals,
     recoveries,
 )
-from tamis.comparison.storing import DIVERGED, POOL, TARGET
+from tamis.comparison.storing import POOL, TARGET
 from tamis.settings.config import Settings
 from tamis.store.tables import Store
+from tamis.trainer.batches import DIVERGED
 
 CURVE_POINTS = 41
 

@@ -9,14 +9,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from tamis.base.errors import PermanentError
-from tamis.base.progress import Advance, ignore
 from tamis.comparison.runs import (
     CONTROLS,
     FULL,
@@ -32,7 +30,6 @@ from tamis.comparison.runs import (
 from tamis.corpus.intake import texts_of
 from tamis.coverage.sampling import keyed_uniform
 from tamis.evaluation.controls import Control
-from tamis.project import Project
 from tamis.selection import find_sampler, select
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
@@ -41,16 +38,13 @@ from tamis.settings.sections import ScoreSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import Store, quoted
-from tamis.trainer.runs import Run
-from tamis.training import CODE_VERSION, DivergedError, model_identity
-from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
-from tamis.training.options import Session
+from tamis.trainer.batches import Batch, BatchRun
+from tamis.training import CODE_VERSION, model_identity
+from tamis.training.followed import MeasuredOptions, MeasuredRun, Start
 from tamis.training.stage import TRAINED_ON
-from tamis.training.storing import keyed_order, split_texts, text_batches
+from tamis.training.storing import keyed_order, split_texts
 
 TARGET, POOL = OWN_SETS = "target", "pool"
-DIVERGED = "diverged"  # begins the failure of a run that was trained and has no finite loss
-TEXT_BLOCK = 512
 
 
 class TooSmallPoolError(PermanentError, ValueError):
@@ -112,23 +106,14 @@ def _derived(*parts: int | str) -> int:
     return int(canonical_digest("|".join(map(str, parts)))[:7], 16)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedRun:
-    """A planned run with its training documents, sorted; `key` names it by all that decides its losses.
+def plan_batch(store: Store, comparison: Comparison) -> Batch:
+    """Return the runs that have no row yet, in order; a run of an earlier comparison is brought back.
 
-    `nothing_learnt`: why training on the documents would say nothing; None where it would.
+    Runs from which nothing could be learnt get their rows at once. A run that was made before a control was
+    added is not made again for it. Raises `TooSmallPoolError`.
     """
-
-    key: str
-    planned: PlannedRun
-    doc_ids: Sequence[str]
-    nothing_learnt: str | None = None
-
-
-def named_runs(
-    store: Store, comparison: Comparison, held_out: Mapping[str, Sequence[str]]
-) -> Iterator[NamedRun]:
-    """Yield all runs in order; `held_out`: texts that `held_out_texts` returns."""
+    held_out = held_out_texts(store, comparison)
+    controls = digests(comparison.controls)
     fixed = [
         comparison.origin,
         asdict(comparison.options),
@@ -137,67 +122,33 @@ def named_runs(
         *([comparison.trainer] if comparison.trainer else []),
     ]
     whole: list[str] = []
+    keys, runs = [], []
     for planned, doc_ids in _training_sets(store, comparison):
         whole = doc_ids if planned.sampler == FULL else whole
-        named = [fixed, doc_ids, comparison.training_seed(planned), planned.label]
-        yield NamedRun(
+        seed = comparison.training_seed(planned)
+        named = [fixed, doc_ids, seed, planned.label]
+        run = BatchRun(
             key=canonical_digest(json.dumps(named, sort_keys=True))[:32],
-            planned=planned,
+            label=planned.label,
+            seed=seed,
             doc_ids=doc_ids,
-            nothing_learnt=_nothing_learnt(planned, doc_ids, whole),
+            about=asdict(planned),
         )
-
-
-def run_of(project: Project, run: NamedRun, seed: int) -> Run:
-    """Return the run that is recorded under a key."""
-    return Run(project=project, stage=TABLE, name=run.planned.label, input_key=run.key, seeds=(seed,))
-
-
-def missing_runs(
-    store: Store,
-    comparison: Comparison,
-    held_out: Mapping[str, Sequence[str]],
-    keys: list[str],
-    advance: Advance = ignore,
-) -> Iterator[NamedRun]:
-    """Yield the runs that have no row yet; add the keys of all to `keys`.
-
-    Runs from which nothing could be learnt get their rows at once. `held_out` as for `named_runs`.
-    """
-    for run in named_runs(store, comparison, held_out):
         keys.append(run.key)
         if run.key in known_runs(store) or bring_back(store, [run.key]):
-            advance(comparison.options.tokens)
-        elif run.nothing_learnt:
-            record_run(store, run, digests(comparison.controls), run.nothing_learnt)
+            continue
+        if why := _nothing_learnt(planned, doc_ids, whole):
+            record_run(store, controls, run, why)
         else:
-            yield run
-
-
-def make_runs(
-    project: Project,
-    store: Store,
-    comparison: Comparison,
-    advance: Advance = ignore,
-    say: Callable[[str], None] = lambda text: None,
-    checkpoint: Callable[[str], Path | None] = lambda run: None,
-) -> pl.DataFrame:
-    """Have Tamis train the missing runs, and set aside runs that are not planned; all rows, in order.
-
-    `checkpoint`: folder for the model of a run, where it is wanted. `advance` counts tokens. A run whose loss
-    diverges gets a row without losses. A run that was made before a control was added is not made again for
-    it. Raises `TooSmallPoolError`.
-    """
-    held_out = held_out_texts(store, comparison)
-    measured = held_out | {control.name: list(control.texts) for control in comparison.controls}
-    keys: list[str] = []
-    for run in missing_runs(store, comparison, held_out, keys, advance):
-        say(run.planned.label)
-        seed = comparison.training_seed(run.planned)
-        session = Session(resume=run_of(project, run, seed).state, advance=advance)
-        result = _train(store, comparison, run, measured, session, checkpoint(run.key))
-        record_run(store, run, digests(comparison.controls), result)
-    return all_runs(store, keys, digests(comparison.controls))
+            runs.append(run)
+    return Batch(
+        start=comparison.start,
+        options=comparison.options,
+        runs=runs,
+        measured=held_out,
+        beside={control.name: list(control.texts) for control in comparison.controls},
+        about={"keys": keys, "controls": controls},
+    )
 
 
 def digests(controls: Sequence[Control]) -> dict[str, str]:
@@ -205,7 +156,7 @@ def digests(controls: Sequence[Control]) -> dict[str, str]:
     return {control.name: control.digest for control in controls}
 
 
-def record_run(store: Store, run: NamedRun, controls: Mapping[str, str], result: MeasuredRun | str) -> None:
+def record_run(store: Store, controls: Mapping[str, str], run: BatchRun, result: MeasuredRun | str) -> None:
     """Write the row of a run, and its losses on `controls` (digest of their texts), or why it has none."""
     if isinstance(result, MeasuredRun):
         store.merge_values(CONTROLS, list(_control_rows(run.key, controls, result)))
@@ -293,34 +244,9 @@ def _selection(section: SamplerTrialsSection, planned: PlannedRun) -> SelectionS
     return SelectionSection(name="trial", sampler=planned.sampler, target=section.target, budget=budget)
 
 
-def _train(
-    store: Store,
-    comparison: Comparison,
-    run: NamedRun,
-    held_out: Mapping[str, Sequence[str]],
-    session: Session,
-    checkpoint: Path | None,
-) -> MeasuredRun | str:
-    seed = comparison.training_seed(run.planned)
-    options = MeasuredOptions(**asdict(comparison.options) | {"seed": seed})
-    texts = training_texts(store, run.doc_ids, seed)
-    try:
-        made = train_measured(comparison.start, texts, options, held_out, session, checkpoint)
-    except DivergedError as error:
-        return f"{DIVERGED}: {error}"
-    unmeasured = [name for name in OWN_SETS if not math.isfinite(made.evaluations[name].bits_per_byte)]
-    return f"{DIVERGED}: the loss on {' and '.join(unmeasured)} is not finite" if unmeasured else made
-
-
-def training_texts(store: Store, doc_ids: Sequence[str], seed: int) -> Iterator[str]:
-    """Yield the texts of a training set in the order of a seed, read as far as they are needed."""
-    for batch in text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK):
-        yield from batch.values()
-
-
-def _row(run: NamedRun, result: MeasuredRun | str) -> pa.Table:
+def _row(run: BatchRun, result: MeasuredRun | str) -> pa.Table:
     """The row of a run, or of one without losses and why."""
-    values: dict[str, Any] = {"run": run.key, **asdict(run.planned), "documents": len(run.doc_ids)}
+    values: dict[str, Any] = {"run": run.key, **run.about, "documents": len(run.doc_ids)}
     if isinstance(result, str):
         values |= {"failure": result}
     else:

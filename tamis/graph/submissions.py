@@ -14,7 +14,6 @@ from tamis.base.numbers import brief, counted, named
 from tamis.base.own_command import PROCESS, poll, supervisor_of
 from tamis.base.progress import Heartbeat
 from tamis.comparison.stage import SAMPLER_TRIALS_STAGE
-from tamis.comparison.submitted import ComparedRuns, erase_plans
 from tamis.graph.automation import Group, is_submitted
 from tamis.graph.plan import input_key
 from tamis.graph.snapshot import ProjectSnapshot
@@ -25,6 +24,7 @@ from tamis.mixture.stage import LARGER_LOSSES_STAGE, LARGER_STAGE, LOSSES_STAGE,
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues, read_current_values
 from tamis.store.home import Home
+from tamis.trainer.batches import SubmittedBatch, erase_batches
 from tamis.trainer.runs import (
     NOTED,
     Content,
@@ -58,10 +58,10 @@ class Submissions:
     snapshot: ProjectSnapshot
     current: CurrentValues
 
-    def of(self, stage: str, partition: str, key: str) -> Run | ComparedRuns:
+    def of(self, stage: str, partition: str, key: str) -> Run | SubmittedBatch:
         """Return the run of a partition of a stage with its input key, of a comparison all its runs."""
         if stage == SAMPLER_TRIALS_STAGE.name:
-            return ComparedRuns(project=self.project, input_key=key)
+            return SubmittedBatch(project=self.project, stage=stage, input_key=key)
         if stage == TRIALS_STAGE.name:
             return trial_run(self.project, self.snapshot.trials[partition], key)
         return Run(
@@ -73,10 +73,10 @@ class Submissions:
             stages=0 if stage in MEASURED else 1,
         )
 
-    def submit(self, run: Run | ComparedRuns) -> None:
+    def submit(self, run: Run | SubmittedBatch) -> None:
         """Start what waits, as far as there is room; raises what that fails with."""
-        if isinstance(run, ComparedRuns):
-            run.submit(self.project.home.store, room(self.project))
+        if isinstance(run, SubmittedBatch):
+            run.submit(room(self.project))
         else:
             run.submit(self._content(run))
 
@@ -101,7 +101,7 @@ class Submissions:
         home.files.fetch(folder)
         return folder
 
-    def is_measured(self, run: Run | ComparedRuns) -> bool:
+    def is_measured(self, run: Run | SubmittedBatch) -> bool:
         """Return whether a stage that measures runs of a mixture finds all losses in their records."""
         if not isinstance(run, Run) or run.stage not in MEASURED:
             return False
@@ -119,7 +119,7 @@ class Submissions:
         for partition, key in zip(group.partitions, group.keys, strict=True):
             run = self.of(group.assets[0], partition, key)
             try:
-                is_unplanned = isinstance(run, ComparedRuns) and not run.is_planned
+                is_unplanned = isinstance(run, SubmittedBatch) and not run.is_planned
                 if is_unplanned or self.is_measured(run):
                     ended.append((partition, key))
                     continue
@@ -157,7 +157,7 @@ class Submissions:
     def can_advance(self, stage: str, partition: str, key: str) -> bool:
         """Return whether a step on a partition would start something or record the partition now."""
         run = self.of(stage, partition, key)
-        if isinstance(run, ComparedRuns) and not run.is_planned:
+        if isinstance(run, SubmittedBatch) and not run.is_planned:
             return True
         return run.has_ended or bool(run.waiting and (room(self.project) or self._stale()))
 
@@ -179,7 +179,7 @@ class Submissions:
             run = self.of(stage, partition, key)
             if stage == TRIALS_STAGE.name:
                 can_go_on = run.has_ended
-            elif isinstance(run, ComparedRuns) and run.is_planned and run.is_given_up:
+            elif isinstance(run, SubmittedBatch) and run.is_planned and run.is_given_up:
                 can_go_on = False
             else:
                 can_go_on = self.can_advance(stage, partition, key)
@@ -198,7 +198,7 @@ class Submissions:
             erase(one.folder)
         erase_unused(self.project.home)
         if not self._is_compared():
-            erase_plans(self.project.home)
+            erase_batches(self.project.home, SAMPLER_TRIALS_STAGE.name)
 
     def _stale(self) -> list[Submitted]:
         is_compared = self._is_compared()

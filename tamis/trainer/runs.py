@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -54,6 +55,8 @@ FOLDER = "trainer"
 STATED, NOTED, RECORD = "trial.json", "noted", "trainer.json"
 """Files of a run: its name, that its failure is noted, and, in its checkpoint, specs and results."""
 BEFORE = "before"
+ERASING_SECONDS = 5.0
+"""For which a command may go on erasing its folder after that was noticed: it is stopped then."""
 FRESH = "model"
 """Folder of a run for a model with fresh weights that it starts from."""
 
@@ -170,11 +173,6 @@ class Invocation:
     def is_submitted(self) -> bool:
         """Return whether the command was started."""
         return _given(self.folder).exists() or was_started(self.folder)
-
-    @property
-    def is_erased(self) -> bool:
-        """Return whether the command was started, and its folder is gone."""
-        return _given(self.folder).exists() and not was_started(self.folder)
 
     @property
     def has_failed(self) -> bool:
@@ -353,7 +351,8 @@ class Run:
     @property
     def is_submitted(self) -> bool:
         """Return whether it was submitted, and its end is not recorded or noted yet."""
-        is_stated = (self.folder / STATED).exists() or any(one.is_erased for one in self._own)
+        # A command may erase the folder, and its supervisor write there again.
+        is_stated = (self.folder / STATED).exists() or any(_given(one.folder).exists() for one in self._own)
         return is_stated and not (self.folder / NOTED).exists()
 
     @property
@@ -475,9 +474,15 @@ class Run:
         if self.is_submitted:
             for one in self._own:
                 one.stop()
-            if not (self.folder / STATED).exists():  # a command erased it
-                self._state({})
-            (self.folder / NOTED).touch()
+            began = time.monotonic()
+            while not (self.folder / NOTED).exists():
+                try:
+                    if not (self.folder / STATED).exists():  # a command erased it, and may not have ended yet
+                        self._state({})
+                    (self.folder / NOTED).touch()
+                except FileNotFoundError:
+                    if time.monotonic() - began > ERASING_SECONDS:
+                        raise
 
     def erase(self) -> None:
         """Stop what runs, and erase the folder and the resume state."""

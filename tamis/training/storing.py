@@ -35,7 +35,7 @@ from tamis.training.examples import Chat, Example, Labelled, Pair, text_of
 from tamis.training.models import LoadedModel, load_model
 from tamis.training.stage import CONTAMINATION, KEPT_OUT
 
-BATCH = 1_024
+BATCH, TEXT_BLOCK = 1_024, 512
 
 
 def keyed_order(doc_ids: Sequence[str], seed: int) -> list[str]:
@@ -161,6 +161,12 @@ def text_batches(store: Store, doc_ids: Sequence[str], size: int = BATCH) -> Ite
         ids = doc_ids[start : start + size]
         texts = texts_of(store, ids)
         yield {doc_id: texts[doc_id] for doc_id in ids}
+
+
+def training_texts(store: Store, doc_ids: Sequence[str], seed: int) -> Iterator[str]:
+    """Yield the texts of a training set in the order of a seed, read as far as they are needed."""
+    for batch in text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK):
+        yield from batch.values()
 
 
 def _scorers(

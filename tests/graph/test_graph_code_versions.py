@@ -145,8 +145,8 @@ METHODS = {
     ),
     "comparison": (
         "tamis.comparison:CODE_VERSION",
-        "ComparedRuns analyse checkpoint_of claims.sentences erase_plans keep_scores make_runs runs_of "
-        "score_runs stored_report",
+        "SubmittedBatch all_runs analyse checkpoint_of claims.sentences erase_batches keep_scores plan_batch "
+        "runs_of score_runs stored_report train_batch",
     ),
     "controls": (
         "tamis.evaluation:CODE_VERSION",

@@ -14,9 +14,10 @@ from test_trainer_runs import interrupt
 from tamis.base.own_command import stop
 from tamis.base.trust import UntrustedError
 from tamis.comparison.analysis import analyse
-from tamis.comparison.submitted import ComparedRuns, ComparedRunsFailedError
 from tamis.graph.submissions import Submissions
 from tamis.report.comparison import comparison_text
+from tamis.selection.pool import token_sizes
+from tamis.trainer.batches import BatchFailedError, SubmittedBatch
 from tamis.trainer.runs import run_folders, under_way
 
 
@@ -205,7 +206,7 @@ def test_a_sensor_leaves_what_has_failed_to_a_person(project):
     every = Submissions(project=project.project, snapshot=project.snapshot, current=project.current)
     assert every.begun() == set()
     (project.root / "mode.txt").write_text("")
-    compared(project).submit(project.store, 1)
+    compared(project).submit(1)
     until(lambda: not under_way(project.home), "it does not end")
     assert every.begun() == {("sampler_trials", "")}
 
@@ -216,16 +217,20 @@ def test_a_run_that_was_interrupted_goes_on_after_another_has_failed(left):
     interrupt(first.first)
     stop(other.first.folder)
     assert first.first.is_interrupted
-    with pytest.raises(ComparedRunsFailedError) as raised:
-        plan.record(left.store)
+    with pytest.raises(BatchFailedError) as raised:
+        plan.record(token_sizes(left.store), lambda run, losses: None, "compared run")
     assert list(raised.value.failed) == [other.name]
     assert first.is_submitted
     assert first in plan.waiting
 
 
-def compared(project: SmallProject) -> ComparedRuns:
-    (plan,) = (project.home.cache / "trainer").glob("compared-*")
-    return ComparedRuns(project=project.project, input_key=plan.name.removeprefix("compared-"))
+def compared(project: SmallProject) -> SubmittedBatch:
+    (plan,) = (project.home.cache / "trainer").glob("batch-*")
+    return SubmittedBatch(
+        project=project.project,
+        stage="sampler_trials",
+        input_key=plan.name.removeprefix("batch-sampler_trials-"),
+    )
 
 
 def test_a_withdrawal_ends_the_runs_that_saw_the_document(left):

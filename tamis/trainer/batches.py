@@ -1,0 +1,342 @@
+"""Runs that are made together: planned once, trained by Tamis or by the command of [trainer], recorded alike.
+
+For the command a batch is a folder next to those of its runs: what each trains on, by ids, and the rows that
+all are measured on. So whoever looks at it, without a graph and after a kill too, submits the next run.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tamis.base.errors import TamisError
+from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
+from tamis.base.progress import Advance, ignore
+from tamis.project import Project
+from tamis.readers.text import normalised_id
+from tamis.store.digests import canonical_digest
+from tamis.store.home import Home
+from tamis.trainer.exchange import EVALUATE, Result, texts_of, write_texts
+from tamis.trainer.runs import NOTED, Content, Rows, Run, erase, submitted, trainer_folder
+from tamis.training.errors import DivergedError
+from tamis.training.evaluation import Evaluation
+from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
+from tamis.training.options import Session
+from tamis.training.shapes import ModelShape
+from tamis.training.storing import training_texts
+
+PLAN, ROWS, BEGINS = "plan.json", "rows", "batch-"
+CHECKED = "checked"
+"""File in the folder of a run whose result answers its spec."""
+DIVERGED = "diverged"
+"""Begins the reason why a run that was trained has no finite loss."""
+Receive = Callable[["BatchRun", MeasuredRun | str], None]
+"""Takes a run with its losses, or with the reason why it has none."""
+
+
+class BatchFailedError(TamisError):
+    """Runs of a batch that failed: the others are recorded, these are submitted again."""
+
+    def __init__(self, noun: str, failed: Mapping[str, TamisError], recorded: int) -> None:
+        self.failed = failed
+        label, first = next(iter(failed.items()))
+        rest = f"; {counted(recorded, 'run')} that ended well {'is' if recorded == 1 else 'are'} recorded"
+        super().__init__(
+            f"{counted(len(failed), noun)} failed ({label}: {first}){rest}; `tamis materialize` submits the "
+            "others again"
+        )
+        self.withheld = "\n".join(
+            f"{name}: {getattr(error, 'withheld', error)}" for name, error in failed.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRun:
+    """A run of a batch under the key of all that decides its losses; `doc_ids`: what it trains on, sorted.
+
+    `label`: for people. `about`: what its row says of it besides, as JSON.
+    """
+
+    key: str
+    label: str
+    seed: int
+    doc_ids: Sequence[str]
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Runs that start from the same model in the same way, and the texts that all are measured on, by name.
+
+    `measured`: the first is followed in training; a run without a finite loss on one of these has diverged.
+    `beside`: further texts. `about`: what whoever records the batch has to know, as JSON.
+    """
+
+    start: Start
+    options: MeasuredOptions
+    runs: Sequence[BatchRun]
+    measured: Mapping[str, Sequence[str]]
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def batch_run(project: Project, stage: str, run: BatchRun) -> Run:
+    """Return the run of a batch that is recorded by a stage."""
+    return Run(project=project, stage=stage, name=run.label, input_key=run.key, seeds=(run.seed,))
+
+
+def train_batch(
+    project: Project,
+    stage: str,
+    batch: Batch,
+    receive: Receive,
+    advance: Advance = ignore,
+    say: Callable[[str], None] = lambda text: None,
+    checkpoint: Callable[[str], Path | None] = lambda run: None,
+) -> None:
+    """Have Tamis train the runs of a batch one after another; hand over each once it is measured.
+
+    `checkpoint`: folder for the model of a run by its key, where it is wanted. `advance` counts tokens. A run
+    that was killed goes on from its last saved step.
+    """
+    for run in batch.runs:
+        say(run.label)
+        session = Session(resume=batch_run(project, stage, run).state, advance=advance)
+        texts = training_texts(project.home.store, run.doc_ids, run.seed)
+        options, texts_by_name = replace(batch.options, seed=run.seed), {**batch.measured, **batch.beside}
+        try:
+            made = train_measured(batch.start, texts, options, texts_by_name, session, checkpoint(run.key))
+        except DivergedError as error:
+            receive(run, f"{DIVERGED}: {error}")
+            continue
+        infinite = [
+            name for name in batch.measured if not math.isfinite(made.evaluations[name].bits_per_byte)
+        ]
+        receive(run, f"{DIVERGED}: the loss on {' and '.join(infinite)} is not finite" if infinite else made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedBatch:
+    """The batch of a stage on the command of [trainer], under the input key of the stage."""
+
+    project: Project
+    stage: str
+    input_key: str
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the plan."""
+        return trainer_folder(self.project.home) / f"{_begins(self.stage)}{self.input_key[:16]}"
+
+    @property
+    def is_planned(self) -> bool:
+        """Return whether the plan was written."""
+        return (self.folder / PLAN).exists()
+
+    def plan(self, batch: Batch) -> None:
+        """Write the plan; runs of an earlier batch of the stage stop unless this one has them, too."""
+        texts_by_name, sets = {**batch.measured, **batch.beside}, {}
+        runs: dict[str, dict[str, Any]] = {}
+        for run in batch.runs:
+            chosen = canonical_digest("\n".join(run.doc_ids))
+            sets[chosen] = list(run.doc_ids)
+            runs[run.key] = {
+                "label": run.label,
+                "seed": run.seed,
+                "documents": chosen,
+                "about": dict(run.about),
+            }
+        write_texts(
+            self.folder / ROWS / EVALUATE, (text for texts in texts_by_name.values() for text in texts)
+        )
+        plan = {
+            "runs": runs,
+            "sets": sets,
+            "measured": {name: [normalised_id(text) for text in own] for name, own in texts_by_name.items()},
+            "followed": next(iter(batch.measured)),
+            "about": dict(batch.about),
+            "model": str(batch.start.model),
+            "shape": batch.start.shape and asdict(batch.start.shape),
+            "tokens": batch.options.tokens,
+            "steps": -(-batch.options.tokens // (batch.options.batch_size * batch.options.sequence_length)),
+            "learning_rate": batch.options.learning_rate,
+        }
+        for other in trainer_folder(self.project.home).glob(f"{_begins(self.stage)}*"):
+            if other != self.folder:
+                shutil.rmtree(other)
+        for one in submitted(self.project.home):
+            if one.stage == self.stage and one.input_key not in runs:
+                erase(one.folder)
+        write_atomically(self.folder / PLAN, json.dumps(plan).encode())
+
+    @cached_property
+    def _plan(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / PLAN).read_bytes()))
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the batch was planned with for whoever records it."""
+        return dict(self._plan["about"])
+
+    @cached_property
+    def _planned(self) -> dict[str, BatchRun]:
+        return {
+            key: BatchRun(
+                key=key,
+                label=run["label"],
+                seed=run["seed"],
+                doc_ids=self._plan["sets"][run["documents"]],
+                about=run["about"],
+            )
+            for key, run in self._plan["runs"].items()
+        }
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The runs of the plan, in their order."""
+        return [batch_run(self.project, self.stage, run) for run in self._planned.values()]
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether a run has failed since the last attempt: no further run is then submitted."""
+        return any(map(self._has_failed, self.runs))
+
+    def _has_failed(self, run: Run) -> bool:
+        checked = run.folder / CHECKED
+        if not run.is_submitted or run.first.ended is None or run.first.is_interrupted or checked.exists():
+            return False
+        try:
+            run.results(self._held_out)
+        except TamisError:
+            return True
+        checked.touch()
+        return False
+
+    @property
+    def is_given_up(self) -> bool:
+        """Return whether the failure of a run is noted: only a person has the others submitted."""
+        return any((run.folder / NOTED).exists() for run in self.runs)
+
+    @property
+    def waiting(self) -> list[Run]:
+        """Runs that could be submitted now."""
+        return [] if self.has_failed else [run for run in self.runs if run.waiting]
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether nothing runs or is left to submit."""
+        # A run may be interrupted between both looks: what does not run now may wait then.
+        return not any(run.running for run in self.runs) and not self.waiting
+
+    def submit(self, free: int) -> None:
+        """Submit the next runs, `free` at most; raises what `Run.submit` raises.
+
+        Runs whose failure is noted begin from nothing.
+        """
+        for run in self.runs:
+            if (run.folder / NOTED).exists():
+                run.erase()
+        for run in self.waiting[:free]:
+            run.submit(self._content(run))
+
+    def _content(self, run: Run) -> Content:
+        plan, planned = self._plan, self._planned[run.input_key]
+        texts = training_texts(self.project.home.store, planned.doc_ids, planned.seed)
+        return Content(
+            model=Path(plan["model"]) if Path(plan["model"]).is_dir() else plan["model"],
+            shape=ModelShape(**plan["shape"]) if plan["shape"] else None,
+            learning_rate=plan["learning_rate"],
+            held_out=self._held_out,
+            stages=[Rows(examples=texts, tokens=plan["tokens"], steps=plan["steps"])],
+        )
+
+    @cached_property
+    def _held_out(self) -> list[str]:
+        return texts_of(self.folder / ROWS / EVALUATE)
+
+    def record(
+        self,
+        sizes: pl.DataFrame,
+        receive: Receive,
+        noun: str,
+        checkpoint: Callable[[str], Path | None] = lambda run: None,
+    ) -> None:
+        """Hand over all runs that have ended.
+
+        `sizes`: doc_id and n_tokens of documents. `noun`: for a run, in messages. `checkpoint` as for
+        `train_batch`. Where runs failed, raises `BatchFailedError` once the others are recorded; the failed
+        ones wait again.
+        """
+        failed: dict[str, TamisError] = {}
+        recorded = 0
+        for run in self.runs:
+            if not run.is_submitted or run.first.is_interrupted:  # it goes on in its folder
+                continue
+            try:
+                results = run.results(self._held_out)
+            except TamisError as error:
+                failed[run.name] = error
+                run.give_up()
+                continue
+            result = results[0][0]
+            if result.checkpoint is not None and (folder := checkpoint(run.input_key)):
+                run.keep(results, folder)
+            planned = self._planned[run.input_key]
+            receive(planned, self._measured(planned, result, sizes))
+            recorded += 1
+        if failed:
+            raise BatchFailedError(noun, failed, recorded)
+
+    def _measured(self, run: BatchRun, result: Result, sizes: pl.DataFrame) -> MeasuredRun:
+        own = sizes.join(pl.DataFrame({"doc_id": run.doc_ids}), on="doc_id", how="semi")
+        evaluations = {name: _evaluation(result, ids) for name, ids in self._plan["measured"].items() if ids}
+        return MeasuredRun(
+            tokens=result.tokens,
+            epochs=result.tokens / max(1, int(own["n_tokens"].sum())),
+            steps=self._plan["steps"],
+            seconds=result.seconds,
+            curve=[(max(1, result.tokens), evaluations[self._plan["followed"]].bits_per_byte)],
+            evaluations=evaluations,
+        )
+
+    def erase(self) -> None:
+        """Stop what runs, and erase the plan and its runs."""
+        if self.is_planned:
+            for run in self.runs:
+                run.erase()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def erase_batches(home: Home, stage: str) -> None:
+    """Erase all plans of a stage."""
+    for folder in trainer_folder(home).glob(f"{_begins(stage)}*"):
+        shutil.rmtree(folder)
+
+
+def _begins(stage: str) -> str:
+    return f"{BEGINS}{stage}-"
+
+
+def _evaluation(result: Result, ids: list[str]) -> Evaluation:
+    """Return the losses of a run on texts, by their ids."""
+    rows = {row.id: row for row in result.evaluations}
+    own = [rows[text_id] for text_id in ids]
+    bits_d = np.array([row.nats for row in own]) / np.log(2)
+    bytes_d = np.array([row.bytes for row in own], dtype=np.int64)
+    n_bytes = int(bytes_d.sum())
+    return Evaluation(
+        bits_per_byte=float(bits_d.sum() / n_bytes) if n_bytes else float("nan"),
+        nats=float(sum(row.nats for row in own)),
+        n_bytes=n_bytes,
+        n_tokens=sum(row.tokens for row in own),
+        document_bits=bits_d,
+        document_bytes=bytes_d,
+    )

@@ -298,7 +298,7 @@ def test_bring_your_own_vectors(new_project):
     page.says("`its list in column meta.vector has 3 numbers, not 4`")
     said = project.tamis("explain", document_id(documents[5])).stdout
     assert "its list in column meta.vector has 3 numbers, not 4" in said
-    page.says("the stage `row_vectors` fails and names the columns that there are")
+    page.says("the stage `row_vectors` fails and names the columns that exist")
     project.reconfigure('column = "meta.vector"', 'column = "meta.other"')
     assert "columns of the first rows: meta.vector" in project.tamis("materialize", code=None).stderr
 
@@ -533,7 +533,7 @@ def test_train_elsewhere(new_project, save_llama, word_tokenizer, monkeypatch):
 
 
 def test_a_model_of_the_graph_is_exported_with_what_was_measured(trained):
-    Page("train-elsewhere").says("What has no counterpart is said at the head of the configuration.")
+    Page("train-elsewhere").says("Comments at the head of the configuration name what has no counterpart")
     trained.tamis("export", "best", "--for", "trl")
     (file,) = trained.home.exports.glob("best.for-trl/*.yaml")
     said = yaml.safe_load(file.read_text())
@@ -588,7 +588,7 @@ def test_evaluate_with_your_own_command(trained, tmp_path, monkeypatch):
     ]
     assert rows["start_score"].null_count() == 0
     [line] = [line for line in said.splitlines() if line.startswith("Warm-up of small on best")]
-    page.says("show each trial with its target's loss, its loss on the [control]")
+    page.says("shows each trial with its target's loss, its loss on the [control]")
     assert re.search(r"; on the pool .* \([+-].*; algebra .* \([+-]", line)
     assert "algebra" in (trained.home.reports / "trained_choices.html").read_text()
     page.says("In MLflow they are the metrics `evaluation.TASK` of the trial's run")

@@ -115,7 +115,7 @@ def messages(project, run: str) -> list[str]:
 def shown(project, run: str) -> bool:
     """Whether the log says how far the judge has come."""
     said = [line for line in messages(project, run) if line.startswith("asking the judge: ")]
-    return any("/150 documents, " in line and line.endswith(" s left") for line in said)
+    return any("/150 documents, " in line and line.endswith(" left") for line in said)
 
 
 def test_a_run_that_is_cancelled_in_dagster_goes_on_where_it_was(project, server):
@@ -128,9 +128,9 @@ def test_a_run_that_is_cancelled_in_dagster_goes_on_where_it_was(project, server
     }
     launched = ask(server, LAUNCH, given={"selector": selector, "runConfigData": {}, "mode": "default"})
     run = launched["launchRun"]["run"]["runId"]
-    wait_for(lambda: store.count("scores_judge") and shown(project, run), 240, project)
+    wait_for(lambda: store.count("scores_judge") and shown(project, run), 1_200, project)
     assert ask(server, TERMINATE, run=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    wait_for(lambda: ask(server, STATUS, run=run)["runOrError"]["status"] == "CANCELED", 120, project)
+    wait_for(lambda: ask(server, STATUS, run=run)["runOrError"]["status"] == "CANCELED", 1_200, project)
     kept = store.count("scores_judge")
     assert 0 < kept < 150
     assert len([line for line in messages(project, run) if line.startswith("asking the judge: ")]) < 20

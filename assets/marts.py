@@ -56,7 +56,7 @@ def _previous(work: Work, model: Model) -> pa.Table | None:
     if not model.increment or work.refits or value is None or not value.usable:
         return None
     before = work.manifests.read(value.manifest)
-    views = {name for name in model.models if PROJECT.models[name].materialized == "view"}
+    views = {name for name in PROJECT.asset_models(model) if PROJECT.models[name].materialized == "view"}
     grown = only_grew(before, work.stage, work.snapshot, work.current, views)
     return work.store.read_arrow(model.name) if grown and work.store.exists(model.name) else None
 
@@ -109,4 +109,4 @@ def _column_lineage(lineage: Leaves) -> dg.TableColumnLineage:
     )
 
 
-mart_assets = [_asset_of(model) for model in PROJECT.ordered()]
+mart_assets = [_asset_of(model) for model in PROJECT.ordered() if model.is_asset]

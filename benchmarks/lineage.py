@@ -25,6 +25,7 @@ from benchmarks._yardstick import most_seconds
 from tamis.graph.stages import SQL_FOLDER
 from tamis.sql import Model, Project, load_project, run_model
 from tamis.sql.plan import pin_tables
+from tamis.sql.properties import LAYERS
 from tamis.store.tables import Store
 
 MARTS_SECONDS, AT_DOCUMENTS = 20.0, 1_000_000
@@ -37,7 +38,7 @@ def marts(folder: Path, documents: int, seed: int, report: Report) -> None:
     rows = write_tables(store, documents, seed)
     report.line("tables", documents=documents, rows=rows)
     project = load_project(SQL_FOLDER)
-    layers = {"staging": Stopwatch(), "marts": Stopwatch()}
+    layers = {name: Stopwatch() for name in LAYERS}
     for model in project.ordered():
         watch, result = _run(store, project, model)
         layers[model.layer].wall += watch.wall

@@ -22,7 +22,7 @@ from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValues
 from tamis.store.home import Home
 from tamis.store.tables import Store
-from tamis.training.failures import shortened
+from tamis.training.failures import Failure, failures_of, shortened
 from tamis.training.stage import TRIALS_STAGE
 
 TABLE, TRIALS = "step_failures", TRIALS_STAGE.name
@@ -140,6 +140,18 @@ def failed_steps(
         if (failure.asset, failure.partition) in wanted
         and failure.input_key == input_key(stages()[failure.asset], failure.partition, snapshot, current)
         and failure.input_key != made.get((failure.asset, failure.partition))
+    ]
+
+
+def failed_trials(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]) -> list[Failure]:
+    """Return the failures of trials that are due, at the inputs that they would have now."""
+    trials = {entry.partition for entry in due if entry.asset == TRIALS}
+    return [
+        failure
+        for failure in failures_of(snapshot.project.home.store)
+        if failure.trial in trials
+        and failure.attempts
+        and failure.input_key == input_key(stages()[TRIALS], failure.trial, snapshot, current)
     ]
 
 

@@ -40,7 +40,9 @@ def source_edges(made: Iterable[Stage]) -> dict[str, tuple[Edge, ...]]:
 
 
 def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]:
-    """Return a stage for each model of the SQL project in a folder; adding a model is adding a file.
+    """Return a stage for each model of the SQL project in a folder, apart from those of its `views/`.
+
+    Adding a model is adding a file.
 
     `made`: the other stages. Raises `ProjectFileError`, and the errors of `tamis.sql.load_project`.
     """
@@ -50,7 +52,8 @@ def mart_stages(made: Sequence[Stage], folder: Path = SQL_FOLDER) -> list[Stage]
     for model in project.ordered():
         _check_name(model, {stage.name for stage in made})
     written = source_edges(made)
-    return [_stage(project, model, written) for model in project.ordered()]
+    found = [(model.is_asset, _stage(project, model, written)) for model in project.ordered()]
+    return [stage for is_asset, stage in found if is_asset]
 
 
 def _check_text(source: Source) -> None:
@@ -85,7 +88,7 @@ def _check_name(model: Model, taken: Collection[str]) -> None:
 
 def _stage(project: Project, model: Model, written: Mapping[str, tuple[Edge, ...]]) -> Stage:
     # Views are inlined but stay inputs.
-    read = sorted({*tables_read(project, model.name), *project.model(model.name).models})
+    read = sorted({*tables_read(project, model.name), *project.asset_models(model)})
     edges = {found.asset: found for name in read for found in _edges(project, name, written)}
     stage = Stage(
         name=model.name,

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tamis.base.files import write_atomically
 from tamis.comparison.stage import COMPARISON_STAGE
@@ -18,7 +17,9 @@ from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.choices import PAGE as CHOICES_PAGE
 from tamis.report.mixture import PAGE as MIXTURE_PAGE
-from tamis.report.rendering import render
+from tamis.report.rendering import render, written_state
+from tamis.report.runs import PAGE as RUNS_PAGE
+from tamis.report.runs import write_runs
 from tamis.report.seen import page_links
 from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines
@@ -67,9 +68,10 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     """Write the page, unless the one that is there says the same; return whether it was written.
 
     `due`: what is out of date. A tick asks for this, so what is compared is small: the manifests of what the
-    page shows, the reasons, and the names of the pages.
+    page shows, the reasons, and the names of the pages. The page of all runs comes first: no stage makes it.
     """
     home, settings = snapshot.project.home, snapshot.project.settings
+    write_runs(snapshot, current, due)
     names = sorted(page.name for page in home.reports.glob("*.html") if page.name != INDEX)
     reasons = {(one.asset, one.partition): reason_of(one) for one in due}
     entries = read_quarantine(home.store)
@@ -78,7 +80,7 @@ def write_index(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence
     held = [one.line for one in held_back(snapshot, current)]
     state = _state(snapshot, current, [*names, unread, *held, *reading], reasons)
     file = home.reports / INDEX
-    if not names or _state_of(file) == state:
+    if not names or written_state(file) == state:
         return False
 
     def page(name: str, title: str, asset: str, partition: str = "") -> Page:
@@ -141,6 +143,7 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
             )
             for target in settings.target
         ],
+        "Runs": [page(RUNS_PAGE, "every run: planned, in training, made or failed, and what it cost", "")],
         "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Trained choices": [
@@ -171,12 +174,3 @@ def _state(
     versions = [value and value.manifest for value in map(current.get, shown)]
     stated = [names, versions, sorted([*entry, reason] for entry, reason in reasons.items())]
     return hashlib.sha256(canonical_json(stated).encode()).hexdigest()[:16]
-
-
-def _state_of(file: Path) -> str:
-    """Return the state that a page was written for, "" without a page."""
-    try:
-        text = file.read_text(errors="replace")
-    except OSError:
-        return ""
-    return text.partition('<p hidden id="state">')[2].partition("<")[0]

@@ -37,6 +37,15 @@ def render(template: str, page: object) -> str:
     return environment().get_template(template).render(vars(page))
 
 
+def written_state(file: Path) -> str:
+    """Return the state that a page was written for, as its template notes it; "" without a page."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ""
+    return text.partition('<p hidden id="state">')[2].partition("<")[0]
+
+
 @cache
 def environment() -> "Environment":
     """Return what knows the templates; a name that a template misspells is an error."""

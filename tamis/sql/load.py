@@ -167,6 +167,12 @@ def _model(draft: Draft, binding: Binding, tests: list[TestDraft], schema: "Sche
         )
         last = draft.rendered.sql.rstrip().count("\n") + 1
         raise UnorderedModelError(draft.rendered.file, draft.rendered.line(last), problem)
+    if draft.layer == "views" and draft.materialized != "view":
+        problem = (
+            f"a model of views/ is not stored, so it cannot be materialized as {draft.materialized!r}; move "
+            "the file to marts/, or remove materialized from its config()"
+        )
+        raise ProjectFileError(draft.rendered.file, draft.rendered.line(1), problem)
     hashes = sorted(f"{test.name} {test.severity} {canonical_sql(test.query)}" for test in tests)
     return Model(
         name=draft.name,

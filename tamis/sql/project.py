@@ -13,7 +13,7 @@ from tamis.sql.template import Rendered
 
 CODE_VERSION = "1"
 
-Layer = Literal["staging", "marts"]
+Layer = Literal["staging", "views", "marts"]
 Materialization = Literal["view", "table", "incremental"]
 Severity = Literal["error", "warn"]
 TestKind = Literal["unique", "not_null", "accepted_values", "relationships", "singular"]
@@ -93,6 +93,11 @@ class Model:
     code_version: str
     increment: Increment | None = None
 
+    @property
+    def is_asset(self) -> bool:
+        """Return whether the model is an asset; a model of `views/` is inlined into those that read it."""
+        return self.layer != "views"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
@@ -112,3 +117,10 @@ class Project:
         if name not in self.models:
             raise UnknownNameError("model", name, self.models)
         return self.models[name]
+
+    def asset_models(self, model: Model) -> set[str]:
+        """Return the models that are assets and that a model reads, through models that are none."""
+        read: set[str] = set()
+        for parent in (self.models[name] for name in model.models):
+            read |= {parent.name} if parent.is_asset else self.asset_models(parent)
+        return read

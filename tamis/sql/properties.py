@@ -11,7 +11,7 @@ from typing import Any
 from tamis.sql.errors import ProjectFileError
 from tamis.sql.project import Column, Source
 
-LAYERS = ("staging", "marts")
+LAYERS = ("staging", "views", "marts")
 MATERIALIZATIONS = ("view", "table", "incremental")
 SEVERITIES = ("error", "warn")
 GENERIC_TESTS = {

@@ -18,8 +18,8 @@ from tamis.corpus.stage import DOCUMENTS
 from tamis.corpus.targets import few_examples, label_warnings, target_links_out
 from tamis.embedding.unknown import unknown_lines
 from tamis.graph.automation import Approval, read_approvals, waiting, waiting_lines
-from tamis.graph.failures import FailedStep, failed_steps
-from tamis.graph.plan import Due, full_plan, input_key, label, upstream
+from tamis.graph.failures import FailedStep, failed_steps, failed_trials
+from tamis.graph.plan import Due, full_plan, label, upstream
 from tamis.graph.repair import find_damage, lost_index, lost_runs
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.graph.stages import AUDIT_ASSET, made_together, names_where, stages
@@ -73,8 +73,7 @@ from tamis.store.retained import Retained, count_retained
 from tamis.store.served import Activity, activity, what_next
 from tamis.store.tables import DamagedTableError, Store
 from tamis.store.withdrawn import read_places, unfinished_line
-from tamis.training.failures import Failure, failures_of
-from tamis.training.stage import TRIALS_STAGE
+from tamis.training.failures import Failure
 from tamis.withdrawal.tainting import Tainted, tainted_values
 
 LISTS_ALL = "`tamis status --json`"
@@ -345,7 +344,7 @@ def read_status(project: Project) -> Status:
             *_registrations_lost(project, current),
             *(one.line for one in losses if one.unread),
         ],
-        failed_trials=_failed_trials(snapshot, current, outdated),
+        failed_trials=failed_trials(snapshot, current, due),
         failed_steps=failed,
         scaling=_scaling(snapshot, current, outdated),
         held_back=losses,
@@ -463,19 +462,6 @@ def _links_left_out(project: Project) -> list[str]:
         "to follow them, set follow_links = true in tamis.toml"
         for name, links in found.items()
         if links
-    ]
-
-
-def _failed_trials(
-    snapshot: ProjectSnapshot, current: CurrentValues, outdated: set[tuple[str, str]]
-) -> list[Failure]:
-    """Trials still to be made that failed at what they would be made from now."""
-    return [
-        failure
-        for failure in failures_of(snapshot.project.home.store)
-        if (TRIALS_STAGE.name, failure.trial) in outdated
-        and failure.attempts
-        and failure.input_key == input_key(stages()[TRIALS_STAGE.name], failure.trial, snapshot, current)
     ]
 
 

@@ -17,6 +17,7 @@ from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
 from tamis.report.rendering import LARGEST_BYTES, ends, environment, escape, new_figure, plot_markdown, png_of
+from tamis.report.runs.page import RunsPage
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage
@@ -33,6 +34,7 @@ PAGES = {
     "map.html": MapPage,
     "missing.html": MissingPage,
     "mix.html": MixPage,
+    "runs.html": RunsPage,
     "samplers.html": SamplerPage,
     "scaling.html": ScalingPage,
     "selection.html": SelectionPage,

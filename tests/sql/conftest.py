@@ -128,6 +128,41 @@ SCHEMAS = {
         "checkpoint": pa.string(),
         "mlflow_run": pa.string(),
     },
+    "sampler_trials": {
+        "run": pa.string(),
+        "sampler": pa.string(),
+        "budget": pa.string(),
+        "data_seed": pa.int64(),
+        "training_seed": pa.int64(),
+        "documents": pa.int64(),
+        "tokens": pa.int64(),
+        "epochs": pa.float64(),
+        "target_bits_per_byte": pa.float64(),
+        "pool_bits_per_byte": pa.float64(),
+        "failure": pa.string(),
+        "seconds": pa.float64(),
+    },
+    "mixture_runs": {
+        "run": pa.string(),
+        "preset": pa.string(),
+        "documents": pa.int64(),
+        "steps": pa.int64(),
+        "tokens": pa.int64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+        "parameters": pa.int64(),
+        "failure": pa.string(),
+        "checkpoint": pa.string(),
+        "mlflow_run": pa.string(),
+    },
+    "mixture_losses": {
+        "run": pa.string(),
+        "target": pa.string(),
+        "bits_per_byte": pa.float64(),
+        "examples": pa.int64(),
+    },
+    "mixture_plan": {"run": pa.string(), "source": pa.string(), "weight": pa.float64()},
+    "agreement_plan": {"run": pa.string(), "source": pa.string(), "weight": pa.float64()},
     "current_trials": {"trial": pa.string()},
     "trial_targets": {"trial": pa.string(), "target": pa.string()},
     "trained_on": {"checkpoint": pa.string(), "doc_id": pa.string(), "data": pa.string()},
@@ -191,12 +226,63 @@ ROWS = {
             "zero_shot_bits_per_byte": 2.0,
             "held_out_bits_per_byte": loss,
             "seconds": 1.0,
+            "seeds": 2,
+            "flops": 3e9,
+            "checkpoint": f"checkpoints/trials/{name}",
         }
         for name, kind, data, loss in (
             ("t1", "warm_up", "core", 1.5),
             ("t2", "warm_up", "core", 1.25),
             ("t3", "warm_up", "core", float("nan")),
             ("t4", "law", "stats", 1.75),
+        )
+    ],
+    "sampler_trials": [
+        {
+            "run": f"c{seed}",
+            "sampler": "knn",
+            "budget": "10%",
+            "data_seed": seed,
+            "training_seed": 1,
+            "documents": 7,
+            "tokens": 1_000,
+            "target_bits_per_byte": loss,
+            "failure": failure,
+            "seconds": 4.0,
+        }
+        for seed, loss, failure in ((0, 1.5, None), (1, float("nan"), "the loss is not finite"))
+    ],
+    "mixture_runs": [
+        {
+            "run": name,
+            "preset": preset,
+            "documents": 9,
+            "steps": 3,
+            "tokens": 96,
+            "flops": 2e9,
+            "seconds": 5.0,
+            "checkpoint": f"checkpoints/mixture_runs/{name}",
+            "mlflow_run": "m",
+        }
+        for name, preset in (("m1", "llama-0.3m"), ("m2", "llama-0.3m"), ("m3", "llama-0.8m"))
+    ],
+    # The second run is not measured on all targets yet, the third, of an earlier plan, on none.
+    "mixture_losses": [
+        {"run": run, "target": target, "bits_per_byte": loss, "examples": 4}
+        for run, target, loss in (
+            ("m1", "stats", 2.0),
+            ("m1", "law", 1.0),
+            ("m2", "stats", 2.0),
+            ("m2", "law", None),
+        )
+    ],
+    "mixture_plan": [
+        {"run": run, "source": source, "weight": weight}
+        for run, source, weight in (
+            ("m1", "web", 0.25),
+            ("m1", "law", 0.75),
+            ("m2", "web", 1.0),
+            ("m2", "law", 0.0),
         )
     ],
     "current_trials": [{"trial": f"t{i}"} for i in range(1, 5)],

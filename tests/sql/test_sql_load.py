@@ -303,7 +303,13 @@ def test_code_version_of_a_mart_does_not_follow_a_stored_parent_or_descriptions(
         ("marts/y.yml", "models:\n - name: mart_colours\n   colums: []\n", ProjectFileError, 3, "'colums'"),
         ("marts/y.yml", "models:\n - name: stg_items\n - name: stg_items\n", ProjectFileError, 3, "twice"),
         ("marts/y.yml", "models:\nmodels:\n", ProjectFileError, 2, "occurs twice"),
-        ("dbt_project.yml", "name: toy\nmodel-paths:\n - models\n", ProjectFileError, 3, "staging, marts"),
+        (
+            "dbt_project.yml",
+            "name: toy\nmodel-paths:\n - models\n",
+            ProjectFileError,
+            3,
+            "staging, views, marts",
+        ),
         ("dbt_project.yml", "profile: toy\n", ProjectFileError, 1, "'name' is missing"),
     ],
 )

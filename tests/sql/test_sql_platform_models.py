@@ -38,9 +38,10 @@ def test_every_model_and_column_is_described(project):
         assert all(column.description and column.data_type for column in source.columns), source.name
 
 
-def test_marts_are_tables_and_staging_models_views(project):
+def test_marts_are_tables_and_other_models_views(project):
     kinds = {(model.layer, model.materialized) for model in project.models.values()}
-    assert kinds == {("staging", "view"), ("marts", "table"), ("marts", "incremental")}
+    tables = {("marts", "table"), ("marts", "incremental")}
+    assert kinds == {("staging", "view"), ("views", "view")} | tables
 
 
 def test_sources_declare_no_text_of_documents(project):

@@ -55,6 +55,7 @@ RELEASE = (
     Entry(name="own_trainer", minutes=1),
     Entry(name="training", minutes=3),
     Entry(name="start_up", minutes=3),
+    Entry(name="tune", minutes=3),
     Entry(name="size", minutes=0.1),
     Entry(name="reads", minutes=0.2),
     Entry(name="web", minutes=2),

@@ -5,7 +5,7 @@ seeds a t test has two degrees of freedom and little power; that is what three r
 bootstrap of three values would only hide it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,63 @@ from tamis.evaluation.paired import ratio_variance
 RESAMPLES = 2_000
 LEVEL = 0.05
 MARGIN_IN_DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Mean of repetitions, or of their differences in pairs, with its variance from both sources of luck.
+
+    by_seed: variance of the mean over other seeds; by_document: over other held-out documents. seeds:
+    independent repetitions; pairs: runs with a loss. Variances are NaN of a single repetition.
+    """
+
+    mean: float
+    by_seed: float
+    by_document: float
+    seeds: int
+    documents: int
+    pairs: int
+
+    @property
+    def deviation(self) -> float:
+        """Standard error of the mean, from seeds and documents."""
+        return float((self.by_seed + self.by_document) ** 0.5)
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Effective number for the standard error (Satterthwaite 1946)."""
+        if np.isnan(self.by_seed):
+            return float("nan")
+        spread = self.by_seed**2 / (self.seeds - 1) + self.by_document**2 / max(self.documents - 1, 1)
+        return (self.by_seed + self.by_document) ** 2 / spread if spread > 0 else float(self.seeds - 1)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the ends that a share `level` of such intervals misses, by the t distribution."""
+        spread = quantile(1 - level / 2, self.degrees_of_freedom) * self.deviation
+        return self.mean - spread, self.mean + spread
+
+    def balanced(self, level: float) -> tuple[float, float]:
+        """Return the ends that a share `level` of such intervals misses, also with three or four seeds.
+
+        Halfway between Satterthwaite's, which then miss too often, and Cochran's, which miss too seldom.
+        """
+        low, high = self.interval(level)
+        spread = ((high - low) / 2 + self.bound(level / 2)) / 2
+        return self.mean - spread, self.mean + spread
+
+    def bound(self, tail: float) -> float:
+        """Return how far above the mean its upper bound is, which a share `tail` of such bounds misses.
+
+        The quantiles of the two sources are weighted by their variances (Cochran 1964), which holds its level
+        far into the tail. Satterthwaite's does not with three or four seeds: where they agree by chance, it
+        counts the documents as degrees of freedom.
+        """
+        total = self.by_seed + self.by_document
+        if not total > 0:
+            return total
+        by_seed = quantile(1 - tail, self.seeds - 1) * self.by_seed
+        by_document = quantile(1 - tail, max(self.documents - 1, 1)) * self.by_document
+        return float((by_seed + by_document) / total * self.deviation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +118,23 @@ def loss_intervals(losses: PairedLosses) -> list[tuple[float, float]]:
 
     Resampling three seeds would give one that is far too narrow.
     """
-    return [_difference(losses, place, None).interval for place in range(len(losses.arms))]
+    return [paired(losses, place, None).interval() for place in range(len(losses.arms))]
 
 
-def contrasts(losses: PairedLosses, reference: str, seed: int) -> list[Contrast]:
-    """Every arm against the reference sampler at its own budget, in order of arms."""
+def contrasts(losses: PairedLosses, reference: str, seed: int, level: float = LEVEL) -> list[Contrast]:
+    """Every arm against the reference sampler at its own budget, in order of arms.
+
+    `level`: the share of intervals that miss; .05 gives those of 95 %.
+    """
     resampled_ar = losses.resampled(RESAMPLES, seed)
     found = []
     for place, (sampler, budget) in enumerate(losses.arms):
         against = _reference(losses, reference, budget)
         if sampler == reference or against is None:
             continue
-        estimate = _difference(losses, place, against)
-        low, high = estimate.interval
-        bootstrap_low, bootstrap_high = interval(resampled_ar[place] - resampled_ar[against])
+        estimate = paired(losses, place, against)
+        low, high = estimate.interval(level)
+        bootstrap_low, bootstrap_high = interval(resampled_ar[place] - resampled_ar[against], 1 - level)
         found.append(
             Contrast(
                 sampler=sampler,
@@ -104,13 +164,13 @@ def recoveries(losses: PairedLosses, full: str) -> list[NonInferiority]:
     for place, (sampler, budget) in enumerate(losses.arms):
         if sampler == full:
             continue
-        estimate = _difference(losses, place, against)
+        estimate = paired(losses, place, against)
         found.append(
             NonInferiority(
                 sampler=sampler,
                 budget=budget,
                 difference=estimate.mean,
-                upper=estimate.mean + _quantile(1 - LEVEL, estimate.degrees_of_freedom) * estimate.deviation,
+                upper=estimate.mean + quantile(1 - LEVEL, estimate.degrees_of_freedom) * estimate.deviation,
                 margin=margin,
                 p=_tail(margin - estimate.mean, estimate),
                 p_better=_tail(-estimate.mean, estimate),
@@ -129,46 +189,45 @@ def holm(p_n: NDArray[np.floating] | list[float]) -> Floats:
     return corrected
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Estimate:
-    mean: float
-    deviation: float
-    degrees_of_freedom: float
-    pairs: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Ends at 95 % by the t distribution."""
-        spread = _quantile(1 - LEVEL / 2, self.degrees_of_freedom) * self.deviation
-        return self.mean - spread, self.mean + spread
-
-
 def _reference(losses: PairedLosses, sampler: str, budget: str | None) -> int | None:
     return next(
         (i for i, arm in enumerate(losses.arms) if arm[0] == sampler and budget in (None, arm[1])), None
     )
 
 
-def _difference(losses: PairedLosses, place: int, against: int | None) -> _Estimate:
-    """Mean paired difference and its standard error from seeds and from documents (Satterthwaite 1946).
+def paired(losses: PairedLosses, place: int, against: int | None, *, shared: bool = False) -> Estimate:
+    """Return the mean difference of an arm to another in pairs, or of an arm's own loss against None.
 
-    Against None: of the arm's own loss.
+    `shared`: what single runs do to single documents is in the variance by seed already, so it is taken off
+    that by document, which otherwise counts it a second time.
     """
     difference_ij = _less(losses.loss_aij, place, against)
     # Independent repetitions: data seeds, or the training seeds where there is one data seed.
     units = mean_of_runs(difference_ij if len(difference_ij) > 1 else difference_ij.T)
     units = units[np.isfinite(units)]
-    if not len(units):
-        return _Estimate(mean=np.nan, deviation=np.nan, degrees_of_freedom=np.nan, pairs=0)
-    mean, pairs = float(units.mean()), int(np.isfinite(difference_ij).sum())
+    nan = float("nan")
+    pairs = int(np.isfinite(difference_ij).sum())
+    mean = float(units.mean()) if len(units) else nan
+    estimate = Estimate(
+        mean=mean, by_seed=nan, by_document=nan, seeds=len(units), documents=len(losses.bytes_d), pairs=pairs
+    )
     if len(units) < 2:
-        return _Estimate(mean=mean, deviation=np.nan, degrees_of_freedom=np.nan, pairs=pairs)
-    by_seed = float(units.var(ddof=1)) / len(units)
-    by_document, documents = _document_variance(losses, place, against)
-    total = by_seed + by_document
-    spread = by_seed**2 / (len(units) - 1) + by_document**2 / max(documents - 1, 1)
-    freedom = total**2 / spread if spread > 0 else float(len(units) - 1)
-    return _Estimate(mean=mean, deviation=total**0.5, degrees_of_freedom=freedom, pairs=pairs)
+        return estimate
+    bits_sd = _less(losses.bits_aijd, place, against).reshape(-1, len(losses.bytes_d))
+    bits_sd = bits_sd[np.isfinite(bits_sd).all(1)]
+    by_document = ratio_variance(bits_sd.mean(0), losses.bytes_d)
+    if shared:
+        by_document = max(by_document - _of_both(bits_sd, losses.bytes_d), 0.0)
+    return replace(estimate, by_seed=float(units.var(ddof=1)) / len(units), by_document=by_document)
+
+
+def _of_both(bits_sd: Floats, bytes_d: Floats) -> float:
+    """Return the part of the variance by document that runs [s] do not have in common."""
+    runs, documents = bits_sd.shape
+    ratio_s = bits_sd.sum(1) / bytes_d.sum()
+    residual_sd = bits_sd - ratio_s[:, None] * bytes_d
+    apart_sd = (residual_sd - residual_sd.mean(0)) / bytes_d.sum()
+    return float((apart_sd**2).sum() / (runs - 1) / runs * documents / max(documents - 1, 1))
 
 
 def _less(values_a: Floats, place: int, against: int | None) -> Floats:
@@ -191,20 +250,14 @@ def _spread(loss_ij: Floats) -> float:
     return float((np.nansum(within**2) / chi2.ppf(1 - LEVEL, freedom)) ** 0.5)
 
 
-def _document_variance(losses: PairedLosses, place: int, against: int | None) -> tuple[float, int]:
-    """Variance of a ratio, or the difference of two, over other held-out documents, and their number."""
-    bits_sd = _less(losses.bits_aijd, place, against).reshape(-1, len(losses.bytes_d))
-    bits_d = bits_sd[np.isfinite(bits_sd).all(1)].mean(0)
-    return ratio_variance(bits_d, losses.bytes_d), len(bits_d)
+def quantile(share: float, freedom: float) -> float:
+    """Return a quantile of the t distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
 
 
-def _quantile(share: float, freedom: float) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(share, freedom))
-
-
-def _tail(distance: float, estimate: _Estimate) -> float:
+def _tail(distance: float, estimate: Estimate) -> float:
     """Probability of a difference beyond `distance` by chance; 0 or 1 where nothing varies."""
     from scipy.stats import t
 

@@ -1,0 +1,115 @@
+"""The answer in one sentence, with the size of the model and the tokens that it was measured at."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tamis.base.numbers import MISSING, number, percent, significant
+from tamis.tuning.guard import Difference, Verdict
+from tamis.tuning.net import Net
+
+
+class Kind(StrEnum):
+    """What to do."""
+
+    USE = "use"
+    ALIKE = "alike"
+    HARMS = "harms"
+    NO_GAIN = "no gain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Conditions of the measurement: parameters of the model, tokens of a run, the target, the control."""
+
+    parameters: float
+    tokens: float
+    target: str
+    control: str = "control"
+    reference: str = "random"
+
+    def __str__(self) -> str:
+        return f"at {_short(self.parameters)} parameters and {_short(self.tokens)} tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Kind of the answer, and its sentence."""
+
+    kind: Kind
+    sentence: str
+
+
+def answer(winner: str, verdict: Verdict, net: Net, measured: Measured, alike: Sequence[str] = ()) -> Answer:
+    """Return the answer on a winner.
+
+    `alike`: recipes that the search cannot tell from the winner, none of them cheaper, best first.
+    A gain that random reaches with less compute than everything took is no gain: choosing does not pay.
+    """
+    gain = _by("lowers", verdict.goal, measured)
+    if not verdict.shipped:
+        return Answer(
+            kind=Kind.NO_GAIN,
+            sentence=(
+                f"Choosing does not pay here: {measured}, {winner} is not proven better than "
+                f"{measured.reference} on {measured.target} ({_signed(verdict.goal)}); a difference of "
+                f"{number(verdict.seen)} would have been seen in four cases of five."
+            ),
+        )
+    if verdict.harms and verdict.control is not None:
+        return Answer(
+            kind=Kind.HARMS,
+            sentence=(
+                f"{winner} helps the goal and harms the rest: {measured}, it {gain}, and raises that on "
+                f"{measured.control} by {_amount(verdict.control)}."
+            ),
+        )
+    if net.net < 1 and net.bound != "at least":
+        reach = (
+            "at no number of tokens"
+            if math.isinf(net.break_even)
+            else f"from {_short(net.break_even)} tokens"
+        )
+        return Answer(
+            kind=Kind.NO_GAIN,
+            sentence=(
+                f"Choosing does not pay here: {measured}, {winner} {gain}, and {measured.reference} reaches "
+                f"that loss with {percent(net.net, 0)} of the compute of {winner}, choosing, search and "
+                f"guard together; it pays {reach} of training."
+            ),
+        )
+    if alike:
+        return Answer(
+            kind=Kind.ALIKE,
+            sentence=(
+                f"{winner} and {alike[0]} cannot be told apart; take {winner}, which costs no more: "
+                f"{measured}, it {gain}."
+            ),
+        )
+    return Answer(kind=Kind.USE, sentence=f"Use {winner}: {measured}, it {gain}.")
+
+
+def _by(verb: str, difference: Difference, measured: Measured) -> str:
+    return f"{verb} the loss on {measured.target} by {_amount(difference)} against {measured.reference}"
+
+
+def _amount(difference: Difference) -> str:
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return f"{number(abs(difference.mean))} bits per byte (90 % interval: {number(low)} to {number(high)})"
+
+
+def _signed(difference: Difference) -> str:
+    return (
+        f"{difference.mean:+.3f} bits per byte, 90 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+    )
+
+
+def _short(value: float) -> str:
+    """Return a count in a few characters: 22M, 3M, 150k, 800."""
+    if not math.isfinite(value):
+        return MISSING
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return significant(value)

@@ -1,4 +1,4 @@
-"""Whether tuning tells the truth: search and guard on surfaces whose truth is known; JSON lines on stdout.
+"""Truth of tuning: search and guard on surfaces whose truth is known; JSON lines on stdout.
 
     python -m benchmarks.tune                      about 3 minutes on one core
     python -m benchmarks.tune --surfaces 100 --only null effects
@@ -17,8 +17,8 @@ Registered before the first run of this module:
   Expected: regret grows as agreement falls, and what ships without a gain does not.
 - *failing*: half of all runs fail. Expected: searches end, regret grows by under a half; where half of the
   runs of some equal recipes fail, these win no more often than the others.
-- *regret*, *grids*: at equal FLOP beside random search, halving without a law, fixed GOT-D, and no choice, on
-  such surfaces and on published grids. No threshold. Rivals have no guard and spend its share, too.
+- *regret*, *grids*: at equal FLOP next to random search, halving without a law, fixed GOT-D, and no choice,
+  on such surfaces and on published grids. No threshold. Rivals have no guard and spend its share, too.
 A line with a limit says whether it `holds`; exits 1 when one does not.
 """
 
@@ -61,7 +61,7 @@ Rows = np.ndarray
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says."""
+    """Flags of the command line."""
 
     surfaces: int
     seed: int

@@ -6,6 +6,7 @@ import dagster as dg
 
 from tamis.project import Project
 from tamis.store.tables import quoted
+from tamis.trainer.trials import Finished
 from tamis.training.stage import TRIALS
 from tamis.training.tracking import (
     add_metrics,
@@ -14,7 +15,6 @@ from tamis.training.tracking import (
     require_experiment,
     require_tracker,
 )
-from tamis.trainer.trials import Finished
 from tamis.trust import require_trusted
 
 

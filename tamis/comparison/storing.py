@@ -146,7 +146,7 @@ def plan_batch(store: Store, comparison: Comparison) -> Batch:
         options=comparison.options,
         runs=runs,
         measured=held_out,
-        beside={control.name: list(control.texts) for control in comparison.controls},
+        further={control.name: list(control.texts) for control in comparison.controls},
         about={"keys": keys, "controls": controls},
     )
 

@@ -77,14 +77,14 @@ class Batch:
     """Runs that start from the same model in the same way, and the texts that all are measured on, by name.
 
     `measured`: the first is followed in training; a run without a finite loss on one of these has diverged.
-    `beside`: further texts. `about`: what whoever records the batch has to know, as JSON.
+    `further`: other texts. `about`: what whoever records the batch has to know, as JSON.
     """
 
     start: Start
     options: MeasuredOptions
     runs: Sequence[BatchRun]
     measured: Mapping[str, Sequence[str]]
-    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -111,7 +111,7 @@ def train_batch(
         say(run.label)
         session = Session(resume=batch_run(project, stage, run).state, advance=advance)
         texts = training_texts(project.home.store, run.doc_ids, run.seed)
-        options, texts_by_name = replace(batch.options, seed=run.seed), {**batch.measured, **batch.beside}
+        options, texts_by_name = replace(batch.options, seed=run.seed), {**batch.measured, **batch.further}
         try:
             made = train_measured(batch.start, texts, options, texts_by_name, session, checkpoint(run.key))
         except DivergedError as error:
@@ -143,7 +143,7 @@ class SubmittedBatch:
 
     def plan(self, batch: Batch) -> None:
         """Write the plan; runs of an earlier batch of the stage stop unless this one has them, too."""
-        texts_by_name, sets = {**batch.measured, **batch.beside}, {}
+        texts_by_name, sets = {**batch.measured, **batch.further}, {}
         runs: dict[str, dict[str, Any]] = {}
         for run in batch.runs:
             chosen = canonical_digest("\n".join(run.doc_ids))
@@ -169,12 +169,12 @@ class SubmittedBatch:
             "steps": -(-batch.options.tokens // (batch.options.batch_size * batch.options.sequence_length)),
             "learning_rate": batch.options.learning_rate,
         }
-        for other in trainer_folder(self.project.home).glob(f"{_begins(self.stage)}*"):
-            if other != self.folder:
-                shutil.rmtree(other)
-        for one in submitted(self.project.home):
-            if one.stage == self.stage and one.input_key not in runs:
-                erase(one.folder)
+        for folder in trainer_folder(self.project.home).glob(f"{_begins(self.stage)}*"):
+            if folder != self.folder:
+                shutil.rmtree(folder)
+        for other in submitted(self.project.home):
+            if other.stage == self.stage and other.input_key not in runs:
+                erase(other.folder)
         write_atomically(self.folder / PLAN, json.dumps(plan).encode())
 
     @cached_property
@@ -183,7 +183,7 @@ class SubmittedBatch:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What the batch was planned with for whoever records it."""
+        """Facts that the batch was planned with, for whoever records it."""
         return dict(self._plan["about"])
 
     @cached_property

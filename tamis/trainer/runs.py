@@ -352,35 +352,41 @@ class Run:
     def is_submitted(self) -> bool:
         """Return whether it was submitted, and its end is not recorded or noted yet."""
         # A command may erase the folder, and its supervisor write there again.
-        is_stated = (self.folder / STATED).exists() or any(_given(one.folder).exists() for one in self._own)
+        is_stated = (self.folder / STATED).exists() or any(
+            _given(invocation.folder).exists() for invocation in self._own
+        )
         return is_stated and not (self.folder / NOTED).exists()
 
     @property
     def _own(self) -> list[Invocation]:
-        return [one for chain in self.chains for one in chain]
+        return [invocation for chain in self.chains for invocation in chain]
 
     @property
     def running(self) -> list[Invocation]:
         """The invocations under way."""
         if not self.is_submitted:
             return []
-        return [one for one in (*self._extra, *self._own) if one.is_submitted and one.ended is None]
+        return [
+            invocation
+            for invocation in (*self._extra, *self._own)
+            if invocation.is_submitted and invocation.ended is None
+        ]
 
     @property
     def has_failed(self) -> bool:
         """Return whether an invocation ended without success, which is not noted yet."""
-        return self.is_submitted and any(one.has_failed for one in self._own)
+        return self.is_submitted and any(invocation.has_failed for invocation in self._own)
 
     @property
     def waiting(self) -> list[Invocation]:
-        """Invocations that could be started now; none once one has failed."""
+        """Invocations that could be started now; none once one of them has failed."""
         if not self.is_submitted:
             return self._own[:1]
         if self.has_failed:
             return []
-        waiting = [one for one in self._extra if _waits(one)]
+        waiting = [invocation for invocation in self._extra if _waits(invocation)]
         for chain in self.chains:
-            place = next((place for place, one in enumerate(chain) if _waits(one)), None)
+            place = next((place for place, invocation in enumerate(chain) if _waits(invocation)), None)
             if place is not None and (place == 0 or chain[place - 1].ended):
                 waiting.append(chain[place])
         return waiting
@@ -401,12 +407,12 @@ class Run:
             self.erase()
             identity = json.dumps([content.start_key, self.command_identity], sort_keys=True)
             self._state({"before": canonical_digest(identity)} if content.start_key else {})
-        for one in self.waiting[: room(self.project)]:
-            one.start(content, self._former(one, content) if one.stage else None)
+        for invocation in self.waiting[: room(self.project)]:
+            invocation.start(content, self._former(invocation, content) if invocation.stage else None)
 
-    def _former(self, one: Invocation, content: Content) -> Path:
+    def _former(self, invocation: Invocation, content: Content) -> Path:
         """Return the checkpoint of the stage before."""
-        former = self.chains[list(self.seeds).index(one.seed)][(one.stage or 0) - 1]
+        former = self.chains[list(self.seeds).index(invocation.seed)][(invocation.stage or 0) - 1]
         checkpoint = former.result(content.held_out).checkpoint
         if checkpoint is None:
             raise NoCheckpointError(former.shown(RESULT))
@@ -422,7 +428,7 @@ class Run:
 
         Raises what `Invocation.result` raises.
         """
-        return [[one.result(held_out) for one in chain] for chain in self.chains]
+        return [[invocation.result(held_out) for invocation in chain] for chain in self.chains]
 
     def start_loss(self, held_out: Iterable[Example]) -> float | None:
         """Return the loss of the model before training, bits per byte; None where nothing measured it."""
@@ -452,9 +458,9 @@ class Run:
         last, result = self.chains[0][-1], results[0][-1]
         command, files = self.command_identity
         runs = [
-            {"spec": asdict(one.spec), "result": answer.model_dump()}
+            {"spec": asdict(invocation.spec), "result": answer.model_dump()}
             for chain, of_seed in zip(self.chains, results, strict=True)
-            for one, answer in zip(chain, of_seed, strict=True)
+            for invocation, answer in zip(chain, of_seed, strict=True)
         ]
         with replace_folder(checkpoint) as draft:
             if result.checkpoint is not None:
@@ -472,8 +478,8 @@ class Run:
     def give_up(self) -> None:
         """Stop what runs of a run that failed, and note that its failure is recorded; logs stay."""
         if self.is_submitted:
-            for one in self._own:
-                one.stop()
+            for invocation in self._own:
+                invocation.stop()
             began = time.monotonic()
             while not (self.folder / NOTED).exists():
                 try:
@@ -491,7 +497,7 @@ class Run:
 
 
 def training_result(
-    one: Invocation,
+    invocation: Invocation,
     result: Result,
     ids: Sequence[str],
     parameters: int | None,
@@ -502,14 +508,14 @@ def training_result(
     `before`: bits per byte of what it started from.
     FLOP that neither the result nor a number of parameters states are NaN.
     """
-    ended, rows = one.ended, {row.id: row for row in result.evaluations}
-    assert ended is not None, one.name
+    ended, rows = invocation.ended, {row.id: row for row in result.evaluations}
+    assert ended is not None, invocation.name
     ordered = [rows[example] for example in ids]
     flops = result.flop
     if flops is None:
         flops = math.nan if parameters is None else 6.0 * parameters * result.tokens
     return TrainingResult(
-        steps=one.spec.steps,
+        steps=invocation.spec.steps,
         tokens=result.tokens,
         flops=flops,
         seconds=result.seconds,
@@ -638,8 +644,8 @@ def folders_naming(home: Home, doc_ids: Collection[str]) -> Iterator[Path]:
             yield folder
 
 
-def _waits(one: Invocation) -> bool:
-    return not one.is_submitted or one.is_interrupted
+def _waits(invocation: Invocation) -> bool:
+    return not invocation.is_submitted or invocation.is_interrupted
 
 
 def _loss_file(before: Invocation) -> Path:

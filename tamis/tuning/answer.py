@@ -11,7 +11,7 @@ from tamis.tuning.net import Net
 
 
 class Kind(StrEnum):
-    """What to do."""
+    """Kinds of answers: each says to do something else."""
 
     USE = "use"
     ALIKE = "alike"

@@ -1,9 +1,8 @@
 """The guard: the winner against random in new pairs, on examples that the search never read.
 
 The mean difference counts both the luck of seeds and that of the examples. What ships is decided by a bound
-that weights the quantiles of the two (Cochran 1964): with three pairs and the variances that
-docs/real-tasks.md measured, bounds by Satterthwaite's degrees of freedom ship without an effect in 3.8 % of
-first looks instead of 2.5 %, and in up to 13 % of ten looks. Look k ships at a one-sided level of
+that weights the quantiles of the two (Cochran 1964): bounds by Satterthwaite's degrees of freedom ship too
+often with three pairs (docs/tuning-simulated.md, decision 0055). Look k ships at a one-sided level of
 .05/(k(k+1)), which add up to .05 over all looks.
 """
 

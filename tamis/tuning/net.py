@@ -1,4 +1,4 @@
-"""What choosing saves against what it costs, in compute or in seconds.
+"""Savings of choosing against its costs, in compute or in seconds.
 
 A winner is worth the compute at which random reaches the winner's loss, read from a measured curve of random.
 The net gain divides that by all that was spent for the winner: its own training, choosing, search and guard.
@@ -33,7 +33,7 @@ class Spent:
 
     @property
     def before(self) -> float:
-        """What is spent once, whatever is trained on the choice later."""
+        """Spent once, whatever is trained on the choice later."""
         return self.choosing + self.search + self.guard
 
 

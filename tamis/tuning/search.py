@@ -489,7 +489,7 @@ class _Fit:
         return float((self.variance * (1 / self.runs_a[own] + 1 / self.runs_a[against])) ** 0.5)
 
     def is_behind(self, name: str, other: str) -> bool:
-        """Whether a recipe is worse than another beyond the noise."""
+        """Return whether a recipe is worse than another beyond the noise."""
         error = self.error(name, other)
         if not error:
             return False
@@ -530,7 +530,7 @@ def _seeds(left: float, rows: list[float]) -> int:
 
 
 def _pays(recipes: list[Recipe], shares: list[float], left: float) -> bool:
-    """Whether what is left pays for the least seeds of every round."""
+    """Return whether what is left pays for the least seeds of every round."""
     return SEEDS * math.fsum(_rows(recipes, shares)) <= left
 
 

@@ -29,6 +29,7 @@ defs = tamis.definitions(merge_with=defs)
 """
 )
 OURS = "  - python_module: tamis.platform.definitions\n"
+SHARDS = '{ assetNodes(assetKeys: [{path: ["raw_shards"]}]) { partitionKeys } }'
 MATERIALIZED = """
 { assetNodes(assetKeys: [{path: ["resources"]}]) { assetMaterializations(limit: 1) { runId } } }
 """
@@ -63,7 +64,9 @@ def test_a_selection_is_made_in_an_instance_of_others(project, tmp_path, ours, t
     try:
         wait_for(lambda: answers(port), 180, project)
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: len(ask(url, ASSETS)["assetNodes"]) > 2, 60, project)
+        wait_for(lambda: len(ask(url, ASSETS)["assetNodes"]) > 2, 600, project)
+        # The sensor arrivals registers the file; a click before it finds no document.
+        wait_for(lambda: ask(url, SHARDS)["assetNodes"][0]["partitionKeys"], 600, project)
         at_its_end(project, url, begin(url, "resources"))
         selector = {
             "repositoryLocationName": "team.py",

@@ -78,15 +78,15 @@ def test_the_change_lands_while_a_run_is_in_flight(platform, monkeypatch):
     request = request_of(platform, "selected_subset")
     from tamis.platform.assets import selection
 
-    select = selection.select
+    choose = selection.choose_documents
 
-    def select_while_a_file_changes(*arguments, **named):
+    def choose_while_a_file_changes(*arguments, **named):
         put(platform, "cooking.jsonl", "algebra", 60, 10)
         assert "in progress" in platform.tick()[1], "no second run next to the first"
-        return select(*arguments, **named)
+        return choose(*arguments, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr("tamis.platform.assets.selection.select", select_while_a_file_changes)
+        patched.setattr("tamis.platform.assets.selection.choose_documents", choose_while_a_file_changes)
         assert platform.execute(request).success
     made = assets_made(platform.until_rest())
     assert {"documents", "embeddings", "selected_subset"} <= made

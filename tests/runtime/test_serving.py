@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from dagster._cli.dev import dev_command
-from projects import SmallProject, plain_project, settings
+from projects import CHECKOUT, SmallProject, plain_project, settings
 
 from tamis.runtime import services
 
@@ -39,6 +39,7 @@ def serve(project: SmallProject, monkeypatch, answers: bool, number: int) -> Non
         os.kill(os.getpid(), number)
         raise AssertionError("the signal did not interrupt")
 
+    monkeypatch.chdir(CHECKOUT)  # as `tamis ui` does: the workspace is there
     monkeypatch.setattr(services, "_when_it_answers", when_it_answers)
     monkeypatch.setattr(dev_command, "invoke", wait)
     with pytest.raises(KeyboardInterrupt):

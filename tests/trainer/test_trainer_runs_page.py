@@ -17,6 +17,7 @@ def project(tmp_path, nowhere, monkeypatch) -> Iterator[SmallProject]:
     monkeypatch.setenv("TAMIS_TRUST", "1")
     # A run that ends changes no file and no value: a tick of the next minute notices, here at once.
     monkeypatch.setattr("tamis.platform.sensors.unchanged.BELIEVED_SECONDS", 0)
+    monkeypatch.setattr("tamis.platform.sensors.requests.SETTLED_SECONDS", 0)
     made = project_of(tmp_path / "project")
     yield made
     made.close()

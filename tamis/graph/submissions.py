@@ -259,6 +259,11 @@ class InTraining:
     time_limit: float
 
     @property
+    def run(self) -> str:
+        """The name without its kind."""
+        return self.name.partition(" ")[2]
+
+    @property
     def line(self) -> str:
         """One line for a person."""
         ago = f"submitted {brief(self.seconds)} ago"

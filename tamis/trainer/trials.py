@@ -104,7 +104,7 @@ class Finished:
 
 
 def trial_run(project: Project, trial: Trial, input_key: str) -> Run:
-    """Return the run of a trial on the command of [trainer]."""
+    """Return the run of a trial, whether Tamis or the command of [trainer] trains it."""
     seeds = range(project.seed, project.seed + project.settings.fine_tuning.seeds)
     return Run(
         project=project,
@@ -187,7 +187,7 @@ def _length(settings: FineTuningSection, base: str | Path, examples: Sequence[Ex
 def train_trial(
     run: Run, trial: Trial, data: TrialData, checkpoint: Path, advance: Advance = ignore
 ) -> Finished:
-    """Train and measure every stage with every seed; the checkpoint of the first seed is a folder."""
+    """Train and measure every stage with every seed; put the checkpoint of the first seed into a folder."""
     project, state = run.project, run.state
     options = training_options(project, trial.model)
     if options.adapter is not None:

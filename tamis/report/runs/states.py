@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from tamis.base.numbers import counted, named, percent
-from tamis.comparison.runs import planned_runs
-from tamis.comparison.stage import SAMPLER_TRIALS, SAMPLER_TRIALS_LEFT, SAMPLER_TRIALS_STAGE
+from tamis.comparison.runs import PlannedRun, planned_runs
+from tamis.comparison.stage import SAMPLER_TRIALS, SAMPLER_TRIALS_LEFT
+from tamis.graph.automation import SUBMITTED
 from tamis.graph.failures import TABLE as STEP_FAILURES
 from tamis.graph.failures import failed_steps, failed_trials
 from tamis.graph.plan import Due, reason_of
@@ -42,8 +43,6 @@ RECORDED = (TRIALS.name, SAMPLER_TRIALS.name, SAMPLER_TRIALS_LEFT.name, MIXTURE_
 """Tables with a row for each run."""
 READ = (*RECORDED, MIXTURE_LOSSES.name, PLAN, LARGER, TRIAL_FAILURES, STEP_FAILURES)
 """Tables that states and figures follow from."""
-TRAINING = {TRIALS_STAGE.name, SAMPLER_TRIALS_STAGE.name, *MEASURED, *MEASURED.values()}
-"""Stages that train the runs, or measure them."""
 NOT_MEASURED, OUT_OF_DATE = "losses are due", "out of date"
 SOURCES_SHOWN = 3
 
@@ -127,11 +126,11 @@ class Outlook:
 def read_outlook(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequence[Due]) -> Outlook:
     """Return what is planned, trains or has failed. `due`: what is out of date."""
     store = snapshot.project.home.store
-    steps = [step for step in failed_steps(store, snapshot, current, due) if step.asset in TRAINING]
+    steps = [step for step in failed_steps(store, snapshot, current, due) if step.asset in SUBMITTED]
     failed = {step.partition: step.reason for step in steps if step.partition}
     # Where a run is to be trained and measured, the training is said.
     entries = sorted(
-        (entry for entry in due if entry.asset in TRAINING and entry.partition),
+        (entry for entry in due if entry.asset in SUBMITTED and entry.partition),
         key=lambda entry: entry.asset not in MEASURED,
     )
     for failure in failed_trials(snapshot, current, due):
@@ -141,10 +140,7 @@ def read_outlook(snapshot: ProjectSnapshot, current: CurrentValues, due: Sequenc
         )
     return Outlook(
         planned={run.name: run for run in (*_trials(snapshot), *_compared(snapshot), *_mixtures(snapshot))},
-        # Lines of training begin with "trial" or "run".
-        training={
-            entry.name.partition(" ")[2]: entry.running for entry in in_training(snapshot.project.home)
-        },
+        training={entry.run: entry.running for entry in in_training(snapshot.project.home)},
         failed=failed,
         due={
             entry.partition: f"{NOT_MEASURED if entry.asset in MEASURED else OUT_OF_DATE}: {reason_of(entry)}"
@@ -279,5 +275,6 @@ def _left(row: Mapping[str, Any]) -> Run:
 
 
 def _label(data: str, row: Mapping[str, Any]) -> str:
-    """Return the name of a compared run, as `comparison.runs.PlannedRun` says it."""
-    return f"{data}, data {row['data_seed']}, training {row['training_seed']}"
+    sampler, _, budget = data.rpartition(" ")
+    seeds = {name: row[name] for name in ("data_seed", "training_seed")}
+    return PlannedRun(sampler=sampler, budget=budget, **seeds).label

@@ -192,8 +192,8 @@ def test_a_table_whose_reading_ends_the_process_is_named(home):
 def crashes_and_peak_bytes(store: Store) -> tuple[dict[str, str], int]:
     """Return the tables whose reading ends a process, and the most memory that a child of this process took.
 
-    In a process of its own: a child's peak begins at the memory of the process that starts it, and earlier tests
-    had children of their own.
+    In a process of its own: a child's peak begins at the memory of the process that starts it, and earlier
+    tests had children of their own.
     """
     crashes = crashing_tables(store, MOST_BYTES)
     return crashes, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.files import write_atomically
+from tamis.base.numbers import counted
 from tamis.comparison.analysis import analyse, stored_report
 from tamis.comparison.runs import CONTROLS, SCORES
 from tamis.comparison.scoring import checkpoint_of, keep_scores, score_runs
@@ -58,8 +59,8 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
             submitted.record(sizes, receive, "compared run", checkpoint)
     else:
         batch = plan_batch(work.store, configured(work, judge))
-        about, count = batch.about, len(batch.runs)
-        with work.progress(f"{count} runs", count * batch.options.tokens, "tokens") as progress:
+        about, tokens = batch.about, sum(run.options.tokens for run in batch.runs)
+        with work.progress(counted(len(batch.runs), "run"), tokens, "tokens") as progress:
             train_batch(
                 work.project,
                 TABLE,

@@ -1,5 +1,6 @@
 """Stages that compare samplers: by what they choose, and by what a model learns of it."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tamis import selection, training
@@ -19,6 +20,7 @@ from tamis.selection.stage import (
 )
 from tamis.stage import (
     Automation,
+    Edge,
     Growth,
     Learning,
     PartitionMapping,
@@ -166,20 +168,32 @@ def _compared(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.sampler_trials.model is not None
 
 
-def _when_scored(stage: Stage, mapping: PartitionMapping) -> PartitionMapping:
-    """For scores that a compared sampler ranks by."""
+def ranking_edges(
+    samplers: Callable[[Snapshot], Iterable[str]],
+    target: PartitionMapping,
+    reads_vectors: Callable[[str], bool] = computes_itself,
+) -> tuple[Edge, ...]:
+    """Return what samplers rank by as inputs: scores, and vectors where a sampler reads them itself."""
 
-    def scored(snapshot: Snapshot) -> bool:
-        samplers = snapshot.project.settings.sampler_trials.samplers
-        return stage.name in scored_by(name for one in samplers for name in find_sampler(one).score_columns)
+    def scored(stage: Stage, mapping: PartitionMapping) -> Edge:
+        def is_read(snapshot: Snapshot) -> bool:
+            columns = (name for one in samplers(snapshot) for name in find_sampler(one).score_columns)
+            return stage.name in scored_by(columns)
 
-    return when(scored, mapping)
+        return edge(stage.name, when(is_read, mapping))
 
+    def computed(snapshot: Snapshot) -> bool:
+        return any(map(reads_vectors, samplers(snapshot)))
 
-def _when_computed(mapping: PartitionMapping) -> PartitionMapping:
-    """For vectors, where a compared sampler computes its score itself."""
-    return when(
-        lambda snapshot: any(map(computes_itself, snapshot.project.settings.sampler_trials.samplers)), mapping
+    return (
+        scored(TRANSPORT_STAGE, target),
+        scored(POOL_STAGE, target),
+        scored(QUALITY_STAGE, every("shards")),
+        scored(DENSITY_STAGE, only),
+        scored(PERPLEXITY_STAGE, every("shards")),
+        *own_score_edges(samplers),
+        edge("embeddings", when(computed, every("shards"))),
+        edge("target_embeddings", when(computed, target)),
     )
 
 
@@ -228,14 +242,7 @@ SAMPLER_TRIALS_STAGE = Stage(
     active=_compared,
     edges=(
         *pool_edges(),
-        edge("transport_scores", _when_scored(TRANSPORT_STAGE, _target)),
-        edge("pool_potential_scores", _when_scored(POOL_STAGE, _target)),
-        edge("quality_scores", _when_scored(QUALITY_STAGE, every("shards"))),
-        edge("density_scores", _when_scored(DENSITY_STAGE, only)),
-        edge("perplexity_scores", _when_scored(PERPLEXITY_STAGE, every("shards"))),
-        *own_score_edges(lambda snapshot: snapshot.project.settings.sampler_trials.samplers),
-        edge("embeddings", _when_computed(every("shards"))),
-        edge("target_embeddings", _when_computed(_target)),
+        *ranking_edges(lambda snapshot: snapshot.project.settings.sampler_trials.samplers, _target),
         edge("tokenizer", when(_from_fresh_weights, only)),
         edge("base_models", _models),
     ),

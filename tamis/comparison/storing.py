@@ -130,7 +130,8 @@ def plan_batch(store: Store, comparison: Comparison) -> Batch:
         run = BatchRun(
             key=canonical_digest(json.dumps(named, sort_keys=True))[:32],
             label=planned.label,
-            seed=seed,
+            start=comparison.start,
+            options=replace(comparison.options, seed=seed),
             doc_ids=doc_ids,
             about=asdict(planned),
         )
@@ -142,8 +143,6 @@ def plan_batch(store: Store, comparison: Comparison) -> Batch:
         else:
             runs.append(run)
     return Batch(
-        start=comparison.start,
-        options=comparison.options,
         runs=runs,
         measured=held_out,
         further={control.name: list(control.texts) for control in comparison.controls},

@@ -109,6 +109,7 @@ def quality_wanted(snapshot: Snapshot) -> bool:
     settings = snapshot.project.settings
     used = [chosen.sampler for chosen in settings.selection if chosen.quality is None]
     used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    used += settings.tune.samplers if settings.tune and settings.tune.quality is None else ()
     needed = any(set(find_sampler(name).score_columns) & set(SCORES_QUALITY.scores) for name in used)
     return needed or "judge" in settings.model_fields_set
 

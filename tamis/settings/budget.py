@@ -13,7 +13,14 @@ from typing import Literal, get_args
 from tamis.base.errors import PermanentError
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok|tok)", re.ASCII)
+_COMPUTE = re.compile(r"(\d+(?:\.\d+)?(?:e\+?\d+)?) ?(%|s|min|h|d|flop)", re.ASCII | re.IGNORECASE)
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 MOST_DOCUMENTS = 10**12
+MOST_COMPUTE = 1e40
+COMPUTE_FORMS = (
+    'a percentage of the compute of the training (such as "20%"), a time on this machine (such as "30min" or '
+    '"2h") or a number of operations (such as "1e15flop")'
+)
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000, "tok": 1}
 BUDGET_FORMS = (
     "a positive number of documents (such as 1000, without quotes), a percentage of the eligible documents "
@@ -55,6 +62,35 @@ def parse_budget(budget: int | str) -> Budget:
     if amount > 100:
         raise BadBudgetError(budget)
     return Budget(amount=amount, unit="percent")
+
+
+class BadComputeError(PermanentError, ValueError):
+    """An amount of compute that cannot be read; the message lists the valid forms."""
+
+    def __init__(self, compute: object) -> None:
+        self.compute, self.valid = compute, COMPUTE_FORMS
+        super().__init__(f"budget {compute!r} is not valid; expected {COMPUTE_FORMS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """`amount` FLOP, seconds of this machine, or percent of the compute of a training."""
+
+    amount: float
+    unit: Literal["flop", "seconds", "percent"]
+
+
+def parse_compute(compute: str) -> Compute:
+    """Read "20%", "90s", "30min", "2h", "1d" or "1e15flop"; raises `BadComputeError`."""
+    form = _COMPUTE.fullmatch(compute) if isinstance(compute, str) else None
+    if form is None or not 0 < (amount := float(form[1])) < MOST_COMPUTE:
+        raise BadComputeError(compute)
+    unit = form[2].lower()
+    if unit == "%":
+        return Compute(amount=amount, unit="percent")
+    if unit == "flop":
+        return Compute(amount=amount, unit="flop")
+    return Compute(amount=amount * _SECONDS[unit], unit="seconds")
 
 
 class ImpossibleSharesError(PermanentError, ValueError):

@@ -54,6 +54,7 @@ from tamis.settings.training_sections import (
     ScalingSection,
     TrainerSection,
     TrialBudgetSection,
+    TuneSection,
 )
 from tamis.settings.values import FORMS_IN_WORDS, STORAGE_FORM, wrong_key
 
@@ -113,6 +114,7 @@ class Settings(Section):
     sampler_trials: SamplerTrialsSection = SamplerTrialsSection()
     evaluation: EvaluationSection = EvaluationSection()
     mixture: MixtureSection | None = None
+    tune: TuneSection | None = None
     retention: RetentionSection = RetentionSection()
     tracking: TrackingSection = TrackingSection()
     automation: AutomationSection = AutomationSection()
@@ -143,6 +145,13 @@ class Settings(Section):
                 register(sampler_of_plugin(plugin))
         check_references(self)
         return self
+
+    @property
+    def ranking_samplers(self) -> tuple[str, ...]:
+        """The samplers that selections, [sampler_trials] and [tune] rank documents by."""
+        compared = self.sampler_trials.samplers if self.sampler_trials.model else ()
+        tuned = self.tune.samplers if self.tune else ()
+        return (*(selection.sampler for selection in self.selection), *compared, *tuned)
 
     @property
     def plugins(self) -> Plugins:

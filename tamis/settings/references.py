@@ -14,6 +14,7 @@ from tamis.settings.samplers import (
     OWN_SCORE,
     PERPLEXITY,
     PLUGIN,
+    POOL_SCORE,
     SAMPLERS,
     SCORE,
     VECTOR_SCORES,
@@ -96,6 +97,7 @@ def check_references(settings: "Settings") -> None:
     _must_be((measuring,) if measuring is not None else (), models, "[perplexity] model")
     if "sampler_trials" in settings.model_fields_set:
         _check_sampler_trials(settings, targets, models)
+    _check_tune(settings, targets, models)
     _check_held_out(settings)
     _must_be(compared.selections, selections, "[comparison] selections")
     _must_be(more.selections, selections, "[comparison.on_request] selections")
@@ -369,6 +371,38 @@ def _check_sampler_trials(settings: "Settings", targets: set[str], models: set[s
         _check_perplexity(settings, name, "[sampler_trials]")
 
 
+def _check_tune(settings: "Settings", targets: set[str], models: set[str]) -> None:
+    tune = settings.tune
+    if tune is None:
+        return
+    _must_be([tune.target], targets, "[tune] target")
+    _must_be(tune.models, models, "[tune] models")
+    for name in tune.samplers:
+        _check_sampler(name, settings, "[tune] samplers")
+        _check_own_score(name, "[tune] samplers", settings)
+        _check_one_target(name, "[tune]", "samplers")
+        _check_perplexity(settings, name, "[tune]")
+        refuse(
+            (
+                POOL_SCORE in find_sampler(name).score_columns,
+                "[tune] samplers",
+                name,
+                "a sampler that does not read the pool's own potential, which no search computes",
+            )
+        )
+    if tune.quality is not None:
+        _must_be([tune.quality], {score.name for score in settings.score}, "[tune] quality")
+    adapted = [model.name for model in settings.base_model if model.lora_rank and model.name in tune.models]
+    refuse(
+        (
+            bool(adapted),
+            "[tune] models",
+            ", ".join(adapted),
+            "models without lora_rank, since runs of [tune] train all weights",
+        )
+    )
+
+
 def _check_held_out(settings: "Settings") -> None:
     """Refuse trials that would be measured on a target without held-out examples."""
     without = {target.name for target in settings.target if not target.held_out}
@@ -380,6 +414,7 @@ def _check_held_out(settings: "Settings") -> None:
         "[comparison]": every if trained else (),
         "[sampler_trials]": (trials.target,) if trials.model else (),
         "[mixture]": settings.mixture.targets if settings.mixture else (),
+        "[tune]": (settings.tune.target,) if settings.tune else (),
     }
     refuse(
         *(
@@ -533,9 +568,7 @@ def _check_trial_names(settings: "Settings") -> None:
 def _check_twins(settings: "Settings") -> None:
     """A model that measures perplexity has a twin, whose name no other model may have."""
     models = {model.name: model for model in settings.base_model}
-    samplers = [section.sampler for section in settings.selection]
-    samplers += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
-    asked = [found for name in samplers if (found := model_of(name))]
+    asked = [found for name in settings.ranking_samplers if (found := model_of(name))]
     measuring = [settings.perplexity.model, *(one.model for one in asked if one.family == PERPLEXITY)]
     refuse(
         *(

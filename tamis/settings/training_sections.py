@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tamis.base.own_command import placeholders
 from tamis.settings.sections import Section
-from tamis.settings.values import Budget, Duration, Name, Names, Pattern, refuse
+from tamis.settings.values import Budget, Compute, Duration, Name, Names, Pattern, ScoreName, refuse
 
 Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -232,6 +232,29 @@ class MixtureSection(Section):
     def targets(self) -> tuple[str, ...]:
         """The targets, each once, in the order given."""
         return tuple(dict.fromkeys([self.target] if isinstance(self.target, str) else self.target))
+
+
+class TuneSection(Section):
+    """The recipe to train by for a target: recipes that are searched, the budget, and the test of the best.
+
+    `learning_rates`: none = that of the model. `tokens`: of a run that tests; runs of the search have as many
+    or fewer. `train_tokens`: of the training that the recipe is for, of whose compute `budget` may be a
+    percentage; unset, all tokens that may be chosen. `budget` unset: the test, and a run of each recipe.
+    """
+
+    target: Name
+    models: tuple[Name, ...] = Field(min_length=1)
+    samplers: tuple[str, ...] = Field(("got-d", "knn"), min_length=1)
+    shares: tuple[Budget, ...] = Field(("10%",), min_length=1)
+    quality: ScoreName | None = None
+    quality_weights: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] = (1.0,)
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    from_scratch: bool = False
+    tokens: int = Field(200_000, ge=1_000)
+    train_tokens: int | None = Field(None, ge=1_000)
+    recipes: int = Field(12, ge=2, le=24)
+    pairs: int = Field(3, ge=3, le=100)
+    budget: Compute | None = None
 
 
 class SamplerTrialsSection(Section):

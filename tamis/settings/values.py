@@ -11,7 +11,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from tamis.settings.budget import BUDGET_FORMS, BadBudgetError, parse_budget
+from tamis.settings.budget import (
+    BUDGET_FORMS,
+    COMPUTE_FORMS,
+    BadBudgetError,
+    BadComputeError,
+    parse_budget,
+    parse_compute,
+)
 from tamis.settings.language_codes import short_code
 
 GLOB_FORMS = 'a glob, such as "**/*.jsonl"; in brackets, a range such as [a-z] goes upwards'
@@ -154,6 +161,14 @@ def _checked_budget(budget: Any) -> Any:
     return budget
 
 
+def _checked_compute(compute: Any) -> Any:
+    try:
+        parse_compute(compute)
+    except BadComputeError as error:
+        raise PydanticCustomError("compute", "{forms}", {"forms": COMPUTE_FORMS}) from error
+    return compute
+
+
 def _checked_names(names: Any) -> Any:
     each = [names] if isinstance(names, str) else names
     listed = isinstance(each, list | tuple) and each
@@ -266,6 +281,7 @@ RuleName = Annotated[str, PlainValidator(_checked_rule)]
 Glob = Annotated[str, AfterValidator(checked_glob)]
 GroupShares = Annotated[float | dict[str, float], PlainValidator(_checked_shares)]
 Budget = Annotated[int | str, PlainValidator(_checked_budget)]
+Compute = Annotated[str, PlainValidator(_checked_compute)]
 StorageUrl = Annotated[str, BeforeValidator(_without_slash), StringConstraints(pattern=STORAGE_FORM)]
 
 

@@ -7,9 +7,10 @@ all are measured on. So whoever looks at it, without a graph and after a kill to
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,26 @@ from tamis.base.files import write_atomically
 from tamis.base.numbers import counted
 from tamis.base.progress import Advance, ignore
 from tamis.project import Project
-from tamis.readers.text import normalised_id
 from tamis.store.digests import canonical_digest
 from tamis.store.home import Home
-from tamis.trainer.exchange import EVALUATE, Result, texts_of, write_texts
+from tamis.store.tables import Store
+from tamis.trainer.exchange import EVALUATE, Result, examples_of, row_of, write_examples
 from tamis.trainer.runs import NOTED, Content, Rows, Run, erase, submitted, trainer_folder
 from tamis.training.errors import DivergedError
 from tamis.training.evaluation import Evaluation
+from tamis.training.examples import Example
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.options import Session
 from tamis.training.shapes import ModelShape
-from tamis.training.storing import training_texts
+from tamis.training.storing import keyed_order, split_texts, training_texts
 
 PLAN, ROWS, BEGINS = "plan.json", "rows", "batch-"
 CHECKED = "checked"
 """File in the folder of a run whose result answers its spec."""
 DIVERGED = "diverged"
 """Begins the reason why a run that was trained has no finite loss."""
+FAILED = "failed"
+"""Begins the reason why a run has no result, in a batch that goes on."""
 Receive = Callable[["BatchRun", MeasuredRun | str], None]
 """Takes a run with its losses, or with the reason why it has none."""
 
@@ -62,35 +66,44 @@ class BatchFailedError(TamisError):
 class BatchRun:
     """A run of a batch under the key of all that decides its losses; `doc_ids`: what it trains on, sorted.
 
-    `label`: for people. `about`: what its row says of it besides, as JSON.
+    `label`: for people. `target`: whose examples it trains on, in place of documents. `about`: what its row
+    says of it besides, as JSON.
     """
 
     key: str
     label: str
-    seed: int
+    start: Start
+    options: MeasuredOptions
     doc_ids: Sequence[str]
     about: Mapping[str, Any]
+    target: str | None = None
+
+    def texts(self, store: Store) -> Iterable[str]:
+        """Return what it trains on, in the order of its seed."""
+        seed = self.options.seed
+        if self.target is None:
+            return training_texts(store, self.doc_ids, seed)
+        known = dict(split_texts(store, self.target, "train").iter_rows())
+        return [known[doc_id] for doc_id in keyed_order(self.doc_ids, seed)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Runs that start from the same model in the same way, and the texts that all are measured on, by name.
+    """Runs, and the examples that all are measured on, by name.
 
     `measured`: the first is followed in training; a run without a finite loss on one of these has diverged.
-    `further`: other texts. `about`: what whoever records the batch has to know, as JSON.
+    `further`: other examples. `about`: what whoever records the batch has to know, as JSON.
     """
 
-    start: Start
-    options: MeasuredOptions
     runs: Sequence[BatchRun]
-    measured: Mapping[str, Sequence[str]]
-    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    measured: Mapping[str, Sequence[Example]]
+    further: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def batch_run(project: Project, stage: str, run: BatchRun) -> Run:
     """Return the run of a batch that is recorded by a stage."""
-    return Run(project=project, stage=stage, name=run.label, input_key=run.key, seeds=(run.seed,))
+    return Run(project=project, stage=stage, name=run.label, input_key=run.key, seeds=(run.options.seed,))
 
 
 def train_batch(
@@ -110,10 +123,9 @@ def train_batch(
     for run in batch.runs:
         say(run.label)
         session = Session(resume=batch_run(project, stage, run).state, advance=advance)
-        texts = training_texts(project.home.store, run.doc_ids, run.seed)
-        options, texts_by_name = replace(batch.options, seed=run.seed), {**batch.measured, **batch.further}
+        texts, examples = run.texts(project.home.store), {**batch.measured, **batch.further}
         try:
-            made = train_measured(batch.start, texts, options, texts_by_name, session, checkpoint(run.key))
+            made = train_measured(run.start, texts, run.options, examples, session, checkpoint(run.key))
         except DivergedError as error:
             receive(run, f"{DIVERGED}: {error}")
             continue
@@ -125,11 +137,15 @@ def train_batch(
 
 @dataclass(frozen=True, kw_only=True)
 class SubmittedBatch:
-    """The batch of a stage on the command of [trainer], under the input key of the stage."""
+    """The batch of a stage on the command of [trainer], under the input key of the stage.
+
+    `goes_on`: the failure of a run leaves the others their turn, and is recorded unless all have failed.
+    """
 
     project: Project
     stage: str
     input_key: str
+    goes_on: bool = False
 
     @cached_property
     def folder(self) -> Path:
@@ -143,31 +159,27 @@ class SubmittedBatch:
 
     def plan(self, batch: Batch) -> None:
         """Write the plan; runs of an earlier batch of the stage stop unless this one has them, too."""
-        texts_by_name, sets = {**batch.measured, **batch.further}, {}
+        examples, sets = {**batch.measured, **batch.further}, {}
         runs: dict[str, dict[str, Any]] = {}
         for run in batch.runs:
             chosen = canonical_digest("\n".join(run.doc_ids))
             sets[chosen] = list(run.doc_ids)
             runs[run.key] = {
                 "label": run.label,
-                "seed": run.seed,
+                "model": str(run.start.model),
+                "shape": run.start.shape and asdict(run.start.shape),
+                "options": asdict(run.options),
                 "documents": chosen,
+                "target": run.target,
                 "about": dict(run.about),
             }
-        write_texts(
-            self.folder / ROWS / EVALUATE, (text for texts in texts_by_name.values() for text in texts)
-        )
+        write_examples(self.folder / ROWS / EVALUATE, chain.from_iterable(examples.values()))
         plan = {
             "runs": runs,
             "sets": sets,
-            "measured": {name: [normalised_id(text) for text in own] for name, own in texts_by_name.items()},
+            "measured": {name: [row_of(example)["id"] for example in own] for name, own in examples.items()},
             "followed": next(iter(batch.measured)),
             "about": dict(batch.about),
-            "model": str(batch.start.model),
-            "shape": batch.start.shape and asdict(batch.start.shape),
-            "tokens": batch.options.tokens,
-            "steps": -(-batch.options.tokens // (batch.options.batch_size * batch.options.sequence_length)),
-            "learning_rate": batch.options.learning_rate,
         }
         for folder in trainer_folder(self.project.home).glob(f"{_begins(self.stage)}*"):
             if folder != self.folder:
@@ -192,9 +204,11 @@ class SubmittedBatch:
             key: BatchRun(
                 key=key,
                 label=run["label"],
-                seed=run["seed"],
+                start=_start(run["model"], run["shape"]),
+                options=MeasuredOptions(**run["options"]),
                 doc_ids=self._plan["sets"][run["documents"]],
                 about=run["about"],
+                target=run["target"],
             )
             for key, run in self._plan["runs"].items()
         }
@@ -228,7 +242,9 @@ class SubmittedBatch:
     @property
     def waiting(self) -> list[Run]:
         """Runs that could be submitted now."""
-        return [] if self.has_failed else [run for run in self.runs if run.waiting]
+        if not self.goes_on and self.has_failed:
+            return []
+        return [run for run in self.runs if run.waiting]
 
     @property
     def has_ended(self) -> bool:
@@ -248,19 +264,19 @@ class SubmittedBatch:
             run.submit(self._content(run))
 
     def _content(self, run: Run) -> Content:
-        plan, planned = self._plan, self._planned[run.input_key]
-        texts = training_texts(self.project.home.store, planned.doc_ids, planned.seed)
+        planned = self._planned[run.input_key]
+        texts, options = planned.texts(self.project.home.store), planned.options
         return Content(
-            model=Path(plan["model"]) if Path(plan["model"]).is_dir() else plan["model"],
-            shape=ModelShape(**plan["shape"]) if plan["shape"] else None,
-            learning_rate=plan["learning_rate"],
+            model=planned.start.model,
+            shape=planned.start.shape,
+            learning_rate=options.learning_rate,
             held_out=self._held_out,
-            stages=[Rows(examples=texts, tokens=plan["tokens"], steps=plan["steps"])],
+            stages=[Rows(examples=texts, tokens=options.tokens, steps=_steps(options))],
         )
 
     @cached_property
-    def _held_out(self) -> list[str]:
-        return texts_of(self.folder / ROWS / EVALUATE)
+    def _held_out(self) -> list[Example]:
+        return examples_of(self.folder / ROWS / EVALUATE)
 
     def record(
         self,
@@ -272,8 +288,8 @@ class SubmittedBatch:
         """Hand over all runs that have ended.
 
         `sizes`: doc_id and n_tokens of documents. `noun`: for a run, in messages. `checkpoint` as for
-        `train_batch`. Where runs failed, raises `BatchFailedError` once the others are recorded; the failed
-        ones wait again.
+        `train_batch`. Where runs failed, raises `BatchFailedError` once the others are recorded, unless the
+        batch goes on; the failed ones wait again.
         """
         failed: dict[str, TamisError] = {}
         recorded = 0
@@ -283,8 +299,7 @@ class SubmittedBatch:
             try:
                 results = run.results(self._held_out)
             except TamisError as error:
-                failed[run.name] = error
-                run.give_up()
+                failed[run.input_key] = error
                 continue
             result = results[0][0]
             if result.checkpoint is not None and (folder := checkpoint(run.input_key)):
@@ -292,8 +307,15 @@ class SubmittedBatch:
             planned = self._planned[run.input_key]
             receive(planned, self._measured(planned, result, sizes))
             recorded += 1
-        if failed:
-            raise BatchFailedError(noun, failed, recorded)
+        if failed and self.goes_on and recorded:
+            for key, reason in failed.items():
+                receive(self._planned[key], f"{FAILED}: {reason}")
+        elif failed:
+            for run in self.runs:
+                if run.input_key in failed:
+                    run.give_up()
+            named = {self._planned[key].label: reason for key, reason in failed.items()}
+            raise BatchFailedError(noun, named, recorded)
 
     def _measured(self, run: BatchRun, result: Result, sizes: pl.DataFrame) -> MeasuredRun:
         own = sizes.join(pl.DataFrame({"doc_id": run.doc_ids}), on="doc_id", how="semi")
@@ -301,7 +323,7 @@ class SubmittedBatch:
         return MeasuredRun(
             tokens=result.tokens,
             epochs=result.tokens / max(1, int(own["n_tokens"].sum())),
-            steps=self._plan["steps"],
+            steps=_steps(run.options),
             seconds=result.seconds,
             curve=[(max(1, result.tokens), evaluations[self._plan["followed"]].bits_per_byte)],
             evaluations=evaluations,
@@ -319,6 +341,15 @@ def erase_batches(home: Home, stage: str) -> None:
     """Erase all plans of a stage."""
     for folder in trainer_folder(home).glob(f"{_begins(stage)}*"):
         shutil.rmtree(folder)
+
+
+def _start(model: str, shape: Mapping[str, Any] | None) -> Start:
+    folder = Path(model)
+    return Start(model=folder if folder.is_dir() else model, shape=ModelShape(**shape) if shape else None)
+
+
+def _steps(options: MeasuredOptions) -> int:
+    return -(-options.tokens // (options.batch_size * options.sequence_length))
 
 
 def _begins(stage: str) -> str:

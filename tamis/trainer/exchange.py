@@ -278,21 +278,29 @@ def write_fresh_model(shape: ModelShape, seed: int, tokenizer: Path, folder: Pat
         loaded.save_pretrained(draft)
 
 
-def write_texts(path: Path, texts: Iterable[str]) -> None:
-    """Write texts as rows, each text once."""
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Write examples as rows, each once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_rows(path, dict.fromkeys(texts))
+    _write_rows(path, dict.fromkeys(examples))
 
 
-def texts_of(path: Path) -> list[str]:
-    """Return the texts in a file of rows, in order; raises `RefusedResultError` where it was changed."""
+def examples_of(path: Path) -> list[Example]:
+    """Return the examples in a file of rows, in order; raises `RefusedResultError` where it was changed."""
     try:
         with path.open(encoding="utf-8") as lines:
-            return [json.loads(line)["text"] for line in lines]
+            return [_example(json.loads(line)) for line in lines]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RefusedResultError(
             f"{path.parent.name}/{RESULT}", f"{path.name} was changed or erased"
         ) from error
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    if "prompt" in row:
+        return Pair(prompt=row["prompt"], response=row["response"])
+    if "messages" in row:
+        return Chat(turns=tuple((message["role"], message["content"]) for message in row["messages"]))
+    return str(row["text"])
 
 
 def ids_of(path: Path) -> Sequence[str]:

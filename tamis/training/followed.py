@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from tamis.training.device import choose_device
-from tamis.training.evaluation import Evaluation, evaluate_loaded
+from tamis.training.evaluation import Evaluation, loss_of, measure
+from tamis.training.examples import Example
 from tamis.training.loop import Outcome, save_checkpoint, train
 from tamis.training.models import LoadedModel, load_model, model_identity, prepared
 from tamis.training.options import Session, StepOptions
@@ -67,11 +68,13 @@ def train_measured(
     start: Start,
     texts: Iterable[str],
     options: MeasuredOptions,
-    held_out: Mapping[str, Sequence[str]],
+    held_out: Mapping[str, Sequence[Example]],
     session: Session,
     checkpoint: Path | None = None,
 ) -> MeasuredRun:
     """Train on `texts` and measure bits per byte on each set of `held_out`, whose first is followed.
+
+    Sets are of texts, pairs or conversations; of these the answers are measured.
 
     The seed of the options draws fresh weights and the order of documents. `checkpoint`: folder to write the
     model to, where it is wanted. The resume state is removed at the end. Raises `EmptyTextError`,
@@ -91,8 +94,8 @@ def train_measured(
     curve = _Curve(loaded, plan, held_out[followed], session.resume, options)
     outcome: Outcome = train(loaded, plan, session, observe=curve.observe)
     found = {
-        name: evaluate_loaded(loaded, documents, options.sequence_length)
-        for name, documents in held_out.items()
+        name: cast(Evaluation, measure(loaded, examples, options.sequence_length))
+        for name, examples in held_out.items()
     }
     if checkpoint is not None:
         save_checkpoint(loaded, checkpoint)
@@ -124,7 +127,7 @@ class _Curve:
         self,
         loaded: LoadedModel,
         plan: Plan,
-        texts: Sequence[str],
+        texts: Sequence[Example],
         resume: Path,
         options: MeasuredOptions,
     ) -> None:
@@ -139,7 +142,7 @@ class _Curve:
         if done not in self._steps:
             return
         self._loaded.model.eval()
-        self._found[done] = evaluate_loaded(self._loaded, self._texts, self._length).bits_per_byte
+        self._found[done] = loss_of(measure(self._loaded, self._texts, self._length))
         self._loaded.model.train()
         write_losses(self._path, self._plan.key, self._found)
 

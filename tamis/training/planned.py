@@ -38,9 +38,7 @@ def model_names(project: Project) -> tuple[str, ...]:
 
 def sampler_models(project: Project) -> list[ModelOf]:
     """Models that samplers name, of selections and of the trained comparison, for their perplexity."""
-    settings = project.settings
-    used = [section.sampler for section in settings.selection]
-    used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
+    used = project.settings.ranking_samplers
     return [model for name in used if (model := model_of(name)) and model.family == PERPLEXITY]
 
 

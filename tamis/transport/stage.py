@@ -81,9 +81,7 @@ SCORES_STAGE = Stage(
 def debiased_wanted(snapshot: Snapshot) -> bool:
     """Return whether a configured sampler reads the pool's own potential."""
     settings = snapshot.project.settings
-    used = [chosen.sampler for chosen in settings.selection]
-    used += settings.sampler_trials.samplers if settings.sampler_trials.model else ()
-    used += [settings.mixture.sampler] if settings.mixture else []
+    used = [*settings.ranking_samplers, *([settings.mixture.sampler] if settings.mixture else [])]
     return any(POOL_SCORE in find_sampler(name).score_columns for name in used)
 
 

@@ -1,0 +1,239 @@
+"""The stage that answers for a target: which recipe to train by, and what it gains over random."""
+
+from typing import Any
+
+from tamis import comparison, selection, training
+from tamis.comparison.stage import ranking_edges
+from tamis.evaluation.stage import control_settings
+from tamis.selection import find_sampler
+from tamis.selection.stage import filter_settings, measured_by, pool_edges
+from tamis.settings.samplers import SCORE
+from tamis.stage import Automation, Growth, Learning, Snapshot, Stage, edge, only, precision_settings, when
+from tamis.store.columns import Table, flag, integer, many, moment, real, text
+from tamis.training.planned import model_section
+from tamis.training.stage import trained_on_pool, trainer_settings, with_twins
+from tamis.tuning import CODE_VERSION
+
+_RECIPE = (
+    text(
+        "sampler", "sampler that chooses the documents; null: the target's own training examples are learnt"
+    ),
+    text("share", "how much the sampler chooses, as in a [[selection]]; null without a sampler"),
+    real("quality_weight", "weight of quality in the sampler's score; null where the sampler reads none"),
+    text("model", "base model that training starts from"),
+    real("learning_rate", "peak learning rate"),
+)
+
+_RUN = (
+    text(
+        "run",
+        "id of the run: digest of everything that its losses depend on (data, model, settings, seeds, code "
+        "version)",
+    ),
+    text("target", "name of the target"),
+    text("part", 'purpose of the run: "rate" (speed of the machine), "search" or "guard"'),
+    text("recipe", "name of the recipe"),
+    *_RECIPE,
+    integer("seed", "number of the seed, from 0: another draw of documents, first weights and order"),
+    real("portion", "tokens and documents of the pool as a share of those of the guard's runs"),
+    integer("look", "number of the look at the held-out examples; 0 for runs of the search"),
+    integer("documents", "number of distinct documents in the training set"),
+    integer("tokens", "number of tokens that the model was trained to predict, repeats counted"),
+    real("flop", "operations of the training: 6 for each parameter and token"),
+    real("bits_per_byte", "loss on validation examples, in a guard's run on held-out ones, in bits per byte"),
+    many(real("example_bits", "code length (loss summed over its tokens) of each example, in bits")),
+    many(integer("example_bytes", "length of each example, in UTF-8 bytes")),
+    text("control", "name of the control, or pool for a part of the pool; null for runs of the search"),
+    real("control_bits_per_byte", "loss on the control, in bits per byte; null for runs of the search"),
+    many(real("control_bits", "code length of each document of the control, in bits")),
+    many(integer("control_bytes", "length of each document of the control, in UTF-8 bytes")),
+    many(integer("curve_tokens", "number of tokens trained on at each measurement of the loss")),
+    many(real("curve_loss", "loss at each number of tokens in curve_tokens, in bits per byte")),
+    text("failure", "why the run has no losses; null if the run has losses"),
+    real("seconds", "duration of training and evaluation, in seconds"),
+)
+
+TUNE_RUNS = Table(name="tune_runs", key=("run",), text=(), sealed=True, columns=_RUN)
+
+TUNE_RUNS_LEFT = Table(
+    name="tune_runs_left",
+    key=("run",),
+    text=(),
+    sealed=True,
+    columns=(*_RUN, moment("left_at", "when the run was set aside because no search plans it now, in UTC")),
+)
+
+RECIPES = Table(
+    name="recipes",
+    key=("recipe",),
+    text=(),
+    columns=(
+        text("recipe", "name of the recipe"),
+        *_RECIPE,
+        integer("place", "place by the search, from 1 (best); recipes without a loss are last"),
+        real("loss", "loss on validation examples at the guard's tokens by all runs, in bits per byte"),
+        real("shrunken", "that loss, drawn towards the mean of all recipes as far as it may be noise"),
+        real("error", "standard error of loss, in bits per byte"),
+        real("best", "probability that the recipe is the best of those searched"),
+        integer("runs", "number of runs of the search"),
+        integer("failed", "number of these without a loss"),
+        flag("finalist", "whether the recipe reached the last round of the search"),
+        flag("chosen", "whether the recipe is the winner, which the guard tested"),
+    ),
+)
+
+TUNE_ANSWERS = Table(
+    name="tune_answers",
+    key=("target",),
+    text=(),
+    columns=(
+        text("target", "name of the target"),
+        text("recipe", "name of the winner"),
+        text("reference", "name of the recipe with random documents that the winner is compared with"),
+        *_RECIPE,
+        text("kind", 'kind of the answer: "use", "alike", "harms" or "no gain"'),
+        text("sentence", "the answer in one sentence"),
+        integer("look", "number of the look at these held-out examples"),
+        real("level", "one-sided level at which the winner had to be better, at this look"),
+        flag("shipped", "whether the winner is proven better than random at that level"),
+        integer("pairs", "pairs of runs, winner and random, that have losses"),
+        integer("examples", "held-out examples that the guard read"),
+        real("difference", "loss of the winner less that of random, in bits per byte: negative is better"),
+        real("low", "lower end of the 90 % interval of difference"),
+        real("high", "upper end of the 90 % interval of difference"),
+        real("given_shipped", "difference, given that the winner was proven better; null if it was not"),
+        real("given_low", "lower end of the 90 % interval of given_shipped; null where unbounded"),
+        real("given_high", "upper end of the 90 % interval of given_shipped; null where unbounded"),
+        real("seen", "smallest improvement that four of five tests like this one would have proven"),
+        text("control", "name of the control, or pool for a part of the pool; null without a control"),
+        real("control_difference", "the same difference on the control"),
+        real("control_low", "lower end of the 90 % interval of control_difference"),
+        real("control_high", "upper end of the 90 % interval of control_difference"),
+        flag("harms", "whether the winner is proven worse on the control"),
+        real("parameters", "parameters of the winner's model"),
+        integer("tokens", "tokens that each run of the test was trained on"),
+        integer("fitted", "training examples that samplers of the search were given"),
+        integer("validated", "training examples that runs of the search were measured on"),
+        real("budget_flop", "budget, in operations"),
+        real("choosing_flop", "operations of choosing, from its seconds and the speed of this machine"),
+        real("search_flop", "operations of the search"),
+        real("guard_flop", "operations of the guard"),
+        real("own_flop", "operations of one run of the winner"),
+        text("bound", 'how reached_flop is meant: "exact", "at least" or "at most"'),
+        real("reached_flop", "operations at which random reaches the winner's loss"),
+        real("net", "reached_flop over all operations for the winner: own, choosing, search and guard"),
+        real("net_seconds", "the same in seconds of this machine"),
+        real("break_even", "tokens of training from which choosing has paid; null if it never does"),
+        real("agreement", "share of pairs of recipes in the same order at both sizes; null at one size"),
+        real("agreement_low", "lower end of its 90 % interval"),
+        real("agreement_high", "upper end of its 90 % interval"),
+        integer("compared", "recipes that ran at both sizes"),
+    ),
+)
+
+TUNE_LOOKS = Table(
+    name="tune_looks",
+    key=("held_out", "look"),
+    text=(),
+    decided=True,
+    columns=(
+        text("held_out", "digest of the held-out examples that the guard reads"),
+        integer("look", "number of the look at these examples, from 1"),
+        text("target", "name of the target when the look began"),
+        text("winner", "digest of the winner and all that its runs depend on"),
+        text("recipe", "name of the winner"),
+        flag("shipped", "whether the winner was proven better; null until the look has ended"),
+        moment("begun_at", "when the look began, in UTC"),
+    ),
+)
+
+TABLES = (TUNE_RUNS_LEFT, TUNE_LOOKS)
+
+
+def _tuned(snapshot: Snapshot) -> bool:
+    return snapshot.project.settings.tune is not None
+
+
+def samplers_of(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the samplers that are searched."""
+    tune = snapshot.project.settings.tune
+    return tune.samplers if tune else ()
+
+
+def _ranked_by(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the samplers, and that of the score that they read as quality."""
+    tune = snapshot.project.settings.tune
+    quality = (f"{SCORE}:{tune.quality}",) if tune and tune.quality else ()
+    return (*samplers_of(snapshot), *quality)
+
+
+def _target(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    tune = snapshot.project.settings.tune
+    return (tune.target,) if tune else ()
+
+
+def starts_fresh(snapshot: Snapshot, model: str) -> bool:
+    """Return whether runs begin with fresh weights in the shape of a base model."""
+    tune = snapshot.project.settings.tune
+    return tune is not None and tune.from_scratch and trained_on_pool(snapshot, model)
+
+
+def _any_fresh(snapshot: Snapshot) -> bool:
+    tune = snapshot.project.settings.tune
+    return tune is not None and any(starts_fresh(snapshot, model) for model in tune.models)
+
+
+def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    tune = snapshot.project.settings.tune
+    assert tune is not None
+    begun = [model for model in tune.models if not starts_fresh(snapshot, model)]
+    return tuple(dict.fromkeys((*begun, *with_twins(snapshot, tune.samplers))))
+
+
+def run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    """Return the settings that a run depends on besides its recipe and its seed."""
+    settings = snapshot.project.settings
+    tune = settings.tune
+    assert tune is not None
+    models = {
+        name: [starts_fresh(snapshot, name), section.preset, section.recipe()]
+        for name in tune.models
+        for section, _fold in [model_section(snapshot.project, name)]
+    }
+    own = {
+        "target": tune.target,
+        "tokens": tune.tokens,
+        "models": models,
+        "recipe": settings.fine_tuning.shared(),
+        "transport": settings.transport.model_dump(include={"relative_epsilon", "tolerance"}),
+    }
+    own |= {"pretraining": settings.pretraining.recipe()} if _any_fresh(snapshot) else {}
+    own |= {"quality": tune.quality} if tune.quality else {}
+    own |= precision_settings(snapshot) | measured_by(snapshot, _ranked_by(snapshot))
+    return own | trainer_settings(snapshot) | filter_settings(snapshot) | control_settings(snapshot)
+
+
+def _settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    tune = snapshot.project.settings.tune
+    assert tune is not None
+    return tune.model_dump() | {"run": run_settings(snapshot, partition)}
+
+
+RECIPE_STAGE = Stage(
+    name="recipe",
+    group="training",
+    code_version=f"{CODE_VERSION}.{comparison.CODE_VERSION}.{training.CODE_VERSION}.{selection.CODE_VERSION}",
+    active=_tuned,
+    edges=(
+        *pool_edges(),
+        *ranking_edges(_ranked_by, _target, lambda sampler: find_sampler(sampler).reads_vectors),
+        edge("tokenizer", when(_any_fresh, only)),
+        edge("base_models", _models),
+    ),
+    settings=_settings,
+    tables=(TUNE_RUNS, RECIPES, TUNE_ANSWERS),
+    learning=Learning.FITTED,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+STAGES = (RECIPE_STAGE,)

@@ -17,7 +17,7 @@ from tamis.evaluation.stage import evaluation_active, evaluation_settings
 from tamis.platform.assets.evaluation import controls_of
 from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
-from tamis.platform.assets.training import ended
+from tamis.platform.assets.training import ended, start_of
 from tamis.platform.resources.judge import JudgeResource
 from tamis.report.comparison import comparison_plot_png
 from tamis.report.rendering import plot_markdown
@@ -30,9 +30,7 @@ from tamis.selection.changes import compare_samplers
 from tamis.selection.pool import token_sizes
 from tamis.store.tables import ALL
 from tamis.trainer.batches import SubmittedBatch, train_batch
-from tamis.training import preset_shape
-from tamis.training.followed import MeasuredOptions, Start
-from tamis.training.planned import model_section
+from tamis.training.followed import MeasuredOptions
 from tamis.training.stage import trainer_settings
 from tamis.trust import require_trusted
 
@@ -97,16 +95,9 @@ def sampler_trials(work: Work, judge: JudgeResource) -> Iterator[Any]:
 def configured(work: Work, judge: JudgeResource) -> Comparison:
     """The comparison that tamis.toml asks for, at the versions this step pinned."""
     settings, section = work.project.settings, work.project.settings.sampler_trials
-    base, _fold = model_section(work.project, str(section.model))
-    fresh = section.from_scratch and base.preset is not None
+    start = start_of(work, str(section.model), fresh=section.from_scratch)
+    fresh = start.shape is not None
     recipe = settings.pretraining if fresh else settings.fine_tuning
-    if fresh:
-        shape = preset_shape(str(base.preset), settings.pretraining.vocabulary)
-        start = Start(shape=shape, model=work.upstream("tokenizer"))
-    elif base.path is not None:
-        start = Start(model=work.project.model(base.path))
-    else:
-        start = Start(model=work.upstream("base_models", base.name))
     return Comparison(
         section=section,
         filters=settings.filters,
@@ -118,7 +109,7 @@ def configured(work: Work, judge: JudgeResource) -> Comparison:
         ),
         seed=work.project.seed,
         scoring=partial(scoring_options, work, scorers(work, judge, section.samplers)),
-        unseen_by=None if fresh else base.name,
+        unseen_by=None if fresh else section.model,
         scores=settings.score,
         controls=controls_of(work),
         trainer=trainer_settings(work.snapshot),

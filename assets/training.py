@@ -33,6 +33,7 @@ from tamis.training import (
     train_tokenizer,
 )
 from tamis.training.failures import failure_noted
+from tamis.training.followed import Start
 from tamis.training.loop import resume_folder
 from tamis.training.planned import model_section
 from tamis.training.storing import (
@@ -187,6 +188,17 @@ def given_up(run: Run | None) -> Iterator[None]:
         if run is not None and not may_pass(error):
             run.give_up()
         raise
+
+
+def start_of(work: Work, model: str, *, fresh: bool) -> Start:
+    """Return the start of runs on a base model; `fresh`: with new weights where the graph knows the shape."""
+    section, _fold = model_section(work.project, model)
+    if fresh and section.preset is not None:
+        shape = preset_shape(section.preset, work.project.settings.pretraining.vocabulary)
+        return Start(shape=shape, model=work.upstream("tokenizer"))
+    if section.path is not None:
+        return Start(model=work.project.model(section.path))
+    return Start(model=work.upstream("base_models", model))
 
 
 def checkpoint_folder(work: Work, partition: str) -> Path:

@@ -70,6 +70,7 @@ RELEASE = (
     Entry(name="coverage", minutes=5),
     Entry(name="scripts", minutes=9),
     Entry(name="short_texts", minutes=9),
+    Entry(name="tune_projects", minutes=20),
     Entry(name="mixtures", minutes=5),
     Entry(name="small_files", minutes=5),
     Entry(name="scaling", minutes=6),

@@ -19,6 +19,9 @@ ALLOWED_CPU_SECONDS: dict[str, float] = {
     "trainer/test_trainer_trials.py": 36,  # a project whose trials a program trains, again and again
     "trainer/test_trainer_compared.py": 36,  # likewise, with comparisons of samplers
     "graph/scenarios/test_graph_debiased.py": 36,  # a second project, without the document that is withdrawn
+    "tuning/test_tuning_graph.py": 30,  # a whole tuning on a command
+    "tuning/test_tuning_scenarios.py": 45,  # several of them, with faults and changes
+    "tuning/test_tuning_progress.py": 40,  # many tunings without a graph, by rows that are written
 }
 """Files that may take more CPU time than the others (cpu_time.py), and how much."""
 SECONDS: dict[str, int] = {
@@ -45,6 +48,9 @@ SECONDS: dict[str, int] = {
     "end_to_end/test_smoke.py": 229,
     "engine/test_ray_results.py": 90,  # in the long suite
     "engine/test_ray_engine.py": 90,
+    "tuning/test_tuning_scenarios.py": 110,
+    "tuning/test_tuning_progress.py": 60,
+    "tuning/test_tuning_graph.py": 50,
     "graph/scenarios/test_graph_marks.py": 90,
     "graph/scenarios/test_graph_held_back.py": 80,
     "graph/scenarios/test_graph_changes.py": 80,

@@ -182,6 +182,7 @@ EVERYTHING = small_settings(
     '[evaluation]\ncommand = ["python", "evaluate.py", "{checkpoint}", "{out}"]\n',
     selection("uncrowded", "got-d-debiased", 5, target="algebra"),
     '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "topics"\ntrain_tokens = 4_000\n',
+    '[tune]\ntarget = "algebra"\nmodels = ["small"]\n',
 ).replace("[project]\n", f'[project]\ntokenizer = "small"\nplugins = ["{PLUGIN_FILE}"]\n', 1)
 """Settings that use every stage."""
 SMALL = small_settings(settle_seconds=1.0)

@@ -490,7 +490,7 @@ def test_wrong_settings_name_the_key_and_what_is_valid(empty, tamis):
 VERBS = [
     *("status", "plan", "materialize", "init", "init below", "explain 12ab", "export best", "audit", "ui"),
     *("compare", "diff best", "restore best 1", "approve --all", "map best", "gaps goal", "health"),
-    *("mixture", "withdraw --list", "purge --answers", "demo"),
+    *("mixture", "tune", "withdraw --list", "purge --answers", "demo"),
 ]
 
 

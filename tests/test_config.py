@@ -34,6 +34,7 @@ TARGET = '[[target]]\nname = "law"\nkind = "files"\npath = "target"\n'
 SMALL_TARGET = TARGET.replace("law", "few") + "train = 30\n"
 SCORE = '[[score]]\nname = "edu"\ncolumn = "meta.edu"\n'
 MODEL = '[[base_model]]\nname = "small"\npreset = "llama-0.8m"\n'
+TUNE = CORPUS + TARGET + MODEL + '[tune]\ntarget = "law"\nmodels = ["small"]\n'
 
 
 def selection(**keys: object) -> str:
@@ -312,6 +313,42 @@ WRONG = {
         CORPUS + TARGET + SMALL_TARGET + "[scaling]\ntarget = ['few', 'law']\nsizes = [50, 100]\n",
         ["[scaling] sizes = 50", "30", "'few'"],
     ),
+    "unknown target of a recipe": (
+        TUNE.replace('"law"\nmodels', '"lwa"\nmodels'),
+        ["[tune] target = 'lwa'", "one of: law; did you mean 'law'?"],
+    ),
+    "unknown model of a recipe": (
+        TUNE.replace('["small"]', '["small", "smal"]'),
+        ["[tune] models = 'smal'", "one of: small; did you mean 'small'?"],
+    ),
+    "no model of a recipe": (TUNE.replace('["small"]', "[]"), ["tune.models = []", "at least 1 item"]),
+    "a recipe by a sampler with a second target": (
+        TUNE + 'samplers = ["got-d", "got-d-contrast"]\n',
+        ["[tune] samplers = 'got-d-contrast'", "does not need away_from, which [tune] does not have"],
+    ),
+    "a recipe by the pool's own potential": (
+        TUNE + 'samplers = ["got-d-debiased"]\n',
+        ["[tune] samplers = 'got-d-debiased'", "does not read the pool's own potential"],
+    ),
+    "a recipe by an unknown sampler": (
+        TUNE + 'samplers = ["got"]\n',
+        ["[tune] samplers = 'got'", "did you mean 'got-d'?"],
+    ),
+    "a recipe by the quality of no score": (TUNE + 'quality = "edu"\n', ["[tune] quality = 'edu'"]),
+    "a recipe under a budget of documents": (
+        TUNE + 'budget = "2Mtok"\n',
+        ["tune.budget = '2Mtok'", '"20%"', '"2h"', '"1e15flop"'],
+    ),
+    "a recipe under a budget without quotes": (TUNE + "budget = 20\n", ["tune.budget = 20", '"20%"']),
+    "a recipe of an adapter": (
+        TUNE.replace(MODEL, MODEL + "lora_rank = 8\n"),
+        ["[tune] models = 'small'", "models without lora_rank", "train all weights"],
+    ),
+    "a recipe for a target that holds nothing out": (
+        TUNE.replace(TARGET, TARGET + "held_out = 0\n"),
+        ["[[target]] law: held_out = 0", "at least 1", "[tune]"],
+    ),
+    "a recipe tested in two pairs": (TUNE + "pairs = 2\n", ["tune.pairs = 2", "3"]),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",
         ["filters.heuristics[0]", "'c4'", "'noise', 'boilerplate' or 'form'"],

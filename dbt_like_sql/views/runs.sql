@@ -94,3 +94,28 @@ select
 from {{ source('lake', 'mixture_runs') }} as runs
 left join losses on runs.run = losses.run
 left join mixtures on runs.run = mixtures.run
+
+union all
+
+-- Losses of the search are on validation examples, so they have a target of their own.
+select
+    'recipe' as kind,
+    run as name,
+    model,
+    case when part = 'search' then target || ', validation' else target end as target,
+    recipe || ', ' || part
+    || case when portion < 1 then ' at ' || cast(round(100 * portion) as integer) || ' %' else '' end
+    || case when look > 0 then ' of look ' || look else '' end as data,
+    seed as data_seed,
+    seed as training_seed,
+    cast(1 as bigint) as seeds,
+    documents,
+    tokens,
+    cast(null as bigint) as steps,
+    flop as flops,
+    seconds,
+    case when not isnan(bits_per_byte) then bits_per_byte end as bits_per_byte,
+    failure,
+    cast(null as varchar) as checkpoint,
+    cast(null as varchar) as mlflow_run
+from {{ source('lake', 'tune_runs') }}

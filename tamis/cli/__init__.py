@@ -59,6 +59,8 @@ FAMILIES = {
         "lock": "Write tamis.lock: precision, models and versions that give the results here.",
         "compare": "Compare samplers: how far their selections overlap and, with [sampler_trials], what a "
         "model learns from each selection.",
+        "tune": "Find which documents, base model and learning rate to train with for TARGET, and whether "
+        "choosing documents pays.",
         "mixture": "Show how much of each source to train on: the training runs, their cost, and the best "
         "mixture found.",
         "demo": "Run the demonstration: that of this folder, else write it into FOLDER (tamis-demo).",

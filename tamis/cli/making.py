@@ -1,4 +1,4 @@
-"""The verbs that say what is due and make it: `init`, `plan`, `materialize`, `status`, `compare`, `demo`."""
+"""The verbs that say what is due and make it, such as `init`, `plan`, `materialize`, `compare` and `tune`."""
 
 import os
 import re
@@ -17,10 +17,20 @@ from tamis.base.numbers import counted
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
 from tamis.cli.choice_options import call_of, choice_options
-from tamis.cli.parts import CallError, ListCommand, answer, failed_lines, json_option, run, spoken
+from tamis.cli.parts import (
+    CallError,
+    ListCommand,
+    answer,
+    failed_lines,
+    json_option,
+    names_in_project,
+    run,
+    spoken,
+)
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
+from tamis.report.recipe import recipe_lines
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
 from tamis.scan.lock import LockError, differences, lock_line, present, require_locked
@@ -28,12 +38,14 @@ from tamis.scan.sources import due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.lock import LOCK_FILE, UnreadableLockError, read_lock
 from tamis.settings.sections import ProjectSection
+from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
 from tamis.verbs.choice.project_file import template, write_for_files, write_project
 from tamis.verbs.demonstration import demonstration
 from tamis.verbs.mix import lines_of, read_mixture
 from tamis.verbs.mix import plan_lines as runs_of_mixture
 from tamis.verbs.plan import HELD_BACK, budget_lines, checked_plan, plan_lines, without_documents
 from tamis.verbs.status import Status, read_status, unknown_assets
+from tamis.verbs.tune import read_recipe, write_section
 
 OF_DOCUMENTS = ("target", "text_column", "form", "hold_out")
 """Options of `init --documents`; the others decide a choice, which tamis.toml states."""
@@ -244,19 +256,47 @@ def compare() -> int:
             f"{project.file} has nothing to compare; add at least one [[selection]] and one [[target]]"
         )
     trained = [SAMPLER_TRIALS_STAGE.name] if project.settings.sampler_trials.model else []
-    wanted = [*trained, COMPARISON_STAGE.name]
+    code = _make_answer(project, [*trained, COMPARISON_STAGE.name], SAMPLER_COMPARISON.name)
+    print(visible("\n".join(comparison_lines(project))))
+    return code
+
+
+@click.command()
+@click.argument("target", required=False, shell_complete=names_in_project)
+@click.option(
+    "--budget",
+    metavar="AMOUNT",
+    help="Compute for all runs: a percentage of that of the training (20%), a time on this machine (2h) or a "
+    "number of operations (1e15flop). It is written into [tune] of tamis.toml.",
+)
+@json_option
+@spoken
+def tune(target: str | None, budget: str | None, as_json: bool) -> int:
+    """Write [tune] where the call says more than tamis.toml; make the recipe, and show it."""
+    if line := write_section(read_project(), target, budget):
+        say(line)
+    project = read_project()
+    code = _make_answer(project, [RECIPE_STAGE.name], TUNE_ANSWERS.name)
+    answer(as_json, read_recipe(project), recipe_lines(project))
+    return code
+
+
+def _make_answer(project: Project, wanted: Sequence[str], table: str) -> int:
+    """Make the assets of an answer, the last of which has the table; return the exit code.
+
+    Raises `NotMadeError` or `OutdatedError` where one of them waits for another asset, or was not made.
+    """
     for asset in wanted:
         first = value_due(project, asset, "")
         if first and first.waits_for and first.waits_for not in wanted:
             made = (asset, "") in read_current_values(project.home.store)
             raise OutdatedError(asset, f"it waits for {first.waits_for}") if made else NotMadeError(asset)
     code = _materialize(wanted, summed_up=False)
-    if not project.home.store.count(SAMPLER_COMPARISON.name):
-        raise NotMadeError(COMPARISON_STAGE.name)
+    if not project.home.store.count(table):
+        raise NotMadeError(wanted[-1])
     for asset in wanted:
         if reason := due(project, asset, ""):
             raise OutdatedError(asset, reason)
-    print(visible("\n".join(comparison_lines(project))))
     return code
 
 

@@ -53,31 +53,34 @@ def planned_runs(
     ]
 
 
-def known_runs(store: Store) -> set[str]:
-    """Names of the runs in the table."""
-    return set(store.read(TABLE, ["run"])["run"])
+def known_runs(store: Store, table: str = TABLE) -> set[str]:
+    """Names of the runs in a table."""
+    return set(store.read(table, ["run"])["run"])
 
 
-def bring_back(store: Store, wanted: Collection[str]) -> set[str]:
-    """Put those of the wanted runs back into the table that an earlier comparison made; returns which."""
-    left = set(store.read(LEFT, ["run"])["run"]) & set(wanted)
-    for runs in _blocks(left):
-        store.put(TABLE, store.read(LEFT, schema_of(TABLE).names, one_of("run", runs)))
-    return left
+def bring_back(store: Store, wanted: Collection[str], table: str = TABLE, left: str = LEFT) -> set[str]:
+    """Put those of the wanted runs back into a table that were set aside; returns which."""
+    known = set(store.read(left, ["run"])["run"]) & set(wanted)
+    for runs in _blocks(known):
+        store.put(table, store.read(left, schema_of(table).names, one_of("run", runs)))
+    return known
 
 
-def set_aside(store: Store, planned: Collection[str]) -> None:
-    """Move the runs that are not planned out of the table; the oldest beyond the limit are forgotten."""
-    unplanned = known_runs(store) - set(planned)
+def set_aside(store: Store, planned: Collection[str], table: str = TABLE, left: str = LEFT) -> None:
+    """Move the runs that are not planned from a table to that of those left.
+
+    Of these the oldest beyond the limit are forgotten.
+    """
+    unplanned = known_runs(store, table) - set(planned)
     for runs in _blocks(unplanned):
         scope = one_of("run", runs)
-        rows = store.read(TABLE, where=scope).filter(pl.col("failure").is_null())
-        store.put(LEFT, rows.with_columns(left_at=pl.lit(datetime.now(UTC).replace(tzinfo=None))))
-        store.delete(TABLE, scope)
+        rows = store.read(table, where=scope).filter(pl.col("failure").is_null())
+        store.put(left, rows.with_columns(left_at=pl.lit(datetime.now(UTC).replace(tzinfo=None))))
+        store.delete(table, scope)
     if unplanned:
-        left = store.read(LEFT, ["run", "left_at"]).sort("left_at", "run", descending=True)
-        for runs in _blocks(left["run"][MOST_LEFT:]):
-            store.delete(LEFT, one_of("run", runs))
+        dated = store.read(left, ["run", "left_at"]).sort("left_at", "run", descending=True)
+        for runs in _blocks(dated["run"][MOST_LEFT:]):
+            store.delete(left, one_of("run", runs))
 
 
 def keep_controls(store: Store, texts: Mapping[str, str]) -> None:

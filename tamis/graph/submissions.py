@@ -41,7 +41,10 @@ from tamis.trainer.runs import (
 )
 from tamis.trainer.trials import trial_content, trial_run
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
+from tamis.tuning.stage import RECIPE_STAGE
 
+BATCHES = (SAMPLER_TRIALS_STAGE.name, RECIPE_STAGE.name)
+"""Stages whose runs are made together."""
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
 Next = tuple[Group | None, list[Path] | None]
@@ -59,9 +62,13 @@ class Submissions:
     current: CurrentValues
 
     def of(self, stage: str, partition: str, key: str) -> Run | SubmittedBatch:
-        """Return the run of a partition of a stage with its input key, of a comparison all its runs."""
-        if stage == SAMPLER_TRIALS_STAGE.name:
-            return SubmittedBatch(project=self.project, stage=stage, input_key=key)
+        """Return the run of a partition of a stage with its input key, of a comparison all its runs.
+
+        Of a search for a recipe these are the runs of a round.
+        """
+        if stage in BATCHES:
+            goes_on = stage == RECIPE_STAGE.name
+            return SubmittedBatch(project=self.project, stage=stage, input_key=key, goes_on=goes_on)
         if stage == TRIALS_STAGE.name:
             return trial_run(self.project, self.snapshot.trials[partition], key)
         return Run(
@@ -167,7 +174,7 @@ class Submissions:
         Where a run has failed, and the failure is noted, only a person submits it again.
         """
         entries = {
-            (one.stage, "" if one.stage == SAMPLER_TRIALS_STAGE.name else one.name)
+            (one.stage, "" if one.stage in BATCHES else one.name)
             for one in submitted(self.project.home)
             if not (one.folder / NOTED).exists()
         }
@@ -197,31 +204,32 @@ class Submissions:
                 yield f"{_in_words(one)} was stopped: its inputs or settings changed while it trained"
             erase(one.folder)
         erase_unused(self.project.home)
-        if not self._is_compared():
-            erase_batches(self.project.home, SAMPLER_TRIALS_STAGE.name)
+        for stage in BATCHES:
+            if not self._is_wanted(stage):
+                erase_batches(self.project.home, stage)
 
     def _stale(self) -> list[Submitted]:
-        is_compared = self._is_compared()
+        is_wanted = {stage: self._is_wanted(stage) for stage in BATCHES}
         return [
             one
             for one in submitted(self.project.home)
             if not (
-                is_compared
-                if one.stage == SAMPLER_TRIALS_STAGE.name
+                is_wanted[one.stage]
+                if one.stage in is_wanted
                 else self._is_due(one.stage, one.name, one.input_key)
             )
         ]
 
-    def _is_compared(self) -> bool:
-        """Return whether samplers are to be compared, or may be: an input is being made.
+    def _is_wanted(self, stage: str) -> bool:
+        """Return whether a batch is to be made, or may be: an input is being made.
 
-        Compared runs outlive a change of inputs until they are planned again, since many stay as they are.
+        Its runs outlive a change of inputs until they are planned again, since many stay as they are.
         """
-        key = self._key(SAMPLER_TRIALS_STAGE.name, "")
-        return self._is_due(SAMPLER_TRIALS_STAGE.name, "", key)
+        return self._is_due(stage, "", self._key(stage, ""))
 
     def _key(self, stage: str, partition: str) -> str | None:
-        if not is_submitted(self.snapshot, stage):
+        # A stage whose section left tamis.toml has no settings to make a key of.
+        if not is_submitted(self.snapshot, stage) or not stages()[stage].active(self.snapshot):
             return None
         if partition not in self.snapshot.keys(stages()[stage].partitions):
             return None

@@ -17,6 +17,7 @@ from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.choices import PAGE as CHOICES_PAGE
 from tamis.report.mixture import PAGE as MIXTURE_PAGE
+from tamis.report.recipe import PAGE as RECIPE_PAGE
 from tamis.report.rendering import render, written_state
 from tamis.report.runs import PAGE as RUNS_PAGE
 from tamis.report.runs import write_runs
@@ -30,6 +31,7 @@ from tamis.scan.quarantine import encoding_lines, reading_notes
 from tamis.scan.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
 from tamis.settings.config import Settings
+from tamis.tuning.stage import RECIPE_STAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,9 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Trained choices": [
             page(CHOICES_PAGE, "what each choice gained on its target and cost elsewhere", CHOICES_STAGE.name)
+        ],
+        "Recipe": [
+            page(RECIPE_PAGE, "which recipe to train by, and what it gains over random", RECIPE_STAGE.name)
         ],
         "Lineage": [page("lineage_audit.html", "how every result was made", AUDIT_ASSET)],
         "Tables": [

@@ -117,7 +117,8 @@ class ScoringOptions:
     """What computed scores depend on besides the selection: how exact, what is drawn, and what is read.
 
     Tables are those of the encoder. `scorer`: of a sampler that names a model. `plugin`: the sampler itself,
-    where it is one; `opened` imports it.
+    where it is one; `opened` imports it. `examples`: ids of the target's examples that a sampler is given,
+    None for the whole training part.
     """
 
     transport: TransportSection
@@ -127,6 +128,7 @@ class ScoringOptions:
     scorer: ModelScorer | None = None
     plugin: Plugin | None = None
     opened: Opened = opened
+    examples: frozenset[str] | None = None
 
 
 def method_scores(
@@ -153,10 +155,14 @@ def method_scores(
         texts = texts_of(store, pool["doc_id"].to_list())
         where = f"target = {quoted(target)} AND split = 'train'"
         examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")
+        if options.examples is not None:
+            examples = examples.filter(pl.col("doc_id").is_in(list(options.examples)))
         sides = examples["text"].to_list(), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
         pool, vectors_nd = known_vectors(store, options.pool_table, pool)
-        example_md = target_vectors(store, options.target_table, target) if sampler.needs_target else None
+        example_md = None
+        if sampler.needs_target:
+            example_md = target_vectors(store, options.target_table, target, only=options.examples)
         sides = example_md, Blocks(vectors_nd)
     problem = MethodProblem(
         target=sides[0],
@@ -183,7 +189,8 @@ def _plugin_scores(
     if VECTORS in plugin.declaration.reads:
         pool, halves_nd = known_vectors(store, options.pool_table, pool)
         vectors_nd = halves_nd.astype(np.float32)
-        goal_md = target_vectors(store, options.target_table, target) if target else None
+        if target:
+            goal_md = target_vectors(store, options.target_table, target, only=options.examples)
     candidates = pool.select("doc_id", "n_tokens")
     if TEXT in plugin.declaration.reads:
         texts = texts_of(store, pool["doc_id"].to_list())

@@ -392,6 +392,14 @@ def _check_tune(settings: "Settings", targets: set[str], models: set[str]) -> No
         )
     if tune.quality is not None:
         _must_be([tune.quality], {score.name for score in settings.score}, "[tune] quality")
+        refuse(
+            (
+                named(settings.score, tune.quality).range is None,
+                f"[[score]] {tune.quality}: range",
+                None,
+                "its ends, such as range = [0, 5], since [tune] takes it as quality",
+            )
+        )
     adapted = [model.name for model in settings.base_model if model.lora_rank and model.name in tune.models]
     refuse(
         (

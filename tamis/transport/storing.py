@@ -1,7 +1,7 @@
 """Transport from the store: a target's vectors, its potential solved against the whole pool, its gaps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,24 @@ def read_gaps(store: Store, target: str) -> TargetGaps:
     )
 
 
-def target_vectors(store: Store, table: str, target: str, split: str = "train") -> np.ndarray:
-    """Vectors of one split of a target's examples, in order of id, [M, d]."""
-    return target_rows(store, table, target, split)[1]
+def target_vectors(
+    store: Store, table: str, target: str, split: str = "train", only: Collection[str] | None = None
+) -> np.ndarray:
+    """Vectors [M, d] of one split of a target's examples, in order of id; `only`: of these ids."""
+    return target_rows(store, table, target, split, only)[1]
 
 
-def target_rows(store: Store, table: str, target: str, split: str = "train") -> tuple[list[str], np.ndarray]:
-    """Return the ids of one split of a target's examples that have a vector, ascending, and these [M, d]."""
+def target_rows(
+    store: Store, table: str, target: str, split: str = "train", only: Collection[str] | None = None
+) -> tuple[list[str], np.ndarray]:
+    """Return the ids of one split of a target's examples that have a vector, ascending, and these [M, d].
+
+    `only`: of those with these ids.
+    """
     where = f"target = {quoted(target)}"
     ids = store.read(TARGET_EXAMPLES.name, ["doc_id"], f"{where} AND split = {quoted(split)}")
+    if only is not None:
+        ids = ids.filter(pl.col("doc_id").is_in(list(only)))
     vectors = pl.DataFrame(pl.from_arrow(store.read_arrow(table, ["doc_id"], where))).with_row_index(
         "position"
     )

@@ -13,25 +13,43 @@ class UnknownRecipeError(UnknownNameError, ValueError):
 
 
 class BudgetTooSmallError(PermanentError, ValueError):
-    """The budget does not pay for the guard's runs and a search of two recipes, in FLOP."""
+    """The budget does not pay for the guard's runs and a search of two recipes, in FLOP.
 
-    def __init__(self, budget: float, guard: float, search: float, arms: int, seeds: int, pairs: int) -> None:
-        self.budget, self.needed = budget, guard + search
+    `before`: spent before the search begins, on choosing and on the run that measures the speed.
+    """
+
+    def __init__(
+        self,
+        budget: float,
+        guard: float,
+        search: float,
+        arms: int,
+        seeds: int,
+        pairs: int,
+        before: float = 0.0,
+    ) -> None:
+        self.budget, self.needed = budget, guard + search + before
+        self.guard, self.search = guard, search
+        self.arms, self.seeds, self.pairs = arms, seeds, pairs
         runs = f"{counted(2 * pairs, 'run')} of the guard"
         recipes = f"{counted(arms, 'recipe')} with {counted(seeds, 'seed')} each"
+        choosing = f"{significant(before)} for choosing and the measured speed, " if before else ""
         super().__init__(
             f"the budget of {significant(budget)} FLOP is too small; the smallest search takes "
-            f"{significant(self.needed)} FLOP: {significant(guard)} for the {runs}, and "
+            f"{significant(self.needed)} FLOP: {significant(guard)} for the {runs}, {choosing}and "
             f"{significant(search)} for {recipes}"
         )
 
 
 class TooFewExamplesError(PermanentError, ValueError):
-    """A part of a target's examples is too small to be measured on."""
+    """A part of a target's examples is too small to be measured on.
 
-    def __init__(self, part: str, examples: int, needed: int, in_all: int | None = None) -> None:
+    `key`, `value`: what would do in the [[target]].
+    """
+
+    def __init__(self, part: str, examples: int, needed: int, key: str = "", value: int = 0) -> None:
         self.part, self.examples, self.needed = part, examples, needed
-        target = "" if in_all is None else f"; a target of {in_all} examples or more has enough"
+        target = f"; the target needs {key} = {value} or more" if key else ""
         super().__init__(
             f"{counted(examples, 'example')} for {part} {'is' if examples == 1 else 'are'} too few: at least "
             f"{needed} are needed{target}"
@@ -57,4 +75,31 @@ class NoLooksLeftError(PermanentError, ValueError):
         super().__init__(
             f"the guard has read these held-out examples {looks} times, which is the most that its error "
             "rate allows; add new examples to the target"
+        )
+
+
+class NothingLearntError(PermanentError):
+    """No run of the search has a loss, or none of the first that measure the speed; says why."""
+
+    def __init__(self, runs: int, reason: str) -> None:
+        super().__init__(f"none of {counted(runs, 'run')} ended with a loss; the last: {reason}")
+
+
+class UnknownSizeError(PermanentError):
+    """A base model whose number of parameters nothing states, so its compute cannot be counted."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"the number of parameters of base model {model} is unknown, so [tune] cannot count its compute; "
+            "name a folder with its weights as path"
+        )
+
+
+class LabelledTargetError(PermanentError):
+    """A target with labels, of which runs on documents learn none."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"target {target} has labels, and runs of [tune] are measured by their loss on texts or answers; "
+            "name another target"
         )

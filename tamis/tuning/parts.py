@@ -1,17 +1,16 @@
 """Division of a target's examples among fitting, validation, the guard, and what tuning never reads."""
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 from tamis.tuning.errors import TooFewExamplesError
 
-VALIDATION = Fraction(60, 300)
-HELD_OUT = Fraction(80, 300)
+VALIDATION = Fraction(60, 220)
+"""Of the training part."""
 LEAST_VALIDATION = 30
 LEAST_GUARD = 20
-LEAST_EXAMPLES = max(math.ceil(LEAST_VALIDATION / VALIDATION), math.ceil(2 * LEAST_GUARD / HELD_OUT))
-"""A target of so many examples has enough in each part."""
+LEAST_TRAIN = -(-LEAST_VALIDATION * VALIDATION.denominator // VALIDATION.numerator)
+LEAST_HELD_OUT = 2 * LEAST_GUARD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +23,14 @@ class Parts:
     unread: int
 
 
-def divide(examples: int) -> Parts:
-    """Return the parts of so many examples: 160, 60, 40 and 40 of 300.
+def divide(train: int, held_out: int) -> Parts:
+    """Return the parts of so many examples: of 220 for training 160 and 60, half of those held out.
 
     Raises `TooFewExamplesError` under 30 for validation or 20 for the guard.
     """
-    validation, guard = math.floor(examples * VALIDATION), math.floor(examples * HELD_OUT / 2)
+    validation, guard = int(train * VALIDATION), held_out // 2
     if guard < LEAST_GUARD:
-        raise TooFewExamplesError("the guard", guard, LEAST_GUARD, LEAST_EXAMPLES)
+        raise TooFewExamplesError("the guard", guard, LEAST_GUARD, "held_out", LEAST_HELD_OUT)
     if validation < LEAST_VALIDATION:
-        raise TooFewExamplesError("validation", validation, LEAST_VALIDATION, LEAST_EXAMPLES)
-    return Parts(fit=examples - validation - 2 * guard, validation=validation, guard=guard, unread=guard)
+        raise TooFewExamplesError("validation", validation, LEAST_VALIDATION, "train", LEAST_TRAIN)
+    return Parts(fit=train - validation, validation=validation, guard=guard, unread=held_out - guard)

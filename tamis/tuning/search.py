@@ -61,7 +61,7 @@ class Recipe:
     fixed: bool = False
 
 
-class Run(NamedTuple):
+class Asked(NamedTuple):
     """A training of the search, at a share of the tokens of the guard's runs."""
 
     recipe: str
@@ -121,7 +121,7 @@ def sub_pool(rows: int, tokens: int, share: float) -> SubPool:
     rows, tokens = as_whole("rows", rows, 1), as_whole("tokens", tokens, 1)
     if not 0 < as_number(share) <= 1:
         raise BadArgumentError("share", repr(share), "a number above 0, at most 1")
-    part = max(1, round(rows * share))
+    part = max(1, int(rows * share))
     return SubPool(part, max(1, round(tokens * part / rows)))
 
 
@@ -152,8 +152,8 @@ class Search:
         dearest = max(recipe.flop for recipe in recipes if recipe.name != reference)
         self.reserved = self.pairs * (dearest + self._recipes[reference].flop)
         self._budget = budget * (1 + ROUNDING)
-        self._told: dict[Run, float] = {}
-        self._flop: dict[Run, float] = {}
+        self._told: dict[Asked, float] = {}
+        self._flop: dict[Asked, float] = {}
         self.shares, self._searched = self._reach(budget)
 
     @property
@@ -166,7 +166,7 @@ class Search:
         """FLOP of the reported runs."""
         return self._cost(self._told)
 
-    def ask(self) -> list[Run]:
+    def ask(self) -> list[Asked]:
         """Return the open runs of the present round, seed by seed; [] when rounds or budget are used up.
 
         Runs are returned until they are reported, and stay within the budget with all that are.
@@ -189,7 +189,7 @@ class Search:
             raise BadArgumentError("flop", repr(flop), "a number, 0 or more")
         if not 0 < as_number(share) <= 1:
             raise BadArgumentError("share", repr(share), "a number above 0, at most 1")
-        run = Run(recipe, as_whole("seed", seed, 0), float(share))
+        run = Asked(recipe, as_whole("seed", seed, 0), float(share))
         self._told[run] = value if math.isfinite(value) else math.nan
         self._flop.pop(run, None)
         if flop is not None:
@@ -265,13 +265,13 @@ class Search:
             )
         return standings
 
-    def _planned(self) -> tuple[list[Run], list[str]]:
+    def _planned(self) -> tuple[list[Asked], list[str]]:
         """Return the open runs of the present round, and its recipes.
 
         The seeds of a round follow from what earlier rounds cost, its recipes from their losses: neither
         changes while its runs are reported.
         """
-        alive, earlier, first = list(self._searched), set[Run](), 0
+        alive, earlier, first = list(self._searched), set[Asked](), 0
         searched = [self._recipes[name] for name in alive]
         counts = _counts(sum(not recipe.fixed for recipe in searched))
         rows = _rows(searched, self.shares)
@@ -279,7 +279,7 @@ class Search:
             left = self._budget - self.reserved - self._cost(earlier)
             row = share * math.fsum(self._recipes[name].flop for name in alive)
             seeds = range(first, first + _seeds(left, [row, *rows[place + 1 :]]))
-            runs = [Run(name, seed, share) for seed in seeds for name in alive]
+            runs = [Asked(name, seed, share) for seed in seeds for name in alive]
             if any(run not in self._told for run in runs):
                 return self._affordable(alive, seeds, share), alive
             if not runs or place == len(counts) - 1:
@@ -288,18 +288,18 @@ class Search:
             alive = self._kept(alive, counts[place + 1], earlier)
         return [], alive
 
-    def _affordable(self, alive: list[str], seeds: range, share: float) -> list[Run]:
+    def _affordable(self, alive: list[str], seeds: range, share: float) -> list[Asked]:
         """Return open runs, by whole seeds, as far as the budget pays for them on top of all reported."""
         left, runs = self._budget - self.reserved - self.spent, []
         for seed in seeds:
-            row = [run for name in alive if (run := Run(name, seed, share)) not in self._told]
+            row = [run for name in alive if (run := Asked(name, seed, share)) not in self._told]
             left -= self._cost(row)
             if left < 0:
                 break
             runs += row
         return runs
 
-    def _kept(self, alive: list[str], count: int, earlier: set[Run]) -> list[str]:
+    def _kept(self, alive: list[str], count: int, earlier: set[Asked]) -> list[str]:
         """Return the recipes of the next round, by the runs of earlier ones.
 
         The better half, without those that are proven worse than the best at the size of the last round.
@@ -326,7 +326,7 @@ class Search:
             key=lambda name: (float(fit.shrunken_a[fit.names.index(name)]), self._tie(name)),
         )
 
-    def _fit(self, runs: Collection[Run] | None = None) -> "_Fit":
+    def _fit(self, runs: Collection[Asked] | None = None) -> "_Fit":
         return _Fit(
             {
                 run: loss
@@ -335,7 +335,7 @@ class Search:
             }
         )
 
-    def _cost(self, runs: Iterable[Run]) -> float:
+    def _cost(self, runs: Iterable[Asked]) -> float:
         # Summed exactly: a sum that depended on the order of its terms would depend on that of the tells.
         return math.fsum(self._flop.get(run, run.share * self._recipes[run.recipe].flop) for run in set(runs))
 
@@ -374,7 +374,7 @@ class _Fit:
     loss_a: at the largest share, with what the others say of it. runs_a: as many runs there say as much.
     """
 
-    def __init__(self, losses: dict[Run, float]) -> None:
+    def __init__(self, losses: dict[Asked, float]) -> None:
         self.names = sorted({run.recipe for run in losses})
         self.shares = sorted({run.share for run in losses}, reverse=True)
         effects, runs, squares, self.freedom = [], [], 0.0, 0
@@ -389,7 +389,7 @@ class _Fit:
         self.effect_sa, self.runs_sa = np.array(effects), np.array(runs)
         self.loss_a, self.runs_a = self._joined()
 
-    def _of_share(self, losses: dict[Run, float]) -> tuple[Floats, Floats, float, int]:
+    def _of_share(self, losses: dict[Asked, float]) -> tuple[Floats, Floats, float, int]:
         """Return effects, NaN without a run, and runs by recipe; squares of residuals, and their freedom."""
         runs = sorted(losses)
         names, seeds = sorted({run.recipe for run in runs}), sorted({run.seed for run in runs})

@@ -1,5 +1,7 @@
 """The stage that answers for a target: which recipe to train by, and what it gains over random."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tamis import comparison, selection, training
@@ -8,11 +10,24 @@ from tamis.evaluation.stage import control_settings
 from tamis.selection import find_sampler
 from tamis.selection.stage import filter_settings, measured_by, pool_edges
 from tamis.settings.samplers import SCORE
-from tamis.stage import Automation, Growth, Learning, Snapshot, Stage, edge, only, precision_settings, when
+from tamis.stage import (
+    Automation,
+    Edge,
+    Growth,
+    Learning,
+    Snapshot,
+    Stage,
+    edge,
+    only,
+    precision_settings,
+    when,
+)
 from tamis.store.columns import Table, flag, integer, many, moment, real, text
 from tamis.training.planned import model_section
 from tamis.training.stage import trained_on_pool, trainer_settings, with_twins
 from tamis.tuning import CODE_VERSION
+
+Names = Callable[[Snapshot], tuple[str, ...]]
 
 _RECIPE = (
     text(
@@ -139,6 +154,7 @@ TUNE_LOOKS = Table(
     columns=(
         text("held_out", "digest of the held-out examples that the guard reads"),
         integer("look", "number of the look at these examples, from 1"),
+        many(text("examples", "digest of each of these examples")),
         text("target", "name of the target when the look began"),
         text("winner", "digest of the winner and all that its runs depend on"),
         text("recipe", "name of the winner"),
@@ -167,7 +183,8 @@ def _ranked_by(snapshot: Snapshot) -> tuple[str, ...]:
     return (*samplers_of(snapshot), *quality)
 
 
-def _target(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+def target_of(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    """Return the target of [tune]: a mapping for an edge."""
     tune = snapshot.project.settings.tune
     return (tune.target,) if tune else ()
 
@@ -178,45 +195,57 @@ def starts_fresh(snapshot: Snapshot, model: str) -> bool:
     return tune is not None and tune.from_scratch and trained_on_pool(snapshot, model)
 
 
-def _any_fresh(snapshot: Snapshot) -> bool:
+def _searched_models(snapshot: Snapshot) -> tuple[str, ...]:
     tune = snapshot.project.settings.tune
-    return tune is not None and any(starts_fresh(snapshot, model) for model in tune.models)
+    return tune.models if tune else ()
 
 
-def _models(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
-    tune = snapshot.project.settings.tune
-    assert tune is not None
-    begun = [model for model in tune.models if not starts_fresh(snapshot, model)]
-    return tuple(dict.fromkeys((*begun, *with_twins(snapshot, tune.samplers))))
+def _edges(ranked_by: Names, models: Names) -> tuple[Edge, ...]:
+    """Return the inputs of runs that choose by these samplers, and start from these base models."""
+
+    def any_fresh(snapshot: Snapshot) -> bool:
+        return any(starts_fresh(snapshot, model) for model in models(snapshot))
+
+    def read(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+        begun = [model for model in models(snapshot) if not starts_fresh(snapshot, model)]
+        return tuple(dict.fromkeys((*begun, *with_twins(snapshot, ranked_by(snapshot)))))
+
+    return (
+        *pool_edges(),
+        *ranking_edges(ranked_by, target_of, lambda sampler: find_sampler(sampler).reads_vectors),
+        edge("tokenizer", when(any_fresh, only)),
+        edge("base_models", read),
+    )
 
 
-def run_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
-    """Return the settings that a run depends on besides its recipe and its seed."""
+def _run_settings(snapshot: Snapshot, samplers: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of runs that choose by these samplers, and start from these base models."""
     settings = snapshot.project.settings
     tune = settings.tune
     assert tune is not None
-    models = {
+    named = {
         name: [starts_fresh(snapshot, name), section.preset, section.recipe()]
-        for name in tune.models
+        for name in models
         for section, _fold in [model_section(snapshot.project, name)]
     }
     own = {
         "target": tune.target,
         "tokens": tune.tokens,
-        "models": models,
+        "models": named,
         "recipe": settings.fine_tuning.shared(),
         "transport": settings.transport.model_dump(include={"relative_epsilon", "tolerance"}),
     }
-    own |= {"pretraining": settings.pretraining.recipe()} if _any_fresh(snapshot) else {}
-    own |= {"quality": tune.quality} if tune.quality else {}
-    own |= precision_settings(snapshot) | measured_by(snapshot, _ranked_by(snapshot))
+    is_fresh = any(starts_fresh(snapshot, name) for name in models)
+    own |= {"pretraining": settings.pretraining.recipe()} if is_fresh else {}
+    own |= {"quality": tune.quality} if f"{SCORE}:{tune.quality}" in samplers else {}
+    own |= precision_settings(snapshot) | measured_by(snapshot, samplers)
     return own | trainer_settings(snapshot) | filter_settings(snapshot) | control_settings(snapshot)
 
 
 def _settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
     tune = snapshot.project.settings.tune
     assert tune is not None
-    return tune.model_dump() | {"run": run_settings(snapshot, partition)}
+    return tune.model_dump() | {"run": _run_settings(snapshot, _ranked_by(snapshot), tune.models)}
 
 
 RECIPE_STAGE = Stage(
@@ -224,12 +253,7 @@ RECIPE_STAGE = Stage(
     group="training",
     code_version=f"{CODE_VERSION}.{comparison.CODE_VERSION}.{training.CODE_VERSION}.{selection.CODE_VERSION}",
     active=_tuned,
-    edges=(
-        *pool_edges(),
-        *ranking_edges(_ranked_by, _target, lambda sampler: find_sampler(sampler).reads_vectors),
-        edge("tokenizer", when(_any_fresh, only)),
-        edge("base_models", _models),
-    ),
+    edges=_edges(_ranked_by, _searched_models),
     settings=_settings,
     tables=(TUNE_RUNS, RECIPES, TUNE_ANSWERS),
     learning=Learning.FITTED,
@@ -237,3 +261,12 @@ RECIPE_STAGE = Stage(
     growth=Growth.NOTHING,
 )
 STAGES = (RECIPE_STAGE,)
+
+
+def run_stage(samplers: tuple[str, ...], model: str) -> Stage:
+    """Return a stage with the inputs and settings that one run depends on, whatever else is searched."""
+    return replace(
+        RECIPE_STAGE,
+        edges=_edges(lambda _: samplers, lambda _: (model,)),
+        settings=lambda snapshot, _: _run_settings(snapshot, samplers, (model,)),
+    )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tamis.training.models import SMOLLM2, model_files
 from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
+from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
 from tamis.verbs.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
 
@@ -61,8 +62,9 @@ class NothingToTrainError(PermanentError):
 class Training:
     """The way in which a selection is to be trained on.
 
-    model: name of a [[base_model]]; None: that of the model choice, else the first with a path, else the
-    first. as_text: conversations as plain text. counted: repetitions as a column, not as rows.
+    model: name of a [[base_model]]; None: that of the recipe which chooses these documents, else that of the
+    model choice, else the first with a path, else the first. as_text: conversations as plain text. counted:
+    repetitions as a column, not as rows.
     """
 
     trainer: str
@@ -173,6 +175,12 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
             "name another [[base_model]] by --model",
         )
     options = training_options(project, name)
+    tuned = _tuned(project, selection)
+    if tuned is not None and tuned["model"] == name:
+        options = replace(options, learning_rate=tuned["learning_rate"])
+        facts.append(
+            f"The learning rate is that of the recipe found for {tuned['target']}: {tuned['sentence']}"
+        )
     inner = stated.get("text_config") if isinstance(stated.get("text_config"), dict) else {}
     width = next(
         (int(values[key]) for values in (stated, inner or {}) for key in WIDTHS if key in values), None
@@ -213,9 +221,25 @@ def _model_name(project: Project, selection: str, wanted: str | None) -> str:
         if wanted not in names:
             raise UnknownNameError("base model", wanted, names)
         return wanted
-    if (chosen := _choice(project, selection)) in names:
-        return str(chosen)
+    tuned = _tuned(project, selection)
+    for chosen in (tuned and tuned["model"], _choice(project, selection)):
+        if chosen in names:
+            return str(chosen)
     return next((section.name for section in sections if section.path), names[0])
+
+
+def _tuned(project: Project, selection: str) -> dict[str, Any] | None:
+    """Return the proven answer of [tune] that chooses as a selection does; None where there is none."""
+    value = read_current_values(project.home.store).get((RECIPE_STAGE.name, ""))
+    section = {own.name: own for own in project.settings.selection}.get(selection)
+    if value is None or section is None:
+        return None
+    for row in project.home.store.read(TUNE_ANSWERS.name).iter_rows(named=True):
+        own = (section.target or row["target"], section.sampler, str(section.budget))
+        weighed = row["quality_weight"] in (None, section.quality_weight)
+        if row["shipped"] and weighed and own == (row["target"], row["sampler"], row["share"]):
+            return row
+    return None
 
 
 def _choice(project: Project, selection: str) -> str | None:

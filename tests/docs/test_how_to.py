@@ -30,6 +30,7 @@ from tamis.cli import main
 from tamis.readers.text import document_id
 from tamis.selection.decide import Reason
 from tamis.store.exports import CONFIGURATIONS
+from tamis.tuning.answer import Kind
 
 pytestmark = pytest.mark.slow
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
@@ -249,6 +250,35 @@ def test_choose_a_budget_and_sampler(new_project):
     project.configure(project.text.replace('budget = "1%"', 'budget = "9000tok"'))
     project.tamis("materialize")
     assert "estimated as bytes / 4" in project.tamis("status").stdout
+
+
+def test_find_a_recipe(new_project):
+    page = Page("find-a-recipe")
+    small = {
+        "train_tokens = 50_000_000": "train_tokens = 150_000\ntokens = 1_000",
+        'budget = "20%"': 'budget = "25%"',
+    }
+    text = page.settings
+    for written, instead in small.items():
+        assert written in text
+        text = text.replace(written, instead)
+    project = new_project(QUICK + SMALL_PRETRAINING + text)
+    before = project.text
+    project.tamis(*page.words("tamis materialize"))
+    said = project.tamis(*page.words("tamis tune goal --budget 20%"))
+    page.says("`--budget` changes its budget. Nothing else in the file changes.")
+    assert project.text == before.replace('"25%"', '"20%"')
+    page.says("`tamis tune --json` prints the stored row with all recipes")
+    answer = project.json(*page.words("tamis tune"))
+    assert answer["sentence"] in said.stdout
+    kinds = re.findall(r"^\| `([a-z ]+)` \|", page.text, re.MULTILINE)
+    assert kinds == list(Kind)
+    assert answer["kind"] in kinds
+    assert answer["recipe"] in {row["recipe"] for row in answer["recipes"]}
+    page.says("The table `tune_answers` has the answer, `recipes` every recipe with its loss")
+    page.says("`tune_runs` every training")
+    looks = project.store.read("tune_runs", ["part", "look"]).filter(part="guard")["look"]
+    assert looks.min() == 1
 
 
 def test_choose_by_a_score_of_your_own(new_project):

@@ -148,6 +148,11 @@ METHODS = {
         "SubmittedBatch all_runs analyse checkpoint_of claims.sentences erase_batches keep_scores plan_batch "
         "runs_of score_runs stored_report train_batch",
     ),
+    "tuning": (
+        "tamis.tuning:CODE_VERSION",
+        "UnknownSizeError basis_of goal_of recipes_of runs_in_words seconds_of_choosing tuning.runs.Progress "
+        "tuning.runs.record_run",
+    ),
     "controls": (
         "tamis.evaluation:CODE_VERSION",
         "draw_control fingerprint_control paired_losses read_control require_control_outside "

@@ -265,6 +265,33 @@ def test_compared_runs_are_planned_made_failed_and_set_aside(new, read_page):
     assert "sampler 1 4 2 1 400 – 4.0 minutes" in read_page(page(project))
 
 
+def test_runs_of_recipes_are_made_failed_and_set_aside_as_their_search_plans(new):
+    project = new(LAWS)
+    usual = {"target": "goal", "recipe": "knn 10%", "model": "small", "documents": 3, "tokens": 100}
+    usual |= {"flop": 6e9, "seconds": 60.0, "portion": 1.0, "look": 0, "seed": 0, "part": "search"}
+    rows = [
+        usual | {"run": "a", "bits_per_byte": 1.5, "portion": 0.25},
+        usual | {"run": "b", "part": "guard", "look": 2, "seed": 1, "failure": "the loss is not finite"},
+    ]
+    project.store.append("tune_runs", rows_of("tune_runs", rows))
+    left = usual | {"run": "c", "bits_per_byte": 1.75, "portion": 0.25, "left_at": datetime(2026, 11, 3)}
+    project.store.append("tune_runs_left", rows_of("tune_runs_left", [left | {"recipe": "got-d 5%"}]))
+    runs = shown(project)
+    figures = {"seeds": "1", "documents": "3", "tokens": "100", "FLOP": "6e+09", "time": "60 seconds"}
+    searched = expected(kind="recipe", trained_on="knn 10%, search at 25 %", loss="1.5000", **figures)
+    assert runs["knn 10%, search at 25 %, seed 0"] == searched | {"measured on": "goal, validation"}
+    failed = runs["knn 10%, guard of look 2, seed 1"]
+    assert (failed["state"], failed["why"]) == ("failed", "the loss is not finite")
+    assert failed["measured on"] == "goal"
+    aside = runs["got-d 5%, search at 25 %, seed 0"]
+    assert (aside["state"], aside["loss"], aside["measured on"]) == (
+        "set aside",
+        "1.7500",
+        "goal, validation",
+    )
+    assert aside["why"].startswith("not planned since 2026-11-03")
+
+
 def test_runs_of_mixtures_name_their_shares_and_earlier_plans(new):
     project = new(MIXTURE)
     (project.root / "law").mkdir()

@@ -142,6 +142,12 @@ SCHEMAS = {
         "failure": pa.string(),
         "seconds": pa.float64(),
     },
+    "tune_runs": {
+        **dict.fromkeys(("run", "target", "part", "recipe", "model"), pa.string()),
+        **dict.fromkeys(("seed", "look", "documents", "tokens"), pa.int64()),
+        **dict.fromkeys(("portion", "flop", "bits_per_byte", "seconds"), pa.float64()),
+        "failure": pa.string(),
+    },
     "mixture_runs": {
         "run": pa.string(),
         "preset": pa.string(),
@@ -251,6 +257,28 @@ ROWS = {
             "seconds": 4.0,
         }
         for seed, loss, failure in ((0, 1.5, None), (1, float("nan"), "the loss is not finite"))
+    ],
+    "tune_runs": [
+        {
+            "run": f"r{seed}",
+            "target": "stats",
+            "part": part,
+            "recipe": "knn 10%",
+            "model": "llama",
+            "seed": seed,
+            "portion": portion,
+            "look": look,
+            "documents": 7,
+            "tokens": 1_000,
+            "flop": 4e9,
+            "bits_per_byte": loss,
+            "failure": failure,
+            "seconds": 6.0,
+        }
+        for seed, part, portion, look, loss, failure in (
+            (0, "search", 0.25, 0, 1.5, None),
+            (1, "guard", 1.0, 2, float("nan"), "the loss is not finite"),
+        )
     ],
     "mixture_runs": [
         {

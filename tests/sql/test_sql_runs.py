@@ -1,4 +1,4 @@
-"""The view `runs`: each row of three tables once, read by marts, and no asset of its own."""
+"""The view `runs`: each row of four tables once, read by marts, and no asset of its own."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
 
 VIEW = "runs"
-TABLES = {"trials": "trial", "sampler_trials": "run", "mixture_runs": "run"}
+TABLES = {"trials": "trial", "sampler_trials": "run", "mixture_runs": "run", "tune_runs": "run"}
 MART = "mart_training_cost"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages.md"
 
@@ -37,7 +37,7 @@ def declared_stages():
     return [stage for name, stage in stages().items() if name not in load_project(SQL_FOLDER).models]
 
 
-def test_each_row_of_the_three_tables_is_a_row_of_the_view(project, world, rows):
+def test_each_row_of_the_four_tables_is_a_row_of_the_view(project, world, rows):
     found = {row["name"]: row for row in world.run(project, VIEW).table.to_pylist()}
     assert found.keys() == {row[key] for table, key in TABLES.items() for row in rows[table]}
     assert len(found) == sum(len(rows[table]) for table in TABLES)
@@ -62,12 +62,27 @@ def test_each_row_of_the_three_tables_is_a_row_of_the_view(project, world, rows)
         "law 75 %, web 25 %",
     )
     assert (mixture["target"], mixture["bits_per_byte"], mixture["flops"]) == ("law, stats", 1.5, 2e9)
+    searched, tested = found["r0"], found["r1"]
+    columns = ("kind", "model", "target", "data", "data_seed", "bits_per_byte", "flops", "seconds")
+    figures = ("recipe", "llama", "stats, validation", "knn 10%, search at 25 %", 0, 1.5, 4e9, 6.0)
+    assert tuple(searched[name] for name in columns) == figures
+    assert (tested["target"], tested["data"], tested["training_seed"]) == (
+        "stats",
+        "knn 10%, guard of look 2",
+        1,
+    )
 
 
 def test_what_failed_or_is_not_measured_on_every_target_has_no_loss(project, world):
     found = {row["name"]: row for row in world.run(project, VIEW).table.to_pylist()}
-    assert {name for name, row in found.items() if row["bits_per_byte"] is None} == {"t3", "c1", "m2", "m3"}
-    assert {name for name, row in found.items() if row["failure"]} == {"c1"}
+    assert {name for name, row in found.items() if row["bits_per_byte"] is None} == {
+        "t3",
+        "c1",
+        "m2",
+        "m3",
+        "r1",
+    }
+    assert {name for name, row in found.items() if row["failure"]} == {"c1", "r1"}
     assert found["m2"]["data"] == "web 100 %"
     assert found["m3"]["data"] is None, "no plan has it any more"
 
@@ -102,10 +117,11 @@ def test_the_mart_of_the_documentation_reads_the_view(tmp_path, world):
         {"kind": "law", "model": "llama", "runs": 1, "hours": pytest.approx(hours["law"])},
         {"kind": "mixture", "model": "llama-0.3m", "runs": 2, "hours": pytest.approx(10 / 3600)},
         {"kind": "mixture", "model": "llama-0.8m", "runs": 1, "hours": pytest.approx(5 / 3600)},
+        {"kind": "recipe", "model": "llama", "runs": 2, "hours": pytest.approx(12 / 3600)},
         {"kind": "warm_up", "model": "llama", "runs": 3, "hours": pytest.approx(hours["warm_up"])},
     ]
     (mart,) = [stage for stage in mart_stages(declared_stages(), project.folder) if stage.name == MART]
-    written = {"trials", "sampler_trials", "mixture_runs", "agreement_runs", "mixture_losses"}
+    written = {"trials", "sampler_trials", "mixture_runs", "agreement_runs", "mixture_losses", "recipe"}
     planned = {"agreement_losses", "mixture_design", "mixture_law"}
     assert {edge.asset for edge in mart.edges} == {*written, *planned, "stg_trials"}
 

@@ -11,7 +11,7 @@ from tamis.comparison.losses import PairedLosses
 from tamis.comparison.statistics import Estimate, contrasts, paired
 from tamis.tuning.errors import NoLooksLeftError, TooFewExamplesError, TooFewPairsError
 from tamis.tuning.guard import Pairs, _conditional, judge, level_of
-from tamis.tuning.parts import LEAST_EXAMPLES, Parts, divide
+from tamis.tuning.parts import LEAST_HELD_OUT, LEAST_TRAIN, Parts, divide
 from tamis.tuning.search import Noise
 
 NOISE = Noise(variance=0.084, freedom=40)
@@ -198,13 +198,20 @@ def test_too_few_examples_are_refused_with_the_number_needed():
             look=1,
             noise=NOISE,
         )
-    assert divide(300) == Parts(fit=160, validation=60, guard=40, unread=40)
-    for examples in range(1, 400):
-        if examples < LEAST_EXAMPLES:
-            with pytest.raises(TooFewExamplesError, match=f"target of {LEAST_EXAMPLES} examples"):
-                divide(examples)
-        else:
-            parts = divide(examples)
-            assert parts.fit + parts.validation + parts.guard + parts.unread == examples
+
+
+def test_examples_are_divided_and_the_number_needed_is_in_the_message():
+    assert (LEAST_TRAIN, LEAST_HELD_OUT) == (110, 40)
+    assert divide(220, 80) == Parts(fit=160, validation=60, guard=40, unread=40)
+    with pytest.raises(TooFewExamplesError, match=r"^29 examples for validation .* train = 110 or more$"):
+        divide(LEAST_TRAIN - 1, LEAST_HELD_OUT)
+    with pytest.raises(TooFewExamplesError, match=r"^19 examples for the guard .* held_out = 40 or more$"):
+        divide(LEAST_TRAIN, LEAST_HELD_OUT - 1)
+    for train in range(LEAST_TRAIN, 600, 7):
+        for held_out in range(LEAST_HELD_OUT, 200, 3):
+            parts = divide(train, held_out)
+            assert parts.fit + parts.validation == train
+            assert parts.guard + parts.unread == held_out
             assert parts.guard >= 20
             assert parts.validation >= 30
+            assert parts.fit > 2 * parts.validation

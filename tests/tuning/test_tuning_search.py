@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from tamis.base.errors import BadArgumentError
 from tamis.tuning.errors import BudgetTooSmallError, RecipesError, UnknownRecipeError
-from tamis.tuning.search import MOST_SEEDS, SEEDS, SHARES, Recipe, Run, Search, sub_pool
+from tamis.tuning.search import MOST_SEEDS, SEEDS, SHARES, Asked, Recipe, Search, sub_pool
 
 NAN = float("nan")
 FIXED = ("random", "got-d", "knn", "none")
@@ -28,7 +28,7 @@ def truth_of(search, seed=0, spread=0.5):
     draw = np.random.default_rng(seed)
     effect = {name: spread * draw.normal() for name in sorted(search)}
 
-    def loss(run: Run) -> float:
+    def loss(run: Asked) -> float:
         own = np.random.default_rng([seed, sum(map(ord, run.recipe)), run.seed, int(64 * run.share)])
         common = np.random.default_rng([seed, run.seed, int(64 * run.share)])
         return effect[run.recipe] + float(common.normal()) + 0.2 * float(own.normal())
@@ -218,7 +218,7 @@ def test_the_probability_of_being_best_is_that_of_draws():
     loss, _ = truth_of([recipe.name for recipe in recipes(2)], seed=4, spread=0.1)
     for recipe in recipes(2):
         for seed in range(3):
-            search.tell(recipe.name, seed, 1.0, loss(Run(recipe.name, seed, 1.0)))
+            search.tell(recipe.name, seed, 1.0, loss(Asked(recipe.name, seed, 1.0)))
     standings = search.standings
     assert sum(one.best for one in standings) == pytest.approx(1)
     # Beliefs: normal around the shrunken losses; their variances follow from the weights of the shrinkage.

@@ -17,6 +17,7 @@ from tamis.report.runs.states import (
     COMPARED,
     KINDS,
     MIXTURE,
+    RECIPE,
     RECORDED,
     STATES,
     Outlook,
@@ -36,11 +37,18 @@ WORDS = {
     "direct": "direct",
     COMPARED: "sampler",
     MIXTURE: "mixture",
+    RECIPE: "recipe",
 }
 """Kinds of runs as the page calls them."""
 RUNS_SHOWN, PANELS_SHOWN = 1_000, 3
 FEWEST_POINTS = 3
-COLOURS = dict(zip(KINDS, ("#1f5fa8", "#c25700", "#2c7a4b", "#7b4fa3", "#0f7c84", "#8a6d00"), strict=True))
+COLOURS = dict(
+    zip(
+        KINDS,
+        ("#1f5fa8", "#c25700", "#2c7a4b", "#7b4fa3", "#0f7c84", "#8a6d00", "#b3243a"),
+        strict=True,
+    )
+)
 WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 360, 240, 58, 40, 14
 """Size of a panel of the picture, and of its margins, in pixels."""
 

@@ -32,19 +32,27 @@ from tamis.store.tables import Store
 from tamis.training.failures import TABLE as TRIAL_FAILURES
 from tamis.training.planned import OF_TARGETS, target_of_warm_up
 from tamis.training.stage import TRIALS, TRIALS_STAGE
+from tamis.tuning.stage import TUNE_RUNS, TUNE_RUNS_LEFT
 
 VIEW = "runs"
-COMPARED, MIXTURE = "compared", "mixture"
-KINDS = ("law", "warm_up", "two_stage", "direct", COMPARED, MIXTURE)
+COMPARED, MIXTURE, RECIPE = "compared", "mixture", "recipe"
+KINDS = ("law", "warm_up", "two_stage", "direct", COMPARED, MIXTURE, RECIPE)
 """Kinds of runs in the view."""
 State = Literal["in training", "failed", "planned", "waiting", "made", "set aside"]
 STATES: tuple[State, ...] = get_args(State)
-RECORDED = (TRIALS.name, SAMPLER_TRIALS.name, SAMPLER_TRIALS_LEFT.name, MIXTURE_RUNS.name)
+RECORDED = (
+    *(TRIALS.name, SAMPLER_TRIALS.name, SAMPLER_TRIALS_LEFT.name, MIXTURE_RUNS.name),
+    *(TUNE_RUNS.name, TUNE_RUNS_LEFT.name),
+)
 """Tables with a row for each run."""
 READ = (*RECORDED, MIXTURE_LOSSES.name, PLAN, LARGER, TRIAL_FAILURES, STEP_FAILURES)
 """Tables that states and figures follow from."""
 NOT_MEASURED, OUT_OF_DATE = "losses are due", "out of date"
 SOURCES_SHOWN = 3
+_OF_RECIPE = [
+    *("target", "part", "recipe", "model", "seed", "portion", "look", "documents", "tokens", "flop"),
+    *("seconds", "bits_per_byte", "left_at"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +111,8 @@ class Outlook:
             )
         if run.state == "failed":
             return run
-        if run.name not in self.planned:
+        # A search plans its runs one round at a time: those that it drops are set aside.
+        if run.kind != RECIPE and run.name not in self.planned:
             return replace(run, note="no longer planned")
         return replace(run, note=self.due.get(run.name, ""))
 
@@ -215,6 +224,7 @@ def read_runs(
     result = run_model(models, VIEW, pin_tables(store, models, VIEW, trials, targets=targets).read)
     rows = [_run(row, outlook) for row in result.table.to_pylist()]
     left = [_left(row) for row in store.read(SAMPLER_TRIALS_LEFT.name).iter_rows(named=True)]
+    left += [_left_recipe(row) for row in store.read(TUNE_RUNS_LEFT.name, _OF_RECIPE).iter_rows(named=True)]
     recorded = {run.name for run in rows}
     planned = [run for name, run in outlook.planned.items() if name not in recorded]
     runs = [*map(outlook.of_row, rows), *map(outlook.of_planned, planned), *left]
@@ -236,6 +246,8 @@ def _run(row: Mapping[str, Any], outlook: Outlook) -> Run:
     name, data = row["name"], row["data"] or ""
     if row["kind"] == COMPARED:
         name = _label(data, row)
+    elif row["kind"] == RECIPE:
+        name = f"{data}, seed {row['data_seed']}"
     elif row["kind"] == MIXTURE:
         data = named(data.split(", "), SOURCES_SHOWN) if data else ""
     asked = outlook.planned.get(name)
@@ -270,8 +282,35 @@ def _left(row: Mapping[str, Any]) -> Run:
         seconds=row["seconds"],
         loss=loss if loss is not None and math.isfinite(loss) else None,
         state="set aside",
-        note=f"not planned since {row['left_at']:%Y-%m-%d}; used again once it is planned again",
+        note=_left_note(row),
     )
+
+
+def _left_recipe(row: Mapping[str, Any]) -> Run:
+    """Return a run of [tune] that was set aside, with the names of the view."""
+    loss = row["bits_per_byte"]
+    portion = f" at {percent(row['portion'], 0)}" if row["portion"] is not None and row["portion"] < 1 else ""
+    look = f" of look {row['look']}" if row["look"] else ""
+    data = f"{row['recipe']}, {row['part']}{portion}{look}"
+    return Run(
+        kind=RECIPE,
+        name=f"{data}, seed {row['seed']}",
+        model=row["model"] or "",
+        target=f"{row['target']}, validation" if row["part"] == "search" else row["target"],
+        data=data,
+        seeds=1,
+        documents=row["documents"],
+        tokens=row["tokens"],
+        flops=row["flop"],
+        seconds=row["seconds"],
+        loss=loss if loss is not None and math.isfinite(loss) else None,
+        state="set aside",
+        note=_left_note(row),
+    )
+
+
+def _left_note(row: Mapping[str, Any]) -> str:
+    return f"not planned since {row['left_at']:%Y-%m-%d}; used again once it is planned again"
 
 
 def _label(data: str, row: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from projects import SmallProject
+from projects import SmallProject, record
+from projects import rows_of as answers_of
 from trainer_projects import COUNT, LORA, MADE, TEMPLATE, rows_of, trainer_project, write_model
 
 from tamis.base.errors import UnknownNameError
@@ -75,6 +76,26 @@ def test_texts_are_in_the_order_of_training(project):
     assert [row["doc_id"] for row in exported(project, "axolotl")[1]] == order
     project.reconfigure("[project]\n", "[project]\nseed = 5\n")
     assert [row["doc_id"] for row in exported(project, "trl")[1]] != order, "by the project's seed"
+
+
+def test_a_proven_recipe_gives_the_model_and_the_learning_rate(project):
+    def learning_rate() -> float:
+        path, _rows = exported(project, "axolotl")
+        (file,) = path.glob("*.y*ml")
+        return float(yaml.safe_load(file.read_text())["learning_rate"])
+
+    before, section = learning_rate(), project.project.settings.selection[0]
+    answer = {"target": section.target or "goal", "sampler": section.sampler, "share": str(section.budget)}
+    answer |= {
+        "model": project.project.settings.base_model[0].name,
+        "learning_rate": 0.5,
+    }  # of [fine_tuning]: 1e-3
+    record(project.home, "recipe")
+    for shipped, rate in ((False, pytest.approx(before)), (True, pytest.approx(500 * before))):
+        project.store.overwrite(
+            "tune_answers", answers_of("tune_answers", [answer | {"shipped": shipped, "sentence": "Use it."}])
+        )
+        assert learning_rate() == rate
 
 
 @pytest.mark.parametrize("project", ["pairs"], indirect=True)

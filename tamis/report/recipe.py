@@ -87,7 +87,6 @@ class RecipePage:
     recipes: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     looks: list[dict[str, Any]]
-    level: float | None
     sizes: str
 
 
@@ -108,7 +107,6 @@ def recipe_page(project: Project) -> str:
             recipes=recipes.to_dicts(),
             pairs=[] if answer is None else _pairs(store, answer).to_dicts(),
             looks=[] if answer is None else _looks(store, answer),
-            level=None if answer is None else answer["level"],
             sizes="" if answer is None else _sizes(answer),
         ),
     )

@@ -20,7 +20,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -97,6 +97,11 @@ LOSSES_OF_TRIALS = "target_bits_per_byte pool_bits_per_byte epochs"
 SAMPLER_TRIALS_NOT_READ = (  # a hash; the losses of single documents and of steps, whose means are read
     "run target_document_bits target_document_bytes pool_document_bits pool_document_bytes curve_tokens "
     "curve_target"
+)
+
+TUNE_RUNS_NOT_READ = (  # likewise, and what is the same for all
+    "run quality_weight learning_rate flop example_bits example_bytes control control_bits control_bytes "
+    "curve_tokens curve_loss"
 )
 
 # Of every table that holds content.
@@ -420,6 +425,38 @@ TABLES |= {
         optional=True,
     ),
 }
+# A search for a recipe.
+OF_TUNE = Table(
+    store="tune_runs",
+    key="part recipe seed portion look",
+    exact="target sampler share model documents tokens failure",
+    loss="bits_per_byte control_bits_per_byte",
+    optional=True,
+    alike=True,
+)
+TABLES |= {
+    "tune_runs": OF_TUNE,
+    "tune_runs_left": replace(OF_TUNE, store="tune_runs_left"),
+    "recipes": Table(
+        store="recipes",
+        key="recipe",
+        exact="place runs failed finalist chosen",
+        loss="loss shrunken",
+        optional=True,
+        alike=True,
+    ),
+    "tune_answers": Table(
+        store="tune_answers",
+        key="target",
+        exact="recipe reference kind look shipped pairs examples fitted validated tokens",
+        loss="difference low high",
+        optional=True,
+        alike=True,
+    ),
+    "tune_looks": Table(
+        store="tune_looks", key="look", exact="target recipe shipped", optional=True, alike=True
+    ),
+}
 # Results of documents that left, which are kept for some days.
 TABLES |= {
     f"retained_{name}": Table(
@@ -460,6 +497,14 @@ FIELDS_NOT_READ = {
     "retained_scores_by_model": "value",
     "sampler_trials": SAMPLER_TRIALS_NOT_READ,
     "sampler_trials_left": SAMPLER_TRIALS_NOT_READ,
+    "tune_runs": TUNE_RUNS_NOT_READ,
+    "tune_runs_left": TUNE_RUNS_NOT_READ,
+    "recipes": "sampler share quality_weight model learning_rate error best",
+    "tune_answers": "sampler share quality_weight model learning_rate sentence level given_shipped given_low "
+    "given_high seen control control_difference control_low control_high harms parameters budget_flop "
+    "choosing_flop search_flop guard_flop own_flop bound reached_flop net net_seconds break_even agreement "
+    "agreement_low agreement_high compared",
+    "tune_looks": "held_out examples winner begun_at",
     "mixture_plan": "recipe",  # follows from the code's version
     "agreement_plan": "recipe",
     "mixture_controls": "shares",  # the weights, as a text with all their digits

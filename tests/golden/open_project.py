@@ -56,8 +56,8 @@ def build(root: Path, run: Run) -> None:
 
 
 def write_files(root: Path) -> None:
-    """Documents of four topics with years, examples of a target, an exam, and texts off the goal."""
-    for folder in ("web", "algebra", "exam", "garden"):
+    """Documents of four topics with years, examples of two targets, an exam, and texts off the goal."""
+    for folder in ("web", "algebra", "voyages", "exam", "garden"):
         (root / folder).mkdir(parents=True)
     topics = ("cooking", "sailing", "music", "algebra")
     pool = [text for topic in topics for text in texts(topic, 15, 1)]
@@ -69,7 +69,11 @@ def write_files(root: Path) -> None:
     rows[5]["vector"] = None
     (root / "web" / "pages.jsonl").write_bytes(as_lines(rows))
     examples = texts("algebra", 24, 5)
-    for place, own in (("web/few", texts("garden", 4, 1)), ("algebra/a", examples)):
+    for place, own in (
+        ("web/few", texts("garden", 4, 1)),
+        ("algebra/a", examples),
+        ("voyages/a", texts("sailing", 150, 7)),
+    ):
         with_vectors = [{"text": text, "vector": vector_of(text)} for text in own]
         (root / f"{place}.jsonl").write_bytes(as_lines(with_vectors))
     repeated = [" ".join(text.split()[5:25]) for text in (pool[0], pool[20], *examples[:10])]

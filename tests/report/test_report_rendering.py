@@ -16,6 +16,7 @@ from tamis.report.choices import ChoicesPage
 from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
+from tamis.report.recipe import RecipePage
 from tamis.report.rendering import LARGEST_BYTES, ends, environment, escape, new_figure, plot_markdown, png_of
 from tamis.report.runs.page import RunsPage
 from tamis.report.samplers import SamplerPage
@@ -34,6 +35,7 @@ PAGES = {
     "map.html": MapPage,
     "missing.html": MissingPage,
     "mix.html": MixPage,
+    "recipe.html": RecipePage,
     "runs.html": RunsPage,
     "samplers.html": SamplerPage,
     "scaling.html": ScalingPage,

@@ -13,7 +13,7 @@ from tamis.platform.assets.scorers import scorers, scoring_options
 from tamis.platform.assets.specification import asset
 from tamis.platform.assets.training import ended, start_of
 from tamis.platform.resources.judge import JudgeResource
-from tamis.report.recipe import PAGE, recipe_page
+from tamis.report.runs.recipe import PAGE, recipe_page
 from tamis.runtime.failures import tried_once
 from tamis.runtime.record import Output, Rows
 from tamis.runtime.step import Work

@@ -143,12 +143,12 @@ def load(
     read once an epoch by one of `world_size` processes, of which this one is `rank`: those of
     torch.distributed, else of the variables RANK and WORLD_SIZE, else 0 of 1. `batch_size`: that of the
     DataLoader, so that batches are the same with any number of its workers. `state_dict` and
-    `load_state_dict` continue within an epoch; see `tamis.verbs.load.SelectedRows`.
+    `load_state_dict` continue within an epoch; see `tamis.verbs.elsewhere.load.SelectedRows`.
 
     Raises `tamis.base.errors.MissingPackageError` without the package datasets, `BadArgumentError` for ranks
     and seeds that cannot be, and what `tamis export` raises for selections that cannot be read.
     """
-    from tamis.verbs.load import Reading, load_selection
+    from tamis.verbs.elsewhere.load import Reading, load_selection
 
     reading = Reading(seed=seed, rank=rank, world_size=world_size, batch_size=batch_size)
     return load_selection(selection, project, as_torch=as_torch, reading=reading)

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from projects import SmallProject, corpus, plain_project, selection, settings, write
 
-from tamis.verbs.export import Extras, export_selection
+from tamis.verbs.elsewhere.export import Extras, export_selection
 
 MADE = frozenset({"raw_shards", "documents", "near_duplicates", "selected_subset"})
 WORDS = ("matrix", "vector", "kernel", "group", "ring", "field", "proof", "lemma", "module", "basis")

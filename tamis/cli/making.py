@@ -30,7 +30,7 @@ from tamis.cli.parts import (
 from tamis.comparison.stage import COMPARISON_STAGE, SAMPLER_COMPARISON, SAMPLER_TRIALS_STAGE
 from tamis.project import Project, open_project, read_project
 from tamis.records.current_values import read_current_values
-from tamis.report.recipe import recipe_lines
+from tamis.report.runs.recipe import recipe_lines
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
 from tamis.scan.lock import LockError, differences, lock_line, present, require_locked

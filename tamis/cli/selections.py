@@ -32,8 +32,8 @@ from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE
 from tamis.store.exports import FOLDER
 from tamis.store.home import writing
 from tamis.store.unwritable import storing_file
-from tamis.verbs.export import FORMS, Extras, export_selection
-from tamis.verbs.for_trainers import Training, export_for_trainer
+from tamis.verbs.elsewhere.export import FORMS, Extras, export_selection
+from tamis.verbs.elsewhere.for_trainers import Training, export_for_trainer
 from tamis.verbs.map import LAYOUTS, current_map, map_by_neighbours, write_points
 
 PATIENCE_SECONDS = 30.0

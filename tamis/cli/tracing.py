@@ -48,7 +48,7 @@ from tamis.store.tables import Store
 from tamis.store.unwritable import storing, storing_file
 from tamis.training.planned import model_names, planned_trials
 from tamis.transport.storing import read_gaps
-from tamis.verbs.register import forget_checkpoint, register_folder
+from tamis.verbs.elsewhere.register import forget_checkpoint, register_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.choices import PAGE as CHOICES_PAGE
 from tamis.report.mixture import PAGE as MIXTURE_PAGE
-from tamis.report.recipe import PAGE as RECIPE_PAGE
 from tamis.report.rendering import render, written_state
 from tamis.report.runs import PAGE as RUNS_PAGE
 from tamis.report.runs import write_runs
+from tamis.report.runs.recipe import PAGE as RECIPE_PAGE
 from tamis.report.seen import page_links
 from tamis.report.serving import served_page_name
 from tamis.report.summary import model_lines, pool_line, selection_lines

@@ -150,6 +150,7 @@ TUNE_LOOKS = Table(
     name="tune_looks",
     key=("held_out", "look"),
     text=(),
+    sealed=True,
     decided=True,
     columns=(
         text("held_out", "digest of the held-out examples that the guard reads"),

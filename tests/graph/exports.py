@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from projects import SmallProject, corpus, selection, settings, texts, write
 
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 MADE = frozenset({"raw_shards", "documents", "near_duplicates", "selected_subset"})
 TEXTS = texts("cooking", 9)

@@ -10,7 +10,7 @@ from projects import heads_of, plain_project, record, rows_of, selection, settin
 from tamis.history.versions import note_version
 from tamis.project import Project
 from tamis.records.manifest import Manifest
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 SHARDS = ("web__a.jsonl", "web__b.jsonl")
 CONFIG = {"name": "near", "sampler": "got-d", "budget": 3, "filters": {"licences_denied": ["nc*"]}}

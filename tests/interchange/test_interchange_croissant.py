@@ -13,7 +13,7 @@ from projects import rows_of
 
 from tamis.interchange.croissant import CONFORMS_TO, CONTEXT
 from tamis.interchange.subset import SubsetFiles
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 # absl, which mlcroissant imports, keeps the standard error of the moment, here pytest's file. It closes that
 # file when logging is configured, as mlflow does, while a test has another standard error.

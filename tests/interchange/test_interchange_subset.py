@@ -24,7 +24,7 @@ from tamis.records.published import find_published, read_decisions
 from tamis.settings.config import CorpusSection
 from tamis.store.exports import DESCRIPTIONS, rows_in_folder
 from tamis.training.storing import record_training_documents
-from tamis.verbs.export import ExportPathError, Extras, IncompleteSelectionError, export_selection
+from tamis.verbs.elsewhere.export import ExportPathError, Extras, IncompleteSelectionError, export_selection
 
 
 def card(path) -> str:

@@ -7,7 +7,7 @@ from projects import corpus, settings, write
 from split_projects import ALL, LONG, ROWS, SPLIT, document, places, project_at
 
 from tamis.readers.text import document_id
-from tamis.verbs.export import Extras, export_selection
+from tamis.verbs.elsewhere.export import Extras, export_selection
 
 HEAD = " ".join(f"shared{number}" for number in range(30)) + "."
 FIRST, SECOND = (f"{HEAD}\n\n{document(seed, 8)}" for seed in (50, 51))

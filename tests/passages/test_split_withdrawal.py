@@ -18,7 +18,7 @@ from split_projects import (
 )
 
 from tamis.readers.text import document_id
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 
 def test_withdrawing_a_document_withdraws_its_passages_whatever_the_split(project):

@@ -10,7 +10,7 @@ from PIL import Image
 from projects import SmallProject, base_model, plain_project, rows_of, score, settings, target
 
 from tamis.report.index import write_index
-from tamis.report.recipe import NO_ANSWER, PAGE, SECTION, recipe_lines, recipe_page, recipe_plot_png
+from tamis.report.runs.recipe import NO_ANSWER, PAGE, SECTION, recipe_lines, recipe_page, recipe_plot_png
 from tamis.settings.config import Settings
 from tamis.tuning.stage import RECIPES
 

@@ -16,9 +16,9 @@ from tamis.report.choices import ChoicesPage
 from tamis.report.index import IndexPage
 from tamis.report.mix import MixPage
 from tamis.report.mixture import MixturePage
-from tamis.report.recipe import RecipePage
 from tamis.report.rendering import LARGEST_BYTES, ends, environment, escape, new_figure, plot_markdown, png_of
 from tamis.report.runs.page import RunsPage
+from tamis.report.runs.recipe import RecipePage
 from tamis.report.samplers import SamplerPage
 from tamis.report.scaling import ScalingPage
 from tamis.report.selection import SelectionPage

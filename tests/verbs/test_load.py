@@ -18,8 +18,8 @@ from projects import corpus, plain_project, selection, settings, texts, write
 
 import tamis
 from tamis.base.errors import BadArgumentError, MissingPackageError, UnknownNameError
-from tamis.verbs.export import export_selection
-from tamis.verbs.load import OtherStateError, RowsGoneError, _torch_type
+from tamis.verbs.elsewhere.export import export_selection
+from tamis.verbs.elsewhere.load import OtherStateError, RowsGoneError, _torch_type
 
 MADE = frozenset({"raw_shards", "documents", "near_duplicates", "selected_subset"})
 COUNT = 23
@@ -134,7 +134,7 @@ def test_what_cannot_be_loaded_is_said(project, monkeypatch, tmp_path):
     for wrong in ({"rank": 2, "world_size": 2}, {"rank": 1}, {"seed": -1}, {"batch_size": 0}):
         with pytest.raises(BadArgumentError, match=next(iter(wrong)) if len(wrong) > 1 else ""):
             tamis.load("all", project.root, as_torch=True, **wrong)
-    monkeypatch.setattr("tamis.verbs.load.find_spec", lambda name: None)
+    monkeypatch.setattr("tamis.verbs.elsewhere.load.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"tamis\.load needs the package 'datasets'"):
         tamis.load("all", project.root)
     assert len(ids(tamis.load("all", project.root, as_torch=True))) == COUNT, "which needs torch alone"

@@ -23,16 +23,16 @@ from tamis.records.registered import lost_entries, read_registered
 from tamis.scan.precheck import registered_lines
 from tamis.store.home import HomeLockedError, writing
 from tamis.training.tracking import open_tracker
-from tamis.verbs import register
-from tamis.verbs.export import export_selection
-from tamis.verbs.plan import checked_plan
-from tamis.verbs.register import (
+from tamis.verbs.elsewhere import register
+from tamis.verbs.elsewhere.export import export_selection
+from tamis.verbs.elsewhere.register import (
     CheckpointFolderError,
     CheckpointNameError,
     NotExportedError,
     forget_checkpoint,
     register_folder,
 )
+from tamis.verbs.plan import checked_plan
 from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asking
 from tamis.withdrawal.withdrawing import preview

@@ -37,7 +37,7 @@ from projects import (
 
 from tamis.base.errors import TamisError
 from tamis.corpus import listing
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 pytestmark = pytest.mark.slow
 

@@ -28,7 +28,7 @@ from tamis.corpus import document_id
 from tamis.store import compaction
 from tamis.store.exports import FOLDER
 from tamis.store.tables import Store
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.withdrawal.verifying import verify
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from projects import CORPUS, base_model, corpus, plain_project, selection, setti
 from tamis.training import train_tokenizer
 from tamis.training.chats import Chat
 from tamis.training.storing import split_examples
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.verbs.status import read_status
 
 MADE = CORPUS | {"token_counts", "target_examples", "contamination", "selected_subset"}

@@ -11,7 +11,7 @@ from tamis.history.explain import explain_document, explanation_lines
 from tamis.history.versions import restore
 from tamis.selection.stage import SELECTION_STAGE
 from tamis.settings.sections import DIVIDING
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 
 DIVIDED = GRAPH + "\n".join(
     [

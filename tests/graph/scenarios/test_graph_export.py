@@ -14,7 +14,7 @@ from tamis.base.errors import UnknownNameError
 from tamis.cli import main
 from tamis.corpus import document_id
 from tamis.store.schemas import schema_of
-from tamis.verbs.export import Extras, NothingToLoadError, export_selection
+from tamis.verbs.elsewhere.export import Extras, NothingToLoadError, export_selection
 from tamis.verbs.status import read_status
 
 GOLDEN = Path(__file__).parent / "exported"

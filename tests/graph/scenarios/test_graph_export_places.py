@@ -12,8 +12,8 @@ from exports import MADE, TEXTS, exported, rows_of, settings_of
 from projects import SmallProject, write
 
 from tamis.corpus import document_id
-from tamis.verbs import export
-from tamis.verbs.export import ExportPathError, Extras, export_selection
+from tamis.verbs.elsewhere import export
+from tamis.verbs.elsewhere.export import ExportPathError, Extras, export_selection
 from tamis.verbs.status import read_status
 from tamis.withdrawal import withdrawing
 from tamis.withdrawal.since import UnfinishedWithdrawalError, WithdrawnSinceError

@@ -23,8 +23,8 @@ from tamis.cli import main
 from tamis.interchange.export_paths import ExportPathError
 from tamis.interchange.trainers import TRAINERS
 from tamis.interchange.training_rows import UnfitRowsError, training_rows
-from tamis.verbs.export import read_subset
-from tamis.verbs.for_trainers import Training, UnfitModelError, export_for_trainer
+from tamis.verbs.elsewhere.export import read_subset
+from tamis.verbs.elsewhere.for_trainers import Training, UnfitModelError, export_for_trainer
 from tamis.verbs.status import read_status
 
 KINDS = {

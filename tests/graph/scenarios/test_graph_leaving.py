@@ -9,7 +9,7 @@ from test_graph_published import MODELS, exported
 
 from tamis.history.versions import restore
 from tamis.runtime.running import Runner
-from tamis.verbs.export import IncompleteSelectionError
+from tamis.verbs.elsewhere.export import IncompleteSelectionError
 from tamis.verbs.status import read_status
 
 

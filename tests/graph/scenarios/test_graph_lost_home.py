@@ -28,7 +28,7 @@ from projects import (
 
 from tamis.base.errors import TamisError
 from tamis.history.versions import release, restore
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.verbs.status import read_status
 
 AUDITED = CHOSEN | {"lineage_audit"}

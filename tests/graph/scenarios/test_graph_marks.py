@@ -26,7 +26,7 @@ from tamis.graph.failures import TABLE as FAILED_STEPS
 from tamis.runtime import failures
 from tamis.store.schemas import schema_of, tables
 from tamis.store.tables import Store
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.withdrawal.asking import WithdrawalReason
 from tamis.withdrawal.places import tables_of_documents, tables_of_excerpts
 from tamis.withdrawal.verifying import verify

@@ -14,8 +14,8 @@ from projects import SmallProject, write
 from trainer_projects import MADE, rows_of, trainer_project
 
 from tamis.interchange.training_rows import UnfitRowsError
-from tamis.verbs.export import export_selection
-from tamis.verbs.for_trainers import Training, export_for_trainer
+from tamis.verbs.elsewhere.export import export_selection
+from tamis.verbs.elsewhere.for_trainers import Training, export_for_trainer
 
 KINDS = {"preference": ("preference",), "problem": ("problem",), "both": ("preference", "alpaca")}
 

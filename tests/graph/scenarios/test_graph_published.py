@@ -19,7 +19,7 @@ from tamis.report.summary import summary
 from tamis.sql import load_project, run_model
 from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.verbs.status import read_status
 from tamis.withdrawal.asking import Asked, WithdrawalReason
 from tamis.withdrawal.withdrawing import withdraw

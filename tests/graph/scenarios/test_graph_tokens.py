@@ -30,7 +30,7 @@ from tamis.project import open_project
 from tamis.report.summary import selection_lines
 from tamis.settings.references import named
 from tamis.training.tokenizer import encode, load_tokenizer, train_tokenizer
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.verbs.plan import budget_lines, read_plan
 from tamis.verbs.status import read_status
 

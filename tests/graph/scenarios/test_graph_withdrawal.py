@@ -14,7 +14,7 @@ from tamis.graph.failures import TABLE as FAILED_STEPS
 from tamis.history.versions import read_versions, restore
 from tamis.records.manifest import ManifestFolder
 from tamis.store.withdrawn import read_places, read_withdrawals
-from tamis.verbs.export import export_selection
+from tamis.verbs.elsewhere.export import export_selection
 from tamis.verbs.status import read_status
 from tamis.withdrawal.verifying import verify
 from tamis.withdrawal.withdrawing import Withdrawn

@@ -28,7 +28,7 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.records.published import find_published
 from tamis.store.digests import canonical_digest
-from tamis.verbs.export import read_subset
+from tamis.verbs.elsewhere.export import read_subset
 from tamis.withdrawal.since import WithdrawnSince, WithdrawnSinceError
 
 if TYPE_CHECKING:

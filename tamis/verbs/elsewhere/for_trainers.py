@@ -32,7 +32,7 @@ from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
 from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
-from tamis.verbs.export import Exported, noted, publish_unless_withdrawn, read_subset
+from tamis.verbs.elsewhere.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
 
 EMBEDDED = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import lancedb
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from benchmarks._flags import at_least, begin
 
@@ -90,7 +91,7 @@ at_once = 2
 
 
 def write_project(root: Path, effect: float, seed: int) -> None:
-    """Write a project, whose model is a folder with the header of its weights."""
+    """Write a project, whose model is a folder with a tokenizer and the header of its weights."""
     draw = random.Random(seed)
 
     def texts(words: str, count: int) -> list[str]:
@@ -113,6 +114,11 @@ def write_project(root: Path, effect: float, seed: int) -> None:
     (root / "model" / "model.safetensors").write_bytes(
         len(header).to_bytes(8, "little") + header + bytes(4000)
     )
+    vocabulary = ["<unk>", *f"{SUBJECT} {OTHER} {COMMON}".split()]
+    numbered = {word: number for number, word in enumerate(dict.fromkeys(vocabulary))}
+    tokenizer = Tokenizer(models.WordLevel(numbered, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(root / "model" / "tokenizer.json"))
     (root / "surface.json").write_text(json.dumps({"effect": effect, "subject": SUBJECT.split()}))
     (root / "tamis.toml").write_text(SETTINGS)
 
@@ -153,7 +159,7 @@ def looked_at(root: Path, effect: float, looks: int, seed: int) -> list[str]:
         rows = lancedb.connect(root / ".tamis" / "lance").open_table("tune_runs").count_rows()
         spent = answer["choosing_flop"] + answer["search_flop"] + answer["guard_flop"]
         holds = {
-            "look": answer["look"] == look,
+            "next_look": answer["look"] == look,
             "paid_once": len(runs) == len(set(runs)) == rows,
             "within_budget": spent <= answer["budget_flop"] * 1.000001,
             "ships_with_an_effect_alone": look > 1 or answer["shipped"] == (effect > 0),

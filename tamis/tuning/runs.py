@@ -155,7 +155,7 @@ class _Planned:
 
 
 class Progress:
-    """How far a tuning is, by the rows of the runs that have ended.
+    """Progress of a tuning, by the rows of the runs that have ended.
 
     Raises `BudgetTooSmallError`, `NothingLearntError` and `NoLooksLeftError`.
     """

@@ -14,7 +14,7 @@ from tamis.base.errors import PermanentError
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(%|Mtok|ktok|tok)", re.ASCII)
 _COMPUTE = re.compile(r"(\d+(?:\.\d+)?(?:e\+?\d+)?) ?(%|s|min|h|d|flop)", re.ASCII | re.IGNORECASE)
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 MOST_DOCUMENTS = 10**12
 MOST_COMPUTE = 1e40
 COMPUTE_FORMS = (
@@ -90,7 +90,7 @@ def parse_compute(compute: str) -> Compute:
         return Compute(amount=amount, unit="percent")
     if unit == "flop":
         return Compute(amount=amount, unit="flop")
-    return Compute(amount=amount * _SECONDS[unit], unit="seconds")
+    return Compute(amount=amount * SECONDS[unit], unit="seconds")
 
 
 class ImpossibleSharesError(PermanentError, ValueError):

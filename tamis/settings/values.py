@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from tamis.settings.budget import (
     BUDGET_FORMS,
     COMPUTE_FORMS,
+    SECONDS,
     BadBudgetError,
     BadComputeError,
     parse_budget,
@@ -86,7 +87,6 @@ SPLIT_FORMS = (
 )
 _SPLIT = re.compile(r"(\d[\d_,]{0,12}) ?(token|word|character)s?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 TRACKERS_IN_WORDS = (
     "the address of an MLflow server, which begins with https:// or http://, or of a database, which begins "
     "with postgresql:// or sqlite:///"
@@ -213,7 +213,7 @@ def _checked_duration(duration: Any) -> Any:
     """Return a time in seconds."""
     seconds = duration
     if isinstance(duration, str) and (parts := _DURATION.fullmatch(duration.strip())):
-        seconds = float(parts[1]) * _SECONDS[parts[2]]
+        seconds = float(parts[1]) * SECONDS[parts[2]]
     if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
         raise PydanticCustomError("duration", "{forms}", {"forms": DURATION_FORMS})
     return float(seconds)

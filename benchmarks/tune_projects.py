@@ -147,9 +147,9 @@ def tuned(root: Path, draw: int) -> tuple[dict[str, Any] | None, list[str], str]
 def looked_at(root: Path, effect: float, looks: int, seed: int) -> list[str]:
     """Tune one project; print a line for each tuning; return what does not hold."""
     write_project(root, effect, seed)
-    made = tamis(root, "materialize", "--only", *before_search())
-    if made.returncode:
-        sys.exit(made.stderr)
+    done = tamis(root, "materialize", "--only", *before_search())
+    if done.returncode:
+        sys.exit(done.stderr)
     missed = []
     for look in range(1, looks + 1):
         began = time.monotonic()

@@ -149,7 +149,8 @@ def _write(rows: TrainingRows, path: Path) -> pa.Schema:
 
 def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recipe, bool]:
     """Return the recipe of a base model, and whether its tokenizer has a chat template (True: not known)."""
-    name, sections = _model_name(project, selection, wanted), project.settings.base_model
+    tuned, sections = _tuned(project, selection), project.settings.base_model
+    name = _model_name(project, selection, wanted, tuned)
     section, settings = named(sections, name), project.settings.fine_tuning
     facts = []
     if section.path is None:
@@ -175,7 +176,6 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
             "name another [[base_model]] by --model",
         )
     options = training_options(project, name)
-    tuned = _tuned(project, selection)
     if tuned is not None and tuned["model"] == name:
         options = replace(options, learning_rate=tuned["learning_rate"])
         facts.append(
@@ -209,7 +209,7 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
     ), bool(stated.get("has_template", True))
 
 
-def _model_name(project: Project, selection: str, wanted: str | None) -> str:
+def _model_name(project: Project, selection: str, wanted: str | None, tuned: Mapping[str, Any] | None) -> str:
     sections = project.settings.base_model
     if not sections:
         raise UnfitModelError(
@@ -221,7 +221,6 @@ def _model_name(project: Project, selection: str, wanted: str | None) -> str:
         if wanted not in names:
             raise UnknownNameError("base model", wanted, names)
         return wanted
-    tuned = _tuned(project, selection)
     for chosen in (tuned and tuned["model"], _choice(project, selection)):
         if chosen in names:
             return str(chosen)

@@ -47,7 +47,7 @@ from tamis.tuning.guard import Pairs, Verdict, judge, level_of
 from tamis.tuning.net import Net, Spent, net
 from tamis.tuning.parts import divide
 from tamis.tuning.recipes import Recipes, TrainingRecipe
-from tamis.tuning.search import PAIRS, SHARES, Asked, Recipe, Search, sub_pool
+from tamis.tuning.search import PAIRS, RANDOM, SHARES, Asked, Recipe, Search, sub_pool
 from tamis.tuning.stage import RECIPES, TUNE_ANSWERS, TUNE_LOOKS, TUNE_RUNS, TUNE_RUNS_LEFT
 
 TABLE, LEFT = TUNE_RUNS.name, TUNE_RUNS_LEFT.name
@@ -194,9 +194,7 @@ class Progress:
         """Return the run that measures the speed of this machine, unless one has a loss."""
         tried = set()
         for name, recipe in self.recipes.by_name.items():
-            if recipe.sampler != self.recipes.by_name[self.recipes.reference].sampler:
-                continue
-            if (recipe.model, recipe.learning_rate) in tried:
+            if recipe.sampler != RANDOM or (recipe.model, recipe.learning_rate) in tried:
                 continue
             run = _Planned(part=RATE, name=name, recipe=recipe, seed=0, portion=SHARES[-1])
             (row,) = self._read([run])
@@ -306,23 +304,24 @@ class Progress:
 
     def _pair(self, pair: int) -> tuple[_Planned, _Planned]:
         against, reference = self.recipes.reference_of(self.winner)
-        seed = pair
+        own = self.recipes.by_name[self.winner]
         return (
-            _Planned(
-                part=GUARD,
-                name=self.winner,
-                recipe=self.recipes.by_name[self.winner],
-                seed=seed,
-                look=self.look,
-            ),
-            _Planned(part=GUARD, name=against, recipe=reference, seed=seed, look=self.look, reference=True),
+            _Planned(part=GUARD, name=self.winner, recipe=own, seed=pair, look=self.look),
+            _Planned(part=GUARD, name=against, recipe=reference, seed=pair, look=self.look, reference=True),
         )
 
     @cached_property
     def _winner_key(self) -> str:
         winner = self.recipes.by_name[self.winner]
-        named = [self.tuning.basis(winner), winner.values, self.section.pairs, self.section.tokens]
+        named = [self._basis(winner), winner.values, self.section.pairs, self.section.tokens]
         return canonical_digest(json.dumps(named, sort_keys=True))
+
+    def _basis(self, recipe: TrainingRecipe) -> list[str]:
+        """Return what the runs of a recipe depend on, with the part of the pool that is the control.
+
+        Which part that is follows from the documents that the base models have trained on.
+        """
+        return [self.tuning.basis(recipe), *self._control_ids]
 
     @cached_property
     def _digests(self) -> list[str]:
@@ -381,7 +380,7 @@ class Progress:
     def _key(self, run: _Planned) -> str:
         size = sub_pool(max(1, len(self._pool)), self.section.tokens, run.portion)
         named = [
-            self.tuning.basis(run.recipe),
+            self._basis(run.recipe),
             run.part != GUARD,
             run.recipe.values,
             run.seed,
@@ -392,24 +391,25 @@ class Progress:
         return canonical_digest(json.dumps(named, sort_keys=True))[:32]
 
     @cached_property
-    def _pool(self) -> pl.DataFrame:
-        """Documents that may be chosen, by id: doc_id and n_tokens; without those of the control."""
-        section = SelectionSection(name="tune", sampler="random", target=self.section.target, budget="100%")
+    def _eligible(self) -> pl.DataFrame:
+        """Documents that nothing keeps out, by id: doc_id and n_tokens."""
+        section = SelectionSection(name="tune", sampler=RANDOM, target=self.section.target, budget="100%")
         excluded = exclusions(self.store, self.tuning.filters)
-        pool = candidates(self.store, section, self.tuning.scores).join(excluded, on="doc_id", how="anti")
-        return pool.filter(~pl.col("doc_id").is_in(self._control_ids)).sort("doc_id")
+        return candidates(self.store, section).join(excluded, on="doc_id", how="anti").sort("doc_id")
+
+    @cached_property
+    def _pool(self) -> pl.DataFrame:
+        """Documents that may be chosen: those eligible without those of the control."""
+        return self._eligible.filter(~pl.col("doc_id").is_in(self._control_ids))
 
     @cached_property
     def _control_ids(self) -> list[str]:
         """Documents of the pool that are the control, which no model trained on; none with [[control]]."""
         if self.tuning.control is not None:
             return []
-        section = SelectionSection(name="tune", sampler="random", target=self.section.target, budget="100%")
-        excluded = exclusions(self.store, self.tuning.filters)
-        pool = candidates(self.store, section).join(excluded, on="doc_id", how="anti")
         seen = self.store.read(TRAINED_ON.name, ["doc_id"], one_of("checkpoint", list(self.section.models)))
-        left = pool.join(seen, on="doc_id", how="anti")["doc_id"].to_list()
-        count = min(MOST_CONTROL, len(pool) // 10)
+        left = self._eligible.join(seen, on="doc_id", how="anti")["doc_id"].to_list()
+        count = min(MOST_CONTROL, len(self._eligible) // 10)
         if count < FEWEST_CONTROL or len(left) < count:
             return []
         return sorted(keyed_order(left, self.tuning.seed)[:count])

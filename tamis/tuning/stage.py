@@ -171,17 +171,12 @@ def _tuned(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.tune is not None
 
 
-def samplers_of(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the samplers that are searched."""
-    tune = snapshot.project.settings.tune
-    return tune.samplers if tune else ()
-
-
 def _ranked_by(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the samplers, and that of the score that they read as quality."""
     tune = snapshot.project.settings.tune
-    quality = (f"{SCORE}:{tune.quality}",) if tune and tune.quality else ()
-    return (*samplers_of(snapshot), *quality)
+    if tune is None:
+        return ()
+    return (*tune.samplers, *((f"{SCORE}:{tune.quality}",) if tune.quality else ()))
 
 
 def target_of(snapshot: Snapshot, partition: str) -> tuple[str, ...]:

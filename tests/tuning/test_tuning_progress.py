@@ -430,3 +430,17 @@ def test_runs_of_an_earlier_tuning_have_the_present_names_of_their_recipes(proje
     assert set(rows["recipe"]) == set(progress.recipes.by_name)
     assert rows.filter(part=GUARD, recipe="got-d").height == 3
     assert table(project, "tune_looks")["recipe"].to_list() == ["got-d"]
+
+
+def test_runs_are_not_read_again_once_the_control_is_another_part_of_the_pool(project):
+    tuning = made_tuning(project)
+    progress, first = play(project, tuning, helpful())
+    assert progress.control is not None
+    seen = [{"checkpoint": tuning.section.models[0], "doc_id": doc_id} for doc_id in progress._control_ids]
+    project.store.merge("trained_on", rows_of("trained_on", seen))
+    progress, second = play(project, tuning, helpful())
+    assert progress.control is not None
+    assert not {row["doc_id"] for row in seen} & {*progress._control_ids}
+    assert second.keys
+    assert not {*first.keys} & {*progress.used}
+    assert progress.look == 2

@@ -271,7 +271,7 @@ WRONG = {
     "no origin": (CORPUS + MODEL.replace("preset", "#"), ["base_model[0].preset is missing", "or path"]),
     "unknown preset": (
         CORPUS + MODEL.replace("0.8m", "7b"),
-        ["base_model[0].preset", "'llama-7b'", "'llama-2.5m' or 'llama-6m'"],
+        ["base_model[0].preset", "'llama-7b'", "'llama-6m' or 'llama-22m'"],
     ),
     "unknown scaling model": (
         CORPUS + MODEL + "[scaling]\nmodels = ['big']\n",

@@ -8,7 +8,7 @@ from tamis.base.own_command import placeholders
 from tamis.settings.sections import Section
 from tamis.settings.values import Budget, Compute, Duration, Name, Names, Pattern, ScoreName, refuse
 
-Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m"]
+Preset = Literal["llama-0.3m", "llama-0.8m", "llama-2.5m", "llama-6m", "llama-22m"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 """Shapes that the graph trains itself, smallest first."""
 MOST_RUNS = 2_000

@@ -1,4 +1,4 @@
-"""The shapes of the base models that the graph pre-trains itself: four small Llama models.
+"""The shapes of the base models that the graph pre-trains itself: five small Llama models.
 
 A base model of the default project must be trained in a minute on two CPU cores and still differ from its
 neighbours enough for a scaling law to tell them apart. Wide and shallow wins at under a million tokens: at
@@ -44,6 +44,7 @@ PRESETS: dict[str, ModelShape] = {
     "llama-0.8m": ModelShape(hidden_size=128, intermediate_size=256, layers=2, heads=4),  # 852,608
     "llama-2.5m": ModelShape(hidden_size=256, intermediate_size=608, layers=2, heads=4),  # 2,508,032
     "llama-6m": ModelShape(hidden_size=448, intermediate_size=896, layers=2, heads=7),  # 5,851,328
+    "llama-22m": ModelShape(hidden_size=512, intermediate_size=960, layers=8, heads=8),  # 22,290,944
 }
 
 

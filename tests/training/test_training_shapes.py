@@ -10,7 +10,13 @@ from tamis.training.tokenizer import load_tokenizer
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("llama-0.3m", 344_384), ("llama-0.8m", 852_608), ("llama-2.5m", 2_508_032), ("llama-6m", 5_851_328)],
+    [
+        ("llama-0.3m", 344_384),
+        ("llama-0.8m", 852_608),
+        ("llama-2.5m", 2_508_032),
+        ("llama-6m", 5_851_328),
+        ("llama-22m", 22_290_944),
+    ],
 )
 def test_parameters_of_presets(tiny, name, count):
     model = new_model(PRESETS[name], 0, load_tokenizer(tiny.tokenizer))

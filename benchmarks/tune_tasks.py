@@ -1,11 +1,11 @@
-"""`tamis tune` on four real tasks with a model of 22 million parameters, really trained. JSON lines on stdout.
+"""`tamis tune` on four real tasks with a model of 22 million parameters, trained for real. JSON lines out.
 
     python -m benchmarks.tune_tasks --home F --minutes 30    as much as fits; the rest goes on later
     python -m benchmarks.tune_tasks --home F --tasks imdb    one task
     python -m benchmarks.tune_tasks --rehearse               one task, .3M parameters, two minutes
-    python -m benchmarks.tune_tasks --home F --rival         autocurate as well (pip install autocurate optuna)
+    python -m benchmarks.tune_tasks --home F --rival       autocurate too (pip install autocurate optuna)
 
-The pool is that of `benchmarks.ladder`, real text of many sources with planted noise; targets are the texts of
+The pool is as in `benchmarks.ladder`, real text of many sources with planted noise. Targets are the texts of
 AG News, IMDB, banking77 and SciCite (220 for training, 160 held out, of which the guard reads 80). The graph
 pre-trains `llama-22m` on a million tokens of the pool, and `tamis tune` searches GOT-D, kNN and a classifier
 at two shares, random documents and the examples alone; a run has 100,000 tokens, the guard three pairs.
@@ -16,11 +16,11 @@ Registered before the first run:
 2. Wherever something ships, the control, a part of the pool, is proven worse: the answer is "harms".
 3. GOT-D and kNN at the same share are within twice the standard error of the search on every task.
 4. No task's spending passes its budget, and no run is made twice.
-*rival* is a question without a claim: autocurate's search over our scores as its columns, with as many runs as
+*rival* is a question without a claim: autocurate's search over our scores as columns, with as many runs as
 Tamis spent on search and guard together, and its own guard. Its pick is trained again with as many seeds as
 the guard's winner, measured on the guard's examples, and compared with random and with the winner of Tamis;
-negative is better. Settings were fixed before the first run. Exits 1 where claim 4 does not hold or a task has
-no answer yet.
+negative is better. Settings were fixed before the first run. Exits 1 where claim 4 does not hold or a task
+has no answer yet.
 """
 
 import argparse
@@ -141,10 +141,11 @@ class Tuned:
         # A third more than is asked for: near-duplicates go to one side of the split.
         wanted = (TRAIN + HELD_OUT) * 4 // 3
         for other in self.tasks:
+            rows = task_rows(other).select("text").head(wanted)
             made_once(
                 self.folder / "target" / f"{other.name}.parquet",
                 {"file": other.file, "source": other.source, "rows": wanted},
-                lambda path, other=other: task_rows(other).select("text").head(wanted).write_parquet(path),
+                rows.write_parquet,
             )
             text += TARGET.format(name=other.name, train=TRAIN, held_out=HELD_OUT)
         (self.folder / "tamis.toml").write_text(text)
@@ -165,7 +166,8 @@ class Tuned:
         """Return the answer for a task, tuned now unless a file has it; None where the time was too short."""
         kept = self.folder / "answers" / f"{task.name}.json"
         if kept.is_file():
-            return json.loads(kept.read_text())  # type: ignore[no-any-return]
+            known: dict[str, Any] = json.loads(kept.read_text())
+            return known
         self.write(task)
         for arguments in (("materialize", "--only", *before_search()), ("tune", "--json")):
             code, printed = self.tamis(*arguments)

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import DECISIONS, DOCUMENTS, SHARDS, project_of
+from made_exports import DECISIONS, DOCUMENTS, SHARDS, project_of
 from projects import heads_of, manifests_of, rows_of
 
 from tamis.corpus import Shard, read_shard

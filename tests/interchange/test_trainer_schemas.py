@@ -21,6 +21,8 @@ PACKAGES = {
     "axolotl": ("axolotl==0.19.0",),
     "llamafactory": ("llamafactory==0.9.5", "omegaconf==2.3.0", "antlr4-python3-runtime==4.9.3"),
 }
+READ = [shape for shape in Shape if shape != Shape.PREFERENCE]
+"""Shapes of rows that these trainers are given; pairs go to another one."""
 RECIPES = {
     "whole": Recipe(
         name="small",
@@ -102,7 +104,7 @@ def files_of(folder: Path, trainer: str) -> dict[tuple[str, Shape], Path]:
     """Write all configurations of a trainer; return the YAML files."""
     written = {}
     for name, recipe in RECIPES.items():
-        for shape in Shape:
+        for shape in READ:
             place = folder / f"{name}-{shape.name}"
             place.mkdir()
             file = TrainingFile(selection="best", shape=shape, counted=name == "whole")

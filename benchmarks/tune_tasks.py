@@ -219,7 +219,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
             report(NAME, "missing", target=task.name, reason="the time was too short")
         holds.append(values is not None and print_answer(task, values))
         if values is not None and flags.rival:
-            from benchmarks._tune_rival import print_rival
+            from benchmarks._tune_runs import print_rival
 
             print_rival(tuned, task, values)
     return all(holds)

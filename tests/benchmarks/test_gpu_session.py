@@ -54,4 +54,4 @@ def test_the_parts_are_benchmarks_and_the_one_that_resumes_has_a_home(tmp_path):
             module = command[2].replace(".", "/")
             assert (CHECKOUT / f"{module}.py").is_file()
             assert (str(tmp_path / part.name) in command) == part.has_home
-    assert [part.name for part in PARTS if part.has_home] == ["ladder"]
+    assert [part.name for part in PARTS if part.has_home] == ["tune", "ladder"]

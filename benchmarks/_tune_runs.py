@@ -1,12 +1,13 @@
-"""autocurate's search of recipes next to `tamis tune`: same model, tokens, examples and number of runs.
+"""Runs next to those of `tamis tune`: of autocurate's search, and of arms that are named beforehand.
 
-Its signals know no goal, so it gets our scores as its columns: potential of GOT-D, distance to the nearest
-example, log odds of a classifier, all by the examples that our search fits, and the number of tokens. What it
-optimises is the loss on one half of the validation examples; its guard compares on the other half.
+autocurate gets the same model, tokens, examples and number of runs. Its signals know no goal, so its columns
+are our scores: potential of GOT-D, distance to the nearest example, log odds of a classifier, all by the
+examples that our search fits, and the number of tokens. What it optimises is the loss on one half of the
+validation examples; its guard compares on the other half.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from tamis.training.options import Session
 from tamis.transport.scoring import nearest_cost
 from tamis.transport.solve import solve_potential
 from tamis.transport.storing import target_vectors
-from tamis.tuning.guard import Pairs, judge
+from tamis.tuning.guard import Difference, Pairs, judge
 from tamis.tuning.runs import Goal, goal_of
 from tamis.tuning.search import Noise
 
@@ -60,9 +61,8 @@ def print_rival(tuned: "Tuned", task: Task, values: dict[str, Any]) -> None:
     for other in (values["reference"], values["recipe"]):
         runs = guard.filter(pl.col("recipe") == other).sort("seed")
         bits_pd = np.array(runs["example_bits"].to_list())
-        sizes_d = np.array(runs["example_bytes"][0], dtype=np.float64)
-        pairs = Pairs(winner_pd=own[: len(bits_pd)], reference_pd=bits_pd, bytes_d=sizes_d)
-        goal = judge(pairs, look=1, noise=Noise(variance=0.0, freedom=0)).goal
+        sizes_d = runs["example_bytes"][0].to_list()
+        goal = difference(own[: len(bits_pd)], bits_pd, sizes_d)
         report(
             NAME,
             "rival's pick",
@@ -73,6 +73,19 @@ def print_rival(tuned: "Tuned", task: Task, values: dict[str, Any]) -> None:
             high=goal.high,
             pairs=goal.pairs,
         )
+
+
+def difference(own_pd: np.ndarray, other_pd: np.ndarray, sizes: Sequence[int]) -> Difference:
+    """Return the difference of two arms [pair, example] in bits per byte, as the guard of [tune] has it."""
+    pairs = Pairs(winner_pd=own_pd, reference_pd=other_pd, bytes_d=np.array(sizes, dtype=np.float64))
+    return judge(pairs, look=1, noise=Noise(variance=0.0, freedom=0)).goal
+
+
+def eligible(project: Project, section: SelectionSection) -> pl.DataFrame:
+    """Return the documents that a selection may choose, with the scores that its sampler ranks by."""
+    store = project.home.store
+    excluded = exclusions(store, project.settings.filters)
+    return candidates(store, section).join(excluded, on="doc_id", how="anti").sort("doc_id")
 
 
 def _searched(
@@ -88,10 +101,14 @@ def _searched(
     table = pa.table({"text": [texts[doc_id] for doc_id in pool], **scores})
     held = list(goal.validation.values())
     halves = {"score": held[::2], "heldout": held[1::2]}
-    trained = _Trained(project, pool, tokens)
+    shared = {"sequence_length", "batch_size", "learning_rate"}
+    trained = Trained(project, tokens, project.settings.fine_tuning.model_dump(include=shared))
+
+    def on(rows: Any) -> list[str]:
+        return trained.texts([pool[row] for row in rows])
 
     def evaluate(_recipe: Any, rows: Any) -> dict[str, float]:
-        measured = trained.losses(rows, 0, halves)
+        measured = trained.losses(on(rows), 0, halves)
         return {name: -part[0] for name, part in measured.items()}
 
     runs = round((values["search_flop"] + values["guard_flop"]) / values["own_flop"])
@@ -102,11 +119,9 @@ def _searched(
     )
     guard = pl.DataFrame(values["guard"])
     seeds = guard.filter(pl.col("recipe") == values["recipe"])["seed"].sort().to_list()
+    guarded = {"goal": list(goal.guard.values())}
     finals = [
-        trained.losses(
-            curated.recipe.select(dataset, seed=seed), 1 + seed, {"goal": list(goal.guard.values())}
-        )
-        for seed in seeds
+        trained.losses(on(curated.recipe.select(dataset, seed=seed)), 1 + seed, guarded) for seed in seeds
     ]
     return {
         "recipe": {
@@ -124,10 +139,7 @@ def _pool(project: Project, goal: Goal, task: Task) -> tuple[list[str], dict[str
     """Return the ids of the documents that may be chosen, and our scores of them: smallest first."""
     store, transport = project.home.store, project.settings.transport
     section = SelectionSection(name="rival", sampler="random", target=task.name, budget="100%")
-    pool = candidates(store, section).join(
-        exclusions(store, project.settings.filters), on="doc_id", how="anti"
-    )
-    pool = pool.sort("doc_id")
+    pool = eligible(project, section)
     vectors = VectorBlocks(store, current_table(project), dtype=np.float16)
     table = f"target_embeddings_{encoder_slug(project.settings.encoder.name)}"
     fit_md = target_vectors(store, table, task.name, only=set(goal.fit))
@@ -160,28 +172,33 @@ def _pool(project: Project, goal: Goal, task: Task) -> tuple[list[str], dict[str
     return pool["doc_id"].to_list(), {**columns, "classifier": odds_n, "n_tokens": sizes}
 
 
-class _Trained:
-    """Trainings of the base model on rows of the pool, as [tune] trains."""
+class Trained:
+    """Trainings of a model on texts, as [tune] trains; `model` None: the base model of the project."""
 
-    def __init__(self, project: Project, pool: Sequence[str], tokens: int) -> None:
-        self._project, self._pool = project, pool
-        folders = (project.home.root / "checkpoints" / "base_models" / "base").iterdir()
-        self._model: Path = max(folders, key=lambda folder: folder.stat().st_mtime)
-        shared = {"sequence_length", "batch_size", "learning_rate"}
-        options = project.settings.fine_tuning.model_dump(include=shared)
-        self._options = {**options, "tokens": tokens, "evaluations": 1}
+    def __init__(
+        self, project: Project, tokens: int, options: Mapping[str, Any], model: str | Path | None = None
+    ) -> None:
+        self._project = project
+        if model is None:
+            folders = (project.home.root / "checkpoints" / "base_models" / "base").iterdir()
+            model = max(folders, key=lambda folder: folder.stat().st_mtime)
+        self._model, self._options = model, {**options, "tokens": tokens, "evaluations": 1}
+
+    def texts(self, doc_ids: Sequence[str]) -> list[str]:
+        """Return the texts of documents, in this order."""
+        known = texts_of(self._project.home.store, sorted(set(doc_ids)))
+        return [known[doc_id] for doc_id in doc_ids]
 
     def losses(
-        self, rows: Any, seed: int, examples: dict[str, list[Example]]
+        self, texts: Sequence[str], seed: int, examples: Mapping[str, Sequence[Example]]
     ) -> dict[str, tuple[float, list[float]]]:
-        """Return bits per byte, and bits of each example, after training on rows in their order."""
-        known = texts_of(self._project.home.store, sorted({self._pool[row] for row in rows}))
+        """Return bits per byte, and bits of each example, after training on texts in their order."""
         run = train_measured(
             Start(model=self._model),
-            (known[self._pool[row]] for row in rows),
+            texts,
             MeasuredOptions(**self._options, seed=seed),
             examples,
-            Session(resume=self._project.root / "autocurate" / "resume"),
+            Session(resume=self._project.root / "resume"),
         )
         return {
             name: (part.bits_per_byte, part.document_bits.tolist()) for name, part in run.evaluations.items()

@@ -4,13 +4,13 @@
     python -m benchmarks.gpu_session --out FOLDER --minutes 9    # as much of it as fits
     python -m benchmarks.gpu_session --out FOLDER --rehearse     # tiny sizes on any machine: does it run?
 
-The parts run one after another, the most worth a minute first: what 22 million parameters recommend, tried at
-135 million (`tune_large`), exact scores of a million documents next to the rivals (`transport --figure gpu`), a
-million documents from text to a selection (`scale --part gpu`), tokens a second of training (`training`), then
-the three sizes of `ladder`, which takes the time that is left. What a part prints is written to
-FOLDER/PART.jsonl at once. A part that ended is not run again; one that was stopped, by the end of the time or
-from outside, begins again, `tune_large` and the ladder where they were. FOLDER/session.json says of each part
-how it ended. Exits 0 when all parts have ended well.
+The parts run one after another, the most worth a minute first: what 22 million parameters recommend, tried
+at 135 million (`tune_large`), exact scores of a million documents next to the rivals (`transport --figure
+gpu`), a million documents from text to a selection (`scale --part gpu`), tokens a second of training
+(`training`), then the three sizes of `ladder`, which takes the time that is left. What a part prints is
+written to FOLDER/PART.jsonl at once. A part that ended is not run again; one that was stopped, by the end of
+the time or from outside, begins again, `tune_large` and the ladder where they were. FOLDER/session.json says
+of each part how it ended. Exits 0 when all parts have ended well.
 """
 
 import argparse

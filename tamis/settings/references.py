@@ -347,7 +347,7 @@ def preset_named(settings: "Settings", name: str) -> Preset | None:
 def mixture_presets(settings: "Settings") -> tuple[Preset | None, Preset | None]:
     """Return the presets of the runs of [mixture] and of those that validate them, None for none of these.
 
-    Without agreement_model it is the next larger one.
+    Without agreement_model it is the next larger one, up to llama-6m: larger runs take hours.
     """
     section: MixtureSection | None = settings.mixture
     if section is None:
@@ -355,7 +355,7 @@ def mixture_presets(settings: "Settings") -> tuple[Preset | None, Preset | None]
     model = preset_named(settings, section.model)
     if section.agreement_model is not None:
         return model, preset_named(settings, section.agreement_model)
-    larger = PRESETS[PRESETS.index(model) + 1 :] if model else ()
+    larger = PRESETS[PRESETS.index(model) + 1 : PRESETS.index("llama-6m") + 1] if model else ()
     return model, next(iter(larger), None)
 
 

@@ -16,7 +16,8 @@ from tamis.transport.solve import solve_potential
 
 K1, B = 1.2, 0.75
 """Of BM25."""
-MAX_TOKENS = 256
+MAX_TOKENS = 128
+"""Of a document that are judged, or whose loss is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def _classifier(pool: list[str], target: list[str], goal: list[str], base: Path)
 
 @cached
 def _judged(texts: tuple[str, ...]) -> np.ndarray:
-    margin = AskLLM("smollm2-135m", max_tokens=MAX_TOKENS).score(list(texts))["margin"]
+    margin = AskLLM("smollm2-135m", max_tokens=MAX_TOKENS, dtype="bfloat16").score(list(texts))["margin"]
     return margin.fill_null(margin.min()).to_numpy()
 
 

@@ -1,7 +1,8 @@
 """Which score predicts what a training does? Halves of a pool trained on, against sums of scores. JSON lines.
 
-    python -m benchmarks.attribution --home F    what has no result in F yet
-    python -m benchmarks.attribution --rehearse  tiny sizes, some minutes
+    python -m benchmarks.attribution --home F                  what has no result in F yet
+    python -m benchmarks.attribution --home F --part halves    only the trainings on halves, the longest part
+    python -m benchmarks.attribution --rehearse                tiny sizes, some minutes
 
 Of 4,000 documents, stratified by source and length, 100 random halves of equal tokens are each trained on
 with two seeds, from a model of .8 million parameters that read a million tokens of other documents of these
@@ -61,7 +62,7 @@ class Sizes:
 
     preset: str = "llama-0.8m"
     documents: int = 4_000
-    longest: int = 2_000
+    longest: int = 1_000
     """Characters of a document; the rest is cut off."""
     pretraining: int = 1_000_000
     halves: int = 100
@@ -164,24 +165,28 @@ class Study:
         return kept
 
 
-def train_all(study: Study, scores: Mapping[str, Mapping[str, np.ndarray]], workers: int) -> None:
-    """Train on every half with each seed, and on every score's best tenth in pairs with random."""
+def train_halves(study: Study, workers: int) -> None:
+    """Train on every half with each seed."""
     sizes = study.sizes
-    calls: list[tuple[object, ...]] = [
+    calls = [
         (study.folder, sizes, f"half-{half}-{seed}", study.half(half), seed, 0.5, "goal")
         for half in range(sizes.halves)
         for seed in range(sizes.seeds)
     ]
-    for pair in range(sizes.pairs):
-        calls.append(
-            (study.folder, sizes, f"tail-random-{pair}", study.random_tenth(pair), pair, 0.1, "other")
-        )
+    in_workers(_train, calls, workers)
+
+
+def train_tails(study: Study, scores: Mapping[str, Mapping[str, np.ndarray]], workers: int) -> None:
+    """Train on every score's best tenth, in pairs with a random one."""
+    calls: list[tuple[object, ...]] = []
+    for pair in range(study.sizes.pairs):
+        places = {"random": study.random_tenth(pair)}
         for method, by_task in scores.items():
-            for task, score_n in by_task.items():
-                places = study.best(score_n)
-                calls.append(
-                    (study.folder, sizes, f"tail-{method}-{task}-{pair}", places, pair, 0.1, "other")
-                )
+            places |= {f"{method}-{task}": study.best(score_n) for task, score_n in by_task.items()}
+        calls += [
+            (study.folder, study.sizes, f"tail-{name}-{pair}", chosen, pair, 0.1, "other")
+            for name, chosen in places.items()
+        ]
     in_workers(_train, calls, workers)
 
 
@@ -319,6 +324,9 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     report(
         NAME, "study", **asdict(sizes), tokens=int(study.pool["tokens"].sum()), documents_kept=len(study.pool)
     )
+    train_halves(study, flags.workers)
+    if flags.part == "halves":
+        return True
     methods: dict[str, dict[str, Asked]] = {}
     for method, score in METHODS.items():
         began = time.monotonic()
@@ -338,7 +346,7 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     goals = {
         method: {task: asked.goal for task, asked in by_task.items()} for method, by_task in methods.items()
     }
-    train_all(study, goals, flags.workers)
+    train_tails(study, goals, flags.workers)
     bits = losses(study)
     print_ceiling(bits)
     print_lds(study, methods, bits)
@@ -352,6 +360,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=at_least(1), default=2, help="runs at a time, one thread each")
+    parser.add_argument("--part", choices=["halves", "all"], default="all")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes")
     parser.add_argument("--home", type=Path, help="folder to use and keep")
     flags = begin(parser)

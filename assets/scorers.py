@@ -7,16 +7,25 @@ from pathlib import Path
 from tamis.embedding.storing import current_table, encoder_slug
 from tamis.platform.resources.judge import JudgeResource
 from tamis.runtime.step import Work
-from tamis.selection.computing import ModelScorer, ScoringOptions, judge_scorer, perplexity_scorer
-from tamis.settings.samplers import ASK_LLM, ModelOf, model_of
+from tamis.selection.computing import (
+    ModelScorer,
+    ScorerOfTarget,
+    ScoringOptions,
+    judge_scorer,
+    path_scorer,
+    perplexity_scorer,
+)
+from tamis.settings.samplers import ASK_LLM, TARGET_PATH, ModelOf, model_of
 from tamis.store.digests import canonical_digest
-from tamis.training.loop import checkpoint_folder
+from tamis.training.loop import checkpoint_folder, resume_folder
 from tamis.training.planned import TWIN, model_section
 from tamis.training.stage import BASE_MODELS_STAGE
 from tamis.trust import trusted
 
+Scorer = ModelScorer | ScorerOfTarget
 
-def scorers(work: Work, judge: JudgeResource, samplers: Iterable[str]) -> dict[str, ModelScorer]:
+
+def scorers(work: Work, judge: JudgeResource, samplers: Iterable[str]) -> dict[str, Scorer]:
     """By sampler, for those that name a model."""
     return {name: _scorer(work, judge, asked) for name in samplers if (asked := model_of(name))}
 
@@ -26,7 +35,7 @@ def target_table(work: Work) -> str:
     return f"target_embeddings_{encoder_slug(work.project.settings.encoder.name)}"
 
 
-def scoring_options(work: Work, by_model: Mapping[str, ModelScorer], sampler: str) -> ScoringOptions:
+def scoring_options(work: Work, by_model: Mapping[str, Scorer], sampler: str) -> ScoringOptions:
     """Return the options by which a sampler scores the pool; `by_model`: what `scorers` returns."""
     return ScoringOptions(
         transport=work.project.settings.transport,
@@ -39,7 +48,7 @@ def scoring_options(work: Work, by_model: Mapping[str, ModelScorer], sampler: st
     )
 
 
-def _scorer(work: Work, judge: JudgeResource, asked: ModelOf) -> ModelScorer:
+def _scorer(work: Work, judge: JudgeResource, asked: ModelOf) -> Scorer:
     if asked.family == ASK_LLM:
         return judge_scorer(judge.open(work.project, asked.model))
     base, _fold = model_section(work.project, asked.model)
@@ -48,7 +57,11 @@ def _scorer(work: Work, judge: JudgeResource, asked: ModelOf) -> ModelScorer:
     version = canonical_digest(f"{versions} {asked.checkpoint}")
     # The model itself trained on fold 0, so it measures fold 1.
     folders = {0: _folder(work, twin, asked), 1: _folder(work, asked.model, asked)}
-    return perplexity_scorer(folders, version, work.project.settings.perplexity.max_tokens)
+    max_tokens = work.project.settings.perplexity.max_tokens
+    if asked.family == TARGET_PATH:
+        resume = resume_folder(work.project.home.cache, work.stage.name, f"{TARGET_PATH}-{asked.model}")
+        return partial(path_scorer, folders, version, max_tokens, seed=work.project.seed, resume=resume)
+    return perplexity_scorer(folders, version, max_tokens)
 
 
 def _folder(work: Work, name: str, asked: ModelOf) -> str | Path:

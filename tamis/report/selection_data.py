@@ -23,7 +23,7 @@ from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.selection.where import where_lines
 from tamis.settings.budget import Per, parse_budget, share_of
 from tamis.settings.config import FiltersSection, SelectionSection
-from tamis.settings.samplers import ASK_LLM, PERPLEXITY, PLUGIN, SCORE, Sampler
+from tamis.settings.samplers import ASK_LLM, PERPLEXITY, PLUGIN, SCORE, TARGET_PATH, Sampler
 from tamis.store.tables import Store, quoted
 from tamis.topics.storing import read_names
 
@@ -63,6 +63,8 @@ SCORE_WORDS: dict[str, str] = {
     "unbalanced": "how little of the target's mass optimal transport moves to the document: below 0, the "
     "document gets more than an equal share",
     PERPLEXITY: "how many bits the model needs per byte of the text: few bits mean predictable text",
+    TARGET_PATH: "how much a short training on the target changes the model's loss on the document, as a "
+    "share of that loss: -0.1 means a tenth less, and documents like the target have small scores",
     SCORE: "the value of a score of yours, from the document's rows or a plug-in, with its sign turned where "
     "a higher value is worse",
     PLUGIN: "the answer of a plug-in, which takes the documents with the smallest answers",

@@ -65,6 +65,7 @@ from tamis.selection.filtering import unknown_language_lines
 from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
+from tamis.settings.samplers import TARGET_PATH, model_of
 from tamis.settings.tokenizer import BYTES_PER_TOKEN, counting_tokenizer
 from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
 from tamis.training.tracking import require_experiment, require_tracker
@@ -469,13 +470,24 @@ def _unread_pages(shards: Sequence[Shard]) -> Iterator[str]:
         yield f"{files} would not be read: {pages.not_installed().detail}"
 
 
+def _needing_adapters(project: Project) -> Iterator[str]:
+    """Yield what trains an adapter: a key of a base model, and samplers."""
+    settings = project.settings
+    if any(model.lora_rank for model in settings.base_model):
+        yield "lora_rank"
+    for name in dict.fromkeys(settings.ranking_samplers):
+        asked = model_of(name)
+        if asked is not None and asked.family == TARGET_PATH:
+            yield f"the sampler {name}"
+
+
 def missing_packages(project: Project) -> Iterator[str]:
     """Yield the optional packages that tamis.toml asks for and that are not installed, with the command."""
-    settings = project.settings
+    settings, adapters = project.settings, list(_needing_adapters(project))
     asked: Mapping[str, tuple[bool, str, str]] = {
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', install_command("ray")),
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", install_command("multilingual")),
-        "peft": (any(one.lora_rank for one in settings.base_model), "lora_rank", install_command("lora")),
+        "peft": (bool(adapters), named(adapters, SHOWN), install_command("lora")),
         pages.PACKAGE: (
             any(one.extract for one in settings.corpus) or any(one.extract for one in settings.target),
             'extract = "html"',

@@ -1,10 +1,11 @@
 """Scores that a selection computes for itself, from the store: eligible documents in, `method_score` out."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from tamis.plugins.reading import Plugin
 from tamis.plugins.running import opened, ranks_of
 from tamis.quality import AskLLM
 from tamis.samplers.methods import METHODS, MethodProblem
+from tamis.samplers.target_path import TargetPath, recipe, warm_up
 from tamis.settings.budget import Budget, parse_budget
 from tamis.settings.config import SelectionSection, TransportSection
 from tamis.settings.samplers import READS_TEXTS, find_sampler
+from tamis.store.digests import canonical_digest
 from tamis.store.retained import take_back
 from tamis.store.tables import Store, matrix_of, quoted
 from tamis.training import document_bits_per_byte, fold_of
@@ -48,6 +51,10 @@ class ModelScorer:
     score: Score
 
 
+ScorerOfTarget = Callable[[Mapping[str, str]], ModelScorer]
+"""Function that makes the scorer of a model that learns a target, from the texts of its examples by id."""
+
+
 def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_tokens: int) -> ModelScorer:
     """Bits per byte, by the model of the fold that a document is in: each trained on the other fold.
 
@@ -65,6 +72,46 @@ def perplexity_scorer(folders: Mapping[int, str | Path], version: str, max_token
         return bits
 
     return ModelScorer(fingerprint=f"bits per byte {version[:32]} {max_tokens}", score=score)
+
+
+def path_scorer(
+    folders: Mapping[int, str | Path],
+    version: str,
+    max_tokens: int,
+    examples: Mapping[str, str],
+    *,
+    seed: int,
+    resume: Path,
+) -> ModelScorer:
+    """Loss drops of target-path, their sign turned, by the model of the fold that a document is in.
+
+    folders: as for `perplexity_scorer`. Each model is warmed up on the examples when it first reads documents
+    that have no score; the warm-up follows from model, examples and seed. `resume`: folder that is free for
+    its states.
+    """
+    ids = sorted(examples)
+    made_by = canonical_digest(json.dumps([ids, seed, recipe()]))
+    texts_of_target = [examples[doc_id] for doc_id in ids]
+
+    @cache
+    def warmed(folder: str | Path) -> TargetPath:
+        return warm_up(folder, texts_of_target, resume, max_tokens=max_tokens, seed=seed)
+
+    def score(doc_ids: Sequence[str], texts: Sequence[str]) -> Scores:
+        folds = np.asarray(fold_of(list(doc_ids)), dtype=np.int8)
+        drops = np.full(len(texts), np.nan)
+        for fold, folder in folders.items():
+            (own,) = np.nonzero(folds == fold)
+            if len(own):
+                path = warmed(folder)  # outside of `finite_each`, which takes errors for those of a text
+                drops[own], _refused = finite_each(partial(_drops, path), [texts[at] for at in own.tolist()])
+        return -drops
+
+    return ModelScorer(fingerprint=f"target path {version[:32]} {max_tokens} {made_by[:32]}", score=score)
+
+
+def _drops(path: TargetPath, texts: list[str]) -> Scores:
+    return path.drops(texts).score_n
 
 
 def judge_scorer(judge: AskLLM) -> ModelScorer:
@@ -116,16 +163,16 @@ class Blocks:
 class ScoringOptions:
     """What computed scores depend on besides the selection: how exact, what is drawn, and what is read.
 
-    Tables are those of the encoder. `scorer`: of a sampler that names a model. `plugin`: the sampler itself,
-    where it is one; `opened` imports it. `examples`: ids of the target's examples that a sampler is given,
-    None for the whole training part.
+    Tables are those of the encoder. `scorer`: of a sampler that names a model, made of the target's examples
+    where the model learns them first. `plugin`: the sampler itself, where it is one; `opened` imports it.
+    `examples`: ids of the target's examples that a sampler is given, None for the whole training part.
     """
 
     transport: TransportSection
     seed: int
     pool_table: str
     target_table: str
-    scorer: ModelScorer | None = None
+    scorer: ModelScorer | ScorerOfTarget | None = None
     plugin: Plugin | None = None
     opened: Opened = opened
     examples: frozenset[str] | None = None
@@ -146,17 +193,17 @@ def method_scores(
     pool = eligible.drop_nulls().sort("doc_id")
     if not len(pool):
         return pl.DataFrame(schema={"doc_id": pl.String, "method_score": pl.Float64})
-    if options.scorer is not None:
-        return model_scores(store, options.scorer, pool["doc_id"].to_list(), advance)
+    scorer = options.scorer
+    if scorer is not None:
+        if not isinstance(scorer, ModelScorer):
+            scorer = scorer(dict(_examples(store, target, options.examples).iter_rows()))
+        return model_scores(store, scorer, pool["doc_id"].to_list(), advance)
     if options.plugin is not None:
         return _plugin_scores(store, options.plugin, pool, options, section.target)
     sides: tuple[Any, Any]
     if sampler.method in READS_TEXTS:
         texts = texts_of(store, pool["doc_id"].to_list())
-        where = f"target = {quoted(target)} AND split = 'train'"
-        examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")
-        if options.examples is not None:
-            examples = examples.filter(pl.col("doc_id").is_in(list(options.examples)))
+        examples = _examples(store, target, options.examples)
         sides = examples["text"].to_list(), [texts[doc_id] for doc_id in pool["doc_id"]]
     else:
         pool, vectors_nd = known_vectors(store, options.pool_table, pool)
@@ -179,6 +226,13 @@ def method_scores(
     return pool.select(
         "doc_id", pl.Series("method_score", METHODS[str(sampler.method)](problem), dtype=pl.Float64)
     )
+
+
+def _examples(store: Store, target: str, only: frozenset[str] | None) -> pl.DataFrame:
+    """Return doc_id and text of a target's training examples, by id; `only` those with these ids."""
+    where = f"target = {quoted(target)} AND split = 'train'"
+    examples = store.read(TARGET_EXAMPLES.name, ["doc_id", "text"], where).sort("doc_id")
+    return examples if only is None else examples.filter(pl.col("doc_id").is_in(list(only)))
 
 
 def _plugin_scores(

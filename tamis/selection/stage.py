@@ -10,6 +10,7 @@ from tamis.embedding.stage import copies_wanted
 from tamis.filters.stage import FLAGS_STAGE, FORM_MODEL_STAGE, FORM_SCORES_STAGE, plan_of
 from tamis.plugins.reading import PLUGINS
 from tamis.quality.stage import QUALITY_STAGE, judges_of
+from tamis.samplers import target_path
 from tamis.scores.stage import CLASSIFIER_STAGE, PLUGIN_SCORES_STAGE, SCORES_STAGE
 from tamis.selection import CODE_VERSION, KEEP_OUT_CODE_VERSION, SERVING_CODE_VERSION, find_sampler
 from tamis.selection.filtering import (
@@ -23,10 +24,11 @@ from tamis.settings.references import named, scores_named
 from tamis.settings.samplers import (
     ASK_LLM,
     AWAY_SCORE,
-    PERPLEXITY,
+    OF_BASE_MODELS,
     PLUGIN,
     QUALITY_SCORES,
     SCORE,
+    TARGET_PATH,
     model_of,
     score_of,
 )
@@ -380,7 +382,8 @@ def measured_by(snapshot: Snapshot, samplers: Iterable[str]) -> dict[str, Any]:
     plugins = [plugin for name in samplers if (plugin := settings.plugins.get("sampler", name))]
     return (
         judges
-        | (tokens if PERPLEXITY in families else {})
+        | (tokens if families & OF_BASE_MODELS else {})
+        | (target_path.recipe() if TARGET_PATH in families else {})
         | ({"sampler_versions": versions} if versions else {})
         | ({"own_scores": higher} if higher else {})
         | ({PLUGINS: [plugin.to_json() for plugin in plugins]} if plugins else {})

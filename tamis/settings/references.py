@@ -11,12 +11,13 @@ from tamis.settings.samplers import (
     FORMS,
     METHOD_SCORE,
     MODEL_SCORES,
+    OF_BASE_MODELS,
     OWN_SCORE,
-    PERPLEXITY,
     PLUGIN,
     POOL_SCORE,
     SAMPLERS,
     SCORE,
+    TARGET_PATH,
     VECTOR_SCORES,
     WEIGH_QUALITY,
     BadModelSamplerError,
@@ -114,10 +115,10 @@ def _check_sampler(name: str, settings: "Settings", where: str) -> None:
     if is_plugin and (":" in name or name not in valid):
         raise wrong_key(where, name, f"{_one_of(valid)}; or {FORMS}{did_you_mean(name, valid)}")
     asked = model_of(name)
-    if asked is None or asked.family != PERPLEXITY:
+    if asked is None or asked.family not in OF_BASE_MODELS:
         return
     if asked.model not in (known := {model.name for model in models}):
-        expected = f"{PERPLEXITY}:MODEL, where MODEL is {_one_of(known, 'a [[base_model]]')}"
+        expected = f"{asked.family}:MODEL, where MODEL is {_one_of(known, 'a [[base_model]]')}"
         raise wrong_key(where, name, f"{expected}{did_you_mean(asked.model, known)}")
     kept = named(models, asked.model).checkpoints
     refuse(
@@ -125,9 +126,16 @@ def _check_sampler(name: str, settings: "Settings", where: str) -> None:
             asked.checkpoint is not None and asked.checkpoint not in kept,
             where,
             name,
-            f"{PERPLEXITY}:{asked.model}@SHARE, where SHARE is listed in checkpoints of [[base_model]] "
+            f"{asked.family}:{asked.model}@SHARE, where SHARE is listed in checkpoints of [[base_model]] "
             f"{asked.model} (listed: {', '.join(map(str, kept)) or 'none'})",
-        )
+        ),
+        (
+            asked.family == TARGET_PATH and bool(named(models, asked.model).lora_rank),
+            where,
+            name,
+            f"a [[base_model]] without lora_rank, since {TARGET_PATH} trains an adapter of its own on the "
+            "target",
+        ),
     )
 
 
@@ -577,7 +585,7 @@ def _check_twins(settings: "Settings") -> None:
     """A model that measures perplexity has a twin, whose name no other model may have."""
     models = {model.name: model for model in settings.base_model}
     asked = [found for name in settings.ranking_samplers if (found := model_of(name))]
-    measuring = [settings.perplexity.model, *(one.model for one in asked if one.family == PERPLEXITY)]
+    measuring = [settings.perplexity.model, *(one.model for one in asked if one.family in OF_BASE_MODELS)]
     refuse(
         *(
             (

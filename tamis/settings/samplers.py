@@ -6,7 +6,7 @@ appendix B) are all of this form. The price is that rules which look at a whole 
 
 Fifteen of those scores are one formula under fifteen models. So a family and the name of a model make a
 sampler, "perplexity:MODEL", "perplexity:MODEL@SHARE" or "ask-llm:MODEL", and no table has to know the models
-in advance.
+in advance. "target-path:MODEL" is named alike.
 """
 
 import math
@@ -35,7 +35,9 @@ DEFAULT_OPTIONS: Options = MappingProxyType(
     {"quality_weight": 1.0, "away_weight": 1.0, "temperature": 1.0, "diversity_weight": 1.0}
 )
 ROUNDS_OPTIONS = frozenset({"rounds", "mixing"})
-PERPLEXITY, ASK_LLM = "perplexity", "ask-llm"
+PERPLEXITY, ASK_LLM, TARGET_PATH = "perplexity", "ask-llm", "target-path"
+OF_BASE_MODELS = frozenset({PERPLEXITY, TARGET_PATH})
+"""Families whose model is a [[base_model]], which never scores documents that it was trained on."""
 PLUGIN = "plugin"
 """Method of the samplers that are plug-ins."""
 SCORE = "score"
@@ -62,7 +64,7 @@ VECTOR_SCORES = frozenset(
     }
 )
 """Scores that are computed from vectors."""
-FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE", "ask-llm:MODEL" or "score:NAME"'
+FORMS = '"perplexity:MODEL", "perplexity:MODEL@SHARE", "target-path:MODEL", "ask-llm:MODEL" or "score:NAME"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ class Sampler:
         """Whether what the encoder makes of a text decides its rank."""
         if self.method == PLUGIN:
             return VECTORS in self.reads
-        by_method = self.method not in READS_TEXTS | {PERPLEXITY, ASK_LLM, None}
+        by_method = self.method not in READS_TEXTS | OF_BASE_MODELS | {ASK_LLM, None}
         return by_method or not VECTOR_SCORES.isdisjoint(self.score_columns)
 
     def score(self, options: Options) -> pl.Expr:
@@ -392,7 +394,7 @@ def model_of(name: str) -> ModelOf | None:
         except ValueError as error:
             raise BadModelSamplerError(name) from error
     if (
-        family not in (PERPLEXITY, ASK_LLM)
+        family not in OF_BASE_MODELS | {ASK_LLM}
         or not model
         or (checkpoint is not None and not 0 < checkpoint < 1)
     ):
@@ -429,6 +431,9 @@ def sampler_of_model(name: str) -> Sampler | None:
         "which is asked about every eligible document.",
         PERPLEXITY: f"Fewest bits per byte under {found.model}{part}; "
         "a model trained by Tamis never scores its own training data.",
+        TARGET_PATH: f"Largest share of its loss under {found.model} that a document loses when the model is "
+        "trained briefly on the target (arXiv 2605.09404); a model trained by Tamis never scores its own "
+        "training data.",
     }
     return Sampler(
         name=name,
@@ -436,6 +441,7 @@ def sampler_of_model(name: str) -> Sampler | None:
         rule="top_k",
         direction="lowest",
         score_columns=(METHOD_SCORE,),
+        needs_target=found.family == TARGET_PATH,
         method=found.family,
     )
 

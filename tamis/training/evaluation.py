@@ -136,6 +136,20 @@ def document_bits_per_byte(
     return scores
 
 
+def document_losses(
+    loaded: LoadedModel, texts: Sequence[str], *, max_tokens: int = 128, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean loss over the first `max_tokens` tokens of each text, in nats, and their number.
+
+    Two arrays [n]; the loss of an empty text is NaN.
+    """
+    documents, _sizes = _heads(loaded, texts, max_tokens)
+    tokens_n = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
+    nats_n = document_nats(loaded, documents, max_tokens, batch_size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(tokens_n > 0, nats_n / tokens_n, np.nan), tokens_n
+
+
 def _heads(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], np.ndarray]:
     """First tokens of each text, and the UTF-8 bytes that they cover [n]."""
     # A giant text is not tokenized to its end: what is cut away is counted nowhere.

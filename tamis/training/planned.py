@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tamis.project import Project
 from tamis.settings.config import BaseModelSection
 from tamis.settings.references import TWIN, named
-from tamis.settings.samplers import PERPLEXITY, ModelOf, model_of
+from tamis.settings.samplers import OF_BASE_MODELS, ModelOf, model_of
 
 OF_TARGETS = ("law", "direct")
 """Kinds of trials that are trained on the examples of a target alone."""
@@ -37,9 +37,9 @@ def model_names(project: Project) -> tuple[str, ...]:
 
 
 def sampler_models(project: Project) -> list[ModelOf]:
-    """Models that samplers name, of selections and of the trained comparison, for their perplexity."""
+    """Base models by whose losses samplers rank, of selections, [sampler_trials] and [tune]."""
     used = project.settings.ranking_samplers
-    return [model for name in used if (model := model_of(name)) and model.family == PERPLEXITY]
+    return [model for name in used if (model := model_of(name)) and model.family in OF_BASE_MODELS]
 
 
 def model_section(project: Project, name: str) -> tuple[BaseModelSection, int]:

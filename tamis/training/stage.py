@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tamis.plugins.commands import command_files
-from tamis.settings.samplers import PERPLEXITY, model_of
+from tamis.settings.samplers import OF_BASE_MODELS, model_of
 from tamis.stage import (
     Automation,
     Growth,
@@ -157,8 +157,8 @@ def benchmarks_named(snapshot: Snapshot) -> bool:
 
 
 def with_twins(snapshot: Snapshot, samplers: Iterable[str]) -> tuple[str, ...]:
-    """Return the base models, and their twins, whose perplexity these samplers rank by."""
-    asked = [found.model for name in samplers if (found := model_of(name)) and found.family == PERPLEXITY]
+    """Return the base models, and their twins, by whose losses these samplers rank."""
+    asked = [found.model for name in samplers if (found := model_of(name)) and found.family in OF_BASE_MODELS]
     both = [model for name in dict.fromkeys(asked) for model in (name, name + TWIN)]
     return tuple(model for model in both if model in snapshot.keys("models"))
 

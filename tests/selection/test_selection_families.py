@@ -8,8 +8,19 @@ from hypothesis import strategies as st
 
 from tamis.base.errors import UnknownNameError
 from tamis.samplers.paper import NEEDS_A_MODEL, paper_samplers
+from tamis.samplers.target_path import warm_up
 from tamis.selection import SAMPLERS, find_sampler
-from tamis.selection.computing import BATCH, TABLE, ModelScorer, model_scores, perplexity_scorer
+from tamis.selection.computing import (
+    BATCH,
+    TABLE,
+    ModelScorer,
+    ScoringOptions,
+    method_scores,
+    model_scores,
+    path_scorer,
+    perplexity_scorer,
+)
+from tamis.settings.config import SelectionSection, TransportSection
 from tamis.settings.samplers import BadModelSamplerError, model_of
 from tamis.store.retained import retain
 from tamis.store.schemas import schema_of
@@ -27,6 +38,7 @@ def test_a_name_without_a_colon_names_no_model(name):
     [
         ("perplexity:small", "small", None),
         ("perplexity:small@0.25", "small", 0.25),
+        ("target-path:small", "small", None),
         ("ask-llm:org/name@revision", "org/name@revision", None),
         ("ask-llm:C:/models/judge", "C:/models/judge", None),
     ],
@@ -40,7 +52,8 @@ def test_a_family_and_a_model_make_a_sampler(name, model, share):
 
 
 @pytest.mark.parametrize(
-    "name", ["perplexity:", "perplexity:a@2", "perplexity:a@x", "perplexity:@0.5", "density:a", ":a"]
+    "name",
+    ["perplexity:", "target-path:", "perplexity:a@2", "perplexity:a@x", "perplexity:@0.5", "density:a", ":a"],
 )
 def test_what_is_no_sampler_of_a_model_says_the_forms(name):
     with pytest.raises(BadModelSamplerError, match="perplexity:MODEL@SHARE"):
@@ -132,6 +145,62 @@ def test_each_document_is_measured_by_the_model_of_its_fold(tiny_models):
         expected = document_bits_per_byte(folder, texts, max_tokens=32)
         assert found[folds == fold] == pytest.approx(expected[folds == fold], abs=1e-5)
     assert set(folds) == {0, 1}
+
+
+def scorer_of(models, examples, folder, seed=0, version="v"):
+    first, twin, _texts = models
+    folders = {0: twin, 1: first}
+    return path_scorer(folders, version, 32, examples, seed=seed, resume=folder / "resume")
+
+
+def test_each_document_loses_under_the_model_of_its_fold_after_that_ones_warm_up(tiny_models, tmp_path):
+    first, twin, texts = tiny_models
+    ids = [f"{number:032x}" for number in range(len(texts))]
+    examples = {"b": "the scale of an array and a mean", "a": "a sample of the mean"}
+    scorer = scorer_of(tiny_models, examples, tmp_path)
+    parts = [scorer.score(ids[:5], texts[:5]), scorer.score(ids[5:], texts[5:])]
+    folds = np.asarray(fold_of(ids))
+    for fold, folder in ((0, twin), (1, first)):
+        path = warm_up(folder, [examples["a"], examples["b"]], tmp_path / "own", max_tokens=32)
+        expected = -path.drops(texts).score_n
+        assert np.concatenate(parts)[folds == fold] == pytest.approx(expected[folds == fold], abs=1e-5)
+    assert set(folds) == {0, 1}
+
+
+def test_scores_of_a_path_are_of_one_target_one_seed_and_one_version_of_the_model(tiny_models, tmp_path):
+    examples = {"a": "a sample", "b": "a mean"}
+    scorer = scorer_of(tiny_models, examples, tmp_path)
+    again = scorer_of(tiny_models, dict(reversed(examples.items())), tmp_path)
+    assert again.fingerprint == scorer.fingerprint
+    others = [
+        scorer_of(tiny_models, {"a": "a sample"}, tmp_path),
+        scorer_of(tiny_models, examples, tmp_path, seed=1),
+        scorer_of(tiny_models, examples, tmp_path, version="w"),
+    ]
+    assert len({scorer.fingerprint, *(other.fingerprint for other in others)}) == 4
+
+
+@pytest.mark.parametrize("only", [None, frozenset({"b"})])
+def test_a_model_that_learns_the_target_is_given_no_other_examples_than_the_sampler(store, only):
+    schema = schema_of("target_examples")
+    rows = pl.DataFrame(
+        {"target": ["goal"] * 3 + ["other"], "doc_id": ["a", "b", "c", "d"], "text": ["A", "B", "C", "D"]}
+    ).with_columns(pl.Series("split", ["train", "train", "held_out", "train"]))
+    nulls = [pl.lit(None).alias(name) for name in schema.names if name not in rows.columns]
+    store.overwrite("target_examples", rows.with_columns(nulls).select(schema.names).to_arrow().cast(schema))
+    given = []
+
+    def scorer(examples):
+        given.append(dict(examples))
+        return counting("one")[0]
+
+    options = ScoringOptions(
+        transport=TransportSection(), seed=0, pool_table="", target_table="", scorer=scorer, examples=only
+    )
+    section = SelectionSection(name="near", sampler="target-path:small", target="goal", budget=5)
+    eligible = store.read("documents", ["doc_id"]).with_columns(n_tokens=pl.lit(10))
+    assert len(method_scores(store, section, eligible, options)) == len(eligible)
+    assert given == [{"b": "B"} if only else {"a": "A", "b": "B"}]
 
 
 @pytest.fixture(scope="module")

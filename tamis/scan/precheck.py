@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -65,6 +66,7 @@ from tamis.selection.filtering import unknown_language_lines
 from tamis.selection.pool import Tokens, token_sizes, tokens_of
 from tamis.settings.budget import parse_budget
 from tamis.settings.config import CorpusSection, TargetSection, storage_url
+from tamis.settings.references import named as entry_named
 from tamis.settings.samplers import TARGET_PATH, model_of
 from tamis.settings.tokenizer import BYTES_PER_TOKEN, counting_tokenizer
 from tamis.training.stage import TRAINED_ON, TRIALS_STAGE
@@ -79,6 +81,8 @@ SHOWN = 3
 EXAMPLES_COMPARED = 5_000
 """Targets up to this size are split as the step splits them; of larger ones the examples are counted."""
 BYTES_COUNTED = 1_000_000_000
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+"""Ends of the names that transformers gives to models that predict the next token."""
 LOGGED = frozenset({TRIALS_STAGE.name, *SWARM_SETS})
 """Stages whose results are logged to MLflow."""
 
@@ -223,6 +227,7 @@ def precheck(snapshot: ProjectSnapshot, current: CurrentValues, plan: Sequence[D
     unmet: list[str] = []
     warnings = [
         *missing_packages(project),
+        *_not_causal(project),
         *_other_samplers(project),
         *_without_tracker(project, due),
         *untrusted_lines(snapshot, plan),
@@ -470,20 +475,30 @@ def _unread_pages(shards: Sequence[Shard]) -> Iterator[str]:
         yield f"{files} would not be read: {pages.not_installed().detail}"
 
 
-def _needing_adapters(project: Project) -> Iterator[str]:
-    """Yield what trains an adapter: a key of a base model, and samplers."""
-    settings = project.settings
-    if any(model.lora_rank for model in settings.base_model):
-        yield "lora_rank"
-    for name in dict.fromkeys(settings.ranking_samplers):
-        asked = model_of(name)
-        if asked is not None and asked.family == TARGET_PATH:
-            yield f"the sampler {name}"
+def _target_paths(project: Project) -> dict[str, str]:
+    """Return the samplers that warm a base model up on the target, and the names of these models."""
+    asked = {name: model_of(name) for name in project.settings.ranking_samplers}
+    return {name: found.model for name, found in asked.items() if found and found.family == TARGET_PATH}
+
+
+def _not_causal(project: Project) -> Iterator[str]:
+    """Yield the samplers whose base model predicts no next token, by what its config.json names."""
+    for sampler, model in _target_paths(project).items():
+        path = entry_named(project.settings.base_model, model).path
+        file = Path(project.model(path)) / "config.json" if path else None
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # said by the step that reads it
+            names = json.loads(file.read_text()).get("architectures") if file else None
+            if names and not any(name.endswith(CAUSAL) for name in names):
+                yield (
+                    f"the sampler {sampler} will fail: [[base_model]] {model} is a {names[0]}, and it "
+                    "needs a causal model, which predicts the next token"
+                )
 
 
 def missing_packages(project: Project) -> Iterator[str]:
     """Yield the optional packages that tamis.toml asks for and that are not installed, with the command."""
-    settings, adapters = project.settings, list(_needing_adapters(project))
+    settings, paths = project.settings, [f"the sampler {name}" for name in _target_paths(project)]
+    adapters = ["lora_rank"] * any(model.lora_rank for model in settings.base_model) + paths
     asked: Mapping[str, tuple[bool, str, str]] = {
         "ray": (settings.engine.kind == "ray", '[engine] kind = "ray"', install_command("ray")),
         PACKAGE: (settings.encoder.name == NAME, f"the encoder {NAME!r}", install_command("multilingual")),

@@ -124,7 +124,7 @@ METHODS = {
         "tamis.selection:CODE_VERSION",
         "FILES_LOST SENTENCES allocate changes compare_samplers configured_paper_samplers corpora_lost "
         "deciding_score evidence_for files_lost form_lines group_shares in_words judge_scorer judged_form "
-        "leaking mean_margin method_scores name_set_aside perplexity_scorer changes.repeated "
+        "leaking mean_margin method_scores name_set_aside path_scorer perplexity_scorer changes.repeated "
         "choose_documents pool.candidates pool.groups pool.with_texts selection_digest serving_of "
         "stored_count tokens_of training_order unknown_language_lines update_contamination "
         "where_lines",

@@ -8,6 +8,7 @@ import random
 import polars as pl
 import pytest
 from projects import (
+    base_model,
     corpus,
     due_key,
     note_made,
@@ -469,3 +470,20 @@ def test_texts_beside_the_files_with_columns_have_no_column_to_lack(tmp_path):
     write(tmp_path / "documents" / "a.jsonl", ['{"content": "Some words"}'] * 5)
     (line,) = checked(tmp_path, corpus()).warnings
     assert line.startswith("corpus web: no file with columns has the text column: no column 'text' in 5 rows")
+
+
+def test_target_path_says_which_model_is_not_causal_and_which_package_it_needs(folder, monkeypatch):
+    path = selection("near", "target-path:given", target="goal")
+    sections = (corpus(), GOAL, base_model("given", preset=None, path="model"), path)
+    write(folder / "model" / "config.json", ['{"architectures": ["BertForMaskedLM"]}'])
+    (line,) = checked(folder, *sections).warnings
+    assert line.startswith(
+        "the sampler target-path:given will fail: [[base_model]] given is a BertForMaskedLM"
+    )
+    for config in ('{"architectures": ["LlamaForCausalLM"]}', "{}", "no json", "[]"):
+        write(folder / "model" / "config.json", [config])
+        assert checked(folder, *sections).warnings == []
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else known(name))
+    (line,) = checked(folder, *sections).warnings
+    assert line.startswith("the sampler target-path:given needs the package 'peft'")

@@ -117,7 +117,10 @@ def test_further_sources_of_a_document_are_folded(read_page):
     assert f"{len(chosen)} of the chosen are in several sources, and count for the first by name." in text
 
 
-@pytest.mark.parametrize("sampler", [*SAMPLERS, "perplexity:small", "perplexity:small@0.5", "ask-llm:small"])
+OF_MODELS = ("perplexity:small", "perplexity:small@0.5", "target-path:small", "ask-llm:small")
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, *OF_MODELS])
 def test_score_and_margin_are_explained_for_each_sampler(sampler):
     score, *margin = words_of(find_sampler(sampler), None)
     assert "margin" in (margin or [score])[0]

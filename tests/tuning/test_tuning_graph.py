@@ -1,6 +1,7 @@
 """A recipe found and tested through the graph, on a command whose losses follow from a surface in a file."""
 
-from tuned_project import HELPFUL, WANTED, answer_of, calls, rows_of, shape
+import pytest
+from tuned_project import FLAT, HELPFUL, WANTED, answer_of, calls, rows_of, shape
 
 
 def test_documents_that_help_are_chosen_and_the_gain_is_proven(project):
@@ -19,3 +20,16 @@ def test_documents_that_help_are_chosen_and_the_gain_is_proven(project):
     assert spent <= answer["budget_flop"] * 1.000001
     assert "recipe" not in project.make(WANTED).made, "nothing is due"
     assert len(calls(project)) == len(rows)
+
+
+@pytest.mark.slow  # a minute of programs that start
+def test_the_search_warms_a_model_up_on_the_examples_to_fit_alone(project):
+    shape(project, FLAT)
+    project.reconfigure('samplers = ["got-d", "knn", "score:edu"]', 'samplers = ["target-path:given"]')
+    project.reconfigure("recipes = 8", "recipes = 4")
+    assert not project.make(WANTED).failed
+    assert any(name.startswith("target-path:given") for name in project.store.read("recipes")["recipe"])
+    scored = project.store.read("scores_by_model")
+    with_all = answer_of(project)["recipe"].startswith("target-path")
+    assert scored["fingerprint"].n_unique() == 1 + with_all, "one warm-up for all runs of the search"
+    assert not scored.select("doc_id", "fingerprint").is_duplicated().any()

@@ -44,6 +44,10 @@ WRONG = {
         MODELS + selection("best", "perplexity:small"),
         ["[[base_model]] name = 'small-twin'", "a twin of 'small'"],
     ),
+    "a model named as the twin of one that is warmed up": (
+        MODELS + target() + selection("best", "target-path:small", target="goal"),
+        ["[[base_model]] name = 'small-twin'", "a twin of 'small'"],
+    ),
     "trials of one name": (
         settings(base_model("small"), base_model("small__a"), selection("b"), selection("a__b"))
         + '[comparison.on_request]\nmodels = ["small", "small__a"]\nselections = ["b", "a__b"]\n',

@@ -148,10 +148,11 @@ class Settings(Section):
 
     @property
     def ranking_samplers(self) -> tuple[str, ...]:
-        """The samplers that selections, [sampler_trials] and [tune] rank documents by."""
+        """The samplers that selections, [sampler_trials], [tune] and [mixture] rank documents by."""
         compared = self.sampler_trials.samplers if self.sampler_trials.model else ()
         tuned = self.tune.samplers if self.tune else ()
-        return (*(selection.sampler for selection in self.selection), *compared, *tuned)
+        mixed = (self.mixture.sampler,) if self.mixture else ()
+        return (*(selection.sampler for selection in self.selection), *compared, *tuned, *mixed)
 
     @property
     def plugins(self) -> Plugins:

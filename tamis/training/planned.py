@@ -37,7 +37,7 @@ def model_names(project: Project) -> tuple[str, ...]:
 
 
 def sampler_models(project: Project) -> list[ModelOf]:
-    """Base models by whose losses samplers rank, of selections, [sampler_trials] and [tune]."""
+    """Base models by whose losses samplers rank, as `Settings.ranking_samplers` has them."""
     used = project.settings.ranking_samplers
     return [model for name in used if (model := model_of(name)) and model.family in OF_BASE_MODELS]
 

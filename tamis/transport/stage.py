@@ -80,8 +80,7 @@ SCORES_STAGE = Stage(
 
 def debiased_wanted(snapshot: Snapshot) -> bool:
     """Return whether a configured sampler reads the pool's own potential."""
-    settings = snapshot.project.settings
-    used = [*settings.ranking_samplers, *([settings.mixture.sampler] if settings.mixture else [])]
+    used = snapshot.project.settings.ranking_samplers
     return any(POOL_SCORE in find_sampler(name).score_columns for name in used)
 
 

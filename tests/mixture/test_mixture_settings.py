@@ -6,8 +6,11 @@ import pytest
 from projects import base_model, corpus, selection, settings, target
 
 from tamis.base.errors import ConfigurationError
+from tamis.project import Project
 from tamis.settings.config import parse_settings
-from tamis.settings.references import mixture_presets
+from tamis.settings.references import TWIN, mixture_presets
+from tamis.store.home import Home
+from tamis.training.planned import model_names
 
 TWO = corpus("a", "a") + corpus("b", "b")
 GOAL = target("goal")
@@ -64,6 +67,13 @@ def test_the_larger_preset_is_the_next_one_and_models_may_be_named():
     by_name = parsed(TWO, GOAL, base_model("mine", "llama-2.5m"), mixture(model='"mine"'))
     assert mixture_presets(by_name) == ("llama-2.5m", "llama-6m")
     assert mixture_presets(parsed(TWO, GOAL)) == (None, None)
+
+
+@pytest.mark.parametrize("family", ["perplexity", "target-path"])
+def test_a_model_that_ranks_inside_sources_has_a_twin(family, tmp_path):
+    read = parsed(TWO, GOAL, base_model("mine", "llama-0.3m"), mixture(sampler=f'"{family}:mine"'))
+    project = Project(file=tmp_path / "tamis.toml", settings=read, home=Home(tmp_path))
+    assert model_names(project) == ("mine", f"mine{TWIN}")
 
 
 def test_a_selection_without_mixture_depends_on_nothing_new():

@@ -10,6 +10,7 @@ import numpy as np
 from tamis.embedding.encoder import load_encoder
 from tamis.quality import AskLLM
 from tamis.samplers.classifier import classifier_log_odds
+from tamis.samplers.target_path import warm_up
 from tamis.training import document_bits_per_byte
 from tamis.transport.scoring import nearest_cost
 from tamis.transport.solve import solve_potential
@@ -97,12 +98,18 @@ def _ask_llm(pool: list[str], target: list[str], goal: list[str], base: Path) ->
 
 
 @cached
-def _initial(texts: tuple[str, ...], base: Path) -> np.ndarray:
+def initial_bits(texts: tuple[str, ...], base: Path) -> np.ndarray:
+    """Return bits per byte of each document before any training on the pool."""
     return document_bits_per_byte(base, list(texts), max_tokens=MAX_TOKENS).astype(np.float64)
 
 
 def _initial_loss(pool: list[str], target: list[str], goal: list[str], base: Path) -> Asked:
-    return Asked(goal=_initial(tuple(pool), base))
+    return Asked(goal=initial_bits(tuple(pool), base))
+
+
+def _target_path(pool: list[str], target: list[str], goal: list[str], base: Path) -> Asked:
+    warmed = warm_up(base, target, base.parent / "resume-path", max_tokens=MAX_TOKENS)
+    return Asked(goal=warmed.drops(pool).score_n)
 
 
 def _length(pool: list[str], target: list[str], goal: list[str], base: Path) -> Asked:
@@ -120,6 +127,7 @@ METHODS: dict[str, Method] = {
     "knn, minilm": _knn("minilm"),
     "bm25": _bm25,
     "classifier": _classifier,
+    "target path": _target_path,
     "ask-llm": _ask_llm,
     "initial loss": _initial_loss,
     "length": _length,

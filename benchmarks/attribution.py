@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks._attribution_scores import METHODS, Asked
+from benchmarks._attribution_scores import METHODS, Asked, initial_bits
 from benchmarks._flags import at_least, begin
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import report
@@ -328,20 +328,25 @@ def run(flags: argparse.Namespace, folder: Path) -> bool:
     if flags.part == "halves":
         return True
     methods: dict[str, dict[str, Asked]] = {}
+    initial = initial_bits(tuple(study.pool["text"]), study.base)
     for method, score in METHODS.items():
         began = time.monotonic()
         methods[method] = {
             task.name: score(study.pool["text"].to_list(), *study.examples(task)[:2], study.base)
             for task in TASKS.values()
         }
-        lengths = study.pool["tokens"].to_numpy()
-        with_length = [spearman(asked.goal, lengths) for asked in methods[method].values()]
+        seconds = time.monotonic() - began
+        with_length, with_loss = (
+            float(np.mean([spearman(asked.goal, other) for asked in methods[method].values()]))
+            for other in (study.pool["tokens"].to_numpy(), initial)
+        )
         report(
             NAME,
             "score",
             method=method,
-            seconds=time.monotonic() - began,
-            with_length=float(np.mean(with_length)),
+            seconds=seconds,
+            with_length=with_length,
+            with_initial_loss=with_loss,
         )
     goals = {
         method: {task: asked.goal for task, asked in by_task.items()} for method, by_task in methods.items()

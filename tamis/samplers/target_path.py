@@ -21,7 +21,6 @@ import numpy.typing as npt
 from tamis.base.errors import MissingPackageError
 from tamis.base.installation import install_command
 from tamis.base.progress import Advance, ignore
-from tamis.base.ranks import spearman
 from tamis.settings.samplers import TARGET_PATH
 from tamis.training.adapters import Adapter, with_adapter
 from tamis.training.device import choose_device
@@ -185,24 +184,3 @@ def _last_block(model: "nn.Module") -> "nn.Module":
 
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
     return max(lists, key=len)[-1] if lists else model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leaning:
-    """Rank correlation of the score with the length of documents and with their loss before the warm-up.
-
-    Far from 0, the order is in part that of long (or short), or of hard (or easy) documents.
-    """
-
-    length: float
-    before: float
-
-
-def leaning(drops: LossDrops, length_n: npt.NDArray[np.int64]) -> Leaning:
-    """Return the leaning of scores, by the documents' lengths [n]; documents without a drop are left out."""
-    known_n = np.isfinite(drops.score_n) & (drops.score_n > LAST)
-    score_n = drops.score_n[known_n]
-    return Leaning(
-        length=spearman(score_n, length_n[known_n].astype(np.float64)),
-        before=spearman(score_n, drops.before_n[known_n]),
-    )

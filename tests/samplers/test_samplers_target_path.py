@@ -15,8 +15,6 @@ from tamis.samplers.target_path import (
     LAST,
     SHORT_TOKENS,
     WORST,
-    LossDrops,
-    leaning,
     normalized_drop,
     warm_up,
 )
@@ -191,13 +189,3 @@ def test_what_is_missing_is_named(base, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"target-path:.* needs the package 'peft'"):
         warmed(base, tmp_path)
-
-
-def test_the_leaning_is_a_rank_correlation_of_what_has_a_score():
-    drops = LossDrops(
-        score_n=np.array([0.3, 0.2, 0.1, LAST, np.nan]),
-        before_n=np.array([3.0, 2.0, 1.0, 9.0, 9.0]),
-        tokens_n=np.array([10, 20, 30, 2, 40]),
-    )
-    found = leaning(drops, np.array([10, 20, 30, 1, 99]))
-    assert (found.length, found.before) == pytest.approx((-1.0, 1.0))

@@ -428,7 +428,6 @@ def mixture(work: Work) -> Iterator[Any]:
             metadata={
                 "predicted": best.predicted,
                 "predicted_at_natural_shares": best.predicted_at_prior,
-                "better_than_natural_shares": best.better_than_prior,
                 "shares": dg.MetadataValue.json(dict(found.shares.select("source", "weight").iter_rows())),
                 **({"page": work.link(page)} if files else {}),
             },

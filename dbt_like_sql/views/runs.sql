@@ -119,3 +119,25 @@ select
     cast(null as varchar) as checkpoint,
     cast(null as varchar) as mlflow_run
 from {{ source('lake', 'tune_runs') }}
+
+union all
+
+select
+    'gain' as kind,
+    run as name,
+    preset as model,
+    target,
+    case when mixture = 'chosen' then 'recommended mixture' else 'natural shares' end as data,
+    cast(null as bigint) as data_seed,
+    pair as training_seed,
+    cast(1 as bigint) as seeds,
+    documents,
+    tokens,
+    cast(null as bigint) as steps,
+    flop as flops,
+    seconds,
+    case when not isnan(bits_per_byte) then bits_per_byte end as bits_per_byte,
+    failure,
+    cast(null as varchar) as checkpoint,
+    cast(null as varchar) as mlflow_run
+from {{ source('lake', 'mixture_gain_runs') }}

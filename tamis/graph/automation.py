@@ -24,7 +24,7 @@ from tamis.selection.stage import SELECTION_STAGE
 from tamis.stage import Automation, Stage
 from tamis.store.tables import Store
 from tamis.training.stage import TRIALS_STAGE
-from tamis.tuning.stage import RECIPE_STAGE
+from tamis.tuning.stage import GAIN_STAGE, RECIPE_STAGE
 
 LARGE_POOL = 30_000
 """Of more documents, the scores that no selection reads take longer than a run of their own to start."""
@@ -32,7 +32,7 @@ FIRST_GROUPS = frozenset({"corpus", "target", "embedding", "coverage", "selectio
 SUBMITTED = frozenset(
     {
         *(TRIALS_STAGE.name, SAMPLER_TRIALS_STAGE.name, RUNS_STAGE.name, LARGER_STAGE.name),
-        RECIPE_STAGE.name,
+        *(RECIPE_STAGE.name, GAIN_STAGE.name),
         *(LOSSES_STAGE.name, LARGER_LOSSES_STAGE.name),
     }
 )

@@ -41,9 +41,11 @@ from tamis.trainer.runs import (
 )
 from tamis.trainer.trials import trial_content, trial_run
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS_STAGE
-from tamis.tuning.stage import RECIPE_STAGE
+from tamis.tuning.stage import GAIN_STAGE, RECIPE_STAGE
 
-BATCHES = (SAMPLER_TRIALS_STAGE.name, RECIPE_STAGE.name)
+IN_ROUNDS = (RECIPE_STAGE.name, GAIN_STAGE.name)
+"""Stages that decide on further runs by those that have ended, failed ones included."""
+BATCHES = (SAMPLER_TRIALS_STAGE.name, *IN_ROUNDS)
 """Stages whose runs are made together."""
 MEASURED = {LOSSES_STAGE.name: RUNS_STAGE.name, LARGER_LOSSES_STAGE.name: LARGER_STAGE.name}
 """Stages of losses of mixtures, and the stages of the runs that they measure."""
@@ -64,11 +66,11 @@ class Submissions:
     def of(self, stage: str, partition: str, key: str) -> Run | SubmittedBatch:
         """Return the run of a partition of a stage with its input key, of a comparison all its runs.
 
-        Of a search for a recipe these are the runs of a round.
+        Of a search for a recipe, or the test of a mixture, these are the runs of a round.
         """
         if stage in BATCHES:
-            goes_on = stage == RECIPE_STAGE.name
-            return SubmittedBatch(project=self.project, stage=stage, input_key=key, goes_on=goes_on)
+            rounds = stage in IN_ROUNDS
+            return SubmittedBatch(project=self.project, stage=stage, input_key=key, goes_on=rounds)
         if stage == TRIALS_STAGE.name:
             return trial_run(self.project, self.snapshot.trials[partition], key)
         return Run(

@@ -36,7 +36,8 @@ class Mixture:
     """A mixture of k sources, and what the law says of it.
 
     `predicted`, with 90 % bounds `low` and `high`, and `predicted_at_prior` are in units of the goal;
-    `difference` is the first less the second, with 90 % bounds, `better_than_prior` whether these exclude 0.
+    `difference` is the first less the second, with 90 % bounds. The law that predicts them has chosen the
+    mixture, too, so they prove no gain: only new runs do.
     `repetition` [k]: passes over each source (NaN where no tokens were given); `caps` [k] on the shares;
     `binding`: sources whose cap by tokens binds; `at_largest_seen`: sources at the largest share of a run
     that counts, beyond which the law says nothing; `worth_of_a_pass` [k]: how much the goal would fall with
@@ -56,11 +57,6 @@ class Mixture:
     binding: tuple[int, ...]
     at_largest_seen: tuple[int, ...]
     worth_of_a_pass: Floats
-
-    @property
-    def better_than_prior(self) -> bool:
-        """True if the runs can tell the mixture from the prior."""
-        return self.difference_high < 0
 
 
 def best_mixture(

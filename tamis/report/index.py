@@ -16,6 +16,7 @@ from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import canonical_json
 from tamis.report.address import INDEX
 from tamis.report.choices import PAGE as CHOICES_PAGE
+from tamis.report.mixture import GAIN_PAGE
 from tamis.report.mixture import PAGE as MIXTURE_PAGE
 from tamis.report.rendering import render, written_state
 from tamis.report.runs import PAGE as RUNS_PAGE
@@ -31,7 +32,7 @@ from tamis.scan.quarantine import encoding_lines, reading_notes
 from tamis.scan.unread_rows import read_quarantine, unread_line, unread_shares
 from tamis.selection.stage import PAGES_STAGE, SELECTION_STAGE, SERVED_STAGE
 from tamis.settings.config import Settings
-from tamis.tuning.stage import RECIPE_STAGE
+from tamis.tuning.stage import GAIN_STAGE, RECIPE_STAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,10 @@ def _groups(settings: Settings, page: Callable[..., Page]) -> dict[str, list[Pag
             for target in settings.target
         ],
         "Runs": [page(RUNS_PAGE, "every run: planned, in training, made or failed, and what it cost", "")],
-        "Mixture": [page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name)],
+        "Mixture": [
+            page(MIXTURE_PAGE, "how much of each source", MIXTURE_STAGE.name),
+            page(GAIN_PAGE, "how much of each source, tested in new runs", GAIN_STAGE.name),
+        ],
         "Samplers": [page("sampler_comparison.html", "what each sampler chooses", COMPARISON_STAGE.name)],
         "Trained choices": [
             page(CHOICES_PAGE, "what each choice gained on its target and cost elsewhere", CHOICES_STAGE.name)

@@ -1,4 +1,4 @@
-"""The page of the mixture: natural and best shares, what they predict, and whether the runs can tell."""
+"""The page of the mixture: natural and best shares, what the law predicts, and what a test measured."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ from tamis.report.rendering import BLUE, FONT_POINTS, GREY, data_uri, new_figure
 from tamis.store.tables import Store
 from tamis.topics.storing import read_names
 
-PAGE = "mixture.html"
+PAGE, GAIN_PAGE = "mixture.html", "mixture_gain.html"
+"""The page of the prediction, and the same page with the answer of the test on top."""
 WORDS = {
     CHOSEN: "the best mixture according to the law",
     NATURAL: "natural shares",
@@ -59,7 +60,7 @@ class Backtest:
 
 @dataclass(frozen=True, kw_only=True)
 class MixturePage:
-    """`distinguished`: whether the runs distinguish the best mixture from the natural shares.
+    """`tested`: the answer of the test in new runs, "" before it; `pairs` of runs that the test asks for.
 
     `conditional`: sources that left, and of what else the law is conditional, in sentences. `labels`: the
     sources as people know them; `words_from`: the documents that words of these are from.
@@ -74,7 +75,9 @@ class MixturePage:
     failed: int
     chosen: dict[str, Any]
     natural: dict[str, Any]
-    distinguished: bool
+    tested: str
+    pairs: int
+    gain_page: str
     beaten: list[str]
     not_beaten: list[str]
     shares: list[dict[str, Any]]
@@ -91,8 +94,8 @@ class MixturePage:
     words_from: list[str]
 
 
-def mixture_page(project: Project, agreement: Agreement | None) -> str:
-    """Return the page of the mixture that the tables hold."""
+def mixture_page(project: Project, agreement: Agreement | None, tested: str = "") -> str:
+    """Return the page of the mixture that the tables hold; `tested`: the answer of the test in new runs."""
     store, section = project.home.store, project.settings.mixture
     assert section is not None
     swarm = stored_swarm(store)
@@ -120,7 +123,9 @@ def mixture_page(project: Project, agreement: Agreement | None) -> str:
             failed=law.filter(pl.col("measured").is_null())["run"].n_unique(),
             chosen=by_name[CHOSEN],
             natural=natural,
-            distinguished=natural["difference_high"] < 0,
+            tested=tested,
+            pairs=section.pairs,
+            gain_page=GAIN_PAGE,
             beaten=[row["words"] for row in others if row["difference_high"] < 0],
             not_beaten=[row["words"] for row in others if row["difference_high"] >= 0],
             shares=store.read("mixture").sort("weight", descending=True).to_dicts(),
@@ -153,12 +158,10 @@ def mixture_lines(store: Store) -> list[str]:
     for row in store.read(MIXTURE_CONTROLS.name).iter_rows(named=True):
         if row["name"] in (NATURAL, UNIFORM, UNIMAX, TRANSPORT):
             better = row["difference_high"] < 0
-            said = (
-                "better according to the law" if better else "the runs do not show which of the two is better"
-            )
+            said = "better according to the law" if better else "the law does not say which is better"
             ends = f"{row['difference_low']:+.4f} to {row['difference_high']:+.4f}"
             lines.append(
-                f"compared with {WORDS[row['name']]}: {row['difference']:+.4f} bits per byte "
+                f"predicted against {WORDS[row['name']]}: {row['difference']:+.4f} bits per byte "
                 f"(90 % interval: {ends}), {said}"
             )
     return lines

@@ -13,6 +13,8 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 """Shapes that the graph trains itself, smallest first."""
 MOST_RUNS = 2_000
 """Of one mixture: each is a partition, and the largest published swarm has half as many."""
+LEAST_PAIRS = 3
+"""Of runs, for an interval that counts the luck of seeds."""
 SPEC = "spec"
 """Placeholder in the command of [trainer]: the path of the file that says what to train."""
 FOLDERS = ("checkpoint", "out")
@@ -215,6 +217,7 @@ class MixtureSection(Section):
 
     `model`, `agreement_model`: a preset, or a [[base_model]] that has one. `run_tokens`: of each run;
     `train_tokens`: of the training that the mixture is for. `agreement_model` unset: the next larger preset.
+    `pairs`: of new runs that test the mixture against the natural shares; 0: it is not tested.
     """
 
     target: Names
@@ -227,6 +230,13 @@ class MixtureSection(Section):
     max_repetition: float = Field(4.0, ge=1, le=1_000)
     stay_near: float = Field(0.05, ge=0, le=1_000)
     agreement_model: Name | None = None
+    pairs: int = Field(3, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _pairs_can_test(self) -> "MixtureSection":
+        few = 0 < self.pairs < LEAST_PAIRS
+        refuse((few, "pairs", self.pairs, f"{LEAST_PAIRS} or more, or 0, which leaves the mixture untested"))
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -253,7 +263,7 @@ class TuneSection(Section):
     tokens: int = Field(200_000, ge=1_000)
     train_tokens: int | None = Field(None, ge=1_000)
     recipes: int = Field(12, ge=2, le=24)
-    pairs: int = Field(3, ge=3, le=100)
+    pairs: int = Field(3, ge=LEAST_PAIRS, le=100)
     budget: Compute | None = None
 
 

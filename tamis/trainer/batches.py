@@ -66,8 +66,9 @@ class BatchFailedError(TamisError):
 class BatchRun:
     """A run of a batch under the key of all that decides its losses; `doc_ids`: what it trains on, sorted.
 
-    `label`: for people. `target`: whose examples it trains on, in place of documents. `about`: what its row
-    says of it besides, as JSON.
+    `label`: for people. `repeated`: how often its set has a document, where that is more than once.
+    `target`: whose examples it trains on, in place of documents. `about`: what its row says of it besides, as
+    JSON.
     """
 
     key: str
@@ -77,12 +78,13 @@ class BatchRun:
     doc_ids: Sequence[str]
     about: Mapping[str, Any]
     target: str | None = None
+    repeated: Mapping[str, int] = field(default_factory=dict)
 
     def texts(self, store: Store) -> Iterable[str]:
         """Return what it trains on, in the order of its seed."""
         seed = self.options.seed
         if self.target is None:
-            return training_texts(store, self.doc_ids, seed)
+            return training_texts(store, self.doc_ids, seed, self.repeated)
         known = dict(split_texts(store, self.target, "train").iter_rows())
         return [known[doc_id] for doc_id in keyed_order(self.doc_ids, seed)]
 
@@ -170,6 +172,7 @@ class SubmittedBatch:
                 "shape": run.start.shape and asdict(run.start.shape),
                 "options": asdict(run.options),
                 "documents": chosen,
+                "repeated": dict(run.repeated),
                 "target": run.target,
                 "about": dict(run.about),
             }
@@ -209,6 +212,7 @@ class SubmittedBatch:
                 doc_ids=self._plan["sets"][run["documents"]],
                 about=run["about"],
                 target=run["target"],
+                repeated=run.get("repeated", {}),  # a plan of 0.2 has none
             )
             for key, run in self._plan["runs"].items()
         }

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tamis.base.numbers import MISSING, number, percent, significant
-from tamis.tuning.guard import Difference, Verdict
+from tamis.base.numbers import MISSING, counted, number, percent, significant
+from tamis.tuning.guard import ERROR_RATE, Difference, Verdict
 from tamis.tuning.net import Net
 
 
@@ -17,6 +17,10 @@ class Kind(StrEnum):
     ALIKE = "alike"
     HARMS = "harms"
     NO_GAIN = "no gain"
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "same"
+    UNTESTED = "not tested"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,29 @@ def answer(winner: str, verdict: Verdict, net: Net, measured: Measured, alike: S
             ),
         )
     return Answer(kind=Kind.USE, sentence=f"Use {winner}: {measured}, it {gain}.")
+
+
+def gain_of_mixture(difference: Difference, measured: Measured) -> Answer:
+    """Return the answer on the recommended mixture, whose reference are the natural shares."""
+    pairs = f"in {counted(difference.pairs, 'pair')} of new runs"
+    if difference.p_better < ERROR_RATE:
+        gain = _by("lowers", difference, measured)
+        return Answer(
+            kind=Kind.BETTER,
+            sentence=f"The recommended mixture is proven better: {measured}, it {gain}, {pairs}.",
+        )
+    if difference.p_worse < ERROR_RATE:
+        loss = _by("raises", difference, measured)
+        return Answer(
+            kind=Kind.WORSE, sentence=f"The recommended mixture is worse: {measured}, it {loss}, {pairs}."
+        )
+    return Answer(
+        kind=Kind.ALIKE,
+        sentence=(
+            f"The recommended mixture cannot be distinguished from {measured.reference}: {measured}, its "
+            f"loss on {measured.target} differs by {_signed(difference)}, {pairs}."
+        ),
+    )
 
 
 def _by(verb: str, difference: Difference, measured: Measured) -> str:

@@ -57,13 +57,12 @@ class TooFewExamplesError(PermanentError, ValueError):
 
 
 class TooFewPairsError(PermanentError, ValueError):
-    """Too few pairs of runs, winner and random, ended with a loss."""
+    """Too few pairs of runs, winner and reference, ended with a loss."""
 
     def __init__(self, pairs: int, needed: int) -> None:
         self.pairs, self.needed = pairs, needed
         super().__init__(
-            f"only {counted(pairs, 'pair')} of winner and random ended with a loss; the guard needs at least "
-            f"{needed}"
+            f"only {counted(pairs, 'pair')} of runs ended with two losses; the guard needs at least {needed}"
         )
 
 

@@ -106,12 +106,7 @@ def judge(goal: Pairs, *, look: int, noise: Noise, control: Pairs | None = None)
     `noise`: of a run, as the search knew it. Raises `NoLooksLeftError`, `TooFewExamplesError` under 20
     examples of the goal, and `TooFewPairsError` under three pairs in which both runs have a loss.
     """
-    level = level_of(look)
-    if len(goal.bytes_d) < LEAST_GUARD:
-        raise TooFewExamplesError("the guard", len(goal.bytes_d), LEAST_GUARD)
-    estimate = _estimate(goal)
-    if estimate.pairs < PAIRS:
-        raise TooFewPairsError(estimate.pairs, PAIRS)
+    level, estimate = level_of(look), _tested(goal)
     cut = estimate.bound(level)
     shipped = estimate.mean < -cut
     elsewhere = None if control is None else _difference(_estimate(control))
@@ -125,6 +120,21 @@ def judge(goal: Pairs, *, look: int, noise: Noise, control: Pairs | None = None)
         control=elsewhere,
         harms=None if elsewhere is None else elsewhere.p_worse < HARM,
     )
+
+
+def difference(pairs: Pairs) -> Difference:
+    """Return winner less reference, for a test that is no look of a search; raises as `judge`."""
+    return _difference(_tested(pairs))
+
+
+def _tested(pairs: Pairs) -> Estimate:
+    """Return the paired difference where there are enough pairs and examples to judge by it."""
+    if len(pairs.bytes_d) < LEAST_GUARD:
+        raise TooFewExamplesError("the guard", len(pairs.bytes_d), LEAST_GUARD)
+    estimate = _estimate(pairs)
+    if estimate.pairs < PAIRS:
+        raise TooFewPairsError(estimate.pairs, PAIRS)
+    return estimate
 
 
 def _estimate(pairs: Pairs) -> Estimate:

@@ -1,4 +1,4 @@
-"""The stage that answers for a target: which recipe to train by, and what it gains over random."""
+"""Stages that answer by a test in new pairs of runs: which recipe to train by, and what a mixture gains."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,8 +7,10 @@ from typing import Any
 from tamis import comparison, selection, training
 from tamis.comparison.stage import ranking_edges
 from tamis.evaluation.stage import control_settings
+from tamis.mixture.stage import DESIGN_STAGE, MIXTURE_STAGE, recipe_settings
 from tamis.selection import find_sampler
 from tamis.selection.stage import filter_settings, measured_by, pool_edges
+from tamis.settings.references import mixture_presets
 from tamis.settings.samplers import SCORE
 from tamis.stage import (
     Automation,
@@ -18,6 +20,7 @@ from tamis.stage import (
     Snapshot,
     Stage,
     edge,
+    every,
     only,
     precision_settings,
     when,
@@ -25,7 +28,7 @@ from tamis.stage import (
 from tamis.store.columns import Table, flag, integer, many, moment, real, text
 from tamis.training.planned import model_section
 from tamis.training.stage import trained_on_pool, trainer_settings, with_twins
-from tamis.tuning import CODE_VERSION
+from tamis.tuning import CODE_VERSION, GAIN_CODE_VERSION
 
 Names = Callable[[Snapshot], tuple[str, ...]]
 
@@ -164,6 +167,61 @@ TUNE_LOOKS = Table(
     ),
 )
 
+MIXTURE_GAIN_RUNS = Table(
+    name="mixture_gain_runs",
+    key=("run",),
+    text=(),
+    sealed=True,
+    columns=(
+        text(
+            "run",
+            "id of the run: digest of everything that its losses depend on (documents, model, settings, "
+            "seed, held-out examples, code version)",
+        ),
+        text("mixture", 'mixture that the run trains on: "chosen" (the recommended one) or "natural"'),
+        text("shares", "share of each source in the mixture, as JSON"),
+        integer("pair", "number of the pair, from 0; both runs of a pair have the same seed"),
+        integer("seed", "seed of the first weights and of the order of documents"),
+        text("target", "names of the targets, separated by a comma"),
+        text("preset", "preset that sets the size and shape of the model"),
+        integer("documents", "number of distinct documents in the training set"),
+        integer("tokens", "number of tokens that the model was trained to predict, repeats counted"),
+        real("flop", "operations of the training: 6 for each parameter and token"),
+        real("bits_per_byte", "loss on held-out examples, mean over the targets, in bits per byte"),
+        many(integer("examples", "number of held-out examples of each target")),
+        many(real("example_bits", "code length of each example, target after target, in bits")),
+        many(integer("example_bytes", "length of each example, in UTF-8 bytes")),
+        text("failure", "why the run has no losses; null if the run has losses"),
+        real("seconds", "duration of training and evaluation, in seconds"),
+    ),
+)
+
+MIXTURE_GAIN = Table(
+    name="mixture_gain",
+    key=("target",),
+    text=(),
+    columns=(
+        text("target", "names of the targets, separated by a comma"),
+        text("kind", 'kind of the answer: "better", "alike", "worse", "same" or "not tested"'),
+        text("sentence", "the answer in one sentence"),
+        flag("proven", "whether the recommended mixture is proven better, at a one-sided level of .05"),
+        integer("pairs", "pairs of runs, recommended and natural shares, that have losses"),
+        integer("examples", "held-out examples that the runs were measured on, of all targets"),
+        real(
+            "difference",
+            "loss of the recommended mixture less that of the natural shares, mean over the targets, in bits "
+            "per byte: negative is better; null without a test",
+        ),
+        real("low", "lower end of the 90 % interval of difference"),
+        real("high", "upper end of the 90 % interval of difference"),
+        text("preset", "preset that sets the size and shape of the model"),
+        real("parameters", "parameters of the model"),
+        integer("tokens", "tokens that each run was trained on"),
+        text("chosen", "share of each source in the recommended mixture, as JSON"),
+        text("natural", "natural share of each source, under max_repetition, as JSON"),
+    ),
+)
+
 TABLES = (TUNE_RUNS_LEFT, TUNE_LOOKS)
 
 
@@ -256,7 +314,51 @@ RECIPE_STAGE = Stage(
     automation=Automation.BY_HAND,
     growth=Growth.NOTHING,
 )
-STAGES = (RECIPE_STAGE,)
+
+
+def _mixture_tested(snapshot: Snapshot) -> bool:
+    section = snapshot.project.settings.mixture
+    return section is not None and section.pairs > 0
+
+
+def _targets_of_mixture(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
+    section = snapshot.project.settings.mixture
+    return section.targets if section else ()
+
+
+def run_settings_of_mixture(snapshot: Snapshot) -> dict[str, Any]:
+    """Return how both runs of a pair are trained, whatever their mixture."""
+    settings = snapshot.project.settings
+    assert settings.mixture is not None
+    own = {"preset": mixture_presets(settings)[0], "tokens": settings.mixture.run_tokens}
+    return own | recipe_settings(snapshot)
+
+
+def _gain_settings(snapshot: Snapshot, partition: str) -> dict[str, Any]:
+    section = snapshot.project.settings.mixture
+    assert section is not None
+    return {"target": section.targets, "pairs": section.pairs, "run": run_settings_of_mixture(snapshot)}
+
+
+GAIN_STAGE = Stage(
+    name="mixture_gain",
+    group="mixture",
+    code_version=f"{GAIN_CODE_VERSION}.{comparison.CODE_VERSION}.{training.CODE_VERSION}",
+    active=_mixture_tested,
+    edges=(
+        edge("documents", every("shards")),
+        edge("tokenizer"),
+        edge(DESIGN_STAGE.name),
+        edge(MIXTURE_STAGE.name),
+        edge("target_examples", _targets_of_mixture),
+    ),
+    settings=_gain_settings,
+    tables=(MIXTURE_GAIN_RUNS, MIXTURE_GAIN),
+    learning=Learning.FITTED,
+    automation=Automation.BY_HAND,
+    growth=Growth.NOTHING,
+)
+STAGES = (RECIPE_STAGE, GAIN_STAGE)
 
 
 def run_stage(samplers: tuple[str, ...], model: str) -> Stage:

@@ -15,12 +15,13 @@ from tamis.mixture.sources import source_of_documents
 from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_LOSSES, MIXTURE_RUNS, MIXTURE_SOURCES
 from tamis.project import Project
 from tamis.records.current_values import read_current_values
-from tamis.report.mixture import PAGE, mixture_lines
-from tamis.scan.sources import scan
+from tamis.report.mixture import GAIN_PAGE, PAGE, mixture_lines
+from tamis.scan.sources import due, scan
 from tamis.selection.stage import MIXTURE
 from tamis.settings.references import mixture_presets
 from tamis.topics.storing import read_centers
 from tamis.training import preset_shape
+from tamis.tuning.stage import GAIN_STAGE, MIXTURE_GAIN
 
 OPERATIONS_A_SECOND = 1.5e11
 """Of two CPU cores that train small shapes (`tamis.training.pretraining`); used until runs were timed."""
@@ -158,7 +159,31 @@ def read_mixture(project: Project) -> dict[str, Any]:
         "agreement": asdict(agreed) if agreed else None,
         "mixture": store.read("mixture").sort("source").to_dicts(),
         "controls": store.read(MIXTURE_CONTROLS.name).sort("name").to_dicts(),
+        "gain": _gain(project),
     }
+
+
+def _gain(project: Project) -> dict[str, Any] | None:
+    """Return the answer of the test of the mixture, and why it is out of date; None before there is one."""
+    section, store = project.settings.mixture, project.home.store
+    if section is None or not section.pairs or (GAIN_STAGE.name, "") not in read_current_values(store):
+        return None
+    answers = store.read(MIXTURE_GAIN.name).to_dicts()
+    return answers[0] | {"out_of_date": due(project, GAIN_STAGE.name, "")} if answers else None
+
+
+def _gain_line(project: Project, gain: dict[str, Any] | None) -> str:
+    section = project.settings.mixture
+    if section is None or not section.pairs:
+        return "not tested against the natural shares: [mixture] has pairs = 0"
+    if gain is None:
+        return (
+            f"not tested against the natural shares; `tamis materialize {GAIN_STAGE.name}` trains both again "
+            f"in {counted(section.pairs, 'pair')} of new runs"
+        )
+    if gain["out_of_date"]:
+        return f"{gain['sentence']} This test is out of date: {gain['out_of_date']}"
+    return str(gain["sentence"])
 
 
 def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
@@ -180,7 +205,8 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
             "set more runs, larger run_tokens or other sources in [mixture] first"
         )
     if made:
-        lines += [*made, f"page: {project.home.relative(project.home.reports / PAGE)}"]
+        page = project.home.reports / (GAIN_PAGE if found["gain"] else PAGE)
+        lines += [*made, _gain_line(project, found["gain"]), f"page: {project.home.relative(page)}"]
     elif not refused:
         lines.append(
             "no mixture yet: `tamis materialize` trains these runs; after an interruption, repeat the "

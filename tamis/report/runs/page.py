@@ -15,6 +15,7 @@ from tamis.records.current_values import CurrentValues
 from tamis.report.rendering import render, written_state
 from tamis.report.runs.states import (
     COMPARED,
+    GAIN,
     KINDS,
     MIXTURE,
     RECIPE,
@@ -38,6 +39,7 @@ WORDS = {
     COMPARED: "sampler",
     MIXTURE: "mixture",
     RECIPE: "recipe",
+    GAIN: "test of the mixture",
 }
 """Kinds of runs as the page calls them."""
 RUNS_SHOWN, PANELS_SHOWN = 1_000, 3
@@ -45,7 +47,7 @@ FEWEST_POINTS = 3
 COLOURS = dict(
     zip(
         KINDS,
-        ("#1f5fa8", "#c25700", "#2c7a4b", "#7b4fa3", "#0f7c84", "#8a6d00", "#b3243a"),
+        ("#1f5fa8", "#c25700", "#2c7a4b", "#7b4fa3", "#0f7c84", "#8a6d00", "#b3243a", "#4a4f57"),
         strict=True,
     )
 )

@@ -32,17 +32,17 @@ from tamis.store.tables import Store
 from tamis.training.failures import TABLE as TRIAL_FAILURES
 from tamis.training.planned import OF_TARGETS, target_of_warm_up
 from tamis.training.stage import TRIALS, TRIALS_STAGE
-from tamis.tuning.stage import TUNE_RUNS, TUNE_RUNS_LEFT
+from tamis.tuning.stage import MIXTURE_GAIN_RUNS, TUNE_RUNS, TUNE_RUNS_LEFT
 
 VIEW = "runs"
-COMPARED, MIXTURE, RECIPE = "compared", "mixture", "recipe"
-KINDS = ("law", "warm_up", "two_stage", "direct", COMPARED, MIXTURE, RECIPE)
+COMPARED, MIXTURE, RECIPE, GAIN = "compared", "mixture", "recipe", "gain"
+KINDS = ("law", "warm_up", "two_stage", "direct", COMPARED, MIXTURE, RECIPE, GAIN)
 """Kinds of runs in the view."""
 State = Literal["in training", "failed", "planned", "waiting", "made", "set aside"]
 STATES: tuple[State, ...] = get_args(State)
 RECORDED = (
     *(TRIALS.name, SAMPLER_TRIALS.name, SAMPLER_TRIALS_LEFT.name, MIXTURE_RUNS.name),
-    *(TUNE_RUNS.name, TUNE_RUNS_LEFT.name),
+    *(TUNE_RUNS.name, TUNE_RUNS_LEFT.name, MIXTURE_GAIN_RUNS.name),
 )
 """Tables with a row for each run."""
 READ = (*RECORDED, MIXTURE_LOSSES.name, PLAN, LARGER, TRIAL_FAILURES, STEP_FAILURES)
@@ -111,8 +111,8 @@ class Outlook:
             )
         if run.state == "failed":
             return run
-        # A search plans its runs one round at a time: those that it drops are set aside.
-        if run.kind != RECIPE and run.name not in self.planned:
+        # A search or a test plans its runs one round at a time: those that it drops leave the table.
+        if run.kind not in (RECIPE, GAIN) and run.name not in self.planned:
             return replace(run, note="no longer planned")
         return replace(run, note=self.due.get(run.name, ""))
 
@@ -248,6 +248,8 @@ def _run(row: Mapping[str, Any], outlook: Outlook) -> Run:
         name = _label(data, row)
     elif row["kind"] == RECIPE:
         name = f"{data}, seed {row['data_seed']}"
+    elif row["kind"] == GAIN:
+        name = f"{data}, pair {row['training_seed']}"
     elif row["kind"] == MIXTURE:
         data = named(data.split(", "), SOURCES_SHOWN) if data else ""
     asked = outlook.planned.get(name)

@@ -435,6 +435,22 @@ OF_TUNE = Table(
     alike=True,
 )
 TABLES |= {
+    "mixture_gain_runs": Table(
+        store="mixture_gain_runs",
+        key="mixture pair",
+        exact="target preset documents tokens failure",
+        loss="bits_per_byte",
+        optional=True,
+        alike=True,
+    ),
+    "mixture_gain": Table(
+        store="mixture_gain",
+        key="target",
+        exact="kind proven pairs examples preset tokens",
+        loss="difference low high",
+        optional=True,
+        alike=True,
+    ),
     "tune_runs": OF_TUNE,
     "tune_runs_left": replace(OF_TUNE, store="tune_runs_left"),
     "recipes": Table(
@@ -507,6 +523,8 @@ FIELDS_NOT_READ = {
     "tune_looks": "held_out examples winner begun_at",
     "mixture_plan": "recipe",  # follows from the code's version
     "agreement_plan": "recipe",
+    "mixture_gain_runs": "run shares seed flop examples example_bits example_bytes",
+    "mixture_gain": "sentence parameters chosen natural",
     "mixture_controls": "shares",  # the weights, as a text with all their digits
     "sampler_trials_controls": "run document_bits document_bytes",
     "sampler_trials_scores": "run",

@@ -153,6 +153,10 @@ METHODS = {
         "UnknownSizeError basis_of goal_of recipes_of runs_in_words seconds_of_choosing tuning.runs.Progress "
         "tuning.runs.record_run",
     ),
+    "mixture_gain": (
+        "tamis.tuning:GAIN_CODE_VERSION",
+        "GainTest gain_runs_in_words record_gain_run",
+    ),
     "controls": (
         "tamis.evaluation:CODE_VERSION",
         "draw_control fingerprint_control paired_losses read_control require_control_outside "
@@ -190,6 +194,7 @@ NOT_REACHED = {
     "GRADER_CODE_VERSION": "likewise",
     "SERVING_CODE_VERSION": "likewise",
     "SWARM_CODE_VERSION": "likewise",
+    "GAIN_CODE_VERSION": "likewise",
     "KEEP_OUT_CODE_VERSION": "likewise",
     "PLUGIN_CODE_VERSION": "likewise",
     "EVALUATION_CODE_VERSION": "likewise",

@@ -39,6 +39,7 @@ def parsed(*parts):
         ((TWO, GOAL, mixture(target="[1]")), ["mixture.target = [1]", "or a list of names"]),
         ((TWO, GOAL, mixture(run_tokens="20_000")), ["[mixture] run_tokens", "train_tokens (10,000)"]),
         ((TWO, GOAL, mixture(runs="1_000_000")), ["mixture.runs", "2000"]),
+        ((TWO, GOAL, mixture(pairs="2")), ["mixture.pairs = 2", "3 or more, or 0"]),
         ((TWO, GOAL, mixture(stay_near="1e300")), ["mixture.stay_near", "1000"]),
         ((TWO, GOAL, mixture(sampler='"perplexity:foo"')), ["'perplexity:foo'", "a [[base_model]]", "none"]),
         ((TWO, GOAL, mixture(max_repetition="0.5")), ["max_repetition"]),

@@ -292,6 +292,23 @@ def test_runs_of_recipes_are_made_failed_and_set_aside_as_their_search_plans(new
     assert aside["why"].startswith("not planned since 2026-11-03")
 
 
+def test_runs_that_test_a_mixture_are_made_or_failed(new):
+    project = new(LAWS)
+    usual = {"preset": "llama-0.3m", "target": "goal", "documents": 5, "tokens": 900, "flop": 1e9}
+    usual |= {"seconds": 2.0, "pair": 1}
+    rows = [
+        usual | {"run": "a", "mixture": "chosen", "bits_per_byte": 1.5},
+        usual | {"run": "b", "mixture": "natural", "failure": "diverged"},
+    ]
+    project.store.append("mixture_gain_runs", rows_of("mixture_gain_runs", rows))
+    runs = shown(project)
+    figures = {"seeds": "1", "documents": "5", "tokens": "900", "FLOP": "1e+09", "time": "2 seconds"}
+    names = {"kind": "test of the mixture", "model": "llama-0.3m", "trained_on": "recommended mixture"}
+    assert runs["recommended mixture, pair 1"] == expected(**names, **figures, loss="1.5000")
+    failed = runs["natural shares, pair 1"]
+    assert (failed["state"], failed["why"]) == ("failed", "diverged")
+
+
 def test_runs_of_mixtures_name_their_shares_and_earlier_plans(new):
     project = new(MIXTURE)
     (project.root / "law").mkdir()

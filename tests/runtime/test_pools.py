@@ -73,7 +73,7 @@ def test_every_step_that_computes_on_an_accelerator_is_in_the_pool_and_no_other(
         "base_models", "trials", "control_losses", "evaluations", "sampler_trials", "selected_subset",
             "decisions",
         "mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses",
-        "recipe",
+        "recipe", "mixture_gain",
     }  # fmt: skip
 
 

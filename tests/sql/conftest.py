@@ -148,6 +148,11 @@ SCHEMAS = {
         **dict.fromkeys(("portion", "flop", "bits_per_byte", "seconds"), pa.float64()),
         "failure": pa.string(),
     },
+    "mixture_gain_runs": {
+        **dict.fromkeys(("run", "mixture", "target", "preset", "failure"), pa.string()),
+        **dict.fromkeys(("pair", "documents", "tokens"), pa.int64()),
+        **dict.fromkeys(("flop", "bits_per_byte", "seconds"), pa.float64()),
+    },
     "mixture_runs": {
         "run": pa.string(),
         "preset": pa.string(),
@@ -278,6 +283,25 @@ ROWS = {
         for seed, part, portion, look, loss, failure in (
             (0, "search", 0.25, 0, 1.5, None),
             (1, "guard", 1.0, 2, float("nan"), "the loss is not finite"),
+        )
+    ],
+    "mixture_gain_runs": [
+        {
+            "run": f"g{pair}",
+            "mixture": mixture,
+            "pair": pair,
+            "target": "law, stats",
+            "preset": "llama-0.3m",
+            "documents": 9,
+            "tokens": 96,
+            "flop": 2e9,
+            "bits_per_byte": loss,
+            "failure": failure,
+            "seconds": 3.0,
+        }
+        for pair, mixture, loss, failure in (
+            (0, "chosen", 1.25, None),
+            (1, "natural", float("nan"), "diverged: the loss is not finite"),
         )
     ],
     "mixture_runs": [

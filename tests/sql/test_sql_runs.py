@@ -1,4 +1,4 @@
-"""The view `runs`: each row of four tables once, read by marts, and no asset of its own."""
+"""The view `runs`: each row of five tables once, read by marts, and no asset of its own."""
 
 import re
 import shutil
@@ -12,7 +12,9 @@ from tamis.sql.plan import pin_tables
 from tamis.store.tables import Store
 
 VIEW = "runs"
-TABLES = {"trials": "trial", "sampler_trials": "run", "mixture_runs": "run", "tune_runs": "run"}
+TABLES = {"trials": "trial"} | dict.fromkeys(
+    ("sampler_trials", "mixture_runs", "tune_runs", "mixture_gain_runs"), "run"
+)
 MART = "mart_training_cost"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages.md"
 
@@ -37,7 +39,7 @@ def declared_stages():
     return [stage for name, stage in stages().items() if name not in load_project(SQL_FOLDER).models]
 
 
-def test_each_row_of_the_four_tables_is_a_row_of_the_view(project, world, rows):
+def test_each_row_of_the_five_tables_is_a_row_of_the_view(project, world, rows):
     found = {row["name"]: row for row in world.run(project, VIEW).table.to_pylist()}
     assert found.keys() == {row[key] for table, key in TABLES.items() for row in rows[table]}
     assert len(found) == sum(len(rows[table]) for table in TABLES)
@@ -71,6 +73,9 @@ def test_each_row_of_the_four_tables_is_a_row_of_the_view(project, world, rows):
         "knn 10%, guard of look 2",
         1,
     )
+    figures = ("gain", "llama-0.3m", "law, stats", "recommended mixture", None, 1.25, 2e9, 3.0)
+    assert tuple(found["g0"][name] for name in columns) == figures
+    assert (found["g1"]["data"], found["g1"]["training_seed"]) == ("natural shares", 1)
 
 
 def test_what_failed_or_is_not_measured_on_every_target_has_no_loss(project, world):
@@ -81,8 +86,9 @@ def test_what_failed_or_is_not_measured_on_every_target_has_no_loss(project, wor
         "m2",
         "m3",
         "r1",
+        "g1",
     }
-    assert {name for name, row in found.items() if row["failure"]} == {"c1", "r1"}
+    assert {name for name, row in found.items() if row["failure"]} == {"c1", "r1", "g1"}
     assert found["m2"]["data"] == "web 100 %"
     assert found["m3"]["data"] is None, "no plan has it any more"
 
@@ -114,6 +120,7 @@ def test_the_mart_of_the_documentation_reads_the_view(tmp_path, world):
     hours = {"compared": 8 / 3600, "law": 1 / 3600, "warm_up": 3 / 3600}
     assert world.run(project, MART).table.to_pylist() == [
         {"kind": "compared", "model": None, "runs": 2, "hours": pytest.approx(hours["compared"])},
+        {"kind": "gain", "model": "llama-0.3m", "runs": 2, "hours": pytest.approx(6 / 3600)},
         {"kind": "law", "model": "llama", "runs": 1, "hours": pytest.approx(hours["law"])},
         {"kind": "mixture", "model": "llama-0.3m", "runs": 2, "hours": pytest.approx(10 / 3600)},
         {"kind": "mixture", "model": "llama-0.8m", "runs": 1, "hours": pytest.approx(5 / 3600)},
@@ -122,6 +129,7 @@ def test_the_mart_of_the_documentation_reads_the_view(tmp_path, world):
     ]
     (mart,) = [stage for stage in mart_stages(declared_stages(), project.folder) if stage.name == MART]
     written = {"trials", "sampler_trials", "mixture_runs", "agreement_runs", "mixture_losses", "recipe"}
+    written |= {"mixture_gain"}
     planned = {"agreement_losses", "mixture_design", "mixture_law"}
     assert {edge.asset for edge in mart.edges} == {*written, *planned, "stg_trials"}
 

@@ -191,7 +191,7 @@ def test_only_what_a_change_touches_is_planned_again(fitted):
 
 def test_without_the_section_nothing_of_it_is_there_and_nothing_makes_runs_by_itself(project):
     of_mixture = {name for name, stage in stages().items() if stage.group == "mixture"}
-    assert len(of_mixture) == 7
+    assert len(of_mixture) == 8
     assert {stages()[name].automation for name in of_mixture} == {Automation.BY_HAND}
     project.configure(settings(*CORPORA, GOAL, TRANSPORT, TINY, selection("mixed", budget="4ktok")))
     assert not of_mixture & {due.asset for due in full_plan(project.snapshot, project.current)}

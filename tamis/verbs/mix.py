@@ -208,9 +208,11 @@ def lines_of(project: Project, found: dict[str, Any]) -> list[str]:
         page = project.home.reports / (GAIN_PAGE if found["gain"] else PAGE)
         lines += [*made, _gain_line(project, found["gain"]), f"page: {project.home.relative(page)}"]
     elif not refused:
+        section = project.settings.mixture
+        tests = f", then {2 * section.pairs} that test the mixture" if section and section.pairs else ""
         lines.append(
-            "no mixture yet: `tamis materialize` trains these runs; after an interruption, repeat the "
-            "command to resume"
+            f"no mixture yet: `tamis materialize` trains these runs{tests}; after an interruption, repeat "
+            "the command to resume"
         )
     return lines
 

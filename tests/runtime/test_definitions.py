@@ -155,7 +155,7 @@ def test_with_a_trainer_a_sensor_may_request_all_that_it_trains(tmp_path):
     compared = '[sampler_trials]\nmodel = "small"\ntarget = "algebra"\n'
     assert requested(small_settings(TRAINED, compared, trainer)) == {"trials", "sampler_trials"}
     mixed = '[mixture]\ntarget = "algebra"\nmodel = "small"\nsources = "source"\ntrain_tokens = 4_000\n'
-    measured = {"mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses"}
+    measured = {"mixture_runs", "mixture_losses", "agreement_runs", "agreement_losses", "mixture_gain"}
     assert requested(small_settings(TRAINED, mixed, trainer)) == {"trials"} | measured
 
 

@@ -62,7 +62,7 @@ class TooFewPairsError(PermanentError, ValueError):
     def __init__(self, pairs: int, needed: int) -> None:
         self.pairs, self.needed = pairs, needed
         super().__init__(
-            f"only {counted(pairs, 'pair')} of runs ended with two losses; the guard needs at least {needed}"
+            f"both runs ended with a loss in only {counted(pairs, 'pair')}; the guard needs at least {needed}"
         )
 
 

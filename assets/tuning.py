@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.files import write_atomically
+from tamis.base.progress import say
 from tamis.graph.tuning import key_of_runs, seconds_of_choosing
 from tamis.mixture.analysis import Agreement, agreement
 from tamis.mixture.stage import MIXTURE_LOSSES
@@ -33,6 +34,7 @@ from tamis.training.models import count_parameters
 from tamis.trust import require_trusted
 from tamis.tuning.errors import UnknownSizeError
 from tamis.tuning.gain import GainSettings, GainTest, gain_runs_in_words, record_gain_run
+from tamis.tuning.guard import MOST_LOOKS
 from tamis.tuning.recipes import TrainingRecipe, recipes_of
 from tamis.tuning.runs import (
     ControlTexts,
@@ -62,7 +64,13 @@ def recipe(work: Work, judge: JudgeResource) -> Iterator[Any]:
         if project.settings.trainer is not None:
             require_trusted(project)
         tuning = configured(work, judge)
-    progress, rounds = Progress(work.store, tuning), Rounds(runs_in_words, record_run, *OF_RECIPE)
+    progress = Progress(work.store, tuning)
+    if progress.looks >= MOST_LOOKS:
+        say(
+            f"the held-out examples of {tuning.section.target} have been looked at {MOST_LOOKS} times: only "
+            "a winner that was tested already has an answer; add examples to the target first"
+        )
+    rounds = Rounds(runs_in_words, record_run, *OF_RECIPE)
     has_ended = yield from _trained(work, progress.advance, rounds)
     if not has_ended:
         return

@@ -26,7 +26,7 @@ SHOWN = 3
 REASONS = {
     "new": "not materialized yet",
     "changed": "code, settings or inputs have changed",
-    INTERRUPTED: "incomplete: rows were removed, or a run was interrupted or is at work",
+    INTERRUPTED: "incomplete: rows were removed, or a run failed, was interrupted or is at work",
 }
 
 

@@ -18,8 +18,8 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 MOST_DOCUMENTS = 10**12
 MOST_COMPUTE = 1e40
 COMPUTE_FORMS = (
-    'a percentage of the compute of the training (such as "20%"), a time on this machine (such as "30min" or '
-    '"2h") or a number of operations (such as "1e15flop")'
+    'a percentage of the compute of the training (such as "20%"), a time on this machine ("90s", "30min", '
+    '"2h" or "1d") or a number of operations (such as "1e15flop")'
 )
 _TOKENS = {"Mtok": 1_000_000, "ktok": 1_000, "tok": 1}
 BUDGET_FORMS = (
@@ -62,6 +62,15 @@ def parse_budget(budget: int | str) -> Budget:
     if amount > 100:
         raise BadBudgetError(budget)
     return Budget(amount=amount, unit="percent")
+
+
+def scaled(budget: int | str, portion: float) -> int | str:
+    """Return the budget of a part of the pool: so much of an amount, at least 1, and the same percentage."""
+    parsed = parse_budget(int(budget) if isinstance(budget, str) and budget.isdecimal() else budget)
+    if parsed.unit == "percent":
+        return budget
+    amount = max(1, round(parsed.amount * Fraction(portion)))
+    return amount if parsed.unit == "documents" else f"{amount}tok"
 
 
 class BadComputeError(PermanentError, ValueError):

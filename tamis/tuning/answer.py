@@ -56,7 +56,7 @@ def answer(winner: str, verdict: Verdict, net: Net, measured: Measured, alike: S
         return Answer(
             kind=Kind.NO_GAIN,
             sentence=(
-                f"Choosing does not pay here: {measured}, {winner} is not proven better than "
+                f"Choosing does not pay here: {measured}, {winner} is {_verdict(verdict.goal)} "
                 f"{measured.reference} on {measured.target} ({_signed(verdict.goal)}); a difference of "
                 f"{number(verdict.seen)} would have been seen in four cases of five."
             ),
@@ -115,6 +115,11 @@ def gain_of_mixture(difference: Difference, measured: Measured) -> Answer:
             f"loss on {measured.target} differs by {_signed(difference)}, {pairs}."
         ),
     )
+
+
+def _verdict(difference: Difference) -> str:
+    """Return what a winner is that did not ship: also one that is worse by its 90 % interval."""
+    return "worse than" if difference.low > 0 else "not proven better than"
 
 
 def _by(verb: str, difference: Difference, measured: Measured) -> str:

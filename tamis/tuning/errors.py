@@ -62,7 +62,9 @@ class TooFewPairsError(PermanentError, ValueError):
     def __init__(self, pairs: int, needed: int) -> None:
         self.pairs, self.needed = pairs, needed
         super().__init__(
-            f"both runs ended with a loss in only {counted(pairs, 'pair')}; the guard needs at least {needed}"
+            f"only {counted(pairs, 'pair')} of runs ended with a loss in both; the guard needs at least "
+            f"{needed}. The next call makes failed runs again; where they fail often, or diverge, set a "
+            "larger budget, so that other pairs take their place"
         )
 
 

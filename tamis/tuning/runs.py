@@ -24,7 +24,7 @@ from tamis.evaluation.controls import POOL
 from tamis.selection import select
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
-from tamis.settings.budget import parse_compute
+from tamis.settings.budget import parse_compute, scaled
 from tamis.settings.config import FiltersSection, SelectionSection, TransportSection
 from tamis.settings.samplers import DEFAULT_OPTIONS, find_sampler
 from tamis.settings.sections import ScoreSection
@@ -328,18 +328,20 @@ class Progress:
         """Digests of the ids of the examples that the guard reads, which outlive the examples."""
         return [canonical_digest(doc_id)[:16] for doc_id in sorted(self.tuning.goal.guard)]
 
-    def _look(self) -> int:
-        """Return the number of this look at the held-out examples: that of the winner, or the next one.
+    @property
+    def looks(self) -> int:
+        """Number of the last look that counts: it read half of the examples of the guard or more."""
+        rows = self.store.read(TUNE_LOOKS.name)
+        shared = pl.col("examples").list.eval(pl.element().is_in(self._digests)).list.sum()
+        return int(rows.filter(2 * shared >= len(self._digests))["look"].max() or 0)  # type: ignore[arg-type]
 
-        Earlier looks count where they read half of these examples or more: a few new ones make no new test.
-        """
+    def _look(self) -> int:
+        """Return the number of this look at the held-out examples: that of the winner, or the next one."""
         rows = self.store.read(TUNE_LOOKS.name)
         own = rows.filter(winner=self._winner_key, held_out=self.tuning.goal.held_out)
         if len(own):
             return int(own["look"].min())  # type: ignore[arg-type]
-        shared = pl.col("examples").list.eval(pl.element().is_in(self._digests)).list.sum()
-        known = rows.filter(2 * shared >= len(self._digests))
-        look = int(known["look"].max() or 0) + 1  # type: ignore[arg-type]
+        look = self.looks + 1
         level_of(look)
         self._note_look(look, None)
         return look
@@ -494,7 +496,7 @@ class Progress:
             name="tune",
             sampler=str(recipe.sampler),
             target=self.section.target,
-            budget=recipe.share or "100%",
+            budget=scaled(recipe.share or "100%", portion),
             quality=self.section.quality if recipe.quality_weight is not None else None,
             quality_weight=weight,
         )

@@ -5,6 +5,7 @@ from projects import due_key, note_made, plain_project, settings, target
 
 from tamis.base.errors import PermanentError
 from tamis.graph.failures import MOST_NOTED, TABLE, failed_step_noted, note_failed_step
+from tamis.runtime.failures import failure
 from tamis.training.failures import note_failure
 from tamis.verbs.status import read_status
 
@@ -38,6 +39,13 @@ def test_the_reason_of_another_library_is_not_kept(project):
         (reason,) = store.read(table)["reason"]
         assert reason.startswith("ValueError")
         assert "Ann" not in reason
+
+
+def test_a_failure_that_was_reduced_already_is_kept(project):
+    error = failure(PermanentError("the budget is too small"))
+    note_failed_step(project.home.store, ENTRY[0], {ENTRY[1]: "key"}, error)
+    (reason,) = project.home.store.read(TABLE)["reason"]
+    assert reason == "PermanentError: the budget is too small"
 
 
 def test_a_failure_at_other_inputs_is_not_shown(project):

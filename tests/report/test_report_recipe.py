@@ -154,6 +154,18 @@ def test_what_is_not_proven_gives_the_settings_of_random(new, read_page):
     assert (section["sampler"], section["budget"], section["target"]) == ("random", "20%", None)
 
 
+def test_a_reference_that_was_not_searched_is_random_trained_as_the_winner_is(new):
+    project = new(**WITHOUT_PROOF, recipes=[SEARCHED[0]], shipped=False, kind="no gain")
+    assert recipe_lines(project.project)[-1] == "base model: small, learning_rate = 0.002"
+    assert (pasted(project)["sampler"], pasted(project)["budget"]) == ("random", "10%")
+
+
+def test_a_proven_gain_that_does_not_pay_gives_the_settings_of_random(new):
+    project = new(kind="no gain", net=0.4)
+    assert "got-d 10% does not pay; settings of random, for tamis.toml:" in recipe_lines(project.project)
+    assert pasted(project)["sampler"] == "random"
+
+
 def test_harm_on_the_control_is_said_and_marked(new, read_page):
     project = new(kind="harms", harms=True, control="pool", control_difference=0.05, control_low=0.02)
     page = recipe_page(project.project)

@@ -26,6 +26,7 @@ from tamis.selection import (
     select,
     selection_digest,
 )
+from tamis.settings.budget import scaled
 
 SCORES = (
     "method_score",
@@ -287,6 +288,14 @@ def test_more_than_there_is_selects_all_with_a_warning(budget):
     with pytest.warns(BudgetExceedsPool, match="all are selected"):
         found = select(pool(10), "random", budget)
     assert set(found["reason"]) == {"within_budget"}
+
+
+@pytest.mark.parametrize(
+    ("budget", "part"),
+    [(20, 5), ("20", 5), (2, 1), ("10%", "10%"), ("2Mtok", "500000tok"), ("9tok", "2tok"), ("1tok", "1tok")],
+)
+def test_a_quarter_of_the_pool_has_a_quarter_of_an_amount(budget, part):
+    assert scaled(budget, 0.25) == part
 
 
 @pytest.mark.parametrize(

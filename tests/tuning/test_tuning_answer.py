@@ -101,6 +101,13 @@ def test_each_kind_of_answer_names_size_and_tokens():
     assert "at no number of tokens" in answers[Kind.NO_GAIN][2].sentence
 
 
+def test_what_is_worse_is_said_to_be_worse():
+    worse = replace(VERDICT, shipped=False, conditional=None, goal=replace(GAIN, mean=0.2, low=0.1, high=0.3))
+    unclear = replace(worse, goal=replace(GAIN, mean=0.2, low=-0.1, high=0.5))
+    assert "kNN is worse than random on law (+0.200" in answer("kNN", worse, NET, MEASURED).sentence
+    assert "kNN is not proven better than random" in answer("kNN", unclear, NET, MEASURED).sentence
+
+
 def test_a_gain_beyond_the_end_of_the_curve_is_not_said_to_cost_more():
     beyond = replace(NET, bound="at least", net=0.4)
     assert answer("kNN", VERDICT, beyond, MEASURED).kind == Kind.USE

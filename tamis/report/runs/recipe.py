@@ -31,6 +31,8 @@ from tamis.selection import find_sampler
 from tamis.store.tables import Store
 from tamis.tuning.answer import Kind
 from tamis.tuning.guard import level_of
+from tamis.tuning.recipes import recipes_of
+from tamis.tuning.search import RANDOM
 from tamis.tuning.stage import RECIPES, TUNE_ANSWERS, TUNE_LOOKS, TUNE_RUNS
 
 PAGE = "recipe.html"
@@ -101,7 +103,7 @@ def recipe_page(project: Project) -> str:
             sentence=NO_ANSWER if answer is None else answer["sentence"],
             shade="" if answer is None else SHADES.get(answer["kind"], ""),
             first=[] if answer is None else _first(answer),
-            others=[] if answer is None else _others(answer, recipes),
+            others=[] if answer is None else _others(project, answer, recipes),
             advice=None if answer is None else _advice(project, answer, recipes),
             picture=data_uri(recipe_plot_png(recipes, answer)) if len(recipes) else "",
             recipes=recipes.to_dicts(),
@@ -118,7 +120,7 @@ def recipe_lines(project: Project) -> list[str]:
     answer, recipes = _answer(store), _recipes(store)
     if answer is None:
         return [NO_ANSWER]
-    figures = (*_first(answer), *_others(answer, recipes))
+    figures = (*_first(answer), *_others(project, answer, recipes))
     advice = _advice(project, answer, recipes)
     return [
         answer["sentence"],
@@ -291,7 +293,7 @@ def _spent(answer: Row) -> Figure:
     )
 
 
-def _others(answer: Row, recipes: pl.DataFrame) -> list[Figure]:
+def _others(project: Project, answer: Row, recipes: pl.DataFrame) -> list[Figure]:
     """Return the figures that say how far to trust the answer, without those that are unknown."""
     figures = []
     if _is_finite(answer["given_shipped"]):
@@ -318,6 +320,14 @@ def _others(answer: Row, recipes: pl.DataFrame) -> list[Figure]:
                 name="smallest effect that would have been seen",
                 value=f"{number(answer['seen'])} bits per byte",
                 note="proven by four of five guards like this one",
+            )
+        )
+    if left_out := _left_out(project):
+        figures.append(
+            Figure(
+                name="recipes that were left out",
+                value=f"{left_out}",
+                note="raise recipes in [tune] to search more of the combinations",
             )
         )
     figures.append(Figure(name="break-even", value=_break_even(answer)))
@@ -357,12 +367,12 @@ def _sizes(answer: Row) -> str:
 
 
 def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
-    """Return the settings of the winner, or of the reference where the winner is not proven better."""
+    """Return the settings of the winner, or of the reference where choosing does not pay."""
     row, title = answer, f"settings of {answer['recipe']}, for tamis.toml:"
-    if not answer["shipped"]:
-        reference = recipes.filter(recipe=answer["reference"])
-        row = reference.row(0, named=True) if len(reference) else answer
-        title = f"{answer['recipe']} is not proven better; settings of {row['recipe']}, for tamis.toml:"
+    if answer["kind"] == Kind.NO_GAIN:
+        row = _reference(answer, recipes)
+        verdict = "does not pay" if answer["shipped"] else "is not proven better"
+        title = f"{answer['recipe']} {verdict}; settings of {row['recipe']}, for tamis.toml:"
     rate = f", learning_rate = {row['learning_rate']:g}" if _is_finite(row["learning_rate"]) else ""
     model = f"base model: {row['model'] or MISSING}{rate}"
     if row["sampler"] is None:
@@ -373,6 +383,17 @@ def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
             model=model,
         )
     return Advice(title=title, section=_section(project, row, answer["target"]), model=model)
+
+
+def _reference(answer: Row, recipes: pl.DataFrame) -> Row:
+    """Return what the winner was tested against, also where the search left it out: random, trained alike."""
+    searched = recipes.filter(recipe=answer["reference"])
+    if len(searched):
+        return searched.row(0, named=True)
+    shares = recipes.filter(sampler=RANDOM)["share"].drop_nulls()
+    share = answer["share"] or (shares[0] if len(shares) else None)
+    alike = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
+    return {**answer, **alike}
 
 
 def _section(project: Project, row: Row, target: str) -> list[str]:
@@ -392,6 +413,15 @@ def _section(project: Project, row: Row, target: str) -> list[str]:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _left_out(project: Project) -> int:
+    """Return how many combinations of [tune] the search leaves out, whatever the models' own rates are."""
+    section = project.settings.tune
+    if section is None:
+        return 0
+    rates = dict.fromkeys(section.models, section.learning_rates or (1.0,))
+    return recipes_of(section, rates, project.seed).left_out
 
 
 def _times(value: float | None) -> str:

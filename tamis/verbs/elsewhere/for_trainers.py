@@ -21,6 +21,7 @@ from tamis.project import Project
 from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.scaling.stage import CHOICE_STAGE
+from tamis.scan.sources import value_due
 from tamis.settings.references import named
 from tamis.store.exports import CARD, FOR_TRAINER, description_path, rows_in_folder
 from tamis.store.tables import quoted
@@ -31,6 +32,7 @@ from tamis.training.models import SMOLLM2, model_files
 from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
+from tamis.tuning.answer import Kind
 from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
 from tamis.verbs.elsewhere.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
@@ -181,11 +183,14 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
         facts.append(
             f"The learning rate is that of the recipe found for {tuned['target']}: {tuned['sentence']}"
         )
+        if due := value_due(project, RECIPE_STAGE.name, ""):
+            facts.append(f"That answer is out of date ({due.reason}); `tamis tune` brings it up to date.")
     inner = stated.get("text_config") if isinstance(stated.get("text_config"), dict) else {}
     width = next(
         (int(values[key]) for values in (stated, inner or {}) for key in WIDTHS if key in values), None
     )
-    if width is None:
+    elsewhere = project.settings.trainer is not None
+    if width is None and not elsewhere:
         facts.append(
             f"The learning rate is that of a model {REFERENCE_WIDTH} wide, since the width of {model} is not "
             f"known here: multiply it by ({REFERENCE_WIDTH} / width)^0.75."
@@ -203,7 +208,8 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
         name=name,
         model=model,
         options=options,
-        peak_rate=options.peak_rate(width or REFERENCE_WIDTH),
+        # The command of [trainer] gets the rate as it is written.
+        peak_rate=options.learning_rate if elsewhere else options.peak_rate(width or REFERENCE_WIDTH),
         bfloat16=precision in (BFLOAT16, AUTOCAST),
         facts=(*_measured(project, name, selection), *facts),
     ), bool(stated.get("has_template", True))
@@ -236,7 +242,7 @@ def _tuned(project: Project, selection: str) -> dict[str, Any] | None:
     for row in project.home.store.read(TUNE_ANSWERS.name).iter_rows(named=True):
         own = (section.target or row["target"], section.sampler, str(section.budget))
         weighed = row["quality_weight"] in (None, section.quality_weight)
-        if row["shipped"] and weighed and own == (row["target"], row["sampler"], row["share"]):
+        if row["kind"] != Kind.NO_GAIN and weighed and own == (row["target"], row["sampler"], row["share"]):
             return row
     return None
 

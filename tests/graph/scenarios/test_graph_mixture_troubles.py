@@ -9,7 +9,7 @@ import pytest
 from projects import make_project, selection, sentences, write
 from test_graph_mixture import CHOSEN, DESIGN, FITTED, FOLLOWING, MIXTURE, TEXT, note_runs
 
-from tamis.platform.assets import mixture as assets_of_mixture
+from tamis.mixture import runs as runs_of_mixture
 from tamis.report.mixture import PAGE
 from tamis.training import DivergedError
 from tamis.verbs.mix import lines_of, read_mixture
@@ -26,7 +26,7 @@ def project(tmp_path, encoder_cache, nowhere):
 
 
 def test_a_run_that_diverges_is_noted_and_the_others_have_a_law(project, monkeypatch):
-    trained, pretrain = [], assets_of_mixture.pretrain
+    trained, pretrain = [], runs_of_mixture.pretrain
 
     def diverging(*arguments, **more):
         trained.append(1)
@@ -34,7 +34,7 @@ def test_a_run_that_diverges_is_noted_and_the_others_have_a_law(project, monkeyp
             raise DivergedError(7, 0.1)
         return pretrain(*arguments, **more)
 
-    monkeypatch.setattr(assets_of_mixture, "pretrain", diverging)
+    monkeypatch.setattr(runs_of_mixture, "pretrain", diverging)
     project.make(DESIGN | {"mixture_runs", "mixture_losses", "mixture_law"})
     runs, losses = project.store.read("mixture_runs"), project.store.read("mixture_losses")
     failed = runs.filter(failure="diverged: the training loss is not finite at step 7; try a learning rate "

@@ -261,7 +261,7 @@ def test_documents_on_which_a_plugin_fails_are_set_aside_and_the_others_go_on(pr
 
 
 WRONG = {
-    "too few": ("[characters(text) for text in texts]", "[1.0]", "returned 1 answers for 8 documents"),
+    "too few": ("[characters(text) for text in texts]", "[1.0]", "returned 1 answer for 8 documents"),
     "raises at import": (
         "from helpers import characters",
         "from helpers import characters\nraise RuntimeError('no such model')",

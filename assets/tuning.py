@@ -122,7 +122,7 @@ def mixture_gain(work: Work) -> Iterator[Any]:
 
 
 def _agreement(work: Work) -> Agreement | None:
-    """How the larger runs rank the mixtures, for the page."""
+    """Ranks of the mixtures by the larger runs, for the page."""
     swarm, section = work.snapshot.swarm, work.project.settings.mixture
     assert swarm is not None
     assert section is not None
@@ -131,7 +131,7 @@ def _agreement(work: Work) -> Agreement | None:
 
 
 def _gain_settings(work: Work) -> GainSettings:
-    """How the runs that test the mixture are trained."""
+    """Settings of the runs that test the mixture."""
     settings, section = work.project.settings, work.project.settings.mixture
     assert section is not None
     preset, _larger = mixture_presets(settings)

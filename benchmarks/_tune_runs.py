@@ -52,11 +52,11 @@ def print_rival(tuned: "Tuned", task: Task, values: dict[str, Any]) -> None:
     if not kept.is_file():
         tuned.write(task)
         project = open_project(tuned.folder)
-        found = _searched(autocurate, project, task, values, tuned.sizes.tokens)
-        write_atomically(kept, json.dumps(found).encode())
-    found = json.loads(kept.read_text())
-    own = np.array(found.pop("example_bits"))
-    report(NAME, "rival", target=task.name, version=autocurate.__version__, **found)
+        picked = _searched(autocurate, project, task, values, tuned.sizes.tokens)
+        write_atomically(kept, json.dumps(picked).encode())
+    picked = json.loads(kept.read_text())
+    own = np.array(picked.pop("example_bits"))
+    report(NAME, "rival", target=task.name, version=autocurate.__version__, **picked)
     guard = pl.DataFrame(values["guard"])
     for other in (values["reference"], values["recipe"]):
         runs = guard.filter(pl.col("recipe") == other).sort("seed")

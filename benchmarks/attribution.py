@@ -1,4 +1,4 @@
-"""Which score predicts what a training does? Halves of a pool trained on, against sums of scores. JSON lines.
+"""Attribution: do sums of scores predict what training on half of a pool does? JSON lines on stdout.
 
     python -m benchmarks.attribution --home F                  what has no result in F yet
     python -m benchmarks.attribution --home F --part halves    only the trainings on halves, the longest part
@@ -258,14 +258,14 @@ def print_lds(
             mean_he = bits[task].mean(1)
             each.append((np.broadcast_to(sums_he, mean_he.shape), mean_he))
             mean.append(((member_hn @ np.nan_to_num(asked.goal))[:, None], mean_he.mean(1, keepdims=True)))
-        found, low, high = interval([part[0] for part in each], [part[1] for part in each])
+        by_example, low, high = interval([part[0] for part in each], [part[1] for part in each])
         of_mean, mean_low, mean_high = interval([part[0] for part in mean], [part[1] for part in mean])
         report(
             NAME,
             "lds",
             method=method,
             has_examples=next(iter(by_task.values())).by_example is not None,
-            by_example=found,
+            by_example=by_example,
             low=low,
             high=high,
             of_mean=of_mean,
@@ -296,10 +296,10 @@ def print_tails(study: Study, methods: Sequence[str]) -> None:
     against = {
         method: difference(own, knn_pd, size_d) for method, own in tails.items() if method != "knn, static"
     }
-    corrected = dict(zip(against, holm([found.p_better for found in against.values()]), strict=True))
+    corrected = dict(zip(against, holm([gain.p_better for gain in against.values()]), strict=True))
     for method, own_pd in tails.items():
-        found = difference(own_pd, random_pd, size_d)
-        row = {"to_random": found.mean, "low": found.low, "high": found.high}
+        gain = difference(own_pd, random_pd, size_d)
+        row = {"to_random": gain.mean, "low": gain.low, "high": gain.high}
         if method in against:
             other = against[method]
             row |= {"to_knn": other.mean, "to_knn_low": other.low, "to_knn_high": other.high}

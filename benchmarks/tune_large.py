@@ -5,7 +5,7 @@
     python -m benchmarks.tune_large --rehearse               .3M parameters, with or without a GPU
 
 A pool of 60,000 documents has some 30 million tokens; each arm trains on 3 million, a tenth. Arms are random
-documents, GOT-D and kNN at 10 %, and the recipe that `tamis tune` found for the task with 22 million
+documents, GOT-D and kNN at 10 %, and the recipe that `tamis tune` gain for the task with 22 million
 parameters (PICKS, or --picks FOLDER with the answers of `tune_tasks`). There are five seeds, each with other
 random documents and another order. Printed for each arm: bits per byte of the task's held-out texts, and the
 difference to random with its 90 % interval over seeds and examples; negative is better. Registered before the
@@ -44,7 +44,7 @@ from tamis.tuning.recipes import EXAMPLES
 NAME = "tune_large"
 PICK = "pick at 22M"
 PICKS: dict[str, tuple[str, str | None]] = {}
-"""Sampler and share that `tune_tasks` found, by task; `EXAMPLES` without a share for the examples alone."""
+"""Sampler and share that `tune_tasks` gain, by task; `EXAMPLES` without a share for the examples alone."""
 SIZES = Sizes(preset="llama-0.3m", documents=60_000, pretraining=1_000, tokens=3_000_000)
 OPTIONS = {"sequence_length": 256, "batch_size": 32, "learning_rate": 3e-4}
 
@@ -103,8 +103,8 @@ def print_arms(task: Task, results: dict[str, list[dict[str, Any]]], sizes: Sequ
     for arm, rows in results.items():
         shown: dict[str, Any] = {}
         if arm != "random" and len(rows) > 2:
-            found = difference(bits[arm], bits["random"], sizes)
-            shown = {"difference": found.mean, "low": found.low, "high": found.high, "pairs": found.pairs}
+            gain = difference(bits[arm], bits["random"], sizes)
+            shown = {"difference": gain.mean, "low": gain.low, "high": gain.high, "pairs": gain.pairs}
         report(
             NAME,
             "arm",

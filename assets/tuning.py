@@ -70,7 +70,7 @@ def recipe(work: Work, judge: JudgeResource) -> Iterator[Any]:
             f"the held-out examples of {tuning.section.target} have been looked at {MOST_LOOKS} times: only "
             "a winner that was tested already has an answer; add examples to the target first"
         )
-    rounds = Rounds(runs_in_words, record_run, *OF_RECIPE)
+    rounds = Rounds(runs_in_words, record_run, "run of [tune]", "the search for a recipe")
     has_ended = yield from _trained(work, progress.advance, rounds)
     if not has_ended:
         return
@@ -101,7 +101,9 @@ def mixture_gain(work: Work) -> Iterator[Any]:
         if project.settings.trainer is not None:
             require_trusted(project)
         test = GainTest(work.store, _gain_settings(work))
-    rounds = Rounds(gain_runs_in_words, record_gain_run, *OF_GAIN)
+    rounds = Rounds(
+        gain_runs_in_words, record_gain_run, "run of the test of the mixture", "the test of the mixture"
+    )
     has_ended = yield from _trained(work, test.advance, rounds)
     if not has_ended:
         return
@@ -158,10 +160,6 @@ class Rounds:
     record: Callable[[Store, BatchRun, MeasuredRun | str], None]
     noun: str
     whole: str
-
-
-OF_RECIPE = ("run of [tune]", "the search for a recipe")
-OF_GAIN = ("run of the test of the mixture", "the test of the mixture")
 
 
 def _trained(work: Work, ask: Callable[[], Batch | None], rounds: Rounds) -> Generator[Any, None, bool]:

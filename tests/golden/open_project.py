@@ -62,7 +62,12 @@ def write_files(root: Path) -> None:
     topics = ("cooking", "sailing", "music", "algebra")
     pool = [text for topic in topics for text in texts(topic, 15, 1)]
     rows: list[dict[str, Any]] = [
-        {"text": text, "page": {"year": 1990 + 7 * place % 60}, "vector": vector_of(text)}
+        {
+            "text": text,
+            "source": ("library", "shop")[place % 2],
+            "page": {"year": 1990 + 7 * place % 60},
+            "vector": vector_of(text),
+        }
         for place, text in enumerate(pool)
     ]
     rows[3]["page"] = {"year": "unknown"}

@@ -97,12 +97,15 @@ RELEASE = (
     Entry(name="data_efficiency", minutes=95, keeps_home=True),
     Entry(name="better_than_knn:choose", minutes=60, flags=("--part", "choose"), keeps_home=True),
     Entry(name="better_than_knn:registered", minutes=90, flags=("--part", "registered"), keeps_home=True),
+    Entry(name="attribution", minutes=90, keeps_home=True),
+    Entry(name="tune_tasks", minutes=200, keeps_home=True),
     Entry(
         name="ladder", minutes=240, flags=("--rungs", "llama-0.8m", "minilm", "--seeds", "2"), keeps_home=True
     ),
 )
 LEFT_OUT = {
     "gpu_session": "it needs a GPU",
+    "tune_large": "it needs a GPU",
     "download": "it measures a wheel, which is built first",
     "mutants": "it measures the tests, and needs a run of them under coverage first",
     "digest_mutants": "it measures the digests of the code, and builds the goldens many times",

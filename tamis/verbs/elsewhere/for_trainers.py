@@ -242,7 +242,8 @@ def _tuned(project: Project, selection: str) -> dict[str, Any] | None:
     for row in project.home.store.read(TUNE_ANSWERS.name).iter_rows(named=True):
         own = (section.target or row["target"], section.sampler, str(section.budget))
         weighed = row["quality_weight"] in (None, section.quality_weight)
-        if row["kind"] != Kind.NO_GAIN and weighed and own == (row["target"], row["sampler"], row["share"]):
+        pays = row["shipped"] and row["kind"] != Kind.NO_GAIN
+        if pays and weighed and own == (row["target"], row["sampler"], row["share"]):
             return row
     return None
 

@@ -91,11 +91,14 @@ def test_a_proven_recipe_gives_the_model_and_the_learning_rate(project):
         "learning_rate": 0.5,
     }  # of [fine_tuning]: 1e-3
     record(project.home, "recipe")
-    for shipped, rate in ((False, pytest.approx(before)), (True, pytest.approx(500 * before))):
-        project.store.overwrite(
-            "tune_answers", answers_of("tune_answers", [answer | {"shipped": shipped, "sentence": "Use it."}])
-        )
-        assert learning_rate() == rate
+    for shipped, kind, rate in (
+        (False, "no gain", before),
+        (True, "no gain", before),
+        (True, "use", 500 * before),
+    ):
+        said = {"shipped": shipped, "kind": kind, "sentence": "Use it."}
+        project.store.overwrite("tune_answers", answers_of("tune_answers", [answer | said]))
+        assert learning_rate() == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("project", ["pairs"], indirect=True)

@@ -70,7 +70,9 @@ def recipe(work: Work, judge: JudgeResource) -> Iterator[Any]:
             f"the held-out examples of {tuning.section.target} have been looked at {MOST_LOOKS} times: only "
             "a winner that was tested already has an answer; add examples to the target first"
         )
-    rounds = Rounds(runs_in_words, record_run, "run of [tune]", "the search for a recipe")
+    rounds = Rounds(
+        words=runs_in_words, record=record_run, noun="run of [tune]", whole="the search for a recipe"
+    )
     has_ended = yield from _trained(work, progress.advance, rounds)
     if not has_ended:
         return
@@ -102,7 +104,10 @@ def mixture_gain(work: Work) -> Iterator[Any]:
             require_trusted(project)
         test = GainTest(work.store, _gain_settings(work))
     rounds = Rounds(
-        gain_runs_in_words, record_gain_run, "run of the test of the mixture", "the test of the mixture"
+        words=gain_runs_in_words,
+        record=record_gain_run,
+        noun="run of the test of the mixture",
+        whole="the test of the mixture",
     )
     has_ended = yield from _trained(work, test.advance, rounds)
     if not has_ended:
@@ -152,7 +157,7 @@ def _gain_settings(work: Work) -> GainSettings:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rounds:
     """Kind of the runs of a stage that come in rounds, each as a batch; `noun`, `whole`: for messages."""
 

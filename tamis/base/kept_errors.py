@@ -27,6 +27,12 @@ SHOWN_CHARACTERS = 500
 """Of what a server answers; it may answer with a page."""
 
 
+class ReducedError(Exception):
+    """An error whose `description` is what `kept_message` made of another one."""
+
+    description: str | None
+
+
 def kept_message(error: BaseException) -> str:
     """Return what may be stored of an error: its class, and a message that quotes no document.
 
@@ -35,6 +41,8 @@ def kept_message(error: BaseException) -> str:
     place and a digest of the message stay.
     """
     name = type(error).__name__
+    if isinstance(error, ReducedError) and error.description:
+        return error.description
     if isinstance(error, TamisError | ImportError):
         return f"{name}: {error}"
     if limited := limit_reached(error):

@@ -99,11 +99,8 @@ def note_failed_step(store: Store, asset: str, keys: Mapping[str, str | None], e
 def reason_of(error: BaseException) -> str:
     """Return the reason of an error in a form that may be stored.
 
-    Messages of Tamis hold no document text and are kept whole; of other errors the message is reduced. A
-    failure that ends a step has been reduced already.
+    Messages of Tamis hold no document text and are kept whole; of other errors the message is reduced.
     """
-    if type(error).__module__.startswith("dagster.") and (said := getattr(error, "description", None)):
-        return str(said)
     return str(error) if isinstance(error, TamisError) else kept_message(error)
 
 

@@ -6,7 +6,7 @@ and, on a target that came later, in a further run of no steps on the checkpoint
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,6 @@ import polars as pl
 
 from tamis.base.errors import PermanentError
 from tamis.base.progress import Advance, ignore
-from tamis.corpus.intake import texts_of
 from tamis.corpus.stage import DOCUMENTS
 from tamis.mixture.stage import MIXTURE_DOCUMENTS
 from tamis.mixture.swarm import PlannedRun
@@ -29,7 +28,7 @@ from tamis.trainer.exchange import EvaluationRow
 from tamis.trainer.runs import RECORD, Content, Rows, Run, training_result
 from tamis.training import PretrainingOptions, evaluate, preset_shape, pretrain
 from tamis.training.results import TrainingResult
-from tamis.training.storing import split_texts
+from tamis.training.storing import split_texts, texts_in_order
 
 _AS_RANKED = Sampler(
     name="as ranked",
@@ -39,7 +38,6 @@ _AS_RANKED = Sampler(
     score_columns=("method_score",),
 )
 _ANY_REPETITION = 1e6
-TEXT_BLOCK = 512
 
 
 class NoModelError(PermanentError):
@@ -69,15 +67,6 @@ def run_documents(store: Store, run: PlannedRun) -> pl.DataFrame:
     return chosen.select("doc_id", "count", source="budget_group").sort("doc_id")
 
 
-def texts_in_order(store: Store, documents: pl.DataFrame, seed: int) -> Iterator[str]:
-    """Yield the texts of a training set (doc_id, count), each as often as it is in it, shuffled."""
-    ids = training_order(documents, seed)["doc_id"].to_list()
-    for start in range(0, len(ids), TEXT_BLOCK):
-        block = ids[start : start + TEXT_BLOCK]
-        texts = texts_of(store, sorted(set(block)))
-        yield from (texts[doc_id] for doc_id in block if doc_id in texts)
-
-
 def held_out_texts(store: Store, targets: Sequence[str]) -> dict[str, list[str]]:
     """Return the texts of each target that runs are measured on, by target.
 
@@ -93,8 +82,9 @@ def held_out_texts(store: Store, targets: Sequence[str]) -> dict[str, list[str]]
 def run_content(project: Project, run: PlannedRun, tokenizer: Path, targets: Sequence[str]) -> Content:
     """Return what a run is trained on; `tokenizer`: its folder. The command of [trainer] measures it, too."""
     store, settings = project.home.store, project.settings.pretraining
+    order = training_order(run_documents(store, run), project.seed)["doc_id"].to_list()
     rows = Rows(
-        examples=texts_in_order(store, run_documents(store, run), project.seed),
+        examples=texts_in_order(store, order),
         tokens=run.tokens,
         steps=-(-run.tokens // (settings.batch_size * settings.sequence_length)),
     )

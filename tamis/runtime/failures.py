@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from tamis.base.errors import PermanentError, TamisError, did_you_mean, may_pass
-from tamis.base.kept_errors import NOT_KEPT, kept_message
+from tamis.base.kept_errors import NOT_KEPT, ReducedError, kept_message
 from tamis.base.numbers import named
 from tamis.graph.failures import PartitionsFailedError
 
@@ -76,18 +76,20 @@ class StepError(TamisError):
         withhold(error)
 
 
+class StepFailedError(dg.Failure, ReducedError):
+    """The end of a step, in words that may be stored."""
+
+
 def failure(error: BaseException) -> dg.Failure:
     """Return the error that ends a step for good, as Dagster may store it; raise it `from None`."""
     withhold(error)
-    found = dg.Failure(kept_message(error), allow_retries=False)
-    found.__traceback__ = error.__traceback__
-    return found
+    return StepFailedError(kept_message(error), allow_retries=False).with_traceback(error.__traceback__)
 
 
 def failure_of(failed: Mapping[str, str]) -> dg.Failure:
     """Return the error that ends a step for good in which these assets failed, each with the reason."""
     said = "; ".join(failed.values())
-    return dg.Failure(said, metadata={FAILED: json.dumps(dict(failed))}, allow_retries=False)
+    return StepFailedError(said, metadata={FAILED: json.dumps(dict(failed))}, allow_retries=False)
 
 
 def failed_assets(metadata: Mapping[str, Any] | None) -> dict[str, str]:

@@ -33,7 +33,7 @@ from tamis.training.examples import Example
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start, train_measured
 from tamis.training.options import Session
 from tamis.training.shapes import ModelShape
-from tamis.training.storing import keyed_order, split_texts, training_texts
+from tamis.training.storing import keyed_order, split_texts, texts_in_order, training_texts
 
 PLAN, ROWS, BEGINS = "plan.json", "rows", "batch-"
 CHECKED = "checked"
@@ -66,9 +66,8 @@ class BatchFailedError(TamisError):
 class BatchRun:
     """A run of a batch under the key of all that decides its losses; `doc_ids`: what it trains on, sorted.
 
-    `label`: for people. `repeated`: how often its set has a document, where that is more than once.
-    `target`: whose examples it trains on, in place of documents. `about`: what its row says of it besides, as
-    JSON.
+    `label`: for people. `order`: of the documents with their copies; without it the seed decides. `target`:
+    whose examples it trains on, in place of documents. `about`: what its row says of it besides, as JSON.
     """
 
     key: str
@@ -78,13 +77,15 @@ class BatchRun:
     doc_ids: Sequence[str]
     about: Mapping[str, Any]
     target: str | None = None
-    repeated: Mapping[str, int] = field(default_factory=dict)
+    order: Sequence[str] = ()
 
     def texts(self, store: Store) -> Iterable[str]:
-        """Return what it trains on, in the order of its seed."""
+        """Return what it trains on, in its order."""
         seed = self.options.seed
+        if self.order:
+            return texts_in_order(store, self.order)
         if self.target is None:
-            return training_texts(store, self.doc_ids, seed, self.repeated)
+            return training_texts(store, self.doc_ids, seed)
         known = dict(split_texts(store, self.target, "train").iter_rows())
         return [known[doc_id] for doc_id in keyed_order(self.doc_ids, seed)]
 
@@ -172,7 +173,7 @@ class SubmittedBatch:
                 "shape": run.start.shape and asdict(run.start.shape),
                 "options": asdict(run.options),
                 "documents": chosen,
-                "repeated": dict(run.repeated),
+                "order": list(run.order),
                 "target": run.target,
                 "about": dict(run.about),
             }
@@ -212,7 +213,7 @@ class SubmittedBatch:
                 doc_ids=self._plan["sets"][run["documents"]],
                 about=run["about"],
                 target=run["target"],
-                repeated=run.get("repeated", {}),  # a plan of 0.2 has none
+                order=run.get("order", []),  # a plan of 0.2 has none
             )
             for key, run in self._plan["runs"].items()
         }

@@ -43,20 +43,6 @@ def keyed_order(doc_ids: Sequence[str], seed: int) -> list[str]:
     return sorted(doc_ids, key=lambda doc_id: hashlib.sha256(f"{seed}:{doc_id}".encode()).digest())
 
 
-def spread_order(doc_ids: Sequence[str], repeated: Mapping[str, int], seed: int) -> list[str]:
-    """Order a training set with copies by seed and id; the copies of a document are spread evenly over it.
-
-    `repeated`: how often the set has a document, where that is more than once.
-    """
-
-    def place(doc_id: str, copy: int) -> float:
-        drawn = hashlib.sha256(f"{seed}:{copy}:{doc_id}".encode()).digest()[:8]
-        return (copy + int.from_bytes(drawn, "big") / 2**64) / repeated.get(doc_id, 1)
-
-    places = [(place(doc_id, copy), doc_id) for doc_id in doc_ids for copy in range(repeated.get(doc_id, 1))]
-    return [doc_id for _place, doc_id in sorted(places)]
-
-
 def pretraining_documents(store: Store, tokenizer: Path, fold: int, tokens: int, seed: int) -> list[str]:
     """Documents of a fold in keyed order, up to the one that fills the token budget.
 
@@ -177,18 +163,18 @@ def text_batches(store: Store, doc_ids: Sequence[str], size: int = BATCH) -> Ite
         yield {doc_id: texts[doc_id] for doc_id in ids}
 
 
-def training_texts(
-    store: Store, doc_ids: Sequence[str], seed: int, repeated: Mapping[str, int] = MappingProxyType({})
-) -> Iterator[str]:
-    """Yield the texts of a training set in the order of a seed, read as far as they are needed.
+def training_texts(store: Store, doc_ids: Sequence[str], seed: int) -> Iterator[str]:
+    """Yield the texts of a training set in the order of a seed, read as far as they are needed."""
+    for batch in text_batches(store, keyed_order(doc_ids, seed), TEXT_BLOCK):
+        yield from batch.values()
 
-    `repeated` as for `spread_order`.
-    """
-    order = spread_order(doc_ids, repeated, seed) if repeated else keyed_order(doc_ids, seed)
-    for start in range(0, len(order), TEXT_BLOCK):
-        ids = order[start : start + TEXT_BLOCK]
-        texts = texts_of(store, sorted(set(ids)))
-        yield from (texts[doc_id] for doc_id in ids)
+
+def texts_in_order(store: Store, doc_ids: Sequence[str]) -> Iterator[str]:
+    """Yield the texts of documents in this order, copies included; those that are gone are left out."""
+    for start in range(0, len(doc_ids), TEXT_BLOCK):
+        block = doc_ids[start : start + TEXT_BLOCK]
+        texts = texts_of(store, sorted(set(block)))
+        yield from (texts[doc_id] for doc_id in block if doc_id in texts)
 
 
 def _scorers(

@@ -21,6 +21,7 @@ from tamis.mixture.analysis import CHOSEN, NATURAL
 from tamis.mixture.runs import held_out_texts, run_documents
 from tamis.mixture.stage import MIXTURE_CONTROLS, MIXTURE_SOURCES
 from tamis.mixture.swarm import PlannedRun, named_run
+from tamis.selection.pool import training_order
 from tamis.settings.training_sections import MixtureSection
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
@@ -137,7 +138,7 @@ class GainTest:
             self._planned += further
 
     def finish(self) -> Row:
-        """Write the answer, delete the rows of runs of other mixtures, and return the answer.
+        """Write the answer, and return it; runs of other mixtures stay, and are not paid again.
 
         Raises `TooFewPairsError`; runs that have failed, and have not diverged, are then made again by the
         next call.
@@ -149,7 +150,6 @@ class GainTest:
                 raise TooFewPairsError(len(self.pairs), PAIRS)
             gain = gain_of(self.pairs)
             answer = gain_of_mixture(gain, self._measured)
-        self._forget_others()
         values = self._values(answer, gain)
         self.store.overwrite(
             MIXTURE_GAIN.name, pa.Table.from_pylist([values], schema=schema_of(MIXTURE_GAIN.name))
@@ -197,18 +197,16 @@ class GainTest:
         return canonical_digest(json.dumps(named))[:32]
 
     @cached_property
-    def _documents(self) -> dict[str, tuple[list[str], dict[str, int]]]:
-        """Ids of the documents of each mixture, sorted, and the counts of those that are repeated."""
-        documents = {}
-        for name, run in self.arms.items():
-            rows = run_documents(self.store, run).select("doc_id", "count")
-            documents[name] = rows["doc_id"].to_list(), dict(rows.filter(pl.col("count") > 1).iter_rows())
-        return documents
+    def _documents(self) -> dict[str, pl.DataFrame]:
+        """Documents of each mixture by id, and how often it has them: doc_id and count."""
+        return {
+            name: run_documents(self.store, run).select("doc_id", "count") for name, run in self.arms.items()
+        }
 
     @cached_property
     def _contents(self) -> dict[str, str]:
         """Digest of what each mixture trains on; documents that were withdrawn are not part of it."""
-        return {name: canonical_digest(json.dumps(content)) for name, content in self._documents.items()}
+        return {name: canonical_digest(json.dumps(rows.rows())) for name, rows in self._documents.items()}
 
     @cached_property
     def _held_out(self) -> str:
@@ -221,14 +219,14 @@ class GainTest:
 
     def _run(self, name: str, pair: int) -> BatchRun:
         test, seed = self.test, self._seed(pair)
-        doc_ids, repeated = self._documents[name]
+        documents = self._documents[name]
         return BatchRun(
             key=self._key(name, pair),
             label=f"{WORDS[name]}, pair {pair}",
             start=test.start,
             options=replace(test.options, seed=seed),
-            doc_ids=doc_ids,
-            repeated=repeated,
+            doc_ids=documents["doc_id"].to_list(),
+            order=training_order(documents, seed)["doc_id"].to_list(),
             about={
                 "mixture": name,
                 "shares": json.dumps(dict(self.arms[name].weights)),
@@ -246,12 +244,6 @@ class GainTest:
         again = [row["run"] for row in rows if row["failure"] and not row["failure"].startswith(DIVERGED)]
         if again:
             self.store.delete(TABLE, one_of("run", again))
-
-    def _forget_others(self) -> None:
-        known = set(self.store.read(TABLE, ["run"])["run"])
-        own = set() if self.untested else set(self._places)
-        if others := sorted(known - own):
-            self.store.delete(TABLE, one_of("run", others))
 
 
 def gain_runs_in_words(batch: Batch) -> str:

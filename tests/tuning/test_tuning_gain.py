@@ -1,19 +1,21 @@
 """The test of a mixture by rows written by hand: pairs, failures, kills, and the mean over targets."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from projects import rows_of
 
+from tamis.selection.pool import training_order
 from tamis.settings.config import MixtureSection
 from tamis.store.home import Home
 from tamis.trainer.batches import DIVERGED, FAILED
 from tamis.training import preset_shape
 from tamis.training.evaluation import Evaluation
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start
-from tamis.training.storing import spread_order
 from tamis.tuning.errors import TooFewPairsError
 from tamis.tuning.gain import GainSettings, GainTest, gain_of, record_gain_run, targets_alike
 from tamis.tuning.guard import Pairs, difference
@@ -140,14 +142,15 @@ def test_a_scarce_source_is_repeated_and_its_copies_are_spread(store):
     tokens = 2_000
     batch = GainTest(store, settings(run_tokens=tokens)).advance()
     (run, _natural) = batch.runs[:2]
-    counts = {one: run.repeated.get(one, 1) for one in run.doc_ids}
+    counts = Counter(run.order)
+    assert sorted(counts) == run.doc_ids
     assert sum(count * 100 for count in counts.values()) == pytest.approx(tokens, abs=100)
     texts = list(run.texts(store))
     assert sorted(texts) == sorted(f"on {one}" for one, count in counts.items() for _ in range(count))
-    assert spread_order(run.doc_ids, run.repeated, 1) != spread_order(run.doc_ids, run.repeated, 2)
-    places = [place for place, text in enumerate(texts) if text == "on law00"]
-    assert len(places) == 2
-    assert places[0] < len(texts) / 2 <= places[1]
+    assert run.order != batch.runs[2].order, "each pair has an order of its own"
+    assert counts["law00"] == 2
+    rows = pl.DataFrame({"doc_id": sorted(counts), "count": [counts[one] for one in sorted(counts)]})
+    assert run.order == training_order(rows, run.options.seed)["doc_id"].to_list(), "copies are spread"
 
 
 def test_the_difference_is_the_mean_over_pairs_and_a_gain_is_proven(store):
@@ -259,12 +262,15 @@ def test_after_a_kill_none_is_paid_twice_and_a_mixture_that_changes_is_trained(s
     more, added = play(store, settings(pairs=4), loss)
     assert len(added) == 2, "the first three pairs are there"
     more.finish()
+    before = store.read("mixture_controls").filter(name="chosen").select("name", "shares").to_dicts()
     changed = [{"name": "chosen", "shares": json.dumps({"law": 0.5, "web": 0.5})}]
     store.merge("mixture_controls", rows_of("mixture_controls", changed))
     test, again = play(store, settings(), loss)
     assert len(again) == 3, "the natural shares are the same"
     test.finish()
-    assert store.count(TABLE) == 6, "rows of other mixtures are deleted"
+    assert store.count(TABLE) == 11, "what was paid for stays"
+    store.merge("mixture_controls", rows_of("mixture_controls", before))
+    assert play(store, settings(), loss)[1] == [], "so the mixture that returns is not paid again"
 
 
 def test_another_recipe_example_or_document_is_another_run(store):

@@ -111,7 +111,7 @@ class Outlook:
             )
         if run.state == "failed":
             return run
-        # A search or a test plans its runs one round at a time: those that it drops leave the table.
+        # A search or a test plans its runs one round at a time.
         if run.kind not in (RECIPE, GAIN) and run.name not in self.planned:
             return replace(run, note="no longer planned")
         return replace(run, note=self.due.get(run.name, ""))

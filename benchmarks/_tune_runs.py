@@ -30,9 +30,9 @@ from tamis.training.options import Session
 from tamis.transport.scoring import nearest_cost
 from tamis.transport.solve import solve_potential
 from tamis.transport.storing import target_vectors
-from tamis.tuning.guard import Difference, Pairs, judge
+from tamis.tuning import guard
+from tamis.tuning.guard import Difference, Pairs
 from tamis.tuning.runs import Goal, goal_of
-from tamis.tuning.search import Noise
 
 if TYPE_CHECKING:
     from benchmarks.tune_tasks import Tuned
@@ -57,9 +57,9 @@ def print_rival(tuned: "Tuned", task: Task, values: dict[str, Any]) -> None:
     picked = json.loads(kept.read_text())
     own = np.array(picked.pop("example_bits"))
     report(NAME, "rival", target=task.name, version=autocurate.__version__, **picked)
-    guard = pl.DataFrame(values["guard"])
+    rows = pl.DataFrame(values["guard"])
     for other in (values["reference"], values["recipe"]):
-        runs = guard.filter(pl.col("recipe") == other).sort("seed")
+        runs = rows.filter(pl.col("recipe") == other).sort("seed")
         bits_pd = np.array(runs["example_bits"].to_list())
         sizes_d = runs["example_bytes"][0].to_list()
         goal = difference(own[: len(bits_pd)], bits_pd, sizes_d)
@@ -77,8 +77,13 @@ def print_rival(tuned: "Tuned", task: Task, values: dict[str, Any]) -> None:
 
 def difference(own_pd: np.ndarray, other_pd: np.ndarray, sizes: Sequence[int]) -> Difference:
     """Return the difference of two arms [pair, example] in bits per byte, as the guard of [tune] has it."""
-    pairs = Pairs(winner_pd=own_pd, reference_pd=other_pd, bytes_d=np.array(sizes, dtype=np.float64))
-    return judge(pairs, look=1, noise=Noise(variance=0.0, freedom=0)).goal
+    bytes_d = np.array(sizes, dtype=np.float64)
+    return guard.difference(Pairs(winner_pd=own_pd, reference_pd=other_pd, bytes_d=bytes_d))
+
+
+def target_table(project: Project) -> str:
+    """Return the table of the vectors of targets' examples."""
+    return f"target_embeddings_{encoder_slug(project.settings.encoder.name)}"
 
 
 def eligible(project: Project, section: SelectionSection) -> pl.DataFrame:
@@ -117,8 +122,8 @@ def _searched(
     curated = autocurate.curate(
         dataset, eval=evaluate, budget=runs, signals=False, domain="text", seed=project.seed
     )
-    guard = pl.DataFrame(values["guard"])
-    seeds = guard.filter(pl.col("recipe") == values["recipe"])["seed"].sort().to_list()
+    rows = pl.DataFrame(values["guard"])
+    seeds = rows.filter(pl.col("recipe") == values["recipe"])["seed"].sort().to_list()
     guarded = {"goal": list(goal.guard.values())}
     finals = [
         trained.losses(on(curated.recipe.select(dataset, seed=seed)), 1 + seed, guarded) for seed in seeds
@@ -141,8 +146,7 @@ def _pool(project: Project, goal: Goal, task: Task) -> tuple[list[str], dict[str
     section = SelectionSection(name="rival", sampler="random", target=task.name, budget="100%")
     pool = eligible(project, section)
     vectors = VectorBlocks(store, current_table(project), dtype=np.float16)
-    table = f"target_embeddings_{encoder_slug(project.settings.encoder.name)}"
-    fit_md = target_vectors(store, table, task.name, only=set(goal.fit))
+    fit_md = target_vectors(store, target_table(project), task.name, only=set(goal.fit))
     potential = solve_potential(
         fit_md,
         vectors,

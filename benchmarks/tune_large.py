@@ -5,7 +5,7 @@
     python -m benchmarks.tune_large --rehearse               .3M parameters, with or without a GPU
 
 A pool of 60,000 documents has some 30 million tokens; each arm trains on 3 million, a tenth. Arms are random
-documents, GOT-D and kNN at 10 %, and the recipe that `tamis tune` gain for the task with 22 million
+documents, GOT-D and kNN at 10 %, and the recipe that `tamis tune` found for the task with 22 million
 parameters (PICKS, or --picks FOLDER with the answers of `tune_tasks`). There are five seeds, each with other
 random documents and another order. Printed for each arm: bits per byte of the task's held-out texts, and the
 difference to random with its 90 % interval over seeds and examples; negative is better. Registered before the
@@ -30,12 +30,14 @@ from benchmarks._flags import at_least, begin
 from benchmarks._project import in_its_folder
 from benchmarks._real_graph import report
 from benchmarks._real_tasks import TASKS, Task, tasks_named
-from benchmarks._tune_runs import Trained, difference, eligible
+from benchmarks._tune_runs import Trained, difference, eligible, target_table
 from benchmarks.tune_projects import before_search
 from benchmarks.tune_tasks import REHEARSED, Sizes, Tuned
 from tamis.base.files import write_atomically
+from tamis.embedding.storing import current_table
 from tamis.project import Project, open_project
-from tamis.selection import select
+from tamis.selection import find_sampler, select
+from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.settings.config import SelectionSection
 from tamis.training.models import SMOLLM2
 from tamis.training.storing import split_examples
@@ -43,20 +45,20 @@ from tamis.tuning.recipes import EXAMPLES
 
 NAME = "tune_large"
 PICK = "pick at 22M"
-PICKS: dict[str, tuple[str, str | None]] = {}
-"""Sampler and share that `tune_tasks` gain, by task; `EXAMPLES` without a share for the examples alone."""
+PICKS: dict[str, tuple[str, str | None]] = {"ag-news": ("got-d", "10%")}
+"""Sampler and share that `tune_tasks` found, by task; `EXAMPLES` without a share for the examples alone."""
 SIZES = Sizes(preset="llama-0.3m", documents=60_000, pretraining=1_000, tokens=3_000_000)
 OPTIONS = {"sequence_length": 256, "batch_size": 32, "learning_rate": 3e-4}
 
 
 def arms(task: Task, picks: Path | None) -> dict[str, tuple[str, str | None]]:
-    """Return sampler and share of each arm; without an answer for the task there is no pick."""
+    """Return sampler and share of each arm; a pick that is unknown, or another arm already, has none."""
     known: dict[str, tuple[str, str | None]] = {name: (name, "10%") for name in ("random", "got-d", "knn")}
     pick = PICKS.get(task.name)
     if picks is not None and (picks / f"{task.name}.json").is_file():
         values: dict[str, Any] = json.loads((picks / f"{task.name}.json").read_text())
         pick = (values["sampler"] or EXAMPLES, values["share"])
-    return known if pick is None else {**known, PICK: pick}
+    return known if pick is None or pick in known.values() else {**known, PICK: pick}
 
 
 def chosen(project: Project, task: Task, sampler: str, share: str | None, seed: int) -> list[str]:
@@ -66,8 +68,14 @@ def chosen(project: Project, task: Task, sampler: str, share: str | None, seed: 
         return sorted(split_examples(store, task.name, "train"))
     section = SelectionSection(name="large", sampler=sampler, target=task.name, budget=share or "10%")
     pool = eligible(project, section)
-    if sampler not in ("random", "got-d", "knn"):
-        sys.exit(f"{sampler} ranks by no stored score: add it here before it is compared")
+    if find_sampler(sampler).method:
+        options = ScoringOptions(
+            transport=project.settings.transport,
+            seed=seed,
+            pool_table=current_table(project),
+            target_table=target_table(project),
+        )
+        pool = pool.join(method_scores(store, section, pool, options), on="doc_id", how="left")
     decided = select(pool, sampler, section.budget, seed)
     return decided.filter(pl.col("verdict") == "selected").sort("doc_id")["doc_id"].to_list()
 
@@ -86,9 +94,8 @@ def run_task(tuned: Tuned, task: Task, flags: argparse.Namespace, model: str | P
                 known = split_examples(project.home.store, task.name, "train") if sampler == EXAMPLES else {}
                 texts = [str(known[doc_id]) for doc_id in ids] if known else trained.texts(ids)
                 order = np.random.default_rng(seed).permutation(len(texts))
-                loss, bits = trained.losses([texts[place] for place in order], seed, {"goal": examples})[
-                    "goal"
-                ]
+                shuffled = [texts[place] for place in order]
+                loss, bits = trained.losses(shuffled, seed, {"goal": examples})["goal"]
                 seconds = time.monotonic() - began
                 row = {"loss": loss, "bits": bits, "documents": len(ids), "seconds": seconds}
                 kept.parent.mkdir(exist_ok=True)

@@ -32,13 +32,13 @@ from tamis.tuning.answer import Answer, Kind, Measured, gain_of_mixture
 from tamis.tuning.errors import TooFewPairsError
 from tamis.tuning.guard import Difference, Pairs, difference
 from tamis.tuning.parts import LEAST_GUARD
+from tamis.tuning.runs import FLOP_PER_TOKEN
 from tamis.tuning.search import PAIRS
 from tamis.tuning.stage import MIXTURE_GAIN, MIXTURE_GAIN_RUNS
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 TABLE = MIXTURE_GAIN_RUNS.name
-FLOP_PER_TOKEN = 6.0
 WORDS = {CHOSEN: "recommended mixture", NATURAL: "natural shares"}
 
 

@@ -437,8 +437,8 @@ OF_TUNE = Table(
 TABLES |= {
     "mixture_gain_runs": Table(
         store="mixture_gain_runs",
-        key="mixture pair",
-        exact="target preset documents tokens failure",
+        key="mixture pair documents",
+        exact="target preset tokens failure",
         loss="bits_per_byte",
         optional=True,
         alike=True,

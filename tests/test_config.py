@@ -348,6 +348,10 @@ WRONG = {
         TUNE.replace(TARGET, TARGET + "held_out = 0\n"),
         ["[[target]] law: held_out = 0", "at least 1", "[tune]"],
     ),
+    "weights of quality that no recipe reads": (
+        TUNE + "quality_weights = [0.5, 2.0]\n",
+        ["[tune] quality_weights = [0.5, 2.0]", "a sampler in samplers that reads a weight of quality"],
+    ),
     "a recipe tested in two pairs": (TUNE + "pairs = 2\n", ["tune.pairs = 2", "3"]),
     "unknown heuristics": (
         CORPUS + "[filters]\nheuristics = ['c4']\n",

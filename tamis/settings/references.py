@@ -24,6 +24,7 @@ from tamis.settings.samplers import (
     find_sampler,
     model_of,
     score_of,
+    weighs_quality,
 )
 from tamis.settings.sections import CorpusSection, ScoreSection, SelectionSection, TargetSection
 from tamis.settings.tokenizer import counting_tokenizer
@@ -408,6 +409,14 @@ def _check_tune(settings: "Settings", targets: set[str], models: set[str]) -> No
                 "its ends, such as range = [0, 5], since [tune] takes it as quality",
             )
         )
+    refuse(
+        (
+            tune.quality_weights not in ((), (1.0,)) and not any(map(weighs_quality, tune.samplers)),
+            "[tune] quality_weights",
+            list(tune.quality_weights),
+            "a sampler in samplers that reads a weight of quality, such as got-d-quality, or no such key",
+        )
+    )
     adapted = [model.name for model in settings.base_model if model.lora_rank and model.name in tune.models]
     refuse(
         (

@@ -459,6 +459,12 @@ def find_sampler(name: str) -> Sampler:
     return found
 
 
+def weighs_quality(name: str) -> bool:
+    """Return whether a sampler reads a weight of quality."""
+    known = find_sampler(name)
+    return "quality_weight" in known.options and not set(QUALITY_SCORES).isdisjoint(known.score_columns)
+
+
 def register_as_made(settings: Mapping[str, Any]) -> None:
     """Make a sampler known that an earlier choice was made by, where its plug-in has left the project.
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from tamis.settings.samplers import QUALITY_SCORES, find_sampler
+from tamis.settings.budget import Budget, parse_budget
+from tamis.settings.samplers import weighs_quality
 from tamis.settings.training_sections import TuneSection
 from tamis.store.digests import canonical_digest
 from tamis.tuning.search import RANDOM
@@ -62,19 +63,16 @@ class Recipes:
         return known.get(against, RANDOM), against
 
 
-def weighs_quality(sampler: str) -> bool:
-    """Return whether a sampler reads a weight of quality."""
-    known = find_sampler(sampler)
-    return "quality_weight" in known.options and not set(QUALITY_SCORES).isdisjoint(known.score_columns)
-
-
 def recipes_of(section: TuneSection, rates: Mapping[str, Sequence[float]], seed: int) -> Recipes:
     """Return the recipes of [tune]: every combination, or as many as `recipes` allows.
 
     `rates`: learning rates by base model. The first of everything comes first, with each of the samplers that
     always reach the last round; of the others a hash of seed and recipe decides.
     """
-    shares, samplers = dict.fromkeys(section.shares), dict.fromkeys((RANDOM, *section.samplers))
+    samplers = dict.fromkeys((RANDOM, *section.samplers))
+    shares: dict[Budget, int | str] = {}
+    for share in section.shares:
+        shares.setdefault(parse_budget(share), share)
     weights = section.quality_weights or (1.0,)
     every: list[TrainingRecipe] = []
     for model in dict.fromkeys(section.models):
@@ -83,7 +81,7 @@ def recipes_of(section: TuneSection, rates: Mapping[str, Sequence[float]], seed:
                 TrainingRecipe(
                     sampler=sampler, share=share, quality_weight=weight, model=model, learning_rate=rate
                 )
-                for share, sampler in product(shares, samplers)
+                for share, sampler in product(shares.values(), samplers)
                 for weight in (dict.fromkeys(weights) if weighs_quality(sampler) else (None,))
             ]
             every.append(

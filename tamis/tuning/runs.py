@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,7 @@ class Progress:
         self._rows: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
         self.rate, self.winner, self.look = math.nan, "", 0
+        self._scoring: dict[str, float] = {}
         self.search: Search | None = None
         self.pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._chosen: dict[tuple[Any, ...], list[str]] = {}
@@ -183,7 +185,7 @@ class Progress:
                 return self._batch(missing)
             for run, row in zip(asked, rows, strict=True):
                 assert row is not None
-                search.tell(run.recipe, run.seed, run.share, row["bits_per_byte"])
+                search.tell(run.recipe, run.seed, run.share, row["bits_per_byte"], self._flop(row))
         winner = search.choice
         if winner is None:
             raise NothingLearntError(*self._forget_failures())
@@ -202,9 +204,37 @@ class Progress:
                 return self._batch([run])
             if row["failure"] is None:
                 self.rate = row["flop"] / max(row["seconds"], 1e-9)
-                return None
+                return self._measure_scoring()
             tried.add((recipe.model, recipe.learning_rate))
         raise NothingLearntError(*self._forget_failures())
+
+    def _measure_scoring(self) -> Batch | None:
+        """Return a run of each sampler whose scores the search computes, unless their seconds are known."""
+        first: dict[str, _Planned] = {}
+        for name, recipe in self.recipes.by_name.items():
+            if recipe.sampler is None or recipe.sampler in first:
+                continue
+            sampler = find_sampler(recipe.sampler)
+            if sampler.method or not OF_FIT.isdisjoint(sampler.score_columns):
+                run = _Planned(part=RATE, name=name, recipe=recipe, seed=0, portion=SHARES[-1])
+                first[recipe.sampler] = run
+        rows = self._read(list(first.values()))
+        if missing := [run for run, row in zip(first.values(), rows, strict=True) if row is None]:
+            if self.section.budget is not None:
+                # Raises where the budget is too small whatever the scores cost.
+                size = self.section.tokens * SHARES[-1]
+                self._searched(math.fsum(self.tuning.flop(run.recipe, size) for run in missing))
+            return self._batch(missing)
+        for name, row in zip(first, rows, strict=True):
+            assert row is not None
+            # Scores by the examples to fit are computed once, for all runs of the search.
+            if find_sampler(name).method:
+                self._scoring[name] = (row["scoring_seconds"] or 0.0) / row["portion"]
+        return None
+
+    def _scoring_flop(self, recipe: TrainingRecipe) -> float:
+        """Operations of scoring the whole pool for a recipe, from the seconds of a part."""
+        return self.rate * self._scoring.get(recipe.sampler or "", 0.0)
 
     def _forget_failures(self) -> tuple[int, str]:
         """Delete the rows of runs that a person may have made again; return how many have failed, and why.
@@ -230,7 +260,9 @@ class Progress:
         """The budget in operations."""
         if self.section.budget is None:
             runs = 2 * self.section.pairs + len(self.recipes.by_name)
-            return runs * self.tuning.dearest + self.choosing + self._spent(RATE)
+            scoring = [self._scoring_flop(recipe) for recipe in self.recipes.by_name.values()]
+            scores = math.fsum(scoring) + max(scoring)
+            return runs * self.tuning.dearest + scores + self.choosing + self._spent(RATE)
         compute = parse_compute(self.section.budget)
         if compute.unit == "flop":
             return compute.amount
@@ -240,19 +272,20 @@ class Progress:
         dearest = self.tuning.dearest * tokens / self.section.tokens
         return compute.amount / 100 * dearest
 
-    def _searched(self) -> Search:
-        """Return the search under what is left of the budget.
+    def _searched(self, ahead: float = 0.0) -> Search:
+        """Return the search under what is left of the budget; `ahead`: operations of runs that precede it.
 
         The guard tests the winner against random documents with the winner's model, which may be dearer than
         those that the search compares with.
         """
         section, reference = self.section, self.recipes.by_name[self.recipes.reference]
         dearer = section.pairs * (self.tuning.dearest - self.tuning.flop(reference, section.tokens))
-        before = self.choosing + self._spent(RATE)
+        before = self.choosing + self._spent(RATE) + ahead
         recipes = [
             Recipe(
                 name=name,
                 flop=self.tuning.flop(recipe, section.tokens),
+                scoring=self._scoring_flop(recipe),
                 fixed=name in self.recipes.fixed,
             )
             for name, recipe in self.recipes.by_name.items()
@@ -362,11 +395,17 @@ class Progress:
         }
         self.store.merge(TUNE_LOOKS.name, pa.Table.from_pylist([row], schema=schema_of(TUNE_LOOKS.name)))
 
-    def _spent(self, part: str) -> float:
-        return math.fsum(row["flop"] for row in self._rows.values() if row["part"] == part)
+    def _flop(self, row: Mapping[str, Any]) -> float:
+        """Operations of a run, with scores that were computed for it."""
+        return float(row["flop"] + self.rate * (row["scoring_seconds"] or 0.0))
 
-    def _seconds(self, part: str) -> float:
-        return math.fsum(row["seconds"] or 0.0 for row in self._rows.values() if row["part"] == part)
+    def _spent(self, part: str) -> float:
+        return math.fsum(self._flop(row) for row in self._rows.values() if row["part"] == part)
+
+    def _seconds(self, part: str, *keys: str) -> float:
+        """Sum of columns with seconds, by default of training and scoring, over the runs of a part."""
+        rows = [row for row in self._rows.values() if row["part"] == part]
+        return math.fsum(row[key] or 0.0 for row in rows for key in keys or ("seconds", "scoring_seconds"))
 
     def _read(self, runs: Sequence[_Planned]) -> list[dict[str, Any] | None]:
         """Return the row of each run, None where it has none; a row that was set aside is brought back."""
@@ -451,6 +490,7 @@ class Progress:
             seed=seed,
             evaluations=tuning.options[recipe.model].evaluations if planned.part == GUARD else 1,
         )
+        doc_ids, scoring_seconds = self._documents(planned, seed)
         about = {
             "target": self.section.target,
             "part": planned.part,
@@ -460,6 +500,7 @@ class Progress:
             "portion": planned.portion,
             "look": planned.look,
             "flop": tuning.flop(recipe, size.tokens),
+            "scoring_seconds": scoring_seconds,
             "control": self.control.name if planned.part == GUARD and self.control else None,
         }
         return BatchRun(
@@ -467,13 +508,13 @@ class Progress:
             label=planned.label,
             start=tuning.starts[recipe.model],
             options=options,
-            doc_ids=self._documents(planned, seed),
+            doc_ids=doc_ids,
             about=about,
             target=self.section.target if recipe.sampler is None else None,
         )
 
-    def _documents(self, planned: _Planned, seed: int) -> list[str]:
-        """Return the ids of what a run trains on, sorted.
+    def _documents(self, planned: _Planned, seed: int) -> tuple[list[str], float]:
+        """Return the ids of what a run trains on, sorted, and the seconds of scores that were missing.
 
         The guard's winner trains on the selection as it ships, by all training examples of the target; random
         documents are drawn for each run. Runs of the search choose by the examples to fit alone, from a part
@@ -482,15 +523,18 @@ class Progress:
         tuning, recipe, ships = self.tuning, planned.recipe, planned.part == GUARD
         if recipe.sampler is None:
             ids = sorted({*tuning.goal.fit, *(tuning.goal.validation if ships else ())})
-            return sorted(keyed_order(ids, seed)[: max(1, round(len(ids) * planned.portion))])
+            return sorted(keyed_order(ids, seed)[: max(1, round(len(ids) * planned.portion))]), 0.0
         drawn = seed if not ships or planned.reference else tuning.seed
         place = (recipe.values["sampler"], recipe.share, recipe.quality_weight, planned.portion, drawn, ships)
+        seconds = 0.0
         if place not in self._chosen:
-            self._chosen[place] = self._choose(recipe, planned.portion, drawn, ships)
-        return self._chosen[place]
+            self._chosen[place], seconds = self._choose(recipe, planned.portion, drawn, ships)
+        return self._chosen[place], seconds
 
-    def _choose(self, recipe: TrainingRecipe, portion: float, seed: int, ships: bool) -> list[str]:
-        tuning = self.tuning
+    def _choose(
+        self, recipe: TrainingRecipe, portion: float, seed: int, ships: bool
+    ) -> tuple[list[str], float]:
+        tuning, seconds = self.tuning, 0.0
         weight = 1.0 if recipe.quality_weight is None else recipe.quality_weight
         section = SelectionSection(
             name="tune",
@@ -506,6 +550,9 @@ class Progress:
         sampler = find_sampler(section.sampler)
         if not ships and not OF_FIT.isdisjoint(sampler.score_columns):
             read = [name for name in sampler.score_columns if name in OF_FIT]
+            began = perf_counter()
+            _ = self._fit_scores
+            seconds += perf_counter() - began
             pool = pool.drop(read).join(self._fit_scores.select("doc_id", *read), on="doc_id", how="left")
         if portion < 1:
             drawn = keyed_uniform(pool["doc_id"], seed, "tune.pool")
@@ -515,11 +562,13 @@ class Progress:
             options = replace(tuning.scoring(section.sampler), seed=seed)
             if not ships:
                 options = replace(options, examples=frozenset(tuning.goal.fit))
+            began = perf_counter()
             scores = method_scores(self.store, section, pool, options)
+            seconds += perf_counter() - began
             pool = pool.join(scores, on="doc_id", how="left")
         given = {name: getattr(section, name) for name in DEFAULT_OPTIONS}
         decided = select(pool, section.sampler, section.budget, seed, options=given)
-        return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"])
+        return sorted(decided.filter(pl.col("verdict") == "selected")["doc_id"]), seconds
 
     @cached_property
     def _fit_scores(self) -> pl.DataFrame:
@@ -600,7 +649,8 @@ class Progress:
         loss = np.mean([other["curve_loss"] for _, other in self.pairs], axis=0)
         winner = float(np.mean([own["bits_per_byte"] for own, _ in self.pairs]))
         _, against = self.recipes.reference_of(self.winner)
-        seconds = tuning.choosing_seconds([recipe.sampler] if recipe.sampler else [])
+        scoring = self._seconds(GUARD, "scoring_seconds")
+        seconds = tuning.choosing_seconds([recipe.sampler] if recipe.sampler else []) + scoring
         own = float(np.mean([row["seconds"] for row, _ in self.pairs]))
         other = float(np.mean([row["seconds"] for _, row in self.pairs]))
         trained = float(self.section.tokens)
@@ -608,14 +658,14 @@ class Progress:
             own=tuning.flop(recipe, trained),
             choosing=seconds * self.rate,
             search=self._spent(SEARCH) + self._spent(RATE),
-            guard=self._spent(GUARD),
+            guard=self._spent(GUARD) - self.rate * scoring,
             tokens=trained,
         )
         of_machine = Spent(
             own=own,
             choosing=seconds,
             search=self._seconds(SEARCH) + self._seconds(RATE),
-            guard=self._seconds(GUARD),
+            guard=self._seconds(GUARD, "seconds"),
             tokens=trained,
         )
         in_flop = net([tuning.flop(against, reached) for reached in tokens], loss.tolist(), winner, spent)

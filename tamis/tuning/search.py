@@ -54,11 +54,20 @@ GRID = 4_001
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A way to train: `flop` of a run at full tokens, with its choosing. `fixed`: reaches the last round."""
+    """A way to train: `flop` of a run at full tokens, `scoring`: of scoring the pool for it, before the run.
+
+    `fixed`: reaches the last round.
+    """
 
     name: str
     flop: float
+    scoring: float = 0.0
     fixed: bool = False
+
+    @property
+    def cost(self) -> float:
+        """FLOP of a run with its scores."""
+        return self.flop + self.scoring
 
 
 class Asked(NamedTuple):
@@ -149,8 +158,11 @@ class Search:
         if not 0 < as_number(budget) < math.inf:
             raise BadArgumentError("budget", repr(budget), "FLOP, a number above 0")
         self._reference, self._seed, self.pairs = reference, seed, as_whole("pairs", pairs, 1)
-        dearest = max(recipe.flop for recipe in recipes if recipe.name != reference)
-        self.reserved = self.pairs * (dearest + self._recipes[reference].flop)
+        # The winner's runs share one choice; the reference is drawn for each.
+        dearest = max(
+            self.pairs * recipe.flop + recipe.scoring for recipe in recipes if recipe.name != reference
+        )
+        self.reserved = dearest + self.pairs * self._recipes[reference].flop
         self._budget = budget * (1 + ROUNDING)
         self._told: dict[Asked, float] = {}
         self._flop: dict[Asked, float] = {}
@@ -219,8 +231,8 @@ class Search:
             return None
         best = order[0]
         near = [name for name in order if fit.behind(name, best) <= fit.error(name, best)]
-        least = min(self._recipes[name].flop for name in near)
-        return next(name for name in near if self._recipes[name].flop <= least / (1 - THRIFT))
+        least = min(self._recipes[name].cost for name in near)
+        return next(name for name in near if self._recipes[name].cost <= least / (1 - THRIFT))
 
     def alike(self, name: str) -> list[str]:
         """Return recipes of the present round within a standard error of one, best first.
@@ -230,12 +242,12 @@ class Search:
         fit = self._fit()
         if name not in fit.names:
             return []
-        least = self._recipes[name].flop * (1 - THRIFT)
+        least = self._recipes[name].cost * (1 - THRIFT)
         return [
             other
             for other in self._ordered(fit, self._planned()[1])
             if other not in (name, self._reference)
-            and self._recipes[other].flop >= least
+            and self._recipes[other].cost >= least
             and abs(fit.behind(other, name)) <= fit.error(other, name)
         ]
 
@@ -277,7 +289,7 @@ class Search:
         rows = _rows(searched, self.shares)
         for place, share in enumerate(self.shares[-len(counts) :]):
             left = self._budget - self.reserved - self._cost(earlier)
-            row = share * math.fsum(self._recipes[name].flop for name in alive)
+            row = share * math.fsum(self._recipes[name].cost for name in alive)
             seeds = range(first, first + _seeds(left, [row, *rows[place + 1 :]]))
             runs = [Asked(name, seed, share) for seed in seeds for name in alive]
             if any(run not in self._told for run in runs):
@@ -337,7 +349,7 @@ class Search:
 
     def _cost(self, runs: Iterable[Asked]) -> float:
         # Summed exactly: a sum that depended on the order of its terms would depend on that of the tells.
-        return math.fsum(self._flop.get(run, run.share * self._recipes[run.recipe].flop) for run in set(runs))
+        return math.fsum(self._flop.get(run, run.share * self._recipes[run.recipe].cost) for run in set(runs))
 
     def _tie(self, name: str) -> bytes:
         return hashlib.blake2b(f"{self._seed}:{name}".encode(), digest_size=8).digest()
@@ -358,9 +370,9 @@ class Search:
         searched = [recipe for recipe in by_tie if recipe.fixed]
         free = by_tie[len(searched) :]
         if len(searched) < 2:
-            searched.append(min(free, key=lambda recipe: recipe.flop))
+            searched.append(min(free, key=lambda recipe: recipe.cost))
         if not _pays(searched, shares, left):
-            least = SEEDS * SHARES[-1] * math.fsum(recipe.flop for recipe in searched)
+            least = SEEDS * SHARES[-1] * math.fsum(recipe.cost for recipe in searched)
             raise BudgetTooSmallError(budget, self.reserved, least, len(searched), SEEDS, self.pairs)
         for recipe in free:
             if recipe not in searched and _pays([*searched, recipe], shares, left):
@@ -508,8 +520,8 @@ def _counts(free: int) -> list[int]:
 
 def _rows(recipes: list[Recipe], shares: list[float]) -> list[float]:
     """Return the compute of a seed in each round, if the dearest recipes stay."""
-    fixed = math.fsum(recipe.flop for recipe in recipes if recipe.fixed)
-    free = sorted((recipe.flop for recipe in recipes if not recipe.fixed), reverse=True)
+    fixed = math.fsum(recipe.cost for recipe in recipes if recipe.fixed)
+    free = sorted((recipe.cost for recipe in recipes if not recipe.fixed), reverse=True)
     counts = _counts(len(free))
     return [
         share * (fixed + math.fsum(free[:count]))
@@ -550,8 +562,9 @@ def _checked(recipes: Sequence[Recipe], reference: str) -> list[Recipe]:
     if len(names) > MOST_RECIPES:
         raise RecipesError(f"{len(names)} recipes; at most {MOST_RECIPES} are searched")
     for recipe in recipes:
-        if not 0 <= as_number(recipe.flop) < math.inf:
-            raise BadArgumentError(f"flop of {recipe.name}", repr(recipe.flop), "a number, 0 or more")
+        for name in ("flop", "scoring"):
+            if not 0 <= as_number(value := getattr(recipe, name)) < math.inf:
+                raise BadArgumentError(f"{name} of {recipe.name}", repr(value), "a number, 0 or more")
     if not math.fsum(recipe.flop for recipe in recipes) > 0:
         raise BadArgumentError("flop", "0 for all recipes", "a number above 0 for at least one")
     return list(recipes)

@@ -69,6 +69,7 @@ _RUN = (
     many(real("curve_loss", "loss at each number of tokens in curve_tokens, in bits per byte")),
     text("failure", "why the run has no losses; null if the run has losses"),
     real("seconds", "duration of training and evaluation, in seconds"),
+    real("scoring_seconds", "duration of scoring the pool for its documents; 0 with scores that exist"),
 )
 
 TUNE_RUNS = Table(name="tune_runs", key=("run",), text=(), sealed=True, columns=_RUN)
@@ -133,8 +134,11 @@ TUNE_ANSWERS = Table(
         integer("fitted", "training examples that samplers of the search were given"),
         integer("validated", "training examples that runs of the search were measured on"),
         real("budget_flop", "budget, in operations"),
-        real("choosing_flop", "operations of choosing, from its seconds and the speed of this machine"),
-        real("search_flop", "operations of the search"),
+        real(
+            "choosing_flop",
+            "operations of choosing, from its seconds and the speed of this machine",
+        ),
+        real("search_flop", "operations of the search, with scores that it computed"),
         real("guard_flop", "operations of the guard"),
         real("own_flop", "operations of one run of the winner"),
         text("bound", 'how reached_flop is meant: "exact", "at least" or "at most"'),

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tamis.settings.samplers import weighs_quality
 from tamis.settings.training_sections import TuneSection
-from tamis.tuning.recipes import ALWAYS, EXAMPLES, recipes_of, weighs_quality
+from tamis.tuning.recipes import ALWAYS, EXAMPLES, recipes_of
 
 SAMPLERS = ("got-d", "knn", "density", "got-d-quality", "score:edu", "random")
 
@@ -99,3 +100,8 @@ def test_only_samplers_that_read_quality_have_weights_of_it(sampler):
     named = recipes(section(samplers=[sampler], quality="edu", quality_weights=[0.5, 2.0]))
     weights = {recipe.quality_weight for recipe in named.by_name.values() if recipe.sampler == sampler}
     assert weights == ({0.5, 2.0} if weighs_quality(sampler) else {None})
+
+
+def test_a_share_that_is_written_twice_makes_one_recipe():
+    once, twice = recipes(section(shares=["10%"])), recipes(section(shares=["10%", "10.0%"]))
+    assert twice == once

@@ -4,6 +4,8 @@
 
 - speed: documents a second of each family of rules, of languages and of personal data, best of three on one
   set of real texts, one thread where the library allows it. No claim; a pool should not wait for its filters.
+- languages: documents a CPU second in batches, as Tamis identifies them, and text by text, as py3langid does;
+  answers that differ. Wanted: none, and 3 times as many.
 - english: the share of English texts that language identification calls something else with confidence.
   Wanted: under .2 %.
 - word order: the rules of word salad on real English texts and on the same with their words shuffled. Wanted:
@@ -23,16 +25,19 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from benchmarks._flags import begin
 from benchmarks._quality_data import Report
 from benchmarks._texts import data_folder, enough, read_texts
 from tamis.filters import Plan, measured
+from tamis.filters.language import LONGEST, identified
 from tamis.samplers.methods import METHODS, MethodProblem
 
 ENGLISH = ("p_arxiv_a", "p_mixed_free", "p_mixed_research", "t_imdb_train")
 LEAST_FOUND, MOST_MISTAKEN, CONFIDENCE = 0.8, 0.002, 0.5
 LEAST_SHUFFLED, MOST_ORDERED = 0.5, 0.0005
+LEAST_TIMES = 3.0
 PLANS = {
     "gopher": Plan(heuristics=("gopher",)),
     "fineweb": Plan(heuristics=("fineweb",)),
@@ -78,6 +83,26 @@ def bench_speed(texts: pl.DataFrame, report: Report) -> None:
         seconds = best_of_three(lambda plan=plan: measured(texts, plan))  # type: ignore[misc]
         mean = float(texts["text"].str.len_chars().mean())  # type: ignore[arg-type]
         report.line("filter_speed", measured=name, documents_per_second=len(texts) / seconds, characters=mean)
+
+
+def bench_languages(texts: pl.DataFrame, report: Report) -> None:
+    """Documents a CPU second in batches and text by text."""
+    classify = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).classify
+    identified(texts["text"].head(1))
+    began = time.process_time()
+    batched = identified(texts["text"]).rows()
+    between = time.process_time()
+    single = [classify(text) for text in texts["text"].str.slice(0, LONGEST)]
+    seconds = between - began, time.process_time() - between
+    differing = sum(one != other for one, other in zip(batched, single, strict=True))
+    report.line(
+        "filter_languages",
+        {"same": 1.0, "times": LEAST_TIMES},
+        same=1 - differing / len(texts),
+        times=seconds[1] / seconds[0],
+        documents_per_cpu_second=len(texts) / seconds[0],
+        text_by_text=len(texts) / seconds[1],
+    )
 
 
 def bench_english(texts: pl.DataFrame, report: Report) -> None:
@@ -132,6 +157,7 @@ def main() -> None:
     report = Report()
     texts = english(flags.documents, flags.seed)
     bench_speed(texts, report)
+    bench_languages(texts, report)
     bench_english(texts, report)
     bench_word_order(english(10 * flags.documents, flags.seed), flags.seed, report)
     bench_classifier(flags.pool, flags.hidden, flags.seed, report)

@@ -4,10 +4,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from tamis.filters import Plan, forbidden_by_licence, measured
 from tamis.filters.flags import wrong_language
-from tamis.filters.language import stated_code
+from tamis.filters.language import LONGEST, identified, stated_code
 from tamis.selection.filtering import stated_languages
 from tamis.settings.language_codes import counted_as, is_known, short_code
 
@@ -98,6 +99,25 @@ def test_detection_is_the_same_each_time_and_alone():
     found = measured(texts, Plan(language="stated"))
     assert found["detected_language"].to_list() == ["en", "de"] * 3
     assert found.equals(pl.concat([measured(texts[n : n + 1], Plan(language="stated")) for n in range(6)]))
+
+
+WORDS = st.sampled_from(
+    ["the", "RIVER", "und", "Brücke", "niño", "река", "река́", "川が", "e\u0301te", "🌊", "42", "\n", ""]
+)
+LANGUAGE_TEXTS = st.one_of(st.text(max_size=40), st.lists(WORDS, max_size=300).map(" ".join))
+
+
+@pytest.fixture(scope="module")
+def classify():
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).classify
+
+
+@given(texts=st.lists(LANGUAGE_TEXTS, max_size=12), size=st.integers(1, 5))
+def test_a_batch_has_the_answers_of_py3langid_for_each_text(classify, texts, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tamis.filters.language._BATCH", size)
+        found = identified(pl.Series(texts, dtype=pl.String))
+    assert found.rows() == [classify(text[:LONGEST]) for text in texts]
 
 
 def test_three_letters_are_the_two_that_mean_the_same_and_und_is_no_language():

@@ -28,10 +28,16 @@ SPREAD = 1.5  # of the score of a single pair, beyond which nothing is said abou
 LEAST_PAIRS = 8
 FOREIGN = 5.0  # what the score gains where fewer words are common ones: lists of names, other languages
 _TOKEN = r"[A-Za-z]+(?:['’][A-Za-z]+)*|[.!?…]+|[,;:()\"“”]+|[0-9][0-9.,]*|[\p{L}\p{M}]+"
-_ENDINGS = ("ing", "ed", "ly", "tion", "ness", "ment", "able", "ous", "al", "ers", "er", "est", "ity", "ies")
-_SHORT_ENDINGS = ("es", "s", "y", "e")
+_MARKS = (*',;:()"“”',)
+_ENDINGS = (
+    *("tion", "ness", "ment", "able", "ing", "ous", "ers", "est", "ity", "ies", "ed", "ly", "al", "er", "es"),
+    *("s", "y", "e"),
+)
+"""Of two that a word has, the longer one is its class."""
 _STEP = 16.0  # of the table's whole numbers
+_ONE_PAIR = 1 << 32  # sums of ratios of a text stay far below a half of it
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 _ARTICLES = ("the", "a", "an")
 _PREPOSITIONS = ("of", "to", "by", "from", "at", "with", "for", "into", "upon")
 _AFTER_NO_PREPOSITION = (
@@ -90,27 +96,6 @@ def tokens(texts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def class_of(words: list[str]) -> pl.Expr:
-    """The class of a token, where these words are classes of their own."""
-    token, low = pl.col("token"), plain(pl.col("token"))
-    endings = [pl.when(low.str.ends_with(end)).then(pl.lit(f"-{end}")) for end in _ENDINGS + _SHORT_ENDINGS]
-    kind = (
-        pl.when(low.is_in(words))
-        .then(low)
-        .when(token.str.contains(r"^[0-9]"))
-        .then(pl.lit("#"))
-        .when(token.str.contains(r"^[.!?…]"))
-        .then(pl.lit("."))
-        .when(token.str.contains(r"^[^\p{L}\p{M}]"))
-        .then(token.str.slice(0, 1))
-        .when(token.str.contains(r"^[^A-Za-z]"))
-        .then(pl.lit("other letters"))
-        .otherwise(pl.coalesce(*endings, pl.lit("-")))
-    )
-    capital = token.str.contains(r"^[A-Z]") & ~token.str.contains(r"^[A-Z]{2,}$")
-    return pl.when(capital).then(pl.lit("^") + kind).otherwise(kind)
-
-
 def plain(token: pl.Expr) -> pl.Expr:
     """A token in small letters with a straight apostrophe."""
     return token.str.to_lowercase().str.replace_all("’", "'", literal=True)
@@ -120,13 +105,14 @@ def counted(texts: pl.DataFrame, words: list[str]) -> Pairs:
     """Count the table of these texts."""
     found = tokens(texts)
     kinds, place_t = _kinds(found["token"], words)
-    classes = kinds["kind"].unique().sort().to_list()
-    class_t, text_t = _numbers(kinds["kind"], classes)[place_t], found["text"].to_numpy()
+    names = np.array(_names(words))
+    seen, class_k = np.unique(names[kinds["kind"].to_numpy()], return_inverse=True)
+    class_t, text_t = class_k[place_t], found["text"].to_numpy()
     within = text_t[:-1] == text_t[1:]
-    seen_cc = np.zeros((len(classes), len(classes)))
+    seen_cc = np.zeros((len(seen), len(seen)))
     np.add.at(seen_cc, (class_t[:-1][within], class_t[1:][within]), 1)
     chance_cc = seen_cc.sum(1, keepdims=True) * seen_cc.sum(0, keepdims=True) / seen_cc.sum()
-    return Pairs(words=words, classes=classes, ratio_cc=np.log((seen_cc + 1) / (chance_cc + 1)))
+    return Pairs(words=words, classes=seen.tolist(), ratio_cc=np.log((seen_cc + 1) / (chance_cc + 1)))
 
 
 def write(table: Pairs, path: Path) -> None:
@@ -137,19 +123,17 @@ def write(table: Pairs, path: Path) -> None:
 
 def order(texts: pl.DataFrame) -> pl.DataFrame:
     """`common_word_share`, `capital_word_share` and `word_order_score` of the frame's texts, in order."""
-    table, count = pairs(), len(texts)
+    words, class_k, packed_cc = _packed()
     found = tokens(texts)
-    kinds, place_t = _kinds(found["token"], table.words)
-    text_t, class_t = (
-        found["text"].to_numpy().astype(np.int64),
-        _numbers(kinds["kind"], table.classes)[place_t],
-    )
+    kinds, place_t = _kinds(found["token"], words)
+    size_n = np.bincount(found["text"].to_numpy(), minlength=len(texts))
     some_n, common_n, capital_n = (
-        np.bincount(text_t, kinds[name].to_numpy().astype(np.float64)[place_t], minlength=count)
+        _by_text(kinds[name].to_numpy().astype(np.int64)[place_t], size_n)
         for name in ("word", "common", "capital")
     )
-    neighbours_n, n_pairs_n = _sums(text_t, class_t, table.ratio_cc, [1], count)
-    apart_n, n_apart_n = _sums(text_t, class_t, table.ratio_cc, LAGS, count)
+    class_t = class_k[kinds["kind"].to_numpy()][place_t]
+    neighbours_n, n_pairs_n = _sums(class_t, size_n, packed_cc, [1])
+    apart_n, n_apart_n = _sums(class_t, size_n, packed_cc, LAGS)
     some_n, n_pairs = np.maximum(some_n, 1), np.maximum(n_pairs_n, 1)
     score_n = neighbours_n / n_pairs - apart_n / np.maximum(n_apart_n, 1) + SPREAD / np.sqrt(n_pairs)
     score_n += FOREIGN * np.maximum(0.35 - common_n / some_n, 0)
@@ -158,36 +142,88 @@ def order(texts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(shares).with_columns(word_order_score=judged.then(pl.Series(score_n)))
 
 
+@cache
+def _packed() -> tuple[list[str], Ints, Ints]:
+    """Return the words of the table, the class of each kind, and sum and number of a pair in one integer.
+
+    Ratios are multiples of 1 / `_STEP`, so sums of whole numbers are exact. The class after the last, of
+    tokens that the table lacks, is in no pair.
+    """
+    table = pairs()
+    none = len(table.classes)
+    places = {name: place for place, name in enumerate(table.classes)}
+    class_k = np.array([places.get(name, none) for name in _names(table.words)])
+    packed_cc = np.zeros((none + 1, none + 1), dtype=np.int64)
+    packed_cc[:none, :none] = np.round(table.ratio_cc * _STEP).astype(np.int64) + _ONE_PAIR
+    return table.words, class_k, packed_cc
+
+
+def _names(words: list[str]) -> list[str]:
+    """Return the names of the kinds of tokens by their number: in small letters, then with a capital."""
+    kinds = [*words, "#", ".", *_MARKS, "other letters", *(f"-{end}" for end in _ENDINGS), "-"]
+    return [*kinds, *(f"^{kind}" for kind in kinds)]
+
+
 def _kinds(found: pl.Series, words: list[str]) -> tuple[pl.DataFrame, Ints]:
     """`kind`, `word`, `common` and `capital` of each different token, and which of them each token is."""
     encoded = found.to_arrow().dictionary_encode()
-    token = pl.col("token")
-    kinds = pl.DataFrame({"token": pl.Series(encoded.dictionary, dtype=pl.String)}).select(
-        class_of(words).alias("kind"),
-        token.str.contains(r"^\p{L}").alias("word"),
-        plain(token).is_in(words).alias("common"),
-        token.str.contains(r"^\p{Lu}").alias("capital"),
+    names = _names(words)
+    half = len(names) // 2
+    number = {name: place for place, name in enumerate(names[:half])}
+    first_of = {**dict.fromkeys("0123456789", number["#"]), **dict.fromkeys(".!?…", number["."])}
+    first_of |= {mark: number[mark] for mark in _MARKS}
+    token, first, low = pl.col("token"), pl.col("first"), pl.col("low")
+    common = _number_of(low, {word: number[word] for word in words})
+    endings = [
+        _number_of(low.str.tail(size), {end: number[f"-{end}"] for end in _ENDINGS if len(end) == size})
+        for size in range(4, 0, -1)
+    ]
+    ending = pl.coalesce(*endings, pl.lit(number["-"], pl.Int16))
+    other = pl.when(~first.str.contains("[A-Za-z]")).then(pl.lit(number["other letters"], pl.Int16))
+    capital = first.str.contains("[A-Z]") & ~token.str.contains(r"^[A-Z]{2,}$")
+    kinds = (
+        pl.DataFrame({"token": pl.Series(encoded.dictionary, dtype=pl.String)})
+        .with_columns(first=token.str.head(1), low=plain(token))
+        .with_columns(common=common)
+        .select(
+            kind=pl.coalesce(pl.col("common"), _number_of(first, first_of), other, ending)
+            + capital.cast(pl.Int16) * half,
+            word=first.str.contains(r"\p{L}"),
+            common=pl.col("common").is_not_null(),
+            capital=first.str.contains(r"\p{Lu}"),
+        )
     )
     return kinds, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _numbers(kinds: pl.Series, classes: list[str]) -> Ints:
-    """Classes as numbers, -1 for those that the table has not."""
-    return kinds.replace_strict(classes, range(len(classes)), default=-1, return_dtype=pl.Int64).to_numpy()
+def _number_of(strings: pl.Expr, numbers: dict[str, int]) -> pl.Expr:
+    """Return the number of each string, null for one without."""
+    return strings.replace_strict(numbers, default=None, return_dtype=pl.Int16)
 
 
-def _sums(
-    text_t: Ints, class_t: Ints, ratio_cc: npt.NDArray[np.float64], lags: list[int] | range, count: int
-) -> tuple[npt.NDArray[np.float64], Ints]:
+def _sums(class_t: Ints, size_n: Ints, packed_cc: Ints, lags: list[int] | range) -> tuple[Floats, Ints]:
     """Sum [texts] and number [texts] of the ratios of words of one text that are so far apart."""
-    sum_n, number_n = np.zeros(count), np.zeros(count, dtype=np.int64)
+    # As many tokens of no class after each text keep its last words apart from the next text.
+    gap = max(lags)
+    end_n = np.cumsum(size_n + gap)
+    row = packed_cc.shape[0]
+    spaced = np.full(int(end_n[-1]) if len(end_n) else 0, row - 1, dtype=np.int64)
+    place_t = np.arange(len(class_t)) + np.repeat(np.arange(len(size_n)) * gap, size_n)
+    spaced[place_t] = class_t
+    first, flat = spaced * row, packed_cc.ravel()
+    packed = np.zeros(len(spaced), dtype=np.int64)
     for lag in lags:
-        first, second = class_t[:-lag], class_t[lag:]
-        known = (text_t[:-lag] == text_t[lag:]) & (first >= 0) & (second >= 0)
-        text = text_t[:-lag][known]
-        sum_n += np.bincount(text, ratio_cc[first[known], second[known]], minlength=count)
-        number_n += np.bincount(text, minlength=count)
-    return sum_n, number_n
+        packed[:-lag] += flat[first[:-lag] + spaced[lag:]]
+    packed_n = _by_text(packed, size_n + gap)
+    number_n = (packed_n + _ONE_PAIR // 2) // _ONE_PAIR
+    return (packed_n - number_n * _ONE_PAIR) / _STEP, number_n
+
+
+def _by_text(values_t: Ints, size_n: Ints) -> Ints:
+    """Return the sums [texts] of values of as many tokens as each text has."""
+    sums = np.concatenate([[0], np.cumsum(values_t)])
+    ends_n = np.cumsum(size_n)
+    return sums[ends_n] - sums[ends_n - size_n]
 
 
 def _count(condition: pl.Expr) -> pl.Expr:

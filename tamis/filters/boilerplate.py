@@ -45,21 +45,20 @@ LEAST_COMMON = 0.4
 
 
 def units_of(texts: pl.DataFrame) -> pl.DataFrame:
-    """The columns `MEASURES` of a frame that `with_units` made, a row per text in order: lists, or empty."""
+    """The columns `MEASURES` of units that have those of `FORM`, a row per text in order: lists, or empty."""
     rows = texts.select(text=pl.int_range(pl.len(), dtype=pl.UInt32))
     whole = TEXT.str.replace_all(_DOT_OF_ADDRESS, f"${{1}}{_DOT}${{2}}")
-    units = rows.hstack(texts.select(**FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
     units = (
-        units.filter(PROSE)
+        rows.hstack(texts.select(*FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
+        .filter(PROSE)
         .select("text", "unit")
         .explode("unit")
         .filter(pl.col("unit").str.len_chars().is_between(SHORTEST, LONGEST))
     )
-    runs = _without_names(pl.col("unit")).str.to_lowercase().str.extract_all(_RUN)
-    windows = windows_of(units.select(runs).to_series(), MOST_WORDS)
-    first = np.flatnonzero(windows.first_word == 0)  # of a longer unit, too
+    runs = _without_names(units).str.to_lowercase().str.extract_all(_RUN).list.head(MOST_WORDS)
+    windows = windows_of(runs, MOST_WORDS)
     hashes = np.zeros(len(units), dtype=np.uint64)
-    hashes[windows.document[first]] = windows.hashes[first]
+    hashes[windows.document] = windows.hashes
     found = (
         units.select("text", pl.Series("unit_hashes", hashes), unit_characters=pl.col("unit").str.len_chars())
         .group_by("text", maintain_order=True)
@@ -70,16 +69,16 @@ def units_of(texts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _without_names(unit: pl.Expr) -> pl.Expr:
+def _without_names(units: pl.DataFrame) -> pl.Series:
     """Return what a unit is known by: an X for names, addresses and words with digits, a 0 for numbers."""
-    names = (
-        unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME).str.replace_all(_NAMES, _NAME)
-    )
-    in_common = names.str.replace_all(_NAME, "", literal=True).str.len_chars()
+    unit, names = pl.col("unit"), pl.col("names")
+    plain = unit.str.replace_all(_ADDRESS, _NAME).str.replace_all(_CAPITAL, _NAME)
+    in_common = names.str.len_chars() - names.str.count_matches(_NAME, literal=True)
     says_something = (names.str.count_matches(_LOWER) >= FEWEST_LOWER) & (
         in_common >= LEAST_COMMON * unit.str.len_chars()
     )
-    return pl.when(says_something).then(names).otherwise(unit).str.replace_all(r"\d+", "0")
+    known_by = pl.when(says_something).then(names).otherwise(unit).str.replace_all(r"\d+", "0")
+    return units.select("unit", names=plain.str.replace_all(_NAMES, _NAME)).select(known_by).to_series()
 
 
 def repeated_share(flags: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.filters.rule import LINES, TEXT, ratio, share_matching
+from tamis.filters.rule import LINES, NOT_BLANK, TEXT, ratio, share_matching
 from tamis.settings.language_codes import short_code
 
 LONGEST = 1_000  # the time is linear in it, and less is enough
@@ -41,7 +41,7 @@ _WORDS_IN_A_ROW = r"(?:\p{L}{2,}[ ,.]+){8}"  # of a sentence, whatever its line 
 CODE_SHARE, CHAT_SHARE = 0.25, 0.5
 _LINE = pl.element()
 _CODE_LINES = LINES.list.eval(_LINE.str.contains(_CODE) & ~_LINE.str.contains(_WORDS_IN_A_ROW)).list.sum()
-_MANY_SYMBOLS = TEXT.str.count_matches(_SYMBOLS) > _SYMBOL_SHARE * TEXT.str.count_matches(r"\S")
+_MANY_SYMBOLS = TEXT.str.count_matches(_SYMBOLS) > _SYMBOL_SHARE * NOT_BLANK
 FORM: dict[str, pl.Expr] = {
     "code_line_share": pl.when(TEXT.str.contains(_MARKUP_OF_CODE) | _MANY_SYMBOLS)
     .then(1.0)

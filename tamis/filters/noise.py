@@ -10,11 +10,25 @@ of 190 languages count as none that are unlikely.
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tamis.base.words import CHARACTER, SPACELESS, words_among
 from tamis.filters.language import FORM, PROSE
-from tamis.filters.rule import SPOKEN, TEXT, WORDS, Rule, at_least, at_most, ratio, share_matching, under
+from tamis.filters.repetition import grams
+from tamis.filters.rule import (
+    NOT_BLANK,
+    SPOKEN,
+    TEXT,
+    Rule,
+    at_least,
+    at_most,
+    but,
+    ratio,
+    share_matching,
+    under,
+)
 from tamis.filters.word_order import order
 
 _SHORT_TEXT = 20  # characters that are no blanks, or letters; under them a share says nothing
@@ -49,12 +63,9 @@ _LEAST_LABELS = 10
 _GRAM, _GRAM_OF_CHARACTERS = 3, 12
 _LEAST_GRAMS = 4
 _WORD = pl.element()
-_GRAMS = pl.col("grams")
-_N_GRAMS = _GRAMS.list.len()
-_NOT_BLANK = TEXT.str.count_matches(r"\S")
+_N_GRAMS, _DIFFERENT_GRAMS = pl.col("n_grams"), pl.col("different_grams")
 _DIFFERENT_WORDS, _FEW_WORDS = TEXT.str.extract_all(r"\b\p{L}{3,}\b").list.n_unique(), 8  # a table has some
-_PAIRED_CHARACTERS = TEXT.str.count_matches(f"[{_PAIRED}]")
-_ASCII_LETTERS = TEXT.str.count_matches(r"[A-Za-z]")
+_PAIRED_COUNT, _ASCII_LETTERS = pl.col("paired_characters"), pl.col("ascii_letters")
 # In scripts without spaces two characters are about a word.
 _ITEM_LENGTH = _WORD.str.count_matches(_PIECE) - 0.5 * _WORD.str.count_matches(CHARACTER)
 _SHORT_ITEM = (
@@ -84,16 +95,14 @@ def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) ->
 
 
 _UNIT_MEASURES: dict[str, pl.Expr] = {
-    **FORM,
-    "letter_share": pl.when((_NOT_BLANK >= _SHORT_TEXT) & (_DIFFERENT_WORDS < _FEW_WORDS))
-    .then(ratio(TEXT.str.count_matches(r"[\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]"), _NOT_BLANK))
+    **{name: pl.col(name) for name in FORM},
+    "letter_share": pl.when((NOT_BLANK >= _SHORT_TEXT) & (_DIFFERENT_WORDS < _FEW_WORDS))
+    .then(ratio(but(r"[^\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]"), NOT_BLANK))
     .otherwise(1.0),
     "unlikely_pair_share": _shown_from(
         _SHORT_TEXT, _ASCII_LETTERS, ratio(TEXT.str.count_matches(_UNLIKELY), _ASCII_LETTERS), 0.0
     ),
-    "repeated_3_gram_share": _shown_from(
-        _LEAST_GRAMS, _N_GRAMS, 1 - ratio(_GRAMS.list.n_unique(), _N_GRAMS), 0.0
-    ),
+    "repeated_3_gram_share": _shown_from(_LEAST_GRAMS, _N_GRAMS, 1 - ratio(_DIFFERENT_GRAMS, _N_GRAMS), 0.0),
     "short_item_share": _shown_from(
         _LEAST_ITEMS,
         _ITEMS.list.len(),
@@ -106,36 +115,53 @@ _UNIT_MEASURES: dict[str, pl.Expr] = {
         share_matching(SPOKEN, r"^\p{Lu}"),
         0.0,
     ),
-    "broken_character_share": pl.when(_PAIRED_CHARACTERS > 0.5 * _NOT_BLANK)
-    .then(ratio(_PAIRED_CHARACTERS, _NOT_BLANK))
-    .otherwise(ratio(TEXT.str.extract_all(_BROKEN).list.eval(_WORD.str.len_chars()).list.sum(), _NOT_BLANK))
+    "broken_character_share": pl.when(_PAIRED_COUNT > 0.5 * NOT_BLANK)
+    .then(ratio(_PAIRED_COUNT, NOT_BLANK))
+    .otherwise(ratio(TEXT.str.extract_all(_BROKEN).list.eval(_WORD.str.len_chars()).list.sum(), NOT_BLANK))
     .clip(upper_bound=1.0),  # a mark may be a blank
 }
 MEASURES: tuple[str, ...] = (*_UNIT_MEASURES, *_ORDER_MEASURES)
 
 
 def noise(units: pl.DataFrame) -> pl.DataFrame:
-    """The columns `MEASURES` of a frame that `with_units` made, a row per text in order."""
+    """The columns `MEASURES` of units that have those of `FORM`, a row per text in order."""
     items = TEXT.str.replace_all(_TAG, "\n").str.replace_all(_BETWEEN_ITEMS, "\n")
-    return (
-        units.with_columns(items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"), grams=_grams_of(units))
-        .select(**_UNIT_MEASURES)
-        .hstack(order(units))
+    counted = units.with_columns(
+        _grams_of(units),
+        items=items.str.extract_all(r"[^\n]*[^\s][^\n]*"),
+        paired_characters=TEXT.str.count_matches(f"[{_PAIRED}]"),
+        ascii_letters=but("[^A-Za-z]"),
     )
+    return counted.select(**_UNIT_MEASURES).hstack(order(units))
 
 
-def _grams_of(units: pl.DataFrame) -> pl.Expr:
-    """Sequences of three words, or of twelve characters where most words are characters of such a script."""
-    grams = _sequences(WORDS, _GRAM)
-    if not units["text"].str.contains(SPACELESS).any():
-        return grams
-    pieces = TEXT.str.extract_all(_PIECE)
-    mostly = 2 * TEXT.str.count_matches(CHARACTER) > pieces.list.len()
-    return pl.when(mostly).then(_sequences(pieces, _GRAM_OF_CHARACTERS)).otherwise(grams)
+def _grams_of(units: pl.DataFrame) -> list[pl.Series]:
+    """Sequences of three words, or of twelve characters where most words are characters of such a script.
+
+    `n_grams` and `different_grams`: how many there are of a text, and how many different ones.
+    """
+    n_grams, different = _sequences(units["words"], _GRAM)
+    if units["text"].str.contains(SPACELESS).any():
+        pieces = TEXT.str.extract_all(_PIECE)
+        mostly = (
+            units.select(2 * TEXT.str.count_matches(CHARACTER) > pieces.list.len()).to_series().to_numpy()
+        )
+        among = units.filter(mostly).select(pieces).to_series()
+        n_grams[mostly], different[mostly] = _sequences(among, _GRAM_OF_CHARACTERS)
+    return [pl.Series("n_grams", n_grams), pl.Series("different_grams", different)]
 
 
-def _sequences(words: pl.Expr, size: int) -> pl.Expr:
-    plain = words.list.eval(_WORD.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", ""))
-    return plain.list.eval(
-        pl.concat_str(_WORD, *(_WORD.shift(-place) for place in range(1, size)), separator=" ").drop_nulls()
+def _sequences(words: pl.Series, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how many sequences of `size` words the texts have, and how many different ones [texts]."""
+    size_n = words.list.len().to_numpy().astype(np.int64)
+    encoded = words.explode().drop_nulls().to_arrow().dictionary_encode()
+    plain = (
+        pl.Series(encoded.dictionary, dtype=pl.String)
+        .str.to_lowercase()
+        .str.replace_all(r"[^\p{L}\p{N}]", "")
     )
+    hash_t = plain.hash().to_numpy()[encoded.indices.to_numpy(zero_copy_only=False)]
+    text_t = np.repeat(np.arange(len(size_n)), size_n)
+    found = grams(text_t, hash_t, size)
+    first = found.filter(pl.col("gram").is_first_distinct())["first"].to_numpy()
+    return np.maximum(size_n - size + 1, 0), np.bincount(text_t[first], minlength=len(size_n))

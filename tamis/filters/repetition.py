@@ -14,18 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tamis.filters.rule import LINES, PARAGRAPHS, TEXT, Rule, at_most, ratio, repeated, repeated_characters
+from tamis.filters.rule import LINES, TEXT, Rule, at_most, ratio, repeated, repeated_characters
 
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 _REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+_PARAGRAPHS = pl.col("paragraphs")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 Floats = npt.NDArray[np.float64]
 
 UNIT_MEASURES: dict[str, pl.Expr] = {
     "duplicate_line_share": ratio(repeated(LINES), LINES.list.len()),
-    "duplicate_paragraph_share": ratio(repeated(PARAGRAPHS), PARAGRAPHS.list.len()),
+    "duplicate_paragraph_share": ratio(repeated(_PARAGRAPHS), _PARAGRAPHS.list.len()),
     "duplicate_line_character_share": ratio(repeated_characters(LINES), TEXT.str.len_chars()),
-    "duplicate_paragraph_character_share": ratio(repeated_characters(PARAGRAPHS), TEXT.str.len_chars()),
+    "duplicate_paragraph_character_share": ratio(repeated_characters(_PARAGRAPHS), TEXT.str.len_chars()),
 }
 _GRAM_COLUMNS = {n: f"top_{n}_gram_share" for n in _TOP} | {n: f"duplicate_{n}_gram_share" for n in _REPEATED}
 MEASURES: tuple[str, ...] = (*UNIT_MEASURES, *_GRAM_COLUMNS.values())
@@ -49,13 +50,19 @@ def repetition(units: pl.DataFrame) -> pl.DataFrame:
     whole_n = np.maximum(np.bincount(text_t, length_t, minlength=len(units)), 1.0)
     columns = {}
     for n, column in _GRAM_COLUMNS.items():
-        gram_g = _grams(text_t, hash_t, n)
+        gram_g = grams(text_t, hash_t, n)
         count = _most_frequent if n in _TOP else _covered
         columns[column] = count(gram_g, text_t, length_t, n, len(units)) / whole_n
-    return units.select(**UNIT_MEASURES).with_columns(**{name: pl.Series(v) for name, v in columns.items()})
+    paragraphs = (
+        TEXT.str.replace_all(r"\n{2,}", "\n\n")
+        .str.split("\n\n")
+        .list.eval(pl.element().filter(pl.element() != ""))
+    )
+    of_units = units.with_columns(paragraphs=paragraphs).select(**UNIT_MEASURES)
+    return of_units.with_columns(**{name: pl.Series(v) for name, v in columns.items()})
 
 
-def _grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
+def grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
     """Return the n-grams within one text each: `first` (word), `gram` (hash of text and words); in order."""
     count = max(len(hash_t) - n + 1, 0)
     mixed = text_t[:count].astype(np.uint64) * _MULTIPLIER

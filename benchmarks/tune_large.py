@@ -45,7 +45,12 @@ from tamis.tuning.recipes import EXAMPLES
 
 NAME = "tune_large"
 PICK = "pick at 22M"
-PICKS: dict[str, tuple[str, str | None]] = {"ag-news": ("got-d", "10%")}
+PICKS: dict[str, tuple[str, str | None]] = {
+    "ag-news": ("got-d", "10%"),
+    "imdb": (EXAMPLES, None),
+    "banking77": ("classifier", "10%"),
+    "scicite": (EXAMPLES, None),
+}
 """Sampler and share that `tune_tasks` found, by task; `EXAMPLES` without a share for the examples alone."""
 SIZES = Sizes(preset="llama-0.3m", documents=60_000, pretraining=1_000, tokens=3_000_000)
 OPTIONS = {"sequence_length": 256, "batch_size": 32, "learning_rate": 3e-4}

@@ -168,7 +168,7 @@ class Progress:
         self._rows: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
         self.rate, self.winner, self.look = math.nan, "", 0
-        self._scoring: dict[str, float] = {}
+        self._scoring: dict[str, tuple[float, float]] = {}
         self.search: Search | None = None
         self.pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._chosen: dict[tuple[Any, ...], list[str]] = {}
@@ -229,12 +229,16 @@ class Progress:
             assert row is not None
             # Scores by the examples to fit are computed once, for all runs of the search.
             if find_sampler(name).method:
-                self._scoring[name] = (row["scoring_seconds"] or 0.0) / row["portion"]
+                whole = row["pool_seconds"] or 0.0
+                part = max((row["scoring_seconds"] or 0.0) - whole, 0.0)
+                slope = max(whole - part, 0.0) / (1 - row["portion"])
+                self._scoring[name] = whole, max(whole - slope, 0.0)
         return None
 
-    def _scoring_flop(self, recipe: TrainingRecipe) -> float:
-        """Operations of scoring the whole pool for a recipe, from the seconds of a part."""
-        return self.rate * self._scoring.get(recipe.sampler or "", 0.0)
+    def _scoring_flop(self, recipe: TrainingRecipe) -> tuple[float, float]:
+        """Operations of scoring for a recipe: of the whole pool, and of no document at all."""
+        whole, start = self._scoring.get(recipe.sampler or "", (0.0, 0.0))
+        return self.rate * whole, self.rate * start
 
     def _forget_failures(self) -> tuple[int, str]:
         """Delete the rows of runs that a person may have made again; return how many have failed, and why.
@@ -260,7 +264,7 @@ class Progress:
         """The budget in operations."""
         if self.section.budget is None:
             runs = 2 * self.section.pairs + len(self.recipes.by_name)
-            scoring = [self._scoring_flop(recipe) for recipe in self.recipes.by_name.values()]
+            scoring = [self._scoring_flop(recipe)[0] for recipe in self.recipes.by_name.values()]
             scores = math.fsum(scoring) + max(scoring)
             return runs * self.tuning.dearest + scores + self.choosing + self._spent(RATE)
         compute = parse_compute(self.section.budget)
@@ -285,7 +289,8 @@ class Progress:
             Recipe(
                 name=name,
                 flop=self.tuning.flop(recipe, section.tokens),
-                scoring=self._scoring_flop(recipe),
+                scoring=self._scoring_flop(recipe)[0],
+                start=self._scoring_flop(recipe)[1],
                 fixed=name in self.recipes.fixed,
             )
             for name, recipe in self.recipes.by_name.items()
@@ -491,6 +496,11 @@ class Progress:
             evaluations=tuning.options[recipe.model].evaluations if planned.part == GUARD else 1,
         )
         doc_ids, scoring_seconds = self._documents(planned, seed)
+        pool_seconds = None
+        if planned.part == RATE and recipe.sampler and find_sampler(recipe.sampler).method:
+            # Of a part of the pool most may be what comes before the first document.
+            _, pool_seconds = self._documents(replace(planned, portion=1.0), seed)
+            scoring_seconds += pool_seconds
         about = {
             "target": self.section.target,
             "part": planned.part,
@@ -501,6 +511,7 @@ class Progress:
             "look": planned.look,
             "flop": tuning.flop(recipe, size.tokens),
             "scoring_seconds": scoring_seconds,
+            "pool_seconds": pool_seconds,
             "control": self.control.name if planned.part == GUARD and self.control else None,
         }
         return BatchRun(

@@ -56,18 +56,18 @@ GRID = 4_001
 class Recipe:
     """A way to train: `flop` of a run at full tokens, `scoring`: of scoring the pool for it, before the run.
 
-    `fixed`: reaches the last round.
+    `start`: of scoring no document at all, such as of fitting a classifier. `fixed`: reaches the last round.
     """
 
     name: str
     flop: float
     scoring: float = 0.0
+    start: float = 0.0
     fixed: bool = False
 
-    @property
-    def cost(self) -> float:
-        """FLOP of a run with its scores."""
-        return self.flop + self.scoring
+    def cost(self, share: float = 1.0) -> float:
+        """FLOP of a run with its scores, at a share of tokens and pool."""
+        return self.start + share * (self.flop + max(self.scoring - self.start, 0.0))
 
 
 class Asked(NamedTuple):
@@ -231,8 +231,8 @@ class Search:
             return None
         best = order[0]
         near = [name for name in order if fit.behind(name, best) <= fit.error(name, best)]
-        least = min(self._recipes[name].cost for name in near)
-        return next(name for name in near if self._recipes[name].cost <= least / (1 - THRIFT))
+        least = min(self._recipes[name].cost() for name in near)
+        return next(name for name in near if self._recipes[name].cost() <= least / (1 - THRIFT))
 
     def alike(self, name: str) -> list[str]:
         """Return recipes of the present round within a standard error of one, best first.
@@ -242,12 +242,12 @@ class Search:
         fit = self._fit()
         if name not in fit.names:
             return []
-        least = self._recipes[name].cost * (1 - THRIFT)
+        least = self._recipes[name].cost() * (1 - THRIFT)
         return [
             other
             for other in self._ordered(fit, self._planned()[1])
             if other not in (name, self._reference)
-            and self._recipes[other].cost >= least
+            and self._recipes[other].cost() >= least
             and abs(fit.behind(other, name)) <= fit.error(other, name)
         ]
 
@@ -289,7 +289,7 @@ class Search:
         rows = _rows(searched, self.shares)
         for place, share in enumerate(self.shares[-len(counts) :]):
             left = self._budget - self.reserved - self._cost(earlier)
-            row = share * math.fsum(self._recipes[name].cost for name in alive)
+            row = math.fsum(self._recipes[name].cost(share) for name in alive)
             seeds = range(first, first + _seeds(left, [row, *rows[place + 1 :]]))
             runs = [Asked(name, seed, share) for seed in seeds for name in alive]
             if any(run not in self._told for run in runs):
@@ -349,7 +349,7 @@ class Search:
 
     def _cost(self, runs: Iterable[Asked]) -> float:
         # Summed exactly: a sum that depended on the order of its terms would depend on that of the tells.
-        return math.fsum(self._flop.get(run, run.share * self._recipes[run.recipe].cost) for run in set(runs))
+        return math.fsum(self._flop.get(run, self._recipes[run.recipe].cost(run.share)) for run in set(runs))
 
     def _tie(self, name: str) -> bytes:
         return hashlib.blake2b(f"{self._seed}:{name}".encode(), digest_size=8).digest()
@@ -370,9 +370,9 @@ class Search:
         searched = [recipe for recipe in by_tie if recipe.fixed]
         free = by_tie[len(searched) :]
         if len(searched) < 2:
-            searched.append(min(free, key=lambda recipe: recipe.cost))
+            searched.append(min(free, key=lambda recipe: recipe.cost()))
         if not _pays(searched, shares, left):
-            least = SEEDS * SHARES[-1] * math.fsum(recipe.cost for recipe in searched)
+            least = SEEDS * math.fsum(recipe.cost(SHARES[-1]) for recipe in searched)
             raise BudgetTooSmallError(budget, self.reserved, least, len(searched), SEEDS, self.pairs)
         for recipe in free:
             if recipe not in searched and _pays([*searched, recipe], shares, left):
@@ -520,13 +520,12 @@ def _counts(free: int) -> list[int]:
 
 def _rows(recipes: list[Recipe], shares: list[float]) -> list[float]:
     """Return the compute of a seed in each round, if the dearest recipes stay."""
-    fixed = math.fsum(recipe.cost for recipe in recipes if recipe.fixed)
-    free = sorted((recipe.cost for recipe in recipes if not recipe.fixed), reverse=True)
-    counts = _counts(len(free))
-    return [
-        share * (fixed + math.fsum(free[:count]))
-        for count, share in zip(counts, shares[-len(counts) :], strict=True)
-    ]
+    counts, rows = _counts(sum(not recipe.fixed for recipe in recipes)), []
+    for count, share in zip(counts, shares[-len(counts) :], strict=True):
+        fixed = math.fsum(recipe.cost(share) for recipe in recipes if recipe.fixed)
+        free = sorted((recipe.cost(share) for recipe in recipes if not recipe.fixed), reverse=True)
+        rows.append(fixed + math.fsum(free[:count]))
+    return rows
 
 
 def _seeds(left: float, rows: list[float]) -> int:
@@ -562,7 +561,7 @@ def _checked(recipes: Sequence[Recipe], reference: str) -> list[Recipe]:
     if len(names) > MOST_RECIPES:
         raise RecipesError(f"{len(names)} recipes; at most {MOST_RECIPES} are searched")
     for recipe in recipes:
-        for name in ("flop", "scoring"):
+        for name in ("flop", "scoring", "start"):
             if not 0 <= as_number(value := getattr(recipe, name)) < math.inf:
                 raise BadArgumentError(f"{name} of {recipe.name}", repr(value), "a number, 0 or more")
     if not math.fsum(recipe.flop for recipe in recipes) > 0:

@@ -69,7 +69,8 @@ _RUN = (
     many(real("curve_loss", "loss at each number of tokens in curve_tokens, in bits per byte")),
     text("failure", "why the run has no losses; null if the run has losses"),
     real("seconds", "duration of training and evaluation, in seconds"),
-    real("scoring_seconds", "duration of scoring the pool for its documents; 0 with scores that exist"),
+    real("scoring_seconds", "duration of scoring documents before the run; 0 with scores that exist"),
+    real("pool_seconds", "duration of scoring the whole pool; null but for the part rate"),
 )
 
 TUNE_RUNS = Table(name="tune_runs", key=("run",), text=(), sealed=True, columns=_RUN)

@@ -196,7 +196,7 @@ CASES = [
 @pytest.mark.parametrize(("changed", "share"), CASES)
 def test_no_budget_is_passed_by_search_guard_and_choosing(project, changed, share, clock):
     clock.step = 0.05
-    tuning = made_tuning(project, choosing=3.0, **{"samplers": ["got-d", "classifier"]} | changed)
+    tuning = made_tuning(project, choosing=3.0, **{"samplers": ["got-d", "dsir"]} | changed)
     rate = DEAREST / 16 / SECONDS
     progress, _ = play(project, tuning, fails(share, 1))
     rows = table(project)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tamis.duplicates.minhash import windows_of
-from tamis.filters.language import FORM, PROSE
+from tamis.filters.language import LINE_SHARES, PROSE
 from tamis.filters.rule import TEXT, Rule, at_most, ratio
 
 SHARE = "repeated_unit_share"
@@ -45,11 +45,11 @@ LEAST_COMMON = 0.4
 
 
 def units_of(texts: pl.DataFrame) -> pl.DataFrame:
-    """The columns `MEASURES` of units that have those of `FORM`, a row per text in order: lists, or empty."""
+    """The columns `MEASURES` of units with `LINE_SHARES`, a row per text in order: lists, or empty."""
     rows = texts.select(text=pl.int_range(pl.len(), dtype=pl.UInt32))
     whole = TEXT.str.replace_all(_DOT_OF_ADDRESS, f"${{1}}{_DOT}${{2}}")
     units = (
-        rows.hstack(texts.select(*FORM, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
+        rows.hstack(texts.select(*LINE_SHARES, unit=whole.str.extract_all(_UNIT).list.head(MOST_UNITS)))
         .filter(PROSE)
         .select("text", "unit")
         .explode("unit")

@@ -18,8 +18,7 @@ from tamis.filters import boilerplate, fineweb, gopher, noise, repetition, word_
 from tamis.filters.form.model import MEASURES as FORM_MEASURES
 from tamis.filters.form.model import MODEL, default_model
 from tamis.filters.form.statistics import form, tables_digest
-from tamis.filters.language import FORM as FORM_OF_LINES
-from tamis.filters.language import identified, identifier_version, stated_code
+from tamis.filters.language import LINE_SHARES, identified, identifier_version, stated_code
 from tamis.filters.personal_data import COUNTS, KINDS, personal_data
 from tamis.filters.phone_numbers import DEFAULT_REGIONS, phone_rules_version
 from tamis.filters.rule import Rule, broken_rules, with_units
@@ -59,8 +58,8 @@ _MEASURE: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "boilerplate": boilerplate.units_of,
     FORM: lambda units: default_model().judge(form(units["text"])),
 }
-OF_FORM = frozenset({"noise", "boilerplate"})
-"""Families that pass over code and conversations, by the form of the lines."""
+PASSES_OVER_CODE = frozenset({"noise", "boilerplate"})
+"""Families that read `LINE_SHARES`, since they are not meant for code and conversations."""
 LanguageSource = Literal["stated", "detected"]
 __all__ = ["COUNTS", "FAMILIES", "MEASURES", "Plan", "measured"]
 
@@ -118,8 +117,8 @@ def measured(texts: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     frames = []
     if plan.heuristics:
         units = with_units(texts.select("text"))
-        if not OF_FORM.isdisjoint(plan.heuristics):
-            units = units.with_columns(**FORM_OF_LINES)
+        if not PASSES_OVER_CODE.isdisjoint(plan.heuristics):
+            units = units.with_columns(**LINE_SHARES)
         families = [family for family in FAMILIES if family in plan.heuristics]
         found = pl.concat([_MEASURE[family](units) for family in families], how="horizontal")
         rules = [rule for family in families for rule in FAMILIES[family] if not rule.of_pool]

@@ -42,7 +42,7 @@ CODE_SHARE, CHAT_SHARE = 0.25, 0.5
 _LINE = pl.element()
 _CODE_LINES = LINES.list.eval(_LINE.str.contains(_CODE) & ~_LINE.str.contains(_WORDS_IN_A_ROW)).list.sum()
 _MANY_SYMBOLS = TEXT.str.count_matches(_SYMBOLS) > _SYMBOL_SHARE * NOT_BLANK
-FORM: dict[str, pl.Expr] = {
+LINE_SHARES: dict[str, pl.Expr] = {
     "code_line_share": pl.when(TEXT.str.contains(_MARKUP_OF_CODE) | _MANY_SYMBOLS)
     .then(1.0)
     .otherwise(ratio(_CODE_LINES, LINES.list.len())),
@@ -114,16 +114,18 @@ class _Model:
 def _model() -> _Model:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    made = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     return _Model(
-        identifier=made,
-        next_m=np.asarray(made.tk_nextmove, dtype=np.uint32),
-        row_s=np.asarray(made.tk_row, dtype=np.uint32) * np.uint32(256),
-        feature_s=np.asarray(made.tk_output, dtype=np.int32),
-        weight_fl=made.nb_ptc.astype(np.float32),  # a product with half precision takes three times as long
-        prior_l=made.nb_pc,
-        languages=list(made.nb_classes),
-        alike=list(made._alias_pairs),
+        identifier=identifier,
+        next_m=np.asarray(identifier.tk_nextmove, dtype=np.uint32),
+        row_s=np.asarray(identifier.tk_row, dtype=np.uint32) * np.uint32(256),
+        feature_s=np.asarray(identifier.tk_output, dtype=np.int32),
+        weight_fl=identifier.nb_ptc.astype(
+            np.float32
+        ),  # a product with half precision takes three times as long
+        prior_l=identifier.nb_pc,
+        languages=list(identifier.nb_classes),
+        alike=list(identifier._alias_pairs),
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tamis.base.words import CHARACTER, SPACELESS, words_among
-from tamis.filters.language import FORM, PROSE
+from tamis.filters.language import LINE_SHARES, PROSE
 from tamis.filters.repetition import grams
 from tamis.filters.rule import (
     NOT_BLANK,
@@ -95,7 +95,7 @@ def _shown_from(least: int, count: pl.Expr, share: pl.Expr, otherwise: float) ->
 
 
 _UNIT_MEASURES: dict[str, pl.Expr] = {
-    **{name: pl.col(name) for name in FORM},
+    **{name: pl.col(name) for name in LINE_SHARES},
     "letter_share": pl.when((NOT_BLANK >= _SHORT_TEXT) & (_DIFFERENT_WORDS < _FEW_WORDS))
     .then(ratio(but(r"[^\p{L}\p{M}\p{So}\p{Sk}\x{200d}\x{fe0f}]"), NOT_BLANK))
     .otherwise(1.0),
@@ -124,7 +124,7 @@ MEASURES: tuple[str, ...] = (*_UNIT_MEASURES, *_ORDER_MEASURES)
 
 
 def noise(units: pl.DataFrame) -> pl.DataFrame:
-    """The columns `MEASURES` of units that have those of `FORM`, a row per text in order."""
+    """The columns `MEASURES` of units with `LINE_SHARES`, a row per text in order."""
     items = TEXT.str.replace_all(_TAG, "\n").str.replace_all(_BETWEEN_ITEMS, "\n")
     counted = units.with_columns(
         _grams_of(units),
@@ -143,11 +143,10 @@ def _grams_of(units: pl.DataFrame) -> list[pl.Series]:
     n_grams, different = _sequences(units["words"], _GRAM)
     if units["text"].str.contains(SPACELESS).any():
         pieces = TEXT.str.extract_all(_PIECE)
-        mostly = (
-            units.select(2 * TEXT.str.count_matches(CHARACTER) > pieces.list.len()).to_series().to_numpy()
-        )
-        among = units.filter(mostly).select(pieces).to_series()
-        n_grams[mostly], different[mostly] = _sequences(among, _GRAM_OF_CHARACTERS)
+        are_most = 2 * TEXT.str.count_matches(CHARACTER) > pieces.list.len()
+        mostly = units.select(are_most).to_series().to_numpy()
+        of_these = units.filter(mostly).select(pieces).to_series()
+        n_grams[mostly], different[mostly] = _sequences(of_these, _GRAM_OF_CHARACTERS)
     return [pl.Series("n_grams", n_grams), pl.Series("different_grams", different)]
 
 
@@ -155,13 +154,13 @@ def _sequences(words: pl.Series, size: int) -> tuple[npt.NDArray[np.int64], npt.
     """Return how many sequences of `size` words the texts have, and how many different ones [texts]."""
     size_n = words.list.len().to_numpy().astype(np.int64)
     encoded = words.explode().drop_nulls().to_arrow().dictionary_encode()
-    plain = (
-        pl.Series(encoded.dictionary, dtype=pl.String)
-        .str.to_lowercase()
+    distinct = pl.Series(encoded.dictionary, dtype=pl.String)
+    hash_t = (
+        distinct.str.to_lowercase()
         .str.replace_all(r"[^\p{L}\p{N}]", "")
+        .hash()
+        .to_numpy()[encoded.indices.to_numpy(zero_copy_only=False)]
     )
-    hash_t = plain.hash().to_numpy()[encoded.indices.to_numpy(zero_copy_only=False)]
     text_t = np.repeat(np.arange(len(size_n)), size_n)
-    found = grams(text_t, hash_t, size)
-    first = found.filter(pl.col("gram").is_first_distinct())["first"].to_numpy()
+    first = grams(text_t, hash_t, size).filter(pl.col("gram").is_first_distinct())["first"].to_numpy()
     return np.maximum(size_n - size + 1, 0), np.bincount(text_t[first], minlength=len(size_n))

@@ -236,7 +236,7 @@ class Progress:
         return None
 
     def _scoring_flop(self, recipe: TrainingRecipe) -> tuple[float, float]:
-        """Operations of scoring for a recipe: of the whole pool, and of no document at all."""
+        """Operations of scoring the whole pool for a recipe, and of what precedes the first document."""
         whole, start = self._scoring.get(recipe.sampler or "", (0.0, 0.0))
         return self.rate * whole, self.rate * start
 
@@ -562,9 +562,9 @@ class Progress:
         if not ships and not OF_FIT.isdisjoint(sampler.score_columns):
             read = [name for name in sampler.score_columns if name in OF_FIT]
             began = perf_counter()
-            _ = self._fit_scores
+            scores = self._fit_scores.select("doc_id", *read)
             seconds += perf_counter() - began
-            pool = pool.drop(read).join(self._fit_scores.select("doc_id", *read), on="doc_id", how="left")
+            pool = pool.drop(read).join(scores, on="doc_id", how="left")
         if portion < 1:
             drawn = keyed_uniform(pool["doc_id"], seed, "tune.pool")
             pool = pool.filter(pl.Series(drawn <= portion))

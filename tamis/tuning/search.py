@@ -56,7 +56,7 @@ GRID = 4_001
 class Recipe:
     """A way to train: `flop` of a run at full tokens, `scoring`: of scoring the pool for it, before the run.
 
-    `start`: of scoring no document at all, such as of fitting a classifier. `fixed`: reaches the last round.
+    `start`: the part of that which precedes the first document, such as fitting a classifier. `fixed`: reaches the last round.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Recipe:
 
     def cost(self, share: float = 1.0) -> float:
         """FLOP of a run with its scores, at a share of tokens and pool."""
-        return self.start + share * (self.flop + max(self.scoring - self.start, 0.0))
+        return self.start + share * (self.flop + self.scoring - self.start)
 
 
 class Asked(NamedTuple):

@@ -135,10 +135,7 @@ TUNE_ANSWERS = Table(
         integer("fitted", "training examples that samplers of the search were given"),
         integer("validated", "training examples that runs of the search were measured on"),
         real("budget_flop", "budget, in operations"),
-        real(
-            "choosing_flop",
-            "operations of choosing, from its seconds and the speed of this machine",
-        ),
+        real("choosing_flop", "operations of choosing, from its seconds and the speed of this machine"),
         real("search_flop", "operations of the search, with scores that it computed"),
         real("guard_flop", "operations of the guard"),
         real("own_flop", "operations of one run of the winner"),

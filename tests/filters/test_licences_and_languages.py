@@ -116,8 +116,8 @@ def classify():
 def test_a_batch_has_the_answers_of_py3langid_for_each_text(classify, texts, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tamis.filters.language._BATCH", size)
-        found = identified(pl.Series(texts, dtype=pl.String))
-    assert found.rows() == [classify(text[:LONGEST]) for text in texts]
+        languages = identified(pl.Series(texts, dtype=pl.String))
+    assert languages.rows() == [classify(text[:LONGEST]) for text in texts]
 
 
 def test_three_letters_are_the_two_that_mean_the_same_and_und_is_no_language():

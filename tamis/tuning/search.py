@@ -56,7 +56,8 @@ GRID = 4_001
 class Recipe:
     """A way to train: `flop` of a run at full tokens, `scoring`: of scoring the pool for it, before the run.
 
-    `start`: the part of that which precedes the first document, such as fitting a classifier. `fixed`: reaches the last round.
+    `start`: the part of that which precedes the first document, such as fitting a classifier. `fixed`:
+    reaches the last round.
     """
 
     name: str

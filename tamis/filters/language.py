@@ -120,9 +120,8 @@ def _model() -> _Model:
         next_m=np.asarray(identifier.tk_nextmove, dtype=np.uint32),
         row_s=np.asarray(identifier.tk_row, dtype=np.uint32) * np.uint32(256),
         feature_s=np.asarray(identifier.tk_output, dtype=np.int32),
-        weight_fl=identifier.nb_ptc.astype(
-            np.float32
-        ),  # a product with half precision takes three times as long
+        # A product with half precision takes three times as long.
+        weight_fl=identifier.nb_ptc.astype(np.float32),
         prior_l=identifier.nb_pc,
         languages=list(identifier.nb_classes),
         alike=list(identifier._alias_pairs),

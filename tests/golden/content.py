@@ -496,7 +496,8 @@ TABLES |= {
 # the code's version; digests over clocks; clocks, costs and memory; and what another field or answer says.
 FIELDS_NOT_READ = {
     "*": "attempt checkpoint fingerprint input_key last_passed left_at made_at manifest mlflow_run "
-    "peak_memory_bytes receipt seal seconds evaluation_seconds withdrawn_at found_at failed_at",
+    "peak_memory_bytes receipt seal seconds evaluation_seconds scoring_seconds pool_seconds withdrawn_at "
+    "found_at failed_at",
     "documents": "first_seen",
     # Null where no corpus is split, as here.
     "occurrences": "passage_of passage_number passage_count passage_begin passage_gap",

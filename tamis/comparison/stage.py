@@ -168,17 +168,25 @@ def _compared(snapshot: Snapshot) -> bool:
     return snapshot.project.settings.sampler_trials.model is not None
 
 
+def _nothing(snapshot: Snapshot) -> tuple[str, ...]:
+    return ()
+
+
 def ranking_edges(
     samplers: Callable[[Snapshot], Iterable[str]],
     target: PartitionMapping,
     reads_vectors: Callable[[str], bool] = computes_itself,
+    replaced: Callable[[Snapshot], Iterable[str]] = _nothing,
 ) -> tuple[Edge, ...]:
-    """Return what samplers rank by as inputs: scores, and vectors where a sampler reads them itself."""
+    """Return what samplers rank by as inputs: scores, and vectors where a sampler reads them itself.
+
+    `replaced`: score columns in whose place a [[score]] is read.
+    """
 
     def scored(stage: Stage, mapping: PartitionMapping) -> Edge:
         def is_read(snapshot: Snapshot) -> bool:
-            columns = (name for one in samplers(snapshot) for name in find_sampler(one).score_columns)
-            return stage.name in scored_by(columns)
+            columns = {name for one in samplers(snapshot) for name in find_sampler(one).score_columns}
+            return stage.name in scored_by(columns.difference(replaced(snapshot)))
 
         return edge(stage.name, when(is_read, mapping))
 

@@ -2,18 +2,16 @@
 
 from collections.abc import Collection
 
-from tamis.comparison.stage import ranking_edges
 from tamis.graph.plan import input_key, upstream
 from tamis.graph.snapshot import ProjectSnapshot
 from tamis.project import Project
 from tamis.records.current_values import CurrentValues
 from tamis.records.manifest import ManifestError, ManifestFolder
-from tamis.selection import find_sampler
 from tamis.selection.stage import pool_edges
-from tamis.settings.samplers import SCORE
+from tamis.settings.samplers import SCORE, weighs_quality
 from tamis.stage import Edge
 from tamis.tuning.recipes import TrainingRecipe
-from tamis.tuning.stage import run_stage, target_of
+from tamis.tuning.stage import ranking_inputs, run_stage
 
 Entry = tuple[str, str]
 
@@ -37,8 +35,12 @@ def seconds_of_choosing(
     project: Project, snapshot: ProjectSnapshot, current: CurrentValues, samplers: Collection[str]
 ) -> float:
     """Return how long the steps took that samplers need, and a random choice does not."""
-    reads = ranking_edges(lambda _: samplers, target_of, lambda name: find_sampler(name).reads_vectors)
-    entries = _with_inputs(reads, snapshot) - _with_inputs(pool_edges(), snapshot)
+    tune = project.settings.tune
+    weighed = tune is not None and tune.quality is not None and any(map(weighs_quality, samplers))
+    ranked_by = (*samplers, *((f"{SCORE}:{tune.quality}",) if tune and weighed else ()))
+    entries = _with_inputs(ranking_inputs(lambda _: ranked_by), snapshot) - _with_inputs(
+        pool_edges(), snapshot
+    )
     folder, seconds = ManifestFolder.of(project.home), 0.0
     for entry in sorted(entries):
         value = current.get(entry)

@@ -11,7 +11,7 @@ from tamis.mixture.stage import DESIGN_STAGE, MIXTURE_STAGE, recipe_settings
 from tamis.selection import find_sampler
 from tamis.selection.stage import filter_settings, measured_by, pool_edges
 from tamis.settings.references import mixture_presets
-from tamis.settings.samplers import SCORE
+from tamis.settings.samplers import QUALITY_SCORES, SCORE
 from tamis.stage import (
     Automation,
     Edge,
@@ -239,6 +239,16 @@ def _ranked_by(snapshot: Snapshot) -> tuple[str, ...]:
     return (*tune.samplers, *((f"{SCORE}:{tune.quality}",) if tune.quality else ()))
 
 
+def ranking_inputs(ranked_by: Names) -> tuple[Edge, ...]:
+    """Return what the samplers of [tune] rank by as inputs; its quality takes the place of the judge's."""
+
+    def replaced(snapshot: Snapshot) -> tuple[str, ...]:
+        tune = snapshot.project.settings.tune
+        return QUALITY_SCORES if tune is not None and tune.quality is not None else ()
+
+    return ranking_edges(ranked_by, target_of, lambda sampler: find_sampler(sampler).reads_vectors, replaced)
+
+
 def target_of(snapshot: Snapshot, partition: str) -> tuple[str, ...]:
     """Return the target of [tune]: a mapping for an edge."""
     tune = snapshot.project.settings.tune
@@ -268,7 +278,7 @@ def _edges(ranked_by: Names, models: Names) -> tuple[Edge, ...]:
 
     return (
         *pool_edges(),
-        *ranking_edges(ranked_by, target_of, lambda sampler: find_sampler(sampler).reads_vectors),
+        *ranking_inputs(ranked_by),
         edge("tokenizer", when(any_fresh, only)),
         edge("base_models", read),
     )

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from projects import Imagined, base_model, corpus, plain_project, selection, settings, target
+from projects import Imagined, base_model, corpus, plain_project, score, selection, settings, target
 
 from tamis.graph.plan import due_partitions, input_key
 from tamis.graph.stages import stages
 from tamis.records.current_values import CurrentValue
-from tamis.settings.samplers import SAMPLERS
+from tamis.settings.samplers import SAMPLERS, weighs_quality
 
 ENTRY = ("density_scores", "")
 
@@ -113,3 +113,47 @@ def test_versions_of_samplers_are_settings_of_all_that_ranks_by_them(tmp_path):
     assert "sampler_version" not in chosen(snapshot, "near")
     assert stages()["mixture_design"].settings(snapshot, "")["sampler_versions"] == {"dsir": "2"}
     assert stages()["sampler_trials"].settings(snapshot, "")["sampler_versions"] == {"classifier": "2"}
+
+
+def _of_selection(name: str, **quality: str) -> str:
+    return selection("chosen", name, target="goal", **quality)
+
+
+def _of_trials(name: str) -> str:
+    return f'[sampler_trials]\nmodel = "small"\ntarget = "goal"\nsamplers = ["{name}"]\n'
+
+
+def _of_tune(name: str, quality: str = "") -> str:
+    text = f'[tune]\ntarget = "goal"\nmodels = ["small"]\nsamplers = ["{name}"]\n'
+    return text + (f'quality = "{quality}"\n' if quality else "")
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        write(name, **more)
+        for write, without in (
+            (_of_selection, {"got-d-contrast"}),
+            (_of_trials, {"got-d-contrast"}),
+            (_of_tune, {"got-d-contrast", "got-d-debiased"}),
+        )
+        for name in (*SAMPLERS, "score:edu", "perplexity:small", "target-path:small", "ask-llm:judge")
+        if name not in without
+        for more in ([{}, {"quality": "edu"}] if weighs_quality(name) and write is not _of_trials else [{}])
+    ],
+)
+def test_no_stage_that_is_made_waits_for_an_input_that_never_is(tmp_path, section):
+    text = settings(
+        corpus(),
+        target(train=110, held_out=40),
+        score("edu", "edu", range=[0, 5]),
+        base_model(),
+        '[perplexity]\nmodel = "small"',
+        section,
+    )
+    snapshot = plain_project(tmp_path / "project", text).snapshot
+    for stage in stages().values():
+        for key in snapshot.keys(stage.partitions) if stage.active(snapshot) else ():
+            read = {edge.asset for edge in stage.edges if edge.partitions(snapshot, key)}
+            unmade = {name for name in read if not stages()[name].active(snapshot)}
+            assert not unmade, f"{stage.name}[{key}]"

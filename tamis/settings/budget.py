@@ -6,6 +6,7 @@ Amounts are exact fractions, so "0.1%" of 3,000 documents is 3 on every machine.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from numbers import Integral
 from typing import Literal, get_args
@@ -100,6 +101,23 @@ def parse_compute(compute: str) -> Compute:
     if unit == "flop":
         return Compute(amount=amount, unit="flop")
     return Compute(amount=amount * SECONDS[unit], unit="seconds")
+
+
+def compute_of(amount: float, unit: Literal["flop", "seconds", "percent"]) -> str:
+    """Return an amount of compute as `parse_compute` reads it, rounded up to three digits.
+
+    Raises `BadComputeError` for an amount that is not above 0, or too large.
+    """
+    if not 0 < amount < MOST_COMPUTE:
+        raise BadComputeError(amount)
+    name = {"flop": "flop", "percent": "%", "seconds": "s"}[unit]
+    if unit == "seconds":
+        name = max(("s", *(name for name in SECONDS if SECONDS[name] <= amount / 2)), key=SECONDS.__getitem__)
+        amount /= SECONDS[name]
+    rounded = Context(prec=3, rounding=ROUND_CEILING).create_decimal(Decimal(amount)).normalize()
+    if unit == "flop":
+        return f"{max(rounded, Decimal(1)):.2e}flop".replace("e+", "e")
+    return f"{rounded:f}{name}"
 
 
 class ImpossibleSharesError(PermanentError, ValueError):

@@ -56,9 +56,9 @@ def answer(winner: str, verdict: Verdict, net: Net, measured: Measured, alike: S
         return Answer(
             kind=Kind.NO_GAIN,
             sentence=(
-                f"Choosing does not pay here: {measured}, {winner} is {_verdict(verdict.goal)} "
-                f"{measured.reference} on {measured.target} ({_signed(verdict.goal)}); a difference of "
-                f"{number(verdict.seen)} would have been seen in four cases of five."
+                f"Choosing does not pay here: {measured}, {winner} is {_verdict(verdict)} "
+                f"{measured.reference} on {measured.target} ({_signed(verdict.goal)}){_strictness(verdict)}; "
+                f"a difference of {number(verdict.seen)} would have been seen in four cases of five."
             ),
         )
     if verdict.harms and verdict.control is not None:
@@ -117,9 +117,17 @@ def gain_of_mixture(difference: Difference, measured: Measured) -> Answer:
     )
 
 
-def _verdict(difference: Difference) -> str:
+def _verdict(verdict: Verdict) -> str:
     """Return what a winner is that did not ship: also one that is worse by its 90 % interval."""
-    return "worse than" if difference.low > 0 else "not proven better than"
+    return "worse than" if verdict.goal.low > 0 else "not proven better than"
+
+
+def _strictness(verdict: Verdict) -> str:
+    """Return why a winner did not ship whose interval is below 0: later looks need more than the interval."""
+    if verdict.goal.high >= 0:
+        return ""
+    level = percent(verdict.level, 2)
+    return f", since look {verdict.look} at the same examples asks for a one-sided level of {level}"
 
 
 def _by(verb: str, difference: Difference, measured: Measured) -> str:

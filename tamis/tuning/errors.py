@@ -15,7 +15,8 @@ class UnknownRecipeError(UnknownNameError, ValueError):
 class BudgetTooSmallError(PermanentError, ValueError):
     """The budget does not pay for the guard's runs and a search of two recipes, in FLOP.
 
-    `before`: spent before the search begins, on choosing and on the run that measures the speed.
+    `before`: spent before the search begins, on choosing and on the runs that measure the speed; `measured`:
+    whether all of it is known. `enough`: a budget that would do, in the unit of tamis.toml; "" if unknown.
     """
 
     def __init__(
@@ -27,17 +28,20 @@ class BudgetTooSmallError(PermanentError, ValueError):
         seeds: int,
         pairs: int,
         before: float = 0.0,
+        enough: str = "",
+        measured: bool = True,
     ) -> None:
-        self.budget, self.needed = budget, guard + search + before
+        self.budget, self.needed, self.enough = budget, guard + search + before, enough
         self.guard, self.search = guard, search
         self.arms, self.seeds, self.pairs = arms, seeds, pairs
         runs = f"{counted(2 * pairs, 'run')} of the guard"
         recipes = f"{counted(arms, 'recipe')} with {counted(seeds, 'seed')} each"
         choosing = f"{significant(before)} for choosing and the measured speed, " if before else ""
+        cure = "is enough" if measured else "is the least, to which choosing adds"
         super().__init__(
             f"the budget of {significant(budget)} FLOP is too small; the smallest search takes "
             f"{significant(self.needed)} FLOP: {significant(guard)} for the {runs}, {choosing}and "
-            f"{significant(search)} for {recipes}"
+            f"{significant(search)} for {recipes}" + (f'; budget = "{enough}" {cure}' if enough else "")
         )
 
 
@@ -57,15 +61,34 @@ class TooFewExamplesError(PermanentError, ValueError):
 
 
 class TooFewPairsError(PermanentError, ValueError):
-    """Too few pairs of runs, winner and reference, ended with a loss."""
+    """Too few pairs of runs, winner and reference, ended with a loss.
 
-    def __init__(self, pairs: int, needed: int) -> None:
+    `failed`: runs that the next call makes again. `diverged`: runs that it does not. `reason`: of the last
+    failure. `more`: whether a larger budget lets other pairs take the place of failed ones.
+    """
+
+    def __init__(
+        self,
+        pairs: int,
+        needed: int,
+        *,
+        failed: int = 0,
+        diverged: int = 0,
+        reason: str = "",
+        more: bool = False,
+    ) -> None:
         self.pairs, self.needed = pairs, needed
-        super().__init__(
-            f"only {counted(pairs, 'pair')} of runs ended with a loss in both; the guard needs at least "
-            f"{needed}. The next call makes failed runs again; where they fail often, or diverge, set a "
-            "larger budget, so that other pairs take their place"
-        )
+        said = [
+            f"only {counted(pairs, 'pair')} of runs ended with a loss in both; at least {needed} are needed"
+        ]
+        said += [f"The last failure: {reason}"] if reason else []
+        if failed:
+            said.append(f"The next call makes {counted(failed, 'failed run')} again")
+        if diverged:
+            said.append(f"{counted(diverged, 'run')} diverged and would again: lower the learning rate")
+        if more:
+            said.append("A larger budget lets other pairs take the place of failed ones")
+        super().__init__(". ".join(said))
 
 
 class NoLooksLeftError(PermanentError, ValueError):

@@ -29,10 +29,9 @@ from tamis.store.tables import Store, one_of
 from tamis.trainer.batches import DIVERGED, Batch, BatchRun
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start
 from tamis.tuning.answer import Answer, Kind, Measured, gain_of_mixture
-from tamis.tuning.errors import TooFewPairsError
 from tamis.tuning.guard import Difference, Pairs, difference
 from tamis.tuning.parts import LEAST_GUARD
-from tamis.tuning.runs import FLOP_PER_TOKEN
+from tamis.tuning.runs import FLOP_PER_TOKEN, too_few_pairs
 from tamis.tuning.search import PAIRS
 from tamis.tuning.stage import MIXTURE_GAIN, MIXTURE_GAIN_RUNS
 
@@ -146,8 +145,7 @@ class GainTest:
         answer, gain = self.untested, None
         if answer is None:
             if len(self.pairs) < PAIRS:
-                self._forget_failures()
-                raise TooFewPairsError(len(self.pairs), PAIRS)
+                raise too_few_pairs(len(self.pairs), self._forget_failures())
             gain = gain_of(self.pairs)
             answer = gain_of_mixture(gain, self._measured)
         values = self._values(answer, gain)
@@ -238,12 +236,16 @@ class GainTest:
             },
         )
 
-    def _forget_failures(self) -> None:
-        """Delete the rows of runs that may be made again; a run that has diverged would diverge again."""
-        rows = self._read(list(self._places))
-        again = [row["run"] for row in rows if row["failure"] and not row["failure"].startswith(DIVERGED)]
+    def _forget_failures(self) -> list[str]:
+        """Delete the rows of runs that may be made again; return why runs have failed.
+
+        A run that has diverged would diverge again.
+        """
+        failed = {row["run"]: row["failure"] for row in self._read(list(self._places)) if row["failure"]}
+        again = [run for run, reason in failed.items() if not reason.startswith(DIVERGED)]
         if again:
             self.store.delete(TABLE, one_of("run", again))
+        return list(failed.values())
 
 
 def gain_runs_in_words(batch: Batch) -> str:

@@ -25,7 +25,7 @@ from tamis.evaluation.controls import POOL
 from tamis.selection import select
 from tamis.selection.computing import ScoringOptions, method_scores
 from tamis.selection.pool import candidates, exclusions
-from tamis.settings.budget import parse_compute, scaled
+from tamis.settings.budget import Compute, compute_of, parse_compute, scaled
 from tamis.settings.config import FiltersSection, SelectionSection, TransportSection
 from tamis.settings.samplers import DEFAULT_OPTIONS, find_sampler
 from tamis.settings.sections import ScoreSection
@@ -59,6 +59,12 @@ OF_FIT = frozenset({"transport_gradient", "nearest_cost"})
 """Stored scores that follow from the training examples of the target."""
 MOST_CONTROL, FEWEST_CONTROL = 150, 20
 """Documents of the pool that no run trains on, where tamis.toml has no [[control]]; at most a tenth of it."""
+SPEED = ((0, SHARES[-1]), (1, SHARES[-1]), (0, SHARES[2]), (0, SHARES[0]))
+"""Seeds and sizes of the runs that measure the speed, the next while each is too short."""
+LEAST_SECONDS = 1.0
+"""In less, loading and measuring hide the speed of training."""
+LONG_SECONDS = 20.0
+"""The first run of a process also loads libraries, which hides the speed in less than this."""
 FLOP_PER_TOKEN = 6.0
 """Of forward and backward passes, for each parameter."""
 
@@ -167,10 +173,11 @@ class Progress:
         self.used: list[str] = []
         self._rows: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
-        self.rate, self.winner, self.look = math.nan, "", 0
+        self.rate, self.winner, self.look = 0.0, "", 0
         self._scoring: dict[str, tuple[float, float]] = {}
         self.search: Search | None = None
         self.pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._more_pairs = self._measured = False
         self._chosen: dict[tuple[Any, ...], list[str]] = {}
 
     def advance(self) -> Batch | None:
@@ -185,7 +192,9 @@ class Progress:
                 return self._batch(missing)
             for run, row in zip(asked, rows, strict=True):
                 assert row is not None
-                search.tell(run.recipe, run.seed, run.share, row["bits_per_byte"], self._flop(row))
+                # Runs that measure the speed have been taken off the budget before.
+                flop = 0.0 if row["part"] == RATE else self._flop(row)
+                search.tell(run.recipe, run.seed, run.share, row["bits_per_byte"], flop)
         winner = search.choice
         if winner is None:
             raise NothingLearntError(*self._forget_failures())
@@ -193,20 +202,47 @@ class Progress:
         return self._guarded()
 
     def _measure_rate(self) -> Batch | None:
-        """Return the run that measures the speed of this machine, unless one has a loss."""
+        """Return the run that measures the speed of this machine next; None once it is known."""
         tried = set()
         for name, recipe in self.recipes.by_name.items():
             if recipe.sampler != RANDOM or (recipe.model, recipe.learning_rate) in tried:
                 continue
-            run = _Planned(part=RATE, name=name, recipe=recipe, seed=0, portion=SHARES[-1])
-            (row,) = self._read([run])
-            if row is None:
-                return self._batch([run])
-            if row["failure"] is None:
-                self.rate = row["flop"] / max(row["seconds"], 1e-9)
+            for place, (seed, portion) in enumerate(SPEED):
+                run = _Planned(part=RATE, name=name, recipe=recipe, seed=seed, portion=portion)
+                (row,) = self._read([run])
+                if row is None and not self._pays_for(run):
+                    break
+                if row is None:
+                    return self._batch([run])
+                if row["failure"] is None:
+                    self.rate = row["flop"] / max(row["seconds"], 1e-9)
+                    if row["seconds"] >= (LEAST_SECONDS if place else LONG_SECONDS):
+                        break
+                elif not place:
+                    break
+            if self.rate:
                 return self._measure_scoring()
             tried.add((recipe.model, recipe.learning_rate))
         raise NothingLearntError(*self._forget_failures())
+
+    def _pays_for(self, run: _Planned) -> bool:
+        """Return whether the budget pays for a run that measures the speed, and for all that must follow.
+
+        A run that no smallest search makes itself has to fit in half of it, since costs of scores are unknown.
+        Raises `BudgetTooSmallError` before the first run; a budget in time may then still be anything.
+        """
+        budget, needed = self.section.budget, self.tuning.flop(run.recipe, self.section.tokens * run.portion)
+        if budget is None or (parse_compute(budget).unit == "seconds" and not self.rate):
+            return True
+        if run.portion == SHARES[-1]:
+            if not self.rate:
+                self._searched(2 * needed)
+            return True
+        try:
+            self._searched(needed + self.budget / 2)
+        except BudgetTooSmallError:
+            return False
+        return True
 
     def _measure_scoring(self) -> Batch | None:
         """Return a run of each sampler whose scores the search computes, unless their seconds are known."""
@@ -233,6 +269,7 @@ class Progress:
                 part = max((row["scoring_seconds"] or 0.0) - whole, 0.0)
                 slope = max(whole - part, 0.0) / (1 - row["portion"])
                 self._scoring[name] = whole, max(whole - slope, 0.0)
+        self._measured = True
         return None
 
     def _scoring_flop(self, recipe: TrainingRecipe) -> tuple[float, float]:
@@ -253,13 +290,17 @@ class Progress:
             del self._rows[key]
         return len(reasons), next(reversed(reasons.values()), "no recipe was searched")
 
-    @cached_property
+    @property
     def choosing(self) -> float:
         """Operations of choosing for every sampler that is searched, from their seconds."""
-        samplers = {recipe.sampler for recipe in self.recipes.by_name.values() if recipe.sampler}
-        return self.rate * self.tuning.choosing_seconds(samplers)
+        return self.rate * self._choosing_seconds
 
     @cached_property
+    def _choosing_seconds(self) -> float:
+        samplers = {recipe.sampler for recipe in self.recipes.by_name.values() if recipe.sampler}
+        return self.tuning.choosing_seconds(samplers)
+
+    @property
     def budget(self) -> float:
         """The budget in operations."""
         if self.section.budget is None:
@@ -268,13 +309,21 @@ class Progress:
             scores = math.fsum(scoring) + max(scoring)
             return runs * self.tuning.dearest + scores + self.choosing + self._spent(RATE)
         compute = parse_compute(self.section.budget)
+        return compute.amount * self._unit(compute)
+
+    def _unit(self, compute: Compute) -> float:
+        """Return the operations of a FLOP, a second of this machine, or a percent of the dearest training."""
         if compute.unit == "flop":
-            return compute.amount
+            return 1.0
         if compute.unit == "seconds":
-            return compute.amount * self.rate
+            return self.rate
         tokens = self.section.train_tokens or max(1, int(self._pool["n_tokens"].sum()))
-        dearest = self.tuning.dearest * tokens / self.section.tokens
-        return compute.amount / 100 * dearest
+        return self.tuning.dearest * tokens / self.section.tokens / 100
+
+    def _budget_of(self, flop: float) -> str:
+        """Return a budget of at least so many operations, in the unit of that of tamis.toml."""
+        compute = parse_compute(str(self.section.budget))
+        return compute_of(flop / self._unit(compute), compute.unit)
 
     def _searched(self, ahead: float = 0.0) -> Search:
         """Return the search under what is left of the budget; `ahead`: operations of runs that precede it.
@@ -306,7 +355,10 @@ class Progress:
         except BudgetTooSmallError as error:
             # The search knows what is left of the budget; a person knows the budget of tamis.toml.
             guard, search, counts = error.guard + dearer, error.search, (error.arms, error.seeds, error.pairs)
-            raise BudgetTooSmallError(self.budget, guard, search, *counts, before) from None
+            enough = self._budget_of(guard + search + before)
+            raise BudgetTooSmallError(
+                self.budget, guard, search, *counts, before, enough, measured=self._measured
+            ) from None
 
     def _asked(self, run: Asked) -> _Planned:
         return _Planned(
@@ -335,9 +387,11 @@ class Progress:
             further = min(asked - len(self.pairs), 2 * asked - planned)
             pair_flop = sum(self.tuning.flop(run.recipe, self.section.tokens) for run in self._pair(0))
             spent = self.choosing + self._spent(RATE) + self._spent(SEARCH) + self._spent(GUARD)
-            further = min(further, int(max(self.budget - spent, 0.0) / pair_flop))
-            if further <= 0:
+            paid = int(max(self.budget - spent, 0.0) / pair_flop)
+            if min(further, paid) <= 0:
+                self._more_pairs = further > 0
                 return None
+            further = min(further, paid)
             planned += further
 
     def _pair(self, pair: int) -> tuple[_Planned, _Planned]:
@@ -613,8 +667,10 @@ class Progress:
         search = self.search
         assert search is not None
         if len(self.pairs) < PAIRS:
+            of_guard = (row["failure"] for row in self._rows.values() if row["part"] == GUARD)
+            failures = [failure for failure in of_guard if failure]
             self._forget_failures()
-            raise TooFewPairsError(len(self.pairs), PAIRS)
+            raise too_few_pairs(len(self.pairs), failures, more=self._more_pairs)
         verdict = judge(
             self._pairs("example_bits", "example_bytes"),
             look=self.look,
@@ -661,7 +717,7 @@ class Progress:
         winner = float(np.mean([own["bits_per_byte"] for own, _ in self.pairs]))
         _, against = self.recipes.reference_of(self.winner)
         scoring = self._seconds(GUARD, "scoring_seconds")
-        seconds = tuning.choosing_seconds([recipe.sampler] if recipe.sampler else []) + scoring
+        seconds = self._choosing_seconds + scoring
         own = float(np.mean([row["seconds"] for row, _ in self.pairs]))
         other = float(np.mean([row["seconds"] for _, row in self.pairs]))
         trained = float(self.section.tokens)
@@ -785,6 +841,19 @@ def record_run(store: Store, run: BatchRun, result: MeasuredRun | str) -> None:
                 "control_bytes": control.document_bytes.tolist(),
             }
     store.merge(TABLE, pa.Table.from_pylist([values], schema=schema_of(TABLE)))
+
+
+def too_few_pairs(pairs: int, failures: Sequence[str], *, more: bool = False) -> TooFewPairsError:
+    """Return the error of a test whose runs failed for these reasons; diverged ones are not repeated."""
+    diverged = sum(reason.startswith(DIVERGED) for reason in failures)
+    return TooFewPairsError(
+        pairs,
+        PAIRS,
+        failed=len(failures) - diverged,
+        diverged=diverged,
+        reason=failures[-1] if failures else "",
+        more=more,
+    )
 
 
 def runs_in_words(batch: Batch) -> str:

@@ -94,6 +94,7 @@ def play(
     most: float = float("inf"),
     played: Played | None = None,
     batch_most: int | None = None,
+    seconds: Callable[[BatchRun], float] = lambda run: SECONDS,
 ) -> tuple[Progress | None, Played]:
     """Record runs as they are planned, `most` at most; the progress is None where it ended before the winner.
 
@@ -113,7 +114,7 @@ def play(
             played.keys.append(run.key)
             played.parts.append(run.about["part"])
             value = loss(run)
-            result = value if isinstance(value, str) else measured(run, batch, value)
+            result = value if isinstance(value, str) else measured(run, batch, value, seconds(run))
             record_run(rows, run, result)  # type: ignore[arg-type]
         if rows.tables:
             project.store.merge("tune_runs", pa.concat_tables(rows.tables))
@@ -121,7 +122,7 @@ def play(
             return None, played
 
 
-def measured(run: BatchRun, batch: Batch, loss: float) -> MeasuredRun:
+def measured(run: BatchRun, batch: Batch, loss: float, seconds: float = SECONDS) -> MeasuredRun:
     """Return a result with this loss on every example; examples differ a little, by seed."""
     draw = np.random.default_rng(run.options.seed)
     examples = {**batch.measured, **batch.further}
@@ -130,7 +131,7 @@ def measured(run: BatchRun, batch: Batch, loss: float) -> MeasuredRun:
         tokens=run.options.tokens,
         epochs=1.0,
         steps=1,
-        seconds=SECONDS,
+        seconds=seconds,
         curve=[(run.options.tokens, loss)],
         evaluations=evaluations,
     )

@@ -108,6 +108,13 @@ def test_what_is_worse_is_said_to_be_worse():
     assert "kNN is not proven better than random" in answer("kNN", unclear, NET, MEASURED).sentence
 
 
+def test_a_later_look_says_why_an_interval_below_zero_is_not_enough():
+    later = replace(VERDICT, look=3, level=0.05 / 12, shipped=False, conditional=None)
+    assert "since look 3 at the same examples asks for a one-sided level of 0.42 %" in (
+        answer("kNN", later, NET, MEASURED).sentence
+    )
+
+
 def test_a_gain_beyond_the_end_of_the_curve_is_not_said_to_cost_more():
     beyond = replace(NET, bound="at least", net=0.4)
     assert answer("kNN", VERDICT, beyond, MEASURED).kind == Kind.USE

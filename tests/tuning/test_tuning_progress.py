@@ -11,6 +11,7 @@ import pytest
 from imagined_tuning import PARAMETERS, SECONDS, helpful, made_tuning, play
 from projects import SmallProject, rows_of
 
+from tamis.settings.budget import parse_compute
 from tamis.store.digests import canonical_digest
 from tamis.store.schemas import schema_of
 from tamis.store.tables import one_of
@@ -30,6 +31,7 @@ from tamis.tuning.runs import GUARD, RATE, VALIDATION, Goal, Progress, goal_of
 
 DEAREST = 6 * PARAMETERS * 20_000
 """Operations of a run at full size."""
+LARGER = "A larger budget lets other pairs take the place of failed ones"
 
 
 class Clock:
@@ -130,10 +132,30 @@ def test_a_guard_without_three_pairs_is_refused_and_goes_no_further(project, win
     progress, played = play(project, made_tuning(project), loss)
     assert progress.pairs == []
     assert played.parts.count(GUARD) <= 12
-    with pytest.raises(TooFewPairsError, match=r"only 0 pairs .* at least 3"):
+    with pytest.raises(TooFewPairsError, match=r"only 0 pairs .* at least 3") as raised:
         progress.finish()
+    assert str(raised.value).endswith(
+        f"failure: failed: no. The next call makes 3 failed runs again. {LARGER}"
+    )
     assert table(project, "recipes").is_empty()
     assert table(project, "tune_looks")["shipped"].to_list() == [None]
+
+
+def test_a_guard_that_diverges_says_so_and_promises_no_other_runs(project):
+    def loss(run: BatchRun) -> float | str:
+        fails = run.about["part"] == GUARD and run.about["sampler"] != "random"
+        return "diverged: at step 7" if fails else helpful()(run)
+
+    for more in (False, True):
+        progress, _ = play(project, made_tuning(project, budget=None if more else "3e13flop"), loss)
+        with pytest.raises(TooFewPairsError, match=r"failure: diverged: at step 7\. ") as raised:
+            progress.finish()
+        assert "diverged and would again: lower the learning rate" in str(raised.value)
+        assert "next call" not in str(raised.value)
+        assert (
+            str(raised.value).endswith("A larger budget lets other pairs take the place of failed ones")
+            == more
+        )
 
 
 def test_a_pair_with_a_failed_run_is_replaced_within_the_budget(project):
@@ -212,16 +234,46 @@ def test_no_budget_is_passed_by_search_guard_and_choosing(project, changed, shar
         assert progress.budget == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("budget", "runs"), [("2e11flop", 0), ("1%", 0), ("2s", 2)])
 @pytest.mark.parametrize("choosing", [0.0, 60.0])
-def test_a_budget_that_is_too_small_is_refused_after_the_run_that_measures_speed(project, choosing):
-    with pytest.raises(BudgetTooSmallError) as raised:
-        play(project, made_tuning(project, budget="2e11flop", choosing=choosing), helpful())
-    assert table(project)["part"].to_list() == [RATE]
-    assert raised.value.budget == pytest.approx(2e11)
-    assert str(raised.value).startswith("the budget of 2e+11 FLOP is too small")
-    needed = f"{raised.value.needed * 1.001:.6g}flop"
-    progress, _ = play(project, made_tuning(project, budget=needed, choosing=choosing), helpful())
-    assert progress.winner, "what the message names is enough"
+def test_the_budget_that_a_refusal_names_is_enough(project, choosing, budget, runs):
+    """In operations and shares it is refused before a run; choosing is counted once there is a speed."""
+    enough, progress, refusals, rows = budget, None, [], []
+    while progress is None and len(refusals) < 3:
+        try:
+            progress, _ = play(project, made_tuning(project, budget=enough, choosing=choosing), helpful())
+        except BudgetTooSmallError as error:
+            enough = error.enough
+            refusals.append(error)
+            rows.append(table(project).height)
+    assert progress is not None
+    assert progress.winner
+    assert rows[0] == runs
+    named = [budget, *(error.enough for error in refusals)]
+    assert {parse_compute(given).unit for given in named} == {parse_compute(budget).unit}
+    amounts = [parse_compute(given).amount for given in named]
+    assert amounts == sorted(amounts)
+    ends = [str(error).split('budget = "')[1].split('" ')[1] for error in refusals]
+    assert set(ends[:-1]) <= {"is the least, to which choosing adds"}
+    assert ends[-1] in {"is enough", "is the least, to which choosing adds"}
+
+
+@pytest.mark.parametrize(
+    ("overhead", "a_second", "runs"),
+    [(0.0, 1 / 1024, 1), (3.0, 1 / 16, 2), (0.2, 1 / 4, 3), (0.1, 3, 4), (0.3, 1e3, 4)],
+)
+def test_the_speed_is_that_of_a_run_whose_training_takes_most_of_its_time(project, overhead, a_second, runs):
+    """Of a run of so many shares of the tokens a second, the first run of a process takes 3 s more."""
+
+    def seconds(run: BatchRun) -> float:
+        is_first = run.about["seed"] == 0 and run.about["portion"] == 1 / 16
+        return overhead + 3.0 * is_first + run.about["portion"] / a_second
+
+    progress, _ = play(project, made_tuning(project, samplers=["density"]), helpful(), seconds=seconds)
+    rows = table(project).filter(part=RATE)
+    assert rows.height == runs
+    rates = rows.select(pl.col("flop") / pl.col("seconds")).to_series()
+    assert progress.rate == pytest.approx(rates.max())
 
 
 def test_an_unchanged_tuning_keeps_its_look_and_its_runs(project):

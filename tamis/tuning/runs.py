@@ -228,7 +228,7 @@ class Progress:
     def _pays_for(self, run: _Planned) -> bool:
         """Return whether the budget pays for a run that measures the speed, and for all that must follow.
 
-        A run that no smallest search makes itself has to fit in half of it, since costs of scores are unknown.
+        A run that no smallest search makes has to fit in half of it, since costs of scores are unknown.
         Raises `BudgetTooSmallError` before the first run; a budget in time may then still be anything.
         """
         budget, needed = self.section.budget, self.tuning.flop(run.recipe, self.section.tokens * run.portion)

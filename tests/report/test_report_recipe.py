@@ -31,6 +31,7 @@ ANSWER = GOT_D | {
     **{"break_even": 3_000_000.0, "agreement": 0.87, "agreement_low": 0.7, "agreement_high": 0.95},
     **{"compared": 6},
 }
+BASE_MODEL = "base model: small, learning_rate = 0.002 (of a model 256 wide)"
 WITHOUT_AGREEMENT = dict.fromkeys(("agreement", "agreement_low", "agreement_high", "compared"))
 WITHOUT_CONTROL = dict.fromkeys(("control", "control_difference", "control_low", "control_high", "harms"))
 WITHOUT_PROOF = dict.fromkeys(("given_shipped", "given_low", "given_high"))
@@ -118,13 +119,14 @@ def test_the_terminal_says_the_same_in_few_lines_and_a_section_that_settings_acc
         "net gain",
         "spent",
         "difference, given that it was proven",
+        "learning rate",
         "probability of being best",
         "smallest effect that would have been seen",
         "break-even",
         "agreement between sizes",
     ]
     assert figures[0].endswith(": -0.031 bits per byte (90 % interval: -0.052 to -0.011; negative is better)")
-    assert lines[-1] == "base model: small, learning_rate = 0.002"
+    assert lines[-1] == BASE_MODEL
     section = pasted(project)
     assert (section["name"], section["sampler"], section["budget"]) == (SECTION, "got-d", "10%")
     assert (section["target"], section["quality"]) == ("goal", None)
@@ -149,14 +151,14 @@ def test_what_is_not_proven_gives_the_settings_of_random(new, read_page):
     assert "got-d 10% is not proven better; settings of random, for tamis.toml:" in text
     lines = recipe_lines(project.project)
     assert not [line for line in lines if line.startswith("difference, given")]
-    assert lines[-1] == "base model: small, learning_rate = 0.001"
+    assert lines[-1] == "base model: small, learning_rate = 0.001 (of a model 256 wide)"
     section = pasted(project)
     assert (section["sampler"], section["budget"], section["target"]) == ("random", "20%", None)
 
 
 def test_a_reference_that_was_not_searched_is_random_trained_as_the_winner_is(new):
     project = new(**WITHOUT_PROOF, recipes=[SEARCHED[0]], shipped=False, kind="no gain")
-    assert recipe_lines(project.project)[-1] == "base model: small, learning_rate = 0.002"
+    assert recipe_lines(project.project)[-1] == BASE_MODEL
     assert (pasted(project)["sampler"], pasted(project)["budget"]) == ("random", "10%")
 
 
@@ -214,8 +216,9 @@ def test_a_winner_without_a_sampler_has_no_section(new, read_page):
     assert "1 examples alone winner none: examples alone – small" in text
     assert "no [[selection]] for examples alone: the training examples of the target alone are learnt" in text
     lines = recipe_lines(project.project)
+    assert not [line for line in lines if line.startswith("best recipe that chooses")], "knn has no loss"
     assert "[[selection]]" not in lines
-    assert lines[-1] == "base model: small, learning_rate = 0.002"
+    assert lines[-1] == BASE_MODEL
 
 
 def test_ends_without_a_bound_and_figures_that_are_unknown_are_said(new, read_page):
@@ -227,10 +230,50 @@ def test_ends_without_a_bound_and_figures_that_are_unknown_are_said(new, read_pa
     recipe_plot_png(project.store.read("recipes"), ANSWER | {"given_high": None, "given_low": None})
 
 
-def test_beyond_randoms_curve_gain_and_break_even_are_bounds(new):
+def test_beyond_randoms_curve_gain_and_break_even_are_unknown(new):
     lines = recipe_lines(new(bound="at least").project)
-    assert any(line.startswith("net gain: at least 1.84 times in FLOP") for line in lines)
-    assert "break-even: at most 3,000,000 tokens of training" in lines
+    assert (
+        "net gain: unknown (random did not reach the winner's loss in 200,000 tokens; choosing has paid if "
+        "it needs more than 21.7 times as many)"
+    ) in lines
+    assert any(line.startswith("break-even: unknown: ") for line in lines)
+
+
+def test_break_even_is_compared_with_the_training_that_the_recipe_is_for(new):
+    project, before = new(), "models ="
+    for tokens, pays in ((2_000_000, "does not pay"), (4_000_000, "pays")):
+        text = f"train_tokens = {tokens}\nmodels ="
+        project.reconfigure(before, text)
+        before = text
+        assert (
+            f"break-even: 3,000,000 tokens of training: for train_tokens = {tokens:,} choosing {pays}, if "
+            "the saved share stays the same"
+        ) in recipe_lines(project.project)
+
+
+def test_the_time_of_all_runs_is_part_of_what_was_spent(new):
+    project = new()
+    searched = guard_run("random", 5, 1.5, part="search", seconds=50.0, scoring_seconds=20.0)
+    write(project, "tune_runs", guard_run("random", 1, 1.5, seconds=110.0), searched)
+    spent = next(line for line in recipe_lines(project.project) if line.startswith("spent"))
+    assert spent.endswith("guard 1.7e+14; 3 min of runs)")
+
+
+def test_a_rate_at_an_end_and_a_better_rate_of_random_are_said(new):
+    alike = SEARCHED[1] | {"recipe": "random, rate 0.002", "place": 3, "learning_rate": 0.002, "loss": 1.6}
+    recipes = [SEARCHED[0], SEARCHED[1] | {"share": "10%"}, alike, SEARCHED[2] | {"place": 4}]
+    project = new(recipes=recipes, reference="random, rate 0.002")
+    lines = recipe_lines(project.project)
+    assert (
+        "learning rate: 0.002, the largest that was searched (a larger one may be better: add it to "
+        "learning_rates)"
+    ) in lines
+    assert any(
+        line.startswith(
+            "random at its own best rate: random (place 2 in the search, random, rate 0.002 place 3"
+        )
+        for line in lines
+    )
 
 
 def test_pairs_are_those_of_this_look_side_by_side(new, read_page):

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from tamis.base.numbers import MISSING, counted, number, percent, significant
+from tamis.base.numbers import MISSING, brief, counted, number, percent, significant
 from tamis.project import Project
 from tamis.report.choices import place_of
 from tamis.report.rendering import (
@@ -29,6 +29,7 @@ from tamis.report.rendering import (
 )
 from tamis.selection import find_sampler
 from tamis.store.tables import Store
+from tamis.training.options import REFERENCE_WIDTH
 from tamis.tuning.answer import Kind
 from tamis.tuning.guard import level_of
 from tamis.tuning.recipes import recipes_of
@@ -102,7 +103,7 @@ def recipe_page(project: Project) -> str:
             answer=answer,
             sentence=NO_ANSWER if answer is None else answer["sentence"],
             shade="" if answer is None else SHADES.get(answer["kind"], ""),
-            first=[] if answer is None else _first(answer),
+            first=[] if answer is None else _first(store, answer),
             others=[] if answer is None else _others(project, answer, recipes),
             advice=None if answer is None else _advice(project, answer, recipes),
             picture=data_uri(recipe_plot_png(recipes, answer)) if len(recipes) else "",
@@ -120,7 +121,7 @@ def recipe_lines(project: Project) -> list[str]:
     answer, recipes = _answer(store), _recipes(store)
     if answer is None:
         return [NO_ANSWER]
-    figures = (*_first(answer), *_others(project, answer, recipes))
+    figures = (*_first(store, answer), *_others(project, answer, recipes))
     advice = _advice(project, answer, recipes)
     return [
         answer["sentence"],
@@ -235,7 +236,7 @@ def _looks(store: Store, answer: Row) -> list[dict[str, Any]]:
     return [row | {"level": level_of(row["look"])} for row in rows.to_dicts()]
 
 
-def _first(answer: Row) -> list[Figure]:
+def _first(store: Store, answer: Row) -> list[Figure]:
     """Return the figures that a decision needs, without those that are unknown."""
     return [
         Figure(
@@ -245,7 +246,7 @@ def _first(answer: Row) -> list[Figure]:
         ),
         _control(answer),
         *_net(answer),
-        _spent(answer),
+        _spent(answer, _seconds(store)),
     ]
 
 
@@ -267,7 +268,18 @@ def _control(answer: Row) -> Figure:
 def _net(answer: Row) -> list[Figure]:
     if not _is_finite(answer["net"]):
         return []
-    bound = "" if answer["bound"] in (None, "exact") else f"{answer['bound']} "
+    if answer["bound"] == "at least":
+        parts = (answer[f"{name}_flop"] for name in ("own", "choosing", "search", "guard"))
+        times = math.fsum(value for value in parts if _is_finite(value)) / answer["own_flop"]
+        return [
+            Figure(
+                name="net gain",
+                value="unknown",
+                note=f"{answer['reference']} did not reach the winner's loss in {answer['tokens']:,} tokens; "
+                f"choosing has paid if it needs more than {significant(times, 3)} times as many",
+            )
+        ]
+    bound = "at most " if answer["bound"] == "at most" else ""
     seconds = f", {_times(answer['net_seconds'])} in seconds" if _is_finite(answer["net_seconds"]) else ""
     return [
         Figure(
@@ -279,17 +291,24 @@ def _net(answer: Row) -> list[Figure]:
     ]
 
 
-def _spent(answer: Row) -> Figure:
+def _seconds(store: Store) -> float:
+    """Return the seconds of all runs of the search and of the guard, with those of scores."""
+    runs = store.read(TUNE_RUNS.name, ["seconds", "scoring_seconds"])
+    return float(runs.fill_null(0.0).sum_horizontal().sum())
+
+
+def _spent(answer: Row, seconds: float) -> Figure:
     parts = {name: answer[f"{name}_flop"] for name in ("choosing", "search", "guard")}
     spent = math.fsum(value for value in parts.values() if _is_finite(value))
     budget = answer["budget_flop"]
     shares = ", ".join(f"{name} {significant(value, 3)}" for name, value in parts.items())
+    time = f"; {brief(seconds)} of runs" if seconds else ""
     if not _is_finite(budget) or not budget:
-        return Figure(name="spent", value=f"{significant(spent, 3)} FLOP", note=shares)
+        return Figure(name="spent", value=f"{significant(spent, 3)} FLOP", note=f"{shares}{time}")
     return Figure(
         name="spent",
         value=f"{percent(spent / budget, 0)} of the budget",
-        note=f"{significant(spent, 3)} of {significant(budget, 3)} FLOP: {shares}",
+        note=f"{significant(spent, 3)} of {significant(budget, 3)} FLOP: {shares}{time}",
     )
 
 
@@ -302,9 +321,12 @@ def _others(project: Project, answer: Row, recipes: pl.DataFrame) -> list[Figure
                 name="difference, given that it was proven",
                 value=_signed(answer["given_shipped"]),
                 note=f"{_interval(answer['given_low'], answer['given_high'])}; without the luck of what "
-                "is proven",
+                "is proven, and by the noise of all runs, so the interval may be the narrower of the two",
             )
         )
+    figures += _rates(answer, recipes)
+    if answer["sampler"] is None:
+        figures += _best_choice(recipes)
     for best in recipes.filter("chosen")["best"].head(1):
         if _is_finite(best):
             figures.append(
@@ -330,7 +352,7 @@ def _others(project: Project, answer: Row, recipes: pl.DataFrame) -> list[Figure
                 note="raise recipes in [tune] to search more of the combinations",
             )
         )
-    figures.append(Figure(name="break-even", value=_break_even(answer)))
+    figures.append(Figure(name="break-even", value=_break_even(project, answer)))
     if _is_finite(answer["agreement"]):
         low, high = answer["agreement_low"], answer["agreement_high"]
         between = f"90 % interval: {percent(low, 0)} to {percent(high, 0)}; " if _is_finite(low) else ""
@@ -345,13 +367,60 @@ def _others(project: Project, answer: Row, recipes: pl.DataFrame) -> list[Figure
     return figures
 
 
-def _break_even(answer: Row) -> str:
+def _best_choice(recipes: pl.DataFrame) -> list[Figure]:
+    """Return the best recipe that chooses documents, where the winner chooses none."""
+    measured = recipes.filter(pl.col("loss").is_finite()).sort("place")
+    chosen = measured.filter(pl.col("sampler") != RANDOM).head(1).to_dicts()
+    winner = measured.filter("chosen").to_dicts()
+    return [
+        Figure(
+            name="best recipe that chooses documents",
+            value=row["recipe"],
+            note=f"place {row['place']} in the search, {row['loss'] - winner[0]['loss']:+.3f} bits per byte "
+            "on validation examples; the guard has not tested it",
+        )
+        for row in (chosen if winner else [])
+    ]
+
+
+def _rates(answer: Row, recipes: pl.DataFrame) -> list[Figure]:
+    """Return what is to be known of learning rates: random has the winner's, which may not be its best."""
+    figures, own = [], answer["learning_rate"]
+    alike = recipes.filter(pl.col("loss").is_finite(), sampler=RANDOM, model=answer["model"])
+    best, tested = alike.sort("place").head(1).to_dicts(), alike.filter(recipe=answer["reference"]).to_dicts()
+    if tested and best != tested:
+        figures.append(
+            Figure(
+                name="random at its own best rate",
+                value=best[0]["recipe"],
+                note=f"place {best[0]['place']} in the search, {answer['reference']} place "
+                f"{tested[0]['place']}; the guard tested the latter, which is trained as the winner",
+            )
+        )
+    rates = recipes.filter(model=answer["model"])["learning_rate"].drop_nulls().unique().sort()
+    if len(rates) > 1 and own in (rates[0], rates[-1]):
+        end, further = ("largest", "larger") if own == rates[-1] else ("smallest", "smaller")
+        figures.append(
+            Figure(
+                name="learning rate",
+                value=f"{own:g}, the {end} that was searched",
+                note=f"a {further} one may be better: add it to learning_rates",
+            )
+        )
+    return figures
+
+
+def _break_even(project: Project, answer: Row) -> str:
+    if answer["bound"] == "at least":
+        return "unknown: no loss of random was measured that is as low as the winner's"
     if not _is_finite(answer["break_even"]):
-        if answer["bound"] == "at least":
-            return "unknown: no loss of random was measured that is as low as the winner's"
         return "never: at no number of tokens is more saved than was spent"
-    most = "at most " if answer["bound"] == "at least" else ""
-    return f"{most}{significant(answer['break_even'], 3)} tokens of training"
+    text = f"{significant(answer['break_even'], 3)} tokens of training"
+    tokens = project.settings.tune and project.settings.tune.train_tokens
+    if not tokens:
+        return text
+    pays = "pays" if tokens > answer["break_even"] else "does not pay"
+    return f"{text}: for train_tokens = {tokens:,} choosing {pays}, if the saved share stays the same"
 
 
 def _sizes(answer: Row) -> str:
@@ -374,6 +443,8 @@ def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
         verdict = "does not pay" if answer["shipped"] else "is not proven better"
         title = f"{answer['recipe']} {verdict}; settings of {row['recipe']}, for tamis.toml:"
     rate = f", learning_rate = {row['learning_rate']:g}" if _is_finite(row["learning_rate"]) else ""
+    if rate and project.settings.trainer is None:
+        rate += f" (of a model {REFERENCE_WIDTH} wide)"
     model = f"base model: {row['model'] or MISSING}{rate}"
     if row["sampler"] is None:
         return Advice(
@@ -386,14 +457,18 @@ def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
 
 
 def _reference(answer: Row, recipes: pl.DataFrame) -> Row:
-    """Return what the winner was tested against, also where the search left it out: random, trained alike."""
-    searched = recipes.filter(recipe=answer["reference"])
+    """Return random documents with the winner's model, at the rate that was best for them in the search.
+
+    Where the search left them out, they are trained as the winner was.
+    """
+    alike = recipes.filter(pl.col("loss").is_finite(), sampler=RANDOM, model=answer["model"])
+    searched = alike.sort("place").head(1)
     if len(searched):
         return searched.row(0, named=True)
     shares = recipes.filter(sampler=RANDOM)["share"].drop_nulls()
     share = answer["share"] or (shares[0] if len(shares) else None)
-    alike = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
-    return {**answer, **alike}
+    random = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
+    return {**answer, **random}
 
 
 def _section(project: Project, row: Row, target: str) -> list[str]:

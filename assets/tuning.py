@@ -43,7 +43,6 @@ from tamis.tuning.runs import (
     basis_of,
     goal_of,
     record_run,
-    runs_in_words,
 )
 from tamis.tuning.stage import (
     MIXTURE_GAIN,
@@ -71,7 +70,7 @@ def recipe(work: Work, judge: JudgeResource) -> Iterator[Any]:
             "a winner that was tested already has an answer; add examples to the target first"
         )
     rounds = Rounds(
-        words=runs_in_words, record=record_run, noun="run of [tune]", whole="the search for a recipe"
+        words=progress.in_words, record=record_run, noun="[tune] run", whole="the search for a recipe"
     )
     has_ended = yield from _trained(work, progress.advance, rounds)
     if not has_ended:
@@ -106,7 +105,7 @@ def mixture_gain(work: Work) -> Iterator[Any]:
     rounds = Rounds(
         words=gain_runs_in_words,
         record=record_gain_run,
-        noun="run of the test of the mixture",
+        noun="mixture test run",
         whole="the test of the mixture",
     )
     has_ended = yield from _trained(work, test.advance, rounds)

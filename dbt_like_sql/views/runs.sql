@@ -97,13 +97,13 @@ left join mixtures on runs.run = mixtures.run
 
 union all
 
--- Losses of the search are on validation examples, so they have a target of their own.
+-- Runs that measure the speed or search are measured on validation examples, so they have a target of their own.
 select
     'recipe' as kind,
     run as name,
     model,
-    case when part = 'search' then target || ', validation' else target end as target,
-    recipe || ', ' || part
+    case when part = 'guard' then target else target || ', validation' end as target,
+    recipe || ', ' || case when part = 'rate' then 'speed' else part end
     || case when portion < 1 then ' at ' || cast(round(100 * portion) as integer) || ' %' else '' end
     || case when look > 0 then ' of look ' || look else '' end as data,
     seed as data_seed,

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from tamis.base.errors import NotMadeError, OutdatedError
 from tamis.base.files import write_atomically
-from tamis.base.numbers import counted
+from tamis.base.numbers import counted, named
 from tamis.base.progress import Heartbeat, complain, is_quiet, say, visible
 from tamis.base.user_folders import require_plain
 from tamis.cli.choice_options import call_of, choice_options
@@ -34,7 +34,7 @@ from tamis.report.runs.recipe import recipe_lines
 from tamis.report.summary import comparison_lines, summary
 from tamis.scaling.searched import sentences
 from tamis.scan.lock import LockError, differences, lock_line, present, require_locked
-from tamis.scan.sources import due, value_due
+from tamis.scan.sources import due, inputs_due, value_due
 from tamis.settings.config import HOME, PROJECT_FILE
 from tamis.settings.lock import LOCK_FILE, UnreadableLockError, read_lock
 from tamis.settings.sections import ProjectSection
@@ -272,11 +272,15 @@ def compare() -> int:
 @json_option
 @spoken
 def tune(target: str | None, budget: str | None, as_json: bool) -> int:
-    """Write [tune] where the call says more than tamis.toml; make the recipe, and show it."""
+    """Write [tune] where the call says more than tamis.toml; make the recipe and its inputs, and show it."""
     if line := write_section(read_project(), target, budget):
         say(line)
     project = read_project()
-    code = _make_answer(project, [RECIPE_STAGE.name], TUNE_ANSWERS.name)
+    inputs = inputs_due(project, RECIPE_STAGE.name)
+    if inputs:
+        listed = f"{counted(len(inputs), 'asset')} that the recipe follows from: {named(inputs, 4)}"
+        say(f"made first: {listed}")
+    code = _make_answer(project, [*inputs, RECIPE_STAGE.name], TUNE_ANSWERS.name)
     answer(as_json, read_recipe(project), recipe_lines(project))
     return code
 
@@ -288,7 +292,7 @@ def _make_answer(project: Project, wanted: Sequence[str], table: str) -> int:
     """
     for asset in wanted:
         first = value_due(project, asset, "")
-        if first and first.waits_for and first.waits_for not in wanted:
+        if first and first.waits_for and first.waits_for.partition("[")[0] not in wanted:
             made = (asset, "") in read_current_values(project.home.store)
             raise OutdatedError(asset, f"it waits for {first.waits_for}") if made else NotMadeError(asset)
     code = _materialize(wanted, summed_up=False)
@@ -343,6 +347,7 @@ def _materialize(
     wrong += found.blocked() if outcome.failed and only is None else []
     for line in (
         *found.scaling_lines(project.home.reports),
+        *(found.recipe_lines() if summed_up else ()),
         *found.reading,
         *sentences(found.searches),
         *found.warning_lines(),

@@ -30,7 +30,7 @@ from tamis.corpus.shards import group_version, grouped
 from tamis.corpus.small_files import read_small_files
 from tamis.corpus.targets import place_of_target, require_target_outside
 from tamis.evaluation.controls import fingerprint_control, require_control_outside
-from tamis.graph.plan import Due, full_plan, reason_of
+from tamis.graph.plan import Due, full_plan, reason_of, upstream
 from tamis.graph.search import searches_of
 from tamis.graph.snapshot import ProjectSnapshot, Shrunken, stamp_of
 from tamis.mixture.planned import read_swarm
@@ -356,6 +356,14 @@ def why_due(entry: Due) -> str:
 def value_due(project: Project, asset: str, partition: str) -> Due | None:
     """Return the entry of the plan that would make a value again; None when it is current."""
     return values_due(project, asset).get(partition)
+
+
+def inputs_due(project: Project, asset: str) -> list[str]:
+    """Return the assets that one without partitions follows from and that are not current, in their order."""
+    snapshot = scan(project, project.settings.automation.settle_seconds)
+    plan = full_plan(snapshot, read_current_values(project.home.store), refit=False)
+    before = upstream(snapshot, (asset, ""))
+    return list(dict.fromkeys(one.asset for one in plan if (one.asset, one.partition) in before))
 
 
 def due(project: Project, asset: str, partition: str) -> str | None:

@@ -254,7 +254,7 @@ class TuneSection(Section):
 
     target: Name
     models: tuple[Name, ...] = Field(min_length=1)
-    samplers: tuple[str, ...] = Field(("got-d", "knn"), min_length=1)
+    samplers: tuple[str, ...] = Field(("got-d", "knn", "classifier"), min_length=1)
     shares: tuple[Budget, ...] = Field(("10%",), min_length=1)
     quality: ScoreName | None = None
     quality_weights: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] = (1.0,)

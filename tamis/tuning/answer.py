@@ -1,13 +1,17 @@
 """The answer in one sentence, with the size of the model and the tokens that it was measured at."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+import polars as pl
 
 from tamis.base.numbers import MISSING, counted, number, percent, significant
 from tamis.tuning.guard import ERROR_RATE, Difference, Verdict
 from tamis.tuning.net import Net
+from tamis.tuning.search import RANDOM
 
 
 class Kind(StrEnum):
@@ -115,6 +119,24 @@ def gain_of_mixture(difference: Difference, measured: Measured) -> Answer:
             f"loss on {measured.target} differs by {_signed(difference)}, {pairs}."
         ),
     )
+
+
+def trained_by(answer: Mapping[str, Any], recipes: pl.DataFrame) -> Mapping[str, Any]:
+    """Return what to train by: the winner, or random documents with its model where choosing does not pay.
+
+    `answer`, `recipes`: of their tables. Random documents have the rate that was best for them in the search;
+    where the search left them out, they are trained as the winner was.
+    """
+    if answer["kind"] != Kind.NO_GAIN:
+        return answer
+    alike = recipes.filter(pl.col("loss").is_finite(), sampler=RANDOM, model=answer["model"])
+    searched = alike.sort("place").head(1)
+    if len(searched):
+        return searched.row(0, named=True)
+    shares = recipes.filter(sampler=RANDOM)["share"].drop_nulls()
+    share = answer["share"] or (shares[0] if len(shares) else None)
+    random = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
+    return {**answer, **random}
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ on where the last one was. A run is named by all that decides its losses: none i
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tamis.base.numbers import counted
+from tamis.base.numbers import brief, counted
 from tamis.comparison.runs import bring_back, set_aside
 from tamis.corpus.intake import texts_of
 from tamis.coverage.sampling import keyed_uniform
@@ -39,6 +40,7 @@ from tamis.training.examples import Example, Labelled
 from tamis.training.followed import MeasuredOptions, MeasuredRun, Start
 from tamis.training.stage import TRAINED_ON
 from tamis.training.storing import keyed_order, split_examples, without_validation
+from tamis.transport.prepare import FewTargetPoints
 from tamis.transport.scoring import PoolScoring
 from tamis.transport.solve import solve_potential
 from tamis.transport.storing import target_vectors
@@ -54,6 +56,7 @@ from tamis.tuning.stage import RECIPES, TUNE_ANSWERS, TUNE_LOOKS, TUNE_RUNS, TUN
 TABLE, LEFT = TUNE_RUNS.name, TUNE_RUNS_LEFT.name
 RATE, SEARCH, GUARD = "rate", "search", "guard"
 """Parts of a tuning: a first run that measures the speed, runs that rank recipes, runs that test the best."""
+MEASURES = {RATE: "the speed of this machine", GUARD: "the winner and random documents"}
 VALIDATION, HELD_OUT, CONTROL = "validation", "held_out", "control"
 OF_FIT = frozenset({"transport_gradient", "nearest_cost"})
 """Stored scores that follow from the training examples of the target."""
@@ -644,8 +647,10 @@ class Progress:
         )
         pool = VectorBlocks(self.store, options.pool_table, dtype=np.float16)
         section = tuning.transport
-        scoring = PoolScoring(
-            potential=solve_potential(
+        with warnings.catch_warnings():
+            # The potential of all training examples has warned of their number.
+            warnings.simplefilter("ignore", FewTargetPoints)
+            potential = solve_potential(
                 fit_md,
                 pool,
                 relative_epsilon=section.relative_epsilon,
@@ -653,7 +658,9 @@ class Progress:
                 max_passes=section.max_passes,
                 seed=tuning.seed,
                 memory=section.memory,
-            ),
+            )
+        scoring = PoolScoring(
+            potential=potential,
             target_md=fit_md,
             target=self.section.target,
             fingerprint="",
@@ -661,6 +668,14 @@ class Progress:
         parts = [scoring.rows(ids, vectors_nd) for ids, vectors_nd in pool.with_ids()]
         rows = pl.DataFrame(pl.from_arrow(pa.concat_tables(parts)))
         return rows.select("doc_id", *(pl.col(name).cast(pl.Float64) for name in sorted(OF_FIT)))
+
+    def in_words(self, batch: Batch) -> str:
+        """Say how many runs a batch has and what for; of the search also how long all may take, at most."""
+        runs, part = counted(len(batch.runs), "run"), batch.runs[0].about["part"]
+        if part == SEARCH:
+            left = self.budget - self.choosing - math.fsum(map(self._flop, self._rows.values()))
+            return f"{runs} of the search; search and test take at most {brief(left / self.rate)} more"
+        return f"{runs} that {'measure' if len(batch.runs) > 1 else 'measures'} {MEASURES[part]}"
 
     def finish(self) -> dict[str, Any]:
         """Write answer and standings; set aside what is not of this tuning; return the row of the answer."""
@@ -854,11 +869,6 @@ def too_few_pairs(pairs: int, failures: Sequence[str], *, more: bool = False) ->
         reason=failures[-1] if failures else "",
         more=more,
     )
-
-
-def runs_in_words(batch: Batch) -> str:
-    """Return how many runs of which part a batch has."""
-    return f"{counted(len(batch.runs), 'run')} of the {batch.runs[0].about['part']}"
 
 
 def basis_of(key: str, goal: Goal, control: ControlTexts | None) -> str:

@@ -74,6 +74,7 @@ from tamis.store.served import Activity, activity, what_next
 from tamis.store.tables import DamagedTableError, Store
 from tamis.store.withdrawn import read_places, unfinished_line
 from tamis.training.failures import Failure
+from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
 from tamis.withdrawal.tainting import Tainted, tainted_values
 
 LISTS_ALL = "`tamis status --json`"
@@ -110,6 +111,7 @@ class Status:
     failed_trials: list[Failure] = field(default_factory=list)
     failed_steps: list[FailedStep] = field(default_factory=list)
     scaling: Mapping[str, str] = field(default_factory=dict)
+    recipes: Mapping[str, str] = field(default_factory=dict)
     held_back: list[HeldBack] = field(default_factory=list)
     kept_trials: list[str] = field(default_factory=list)
     precision: Mapping[str, Any] = field(default_factory=dict)
@@ -220,6 +222,7 @@ class Status:
             "warnings": self.warnings,
             "failed_trials": {one.trial: one.reason for one in self.failed_trials},
             "failed": {label(one.asset, one.partition): one.reason for one in self.failed_steps},
+            "recipes": dict(self.recipes),
             "in_training": [asdict(entry) for entry in self.in_training],
             "at_work": self.activity and self.activity.to_json(),
             "trial_budget": {target: search.to_json() for target, search in self.searches.items()} or None,
@@ -237,10 +240,15 @@ class Status:
             if (page := pages / f"scaling_law_{target}.html").exists()
         ]
 
+    def recipe_lines(self) -> list[str]:
+        """The answer of [tune] for its target, if there is one."""
+        return [f"recipe for {target}: {answer}" for target, answer in self.recipes.items()]
+
     def lines(self) -> list[str]:
         """The status for a person."""
         size = f"{counted(self.shards, 'shard')}, {counted(self.documents, 'document')}"
         lines = [*self.unread_lines(), f"{self.project}: {size} in {self.home}", *self.selection_lines()]
+        lines += self.recipe_lines()
         lines += [*self.problems(), *self.quarantine_lines(), *self.reading, *self.warning_lines()]
         lines += waiting_lines(self.waiting_for_approval)
         if self.registered:
@@ -347,6 +355,7 @@ def read_status(project: Project) -> Status:
         failed_trials=failed_trials(snapshot, current, due),
         failed_steps=failed,
         scaling=_scaling(snapshot, current, outdated),
+        recipes=_recipes(store, current, outdated),
         held_back=losses,
         lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
@@ -529,6 +538,16 @@ def _scaling(
     page = (REPORT_STAGE.name, "")
     made = snapshot.project.settings.scaling.targets if law_active(snapshot) and page in current else ()
     return dict.fromkeys(made, "out of date" if page in outdated else "current")
+
+
+def _recipes(store: Store, current: CurrentValues, outdated: set[tuple[str, str]]) -> dict[str, str]:
+    """The answer of [tune] by target; "out of date" before one that no longer holds."""
+    recipe = (RECIPE_STAGE.name, "")
+    if recipe not in current:
+        return {}
+    state = "out of date: " if recipe in outdated else ""
+    answers = store.read(TUNE_ANSWERS.name, ["target", "sentence"])
+    return {target: f"{state}{sentence}" for target, sentence in answers.sort("target").iter_rows()}
 
 
 def unknown_assets(names: Sequence[str] | None) -> frozenset[str] | None:

@@ -150,7 +150,7 @@ METHODS = {
     ),
     "tuning": (
         "tamis.tuning:CODE_VERSION",
-        "UnknownSizeError basis_of goal_of recipes_of runs_in_words seconds_of_choosing tuning.runs.Progress "
+        "UnknownSizeError basis_of goal_of recipes_of seconds_of_choosing tuning.runs.Progress "
         "tuning.runs.record_run",
     ),
     "mixture_gain": (

@@ -73,7 +73,7 @@ def test_a_person_goes_on_after_all_runs_have_failed(project):
     for _ in range(2):
         failed = project.try_making(WANTED).failed
         assert list(failed) == ["recipe"]
-        assert "1 run of [tune] failed (rate random" in failed["recipe"]
+        assert "1 [tune] run failed (rate random" in failed["recipe"]
         assert "the command of [trainer] ended with exit code 3" in failed["recipe"]
         assert rows_of(project).is_empty()
     assert len(calls(project)) == 2

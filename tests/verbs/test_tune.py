@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from projects import SmallProject, base_model, plain_project, rows_of, settings, target
+from projects import SmallProject, base_model, plain_project, rows_of, selection, settings, target
 
 from tamis.base.errors import UnknownNameError
 from tamis.cli import main, making
@@ -233,6 +233,7 @@ def asked(tmp_path, monkeypatch, nowhere) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(making, "value_due", lambda *_given: None)
     monkeypatch.setattr(making, "due", lambda *_given: None)
+    monkeypatch.setattr(making, "inputs_due", lambda *_given: [])
     monkeypatch.setattr(making, "_materialize", lambda assets, **_given: made.append([*assets]) or 0)
     return made
 
@@ -259,11 +260,19 @@ def test_the_verb_prints_the_stored_answer_and_recipes_as_json(asked, capsys):
     assert [row["recipe"] for row in answer["recipes"]] == ["a", "b"]
 
 
-def test_the_verb_says_what_the_recipe_waits_for(tmp_path, monkeypatch, capsys, nowhere):
-    plain_project(tmp_path, TUNED)
+def test_the_verb_makes_what_the_recipe_follows_from_and_nothing_else(tmp_path, monkeypatch, capsys, nowhere):
+    plain_project(tmp_path, f"{TUNED}\n{selection('chosen')}")
     monkeypatch.chdir(tmp_path)
+    made: list[str] = []
+    monkeypatch.setattr(making, "_materialize", lambda assets, **_given: made.extend(assets) or 0)
     assert main(["tune"]) == 2
-    assert "'recipe' has not been materialized yet; run `tamis materialize`" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "assets that the recipe follows from: " in said
+    assert "'recipe' has not been materialized yet" in said
+    assert made[-1] == "recipe"
+    assert {"documents", "target_examples", "embeddings", "base_models"} <= set(made)
+    assert "selected_subset" not in made
+    assert len(made) == len(set(made))
 
 
 def test_models_that_scaling_does_not_choose_among_are_left_out(tmp_path):

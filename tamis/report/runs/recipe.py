@@ -30,7 +30,7 @@ from tamis.report.rendering import (
 from tamis.selection import find_sampler
 from tamis.store.tables import Store
 from tamis.training.options import REFERENCE_WIDTH
-from tamis.tuning.answer import Kind
+from tamis.tuning.answer import Kind, trained_by
 from tamis.tuning.guard import level_of
 from tamis.tuning.recipes import recipes_of
 from tamis.tuning.search import RANDOM
@@ -437,9 +437,8 @@ def _sizes(answer: Row) -> str:
 
 def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
     """Return the settings of the winner, or of the reference where choosing does not pay."""
-    row, title = answer, f"settings of {answer['recipe']}, for tamis.toml:"
+    row, title = trained_by(answer, recipes), f"settings of {answer['recipe']}, for tamis.toml:"
     if answer["kind"] == Kind.NO_GAIN:
-        row = _reference(answer, recipes)
         verdict = "does not pay" if answer["shipped"] else "is not proven better"
         title = f"{answer['recipe']} {verdict}; settings of {row['recipe']}, for tamis.toml:"
     rate = f", learning_rate = {row['learning_rate']:g}" if _is_finite(row["learning_rate"]) else ""
@@ -454,21 +453,6 @@ def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
             model=model,
         )
     return Advice(title=title, section=_section(project, row, answer["target"]), model=model)
-
-
-def _reference(answer: Row, recipes: pl.DataFrame) -> Row:
-    """Return random documents with the winner's model, at the rate that was best for them in the search.
-
-    Where the search left them out, they are trained as the winner was.
-    """
-    alike = recipes.filter(pl.col("loss").is_finite(), sampler=RANDOM, model=answer["model"])
-    searched = alike.sort("place").head(1)
-    if len(searched):
-        return searched.row(0, named=True)
-    shares = recipes.filter(sampler=RANDOM)["share"].drop_nulls()
-    share = answer["share"] or (shares[0] if len(shares) else None)
-    random = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
-    return {**answer, **random}
 
 
 def _section(project: Project, row: Row, target: str) -> list[str]:

@@ -293,12 +293,13 @@ def _left_recipe(row: Mapping[str, Any]) -> Run:
     loss = row["bits_per_byte"]
     portion = f" at {percent(row['portion'], 0)}" if row["portion"] is not None and row["portion"] < 1 else ""
     look = f" of look {row['look']}" if row["look"] else ""
-    data = f"{row['recipe']}, {row['part']}{portion}{look}"
+    part = "speed" if row["part"] == "rate" else row["part"]
+    data = f"{row['recipe']}, {part}{portion}{look}"
     return Run(
         kind=RECIPE,
         name=f"{data}, seed {row['seed']}",
         model=row["model"] or "",
-        target=f"{row['target']}, validation" if row["part"] == "search" else row["target"],
+        target=row["target"] if row["part"] == "guard" else f"{row['target']}, validation",
         data=data,
         seeds=1,
         documents=row["documents"],

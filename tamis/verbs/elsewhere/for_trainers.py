@@ -32,8 +32,8 @@ from tamis.training.models import SMOLLM2, model_files
 from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
-from tamis.tuning.answer import Kind
-from tamis.tuning.stage import RECIPE_STAGE, TUNE_ANSWERS
+from tamis.tuning.answer import trained_by
+from tamis.tuning.stage import RECIPE_STAGE, RECIPES, TUNE_ANSWERS
 from tamis.verbs.elsewhere.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
 
@@ -151,10 +151,10 @@ def _write(rows: TrainingRows, path: Path) -> pa.Schema:
 
 def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recipe, bool]:
     """Return the recipe of a base model, and whether its tokenizer has a chat template (True: not known)."""
-    tuned, sections = _tuned(project, selection), project.settings.base_model
+    (tuned, others), sections = _tuned(project, selection), project.settings.base_model
     name = _model_name(project, selection, wanted, tuned)
     section, settings = named(sections, name), project.settings.fine_tuning
-    facts = []
+    facts = [*others]
     if section.path is None:
         value = read_current_values(project.home.store).get((BASE_MODELS_STAGE.name, name))
         if value is None:
@@ -233,19 +233,30 @@ def _model_name(project: Project, selection: str, wanted: str | None, tuned: Map
     return next((section.name for section in sections if section.path), names[0])
 
 
-def _tuned(project: Project, selection: str) -> dict[str, Any] | None:
-    """Return the proven answer of [tune] that chooses as a selection does; None where there is none."""
+def _tuned(project: Project, selection: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the answer of [tune] that trains as a selection chooses, and lines on one that does not.
+
+    Where choosing does not pay, a selection of random documents is trained as the answer's page says.
+    """
     value = read_current_values(project.home.store).get((RECIPE_STAGE.name, ""))
     section = {own.name: own for own in project.settings.selection}.get(selection)
     if value is None or section is None:
-        return None
+        return None, []
+    recipes, others = project.home.store.read(RECIPES.name), []
     for row in project.home.store.read(TUNE_ANSWERS.name).iter_rows(named=True):
+        trained, weighed = trained_by(row, recipes), (None, section.quality_weight)
         own = (section.target or row["target"], section.sampler, str(section.budget))
-        weighed = row["quality_weight"] in (None, section.quality_weight)
-        pays = row["shipped"] and row["kind"] != Kind.NO_GAIN
-        if pays and weighed and own == (row["target"], row["sampler"], row["share"]):
-            return row
-    return None
+        if (
+            own == (row["target"], trained["sampler"], trained["share"])
+            and trained["quality_weight"] in weighed
+        ):
+            return {**row, **{name: trained[name] for name in ("model", "learning_rate")}}, []
+        if section.target in (None, row["target"]):
+            others.append(
+                f"[tune] has an answer for {row['target']} of which this selection is no part, so base model "
+                f"and learning rate are not those that it found: {row['sentence']}"
+            )
+    return None, others
 
 
 def _choice(project: Project, selection: str) -> str | None:

@@ -78,27 +78,35 @@ def test_texts_are_in_the_order_of_training(project):
     assert [row["doc_id"] for row in exported(project, "trl")[1]] != order, "by the project's seed"
 
 
-def test_a_proven_recipe_gives_the_model_and_the_learning_rate(project):
-    def learning_rate() -> float:
+def test_the_answer_of_tune_gives_model_and_learning_rate_of_what_is_to_be_trained(project):
+    """Where choosing does not pay, that is random documents; other selections say that they are no part."""
+
+    def configuration() -> tuple[float, str]:
         path, _rows = exported(project, "axolotl")
         (file,) = path.glob("*.y*ml")
-        return float(yaml.safe_load(file.read_text())["learning_rate"])
+        text = file.read_text()
+        return float(yaml.safe_load(text)["learning_rate"]), " ".join(text.replace("#", " ").split())
 
-    before, section = learning_rate(), project.project.settings.selection[0]
-    answer = {"target": section.target or "goal", "sampler": section.sampler, "share": str(section.budget)}
+    (before, said), section = configuration(), project.project.settings.selection[0]
+    assert "[tune]" not in said
+    assert section.sampler == "random"
+    answer = {"target": section.target or "goal", "share": str(section.budget), "reference": "random"}
     answer |= {
         "model": project.project.settings.base_model[0].name,
         "learning_rate": 0.5,
     }  # of [fine_tuning]: 1e-3
     record(project.home, "recipe")
-    for shipped, kind, rate in (
-        (False, "no gain", before),
-        (True, "no gain", before),
-        (True, "use", 500 * before),
+    for sampler, kind, rate in (
+        ("random", "use", 500 * before),
+        ("knn", "use", before),
+        ("knn", "no gain", 500 * before),
     ):
-        said = {"shipped": shipped, "kind": kind, "sentence": "Use it."}
-        project.store.overwrite("tune_answers", answers_of("tune_answers", [answer | said]))
-        assert learning_rate() == pytest.approx(rate)
+        stated = {"sampler": sampler, "shipped": kind == "use", "kind": kind, "sentence": "Use it."}
+        project.store.overwrite("tune_answers", answers_of("tune_answers", [answer | stated]))
+        found, said = configuration()
+        assert found == pytest.approx(rate)
+        assert ("of which this selection is no part" in said) == (rate == before)
+        assert "Use it." in said
 
 
 @pytest.mark.parametrize("project", ["pairs"], indirect=True)

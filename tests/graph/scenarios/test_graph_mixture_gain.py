@@ -75,7 +75,7 @@ def said(project):
 
 def test_a_gain_is_measured_on_the_command_and_said_everywhere(project):
     page = (project.home.reports / PAGE).read_text()
-    assert "Not tested yet" in page
+    assert "This page has the prediction of the law" in page
     assert "tamis materialize mixture_gain" in page
     assert "not tested against the natural shares; `tamis materialize mixture_gain`" in said(project)
     assert not project.make(WANTED).failed

@@ -4,6 +4,7 @@
     python -m benchmarks.tune_tasks --home F --tasks imdb    one task
     python -m benchmarks.tune_tasks --rehearse               one task, .3M parameters, two minutes
     python -m benchmarks.tune_tasks --home F --rival       autocurate too (pip install autocurate optuna)
+    python -m benchmarks.tune_tasks --preset llama-2.5m    another size, without a claim
 
 The pool is as in `benchmarks.ladder`, real text of many sources with planted noise. Targets are the texts of
 AG News, IMDB, banking77 and SciCite (220 for training, 160 held out, of which the guard reads 80). The graph
@@ -44,6 +45,7 @@ from benchmarks.tune_projects import before_search
 from tamis.base.files import write_atomically
 from tamis.store.home import Home
 from tamis.store.tables import Store
+from tamis.training.shapes import PRESETS
 
 NAME = "tune_tasks"
 TRAIN, HELD_OUT, SEED = 220, 160, 0
@@ -214,7 +216,7 @@ def print_answer(task: Task, values: dict[str, Any]) -> bool:
 
 def run(flags: argparse.Namespace, folder: Path) -> bool:
     """Tune for each task, print it, and compare autocurate; return whether all have answers that hold."""
-    sizes = REHEARSED if flags.rehearse else Sizes()
+    sizes = REHEARSED if flags.rehearse else Sizes(preset=flags.preset)
     tasks = tasks_named(flags.tasks[:1] if flags.rehearse else flags.tasks)
     every = tuple(tasks) if flags.rehearse else tuple(TASKS.values())
     deadline = time.monotonic() + 60.0 * flags.minutes
@@ -238,6 +240,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", choices=[*TASKS], default=[*TASKS])
+    parser.add_argument("--preset", choices=PRESETS, default=Sizes.preset)
     parser.add_argument("--minutes", type=at_least(1), default=600)
     parser.add_argument("--rival", action="store_true", help="compare autocurate")
     parser.add_argument("--rehearse", action="store_true", help="one task at tiny sizes")

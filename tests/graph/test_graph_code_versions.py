@@ -189,6 +189,7 @@ NOT_REACHED = {
     # Of the modules of methods, what their results are not computed by.
     "__all__": "says what is public",
     "CODE_VERSION": "noted next to the digest",
+    "trained_by": "read from an answer, for pages and exports",
     "GAPS_CODE_VERSION": "likewise",
     "POOL_CODE_VERSION": "likewise",
     "GRADER_CODE_VERSION": "likewise",

@@ -56,6 +56,20 @@ def test_a_scaling_page_whose_curves_changed_is_out_of_date(project):
     assert all(": out of date; " in line for line in read_status(project).scaling_lines(project.home.reports))
 
 
+def test_the_answer_of_tune_is_shown_with_its_state(tmp_path, nowhere):
+    tune = '[tune]\ntarget = "goal"\nmodels = ["small"]\n'
+    text = settings(target(train=110, held_out=40), base_model(), tune)
+    project = plain_project(tmp_path / "tuned", text).project
+    rows = rows_of("tune_answers", [{"target": "goal", "sentence": "Use knn: it helps."}])
+    project.home.store.put("tune_answers", rows)
+    assert read_status(project).recipe_lines() == [], "no step vouches for it"
+    note_made(project, "recipe", "")
+    status = read_status(project)
+    assert status.recipe_lines() == ["recipe for goal: out of date: Use knn: it helps."]
+    assert status.recipe_lines()[0] in status.lines()
+    assert status.to_json()["recipes"] == {"goal": "out of date: Use knn: it helps."}
+
+
 def test_links_that_are_not_followed_are_named(project):
     root = project.root
     (root / "elsewhere.jsonl").write_text('{"text": "not of the corpus"}\n')

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import left_out as plugin
@@ -226,3 +227,9 @@ def test_a_run_with_workers_says_what_it_left_out_and_why(tmp_path):
     assert [line for line in said if line not in done.stdout] == [], done.stdout
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """pytest stops before the first test of a run that reads both, which is none but `make test-all`."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -250,7 +250,10 @@ def test_the_verb_prints_the_stored_answer_and_recipes_as_json(asked, capsys):
     store = open_project().home.store
     write_section(open_project(), "goal", None)
     for name, rows in {
-        "tune_answers": [{"target": "goal", "recipe": "a", "break_even": None}, {"target": "law"}],
+        "tune_answers": [
+            {"target": "goal", "recipe": "a", "model": "small", "reference": "random", "break_even": None},
+            {"target": "law"},
+        ],
         "recipes": [{"recipe": "b", "place": 2}, {"recipe": "a", "place": 1, "sampler": None}],
     }.items():
         store.put(name, rows_of(name, rows))

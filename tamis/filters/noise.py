@@ -16,7 +16,7 @@ import polars as pl
 
 from tamis.base.words import CHARACTER, SPACELESS, words_among
 from tamis.filters.language import LINE_SHARES, PROSE
-from tamis.filters.repetition import grams
+from tamis.filters.repetition import MULTIPLIER
 from tamis.filters.rule import (
     NOT_BLANK,
     SPOKEN,
@@ -162,5 +162,16 @@ def _sequences(words: pl.Series, size: int) -> tuple[npt.NDArray[np.int64], npt.
         .to_numpy()[encoded.indices.to_numpy(zero_copy_only=False)]
     )
     text_t = np.repeat(np.arange(len(size_n)), size_n)
-    first = grams(text_t, hash_t, size).filter(pl.col("gram").is_first_distinct())["first"].to_numpy()
+    first = _grams(text_t, hash_t, size).filter(pl.col("gram").is_first_distinct())["first"].to_numpy()
     return np.maximum(size_n - size + 1, 0), np.bincount(text_t[first], minlength=len(size_n))
+
+
+def _grams(text_t: npt.NDArray[np.int64], hash_t: npt.NDArray[np.uint64], n: int) -> pl.DataFrame:
+    """Return the n-grams within one text each: `first` (word), `gram` (hash of text and words); in order."""
+    count = max(len(hash_t) - n + 1, 0)
+    mixed = text_t[:count].astype(np.uint64) * MULTIPLIER
+    for offset in range(n):
+        mixed = (mixed ^ hash_t[offset : offset + count]) * MULTIPLIER
+        mixed ^= mixed >> np.uint64(29)
+    within = np.flatnonzero(text_t[:count] == text_t[n - 1 : n - 1 + count])
+    return pl.DataFrame({"first": within, "gram": mixed[within]})

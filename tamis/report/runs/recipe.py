@@ -266,7 +266,8 @@ def _control(answer: Row) -> Figure:
 
 
 def _net(answer: Row) -> list[Figure]:
-    if not _is_finite(answer["net"]):
+    # What is not proven better has no gain that could pay.
+    if not (_is_finite(answer["net"]) and answer["shipped"]):
         return []
     if answer["bound"] == "at least":
         parts = (answer[f"{name}_flop"] for name in ("own", "choosing", "search", "guard"))
@@ -352,7 +353,8 @@ def _others(project: Project, answer: Row, recipes: pl.DataFrame) -> list[Figure
                 note="raise recipes in [tune] to search more of the combinations",
             )
         )
-    figures.append(Figure(name="break-even", value=_break_even(project, answer)))
+    if answer["shipped"]:
+        figures.append(Figure(name="break-even", value=_break_even(project, answer)))
     if _is_finite(answer["agreement"]):
         low, high = answer["agreement_low"], answer["agreement_high"]
         between = f"90 % interval: {percent(low, 0)} to {percent(high, 0)}; " if _is_finite(low) else ""

@@ -288,7 +288,8 @@ def tune(target: str | None, budget: str | None, as_json: bool) -> int:
 def _make_answer(project: Project, wanted: Sequence[str], table: str) -> int:
     """Make the assets of an answer, the last of which has the table; return the exit code.
 
-    Raises `NotMadeError` or `OutdatedError` where one of them waits for another asset, or was not made.
+    Raises `NotMadeError` or `OutdatedError` where one of them waits for another asset, or was not made, and
+    `CallError` where it failed.
     """
     for asset in wanted:
         first = value_due(project, asset, "")
@@ -297,6 +298,8 @@ def _make_answer(project: Project, wanted: Sequence[str], table: str) -> int:
             raise OutdatedError(asset, f"it waits for {first.waits_for}") if made else NotMadeError(asset)
     code = _materialize(wanted, summed_up=False)
     if not project.home.store.count(table):
+        if code:
+            raise CallError(f"{wanted[-1]} was not made; fix the problems listed above, then run this again")
         raise NotMadeError(wanted[-1])
     for asset in wanted:
         if reason := due(project, asset, ""):

@@ -37,7 +37,7 @@ class BudgetTooSmallError(PermanentError, ValueError):
         runs = f"{counted(2 * pairs, 'run')} of the guard"
         recipes = f"{counted(arms, 'recipe')} with {counted(seeds, 'seed')} each"
         choosing = f"{significant(before)} for choosing and the measured speed, " if before else ""
-        cure = "is enough" if measured else "is the least, to which choosing adds"
+        cure = "is enough" if measured else "is the least, without all costs of choosing"
         super().__init__(
             f"the budget of {significant(budget)} FLOP is too small; the smallest search takes "
             f"{significant(self.needed)} FLOP: {significant(guard)} for the {runs}, {choosing}and "

@@ -254,8 +254,8 @@ def test_the_budget_that_a_refusal_names_is_enough(project, choosing, budget, ru
     amounts = [parse_compute(given).amount for given in named]
     assert amounts == sorted(amounts)
     ends = [str(error).split('budget = "')[1].split('" ')[1] for error in refusals]
-    assert set(ends[:-1]) <= {"is the least, to which choosing adds"}
-    assert ends[-1] in {"is enough", "is the least, to which choosing adds"}
+    assert set(ends[:-1]) <= {"is the least, without all costs of choosing"}
+    assert ends[-1] in {"is enough", "is the least, without all costs of choosing"}
 
 
 @pytest.mark.parametrize(

@@ -238,12 +238,15 @@ def asked(tmp_path, monkeypatch, nowhere) -> list[list[str]]:
     return made
 
 
-def test_the_verb_writes_the_section_and_makes_the_recipe_of_it(asked, tmp_path, capsys):
+def test_the_verb_writes_the_section_and_makes_the_recipe_of_it(asked, tmp_path, capsys, monkeypatch):
     assert main(["tune", "goal", "--budget", "2h"]) == 2
     assert "'recipe' has not been materialized yet" in capsys.readouterr().err
     assert asked == [["recipe"]]
     tune = load_settings(tmp_path / "tamis.toml").tune
     assert (tune.target, tune.budget) == ("goal", "2h")
+    monkeypatch.setattr(making, "_materialize", lambda *_given, **_more: 1)
+    assert main(["tune"]) == 2
+    assert "recipe was not made; fix the problems listed above" in capsys.readouterr().err
 
 
 def test_the_verb_prints_the_stored_answer_and_recipes_as_json(asked, capsys):

@@ -41,11 +41,16 @@ class TrainingRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """Recipes by name, those that always reach the last round, and how many of [tune] are left out."""
+    """Recipes by name, those that always reach the last round, and every recipe of [tune]."""
 
     by_name: Mapping[str, TrainingRecipe]
     fixed: frozenset[str]
-    left_out: int
+    every: Sequence[TrainingRecipe]
+
+    @property
+    def left_out(self) -> int:
+        """Number of the recipes that are not searched."""
+        return len(self.every) - len(self.by_name)
 
     @property
     def reference(self) -> str:
@@ -59,8 +64,7 @@ class Recipes:
             return self.reference, first
         share = first.share if recipe.share is None else recipe.share
         against = replace(recipe, sampler=RANDOM, share=share, quality_weight=None)
-        known = {recipe: name for name, recipe in self.by_name.items()}
-        return known.get(against, RANDOM), against
+        return _name(against, self.every), against
 
 
 def recipes_of(section: TuneSection, rates: Mapping[str, Sequence[float]], seed: int) -> Recipes:
@@ -104,7 +108,7 @@ def recipes_of(section: TuneSection, rates: Mapping[str, Sequence[float]], seed:
     return Recipes(
         by_name=named,
         fixed=frozenset(name for name, recipe in named.items() if recipe in fixed),
-        left_out=len(every) - len(kept),
+        every=every,
     )
 
 

@@ -276,6 +276,8 @@ def tune(target: str | None, budget: str | None, as_json: bool) -> int:
     if line := write_section(read_project(), target, budget):
         say(line)
     project = read_project()
+    for loss in read_status(project).held_back:
+        say(f"warning: {loss.line}")  # before anything is paid for what is no longer there
     inputs = inputs_due(project, RECIPE_STAGE.name)
     if inputs:
         listed = f"{counted(len(inputs), 'asset')} that the recipe follows from: {named(inputs, 4)}"

@@ -336,9 +336,11 @@ class SubmittedBatch:
 
     def erase(self) -> None:
         """Stop what runs, and erase the plan and its runs."""
-        if self.is_planned:
-            for run in self.runs:
-                run.erase()
+        runs = self.runs if self.is_planned else []
+        # First the plan: where a kill leaves it without some of its runs, these would be submitted again.
+        (self.folder / PLAN).unlink(missing_ok=True)
+        for run in runs:
+            run.erase()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

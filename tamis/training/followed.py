@@ -53,7 +53,8 @@ class Start:
 class MeasuredRun:
     """Cost, the losses on each held-out set at the end, and those on the first of them on the way.
 
-    curve: [(tokens predicted, bits per byte)], the last entry that of the end.
+    seconds: without those that loading libraries and the model took. curve: [(tokens predicted, bits per
+    byte)], the last entry that of the end.
     """
 
     tokens: int
@@ -80,9 +81,9 @@ def train_measured(
     model to, where it is wanted. The resume state is removed at the end. Raises `EmptyTextError`,
     `DivergedError`, `UnknownModelError`.
     """
-    began = time.monotonic()
     device = choose_device(session.runtime.device)
     loaded, origin = _loaded(start, options, device)
+    began = time.monotonic()
     documents = pack(loaded.tokenizer, texts)
     plan = Plan(
         documents=documents,

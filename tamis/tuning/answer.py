@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from tamis.base.numbers import MISSING, counted, number, percent, significant
+from tamis.settings.config import SelectionSection
+from tamis.settings.samplers import find_sampler
 from tamis.tuning.guard import ERROR_RATE, Difference, Verdict
 from tamis.tuning.net import Net
 from tamis.tuning.search import RANDOM
@@ -124,19 +126,34 @@ def gain_of_mixture(difference: Difference, measured: Measured) -> Answer:
 def trained_by(answer: Mapping[str, Any], recipes: pl.DataFrame) -> Mapping[str, Any]:
     """Return what to train by: the winner, or random documents with its model where choosing does not pay.
 
-    `answer`, `recipes`: of their tables. Random documents have the rate that was best for them in the search;
-    where the search left them out, they are trained as the winner was.
+    `answer`, `recipes`: of their tables. Random documents are trained as the guard trained them, unless
+    another rate was better for them in the search, which then has both.
     """
     if answer["kind"] != Kind.NO_GAIN:
         return answer
     alike = recipes.filter(pl.col("loss").is_finite(), sampler=RANDOM, model=answer["model"])
-    searched = alike.sort("place").head(1)
-    if len(searched):
-        return searched.row(0, named=True)
+    if len(alike.filter(recipe=answer["reference"])):
+        return alike.sort("place").row(0, named=True)
     shares = recipes.filter(sampler=RANDOM)["share"].drop_nulls()
     share = answer["share"] or (shares[0] if len(shares) else None)
     random = {"recipe": answer["reference"], "sampler": RANDOM, "share": share, "quality_weight": None}
     return {**answer, **random}
+
+
+def as_selection(name: str, row: Mapping[str, Any], target: str, quality: str | None) -> SelectionSection:
+    """Return the [[selection]] that chooses as a recipe does, from a row of its table; it has a sampler.
+
+    `quality`: the [[score]] that [tune] weighs as quality.
+    """
+    share = str(row["share"])
+    weight = row["quality_weight"]
+    return SelectionSection(
+        name=name,
+        sampler=str(row["sampler"]),
+        budget=int(share) if share.isdecimal() else share,
+        target=target if find_sampler(str(row["sampler"])).needs_target else None,
+        **({} if weight is None else {"quality": quality, "quality_weight": weight}),
+    )
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -109,6 +109,16 @@ class NothingLearntError(PermanentError):
         super().__init__(f"none of {counted(runs, 'run')} ended with a loss; the last: {reason}")
 
 
+class UnknownSpeedError(PermanentError):
+    """A budget in time where the trainer's results state no seconds."""
+
+    def __init__(self, budget: str) -> None:
+        super().__init__(
+            f'the results of [trainer] state 0 seconds, so budget = "{budget}" is no number of operations; '
+            'state the seconds of each run, or give a budget such as "20%" or "1e15flop"'
+        )
+
+
 class UnknownSizeError(PermanentError):
     """A base model whose number of parameters nothing states, so its compute cannot be counted."""
 

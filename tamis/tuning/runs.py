@@ -45,7 +45,13 @@ from tamis.transport.scoring import PoolScoring
 from tamis.transport.solve import solve_potential
 from tamis.transport.storing import target_vectors
 from tamis.tuning.answer import Measured, answer
-from tamis.tuning.errors import BudgetTooSmallError, LabelledTargetError, NothingLearntError, TooFewPairsError
+from tamis.tuning.errors import (
+    BudgetTooSmallError,
+    LabelledTargetError,
+    NothingLearntError,
+    TooFewPairsError,
+    UnknownSpeedError,
+)
 from tamis.tuning.guard import Pairs, Verdict, judge, level_of
 from tamis.tuning.net import Net, Spent, net
 from tamis.tuning.parts import divide
@@ -64,10 +70,8 @@ MOST_CONTROL, FEWEST_CONTROL = 150, 20
 """Documents of the pool that no run trains on, where tamis.toml has no [[control]]; at most a tenth of it."""
 SPEED = ((0, SHARES[-1]), (1, SHARES[-1]), (0, SHARES[2]), (0, SHARES[0]))
 """Seeds and sizes of the runs that measure the speed, the next while each is too short."""
-LEAST_SECONDS = 1.0
-"""In less, loading and measuring hide the speed of training."""
-LONG_SECONDS = 20.0
-"""The first run of a process also loads libraries, which hides the speed in less than this."""
+LEAST_SECONDS = 3.0
+"""In less, the first steps and measuring hide the speed of training."""
 FLOP_PER_TOKEN = 6.0
 """Of forward and backward passes, for each parameter."""
 
@@ -205,12 +209,16 @@ class Progress:
         return self._guarded()
 
     def _measure_rate(self) -> Batch | None:
-        """Return the run that measures the speed of this machine next; None once it is known."""
+        """Return the run that measures the speed of this machine next; None once it is known.
+
+        It stays 0 where a trainer states no seconds.
+        """
         tried = set()
         for name, recipe in self.recipes.by_name.items():
             if recipe.sampler != RANDOM or (recipe.model, recipe.learning_rate) in tried:
                 continue
-            for place, (seed, portion) in enumerate(SPEED):
+            measured = []
+            for seed, portion in SPEED:
                 run = _Planned(part=RATE, name=name, recipe=recipe, seed=seed, portion=portion)
                 (row,) = self._read([run])
                 if row is None and not self._pays_for(run):
@@ -218,12 +226,15 @@ class Progress:
                 if row is None:
                     return self._batch([run])
                 if row["failure"] is None:
-                    self.rate = row["flop"] / max(row["seconds"], 1e-9)
-                    if row["seconds"] >= (LEAST_SECONDS if place else LONG_SECONDS):
-                        break
-                elif not place:
+                    measured.append(row)
+                    # Whatever else the machine does makes a run slower, never faster.
+                    self.rate = max(_speed(row) for row in measured)
+                elif not measured:
                     break
-            if self.rate:
+                is_long = len(measured) > 1 and (row["seconds"] or 0.0) >= LEAST_SECONDS
+                if is_long or not self.rate:
+                    break
+            if measured:
                 return self._measure_scoring()
             tried.add((recipe.model, recipe.learning_rate))
         raise NothingLearntError(*self._forget_failures())
@@ -232,13 +243,13 @@ class Progress:
         """Return whether the budget pays for a run that measures the speed, and for all that must follow.
 
         A run that no smallest search makes has to fit in half of it, since costs of scores are unknown.
-        Raises `BudgetTooSmallError` before the first run; a budget in time may then still be anything.
+        Raises `BudgetTooSmallError` before the first run, unless the budget is a time.
         """
         budget, needed = self.section.budget, self.tuning.flop(run.recipe, self.section.tokens * run.portion)
-        if budget is None or (parse_compute(budget).unit == "seconds" and not self.rate):
+        if budget is None:
             return True
         if run.portion == SHARES[-1]:
-            if not self.rate:
+            if run.seed == 0 and parse_compute(budget).unit != "seconds":
                 self._searched(2 * needed)
             return True
         try:
@@ -319,6 +330,8 @@ class Progress:
         if compute.unit == "flop":
             return 1.0
         if compute.unit == "seconds":
+            if not self.rate:
+                raise UnknownSpeedError(str(self.section.budget))
             return self.rate
         tokens = self.section.train_tokens or max(1, int(self._pool["n_tokens"].sum()))
         return self.tuning.dearest * tokens / self.section.tokens / 100
@@ -620,7 +633,9 @@ class Progress:
             read = [name for name in sampler.score_columns if name in OF_FIT]
             began = perf_counter()
             scores = self._fit_scores.select("doc_id", *read)
-            seconds += perf_counter() - began
+            if not any(row["sampler"] == recipe.sampler for row in self._rows.values()):
+                # Planned for the first run of a sampler; a later process computes them again.
+                seconds += perf_counter() - began
             pool = pool.drop(read).join(scores, on="doc_id", how="left")
         if portion < 1:
             drawn = keyed_uniform(pool["doc_id"], seed, "tune.pool")
@@ -674,7 +689,8 @@ class Progress:
         runs, part = counted(len(batch.runs), "run"), batch.runs[0].about["part"]
         if part == SEARCH:
             left = self.budget - self.choosing - math.fsum(map(self._flop, self._rows.values()))
-            return f"{runs} of the search; search and test take at most {brief(left / self.rate)} more"
+            time = f"; search and test take at most {brief(left / self.rate)} more" if self.rate else ""
+            return f"{runs} of the search{time}"
         return f"{runs} that {'measure' if len(batch.runs) > 1 else 'measures'} {MEASURES[part]}"
 
     def finish(self) -> dict[str, Any]:
@@ -724,8 +740,8 @@ class Progress:
             bytes_d=np.array(first, dtype=np.float64),
         )
 
-    def _nets(self) -> tuple[Net, Net, Spent]:
-        """Return the net gain in operations and in seconds, and what was spent in operations."""
+    def _nets(self) -> tuple[Net, Net | None, Spent]:
+        """Return the net gain in operations and in seconds, if these are known, and the operations spent."""
         tuning, recipe = self.tuning, self.recipes.by_name[self.winner]
         tokens = np.array(self.pairs[0][1]["curve_tokens"], dtype=np.float64)
         loss = np.mean([other["curve_loss"] for _, other in self.pairs], axis=0)
@@ -743,6 +759,9 @@ class Progress:
             guard=self._spent(GUARD) - self.rate * scoring,
             tokens=trained,
         )
+        in_flop = net([tuning.flop(against, reached) for reached in tokens], loss.tolist(), winner, spent)
+        if not (own and other):
+            return in_flop, None, spent
         of_machine = Spent(
             own=own,
             choosing=seconds,
@@ -750,7 +769,6 @@ class Progress:
             guard=self._seconds(GUARD, "seconds"),
             tokens=trained,
         )
-        in_flop = net([tuning.flop(against, reached) for reached in tokens], loss.tolist(), winner, spent)
         in_seconds = net((tokens / tokens[-1] * other).tolist(), loss.tolist(), winner, of_machine)
         return in_flop, in_seconds, spent
 
@@ -804,7 +822,7 @@ class Progress:
             "bound": in_flop.bound,
             "reached_flop": in_flop.reached,
             "net": in_flop.net,
-            "net_seconds": in_seconds.net,
+            "net_seconds": in_seconds and in_seconds.net,
             "break_even": _finite(in_flop.break_even),
             "agreement": agreement and agreement.share,
             "agreement_low": agreement and agreement.low,
@@ -869,6 +887,11 @@ def too_few_pairs(pairs: int, failures: Sequence[str], *, more: bool = False) ->
         reason=failures[-1] if failures else "",
         more=more,
     )
+
+
+def _speed(row: Mapping[str, Any]) -> float:
+    """Return the operations of a run by second; 0 where it states no seconds."""
+    return float(row["flop"] / row["seconds"]) if row["seconds"] else 0.0
 
 
 def basis_of(key: str, goal: Goal, control: ControlTexts | None) -> str:

@@ -303,7 +303,8 @@ def _run_settings(snapshot: Snapshot, samplers: Sequence[str], models: Sequence[
     }
     is_fresh = any(starts_fresh(snapshot, name) for name in models)
     own |= {"pretraining": settings.pretraining.recipe()} if is_fresh else {}
-    own |= {"quality": tune.quality} if f"{SCORE}:{tune.quality}" in samplers else {}
+    weighed = {score.name: score.range for score in settings.score if score.name == tune.quality}
+    own |= {"quality": weighed} if f"{SCORE}:{tune.quality}" in samplers else {}
     own |= precision_settings(snapshot) | measured_by(snapshot, samplers)
     return own | trainer_settings(snapshot) | filter_settings(snapshot) | control_settings(snapshot)
 

@@ -355,7 +355,7 @@ def read_status(project: Project) -> Status:
         failed_trials=failed_trials(snapshot, current, due),
         failed_steps=failed,
         scaling=_scaling(snapshot, current, outdated),
-        recipes=_recipes(store, current, outdated),
+        recipes=_recipes(project, current, outdated),
         held_back=losses,
         lost=lost_index(project.home),
         kept_trials=[*kept_trials(snapshot), *kept_runs(snapshot)],
@@ -540,13 +540,13 @@ def _scaling(
     return dict.fromkeys(made, "out of date" if page in outdated else "current")
 
 
-def _recipes(store: Store, current: CurrentValues, outdated: set[tuple[str, str]]) -> dict[str, str]:
+def _recipes(project: Project, current: CurrentValues, outdated: set[tuple[str, str]]) -> dict[str, str]:
     """The answer of [tune] by target; "out of date" before one that no longer holds."""
-    recipe = (RECIPE_STAGE.name, "")
-    if recipe not in current:
+    recipe, tune, store = (RECIPE_STAGE.name, ""), project.settings.tune, project.home.store
+    if recipe not in current or tune is None:
         return {}
     state = "out of date: " if recipe in outdated else ""
-    answers = store.read(TUNE_ANSWERS.name, ["target", "sentence"])
+    answers = store.read(TUNE_ANSWERS.name, ["target", "sentence"]).filter(target=tune.target)
     return {target: f"{state}{sentence}" for target, sentence in answers.sort("target").iter_rows()}
 
 

@@ -20,7 +20,7 @@ from tamis.tuning.runs import ControlTexts, Goal, Progress, Tuning, basis_of, go
 Loss = Callable[[BatchRun], float | str]
 """Bits per byte of a run, or why it has none."""
 PARAMETERS = 1e6
-SECONDS = 2.0
+SECONDS = 4.0
 
 
 def made_tuning(

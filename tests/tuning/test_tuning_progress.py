@@ -25,6 +25,7 @@ from tamis.tuning.errors import (
     NothingLearntError,
     TooFewExamplesError,
     TooFewPairsError,
+    UnknownSpeedError,
 )
 from tamis.tuning.guard import MOST_LOOKS
 from tamis.tuning.runs import GUARD, RATE, VALIDATION, Goal, Progress, goal_of
@@ -201,7 +202,7 @@ BUDGETS = [
     {},
     {"budget": "1.2e12flop"},
     {"budget": "30%", "train_tokens": 1_000_000},
-    {"budget": "0.12h"},
+    {"budget": "0.24h"},
 ]
 MORE_BUDGETS = [
     {"budget": "1.8e12flop"},
@@ -228,7 +229,7 @@ def test_no_budget_is_passed_by_search_guard_and_choosing(project, changed, shar
     spent = rows["flop"].sum() + (chosen + scores) * progress.rate
     assert spent <= progress.budget * (1 + 1e-9)
     assert progress.rate == pytest.approx(rate, rel=0.1)
-    stated = {"0.12h": 0.12 * 3600 * progress.rate, "30%": 0.3 * DEAREST * 50}
+    stated = {"0.24h": 0.24 * 3600 * progress.rate, "30%": 0.3 * DEAREST * 50}
     if (budget := changed.get("budget")) is not None:
         expected = stated[budget] if budget in stated else float(budget.removesuffix("flop"))
         assert progress.budget == pytest.approx(expected)
@@ -260,9 +261,11 @@ def test_the_budget_that_a_refusal_names_is_enough(project, choosing, budget, ru
 
 @pytest.mark.parametrize(
     ("overhead", "a_second", "runs"),
-    [(0.0, 1 / 1024, 1), (3.0, 1 / 16, 2), (0.2, 1 / 4, 3), (0.1, 3, 4), (0.3, 1e3, 4)],
+    [(0.0, 1 / 1024, 2), (9.0, 1 / 16, 2), (0.2, 1 / 12, 3), (0.1, 3, 4), (0.3, 1e3, 4)],
 )
-def test_the_speed_is_that_of_a_run_whose_training_takes_most_of_its_time(project, overhead, a_second, runs):
+def test_the_speed_is_the_largest_of_runs_the_last_of_which_takes_three_seconds_or_is_a_full_one(
+    project, overhead, a_second, runs
+):
     """Of a run of so many shares of the tokens a second, the first run of a process takes 3 s more."""
 
     def seconds(run: BatchRun) -> float:
@@ -274,6 +277,21 @@ def test_the_speed_is_that_of_a_run_whose_training_takes_most_of_its_time(projec
     assert rows.height == runs
     rates = rows.select(pl.col("flop") / pl.col("seconds")).to_series()
     assert progress.rate == pytest.approx(rates.max())
+
+
+def test_a_trainer_without_seconds_has_an_answer_but_no_budget_in_time(project):
+    progress, _ = play(project, made_tuning(project), helpful(), seconds=lambda run: 0.0)
+    values = progress.finish()
+    assert (values["kind"], values["net_seconds"], values["choosing_flop"]) == ("use", None, 0.0)
+    with pytest.raises(UnknownSpeedError, match='state 0 seconds, so budget = "2h" is no number'):
+        play(project, made_tuning(project, budget="2h"), helpful(), seconds=lambda run: 0.0)
+
+
+def test_scores_by_the_examples_to_fit_are_paid_once_also_where_somebody_goes_on(project, clock):
+    clock.step = 0.05
+    play(project, made_tuning(project), helpful(), batch_most=1)
+    paid = table(project).filter(pl.col("sampler").is_in(["got-d", "knn"]))["scoring_seconds"]
+    assert (paid > 0).sum() == 2, "each process and each run after the first has computed them again"
 
 
 def test_an_unchanged_tuning_keeps_its_look_and_its_runs(project):

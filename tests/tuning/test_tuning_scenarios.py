@@ -1,6 +1,7 @@
 """Faults and changes of a tuning through the graph: failures, kills, withdrawals, new documents."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from tamis.graph.submissions import Submissions
 from tamis.graph.tuning import key_of_runs
 from tamis.scan.sources import value_due
 from tamis.trainer.exchange import row_of
-from tamis.trainer.runs import run_folders, under_way
+from tamis.trainer.runs import Run, run_folders, under_way
 from tamis.training.storing import split_examples
 from tamis.tuning.errors import BudgetTooSmallError
-from tamis.tuning.recipes import recipes_of
+from tamis.tuning.recipes import TrainingRecipe, recipes_of
 
 
 class LeftError(Exception):
@@ -130,24 +131,42 @@ def test_a_changed_budget_keeps_the_runs_of_a_round_that_are_still_planned(left)
 
 
 @pytest.mark.slow
-def test_the_step_is_killed_between_recording_and_planning(project, monkeypatch):
-    """Rows are written, the plan of the round is still there: it is recorded again and paid once."""
+@pytest.mark.parametrize("place", ["batches.SubmittedBatch.erase", "runs.Run.erase"])
+def test_the_step_is_killed_between_recording_and_planning(project, monkeypatch, place):
+    """Rows are written, and all of the round's folders are there, or one is gone: it is paid once."""
     shape(project, HELPFUL)
     project.reconfigure("recipes = 8", "recipes = 3")
-    count = 0
+    count, erase = 0, Run.erase
 
     def killed(self) -> None:
         nonlocal count
         count += 1
+        if isinstance(self, Run):
+            erase(self)
         raise RuntimeError("killed")
 
     for _ in range(2):
         with monkeypatch.context() as patched:
-            patched.setattr("tamis.trainer.batches.SubmittedBatch.erase", killed)
+            patched.setattr(f"tamis.trainer.{place}", killed)
             assert "RuntimeError" in project.try_making(WANTED).failed["recipe"]
     assert count >= 2
     project.make(WANTED)
     assert len(calls(project)) == len(set(calls(project))) == rows_of(project).height
+
+
+def test_another_range_of_the_score_that_stands_for_quality_is_another_recipe(project):
+    project.reconfigure('"score:edu"', '"got-d-quality"')
+    project.reconfigure("recipes = 8", 'recipes = 8\nquality = "edu"')
+    reads = TrainingRecipe(
+        sampler="got-d-quality", share="20%", quality_weight=1.0, model="given", learning_rate=1e-3
+    )
+    recipes, keys, before = (reads, replace(reads, sampler="knn", quality_weight=None)), [], 'column = "edu"'
+    for after in ('column = "edu"\nrange = [0, 120]', 'column = "edu"\nrange = [0, 6]'):
+        project.reconfigure(before, after)
+        keys.append([key_of_runs(project.snapshot, project.current, one, "edu") for one in recipes])
+        before = after
+    assert keys[0][0] != keys[1][0]
+    assert keys[0][1] == keys[1][1], "runs that do not read it stay"
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ for row in held_out:
         {"id": row["id"], "nats": bits * math.log(2), "tokens": 10, "bytes": len(row["text"].encode())}
     )
 result = {
-    "run": spec["run"], "seed": spec["seed"], "seconds": 1.5, "tokens": spec["tokens"],
+    "run": spec["run"], "seed": spec["seed"], "seconds": 4.0, "tokens": spec["tokens"],
     "evaluations": evaluations,
 }
 (folder / spec["result"]).write_text(json.dumps(result))

@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,6 +235,7 @@ def asked(tmp_path, monkeypatch, nowhere) -> list[list[str]]:
     monkeypatch.setattr(making, "value_due", lambda *_given: None)
     monkeypatch.setattr(making, "due", lambda *_given: None)
     monkeypatch.setattr(making, "inputs_due", lambda *_given: [])
+    monkeypatch.setattr(making, "read_status", lambda _project: SimpleNamespace(held_back=[]))
     monkeypatch.setattr(making, "_materialize", lambda assets, **_given: made.append([*assets]) or 0)
     return made
 

@@ -27,10 +27,9 @@ from tamis.report.rendering import (
     png_of,
     render,
 )
-from tamis.selection import find_sampler
 from tamis.store.tables import Store
 from tamis.training.options import REFERENCE_WIDTH
-from tamis.tuning.answer import Kind, trained_by
+from tamis.tuning.answer import Kind, as_selection, trained_by
 from tamis.tuning.guard import level_of
 from tamis.tuning.recipes import recipes_of
 from tamis.tuning.search import RANDOM
@@ -458,13 +457,9 @@ def _advice(project: Project, answer: Row, recipes: pl.DataFrame) -> Advice:
 
 
 def _section(project: Project, row: Row, target: str) -> list[str]:
-    tune, share = project.settings.tune, row["share"] or ""
-    keys: dict[str, Any] = {"name": SECTION, "sampler": row["sampler"]}
-    keys |= {"budget": int(share) if share.isdecimal() else share}
-    keys |= {"target": target} if find_sampler(row["sampler"]).needs_target else {}
-    if _is_finite(row["quality_weight"]):
-        keys |= {"quality": tune.quality} if tune and tune.quality else {}
-        keys |= {"quality_weight": row["quality_weight"]}
+    tune = project.settings.tune
+    section = as_selection(SECTION, row, target, tune.quality if tune else None)
+    keys = section.model_dump(exclude_unset=True, exclude_none=True)
     # Strings of JSON are strings of TOML.
     return [
         "[[selection]]",

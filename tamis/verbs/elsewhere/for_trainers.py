@@ -22,7 +22,10 @@ from tamis.records.current_values import read_current_values
 from tamis.records.manifest import ManifestFolder
 from tamis.scaling.stage import CHOICE_STAGE
 from tamis.scan.sources import value_due
+from tamis.settings.budget import parse_budget
+from tamis.settings.config import SelectionSection
 from tamis.settings.references import named
+from tamis.settings.samplers import find_sampler
 from tamis.store.exports import CARD, FOR_TRAINER, description_path, rows_in_folder
 from tamis.store.tables import quoted
 from tamis.trainer.trials import training_options
@@ -32,7 +35,7 @@ from tamis.training.models import SMOLLM2, model_files
 from tamis.training.options import REFERENCE_WIDTH
 from tamis.training.planned import target_of_warm_up
 from tamis.training.stage import BASE_MODELS_STAGE, TRIALS
-from tamis.tuning.answer import trained_by
+from tamis.tuning.answer import as_selection, trained_by
 from tamis.tuning.stage import RECIPE_STAGE, RECIPES, TUNE_ANSWERS
 from tamis.verbs.elsewhere.export import Exported, noted, publish_unless_withdrawn, read_subset
 from tamis.withdrawal.since import WithdrawnSince
@@ -185,6 +188,11 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
         )
         if due := value_due(project, RECIPE_STAGE.name, ""):
             facts.append(f"That answer is out of date ({due.reason}); `tamis tune` brings it up to date.")
+    elif tuned is not None:
+        facts.append(
+            f"The recipe found for {tuned['target']} is for base model {tuned['model']}, so the learning "
+            f"rate is not its rate: {tuned['sentence']}"
+        )
     inner = stated.get("text_config") if isinstance(stated.get("text_config"), dict) else {}
     width = next(
         (int(values[key]) for values in (stated, inner or {}) for key in WIDTHS if key in values), None
@@ -242,21 +250,27 @@ def _tuned(project: Project, selection: str) -> tuple[dict[str, Any] | None, lis
     section = {own.name: own for own in project.settings.selection}.get(selection)
     if value is None or section is None:
         return None, []
-    recipes, others = project.home.store.read(RECIPES.name), []
+    recipes, others, tune = project.home.store.read(RECIPES.name), [], project.settings.tune
+    quality = tune.quality if tune else None
     for row in project.home.store.read(TUNE_ANSWERS.name).iter_rows(named=True):
-        trained, weighed = trained_by(row, recipes), (None, section.quality_weight)
-        own = (section.target or row["target"], section.sampler, str(section.budget))
-        if (
-            own == (row["target"], trained["sampler"], trained["share"])
-            and trained["quality_weight"] in weighed
-        ):
-            return {**row, **{name: trained[name] for name in ("model", "learning_rate")}}, []
+        trained = trained_by(row, recipes)
+        if trained["sampler"] is not None:
+            wanted = as_selection(selection, trained, row["target"], quality)
+            if _decides(section) == _decides(wanted):
+                return {**row, **{name: trained[name] for name in ("model", "learning_rate")}}, []
         if section.target in (None, row["target"]):
             others.append(
                 f"[tune] has an answer for {row['target']} of which this selection is no part, so base model "
                 f"and learning rate are not those that it found: {row['sentence']}"
             )
     return None, others
+
+
+def _decides(section: SelectionSection) -> dict[str, Any]:
+    """Return the keys of a selection that decide what it chooses."""
+    sampler = find_sampler(section.sampler)
+    unread = sampler.ignored | (set() if sampler.needs_target else {"target"})
+    return section.model_dump(exclude=unread) | {"budget": parse_budget(section.budget)}
 
 
 def _choice(project: Project, selection: str) -> str | None:

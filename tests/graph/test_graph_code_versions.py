@@ -190,6 +190,7 @@ NOT_REACHED = {
     "__all__": "says what is public",
     "CODE_VERSION": "noted next to the digest",
     "trained_by": "read from an answer, for pages and exports",
+    "as_selection": "likewise",
     "GAPS_CODE_VERSION": "likewise",
     "POOL_CODE_VERSION": "likewise",
     "GRADER_CODE_VERSION": "likewise",

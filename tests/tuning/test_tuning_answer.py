@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from tamis.base.errors import BadArgumentError
-from tamis.tuning.answer import Kind, Measured, answer
+from tamis.tuning.answer import Kind, Measured, answer, trained_by
 from tamis.tuning.guard import Conditional, Difference, Verdict
 from tamis.tuning.net import Net, Spent, net
 
@@ -118,3 +119,19 @@ def test_a_later_look_says_why_an_interval_below_zero_is_not_enough():
 def test_a_gain_beyond_the_end_of_the_curve_is_not_said_to_cost_more():
     beyond = replace(NET, bound="at least", net=0.4)
     assert answer("kNN", VERDICT, beyond, MEASURED).kind == Kind.USE
+
+
+def test_random_is_trained_as_the_guard_trained_it_unless_the_search_knows_better():
+    def random(name: str, rate: float, place: int) -> dict:
+        return {"recipe": name, "sampler": "random", "share": "10%", "quality_weight": None} | {
+            "model": "small", "learning_rate": rate, "place": place, "loss": 2.0 + place
+        }  # fmt: skip
+
+    row = {"recipe": "knn, rate 0.01", "reference": "random, rate 0.01", "kind": "no gain"} | {
+        "sampler": "knn", "share": "10%", "quality_weight": None, "model": "small", "learning_rate": 0.01
+    }  # fmt: skip
+    worse, own = random("random, rate 0.001", 0.001, 2), random("random, rate 0.01", 0.01, 3)
+    for searched, rate in (([worse], 0.01), ([worse, own], 0.001), ([own | {"place": 1}, worse], 0.01)):
+        trained = trained_by(row, pl.DataFrame(searched))
+        assert (trained["sampler"], trained["learning_rate"]) == ("random", rate)
+    assert trained_by(row | {"kind": "use"}, pl.DataFrame([worse]))["sampler"] == "knn"

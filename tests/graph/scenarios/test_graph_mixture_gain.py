@@ -76,8 +76,8 @@ def said(project):
 def test_a_gain_is_measured_on_the_command_and_said_everywhere(project):
     page = (project.home.reports / PAGE).read_text()
     assert "This page has the prediction of the law" in page
-    assert "tamis materialize mixture_gain" in page
-    assert "not tested against the natural shares; `tamis materialize mixture_gain`" in said(project)
+    assert "tamis materialize --only mixture_gain" in page
+    assert "not tested against the natural shares; `tamis materialize --only mixture_gain`" in said(project)
     assert not project.make(WANTED).failed
     answer, rows = gain_of(project), project.store.read("mixture_gain_runs")
     assert len(calls(project)) == len(set(calls(project))) == len(rows) == 6

@@ -178,8 +178,8 @@ def _gain_line(project: Project, gain: dict[str, Any] | None) -> str:
         return "not tested against the natural shares: [mixture] has pairs = 0"
     if gain is None:
         return (
-            f"not tested against the natural shares; `tamis materialize --only {GAIN_STAGE.name}` trains both "
-            f"again in {counted(section.pairs, 'pair')} of new runs"
+            f"not tested against the natural shares; `tamis materialize --only {GAIN_STAGE.name}` trains "
+            f"both again in {counted(section.pairs, 'pair')} of new runs"
         )
     if gain["out_of_date"]:
         return f"{gain['sentence']} This test is out of date: {gain['out_of_date']}"

@@ -190,8 +190,8 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
             facts.append(f"That answer is out of date ({due.reason}); `tamis tune` brings it up to date.")
     elif tuned is not None:
         facts.append(
-            f"The recipe found for {tuned['target']} is for base model {tuned['model']}, so the learning "
-            f"rate is not its rate: {tuned['sentence']}"
+            f"The recipe for {tuned['target']} is for base model {tuned['model']}, so the learning rate is "
+            f"not from that answer: {tuned['sentence']}"
         )
     inner = stated.get("text_config") if isinstance(stated.get("text_config"), dict) else {}
     width = next(
@@ -260,8 +260,8 @@ def _tuned(project: Project, selection: str) -> tuple[dict[str, Any] | None, lis
                 return {**row, **{name: trained[name] for name in ("model", "learning_rate")}}, []
         if section.target in (None, row["target"]):
             others.append(
-                f"[tune] has an answer for {row['target']} of which this selection is no part, so base model "
-                f"and learning rate are not those that it found: {row['sentence']}"
+                f"[tune] has an answer for {row['target']}, but this selection chooses otherwise, so base "
+                f"model and learning rate are not from that answer: {row['sentence']}"
             )
     return None, others
 

@@ -105,12 +105,12 @@ def test_the_answer_of_tune_gives_model_and_learning_rate_of_what_is_to_be_train
         project.store.overwrite("tune_answers", answers_of("tune_answers", [answer | stated]))
         found, said = configuration()
         assert found == pytest.approx(rate)
-        assert ("of which this selection is no part" in said) == (rate == before)
+        assert ("but this selection chooses otherwise" in said) == (rate == before)
         assert "Use it." in said
     project.reconfigure('name = "all"', 'name = "all"\nwhere = "source = \'web\'"')
     found, said = configuration()
     assert found == pytest.approx(before), "what a condition leaves was not tested"
-    assert "of which this selection is no part" in said
+    assert "but this selection chooses otherwise" in said
 
 
 @pytest.mark.parametrize("project", ["pairs"], indirect=True)

@@ -271,16 +271,16 @@ def test_the_verb_prints_the_stored_answer_and_recipes_as_json(asked, capsys):
 def test_the_verb_makes_what_the_recipe_follows_from_and_nothing_else(tmp_path, monkeypatch, capsys, nowhere):
     plain_project(tmp_path, f"{TUNED}\n{selection('chosen')}")
     monkeypatch.chdir(tmp_path)
-    made: list[str] = []
-    monkeypatch.setattr(making, "_materialize", lambda assets, **_given: made.extend(assets) or 0)
+    assets: list[str] = []
+    monkeypatch.setattr(making, "_materialize", lambda names, **_given: assets.extend(names) or 0)
     assert main(["tune"]) == 2
     said = capsys.readouterr().err
     assert "assets that the recipe follows from: " in said
     assert "'recipe' has not been materialized yet" in said
-    assert made[-1] == "recipe"
-    assert {"documents", "target_examples", "embeddings", "base_models"} <= set(made)
-    assert "selected_subset" not in made
-    assert len(made) == len(set(made))
+    assert assets[-1] == "recipe"
+    assert {"documents", "target_examples", "embeddings", "base_models"} <= set(assets)
+    assert "selected_subset" not in assets
+    assert len(assets) == len(set(assets))
 
 
 def test_models_that_scaling_does_not_choose_among_are_left_out(tmp_path):

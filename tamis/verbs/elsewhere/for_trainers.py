@@ -181,18 +181,10 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
             "name another [[base_model]] by --model",
         )
     options = training_options(project, name)
-    if tuned is not None and tuned["model"] == name:
-        options = replace(options, learning_rate=tuned["learning_rate"])
-        facts.append(
-            f"The learning rate is that of the recipe found for {tuned['target']}: {tuned['sentence']}"
-        )
-        if due := value_due(project, RECIPE_STAGE.name, ""):
-            facts.append(f"That answer is out of date ({due.reason}); `tamis tune` brings it up to date.")
-    elif tuned is not None:
-        facts.append(
-            f"The recipe for {tuned['target']} is for base model {tuned['model']}, so the learning rate is "
-            f"not from that answer: {tuned['sentence']}"
-        )
+    if tuned is not None:
+        facts += _of_answer(project, tuned, name)
+        if tuned["model"] == name:
+            options = replace(options, learning_rate=tuned["learning_rate"])
     inner = stated.get("text_config") if isinstance(stated.get("text_config"), dict) else {}
     width = next(
         (int(values[key]) for values in (stated, inner or {}) for key in WIDTHS if key in values), None
@@ -221,6 +213,20 @@ def _recipe(project: Project, selection: str, wanted: str | None) -> tuple[Recip
         bfloat16=precision in (BFLOAT16, AUTOCAST),
         facts=(*_measured(project, name, selection), *facts),
     ), bool(stated.get("has_template", True))
+
+
+def _of_answer(project: Project, tuned: Mapping[str, Any], model: str) -> list[str]:
+    """Return lines on the learning rate of a base model, by the answer of [tune] for these documents."""
+    if tuned["model"] != model:
+        return [
+            f"The recipe for {tuned['target']} is for base model {tuned['model']}, so the learning rate is "
+            f"not from that answer: {tuned['sentence']}"
+        ]
+    due = value_due(project, RECIPE_STAGE.name, "")
+    return [
+        f"The learning rate is that of the recipe found for {tuned['target']}: {tuned['sentence']}",
+        *([f"That answer is out of date ({due.reason}); `tamis tune` brings it up to date."] if due else []),
+    ]
 
 
 def _model_name(project: Project, selection: str, wanted: str | None, tuned: Mapping[str, Any] | None) -> str:

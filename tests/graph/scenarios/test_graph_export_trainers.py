@@ -79,7 +79,7 @@ def test_texts_are_in_the_order_of_training(project):
 
 
 def test_the_answer_of_tune_gives_model_and_learning_rate_of_what_is_to_be_trained(project):
-    """Where choosing does not pay, that is random documents; other selections say that they are no part."""
+    """It gives those of random documents if choosing does not pay; other selections have their own."""
 
     def configuration() -> tuple[float, str]:
         path, _rows = exported(project, "axolotl")
